@@ -1,0 +1,287 @@
+//! All input and output, mappings included, behind one object-safe trait family.
+//!
+//! Nothing above this floor touches `std::fs`. The family has three forms that promise the same:
+//! [`RealDisk`] (mapped or positioned), [`MemoryDisk`], and with the feature `sim` a simulated
+//! disk that loses what was not synced. The traits are sealed in 0.x: hosts choose a disk, they do
+//! not write one.
+//!
+//! What a disk promises: a byte written is read back by every later read of any handle; what
+//! `sync_data` covered, with the file's length, survives a power cut once it returned; a name
+//! survives once `sync_dir` of its directory returned. After a failed sync nothing unsynced may be
+//! believed: callers latch that failure and never sync again to hide it.
+//!
+//! The whole of the crate's `unsafe` lies in `island`, below this module.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::time::Timestamp;
+
+pub(crate) mod sealed {
+    /// Keeps the family closed to other crates.
+    pub trait Sealed {}
+}
+
+/// How the real disk writes the active segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum IoMode {
+    /// Small appends are stores into a mapped window of the file, large ones positioned writes.
+    Mapped,
+    /// Positioned reads and writes only: no mapping, and so no SIGBUS whatever happens to a file.
+    Positioned,
+}
+
+/// What a file is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Access {
+    /// Reading an existing file.
+    Read,
+    /// Reading and writing an existing file.
+    Write,
+    /// Reading and writing a file that is made if it is missing.
+    Create,
+    /// Reading and writing a file that must not exist yet.
+    CreateNew,
+}
+
+/// One name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name; bytes that are not UTF-8 are replaced, so such a name matches nothing of ours.
+    pub name: String,
+    /// Whether it is itself a directory.
+    pub is_dir: bool,
+    /// Length in bytes; 0 for a directory.
+    pub len: u64,
+}
+
+/// What is known of a path without opening it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// Length in bytes; 0 for a directory.
+    pub len: u64,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+    /// When its contents last changed.
+    pub modified: Timestamp,
+}
+
+/// A place that holds directories and files.
+pub trait Disk: sealed::Sealed + Send + Sync + fmt::Debug {
+    /// Opens a file. The handle holds no descriptor of its own for longer than it must.
+    ///
+    /// # Errors
+    /// Those of the operating system; `CreateNew` on an existing file is `AlreadyExists`.
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Makes a directory and those above it; an existing one is fine.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+
+    /// The names in a directory, in no order.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
+
+    /// What lies at a path, `None` where nothing does.
+    ///
+    /// # Errors
+    /// Those of the operating system, but for a missing path.
+    fn metadata(&self, path: &Path) -> io::Result<Option<Metadata>>;
+
+    /// Renames a file or directory, replacing a file of the new name.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file's name. Handles and views that are open keep reading it.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in a directory durable.
+    ///
+    /// # Errors
+    /// Those of the operating system; the names may or may not survive a power cut then.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Takes the exclusive lock of a directory by its lock file, which is made if missing.
+    ///
+    /// # Errors
+    /// `WouldBlock` when anyone else holds it, in this process or another.
+    fn lock(&self, lock_file: &Path) -> io::Result<Box<dyn DirLock>>;
+
+    /// An identity of the running kernel: the same until the machine restarts.
+    ///
+    /// # Errors
+    /// Those of the operating system, where it names none.
+    fn boot_id(&self) -> io::Result<[u8; 16]>;
+
+    /// Whether the process is a forked child of the one that made this disk.
+    fn is_forked_child(&self) -> bool;
+}
+
+/// An open file; reads and writes name their position, there is no cursor.
+///
+/// Shared by readers and one writer: the bytes a writer has published are never changed, so a
+/// read needs no lock.
+pub trait DiskFile: sealed::Sealed + Send + Sync + fmt::Debug {
+    /// The path it was opened by, or was renamed to through [`DiskFile::renamed`].
+    fn path(&self) -> std::path::PathBuf;
+
+    /// Tells the handle that its file has been renamed, so that errors name the new path and a
+    /// pooled descriptor is reopened there.
+    fn renamed(&self, path: &Path);
+
+    /// The length in bytes.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether the file has no bytes.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Reads up to `buffer.len()` bytes from `position`; fewer at the end of the file or when the
+    /// system chooses so, 0 only at or past the end.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
+
+    /// Writes up to `bytes.len()` bytes at `position`, extending the file; returns how many.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize>;
+
+    /// Cuts the file or extends it with a hole.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Makes every byte written so far, through this handle or its maps, and the length durable.
+    ///
+    /// # Errors
+    /// Those of the operating system. After an error the same handle may wrongly report success:
+    /// latch the first.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Maps the file for a writer that appends, `capacity` bytes of address space from 0; bytes
+    /// below `published` are final. `None` where this disk writes by position only.
+    ///
+    /// # Errors
+    /// Those of the operating system; the caller then writes by position.
+    fn map_tail(&self, published: u64, capacity: u64) -> io::Result<Option<Box<dyn TailMap>>>;
+}
+
+/// The writer's side of a mapped file that grows at its end.
+///
+/// One owner: all that changes the mapping takes `&mut self`. Bytes below the published end belong
+/// to readers and are never handed out for writing again.
+pub trait TailMap: sealed::Sealed + Send + fmt::Debug {
+    /// How far bytes may be stored: everything below is allocated on the device.
+    fn allocated(&self) -> u64;
+
+    /// Writes zeros from the allocated end up to `end` and readies them to be stored into. The
+    /// file is then `end` bytes long. What lay there before is gone.
+    ///
+    /// # Errors
+    /// Those of the operating system (a full disk, a quota): nothing that was allocated before is
+    /// lost, and the call may be made again.
+    fn allocate(&mut self, end: u64) -> io::Result<()>;
+
+    /// The bytes from `position` on, for storing into.
+    ///
+    /// # Panics
+    /// Where they reach below the published end or beyond the allocated one: a fault of ours.
+    fn window(&mut self, position: u64, len: usize) -> &mut [u8];
+
+    /// Hands the bytes below `end` to readers for good.
+    ///
+    /// # Panics
+    /// Where `end` falls back or lies beyond the allocated end: a fault of ours.
+    fn publish(&mut self, end: u64);
+
+    /// The readers' side.
+    fn reader(&self) -> Arc<dyn MapReader>;
+}
+
+/// The readers' side of a mapped file.
+pub trait MapReader: sealed::Sealed + Send + Sync + fmt::Debug {
+    /// The published end: all below may be viewed.
+    fn published(&self) -> u64;
+
+    /// A view of published bytes that stays valid while it is held, whatever becomes of the file's
+    /// name; on the real disk it is the mapped memory itself.
+    ///
+    /// # Panics
+    /// Where the range is not published: a fault of ours.
+    fn view(&self, start: u64, end: u64) -> Bytes;
+}
+
+/// A held directory lock, freed by [`DirLock::unlock`] or by dropping it.
+pub trait DirLock: sealed::Sealed + Send + Sync + fmt::Debug {
+    /// Frees the lock. In a forked child it does nothing: the lock is the parent's.
+    ///
+    /// # Errors
+    /// Those of the operating system; the lock is freed all the same once its file is closed.
+    fn unlock(&mut self) -> io::Result<()>;
+}
+
+/// Writes all of `bytes` at `position`, over short writes and interruptions.
+///
+/// On an error some of the bytes may have been written.
+pub(crate) fn write_all_at(file: &dyn DiskFile, bytes: &[u8], position: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match file.write_at(&bytes[done..], position + done as u64) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Reads from `position` until `buffer` is full or the file ends; returns how many bytes.
+pub(crate) fn read_full_at(
+    file: &dyn DiskFile,
+    buffer: &mut [u8],
+    position: u64,
+) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match file.read_at(&mut buffer[done..], position + done as u64) {
+            Ok(0) => break,
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}

@@ -1,0 +1,38 @@
+//! Tidelog: Apache Kafka's and Apache RocketMQ's storage and messaging semantics inside one
+//! process, with no networking.
+#![deny(unsafe_code, missing_docs)]
+#![allow(dead_code, unused_imports)] // while the rooms are being written
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("tidelog needs a 64-bit target: segments are mapped whole");
+
+mod config;
+mod error;
+mod ids;
+mod stats;
+mod sync;
+mod time;
+
+pub mod disk;
+mod record;
+mod wait;
+
+mod segment;
+
+mod log;
+
+mod engine;
+
+mod state_log;
+
+mod group;
+
+mod consumer;
+mod producer;
+
+mod store;
+
+pub use config::TimestampType;
+pub use error::{Error, ErrorKind, Outcome, Result};
+pub use ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
+pub use time::{Clock, ManualClock, SystemClock, Timestamp};
