@@ -1,1 +1,93 @@
-//! (being written)
+//! Counters, handed down to who counts and read by snapshot.
+//!
+//! A counter has one writer at a time or is added to rarely, so counting is a relaxed load and
+//! store or one relaxed addition; a snapshot is of no single instant. What operators see is built
+//! from these and from the offsets, in `store/`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// Adds where a lock already keeps other writers out: no read-modify-write.
+    fn add_alone(&self, more: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one log counts since it was opened.
+#[derive(Debug, Default)]
+pub(crate) struct LogCounters {
+    appended_records: Counter,
+    appended_batches: Counter,
+    appended_bytes: Counter,
+    pub(crate) failed_appends: Counter,
+    pub(crate) fetched_records: Counter,
+    pub(crate) fetched_bytes: Counter,
+    pub(crate) failed_reads: Counter,
+    pub(crate) rolls: Counter,
+    pub(crate) syncs: Counter,
+    pub(crate) dropped_segments: Counter,
+}
+
+impl LogCounters {
+    /// One batch was appended; called under the log's writer lock.
+    pub(crate) fn appended(&self, records: u64, bytes: u64) {
+        self.appended_records.add_alone(records);
+        self.appended_batches.add_alone(1);
+        self.appended_bytes.add_alone(bytes);
+    }
+
+    pub(crate) fn appended_records(&self) -> u64 {
+        self.appended_records.get()
+    }
+
+    pub(crate) fn appended_batches(&self) -> u64 {
+        self.appended_batches.get()
+    }
+
+    pub(crate) fn appended_bytes(&self) -> u64 {
+        self.appended_bytes.get()
+    }
+}
+
+/// Bytes that record views keep from being freed, over all who hold some.
+#[derive(Debug, Default)]
+pub(crate) struct PinCounter(AtomicU64);
+
+impl PinCounter {
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Bytes someone holds, counted for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Pin {
+    counter: std::sync::Arc<PinCounter>,
+    bytes: u64,
+}
+
+impl Pin {
+    pub(crate) fn new(counter: &std::sync::Arc<PinCounter>, bytes: usize) -> Self {
+        let bytes = bytes as u64;
+        counter.0.fetch_add(bytes, Ordering::Relaxed);
+        Pin { counter: counter.clone(), bytes }
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.counter.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}

@@ -1,1 +1,34 @@
-//! (being written)
+//! One partition: an append-only log of segments, alone or under a store.
+//!
+//! [`PartitionLog`] is what the engine opens by the thousand; [`Log`] is the same behind a public
+//! door of its own, for those who want one durable log and no topics. The rooms: `append`,
+//! `fetch`, `durable`, `trim` and `close` are what a log does; `open`, `leftovers` and `verdict`
+//! are recovery; `retain` and `epochs` decide; `offsets` holds every offset; `checkpoint` and
+//! `directory` are Kafka's small files; `keeper` says who remembers what the files cannot.
+
+mod append;
+pub(crate) mod checkpoint;
+mod close;
+mod core;
+mod directory;
+mod door;
+mod durable;
+mod epochs;
+mod fetch;
+mod keeper;
+mod leftovers;
+mod offsets;
+mod open;
+mod report;
+mod retain;
+mod slots;
+mod trim;
+mod verdict;
+
+pub(crate) use append::Appended;
+pub(crate) use core::{Attention, LogName, LogSetup, NoAttention, PartitionLog};
+pub use door::{Log, LogBuilder};
+pub(crate) use fetch::{Cursor, FetchLimits, Fetched};
+pub(crate) use keeper::{Durable, Keeper, KnownFacts, LastStop, LogFact, LogId};
+pub(crate) use offsets::OffsetSnapshot;
+pub use report::{Damage, PartitionReport, TornTail};

@@ -1,1 +1,23 @@
-//! (being written)
+//! One segment: a `.log` file of record batches and the sparse indexes over it.
+//!
+//! A [`Segment`] is what readers share; the one writer of the active segment owns a [`Tail`]
+//! beside it. Bytes below the segment's published end are final and read without a lock; bytes
+//! above it belong to the tail. Indexes are disposable: while a segment grows they live in memory,
+//! once it is sealed they lie in `.index` and `.timeindex`, and whenever those are missing, torn or
+//! wrong they are made again from the log, for that segment alone.
+//!
+//! Called by `log/` only, which decides when to roll, seal, drop and recover.
+
+mod index;
+mod index_file;
+mod lookup;
+mod recover;
+mod scan;
+mod shared;
+mod tail;
+
+pub(crate) use index::{Indexer, SparseIndex};
+pub(crate) use lookup::{Chunk, Limits};
+pub(crate) use scan::{Scan, ScanStart, Stop};
+pub(crate) use shared::{Place, Segment};
+pub(crate) use tail::{Tail, TailLimits};

@@ -1,0 +1,163 @@
+//! Appending: under the writer lock, number the batch, roll if due, store it, publish it.
+//!
+//! A batch arrives measured and checked; what is left under the lock is arithmetic, the store into
+//! the tail and, rarely, a roll. A failure before the store leaves the log as it was. A failure
+//! that leaves bytes in doubt, or a panic on the way, latches the log: no later append may build
+//! on it. Whoever maintains the log is told after the lock is free.
+
+use super::core::{PartitionLog, Writer, tail_limits};
+use crate::disk::latch::Latch;
+use crate::error::{Cause, Error, Outcome, Result};
+use crate::ids::{LeaderEpoch, Offset};
+use crate::record::{AppendBatch, Stamp};
+use crate::segment::{Indexer, Segment, Tail};
+use crate::sync::Arc;
+use crate::sync::atomic::Ordering;
+use crate::time::Timestamp;
+
+/// Where a batch went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Appended {
+    pub(crate) base_offset: Offset,
+    /// One past the batch's last record.
+    pub(crate) end_offset: Offset,
+    pub(crate) epoch: LeaderEpoch,
+}
+
+/// Latches the log if the section it lives in is left by a panic.
+struct Section<'a> {
+    latch: &'a Latch,
+    left: bool,
+}
+
+impl Drop for Section<'_> {
+    fn drop(&mut self) {
+        if !self.left {
+            self.latch.trip(&Error::new("append", Cause::Panicked("an append")));
+        }
+    }
+}
+
+impl PartitionLog {
+    /// Appends one batch, all of it or nothing. Returns once readers can see it and `kill -9`
+    /// cannot take it.
+    pub(crate) fn append<B: AppendBatch>(&self, batch: &B, now: Timestamp) -> Result<Appended> {
+        let mut writer = self.writer.lock();
+        let mut section = Section { latch: &self.latch, left: false };
+        let waiting = writer.rolled.len();
+        let appended = self.append_locked(&mut writer, batch, now);
+        let rolled = writer.rolled.len() > waiting;
+        section.left = true;
+        drop(section);
+        drop(writer);
+        match appended {
+            Ok(appended) => {
+                self.call_attention(rolled);
+                Ok(appended)
+            }
+            Err(error) => {
+                self.counters.failed_appends.add(1);
+                Err(self.named(error))
+            }
+        }
+    }
+
+    fn append_locked<B: AppendBatch>(
+        &self,
+        writer: &mut Writer,
+        batch: &B,
+        now: Timestamp,
+    ) -> Result<Appended> {
+        self.latch.check("append")?;
+        if let Some(refusal) = &writer.refuses {
+            return Err(refusal.error("append"));
+        }
+        let base_offset = writer.next_offset;
+        let count = i64::from(batch.count());
+        let end_offset = base_offset.checked_add(count).filter(|_| count > 0).ok_or_else(|| {
+            let why = "the partition has no offsets left for it".to_owned();
+            Error::new("append", Cause::InvalidArgument(why)).at_offset(base_offset)
+        })?;
+        let last_offset = Offset::new(end_offset.get() - 1);
+        let due =
+            writer.tail.as_ref().is_none_or(|tail| tail.is_due(batch, last_offset, now));
+        if due {
+            self.check_fits_segment(batch.size())?;
+            self.roll(writer, now)?;
+        }
+        let Some(tail) = &mut writer.tail else {
+            return Err(Error::new("append", Cause::Closed("the log")));
+        };
+        let epoch = writer.epoch;
+        let stamp = Stamp { base_offset, leader_epoch: epoch };
+        if let Err(error) = tail.append(batch, stamp, last_offset) {
+            if error.outcome() != Outcome::NotWritten {
+                self.latch.trip(&error);
+            }
+            return Err(error);
+        }
+        if !writer.epoch_entered {
+            self.epochs.lock().assign(epoch, base_offset);
+            writer.epoch_entered = true;
+        }
+        writer.next_offset = end_offset;
+        self.offsets.set_end(end_offset);
+        let size = batch.size() as u64;
+        let bytes = self.appended_bytes.load(Ordering::Relaxed);
+        self.appended_bytes.store(bytes + size, Ordering::Relaxed);
+        self.counters.appended(u64::from(batch.count()), size);
+        Ok(Appended { base_offset, end_offset, epoch })
+    }
+
+    /// A batch goes whole into one segment. Asked only when a new one is due: the tail's own
+    /// limit keeps larger ones out of a segment in use.
+    fn check_fits_segment(&self, size: usize) -> Result<()> {
+        let limit = self.config.load().segment_bytes;
+        let size = size as u64;
+        if size <= limit {
+            return Ok(());
+        }
+        let what = "the batch, which must fit into one segment,";
+        Err(Error::new("append", Cause::TooLarge { what, size, limit }))
+    }
+
+    /// Begins a new active segment at the log's end. The old one is sealed later: nothing slow
+    /// happens under the writer lock.
+    pub(super) fn roll(&self, writer: &mut Writer, now: Timestamp) -> Result<()> {
+        let base = writer.next_offset;
+        if self.segments.load().is_empty() {
+            super::directory::make(&self.place, self.setup.id.topic)?;
+        }
+        let segment = Arc::new(Segment::create(self.place.clone(), base)?);
+        let indexer = Indexer::new(base, self.place.index_interval);
+        let limits = tail_limits(&self.config.load());
+        let tail = Tail::new(segment.clone(), indexer, limits, now)?;
+        let old = writer.tail.replace(tail).map(Tail::finish);
+        let mut list = Vec::clone(&self.segments.load());
+        list.retain(|known| known.base() != base); // an empty one is made anew
+        list.push(segment);
+        self.names_changed.store(true, Ordering::Release);
+        self.segments.store(Arc::new(list));
+        if let Some(old) = old {
+            self.counters.rolls.add(1);
+            if old.base() != base {
+                writer.rolled.push(old);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the maintainer what changed, outside every lock.
+    fn call_attention(&self, rolled: bool) {
+        let attention = &self.setup.attention;
+        if !self.told_dirty.load(Ordering::Relaxed)
+            && !self.told_dirty.swap(true, Ordering::AcqRel)
+        {
+            attention.dirty();
+        }
+        let over = self.setup.sync_after.is_some_and(|most| self.unsynced_bytes() >= most);
+        if rolled || over {
+            attention.due();
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Closing a log so that the next open, ours or Kafka's, has nothing to recover.
+//!
+//! The active segment is sealed like any rolled one: its window is cut off, its indexes get their
+//! final entries and are synced. What was dropped is unlinked without waiting. After that the end,
+//! the durable offset and the recovery point to record are one number.
+
+use super::core::{PartitionLog, Refusal};
+use crate::error::Result;
+use crate::ids::Offset;
+use crate::segment::Tail;
+
+impl PartitionLog {
+    /// Ends appending; reads go on. Every later append fails as closed.
+    pub(crate) fn stop_appends(&self) {
+        let mut writer = self.writer.lock();
+        if let Some(active) = writer.tail.take().map(Tail::finish) {
+            writer.rolled.push(active);
+        }
+        writer.refuses = Some(Refusal::Closed);
+    }
+
+    /// Ends appending and brings everything to the disk; returns the recovery point to record.
+    /// Blocks for syncs where anything is unsynced.
+    pub(crate) fn close(&self) -> Result<Offset> {
+        self.stop_appends();
+        let point = self.checkpoint();
+        let unlinked = self.unlink_dropped(true);
+        let point = point?;
+        unlinked?;
+        Ok(point)
+    }
+}

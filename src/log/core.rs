@@ -1,0 +1,227 @@
+//! One partition's log: what its files, its offsets and its locks are.
+//!
+//! Constant: identity, place, clock. Atomic: the offsets, the segment list behind a pointer, the
+//! counters, the dirty flag. Locked: the writer (one append at a time), the sync lock (one sync at
+//! a time, never under the writer lock), the trim lock (one retention at a time).
+//!
+//! The rest of the room are this type's deeds, a file each: `append`, `fetch`, `durable` (sync,
+//! seal, recovery point), `trim` (retention, log start), `open` (recovery), `close`. Lock order:
+//! trim, then sync, then writer, then epochs. User code runs under none of them.
+
+use std::sync::atomic::AtomicBool;
+
+use arc_swap::ArcSwap;
+
+use super::epochs::EpochCache;
+use super::keeper::LogId;
+use super::offsets::Offsets;
+use crate::config::TopicConfig;
+use crate::disk::latch::Latch;
+use crate::error::{Cause, Error, Result};
+use crate::ids::{LeaderEpoch, Offset, PartitionId};
+use crate::segment::{Place, Segment, Tail, TailLimits};
+use crate::stats::{LogCounters, PinCounter};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex};
+use crate::time::{Clock, Timestamp, millis};
+
+/// What a log asks whoever maintains it for; called outside every lock, often never.
+pub(crate) trait Attention: Send + Sync + std::fmt::Debug {
+    /// The log has unsynced bytes for the first time since its last sync.
+    fn dirty(&self);
+    /// More bytes are unsynced than the background sync allows, or a segment was rolled.
+    fn due(&self);
+}
+
+/// Nobody maintains this log but its owner's own calls.
+#[derive(Debug)]
+pub(crate) struct NoAttention;
+
+impl Attention for NoAttention {
+    fn dirty(&self) {}
+    fn due(&self) {}
+}
+
+/// The name a log goes by in errors.
+#[derive(Clone, Debug)]
+pub(crate) struct LogName {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: PartitionId,
+}
+
+/// What a log is told when it is opened, beyond what its directory holds.
+#[derive(Clone, Debug)]
+pub(crate) struct LogSetup {
+    pub(crate) name: LogName,
+    pub(crate) id: LogId,
+    pub(crate) config: Arc<TopicConfig>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Unsynced bytes after which the maintainer is called; `None` never does.
+    pub(crate) sync_after: Option<u64>,
+    pub(crate) attention: Arc<dyn Attention>,
+    pub(crate) pinned: Arc<PinCounter>,
+}
+
+/// Bytes that recovery found above the recovery point: in the page cache, perhaps not on disk.
+/// They are written again before any sync may vouch for them.
+#[derive(Debug)]
+pub(super) struct Unproven {
+    pub(super) segment: Arc<Segment>,
+    pub(super) from: u64,
+    pub(super) to: u64,
+}
+
+/// Files that no reader can reach any more, to be unlinked at a time.
+#[derive(Debug)]
+pub(super) struct Doomed {
+    pub(super) segment: Arc<Segment>,
+    pub(super) paths: Vec<std::path::PathBuf>,
+    pub(super) due: std::time::Duration,
+}
+
+/// The writer's state, under the writer lock.
+#[derive(Debug)]
+pub(super) struct Writer {
+    /// `None` before the directory is made and after close.
+    pub(super) tail: Option<Tail>,
+    pub(super) next_offset: Offset,
+    /// Segments that no longer grow and are not sealed yet.
+    pub(super) rolled: Vec<Arc<Segment>>,
+    /// The epoch of everything appended by this open, drawn once recovery knows the others.
+    pub(super) epoch: LeaderEpoch,
+    /// Whether that epoch has its first batch.
+    pub(super) epoch_entered: bool,
+    /// Why nothing may be appended.
+    pub(super) refuses: Option<Refusal>,
+}
+
+/// Why a log takes no records.
+#[derive(Clone, Debug)]
+pub(super) enum Refusal {
+    Closed,
+    /// It holds what this version cannot continue.
+    Unsupported(Arc<str>),
+}
+
+/// One partition's log.
+#[derive(Debug)]
+pub(crate) struct PartitionLog {
+    pub(super) setup: LogSetup,
+    pub(super) config: ArcSwap<TopicConfig>,
+    pub(super) place: Place,
+    pub(super) offsets: Offsets,
+    pub(super) segments: ArcSwap<Vec<Arc<Segment>>>,
+    pub(super) writer: Mutex<Writer>,
+    pub(super) syncing: Mutex<Vec<Unproven>>,
+    pub(super) trimming: Mutex<Vec<Doomed>>,
+    pub(super) epochs: Mutex<EpochCache>,
+    pub(super) latch: Latch,
+    pub(super) counters: LogCounters,
+    /// Names in the directory, or the directory's own, await a directory sync.
+    pub(super) names_changed: AtomicBool,
+    /// The maintainer has been told of unsynced bytes.
+    pub(super) told_dirty: AtomicBool,
+    /// Bytes appended since the open, and those of them that are synced.
+    pub(super) appended_bytes: AtomicU64,
+    pub(super) synced_bytes: AtomicU64,
+}
+
+impl PartitionLog {
+    pub(crate) fn name(&self) -> &LogName {
+        &self.setup.name
+    }
+
+    pub(crate) fn id(&self) -> LogId {
+        self.setup.id
+    }
+
+    pub(crate) fn offsets(&self) -> &Offsets {
+        &self.offsets
+    }
+
+    pub(crate) fn counters(&self) -> &LogCounters {
+        &self.counters
+    }
+
+    pub(crate) fn config(&self) -> Arc<TopicConfig> {
+        self.config.load_full()
+    }
+
+    /// Takes a new configuration; the active segment heeds it from the next append on.
+    pub(crate) fn set_config(&self, config: Arc<TopicConfig>) {
+        let limits = tail_limits(&config);
+        self.config.store(config);
+        if let Some(tail) = &mut self.writer.lock().tail {
+            tail.set_limits(limits);
+        }
+    }
+
+    /// The newest epoch that has a record here.
+    pub(crate) fn latest_epoch(&self) -> Option<LeaderEpoch> {
+        self.epochs.lock().latest()
+    }
+
+    /// Sets the epoch of everything this open appends, before it appends anything. It is already
+    /// durable and above every epoch this log knows.
+    pub(crate) fn begin_epoch(&self, epoch: LeaderEpoch) {
+        debug_assert!(self.latest_epoch() < Some(epoch), "epochs rise with every open");
+        let mut writer = self.writer.lock();
+        writer.epoch = epoch;
+        writer.epoch_entered = false;
+    }
+
+    /// Fails if an earlier failure ended writing.
+    pub(crate) fn check_healthy(&self, operation: &'static str) -> Result<()> {
+        self.latch.check(operation).map_err(|error| self.named(error))
+    }
+
+    /// How many bytes and segments readers can reach.
+    pub(crate) fn size(&self) -> (u64, usize) {
+        let segments = self.segments.load();
+        (segments.iter().map(|segment| segment.published()).sum(), segments.len())
+    }
+
+    /// Bytes that no sync covers yet.
+    pub(crate) fn unsynced_bytes(&self) -> u64 {
+        let appended = self.appended_bytes.load(Ordering::Relaxed);
+        appended.saturating_sub(self.synced_bytes.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn named(&self, error: Error) -> Error {
+        error.at_partition(&self.setup.name.topic, self.setup.name.partition)
+    }
+
+    pub(super) fn out_of_range(&self, operation: &'static str, requested: Offset) -> Error {
+        let offsets = self.offsets.snapshot();
+        let (start, end) = (offsets.start, offsets.end);
+        self.named(Error::new(operation, Cause::OutOfRange { requested, start, end }))
+    }
+}
+
+impl Refusal {
+    pub(super) fn error(&self, operation: &'static str) -> Error {
+        let cause = match self {
+            Refusal::Closed => Cause::Closed("the log"),
+            Refusal::Unsupported(why) => Cause::Unsupported(why.to_string()),
+        };
+        Error::new(operation, cause)
+    }
+}
+
+/// What of a topic's configuration decides when a segment is full.
+pub(super) fn tail_limits(config: &TopicConfig) -> TailLimits {
+    let jitter = millis(config.segment_jitter).min(millis(config.segment_ms));
+    let taken = if jitter > 0 { random_below(jitter.unsigned_abs()) } else { 0 };
+    TailLimits {
+        segment_bytes: config.segment_bytes,
+        index_bytes: config.segment_index_bytes,
+        segment_ms: millis(config.segment_ms).saturating_sub(taken.cast_signed()),
+    }
+}
+
+/// A number below `bound`, different from process to process: enough to spread rolls over time.
+fn random_below(bound: u64) -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(0) % bound
+}
+

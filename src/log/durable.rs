@@ -1,0 +1,174 @@
+//! From the page cache to the disk: syncs, sealing, and how far the recovery point may rise.
+//!
+//! One sync at a time, under the sync lock, never under the writer lock: appends and reads go on.
+//! Before a sync may vouch for bytes that an earlier process left unproven, they are written again
+//! (`design.md` 1.4): the page cache may say "clean" of what never reached the disk. The first
+//! sync that fails latches the log; no sync is ever tried again.
+//!
+//! A checkpoint is a sync that also seals what was rolled, brings the active segment's index and
+//! the epoch file up to date, and says how far the recovery point may be recorded.
+
+use super::checkpoint;
+use super::core::{PartitionLog, Unproven};
+use crate::disk::{DiskFile, read_full_at, write_all_at};
+use crate::error::{Error, Outcome, Result};
+use crate::ids::Offset;
+use crate::segment::Segment;
+use crate::sync::Arc;
+use crate::sync::atomic::Ordering;
+
+/// Bytes written again at a time.
+const REWRITE_BUFFER: usize = 256 << 10;
+
+impl PartitionLog {
+    /// Makes every record below `target` durable, with all before it and the names they need.
+    /// Blocks for a sync unless an earlier one already covers `target`.
+    pub(crate) fn make_durable(&self, target: Offset) -> Result<()> {
+        if self.offsets.durable() >= target {
+            return Ok(());
+        }
+        let mut unproven = self.syncing.lock();
+        if self.offsets.durable() >= target {
+            return Ok(()); // whoever held the lock synced for us too
+        }
+        self.sync_locked(&mut unproven)
+            .map_err(|error| self.named(error.with_outcome(Outcome::WrittenNotDurable)))
+    }
+
+    /// Syncs everything published by now; under the sync lock.
+    fn sync_locked(&self, unproven: &mut Vec<Unproven>) -> Result<()> {
+        self.latch.check("sync")?;
+        // bytes before offsets: what is counted as synced was published before the sync began
+        let bytes = self.appended_bytes.load(Ordering::Acquire);
+        self.told_dirty.store(false, Ordering::Release);
+        let end = self.offsets.end();
+        let synced = self.sync_files(unproven);
+        if let Err(error) = synced {
+            self.latch.trip(&error);
+            return Err(error);
+        }
+        self.counters.syncs.add(1);
+        self.synced_bytes.store(bytes, Ordering::Relaxed);
+        self.offsets.set_durable(end);
+        Ok(())
+    }
+
+    fn sync_files(&self, unproven: &mut Vec<Unproven>) -> Result<()> {
+        for range in &*unproven {
+            write_again(range)?;
+        }
+        unproven.clear();
+        let segments = self.segments.load_full();
+        for segment in segments.iter().rev() {
+            if !segment.sync()? {
+                break; // all before it was synced when it was rolled past
+            }
+        }
+        if self.names_changed.swap(false, Ordering::AcqRel) {
+            let synced = self.sync_names();
+            if synced.is_err() {
+                self.names_changed.store(true, Ordering::Release);
+            }
+            return synced;
+        }
+        Ok(())
+    }
+
+    /// Makes the directory's names durable, and its own name.
+    fn sync_names(&self) -> Result<()> {
+        let dir = &*self.place.dir;
+        let disk = &self.place.disk;
+        disk.sync_dir(dir).map_err(|error| Error::io("sync directory", dir, error))?;
+        match dir.parent() {
+            Some(parent) => {
+                disk.sync_dir(parent).map_err(|error| Error::io("sync directory", parent, error))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Seals what was rolled, syncs all, and returns how far the recovery point may be recorded.
+    /// Once it is, the caller says so with [`PartitionLog::recovery_point_recorded`].
+    pub(crate) fn checkpoint(&self) -> Result<Offset> {
+        let mut unproven = self.syncing.lock();
+        self.latch.check("checkpoint").map_err(|error| self.named(error))?;
+        let (rolled, active) = {
+            let mut writer = self.writer.lock();
+            let rolled = std::mem::take(&mut writer.rolled);
+            (rolled, writer.tail.as_ref().map(|tail| tail.segment().clone()))
+        };
+        let point = self
+            .checkpoint_locked(&mut unproven, &rolled, active.as_deref())
+            .map_err(|error| self.named(error.with_outcome(Outcome::WrittenNotDurable)));
+        if point.is_err() {
+            let mut writer = self.writer.lock();
+            writer.rolled.splice(0..0, rolled);
+        }
+        point
+    }
+
+    fn checkpoint_locked(
+        &self,
+        unproven: &mut Vec<Unproven>,
+        rolled: &[Arc<Segment>],
+        active: Option<&Segment>,
+    ) -> Result<Offset> {
+        for segment in rolled {
+            segment.trim()?;
+        }
+        self.sync_locked(unproven)?;
+        for segment in rolled {
+            if let Some(files) = segment.seal_indexes()? {
+                for file in files {
+                    file.sync_data()
+                        .map_err(|error| Error::io("sync index", &file.path(), error))?;
+                }
+            }
+            segment.drop_map();
+        }
+        if let Some(active) = active {
+            active.save_growing_indexes()?;
+        }
+        self.write_epochs()?;
+        Ok(self.offsets.durable())
+    }
+
+    /// Writes the epoch file if an epoch began since it was written.
+    pub(super) fn write_epochs(&self) -> Result<()> {
+        let Some(entries) = self.epochs.lock().take_changed() else { return Ok(()) };
+        let written = checkpoint::write_leader_epochs(&*self.place.disk, &self.place.dir, &entries);
+        if written.is_err() {
+            self.epochs.lock().set_changed();
+        }
+        written
+    }
+
+    /// The recovery point has been recorded by the log's keeper.
+    pub(crate) fn recovery_point_recorded(&self, point: Offset) {
+        let _one_at_a_time = self.syncing.lock();
+        if point > self.offsets.snapshot().recovery_point {
+            self.offsets.set_recovery_point(point);
+        }
+    }
+}
+
+/// Reads bytes that recovery accepted and writes them back as they are, so that the next sync has
+/// to carry them to the disk. The bytes do not change: views that are held see the same.
+fn write_again(range: &Unproven) -> Result<()> {
+    let file: &Arc<dyn DiskFile> = range.segment.log()?;
+    let path = file.path();
+    let mut buffer = vec![0; REWRITE_BUFFER];
+    let mut position = range.from;
+    while position < range.to {
+        let wanted = usize::try_from(range.to - position).unwrap_or(REWRITE_BUFFER);
+        let wanted = wanted.min(REWRITE_BUFFER);
+        let fail = |error| Error::io("write again", &path, error).at_position(position);
+        let got = read_full_at(&**file, &mut buffer[..wanted], position).map_err(fail)?;
+        if got == 0 {
+            break;
+        }
+        write_all_at(&**file, &buffer[..got], position).map_err(fail)?;
+        position += got as u64;
+    }
+    Ok(())
+}

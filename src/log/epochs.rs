@@ -1,0 +1,147 @@
+//! Which leader epoch began at which offset, in memory and in `leader-epoch-checkpoint`.
+//!
+//! The rules are Kafka's (`kafka-format.md` 2.9). An epoch enters with its first batch. The file
+//! is written before a recovery point rises past an epoch's start, since recovery finds again only
+//! the epochs of the batches it scans.
+
+use crate::ids::{LeaderEpoch, Offset};
+
+/// The epochs of one log, oldest first, both numbers rising.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct EpochCache {
+    entries: Vec<(LeaderEpoch, Offset)>,
+    /// Whether the file says something else.
+    changed: bool,
+}
+
+impl EpochCache {
+    /// The cache a file describes, cut to the epochs that have records in `start..end`.
+    pub(crate) fn recovered(
+        entries: Vec<(LeaderEpoch, Offset)>,
+        start: Offset,
+        end: Offset,
+    ) -> Self {
+        let mut cache = EpochCache::default();
+        for (epoch, first) in &entries {
+            cache.assign(*epoch, *first);
+        }
+        cache.truncate_from_end(end);
+        cache.truncate_from_start(start);
+        cache.changed = cache.entries != entries;
+        cache
+    }
+
+    pub(crate) fn entries(&self) -> &[(LeaderEpoch, Offset)] {
+        &self.entries
+    }
+
+    pub(crate) fn latest(&self) -> Option<LeaderEpoch> {
+        self.entries.last().map(|(epoch, _)| *epoch)
+    }
+
+    /// The entries, if the file does not have them yet. They count as written from then on.
+    pub(crate) fn take_changed(&mut self) -> Option<Vec<(LeaderEpoch, Offset)>> {
+        std::mem::take(&mut self.changed).then(|| self.entries.clone())
+    }
+
+    /// The file could not be written after all.
+    pub(crate) fn set_changed(&mut self) {
+        self.changed = true;
+    }
+
+    /// A batch of `epoch` begins at `start`.
+    pub(crate) fn assign(&mut self, epoch: LeaderEpoch, start: Offset) {
+        if let Some((latest, first)) = self.entries.last()
+            && *latest == epoch
+            && *first <= start
+        {
+            return;
+        }
+        self.entries.retain(|(older, first)| *older < epoch && *first < start);
+        self.entries.push((epoch, start));
+        self.changed = true;
+    }
+
+    /// Nothing at or above `end` is left.
+    pub(crate) fn truncate_from_end(&mut self, end: Offset) {
+        let before = self.entries.len();
+        self.entries.retain(|(_, first)| *first < end);
+        self.changed |= self.entries.len() != before;
+    }
+
+    /// Nothing below `start` is left; the epoch that reaches over it begins there now.
+    pub(crate) fn truncate_from_start(&mut self, start: Offset) {
+        let reaching = self.entries.iter().rposition(|(_, first)| *first <= start);
+        if let Some(at) = reaching
+            && (at > 0 || self.entries[at].1 < start)
+        {
+            self.entries.drain(..at);
+            self.entries[0].1 = start;
+            self.changed = true;
+        }
+    }
+
+    /// Where the records of `epoch`, or of the nearest one below it, end; `None` for an epoch this
+    /// log knows nothing at or below of.
+    pub(crate) fn end_offset_for(
+        &self,
+        epoch: LeaderEpoch,
+        log_end: Offset,
+    ) -> Option<(LeaderEpoch, Offset)> {
+        let next = self.entries.partition_point(|(known, _)| *known <= epoch);
+        let (floor, _) = self.entries.get(next.checked_sub(1)?)?;
+        let end = self.entries.get(next).map_or(log_end, |(_, first)| *first);
+        Some((*floor, end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(entries: &[(i32, i64)]) -> EpochCache {
+        let mut cache = EpochCache::default();
+        for (epoch, start) in entries {
+            cache.assign(LeaderEpoch::new(*epoch), Offset::new(*start));
+        }
+        cache
+    }
+
+    #[test]
+    fn assigning_drops_what_it_contradicts() {
+        let mut epochs = cache(&[(1, 0), (2, 10), (4, 20)]);
+        epochs.assign(LeaderEpoch::new(4), Offset::new(25));
+        assert_eq!(epochs, cache(&[(1, 0), (2, 10), (4, 20)]));
+        epochs.assign(LeaderEpoch::new(3), Offset::new(20));
+        assert_eq!(epochs.entries(), cache(&[(1, 0), (2, 10), (3, 20)]).entries());
+        epochs.assign(LeaderEpoch::new(5), Offset::new(10));
+        assert_eq!(epochs.entries(), cache(&[(1, 0), (5, 10)]).entries());
+    }
+
+    #[test]
+    fn ends_of_epochs_are_kafkas() {
+        let epochs = cache(&[(1, 5), (3, 10), (4, 20)]);
+        let end = |epoch| {
+            epochs
+                .end_offset_for(LeaderEpoch::new(epoch), Offset::new(30))
+                .map(|(epoch, end)| (epoch.get(), end.get()))
+        };
+        assert_eq!(end(0), None);
+        assert_eq!(end(1), Some((1, 10)));
+        assert_eq!(end(2), Some((1, 10)));
+        assert_eq!(end(3), Some((3, 20)));
+        assert_eq!(end(4), Some((4, 30)));
+        assert_eq!(end(9), Some((4, 30)));
+    }
+
+    #[test]
+    fn truncating_keeps_the_epoch_that_reaches_over_the_start() {
+        let mut epochs = cache(&[(1, 0), (2, 10), (4, 20)]);
+        epochs.truncate_from_start(Offset::new(15));
+        assert_eq!(epochs.entries(), cache(&[(2, 15), (4, 20)]).entries());
+        epochs.truncate_from_start(Offset::new(15));
+        assert_eq!(epochs.entries(), cache(&[(2, 15), (4, 20)]).entries());
+        epochs.truncate_from_end(Offset::new(20));
+        assert_eq!(epochs.entries(), cache(&[(2, 15)]).entries());
+    }
+}

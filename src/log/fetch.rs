@@ -1,0 +1,167 @@
+//! Reading: one snapshot of the offsets and of the segment list, then no lock at all.
+//!
+//! A read begins at an offset that need not exist: gaps and emptied segments are stepped over. It
+//! returns whole, checked batches, at least one where there is any below the bound, however large.
+//! A [`Cursor`] remembers where the next read begins, so that reading on needs no index.
+
+use super::core::PartitionLog;
+use crate::error::{Cause, Error, Result};
+use crate::ids::{LeaderEpoch, Offset};
+use crate::segment::{Chunk, Limits, Segment};
+use crate::sync::Arc;
+use crate::time::Timestamp;
+
+/// How much a fetch may return, whole batches as they come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FetchLimits {
+    /// Bytes; one batch is returned even if it is larger.
+    pub(crate) bytes: usize,
+    /// Records, as a soft bound: the batch that reaches it is the last.
+    pub(crate) records: u64,
+    /// Only what a sync has covered.
+    pub(crate) durable_only: bool,
+}
+
+/// Where a sequential reader goes on.
+#[derive(Clone, Debug)]
+pub(crate) struct Cursor {
+    segment: Arc<Segment>,
+    position: u64,
+    offset: Offset,
+}
+
+/// What a fetch found.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetched {
+    /// Whole batches, the first of which holds the offset asked for or lies above it; `None`
+    /// where there is nothing to read yet.
+    pub(crate) chunk: Option<Chunk>,
+    /// The offset after what was fetched; that asked for, if nothing was.
+    pub(crate) next_offset: Offset,
+    pub(crate) cursor: Option<Cursor>,
+}
+
+impl PartitionLog {
+    /// Reads from `from` on. At the end of the log that is nothing, not an error.
+    pub(crate) fn fetch(
+        &self,
+        from: Offset,
+        cursor: Option<&Cursor>,
+        limits: FetchLimits,
+    ) -> Result<Fetched> {
+        let offsets = self.offsets.snapshot();
+        if from < offsets.start || from > offsets.end {
+            return Err(self.out_of_range("read", from));
+        }
+        let bound =
+            if limits.durable_only { offsets.durable } else { offsets.high_watermark() };
+        let nothing = Fetched { chunk: None, next_offset: from, cursor: cursor.cloned() };
+        if from >= bound {
+            return Ok(nothing);
+        }
+        let wanted = Limits { bytes: limits.bytes, records: limits.records, bound };
+        let segments = self.segments.load();
+        let first = segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
+        for segment in &segments[first.min(segments.len())..] {
+            let hint = cursor
+                .filter(|cursor| cursor.offset == from && Arc::ptr_eq(&cursor.segment, segment))
+                .map(|cursor| cursor.position);
+            let read = segment.read(from.max(segment.base()), hint, wanted);
+            match read {
+                Ok(Some(chunk)) => return Ok(self.fetched(segment, chunk)),
+                Ok(None) => {}
+                Err(error) => return Err(self.read_failed(error, from)),
+            }
+        }
+        Ok(nothing)
+    }
+
+    fn fetched(&self, segment: &Arc<Segment>, chunk: Chunk) -> Fetched {
+        self.counters.fetched_bytes.add(chunk.bytes.len() as u64);
+        let next_offset = chunk.next_offset;
+        let cursor = Cursor {
+            segment: segment.clone(),
+            position: chunk.next_position,
+            offset: next_offset,
+        };
+        Fetched { chunk: Some(chunk), next_offset, cursor: Some(cursor) }
+    }
+
+    /// A segment that retention took meanwhile is "out of range", whatever the file system said.
+    fn read_failed(&self, error: Error, from: Offset) -> Error {
+        if from < self.offsets.snapshot().start {
+            return self.out_of_range("read", from);
+        }
+        self.counters.failed_reads.add(1);
+        self.named(error)
+    }
+
+    /// The first record at or after `wanted`, first by offset; `None` where none is that late.
+    pub(crate) fn find_timestamp(&self, wanted: Timestamp) -> Result<Option<(Offset, Timestamp)>> {
+        let offsets = self.offsets.snapshot();
+        let segments = self.segments.load();
+        for segment in segments.iter() {
+            let late = segment
+                .largest_timestamp()
+                .map_err(|error| self.named(error))?
+                .is_some_and(|largest| largest >= wanted.as_millis());
+            if !late {
+                continue;
+            }
+            let bound = offsets.high_watermark();
+            let found = segment
+                .find_timestamp(wanted, offsets.start, bound)
+                .map_err(|error| self.named(error))?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a position reached under `epoch` still means the same record: fails as truncated
+    /// where that epoch ended before `offset`.
+    pub(crate) fn check_epoch(
+        &self,
+        operation: &'static str,
+        offset: Offset,
+        epoch: LeaderEpoch,
+    ) -> Result<()> {
+        let end = self.offsets.end();
+        let known = self.epochs.lock().end_offset_for(epoch, end);
+        match known {
+            // where `epoch` has no batch here any more, the nearest epoch below it answers
+            Some((_, epoch_end)) if epoch_end < offset => {
+                let cause = Cause::LogTruncated { epoch, epoch_end };
+                Err(self.named(Error::new(operation, cause).at_offset(offset)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Every epoch with its first offset.
+    pub(crate) fn epoch_entries(&self) -> Vec<(LeaderEpoch, Offset)> {
+        self.epochs.lock().entries().to_vec()
+    }
+
+    /// Where reading may go on behind damage at `offset`: the first offset above it that an index
+    /// entry and its batch agree on, else the next segment's first. The offsets between are gone.
+    pub(crate) fn resume_above(&self, offset: Offset) -> Result<Offset> {
+        let offsets = self.offsets.snapshot();
+        let segments = self.segments.load();
+        let at = segments.partition_point(|segment| segment.base() <= offset).saturating_sub(1);
+        if let Some(segment) = segments.get(at)
+            && let Some(resume) =
+                segment.resume_above(offset).map_err(|error| self.named(error))?
+        {
+            return Ok(resume.min(offsets.end));
+        }
+        let next = segments.get(at + 1).map_or(offsets.end, |segment| segment.base());
+        Ok(next.max(offset))
+    }
+
+    /// How often records have been fetched, for a reader that counts.
+    pub(crate) fn note_reads(&self, records: u64) {
+        self.counters.fetched_records.add(records);
+    }
+}

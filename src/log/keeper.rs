@@ -1,0 +1,71 @@
+//! Who keeps the facts about a log that its own files cannot tell.
+//!
+//! A log under a store keeps them in the store's state log, many partitions at a time; a log
+//! opened alone keeps them in a file of two slots. Both sit behind [`Keeper`]. A recovery point
+//! that is lost costs time, one that is too high costs records: so it is recorded after the sync
+//! it speaks of. A log start is durable before the files below it go.
+
+use crate::error::Result;
+use crate::ids::{Offset, PartitionId, TopicId};
+
+/// Which log a fact is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LogId {
+    pub(crate) topic: TopicId,
+    pub(crate) partition: PartitionId,
+}
+
+/// One fact about a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFact {
+    /// Everything below is synced; bad bytes there are damage.
+    RecoveryPoint(Offset),
+    /// Nothing below is served any more.
+    LogStart(Offset),
+}
+
+/// Whether a record of facts has to survive a power cut before the call returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durable {
+    Now,
+    Later,
+}
+
+/// Where facts about logs are kept.
+pub(crate) trait Keeper: Send + Sync + std::fmt::Debug {
+    /// Records facts, all or none of them, in order.
+    fn record(&self, facts: &[(LogId, LogFact)], durable: Durable) -> Result<()>;
+}
+
+/// How the directory was left by whoever wrote it last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LastStop {
+    /// By us, cleanly: everything up to the recovery point is there and nothing beyond.
+    Clean,
+    /// By us, in the middle; the machine has not restarted since.
+    KilledSameBoot,
+    /// By us, in the middle; the machine has restarted, so the page cache was lost.
+    PowerCut,
+    /// By someone else, whose word the recovery point is.
+    AnotherHand,
+}
+
+impl LastStop {
+    /// Whether bytes above the recovery point may be in the page cache only, or torn.
+    pub(crate) fn is_clean(self) -> bool {
+        matches!(self, LastStop::Clean)
+    }
+
+    /// Whether the log's batches follow each other without gaps, as ours do.
+    pub(crate) fn is_ours(self) -> bool {
+        !matches!(self, LastStop::AnotherHand)
+    }
+}
+
+/// What is known of a log before its directory is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KnownFacts {
+    pub(crate) recovery_point: Offset,
+    pub(crate) log_start: Offset,
+    pub(crate) last_stop: LastStop,
+}

@@ -1,0 +1,167 @@
+//! Tidying a partition directory before its log is recovered: what a stop in the middle of a
+//! deletion, a compaction or a split may leave behind.
+//!
+//! The rules are Kafka's (`kafka-format.md` 2.4). `.deleted` files go. A `.cleaned` file means its
+//! rewrite was not finished: it goes, with every `.swap` file at or above the lowest such base, and
+//! the old segments stand. `.swap` files alone mean the rewrite was finished: the segments they
+//! replace go, then they get their names. Indexes without a log go. Every step is safe to repeat.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::disk::names::{Leftover, SegmentFile, parse_segment_file, segment_file_name};
+use crate::disk::{Access, Disk, Entry, read_full_at};
+use crate::error::{Error, Result};
+use crate::ids::Offset;
+use crate::segment::Segment;
+
+/// A partition directory, tidied.
+#[derive(Debug, Default)]
+pub(super) struct Directory {
+    /// Base offset and length of each log file, in order.
+    pub(super) segments: Vec<(Offset, u64)>,
+    pub(super) removed: Vec<PathBuf>,
+    /// Whether a producer snapshot names a producer, or an index an aborted transaction.
+    pub(super) has_producers: bool,
+}
+
+/// A file of some segment.
+#[derive(Clone, Debug)]
+struct Found {
+    base: Offset,
+    kind: SegmentFile,
+    path: PathBuf,
+    len: u64,
+}
+
+/// Removes and renames leftovers, and lists what stands.
+pub(super) fn tidy(disk: &dyn Disk, dir: &Path) -> Result<Directory> {
+    let entries = disk.list(dir).map_err(|error| Error::io("open log", dir, error))?;
+    let mut tidying = Tidying { disk, dir, directory: Directory::default() };
+    let mut standing = BTreeMap::new();
+    let (mut cleaned, mut swapped) = (Vec::new(), Vec::new());
+    for Entry { name, is_dir, len } in entries {
+        let Some((base, kind, leftover)) = parse_segment_file(&name) else { continue };
+        if is_dir {
+            continue;
+        }
+        let found = Found { base, kind, path: dir.join(&name), len };
+        match leftover {
+            Leftover::None => {
+                standing.insert((base, kind), found);
+            }
+            Leftover::Deleted => tidying.remove(&found.path)?,
+            Leftover::Cleaned => cleaned.push(found),
+            Leftover::Swap => swapped.push(found),
+        }
+    }
+    tidying.finish_rewrites(&mut standing, cleaned, swapped)?;
+    tidying.remove_orphans(&mut standing)?;
+    for ((base, kind), found) in &standing {
+        match kind {
+            SegmentFile::Log => tidying.directory.segments.push((*base, found.len)),
+            SegmentFile::TransactionIndex => tidying.directory.has_producers |= found.len > 0,
+            SegmentFile::Snapshot => {
+                tidying.directory.has_producers |= names_producers(disk, &found.path)?;
+            }
+            SegmentFile::OffsetIndex | SegmentFile::TimeIndex => {}
+        }
+    }
+    Ok(tidying.directory)
+}
+
+type Standing = BTreeMap<(Offset, SegmentFile), Found>;
+
+struct Tidying<'a> {
+    disk: &'a dyn Disk,
+    dir: &'a Path,
+    directory: Directory,
+}
+
+impl Tidying<'_> {
+    fn remove(&mut self, path: &Path) -> Result<()> {
+        self.disk.remove_file(path).map_err(|error| Error::io("tidy log", path, error))?;
+        self.directory.removed.push(path.to_owned());
+        Ok(())
+    }
+
+    /// Rolls unfinished rewrites back and finished ones forward.
+    fn finish_rewrites(
+        &mut self,
+        standing: &mut Standing,
+        cleaned: Vec<Found>,
+        swapped: Vec<Found>,
+    ) -> Result<()> {
+        let lowest_cleaned = cleaned.iter().map(|found| found.base).min();
+        let (undone, swapped): (Vec<_>, Vec<_>) = swapped
+            .into_iter()
+            .partition(|swap| lowest_cleaned.is_some_and(|lowest| swap.base >= lowest));
+        for found in undone.iter().chain(&cleaned) {
+            self.remove(&found.path)?;
+        }
+        let mut replaced = None;
+        for swap in swapped.iter().filter(|swap| swap.kind == SegmentFile::Log) {
+            let end = self.end_of(swap)?;
+            let (first, last) = replaced.unwrap_or((swap.base, end));
+            replaced = Some((swap.base.min(first), end.max(last)));
+        }
+        if let Some((first, end)) = replaced {
+            let gone: Vec<_> = standing
+                .keys()
+                .filter(|(base, _)| (first..end).contains(base))
+                .copied()
+                .collect();
+            for key in gone {
+                if let Some(found) = standing.remove(&key) {
+                    self.remove(&found.path)?;
+                }
+            }
+        }
+        for swap in swapped {
+            let path = self.dir.join(segment_file_name(swap.base, swap.kind));
+            self.disk
+                .rename(&swap.path, &path)
+                .map_err(|error| Error::io("tidy log", &swap.path, error))?;
+            standing.insert((swap.base, swap.kind), Found { path, ..swap });
+        }
+        Ok(())
+    }
+
+    /// The offset behind the last batch of a rewritten segment.
+    fn end_of(&self, swap: &Found) -> Result<Offset> {
+        let file = self
+            .disk
+            .open(&swap.path, Access::Read)
+            .map_err(|error| Error::io("tidy log", &swap.path, error))?;
+        Segment::end_offset_of(&*file, swap.base, swap.len)
+    }
+
+    /// Removes indexes whose log is gone; a snapshot stands for itself.
+    fn remove_orphans(&mut self, standing: &mut Standing) -> Result<()> {
+        let orphans: Vec<_> = standing
+            .keys()
+            .filter(|(base, kind)| {
+                !matches!(kind, SegmentFile::Log | SegmentFile::Snapshot)
+                    && !standing.contains_key(&(*base, SegmentFile::Log))
+            })
+            .copied()
+            .collect();
+        for key in orphans {
+            if let Some(found) = standing.remove(&key) {
+                self.remove(&found.path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a producer snapshot has entries: its count stands at byte 6. A file too short to say
+/// is taken for one that does.
+fn names_producers(disk: &dyn Disk, path: &Path) -> Result<bool> {
+    const COUNT: std::ops::Range<usize> = 6..10;
+    let fail = |error| Error::io("open log", path, error);
+    let file = disk.open(path, Access::Read).map_err(fail)?;
+    let mut bytes = [0; COUNT.end];
+    let got = read_full_at(&*file, &mut bytes, 0).map_err(fail)?;
+    Ok(got < COUNT.end || bytes[COUNT] != [0; 4])
+}

@@ -1,0 +1,306 @@
+//! Opening a log: tidy the directory, look at what the recovery point does not cover, put the
+//! pieces together.
+//!
+//! Segments that lie wholly below the recovery point are not read at all. The one that holds it,
+//! and all after it, are scanned, and `verdict` says what becomes of each end. Recovery may itself
+//! be cut short at any step: each is safe to repeat, and what it cuts is saved before it is cut.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use arc_swap::ArcSwap;
+
+use super::checkpoint;
+use super::core::{LogSetup, PartitionLog, Refusal, Unproven, Writer, tail_limits};
+use super::epochs::EpochCache;
+use super::keeper::{KnownFacts, LastStop};
+use super::leftovers::{Directory, tidy};
+use super::offsets::Offsets;
+use super::report::{Damage, PartitionReport, TornTail};
+use super::verdict::{Ending, Successor, Verdict, judge};
+use crate::disk::Disk;
+use crate::disk::latch::Latch;
+use crate::error::{Error, Result};
+use crate::ids::{LeaderEpoch, Offset};
+use crate::segment::{Indexer, Place, Scan, Segment, Stop, Tail};
+use crate::stats::LogCounters;
+use crate::sync::atomic::AtomicU64;
+use crate::sync::{Arc, Mutex};
+
+/// What recovery has put together so far.
+struct Recovery<'a> {
+    setup: &'a LogSetup,
+    known: &'a KnownFacts,
+    report: PartitionReport,
+    segments: Vec<Arc<Segment>>,
+    /// The index of the last segment, if it can go on growing.
+    active: Option<Indexer>,
+    end: Offset,
+    epochs: Vec<(LeaderEpoch, Offset)>,
+    unproven: Vec<Unproven>,
+    has_producers: bool,
+}
+
+impl PartitionLog {
+    /// Opens the log in `dir`, which need not exist yet: it is made at the first append.
+    pub(crate) fn open(
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        setup: LogSetup,
+        known: KnownFacts,
+    ) -> Result<(PartitionLog, PartitionReport)> {
+        let name = setup.name.clone();
+        PartitionLog::open_named(disk, dir, setup, known)
+            .map_err(|error| error.at_partition(&name.topic, name.partition))
+    }
+
+    fn open_named(
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        setup: LogSetup,
+        known: KnownFacts,
+    ) -> Result<(PartitionLog, PartitionReport)> {
+        let place = Place {
+            disk: disk.clone(),
+            dir: Arc::from(dir),
+            index_interval: setup.config.index_interval_bytes,
+        };
+        let mut recovery = Recovery {
+            setup: &setup,
+            known: &known,
+            report: PartitionReport {
+                topic: setup.name.topic.to_string(),
+                partition: setup.name.partition,
+                ..PartitionReport::default()
+            },
+            segments: Vec::new(),
+            active: None,
+            end: Offset::ZERO,
+            epochs: Vec::new(),
+            unproven: Vec::new(),
+            has_producers: false,
+        };
+        let exists = disk
+            .metadata(dir)
+            .map_err(|error| Error::io("open log", dir, error))?
+            .is_some();
+        if exists {
+            let directory = tidy(&**disk, dir)?;
+            recovery.run(&place, directory)?;
+        }
+        recovery.finish(place)
+    }
+}
+
+impl Recovery<'_> {
+    fn run(&mut self, place: &Place, directory: Directory) -> Result<()> {
+        self.report.removed = directory.removed;
+        self.has_producers = directory.has_producers;
+        self.epochs = match checkpoint::read_leader_epochs(&*place.disk, &place.dir) {
+            Ok(epochs) => epochs,
+            Err(error) if error.is_corrupt() => {
+                log::warn!("{error}: epochs are taken from the batches that are scanned");
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
+        let found = directory.segments;
+        self.end = found.first().map_or(Offset::ZERO, |(base, _)| *base);
+        for (at, (base, len)) in found.iter().enumerate() {
+            let next = found.get(at + 1).map(|(base, _)| *base);
+            let segment = Arc::new(Segment::on_disk(place.clone(), *base, *len));
+            if next.is_some_and(|next| next <= self.known.recovery_point) {
+                segment.assume_synced();
+                self.end = next.unwrap_or(self.end);
+                self.segments.push(segment);
+                continue;
+            }
+            if self.recover(segment, next)? == Then::Stop {
+                self.cut_later(place, &found[at + 1..])?;
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Scans one segment and does what the table says.
+    fn recover(&mut self, segment: Arc<Segment>, next: Option<Offset>) -> Result<Then> {
+        let point = self.known.recovery_point;
+        let mut start = segment.scan_start(point)?;
+        start.next_offset = start.next_offset.max(segment.base());
+        let first_scanned = start.position;
+        loop {
+            let scan = segment.scan(start)?;
+            self.note(&scan);
+            let below = scan.next_offset < point;
+            let successor = Successor::of(next, scan.next_offset);
+            let ours = self.known.last_stop.is_ours();
+            match judge(Ending::of(&scan.stop), successor, below, ours) {
+                Verdict::Keep => return self.keep(segment, scan, first_scanned),
+                Verdict::Trim => {
+                    let segment = segment.cut(scan.position)?;
+                    return self.keep(segment, scan, first_scanned);
+                }
+                Verdict::CutTail => return self.cut_tail(&segment, scan, next, first_scanned),
+                Verdict::Damage => {
+                    let epoch = scan.epochs.last().map(|(epoch, _)| *epoch);
+                    let behind =
+                        segment.scan_start_behind(scan.next_offset, scan.position, epoch)?;
+                    let to = match &behind {
+                        Some(start) => start.next_offset,
+                        None => next.map_or(point, |next| next.max(scan.next_offset)),
+                    };
+                    self.damaged(&segment, &scan, to);
+                    let Some(behind) = behind else {
+                        self.end = self.end.max(to);
+                        self.segments.push(segment);
+                        self.active = None;
+                        return Ok(Then::GoOn);
+                    };
+                    start = behind;
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, scan: &Scan) {
+        self.report.scanned_records += scan.records;
+        self.has_producers |= scan.has_producers;
+        self.epochs.extend(&scan.epochs);
+    }
+
+    fn keep(&mut self, segment: Arc<Segment>, scan: Scan, first_scanned: u64) -> Result<Then> {
+        self.end = self.end.max(scan.next_offset);
+        if self.known.last_stop.is_clean() {
+            segment.assume_synced();
+        } else if scan.position > first_scanned {
+            let (from, to) = (first_scanned, scan.position);
+            self.unproven.push(Unproven { segment: segment.clone(), from, to });
+        }
+        let damaged = self.report.damage.iter().any(|damage| damage.path == segment.path());
+        self.active = (!damaged).then_some(scan.indexer);
+        self.segments.push(segment);
+        Ok(Then::GoOn)
+    }
+
+    /// Cuts off what lies behind the valid end; saved aside first if it may hold whole batches.
+    fn cut_tail(
+        &mut self,
+        segment: &Arc<Segment>,
+        scan: Scan,
+        next: Option<Offset>,
+        first_scanned: u64,
+    ) -> Result<Then> {
+        let later_batch = matches!(scan.stop, Stop::Bad { later_batch: Some(_), .. });
+        let bytes = segment.published() - scan.position;
+        let mut torn = TornTail {
+            path: segment.path(),
+            position: scan.position,
+            bytes,
+            offset: scan.next_offset,
+            saved: Vec::new(),
+        };
+        if later_batch || (next.is_some() && bytes > 0 && scan.stop != Stop::Zeros) {
+            torn.saved.push(segment.save_aside(scan.position)?);
+        }
+        self.report.torn_tails.push(torn);
+        let segment = segment.cut(scan.position)?;
+        self.keep(segment, scan, first_scanned)?;
+        Ok(Then::Stop)
+    }
+
+    /// The segments behind a cut leave the log; what they hold is kept under another name.
+    fn cut_later(&mut self, place: &Place, later: &[(Offset, u64)]) -> Result<()> {
+        for (base, len) in later {
+            let segment = Segment::on_disk(place.clone(), *base, *len);
+            let saved = (*len > 0).then(|| segment.save_aside(0)).transpose()?;
+            for path in segment.file_paths() {
+                let fail = |error| Error::io("set segment aside", &path, error);
+                if place.disk.metadata(&path).map_err(fail)?.is_some() {
+                    place.disk.remove_file(&path).map_err(fail)?;
+                }
+            }
+            if let Some(torn) = self.report.torn_tails.last_mut() {
+                torn.bytes += len;
+                torn.saved.extend(saved);
+            }
+        }
+        Ok(())
+    }
+
+    fn damaged(&mut self, segment: &Segment, scan: &Scan, to: Offset) {
+        let reason = match &scan.stop {
+            Stop::End => "the file ends too early".to_owned(),
+            Stop::Zeros => "zeros where records were".to_owned(),
+            Stop::Bad { fault, .. } => fault.to_string(),
+        };
+        self.report.damage.push(Damage {
+            path: segment.path(),
+            position: scan.position,
+            from: scan.next_offset,
+            to,
+            reason,
+        });
+    }
+
+    /// Puts the log together.
+    fn finish(mut self, place: Place) -> Result<(PartitionLog, PartitionReport)> {
+        let known = *self.known;
+        let first = self.segments.first().map_or(Offset::ZERO, |segment| segment.base());
+        let end = self.end.max(known.recovery_point).max(known.log_start);
+        if end > self.end {
+            self.active = None; // appends go on in a segment that begins there
+        }
+        let start = known.log_start.max(first).min(end);
+        let refuses = self.has_producers.then(|| {
+            let why = "it holds records of idempotent or transactional producers, which this \
+                       version reads but does not continue";
+            Refusal::Unsupported(Arc::from(why))
+        });
+        let epochs = std::mem::take(&mut self.epochs);
+        let epochs = EpochCache::recovered(epochs, start, end);
+        let tail = match (&refuses, self.active.take(), self.segments.last()) {
+            (None, Some(indexer), Some(active)) => {
+                let limits = tail_limits(&self.setup.config);
+                Some(Tail::new(active.clone(), indexer, limits, self.setup.clock.wall())?)
+            }
+            _ => None,
+        };
+        let proven = self.unproven.is_empty();
+        let log = PartitionLog {
+            config: ArcSwap::new(self.setup.config.clone()),
+            setup: self.setup.clone(),
+            place,
+            offsets: Offsets::new(start, known.recovery_point.min(end), end),
+            segments: ArcSwap::from_pointee(self.segments),
+            writer: Mutex::new(Writer {
+                tail,
+                next_offset: end,
+                rolled: Vec::new(),
+                epoch: LeaderEpoch::new(0),
+                epoch_entered: false,
+                refuses,
+            }),
+            syncing: Mutex::new(self.unproven),
+            trimming: Mutex::new(Vec::new()),
+            epochs: Mutex::new(epochs),
+            latch: Latch::default(),
+            counters: LogCounters::default(),
+            names_changed: AtomicBool::new(!known.last_stop.is_clean()),
+            told_dirty: AtomicBool::new(false),
+            appended_bytes: AtomicU64::new(0),
+            synced_bytes: AtomicU64::new(0),
+        };
+        if !proven && known.last_stop != LastStop::KilledSameBoot {
+            log.make_durable(end)?; // what the cache says may not be what the disk holds
+        }
+        Ok((log, self.report))
+    }
+}
+
+/// Whether recovery looks at the next segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    GoOn,
+    Stop,
+}

@@ -1,0 +1,232 @@
+//! Letting go of old records: raising the log start, dropping segments, unlinking their files.
+//!
+//! The order is the crash story: the data up to the new start is synced, the start is recorded and
+//! durable, then segments leave the list, then their files get a `.deleted` name, and only after
+//! `file.delete.delay.ms` are they unlinked. A crash in between leaves files that the next open
+//! finds below the recorded start, or under a `.deleted` name, and removes. Readers that hold a
+//! dropped segment or a view of it go on reading it.
+//!
+//! All under the trim lock, one at a time; appends and reads are not held up.
+
+use super::core::{Doomed, PartitionLog};
+use super::keeper::{Durable, Keeper, LogFact};
+use super::retain::{RetentionLimits, RetentionPlan, SegmentFacts, plan};
+use crate::disk::names::with_deleted_suffix;
+use crate::error::{Cause, Error, Result};
+use crate::ids::Offset;
+use crate::segment::Segment;
+use crate::sync::Arc;
+use crate::time::Timestamp;
+
+impl PartitionLog {
+    /// What retention would remove now; `hold` is the lowest offset someone still needs.
+    pub(crate) fn plan_retention(
+        &self,
+        now: Timestamp,
+        hold: Option<Offset>,
+    ) -> Result<Option<RetentionPlan>> {
+        let config = self.config.load();
+        let offsets = self.offsets.snapshot();
+        let limits = RetentionLimits {
+            age: config.retention,
+            bytes: config.retention_bytes,
+            log_start: offsets.start,
+            high_watermark: offsets.high_watermark(),
+            hold,
+        };
+        let facts = self.segment_facts(limits.age.is_some())?;
+        Ok(plan(&facts, now, &limits))
+    }
+
+    /// The segments as retention sees them, oldest first. Timestamps are looked up only for age.
+    pub(crate) fn segment_facts(&self, with_age: bool) -> Result<Vec<SegmentFacts>> {
+        let end = self.offsets.end();
+        let segments = self.segments.load_full();
+        let ends = segments.iter().skip(1).map(|segment| segment.base()).chain([end]);
+        segments
+            .iter()
+            .zip(ends)
+            .map(|(segment, end)| {
+                let newest =
+                    if with_age { newest(segment)? } else { Timestamp::from_millis(0) };
+                Ok(SegmentFacts { base: segment.base(), end, bytes: segment.published(), newest })
+            })
+            .collect::<Result<_>>()
+            .map_err(|error| self.named(error))
+    }
+
+    /// Raises the log start to `offset`, which may lie within a batch. Returns once the new start
+    /// is durable; whole segments below it are dropped then.
+    pub(crate) fn delete_records_before(
+        &self,
+        offset: Offset,
+        keeper: &dyn Keeper,
+    ) -> Result<Offset> {
+        let mut doomed = self.trimming.lock();
+        let offsets = self.offsets.snapshot();
+        if offset > offsets.high_watermark() || offset < Offset::ZERO {
+            return Err(self.out_of_range("delete records", offset));
+        }
+        if offset <= offsets.start {
+            return Ok(offsets.start);
+        }
+        self.raise_start(offset, keeper)?;
+        self.drop_below_start(&mut doomed)?;
+        Ok(offset)
+    }
+
+    /// Carries out a retention plan; rolls first if the active segment goes too.
+    pub(crate) fn apply_retention(
+        &self,
+        plan: &RetentionPlan,
+        keeper: &dyn Keeper,
+        now: Timestamp,
+    ) -> Result<usize> {
+        let mut doomed = self.trimming.lock();
+        if plan.takes_active && !self.roll_empty(plan.log_start, now)? {
+            return Ok(0); // something was appended meanwhile: the next run looks again
+        }
+        if plan.log_start > self.offsets.snapshot().start {
+            self.raise_start(plan.log_start, keeper)?;
+        }
+        self.drop_below_start(&mut doomed)
+    }
+
+    /// Rolls an empty segment at the end, unless the end has moved from where the plan saw it.
+    fn roll_empty(&self, end: Offset, now: Timestamp) -> Result<bool> {
+        let mut writer = self.writer.lock();
+        if writer.next_offset != end || writer.tail.is_none() {
+            return Ok(false);
+        }
+        self.roll(&mut writer, now).map_err(|error| self.named(error))?;
+        Ok(true)
+    }
+
+    /// Rolls the active segment, if it holds anything, so that it can be dropped whole.
+    pub(crate) fn roll_for_drop(&self, now: Timestamp) -> Result<()> {
+        let mut writer = self.writer.lock();
+        match &writer.tail {
+            Some(tail) if !tail.is_empty() => {
+                self.roll(&mut writer, now).map_err(|error| self.named(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// No durable fact may refer to data that is not durable: sync first, then record.
+    fn raise_start(&self, start: Offset, keeper: &dyn Keeper) -> Result<()> {
+        let point = self.checkpoint()?;
+        let facts = [
+            (self.setup.id, LogFact::RecoveryPoint(point)),
+            (self.setup.id, LogFact::LogStart(start)),
+        ];
+        keeper.record(&facts, Durable::Now).map_err(|error| self.named(error))?;
+        self.recovery_point_recorded(point);
+        self.offsets.set_start(start);
+        self.epochs.lock().truncate_from_start(start);
+        Ok(())
+    }
+
+    /// Drops the segments that lie wholly below the start; the active one never does.
+    fn drop_below_start(&self, doomed: &mut Vec<Doomed>) -> Result<usize> {
+        let start = self.offsets.snapshot().start;
+        let dropped = {
+            let mut writer = self.writer.lock();
+            let list = self.segments.load_full();
+            let keep_from = list
+                .iter()
+                .skip(1)
+                .take_while(|next| next.base() <= start)
+                .count();
+            if keep_from == 0 {
+                return Ok(0);
+            }
+            let dropped = list[..keep_from].to_vec();
+            writer.rolled.retain(|rolled| !dropped.iter().any(|gone| Arc::ptr_eq(gone, rolled)));
+            self.segments.store(Arc::new(list[keep_from..].to_vec()));
+            dropped
+        };
+        let count = dropped.len();
+        let due = self.setup.clock.monotonic() + self.config.load().file_delete_delay;
+        for segment in dropped {
+            self.counters.dropped_segments.add(1);
+            let paths = self.rename_deleted(&segment)?;
+            doomed.push(Doomed { segment, paths, due });
+        }
+        Ok(count)
+    }
+
+    /// Gives the files of a dropped segment their `.deleted` names.
+    fn rename_deleted(&self, segment: &Segment) -> Result<Vec<std::path::PathBuf>> {
+        let disk = &self.place.disk;
+        let mut paths = Vec::new();
+        for path in segment.file_paths() {
+            let fail = |error| self.named(Error::io("drop segment", &path, error));
+            if disk.metadata(&path).map_err(fail)?.is_none() {
+                continue;
+            }
+            let gone = with_deleted_suffix(&path);
+            disk.rename(&path, &gone).map_err(fail)?;
+            paths.push(gone);
+        }
+        if let Some(log) = paths.first() {
+            segment.renamed(log);
+        }
+        Ok(paths)
+    }
+
+    /// Unlinks what is due, or everything; returns how many segments went and when the next is
+    /// due on the monotonic clock.
+    pub(crate) fn unlink_dropped(&self, all: bool) -> Result<(usize, Option<std::time::Duration>)> {
+        let mut doomed = self.trimming.lock();
+        let now = self.setup.clock.monotonic();
+        let mut failed = None;
+        let before = doomed.len();
+        doomed.retain(|gone| {
+            if !all && gone.due > now {
+                return true;
+            }
+            for path in &gone.paths {
+                if let Err(error) = self.place.disk.remove_file(path)
+                    && error.kind() != std::io::ErrorKind::NotFound
+                {
+                    failed.get_or_insert(Error::io("remove segment", path, error));
+                }
+            }
+            false
+        });
+        let next = doomed.iter().map(|gone| gone.due).min();
+        match failed {
+            Some(error) => Err(self.named(error)),
+            None => Ok((before - doomed.len(), next)),
+        }
+    }
+
+    /// Fails unless `offset` lies within the log; what a hold or a seek may name.
+    pub(crate) fn check_within(&self, operation: &'static str, offset: Offset) -> Result<()> {
+        let offsets = self.offsets.snapshot();
+        if offset < offsets.start || offset > offsets.end {
+            return Err(self.out_of_range(operation, offset));
+        }
+        Ok(())
+    }
+
+    /// The error of an append for which `max_bytes` has no room.
+    pub(crate) fn full(&self, what: String) -> Error {
+        self.named(Error::new("append", Cause::Full(what)))
+    }
+}
+
+/// The newest record of a segment: its largest timestamp, or when its file last changed.
+fn newest(segment: &Segment) -> Result<Timestamp> {
+    if let Some(largest) = segment.largest_timestamp()? {
+        return Ok(Timestamp::from_millis(largest));
+    }
+    let path = segment.path();
+    let metadata = segment
+        .place()
+        .disk
+        .metadata(&path)
+        .map_err(|error| Error::io("look at segment", &path, error))?;
+    Ok(metadata.map_or(Timestamp::from_millis(0), |metadata| metadata.modified))
+}

@@ -1,0 +1,264 @@
+//! The bytes of `.index` and `.timeindex`, and searching them where they lie.
+//!
+//! The layouts are Kafka's: 8 bytes (relative offset, position) and 12 bytes (timestamp, relative
+//! offset), big-endian, ordered, with no header and no checksum. So nothing read from them is
+//! believed on its own: a search that meets disorder says so, and the caller checks the batch an
+//! entry points to. Files are written whole, once, when a segment is sealed or rebuilt.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use byteorder::{BigEndian, ByteOrder as _};
+
+use super::index::{OffsetEntry, SparseIndex, TimeEntry};
+use crate::disk::{Access, Disk, DiskFile, read_full_at, write_all_at};
+use crate::error::{Error, Result};
+
+/// Searches stop halving here and read the rest in one piece.
+const BLOCK_ENTRIES: u64 = 256;
+
+/// How entries of one kind lie in their file.
+pub(crate) trait Layout {
+    const SIZE: u64;
+    type Key: Ord;
+
+    fn read(bytes: &[u8]) -> Self;
+    fn key(&self) -> Self::Key;
+}
+
+impl Layout for OffsetEntry {
+    const SIZE: u64 = 4 + 4;
+    type Key = u32;
+
+    fn read(bytes: &[u8]) -> Self {
+        OffsetEntry {
+            relative: BigEndian::read_u32(&bytes[0..4]),
+            position: BigEndian::read_u32(&bytes[4..8]),
+        }
+    }
+
+    fn key(&self) -> u32 {
+        self.relative
+    }
+}
+
+impl Layout for TimeEntry {
+    const SIZE: u64 = 8 + 4;
+    type Key = i64;
+
+    fn read(bytes: &[u8]) -> Self {
+        TimeEntry {
+            timestamp: BigEndian::read_i64(&bytes[0..8]),
+            relative: BigEndian::read_u32(&bytes[8..12]),
+        }
+    }
+
+    fn key(&self) -> i64 {
+        self.timestamp
+    }
+}
+
+/// What a search found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found<E> {
+    Entry(E),
+    /// No entry is that low (or, for a search above, that high).
+    Nothing,
+    /// The file is missing, torn or out of order: make it again.
+    Unusable,
+}
+
+/// One index file, opened for searching.
+#[derive(Debug)]
+pub(crate) struct IndexFile {
+    file: Arc<dyn DiskFile>,
+    len: u64,
+}
+
+impl IndexFile {
+    /// Opens an index file; `None` where it is missing or its length cannot be right.
+    pub(crate) fn open<E: Layout>(disk: &dyn Disk, path: &Path) -> Result<Option<Self>> {
+        let Some(metadata) =
+            disk.metadata(path).map_err(|error| Error::io("open index", path, error))?
+        else {
+            return Ok(None);
+        };
+        if metadata.is_dir || metadata.len % E::SIZE != 0 {
+            return Ok(None);
+        }
+        let file =
+            disk.open(path, Access::Read).map_err(|error| Error::io("open index", path, error))?;
+        Ok(Some(IndexFile { file, len: metadata.len / E::SIZE }))
+    }
+
+    /// The number of entries.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Entries from `first` on, at most `count`.
+    fn read<E: Layout>(&self, first: u64, count: u64) -> Result<Vec<E>> {
+        let size = usize::try_from(count.min(BLOCK_ENTRIES) * E::SIZE).unwrap_or(0);
+        let mut bytes = vec![0; size];
+        let got = read_full_at(&*self.file, &mut bytes, first * E::SIZE)
+            .map_err(|error| Error::io("read index", &self.file.path(), error))?;
+        bytes.truncate(got);
+        let step = usize::try_from(E::SIZE).unwrap_or(1);
+        Ok(bytes.chunks_exact(step).map(E::read).collect())
+    }
+
+    /// Every entry; the file is no longer than its log's index may grow.
+    fn read_all<E: Layout>(&self) -> Result<Vec<E>> {
+        let mut entries = Vec::new();
+        while (entries.len() as u64) < self.len {
+            let block = self.read::<E>(entries.len() as u64, BLOCK_ENTRIES)?;
+            if block.is_empty() {
+                break;
+            }
+            entries.extend(block);
+        }
+        Ok(entries)
+    }
+
+    /// The last entry.
+    pub(crate) fn last<E: Layout>(&self) -> Result<Option<E>> {
+        match self.len.checked_sub(1) {
+            Some(last) => Ok(self.read(last, 1)?.pop()),
+            None => Ok(None),
+        }
+    }
+
+    /// The last entry whose key is at most `key`, and the one behind it.
+    pub(crate) fn around<E: Layout + Copy>(&self, key: &E::Key) -> Result<(Found<E>, Found<E>)> {
+        let (mut left, mut right) = (0, self.len); // keys below `left` are at most `key`
+        while right - left > BLOCK_ENTRIES {
+            let middle = left + (right - left) / 2;
+            match self.read::<E>(middle, 1)?.first() {
+                Some(entry) if entry.key() <= *key => left = middle,
+                Some(_) => right = middle,
+                None => return Ok((Found::Unusable, Found::Unusable)),
+            }
+        }
+        let block = self.read::<E>(left, right - left)?;
+        let complete = u64::try_from(block.len()) == Ok(right - left);
+        if !complete || !block.windows(2).all(|pair| pair[0].key() < pair[1].key()) {
+            return Ok((Found::Unusable, Found::Unusable));
+        }
+        let count = block.partition_point(|entry| entry.key() <= *key);
+        let floor = count.checked_sub(1).map_or(Found::Nothing, |at| Found::Entry(block[at]));
+        let above = match block.get(count) {
+            Some(entry) => Found::Entry(*entry),
+            None if right < self.len => self
+                .read::<E>(right, 1)?
+                .first()
+                .map_or(Found::Unusable, |entry| Found::Entry(*entry)),
+            None => Found::Nothing,
+        };
+        Ok((floor, above))
+    }
+}
+
+/// How many entries of a growing index its files already hold.
+#[derive(Debug, Default)]
+pub(crate) struct SavedEntries {
+    offsets: usize,
+    times: usize,
+    /// Both files exist and hold these entries and no others.
+    exact: bool,
+}
+
+impl SavedEntries {
+    /// Whether the files say all that `index` says.
+    pub(crate) fn cover(&self, index: &SparseIndex) -> bool {
+        self.exact && self.offsets == index.offset_len() && self.times == index.time_len()
+    }
+}
+
+/// Brings both index files of a segment up to date: what is saved stays, the rest is written
+/// behind it. They are not synced: until they are, and whenever they turn out wrong, they are made
+/// again.
+pub(crate) fn write_indexes(
+    disk: &dyn Disk,
+    offset_path: &Path,
+    time_path: &Path,
+    index: &SparseIndex,
+    saved: &mut SavedEntries,
+) -> Result<[Arc<dyn DiskFile>; 2]> {
+    let mut offsets = Vec::new();
+    let mut times = Vec::new();
+    let mut now = SavedEntries { offsets: saved.offsets, times: saved.times, exact: true };
+    for entry in index.offset_entries().skip(saved.offsets) {
+        offsets.extend_from_slice(&entry.relative.to_be_bytes());
+        offsets.extend_from_slice(&entry.position.to_be_bytes());
+        now.offsets += 1;
+    }
+    for entry in index.time_entries().skip(saved.times) {
+        times.extend_from_slice(&entry.timestamp.to_be_bytes());
+        times.extend_from_slice(&entry.relative.to_be_bytes());
+        now.times += 1;
+    }
+    let files = [
+        write_behind(disk, offset_path, saved.offsets as u64 * OffsetEntry::SIZE, &offsets)?,
+        write_behind(disk, time_path, saved.times as u64 * TimeEntry::SIZE, &times)?,
+    ];
+    *saved = now;
+    Ok(files)
+}
+
+/// Cut first, so that a crash in between leaves a short file, never a mixture of two.
+fn write_behind(
+    disk: &dyn Disk,
+    path: &Path,
+    kept: u64,
+    bytes: &[u8],
+) -> Result<Arc<dyn DiskFile>> {
+    let write = || {
+        let file = disk.open(path, Access::Create)?;
+        file.set_len(kept)?;
+        write_all_at(&*file, bytes, kept)?;
+        Ok(file)
+    };
+    write().map_err(|error| Error::io("write index", path, error))
+}
+
+/// The entries of both files of a segment, for a writer that goes on with them; `None` where they
+/// cannot be right. Only offset entries below `end` (relative) are taken, and time entries with
+/// them.
+pub(crate) fn load_indexes(
+    disk: &dyn Disk,
+    offset_path: &Path,
+    time_path: &Path,
+    end: u32,
+) -> Result<Option<LoadedIndexes>> {
+    let Some(offsets) = IndexFile::open::<OffsetEntry>(disk, offset_path)? else {
+        return Ok(None);
+    };
+    let Some(times) = IndexFile::open::<TimeEntry>(disk, time_path)? else { return Ok(None) };
+    let mut offset_entries: Vec<OffsetEntry> = offsets.read_all()?;
+    offset_entries.truncate(offset_entries.partition_point(|entry| entry.relative < end));
+    let mut time_entries: Vec<TimeEntry> = times.read_all()?;
+    let last = offset_entries.last().map(|entry| entry.relative);
+    time_entries.retain(|entry| last.is_some_and(|last| entry.relative <= last));
+    let ordered = offset_entries.windows(2).all(|pair| {
+        pair[0].relative < pair[1].relative && pair[0].position < pair[1].position
+    }) && time_entries.windows(2).all(|pair| {
+        pair[0].timestamp < pair[1].timestamp && pair[0].relative < pair[1].relative
+    });
+    let begins = offset_entries.first().is_none_or(|entry| entry.position > 0);
+    let saved = SavedEntries {
+        offsets: offset_entries.len(),
+        times: time_entries.len(),
+        exact: offset_entries.len() as u64 == offsets.len()
+            && time_entries.len() as u64 == times.len(),
+    };
+    let loaded = LoadedIndexes { offsets: offset_entries, times: time_entries, saved };
+    Ok((ordered && begins).then_some(loaded))
+}
+
+/// Entries taken over from files, and what of the files they are.
+#[derive(Debug)]
+pub(crate) struct LoadedIndexes {
+    pub(crate) offsets: Vec<OffsetEntry>,
+    pub(crate) times: Vec<TimeEntry>,
+    pub(crate) saved: SavedEntries,
+}

@@ -1,0 +1,353 @@
+//! Finding and reading batches in one segment: by offset, by timestamp, behind damage.
+//!
+//! An index entry only says where to begin: the batch it points to is checked, and an index that
+//! points wrong is made again. What is handed up is whole batches whose CRC, offsets and epochs
+//! have been checked; bytes that fail are an error that names their place.
+
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::index::{OffsetEntry, relative};
+use super::index_file::Found;
+use super::scan::{Walk, WalkStep, misfit};
+use super::shared::Segment;
+use crate::error::Result;
+use crate::ids::{LeaderEpoch, Offset};
+use crate::record::{Batch, BatchFault, BatchHeader};
+use crate::time::Timestamp;
+
+/// How much a read may return. One whole batch is always returned, however large.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) bytes: usize,
+    /// Soft: whole batches are returned until it is reached.
+    pub(crate) records: u64,
+    /// No batch that begins at or beyond this offset is returned.
+    pub(crate) bound: Offset,
+}
+
+/// Whole, checked batches as they lie in a segment.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunk {
+    pub(crate) bytes: Bytes,
+    /// Where the batch after the last one begins.
+    pub(crate) next_position: u64,
+    /// The offset after the last one.
+    pub(crate) next_offset: Offset,
+}
+
+impl Segment {
+    /// Reads whole batches from the one that holds `from`, or the first above it. `hint` is a
+    /// position this segment gave out as the place of `from`. `None` where nothing lies between
+    /// `from` and the bound in this segment.
+    pub(crate) fn read(
+        &self,
+        from: Offset,
+        hint: Option<u64>,
+        limits: Limits,
+    ) -> Result<Option<Chunk>> {
+        let published = self.published();
+        let mut position = match hint {
+            Some(hint) => hint,
+            None => self.position_before(from)?,
+        };
+        let mut region = Region::empty();
+        loop {
+            if position >= published {
+                return Ok(None);
+            }
+            region.cover(self, position, BatchHeader::LEN, limits.bytes, published)?;
+            let left = published - position;
+            let header = self.header_at(region.from(position), position, left, from)?;
+            if header.base_offset() >= limits.bound {
+                return Ok(None);
+            }
+            if header.last_offset() >= from {
+                region.cover(self, position, header.size(), limits.bytes, published)?;
+                break;
+            }
+            position += header.size() as u64;
+        }
+        self.collect(&region, position, from, limits).map(Some)
+    }
+
+    /// Takes whole batches out of a region that holds at least the first of them.
+    fn collect(
+        &self,
+        region: &Region,
+        first: u64,
+        from: Offset,
+        limits: Limits,
+    ) -> Result<Chunk> {
+        let mut position = first;
+        let mut next_offset = self.base();
+        let mut epoch: Option<LeaderEpoch> = None;
+        let mut records = 0;
+        loop {
+            let rest = region.from(position);
+            let taken = usize::try_from(position - first).unwrap_or(usize::MAX);
+            let wanted = position == first || (taken < limits.bytes && records < limits.records);
+            if rest.len() < BatchHeader::LEN || !wanted {
+                break;
+            }
+            let fault = match Batch::verify(rest) {
+                Ok(batch) => {
+                    let header = batch.header();
+                    let within = taken + header.size() <= limits.bytes || position == first;
+                    if header.base_offset() >= limits.bound || !within {
+                        break;
+                    }
+                    match misfit(header, self.base(), next_offset, epoch) {
+                        None => {
+                            next_offset = header.end_offset();
+                            epoch = header.leader_epoch();
+                            records += u64::from(header.count());
+                            position += header.size() as u64;
+                            continue;
+                        }
+                        Some(wrong) => BatchFault::Header(wrong),
+                    }
+                }
+                Err(fault) => fault,
+            };
+            // what lies before is handed out first; the next read meets the fault again
+            if position > first {
+                break;
+            }
+            return Err(fault.into_error("read", &self.path(), position, Some(from)));
+        }
+        let bytes = region.slice(first, position);
+        Ok(Chunk { bytes, next_position: position, next_offset })
+    }
+
+    fn header_at(
+        &self,
+        bytes: &[u8],
+        position: u64,
+        left: u64,
+        offset: Offset,
+    ) -> Result<BatchHeader> {
+        let limit = usize::try_from(left).unwrap_or(usize::MAX);
+        BatchHeader::parse(bytes, limit)
+            .map_err(|fault| fault.into_error("read", &self.path(), position, Some(offset)))
+    }
+
+    /// Where a batch begins that lies at or before the one with `offset`.
+    fn position_before(&self, offset: Offset) -> Result<u64> {
+        let Some(relative) = self.relative_floor(offset) else { return Ok(0) };
+        let source = self.index_files()?;
+        match source.offsets_around(relative)?.0 {
+            Found::Nothing => return Ok(0),
+            Found::Entry(entry) if source.is_memory() || self.entry_fits(entry)? => {
+                return Ok(u64::from(entry.position));
+            }
+            Found::Entry(_) | Found::Unusable => {}
+        }
+        let index = self.rebuild_indexes()?;
+        Ok(index.floor_offset(relative).map_or(0, |entry| u64::from(entry.position)))
+    }
+
+    /// The offset relative to the base; the largest one for offsets beyond it.
+    fn relative_floor(&self, offset: Offset) -> Option<u32> {
+        if offset < self.base() {
+            return None;
+        }
+        Some(relative(self.base(), offset).unwrap_or(i32::MAX.unsigned_abs()))
+    }
+
+    /// Whether the batch an entry points to begins at or before the offset it names.
+    fn entry_fits(&self, entry: OffsetEntry) -> Result<bool> {
+        let position = u64::from(entry.position);
+        let published = self.published();
+        let end = (position + BatchHeader::LEN as u64).min(published);
+        if position >= end {
+            return Ok(false);
+        }
+        let bytes = self.bytes(position, end)?;
+        let left = usize::try_from(published - position).unwrap_or(usize::MAX);
+        Ok(BatchHeader::parse(&bytes, left).is_ok_and(|header| {
+            header.base_offset() >= self.base()
+                && relative(self.base(), header.base_offset())
+                    .is_some_and(|first| first <= entry.relative)
+        }))
+    }
+
+    /// The first record at or above `from` and below `bound` whose timestamp is at least
+    /// `wanted`, as Kafka finds it: first by offset, not nearest in time.
+    pub(crate) fn find_timestamp(
+        &self,
+        wanted: Timestamp,
+        from: Offset,
+        bound: Offset,
+    ) -> Result<Option<(Offset, Timestamp)>> {
+        let after = self.offset_before_timestamp(wanted)?.max(from);
+        let position = self.position_before(after)?;
+        let path = self.path();
+        let file = self.log()?;
+        let mut walk = Walk::new(&**file, position, self.published());
+        loop {
+            let (position, batch) = match walk.step()? {
+                WalkStep::Batch(position, batch) => (position, batch),
+                WalkStep::End => return Ok(None),
+                WalkStep::Bad(position, fault) => {
+                    return Err(fault.into_error("look up timestamp", &path, position, None));
+                }
+            };
+            let header = batch.header();
+            if header.base_offset() >= bound {
+                return Ok(None);
+            }
+            let late = header.max_timestamp().is_some_and(|newest| newest >= wanted);
+            if !late || header.last_offset() < from {
+                continue;
+            }
+            if let Some(found) = first_at_least(&batch, wanted, from, &path, position)? {
+                return Ok((found.0 < bound).then_some(found));
+            }
+        }
+    }
+
+    /// An offset before which no record is as late as `wanted`.
+    fn offset_before_timestamp(&self, wanted: Timestamp) -> Result<Offset> {
+        let source = self.index_files()?;
+        let found = source.floor_time(wanted.as_millis())?;
+        let offset_of = |relative: u32| {
+            self.base().checked_add(i64::from(relative)).unwrap_or(self.base())
+        };
+        match found {
+            Found::Nothing => return Ok(self.base()),
+            Found::Entry(entry)
+                if source.is_memory()
+                    || self.time_entry_fits(offset_of(entry.relative), entry.timestamp)? =>
+            {
+                return Ok(offset_of(entry.relative));
+            }
+            Found::Entry(_) | Found::Unusable => {}
+        }
+        let index = self.rebuild_indexes()?;
+        let entry = index.floor_time(wanted.as_millis());
+        Ok(entry.map_or(self.base(), |entry| offset_of(entry.relative)))
+    }
+
+    /// Whether the batch that ends at `offset` has `timestamp` as its largest; one that
+    /// compaction has emptied vouches for nothing and is believed.
+    fn time_entry_fits(&self, offset: Offset, timestamp: i64) -> Result<bool> {
+        let position = self.position_before(offset)?;
+        let file = self.log()?;
+        let mut walk = Walk::new(&**file, position, self.published());
+        loop {
+            let WalkStep::Batch(_, batch) = walk.step()? else { return Ok(false) };
+            let header = batch.header();
+            if header.last_offset() >= offset {
+                let named = header.last_offset() == offset
+                    && Timestamp::to_wire(header.max_timestamp()) == timestamp;
+                return Ok(named || header.count() == 0);
+            }
+        }
+    }
+
+    /// The first offset above `offset` at which an index entry and the batch it names agree:
+    /// where reading may go on behind damage. `None` where this segment vouches for none.
+    pub(crate) fn resume_above(&self, offset: Offset) -> Result<Option<Offset>> {
+        Ok(self.resume_behind(offset, None)?.map(|(_, resume)| resume))
+    }
+
+    /// The place and base offset of the first batch above `offset`, and behind `damaged` if that
+    /// is given, that an index entry names and that is whole.
+    pub(super) fn resume_behind(
+        &self,
+        offset: Offset,
+        damaged: Option<u64>,
+    ) -> Result<Option<(u64, Offset)>> {
+        let mut relative = self.relative_floor(offset).unwrap_or(0);
+        let source = self.index_files_as_they_are()?;
+        let file = self.log()?;
+        while let Some(source) = &source
+            && let (_, Found::Entry(entry)) = source.offsets_around(relative)?
+        {
+            let position = u64::from(entry.position);
+            let mut walk = Walk::new(&**file, position, self.published());
+            if damaged.is_none_or(|damaged| position > damaged)
+                && let WalkStep::Batch(_, batch) = walk.step()?
+            {
+                let header = batch.header();
+                let named = self.base().checked_add(i64::from(entry.relative));
+                if named == Some(header.last_offset()) && header.base_offset() > offset {
+                    return Ok(Some((position, header.base_offset())));
+                }
+            }
+            relative = entry.relative;
+        }
+        Ok(None)
+    }
+}
+
+/// The first record of a batch that is late enough; a marker counts, as it does for Kafka.
+fn first_at_least(
+    batch: &Batch<'_>,
+    wanted: Timestamp,
+    from: Offset,
+    path: &Path,
+    position: u64,
+) -> Result<Option<(Offset, Timestamp)>> {
+    let header = batch.header();
+    if header.is_control() {
+        return Ok(header.max_timestamp().map(|timestamp| (header.base_offset(), timestamp)));
+    }
+    let fail = |fault: BatchFault| {
+        fault.into_error("look up timestamp", path, position, Some(header.base_offset()))
+    };
+    for record in batch.records().map_err(fail)? {
+        let record = record.map_err(fail)?;
+        match record.timestamp() {
+            Some(timestamp) if timestamp >= wanted && record.offset() >= from => {
+                return Ok(Some((record.offset(), timestamp)));
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Bytes of a segment at hand, and where they begin.
+#[derive(Debug)]
+struct Region {
+    start: u64,
+    bytes: Bytes,
+}
+
+impl Region {
+    fn empty() -> Self {
+        Region { start: 0, bytes: Bytes::new() }
+    }
+
+    /// Has at least `least` bytes from `position`, or all that are published; reads `ahead` bytes
+    /// where it must read.
+    fn cover(
+        &mut self,
+        segment: &Segment,
+        position: u64,
+        least: usize,
+        ahead: usize,
+        published: u64,
+    ) -> Result<()> {
+        let end_of = |len: usize| position.saturating_add(len as u64).min(published);
+        let held_end = self.start + self.bytes.len() as u64;
+        if position < self.start || held_end < end_of(least) {
+            self.bytes = segment.bytes(position, end_of(least.max(ahead)))?;
+            self.start = position;
+        }
+        Ok(())
+    }
+
+    fn from(&self, position: u64) -> &[u8] {
+        let at = usize::try_from(position.saturating_sub(self.start)).unwrap_or(usize::MAX);
+        self.bytes.get(at..).unwrap_or(&[])
+    }
+
+    fn slice(&self, start: u64, end: u64) -> Bytes {
+        let at = |position: u64| usize::try_from(position - self.start).unwrap_or(0);
+        self.bytes.slice(at(start)..at(end))
+    }
+}

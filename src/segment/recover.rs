@@ -1,0 +1,129 @@
+//! What recovery asks of one segment: where a scan may begin, scanning it, and cutting it.
+//!
+//! A scan need not begin at the front: entries that were saved below the recovery point are taken
+//! over, the last of them only if the batch it names is there, whole. So opening costs what lies
+//! above the recovery point, not what the segment holds. Cutting is for files nobody reads yet.
+
+use std::path::PathBuf;
+
+use super::index::{Indexer, relative};
+use super::index_file::load_indexes;
+use super::scan::{Scan, ScanStart, Walk, WalkStep, scan};
+use super::shared::Segment;
+use crate::disk::names::SegmentFile;
+use crate::disk::{Access, read_full_at, write_all_at};
+use crate::error::{Error, Result};
+use crate::ids::{LeaderEpoch, Offset};
+use crate::sync::Arc;
+
+/// Bytes copied aside at a time.
+const COPY_BUFFER: usize = 256 << 10;
+
+impl Segment {
+    /// Where a scan may begin that has to find everything from `recovery_point` on.
+    pub(crate) fn scan_start(&self, recovery_point: Offset) -> Result<ScanStart> {
+        let place = self.place();
+        let below = match relative(self.base(), recovery_point) {
+            Some(below) => below,
+            None if recovery_point > self.base() => i32::MAX.unsigned_abs(),
+            None => 0,
+        };
+        let loaded = load_indexes(
+            &*place.disk,
+            &place.path(self.base(), SegmentFile::OffsetIndex),
+            &place.path(self.base(), SegmentFile::TimeIndex),
+            below,
+        )?;
+        if let Some(loaded) = loaded
+            && let Some(entry) = loaded.offsets.last()
+        {
+            let file = self.log()?;
+            let position = u64::from(entry.position);
+            let mut walk = Walk::new(&**file, position, self.published());
+            if let WalkStep::Batch(_, batch) = walk.step()?
+                && relative(self.base(), batch.header().last_offset()) == Some(entry.relative)
+            {
+                let (base, interval) = (self.base(), place.index_interval);
+                let start = ScanStart {
+                    position,
+                    next_offset: batch.header().base_offset(),
+                    indexer: Indexer::resume(base, interval, &loaded.offsets, &loaded.times),
+                    epoch: None,
+                };
+                self.set_saved(loaded.saved);
+                return Ok(start);
+            }
+        }
+        Ok(self.scan_start_at_front())
+    }
+
+    /// A scan of the whole segment.
+    pub(crate) fn scan_start_at_front(&self) -> ScanStart {
+        ScanStart {
+            position: 0,
+            next_offset: self.base(),
+            indexer: Indexer::new(self.base(), self.place().index_interval),
+            epoch: None,
+        }
+    }
+
+    /// A scan that goes on behind damage, from an index entry above `offset` that its batch
+    /// agrees with.
+    pub(crate) fn scan_start_behind(
+        &self,
+        offset: Offset,
+        damaged: u64,
+        epoch: Option<LeaderEpoch>,
+    ) -> Result<Option<ScanStart>> {
+        let Some((position, next_offset)) = self.resume_behind(offset, Some(damaged))? else {
+            return Ok(None);
+        };
+        let mut start = self.scan_start_at_front();
+        start.position = position;
+        start.next_offset = next_offset;
+        start.epoch = epoch;
+        Ok(Some(start))
+    }
+
+    /// Scans to the end of the file.
+    pub(crate) fn scan(&self, start: ScanStart) -> Result<Scan> {
+        let file = self.log()?;
+        scan(&**file, self.base(), start, self.published())
+    }
+
+    /// The segment cut to its first `len` bytes, before anyone reads it.
+    pub(crate) fn cut(self: &Arc<Self>, len: u64) -> Result<Arc<Segment>> {
+        let file = self.log()?;
+        file.set_len(len).map_err(|error| Error::io("cut segment", &file.path(), error))?;
+        let cut = Segment::on_disk(self.place().clone(), self.base(), len);
+        Ok(Arc::new(cut))
+    }
+
+    /// Copies the bytes from `position` on into a file beside the segment, synced, and returns
+    /// its path: what recovery cuts off is never thrown away unseen.
+    pub(crate) fn save_aside(&self, position: u64) -> Result<PathBuf> {
+        let mut path = self.path().into_os_string();
+        path.push(format!(".{position}.cut"));
+        let path = PathBuf::from(path);
+        let disk = &self.place().disk;
+        let from = self.log()?;
+        let copy = || {
+            let to = disk.open(&path, Access::Create)?;
+            to.set_len(0)?;
+            let mut buffer = vec![0; COPY_BUFFER];
+            let mut done = 0;
+            loop {
+                let got = read_full_at(&**from, &mut buffer, position + done)?;
+                if got == 0 {
+                    break;
+                }
+                write_all_at(&*to, &buffer[..got], done)?;
+                done += got as u64;
+            }
+            to.sync_data()?;
+            disk.sync_dir(&self.place().dir)
+        };
+        copy().map_err(|error| Error::io("save aside", &path, error))?;
+        Ok(path)
+    }
+}

@@ -1,0 +1,449 @@
+//! The readers' side of a segment: its published bytes, wherever they are, and its indexes.
+//!
+//! Constant: base, place, identity. Atomic: the published end, the map of an active segment, the
+//! index in memory while it grows, the opened index files once it does not. Locked: the making of
+//! an index. Readers hold the segment by `Arc`; a dropped segment's files go when the last of them
+//! has let go.
+//!
+//! The published end only rises, and every byte below it is final.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+
+use super::index::{Indexer, OffsetEntry, SparseIndex, TimeEntry};
+use super::index_file::{Found, IndexFile, SavedEntries, write_indexes};
+use super::scan::{ScanStart, Walk, WalkStep, scan};
+use crate::disk::names::{SegmentFile, segment_file_name};
+use crate::disk::{Access, Disk, DiskFile, MapReader, read_full_at};
+use crate::error::{Error, Result};
+use crate::ids::Offset;
+use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex};
+
+/// What all segments of one log share.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) dir: Arc<Path>,
+    /// Bytes of log between two index entries.
+    pub(crate) index_interval: u64,
+}
+
+impl Place {
+    pub(crate) fn path(&self, base: Offset, kind: SegmentFile) -> PathBuf {
+        self.dir.join(segment_file_name(base, kind))
+    }
+}
+
+/// Gives the readers' map a size that an atomic pointer can hold.
+#[derive(Debug)]
+struct Map(Arc<dyn MapReader>);
+
+/// The opened index files of a segment that does not grow.
+#[derive(Debug)]
+pub(super) struct IndexFiles {
+    offsets: IndexFile,
+    times: IndexFile,
+}
+
+/// The largest timestamp has not been looked up yet.
+const NOT_KNOWN: i64 = i64::MIN;
+/// No record of the segment has a timestamp.
+const NONE: i64 = -1;
+
+/// One segment, as its readers share it.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    place: Place,
+    base: Offset,
+    log: OnceLock<Arc<dyn DiskFile>>,
+    published: AtomicU64,
+    map: ArcSwapOption<Map>,
+    growing: ArcSwapOption<SparseIndex>,
+    files: ArcSwapOption<IndexFiles>,
+    largest_timestamp: AtomicI64,
+    /// Bytes that a sync has covered; moved by the log's sync lock only.
+    synced: AtomicU64,
+    /// How many entries of the growing indexes their files have; under `making_index`.
+    making_index: Mutex<SavedEntries>,
+}
+
+impl Segment {
+    /// A segment that lies on disk, `len` bytes of which are valid. Nothing is opened yet.
+    pub(crate) fn on_disk(place: Place, base: Offset, len: u64) -> Self {
+        Segment {
+            place,
+            base,
+            log: OnceLock::new(),
+            published: AtomicU64::new(len),
+            map: ArcSwapOption::empty(),
+            growing: ArcSwapOption::empty(),
+            files: ArcSwapOption::empty(),
+            largest_timestamp: AtomicI64::new(NOT_KNOWN),
+            synced: AtomicU64::new(0),
+            making_index: Mutex::new(SavedEntries::default()),
+        }
+    }
+
+    /// A new, empty segment. A file of its name, left behind by an earlier failure, is emptied.
+    pub(crate) fn create(place: Place, base: Offset) -> Result<Self> {
+        let path = place.path(base, SegmentFile::Log);
+        let fail = |error| Error::io("create segment", &path, error);
+        for kind in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+            let index = place.path(base, kind);
+            if place.disk.metadata(&index).map_err(fail)?.is_some() {
+                place.disk.remove_file(&index).map_err(fail)?;
+            }
+        }
+        let file = place.disk.open(&path, Access::Create).map_err(fail)?;
+        if file.len().map_err(fail)? > 0 {
+            file.set_len(0).map_err(fail)?;
+        }
+        let segment = Segment::on_disk(place, base, 0);
+        let _ = segment.log.set(file);
+        segment.largest_timestamp.store(NONE, Ordering::Relaxed);
+        Ok(segment)
+    }
+
+    pub(crate) fn base(&self) -> Offset {
+        self.base
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Bytes that readers may see.
+    pub(crate) fn published(&self) -> u64 {
+        self.published.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        match self.log.get() {
+            Some(file) => file.path(),
+            None => self.place.path(self.base, SegmentFile::Log),
+        }
+    }
+
+    /// The log file, opened when it is first needed. It is opened for writing, so that one handle
+    /// serves whoever reads, appends, trims and syncs; read-only where the directory is.
+    pub(crate) fn log(&self) -> Result<&Arc<dyn DiskFile>> {
+        if let Some(file) = self.log.get() {
+            return Ok(file);
+        }
+        let path = self.place.path(self.base, SegmentFile::Log);
+        let disk = &self.place.disk;
+        let file = disk
+            .open(&path, Access::Write)
+            .or_else(|error| match error.kind() {
+                std::io::ErrorKind::PermissionDenied
+                | std::io::ErrorKind::ReadOnlyFilesystem => disk.open(&path, Access::Read),
+                _ => Err(error),
+            })
+            .map_err(|error| Error::io("open segment", &path, error))?;
+        Ok(self.log.get_or_init(|| file))
+    }
+
+    /// Published bytes `start..end`: the mapped memory itself where there is some, else read.
+    pub(crate) fn bytes(&self, start: u64, end: u64) -> Result<Bytes> {
+        debug_assert!(end <= self.published(), "only published bytes are read");
+        if let Some(map) = &*self.map.load()
+            && end <= map.0.published()
+        {
+            return Ok(map.0.view(start, end));
+        }
+        let len = usize::try_from(end.saturating_sub(start)).unwrap_or(0);
+        let mut buffer = vec![0; len];
+        let file = self.log()?;
+        let got = read_full_at(&**file, &mut buffer, start)
+            .map_err(|error| Error::io("read segment", &file.path(), error).at_position(start))?;
+        if got < len {
+            let short = format!("the file ends after {} bytes", start + got as u64);
+            return Err(Error::corrupt("read segment", &file.path(), start, short));
+        }
+        Ok(Bytes::from(buffer))
+    }
+
+    /// The tail's side: more bytes are final.
+    pub(super) fn publish(&self, end: u64, largest_timestamp: Option<i64>) {
+        if let Some(largest) = largest_timestamp {
+            self.largest_timestamp.store(largest, Ordering::Relaxed);
+        }
+        self.published.store(end, Ordering::Release);
+    }
+
+    /// The tail's side: what is appended is mapped from now on.
+    pub(super) fn set_map(&self, reader: Arc<dyn MapReader>) {
+        self.map.store(Some(Arc::new(Map(reader))));
+    }
+
+    /// Reads go to the file from now on; views that are held stay valid.
+    pub(crate) fn drop_map(&self) {
+        self.map.store(None);
+    }
+
+    /// The index this segment's one writer keeps.
+    pub(super) fn set_growing(&self, index: Arc<SparseIndex>, largest_timestamp: Option<i64>) {
+        self.growing.store(Some(index));
+        self.largest_timestamp.store(largest_timestamp.unwrap_or(NONE), Ordering::Relaxed);
+    }
+
+    pub(crate) fn growing(&self) -> Option<Arc<SparseIndex>> {
+        self.growing.load_full()
+    }
+
+    /// Makes every published byte durable; `false` where it is already.
+    pub(crate) fn sync(&self) -> Result<bool> {
+        let end = self.published();
+        if self.synced.load(Ordering::Relaxed) >= end {
+            return Ok(false);
+        }
+        let file = self.log()?;
+        file.sync_data().map_err(|error| Error::io("sync segment", &file.path(), error))?;
+        self.synced.store(end, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// Says that an earlier open has recorded a sync of everything published.
+    pub(crate) fn assume_synced(&self) {
+        self.synced.store(self.published(), Ordering::Relaxed);
+    }
+
+    /// Cuts off the window of zeros behind the last batch of a segment that has stopped growing.
+    pub(crate) fn trim(&self) -> Result<()> {
+        if self.map.load().is_none() {
+            return Ok(()); // never mapped: no window
+        }
+        let file = self.log()?;
+        let fail = |error| Error::io("trim segment", &file.path(), error);
+        let published = self.published();
+        if file.len().map_err(fail)? > published {
+            file.set_len(published).map_err(fail)?;
+            self.synced.store(0, Ordering::Relaxed); // the length is to be synced too
+        }
+        Ok(())
+    }
+
+    /// Brings the files of the growing indexes up to date, so that recovery need not begin at the
+    /// segment's start. They are not synced.
+    pub(crate) fn save_growing_indexes(&self) -> Result<()> {
+        let mut saved = self.making_index.lock();
+        let Some(index) = self.growing.load_full() else { return Ok(()) };
+        if !saved.cover(&index) {
+            self.write_indexes(&index, &mut saved)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the finished index of a segment that has stopped growing, and lets go of it.
+    /// The files are returned for syncing.
+    pub(crate) fn seal_indexes(&self) -> Result<Option<[Arc<dyn DiskFile>; 2]>> {
+        let mut saved = self.making_index.lock();
+        let Some(index) = self.growing.load_full() else { return Ok(None) };
+        let files = match saved.cover(&index) {
+            true => None,
+            false => Some(self.write_indexes(&index, &mut saved)?),
+        };
+        self.growing.store(None);
+        Ok(files)
+    }
+
+    /// The growing index was taken over from its files.
+    pub(super) fn set_saved(&self, saved: SavedEntries) {
+        *self.making_index.lock() = saved;
+    }
+
+    fn write_indexes(
+        &self,
+        index: &SparseIndex,
+        saved: &mut SavedEntries,
+    ) -> Result<[Arc<dyn DiskFile>; 2]> {
+        self.files.store(None);
+        write_indexes(
+            &*self.place.disk,
+            &self.place.path(self.base, SegmentFile::OffsetIndex),
+            &self.place.path(self.base, SegmentFile::TimeIndex),
+            index,
+            saved,
+        )
+    }
+
+    /// The index files, opened; made again if they cannot be right.
+    pub(super) fn index_files(&self) -> Result<IndexSource> {
+        if let Some(index) = self.growing.load_full() {
+            return Ok(IndexSource::Memory(index));
+        }
+        if let Some(files) = self.files.load_full() {
+            return Ok(IndexSource::Files(files));
+        }
+        match self.open_index_files()? {
+            Some(files) => {
+                let files = Arc::new(files);
+                self.files.store(Some(files.clone()));
+                Ok(IndexSource::Files(files))
+            }
+            None => Ok(IndexSource::Memory(self.rebuild_indexes()?)),
+        }
+    }
+
+    /// The indexes without making any: an index made from a damaged log ends where the damage
+    /// begins, so only one that was there before can vouch for what lies behind it.
+    pub(super) fn index_files_as_they_are(&self) -> Result<Option<IndexSource>> {
+        if let Some(files) = self.open_index_files()? {
+            return Ok(Some(IndexSource::Files(Arc::new(files))));
+        }
+        Ok(self.growing.load_full().map(IndexSource::Memory))
+    }
+
+    fn open_index_files(&self) -> Result<Option<IndexFiles>> {
+        let disk = &*self.place.disk;
+        let offset_path = self.place.path(self.base, SegmentFile::OffsetIndex);
+        let time_path = self.place.path(self.base, SegmentFile::TimeIndex);
+        let Some(offsets) = IndexFile::open::<OffsetEntry>(disk, &offset_path)? else {
+            return Ok(None);
+        };
+        let Some(times) = IndexFile::open::<TimeEntry>(disk, &time_path)? else {
+            return Ok(None);
+        };
+        let last = offsets.last::<OffsetEntry>()?;
+        let fits = last.is_none_or(|last| {
+            u64::from(last.position) < self.published() && last.position > 0
+        });
+        let last = times.last::<TimeEntry>()?;
+        let dated = last.is_none_or(|last| last.timestamp > 0 || times.len() == 1);
+        // a non-empty log of this library or Kafka always ends its time index with an entry,
+        // unless no record has a timestamp, so an empty one is only worth a scan
+        let told = last.is_some() || self.published() == 0;
+        Ok((fits && dated && told).then_some(IndexFiles { offsets, times }))
+    }
+
+    /// Makes the indexes again from the log, for this segment alone, and writes them where that is
+    /// possible. Until they are written they are kept in memory.
+    pub(super) fn rebuild_indexes(&self) -> Result<Arc<SparseIndex>> {
+        let mut saved = self.making_index.lock();
+        if let Some(index) = self.growing.load_full() {
+            return Ok(index);
+        }
+        let file = self.log()?;
+        let start = ScanStart {
+            position: 0,
+            next_offset: self.base,
+            indexer: Indexer::new(self.base, self.place.index_interval),
+            epoch: None,
+        };
+        let mut found = scan(&**file, self.base, start, self.published())?;
+        found.indexer.finish();
+        log::debug!("indexes of {} made again", self.path().display());
+        let index = found.indexer.index().clone();
+        let largest = found.indexer.largest_timestamp().unwrap_or(NONE);
+        self.largest_timestamp.store(largest, Ordering::Relaxed);
+        let whole = found.position == self.published();
+        *saved = SavedEntries::default();
+        let written = whole && self.write_indexes(&index, &mut saved).is_ok();
+        if !written || index.time_len() == 0 {
+            self.growing.store(Some(index.clone()));
+        }
+        Ok(index)
+    }
+
+    /// The largest timestamp in milliseconds, `None` where no record has one.
+    pub(crate) fn largest_timestamp(&self) -> Result<Option<i64>> {
+        let mut largest = self.largest_timestamp.load(Ordering::Relaxed);
+        if largest == NOT_KNOWN {
+            largest = if self.published() == 0 {
+                NONE
+            } else {
+                let last = match self.index_files()? {
+                    IndexSource::Memory(index) => index.last_time(),
+                    IndexSource::Files(files) => files.times.last::<TimeEntry>()?,
+                };
+                last.map_or(NONE, |entry| entry.timestamp)
+            };
+            self.largest_timestamp.store(largest, Ordering::Relaxed);
+        }
+        Ok((largest >= 0).then_some(largest))
+    }
+
+    /// The first record's timestamp field, in milliseconds, of a segment that has a batch.
+    pub(crate) fn first_timestamp(&self) -> Result<Option<i64>> {
+        let file = self.log()?;
+        let mut walk = Walk::new(&**file, 0, self.published());
+        match walk.step()? {
+            WalkStep::Batch(_, batch) => {
+                Ok(batch.header().base_timestamp().map(crate::time::Timestamp::as_millis))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The offset behind the last whole batch of a log file that begins at `base`.
+    pub(crate) fn end_offset_of(file: &dyn DiskFile, base: Offset, len: u64) -> Result<Offset> {
+        let mut walk = Walk::new(file, 0, len);
+        let mut end = base;
+        while let WalkStep::Batch(_, batch) = walk.step()? {
+            end = batch.header().end_offset();
+        }
+        Ok(end)
+    }
+
+    /// The names this segment may have files under, with the paths they lie at.
+    pub(crate) fn file_paths(&self) -> impl Iterator<Item = PathBuf> + '_ {
+        [
+            SegmentFile::Log,
+            SegmentFile::OffsetIndex,
+            SegmentFile::TimeIndex,
+            SegmentFile::TransactionIndex,
+            SegmentFile::Snapshot,
+        ]
+        .into_iter()
+        .map(|kind| self.place.path(self.base, kind))
+    }
+
+    /// Tells open handles that the log file has been renamed.
+    pub(crate) fn renamed(&self, log_path: &Path) {
+        if let Some(file) = self.log.get() {
+            file.renamed(log_path);
+        }
+    }
+}
+
+/// Where a segment's index is at the moment.
+#[derive(Debug)]
+pub(super) enum IndexSource {
+    Memory(Arc<SparseIndex>),
+    Files(Arc<IndexFiles>),
+}
+
+impl IndexSource {
+    /// The last offset entry at or below `relative` and the first above it.
+    pub(super) fn offsets_around(
+        &self,
+        relative: u32,
+    ) -> Result<(Found<OffsetEntry>, Found<OffsetEntry>)> {
+        match self {
+            IndexSource::Memory(index) => Ok((
+                index.floor_offset(relative).map_or(Found::Nothing, Found::Entry),
+                index.above_offset(relative).map_or(Found::Nothing, Found::Entry),
+            )),
+            IndexSource::Files(files) => files.offsets.around(&relative),
+        }
+    }
+
+    /// The last time entry at or before `timestamp`.
+    pub(super) fn floor_time(&self, timestamp: i64) -> Result<Found<TimeEntry>> {
+        match self {
+            IndexSource::Memory(index) => {
+                Ok(index.floor_time(timestamp).map_or(Found::Nothing, Found::Entry))
+            }
+            IndexSource::Files(files) => Ok(files.times.around(&timestamp)?.0),
+        }
+    }
+
+    /// Whether the entries lie in memory, where they were made from the log itself.
+    pub(super) fn is_memory(&self) -> bool {
+        matches!(self, IndexSource::Memory(_))
+    }
+}

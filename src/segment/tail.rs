@@ -1,0 +1,257 @@
+//! The writer's side of the active segment: where a batch goes, and what happens when it cannot.
+//!
+//! Small batches are stored into a mapped window that was first written with zeros, so that the
+//! space is there before it is touched; the window starts at 4 KiB and doubles while the segment
+//! stays busy. Large batches, and all of them on a disk without maps, are positioned writes into
+//! the same file. Either way the bytes beyond the published end are zeros (mapped) or absent
+//! (positioned) before the next append: a failed append puts that back, and where it cannot, says
+//! so, and its log takes no more.
+//!
+//! Owned by the log's writer lock; readers see a batch once `publish` has run.
+
+use super::index::{Indexer, IndexedBatch, relative};
+use super::shared::Segment;
+use crate::disk::{DiskFile, TailMap, write_all_at};
+use crate::error::{Error, Outcome, Result};
+use crate::ids::Offset;
+use crate::record::{AppendBatch, Stamp};
+use crate::sync::Arc;
+use crate::time::Timestamp;
+
+/// The first window, and what an idle partition keeps.
+const FIRST_WINDOW: u64 = 4 << 10;
+/// The largest window: its zeroing is the longest pause an append meets.
+const LARGEST_WINDOW: u64 = 256 << 10;
+/// Batches from this size on are written by position: the copy into a map costs more.
+const LARGE_BATCH: usize = 64 << 10;
+
+/// When the segment is full.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TailLimits {
+    pub(crate) segment_bytes: u64,
+    pub(crate) index_bytes: u64,
+    /// Milliseconds of record time, jitter taken off.
+    pub(crate) segment_ms: i64,
+}
+
+/// The end of the active segment.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    segment: Arc<Segment>,
+    file: Arc<dyn DiskFile>,
+    map: MapState,
+    end: u64,
+    window: u64,
+    indexer: Indexer,
+    limits: TailLimits,
+    /// The first record's timestamp, or the time the segment was made if that has none.
+    born: Option<i64>,
+    created: Timestamp,
+    /// Where a batch is put together that is written by position.
+    scratch: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum MapState {
+    /// Nothing has been appended since the segment was opened.
+    Untried,
+    Mapped(Box<dyn TailMap>),
+    /// The disk writes by position, or could not map.
+    Positioned,
+}
+
+impl Tail {
+    /// Takes over a segment that is `published` bytes long, indexed by `indexer`.
+    pub(crate) fn new(
+        segment: Arc<Segment>,
+        indexer: Indexer,
+        limits: TailLimits,
+        created: Timestamp,
+    ) -> Result<Self> {
+        let file = segment.log()?.clone();
+        let end = segment.published();
+        let born = if end > 0 { segment.first_timestamp()? } else { None };
+        segment.set_growing(indexer.index().clone(), indexer.largest_timestamp());
+        Ok(Tail {
+            segment,
+            file,
+            map: MapState::Untried,
+            end,
+            window: FIRST_WINDOW,
+            indexer,
+            limits,
+            born,
+            created,
+            scratch: Vec::new(),
+        })
+    }
+
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.end == 0
+    }
+
+    pub(crate) fn set_limits(&mut self, limits: TailLimits) {
+        self.limits = limits;
+    }
+
+    /// Whether `batch` belongs into a new segment (`kafka-format.md` 2.2).
+    pub(crate) fn is_due<B: AppendBatch>(
+        &self,
+        batch: &B,
+        last_offset: Offset,
+        now: Timestamp,
+    ) -> bool {
+        if self.is_empty() {
+            return relative(self.segment.base(), last_offset).is_none();
+        }
+        self.end + batch.size() as u64 > self.limits.segment_bytes
+            || self.age(batch.max_timestamp(), now) > self.limits.segment_ms
+            || self.indexer.is_full(self.limits.index_bytes)
+            || relative(self.segment.base(), last_offset).is_none()
+    }
+
+    /// How far the segment's record time reaches; its clock time where its records have none.
+    fn age(&self, newest: Option<Timestamp>, now: Timestamp) -> i64 {
+        match (self.born, newest) {
+            (Some(born), Some(newest)) => newest.as_millis().saturating_sub(born),
+            (Some(_), None) => 0,
+            (None, _) => now.as_millis().saturating_sub(self.created.as_millis()),
+        }
+    }
+
+    /// Stores a batch behind the last one and publishes its bytes; returns where it begins.
+    ///
+    /// On an error with [`Outcome::NotWritten`] the file is as it was; on any other the tail must
+    /// not be used again.
+    pub(crate) fn append<B: AppendBatch>(
+        &mut self,
+        batch: &B,
+        stamp: Stamp,
+        last_offset: Offset,
+    ) -> Result<u64> {
+        let position = self.end;
+        let size = batch.size() as u64;
+        if matches!(self.map, MapState::Untried) {
+            self.start_map()?;
+        }
+        let end = position + size;
+        let stored = match &mut self.map {
+            MapState::Mapped(map) if batch.size() < LARGE_BATCH => {
+                if end > map.allocated() {
+                    grow(&mut **map, &mut self.window, end, self.limits.segment_bytes)
+                        .map_err(|error| Error::io("append", &self.segment.path(), error))?;
+                }
+                batch.write(stamp, map.window(position, batch.size()));
+                true
+            }
+            _ => false,
+        };
+        if !stored {
+            self.write_by_position(batch, stamp, position)?;
+        }
+        self.note(batch, position, last_offset);
+        if let MapState::Mapped(map) = &mut self.map {
+            map.publish(end);
+        }
+        self.end = end;
+        self.segment.publish(end, self.indexer.largest_timestamp());
+        Ok(position)
+    }
+
+    /// Maps the file on its first append, so that a partition nobody writes to has no map.
+    fn start_map(&mut self) -> Result<()> {
+        let capacity = self.limits.segment_bytes.max(self.end);
+        let map = self
+            .file
+            .map_tail(self.end, capacity)
+            .map_err(|error| Error::io("map segment", &self.segment.path(), error))?;
+        self.map = match map {
+            Some(map) => {
+                self.segment.set_map(map.reader());
+                MapState::Mapped(map)
+            }
+            None => MapState::Positioned,
+        };
+        Ok(())
+    }
+
+    fn write_by_position<B: AppendBatch>(
+        &mut self,
+        batch: &B,
+        stamp: Stamp,
+        position: u64,
+    ) -> Result<()> {
+        self.scratch.resize(batch.size(), 0);
+        batch.write(stamp, &mut self.scratch);
+        let written = write_all_at(&*self.file, &self.scratch, position);
+        if self.scratch.capacity() > LARGE_BATCH * 16 {
+            self.scratch = Vec::new();
+        }
+        let end = position + batch.size() as u64;
+        match written {
+            Ok(()) => {
+                if let MapState::Mapped(map) = &mut self.map {
+                    map.written(end);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let outcome = match self.restore(position, end) {
+                    Ok(()) => Outcome::NotWritten,
+                    Err(_) => Outcome::Unknown,
+                };
+                Err(Error::io("append", &self.segment.path(), error).with_outcome(outcome))
+            }
+        }
+    }
+
+    /// Takes back what a failed write may have left beyond the published end.
+    fn restore(&mut self, position: u64, end: u64) -> std::io::Result<()> {
+        match &mut self.map {
+            MapState::Mapped(map) => {
+                let allocated = map.allocated();
+                let inside = end.min(allocated).saturating_sub(position);
+                let inside = usize::try_from(inside).unwrap_or(0);
+                map.window(position, inside).fill(0);
+                self.file.set_len(allocated)
+            }
+            MapState::Untried | MapState::Positioned => self.file.set_len(position),
+        }
+    }
+
+    fn note<B: AppendBatch>(&mut self, batch: &B, position: u64, last_offset: Offset) {
+        if position == 0 {
+            self.born = batch.first_timestamp().map(Timestamp::as_millis);
+        }
+        self.indexer.push(IndexedBatch {
+            position,
+            size: batch.size() as u64,
+            last_offset,
+            max_timestamp: Timestamp::to_wire(batch.max_timestamp()),
+        });
+    }
+
+    /// Ends writing: the final time entry is in, readers go on with what is published.
+    ///
+    /// The file still has its window of zeros; `trim` takes that away once nothing maps it.
+    pub(crate) fn finish(mut self) -> Arc<Segment> {
+        self.indexer.finish();
+        self.segment
+    }
+}
+
+/// Readies the next window: twice the last one while the segment stays busy, never past the
+/// segment's limit unless the batch itself reaches there.
+fn grow(map: &mut dyn TailMap, window: &mut u64, end: u64, limit: u64) -> std::io::Result<()> {
+    let page_end = end.next_multiple_of(FIRST_WINDOW);
+    let wanted = map.allocated().saturating_add(*window).min(limit).max(page_end);
+    // the last page may reach past the segment's limit; the map's capacity ends there
+    let wanted = wanted.min(limit.max(end));
+    map.allocate(wanted)?;
+    *window = (*window * 2).min(LARGEST_WINDOW);
+    Ok(())
+}
