@@ -48,7 +48,7 @@ pub struct TopicConfig {
 /// The largest segment: Kafka's files stay below 2^31 bytes.
 const MAX_SEGMENT_BYTES: u64 = (1 << 31) - 1;
 /// More partitions than one process could serve; bounds what a bad number can allocate.
-const MAX_PARTITIONS: u32 = 1_000_000;
+const MAX_PARTITIONS: u32 = 100_000;
 
 impl Default for TopicConfig {
     fn default() -> Self {
@@ -95,7 +95,7 @@ impl TopicConfig {
         TopicConfig::default().retention(Duration::from_secs(7 * 24 * 3600))
     }
 
-    /// How many partitions; 1 to 1,000,000, default 1. Can grow later, never shrink.
+    /// How many partitions; 1 to 100,000, default 1. Can grow later, never shrink.
     ///
     /// ```
     /// let config = tidelog::TopicConfig::new().partitions(4);

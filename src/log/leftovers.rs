@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::disk::names::{Leftover, SegmentFile, parse_segment_file, segment_file_name};
+use crate::disk::names::{Leftover, SegmentFile, parse_segment_file, segment_file};
 use crate::disk::{Access, Disk, Entry, read_full_at};
 use crate::error::{Error, Result};
 use crate::ids::Offset;
@@ -61,7 +61,7 @@ pub(super) fn tidy(disk: &dyn Disk, dir: &Path) -> Result<Directory> {
         match kind {
             SegmentFile::Log => tidying.directory.segments.push((*base, found.len)),
             SegmentFile::TransactionIndex => tidying.directory.has_producers |= found.len > 0,
-            SegmentFile::Snapshot => {
+            SegmentFile::ProducerSnapshot => {
                 tidying.directory.has_producers |= names_producers(disk, &found.path)?;
             }
             SegmentFile::OffsetIndex | SegmentFile::TimeIndex => {}
@@ -118,7 +118,7 @@ impl Tidying<'_> {
             }
         }
         for swap in swapped {
-            let path = self.dir.join(segment_file_name(swap.base, swap.kind));
+            let path = self.dir.join(segment_file(swap.base, swap.kind));
             self.disk
                 .rename(&swap.path, &path)
                 .map_err(|error| Error::io("tidy log", &swap.path, error))?;
@@ -141,7 +141,7 @@ impl Tidying<'_> {
         let orphans: Vec<_> = standing
             .keys()
             .filter(|(base, kind)| {
-                !matches!(kind, SegmentFile::Log | SegmentFile::Snapshot)
+                !matches!(kind, SegmentFile::Log | SegmentFile::ProducerSnapshot)
                     && !standing.contains_key(&(*base, SegmentFile::Log))
             })
             .copied()

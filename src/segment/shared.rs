@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::index::{Indexer, OffsetEntry, SparseIndex, TimeEntry};
 use super::index_file::{Found, IndexFile, SavedEntries, write_indexes};
 use super::scan::{ScanStart, Walk, WalkStep, scan};
-use crate::disk::names::{SegmentFile, segment_file_name};
+use crate::disk::names::{SegmentFile, segment_file};
 use crate::disk::{Access, Disk, DiskFile, MapReader, read_full_at};
 use crate::error::{Error, Result};
 use crate::ids::Offset;
@@ -34,7 +34,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn path(&self, base: Offset, kind: SegmentFile) -> PathBuf {
-        self.dir.join(segment_file_name(base, kind))
+        self.dir.join(segment_file(base, kind))
     }
 }
 
@@ -396,7 +396,7 @@ impl Segment {
             SegmentFile::OffsetIndex,
             SegmentFile::TimeIndex,
             SegmentFile::TransactionIndex,
-            SegmentFile::Snapshot,
+            SegmentFile::ProducerSnapshot,
         ]
         .into_iter()
         .map(|kind| self.place.path(self.base, kind))

@@ -1,0 +1,413 @@
+//! What the store knows of itself: the fold over the facts of its state log.
+//!
+//! `apply` is pure and total: it takes any fact in any order, so that replay never fails on what a
+//! checksum vouches for. A word about a topic that is not (or no longer) there changes nothing: a
+//! background sync may report a recovery point after the deletion was recorded. A deleted topic's
+//! id never comes back to life; a name belongs to the topic that was created last under it.
+//!
+//! Invariants: `names` holds exactly the live topics; a topic's `partitions` is as long as its
+//! number of partitions; no id is both live and deleted; `snapshot` folds back to an equal state.
+//!
+//! Read by the engine's catalog and by the pure decisions next door (`last_writer`, `reconcile`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::fact::{ExportDigests, Fact};
+use crate::error::{Cause, Error, Result};
+use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
+
+/// The store's own knowledge.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RootState {
+    topics: BTreeMap<TopicId, TopicState>,
+    names: BTreeMap<Arc<str>, TopicId>,
+    deleted: BTreeMap<TopicId, String>,
+    highest_epoch: Option<LeaderEpoch>,
+    opening: Opening,
+    exported: ExportDigests,
+    begun: Vec<ExportDigests>,
+}
+
+/// How the last reign over the store began and ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// The directory was taken, no more.
+    #[default]
+    Never,
+    /// Opened, not closed cleanly since.
+    Open { boot_id: [u8; 16] },
+    /// Closed cleanly.
+    Clean { boot_id: [u8; 16] },
+}
+
+/// A live topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TopicState {
+    pub(crate) id: TopicId,
+    pub(crate) name: Arc<str>,
+    pub(crate) config: Vec<(String, String)>,
+    /// Another program made it and the host has set no policy yet.
+    pub(crate) adopted: bool,
+    pub(crate) internal: bool,
+    pub(crate) partitions: Vec<PartitionState>,
+}
+
+impl TopicState {
+    /// The state of one of its partitions.
+    pub(crate) fn partition(&self, partition: PartitionId) -> Option<&PartitionState> {
+        self.partitions.get(partition.index())
+    }
+}
+
+/// What is recorded of a partition; a partition that never held anything has it all at zero.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PartitionState {
+    pub(crate) recovery_point: Offset,
+    pub(crate) log_start: Offset,
+    /// Damaged ranges the host chose to skip, `(from, end)` with `end` exclusive.
+    pub(crate) skipped: Vec<(Offset, Offset)>,
+}
+
+impl PartitionState {
+    /// Whether anything durable was ever recorded: then its directory must exist.
+    pub(crate) fn holds_something(&self) -> bool {
+        self.recovery_point > Offset::ZERO || self.log_start > Offset::ZERO
+    }
+}
+
+/// Reading.
+impl RootState {
+    /// The live topics, by id.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &TopicState> {
+        self.topics.values()
+    }
+
+    pub(crate) fn topic(&self, id: TopicId) -> Option<&TopicState> {
+        self.topics.get(&id)
+    }
+
+    pub(crate) fn topic_named(&self, name: &str) -> Option<&TopicState> {
+        self.names.get(name).and_then(|id| self.topics.get(id))
+    }
+
+    /// Topics that are deleted while their files may remain.
+    pub(crate) fn deleted(&self) -> impl Iterator<Item = (TopicId, &str)> {
+        self.deleted.iter().map(|(id, name)| (*id, name.as_str()))
+    }
+
+    pub(crate) fn is_deleted(&self, id: TopicId) -> bool {
+        self.deleted.contains_key(&id)
+    }
+
+    /// Whether a deleted topic whose files may remain had this name.
+    pub(crate) fn is_deleted_name(&self, name: &str) -> bool {
+        self.deleted.values().any(|deleted| deleted == name)
+    }
+
+    pub(crate) fn highest_epoch(&self) -> Option<LeaderEpoch> {
+        self.highest_epoch
+    }
+
+    /// The epoch of the next reign: above every one recorded and above `seen`, the highest found
+    /// in the partitions.
+    ///
+    /// # Errors
+    /// `Unsupported` when the 31 bits of an epoch are used up.
+    pub(crate) fn next_epoch(&self, seen: Option<LeaderEpoch>) -> Result<LeaderEpoch> {
+        let Some(highest) = self.highest_epoch.max(seen) else { return Ok(LeaderEpoch::new(0)) };
+        highest.get().checked_add(1).map(LeaderEpoch::new).ok_or_else(|| {
+            let text = "the leader epochs are used up: copy the records into a new store";
+            Error::new("draw leader epoch", Cause::Unsupported(text.to_owned()))
+        })
+    }
+
+    pub(crate) fn opening(&self) -> Opening {
+        self.opening
+    }
+
+    /// The exports as last confirmed, and the sets begun since: each file is as in one of them.
+    pub(crate) fn exported(&self) -> (&ExportDigests, &[ExportDigests]) {
+        (&self.exported, &self.begun)
+    }
+}
+
+/// Folding.
+impl RootState {
+    /// The state after these facts.
+    pub(crate) fn fold<'a>(facts: impl IntoIterator<Item = &'a Fact>) -> Self {
+        let mut state = RootState::default();
+        facts.into_iter().for_each(|fact| state.apply(fact));
+        state
+    }
+
+    /// Takes one fact in.
+    pub(crate) fn apply(&mut self, fact: &Fact) {
+        match fact {
+            Fact::Opened { leader_epoch, boot_id } => {
+                self.raise_epoch(*leader_epoch);
+                self.opening = Opening::Open { boot_id: *boot_id };
+            }
+            Fact::CleanClose { digests } => {
+                self.confirm_exports(digests);
+                if let Opening::Open { boot_id } = self.opening {
+                    self.opening = Opening::Clean { boot_id };
+                }
+            }
+            Fact::ExportBegun { digests } => {
+                if !self.begun.contains(digests) {
+                    self.begun.push(digests.clone());
+                }
+            }
+            Fact::Exported { digests } => self.confirm_exports(digests),
+            Fact::TopicCreated { .. } => self.create(fact),
+            Fact::TopicAltered { id, config } => self.change(*id, |topic| {
+                topic.config.clone_from(config);
+                topic.adopted = false;
+            }),
+            Fact::PartitionsAdded { id, total } => self.change(*id, |topic| {
+                let count = topic.partitions.len().max(PartitionId::new(*total).index());
+                topic.partitions.resize_with(count, PartitionState::default);
+            }),
+            Fact::TopicDeleted { id, name } => {
+                self.remove(*id);
+                self.deleted.insert(*id, name.clone());
+            }
+            Fact::TopicForgotten { id } => {
+                self.deleted.remove(id);
+            }
+            Fact::RecoveryPoint { id, partition, offset } => {
+                self.change_partition(*id, *partition, |state| state.recovery_point = *offset);
+            }
+            Fact::LogStart { id, partition, offset } => {
+                self.change_partition(*id, *partition, |state| {
+                    state.log_start = *offset;
+                    state.skipped.retain(|(_, end)| end > offset);
+                });
+            }
+            Fact::HighestEpoch { epoch } => self.raise_epoch(*epoch),
+            Fact::DamageSkipped { id, partition, from, end } => {
+                self.change_partition(*id, *partition, |state| {
+                    let range = (*from, *end);
+                    if *end > state.log_start && !state.skipped.contains(&range) {
+                        state.skipped.push(range);
+                    }
+                });
+            }
+        }
+    }
+
+    fn raise_epoch(&mut self, epoch: LeaderEpoch) {
+        self.highest_epoch = self.highest_epoch.max(Some(epoch));
+    }
+
+    fn confirm_exports(&mut self, digests: &ExportDigests) {
+        self.exported.clone_from(digests);
+        self.begun.clear();
+    }
+
+    fn create(&mut self, fact: &Fact) {
+        let Fact::TopicCreated { id, name, config, partitions, adopted, internal } = fact else {
+            return;
+        };
+        if self.topics.contains_key(id) || self.deleted.contains_key(id) {
+            return; // said before
+        }
+        let name: Arc<str> = name.as_str().into();
+        if let Some(&older) = self.names.get(&name) {
+            self.remove(older);
+            self.deleted.insert(older, name.to_string());
+        }
+        self.names.insert(name.clone(), *id);
+        let count = PartitionId::new(*partitions).index();
+        let topic = TopicState {
+            id: *id,
+            name,
+            config: config.clone(),
+            adopted: *adopted,
+            internal: *internal,
+            partitions: vec![PartitionState::default(); count],
+        };
+        self.topics.insert(*id, topic);
+    }
+
+    fn remove(&mut self, id: TopicId) {
+        if let Some(topic) = self.topics.remove(&id) {
+            self.names.remove(&topic.name);
+        }
+    }
+
+    fn change(&mut self, id: TopicId, change: impl FnOnce(&mut TopicState)) {
+        if let Some(topic) = self.topics.get_mut(&id) {
+            change(topic);
+        }
+    }
+
+    fn change_partition(
+        &mut self,
+        id: TopicId,
+        partition: PartitionId,
+        change: impl FnOnce(&mut PartitionState),
+    ) {
+        self.change(id, |topic| {
+            if let Some(state) = topic.partitions.get_mut(partition.index()) {
+                change(state);
+            }
+        });
+    }
+
+    /// The shortest facts that fold to this state, for compaction.
+    pub(crate) fn snapshot(&self) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        facts.extend(self.highest_epoch.map(|epoch| Fact::HighestEpoch { epoch }));
+        self.snapshot_opening(&mut facts);
+        let begun = self.begun.iter().cloned();
+        facts.extend(begun.map(|digests| Fact::ExportBegun { digests }));
+        for topic in self.topics.values() {
+            snapshot_topic(topic, &mut facts);
+        }
+        let deleted = self.deleted.iter();
+        facts.extend(deleted.map(|(id, name)| Fact::TopicDeleted { id: *id, name: name.clone() }));
+        facts
+    }
+
+    fn snapshot_opening(&self, facts: &mut Vec<Fact>) {
+        let digests = self.exported.clone();
+        match (self.opening, self.highest_epoch) {
+            (Opening::Open { boot_id }, Some(leader_epoch)) => {
+                facts.push(Fact::Opened { leader_epoch, boot_id });
+                facts.push(Fact::Exported { digests });
+            }
+            (Opening::Clean { boot_id }, Some(leader_epoch)) => {
+                facts.push(Fact::Opened { leader_epoch, boot_id });
+                facts.push(Fact::CleanClose { digests });
+            }
+            // whoever opened drew an epoch, so the rest is a store never opened
+            _ => facts.push(Fact::Exported { digests }),
+        }
+    }
+}
+
+fn snapshot_topic(topic: &TopicState, facts: &mut Vec<Fact>) {
+    let id = topic.id;
+    facts.push(Fact::TopicCreated {
+        id,
+        name: topic.name.to_string(),
+        config: topic.config.clone(),
+        partitions: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),
+        adopted: topic.adopted,
+        internal: topic.internal,
+    });
+    for (number, state) in (0u32..).zip(&topic.partitions) {
+        let partition = PartitionId::new(number);
+        if state.recovery_point > Offset::ZERO {
+            let offset = state.recovery_point;
+            facts.push(Fact::RecoveryPoint { id, partition, offset });
+        }
+        if state.log_start > Offset::ZERO {
+            facts.push(Fact::LogStart { id, partition, offset: state.log_start });
+        }
+        let skipped = state.skipped.iter();
+        facts.extend(
+            skipped.map(|&(from, end)| Fact::DamageSkipped { id, partition, from, end }),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::fact::Digest;
+    use super::super::fact::ExportFile;
+    use super::super::fact::tests::{any_fact, topic_id};
+    use super::*;
+
+    fn created(id: TopicId, name: &str, partitions: u32) -> Fact {
+        let (name, config) = (name.to_owned(), vec![]);
+        Fact::TopicCreated { id, name, config, partitions, adopted: false, internal: false }
+    }
+
+    #[test]
+    fn a_topic_lives_grows_and_goes() {
+        let (old, new) = (topic_id(1), topic_id(2));
+        let partition = PartitionId::new(1);
+        let mut state = RootState::fold(&[
+            created(old, "orders", 2),
+            Fact::RecoveryPoint { id: old, partition, offset: 9u32.into() },
+            Fact::PartitionsAdded { id: old, total: 3 },
+        ]);
+        assert_eq!(state.topic_named("orders").unwrap().partitions.len(), 3);
+        assert!(state.topic(old).unwrap().partition(partition).unwrap().holds_something());
+
+        state.apply(&Fact::TopicDeleted { id: old, name: "orders".into() });
+        assert!(state.topic_named("orders").is_none());
+        assert!(state.is_deleted(old) && state.is_deleted_name("orders"));
+
+        state.apply(&created(new, "orders", 2));
+        // a late word about the old topic reaches no one
+        state.apply(&Fact::RecoveryPoint { id: old, partition, offset: 9u32.into() });
+        let topic = state.topic_named("orders").unwrap();
+        assert_eq!((topic.id, topic.partitions[1].holds_something()), (new, false));
+
+        state.apply(&Fact::TopicForgotten { id: old });
+        assert!(!state.is_deleted_name("orders"));
+    }
+
+    #[test]
+    fn epochs_only_rise_and_run_out_with_an_error() {
+        let mut state = RootState::default();
+        assert_eq!(state.next_epoch(None).unwrap().get(), 0);
+        state.apply(&Fact::Opened { leader_epoch: LeaderEpoch::new(4), boot_id: [1; 16] });
+        state.apply(&Fact::HighestEpoch { epoch: LeaderEpoch::new(2) });
+        assert_eq!(state.next_epoch(None).unwrap().get(), 5);
+        assert_eq!(state.next_epoch(Some(LeaderEpoch::new(9))).unwrap().get(), 10);
+        state.apply(&Fact::HighestEpoch { epoch: LeaderEpoch::new(i32::MAX) });
+        assert!(state.next_epoch(None).is_err());
+    }
+
+    #[test]
+    fn a_clean_close_confirms_its_exports_and_an_opening_ends_it() {
+        let digests = ExportDigests::from([(ExportFile::LogStarts, Digest::of(b"0\n0\n"))]);
+        let opened = Fact::Opened { leader_epoch: LeaderEpoch::new(0), boot_id: [1; 16] };
+        let mut state = RootState::fold(&[
+            opened.clone(),
+            Fact::ExportBegun { digests: digests.clone() },
+            Fact::CleanClose { digests: digests.clone() },
+        ]);
+        assert_eq!(state.opening(), Opening::Clean { boot_id: [1; 16] });
+        assert_eq!(state.exported(), (&digests, &[][..]));
+        state.apply(&opened);
+        assert_eq!(state.opening(), Opening::Open { boot_id: [1; 16] });
+    }
+
+    #[test]
+    fn the_log_start_takes_skips_below_it_along() {
+        let (id, partition) = (topic_id(1), PartitionId::new(0));
+        let skip = |from: u32, end: u32| Fact::DamageSkipped {
+            id,
+            partition,
+            from: from.into(),
+            end: end.into(),
+        };
+        let mut state = RootState::fold(&[created(id, "t", 1), skip(3, 5), skip(8, 9), skip(3, 5)]);
+        state.apply(&Fact::LogStart { id, partition, offset: 5u32.into() });
+        let skipped = &state.topic(id).unwrap().partitions[0].skipped;
+        assert_eq!(skipped, &[(8u32.into(), 9u32.into())]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_snapshot_folds_back(facts in prop::collection::vec(any_fact(), 0..40)) {
+            let state = RootState::fold(&facts);
+            let snapshot = state.snapshot();
+            prop_assert_eq!(RootState::fold(&snapshot), state.clone());
+            prop_assert!(snapshot.iter().all(|fact| fact.refusal().is_none()));
+            for (name, id) in &state.names {
+                prop_assert_eq!(&state.topics[id].name, name);
+                prop_assert!(!state.is_deleted(*id));
+            }
+            prop_assert_eq!(state.names.len(), state.topics.len());
+        }
+    }
+}

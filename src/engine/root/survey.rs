@@ -1,0 +1,172 @@
+//! What lies in a root: its directories with what they say of themselves, and what the whole is.
+//!
+//! The only part of the root that lists directories. It reads `partition.metadata` of each and
+//! lists one only where the catalog does not know its id, so ten thousand known partitions cost
+//! one small read each. Called by the root at open.
+
+use std::path::Path;
+
+use super::marker::StoreId;
+use super::reconcile::{DirKind, SeenDir, SeenId};
+use super::state::RootState;
+use crate::disk::{Disk, Entry, names};
+use crate::error::{Cause, Error, Result};
+use crate::log::checkpoint::read_partition_metadata;
+
+/// What a directory is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RootKind {
+    /// Empty: ours to take.
+    Fresh,
+    /// Kafka's: its topics are adopted.
+    Kafka,
+    /// It carries our marker.
+    Ours,
+}
+
+/// Everything in a root.
+#[derive(Debug)]
+pub(super) struct Survey {
+    pub(super) entries: Vec<Entry>,
+    pub(super) dirs: Vec<SeenDir>,
+}
+
+/// Looks at `root`. In the names' order, so that plans and reports do not depend on the disk.
+pub(super) fn survey(disk: &dyn Disk, root: &Path, state: &RootState) -> Result<Survey> {
+    let mut entries = list(disk, root)?;
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut dirs = Vec::new();
+    for entry in entries.iter().filter(|entry| entry.is_dir) {
+        let kind = kind_of(&entry.name);
+        let mut dir =
+            SeenDir { name: entry.name.clone(), kind, id: SeenId::Missing, holds_log: false };
+        if matches!(dir.kind, DirKind::Partition { .. }) {
+            look_into(disk, &root.join(&entry.name), state, &mut dir)?;
+        }
+        dirs.push(dir);
+    }
+    Ok(Survey { entries, dirs })
+}
+
+fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Entry>> {
+    disk.list(dir).map_err(|error| Error::io("list directory", dir, error))
+}
+
+fn look_into(disk: &dyn Disk, path: &Path, state: &RootState, dir: &mut SeenDir) -> Result<()> {
+    dir.id = match read_partition_metadata(disk, &path.join(names::PARTITION_METADATA)) {
+        Ok(None) => SeenId::Missing,
+        Ok(Some(id)) => SeenId::Id(id),
+        Err(error) if error.is_corrupt() => SeenId::Unreadable,
+        Err(error) => return Err(error),
+    };
+    if matches!(dir.id, SeenId::Id(id) if state.topic(id).is_some()) {
+        return Ok(());
+    }
+    let names = list(disk, path)?;
+    dir.holds_log = names.iter().any(|entry| !entry.is_dir && names::is_log_file(&entry.name));
+    Ok(())
+}
+
+fn kind_of(name: &str) -> DirKind {
+    match names::parse_root_dir(name) {
+        Some(names::RootDir::Partition { topic, partition }) => {
+            DirKind::Partition { topic: topic.to_owned(), partition }
+        }
+        Some(names::RootDir::Delete) => DirKind::AwaitsDeletion,
+        Some(names::RootDir::Stray | names::RootDir::Future) => DirKind::SetAside,
+        Some(names::RootDir::Kafkas) => DirKind::Kafkas,
+        None => DirKind::Other,
+    }
+}
+
+/// What a root is, by its marker and its names.
+///
+/// # Errors
+/// `NotAStore` for a directory without a marker that holds something neither Kafka nor we put
+/// into a root, and no sign of Kafka.
+pub(super) fn classify(
+    root: &Path,
+    marker: Option<StoreId>,
+    survey: &Survey,
+) -> Result<RootKind> {
+    if marker.is_some() {
+        return Ok(RootKind::Ours);
+    }
+    let holds_records = |dir: &SeenDir| match dir.kind {
+        DirKind::Partition { .. } => dir.holds_log,
+        DirKind::Kafkas => true,
+        _ => false,
+    };
+    let is_kafkas = |entry: &Entry| !entry.is_dir && names::KAFKA_ROOT_FILES.contains(&&*entry.name);
+    if survey.dirs.iter().any(holds_records) || survey.entries.iter().any(is_kafkas) {
+        return Ok(RootKind::Kafka);
+    }
+    match survey.entries.iter().find(|entry| !is_harmless(entry)) {
+        None => Ok(RootKind::Fresh),
+        Some(entry) => {
+            let text = format!("it holds `{}` and no sign of a store or of Kafka", entry.name);
+            Err(Error::new("open store", Cause::NotAStore(text)).at_path(root))
+        }
+    }
+}
+
+/// What may lie in a directory that counts as empty: our lock, the traces of a creation cut short,
+/// and what a file system puts into its root.
+fn is_harmless(entry: &Entry) -> bool {
+    if entry.is_dir {
+        return entry.name == "lost+found";
+    }
+    let name = entry.name.strip_suffix(names::REPLACEMENT_SUFFIX).unwrap_or(&entry.name);
+    [names::LOCK, names::STATE_LOG, names::STORE_MARKER].contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::PartitionId;
+
+    fn of(entries: &[(&str, bool)], dirs: Vec<SeenDir>) -> Survey {
+        let entry = |(name, is_dir): &(&str, bool)| Entry {
+            name: (*name).to_owned(),
+            is_dir: *is_dir,
+            len: 0,
+        };
+        Survey { entries: entries.iter().map(entry).collect(), dirs }
+    }
+
+    fn partition(holds_log: bool) -> SeenDir {
+        let (topic, partition) = ("t".to_owned(), PartitionId::new(0));
+        let kind = DirKind::Partition { topic, partition };
+        SeenDir { name: "t-0".into(), kind, id: SeenId::Missing, holds_log }
+    }
+
+    #[test]
+    fn a_marker_decides_everything() {
+        let odd = of(&[("holiday.jpg", false)], vec![]);
+        let kind = classify(Path::new("/s"), Some(StoreId::random()), &odd).unwrap();
+        assert_eq!(kind, RootKind::Ours);
+    }
+
+    #[test]
+    fn emptiness_kafka_and_the_rest() {
+        let kind = |survey: &Survey| classify(Path::new("/s"), None, survey);
+        let fresh = [(".lock", false), ("lost+found", true), ("tidelog.store.tmp", false)];
+        assert_eq!(kind(&of(&[], vec![])).unwrap(), RootKind::Fresh);
+        assert_eq!(kind(&of(&fresh, vec![])).unwrap(), RootKind::Fresh);
+        let meta = of(&[("meta.properties", false), ("holiday.jpg", false)], vec![]);
+        assert_eq!(kind(&meta).unwrap(), RootKind::Kafka);
+        let logs = of(&[("t-0", true)], vec![partition(true)]);
+        assert_eq!(kind(&logs).unwrap(), RootKind::Kafka);
+
+        let no_log = of(&[("t-0", true)], vec![partition(false)]);
+        let jpg = of(&[(".lock", false), ("holiday.jpg", false)], vec![]);
+        let log = of(&[("00000000000000000000.log", false)], vec![]);
+        for (survey, name) in
+            [(no_log, "t-0"), (jpg, "holiday.jpg"), (log, "00000000000000000000.log")]
+        {
+            let error = kind(&survey).unwrap_err();
+            assert_eq!(error.kind(), crate::error::ErrorKind::NotAStore);
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+}
