@@ -32,7 +32,9 @@ mod producer;
 
 mod store;
 
-pub use config::TimestampType;
+pub use config::{
+    BackgroundSync, CleanupPolicy, Durability, Threads, TimestampType, TopicConfig, WhenFull,
+};
 pub use error::{Error, ErrorKind, Outcome, Result};
 pub use ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};

@@ -21,6 +21,18 @@ use bytes::Bytes;
 
 use crate::time::Timestamp;
 
+#[cfg(target_os = "linux")]
+mod island;
+pub(crate) mod latch;
+mod memory;
+pub(crate) mod names;
+mod real;
+pub(crate) mod replace;
+mod tail;
+
+pub use memory::MemoryDisk;
+pub use real::RealDisk;
+
 pub(crate) mod sealed {
     /// Keeps the family closed to other crates.
     pub trait Sealed {}
@@ -213,6 +225,14 @@ pub trait TailMap: sealed::Sealed + Send + fmt::Debug {
     /// Those of the operating system (a full disk, a quota): nothing that was allocated before is
     /// lost, and the call may be made again.
     fn allocate(&mut self, end: u64) -> io::Result<()>;
+
+    /// Says that positioned writes have extended the file to `end`, without a gap above the
+    /// allocated end: so a batch too large for the window is written to the file itself, from
+    /// the published end on, and then published. Below the allocated end there is nothing to say.
+    ///
+    /// # Panics
+    /// Where `end` is beyond the capacity the file was mapped with: a fault of ours.
+    fn written(&mut self, end: u64);
 
     /// The bytes from `position` on, for storing into.
     ///

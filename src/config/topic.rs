@@ -1,0 +1,569 @@
+//! A topic's configuration: typed setters, and the same settings as Kafka's strings.
+//!
+//! `SETTINGS` is the one table of keys: each row knows how to write its setting as text and how
+//! to read it, and every row's range is checked in `validate`, whichever way a value came in. The
+//! catalog keeps what differs from the defaults as text, so a topic written by an older version
+//! keeps its meaning.
+
+use std::time::Duration;
+
+use super::words::{CleanupPolicy, TimestampType, WhenFull, refuse};
+use crate::error::Error;
+use crate::time::millis;
+
+/// How a topic is kept. Everything has a default; a topic made with them keeps everything.
+///
+/// The names and defaults are Kafka's, but for retention: a topic born here keeps its records
+/// until it is told otherwise, [`TopicConfig::kafka_defaults`] keeps them for seven days.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidelog::TopicConfig;
+/// let config = TopicConfig::new().partitions(4).retention(Duration::from_secs(3600));
+/// assert_eq!(config.get("retention.ms").as_deref(), Some("3600000"));
+/// let same = TopicConfig::new().partitions(4).set("retention.ms", "3600000")?;
+/// assert_eq!(config, same);
+/// # Ok::<(), tidelog::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicConfig {
+    pub(crate) partitions: u32,
+    pub(crate) segment_bytes: u64,
+    pub(crate) segment_ms: Duration,
+    pub(crate) segment_jitter: Duration,
+    pub(crate) segment_index_bytes: u64,
+    pub(crate) index_interval_bytes: u64,
+    pub(crate) max_batch_bytes: u64,
+    pub(crate) retention: Option<Duration>,
+    pub(crate) retention_bytes: Option<u64>,
+    pub(crate) cleanup_policy: CleanupPolicy,
+    pub(crate) file_delete_delay: Duration,
+    pub(crate) timestamp_type: TimestampType,
+    pub(crate) timestamp_before_max: Option<Duration>,
+    pub(crate) timestamp_after_max: Option<Duration>,
+    pub(crate) max_bytes: Option<u64>,
+    pub(crate) when_full: WhenFull,
+}
+
+/// The largest segment: Kafka's files stay below 2^31 bytes.
+const MAX_SEGMENT_BYTES: u64 = (1 << 31) - 1;
+/// More partitions than one process could serve; bounds what a bad number can allocate.
+const MAX_PARTITIONS: u32 = 1_000_000;
+
+impl Default for TopicConfig {
+    fn default() -> Self {
+        TopicConfig {
+            partitions: 1,
+            segment_bytes: 1 << 30,
+            segment_ms: Duration::from_secs(7 * 24 * 3600),
+            segment_jitter: Duration::ZERO,
+            segment_index_bytes: 10 << 20,
+            index_interval_bytes: 4096,
+            max_batch_bytes: (1 << 20) + 12,
+            retention: None,
+            retention_bytes: None,
+            cleanup_policy: CleanupPolicy::Delete,
+            file_delete_delay: Duration::from_secs(60),
+            timestamp_type: TimestampType::CreateTime,
+            timestamp_before_max: None,
+            timestamp_after_max: Some(Duration::from_secs(3600)),
+            max_bytes: None,
+            when_full: WhenFull::Fail,
+        }
+    }
+}
+
+/// Typed setters. Ranges are checked when the configuration is used.
+impl TopicConfig {
+    /// One partition, everything kept.
+    ///
+    /// ```
+    /// let config = tidelog::TopicConfig::new();
+    /// assert_eq!(config.get("retention.ms").as_deref(), Some("-1"));
+    /// ```
+    pub fn new() -> Self {
+        TopicConfig::default()
+    }
+
+    /// Kafka's defaults throughout: records are kept for seven days.
+    ///
+    /// ```
+    /// let config = tidelog::TopicConfig::kafka_defaults();
+    /// assert_eq!(config.get("retention.ms").as_deref(), Some("604800000"));
+    /// ```
+    pub fn kafka_defaults() -> Self {
+        TopicConfig::default().retention(Duration::from_secs(7 * 24 * 3600))
+    }
+
+    /// How many partitions; 1 to 1,000,000, default 1. Can grow later, never shrink.
+    ///
+    /// ```
+    /// let config = tidelog::TopicConfig::new().partitions(4);
+    /// # let _ = config;
+    /// ```
+    #[must_use]
+    pub fn partitions(mut self, count: u32) -> Self {
+        self.partitions = count;
+        self
+    }
+
+    /// `segment.bytes`: a segment is rolled before it would pass this; 1 KiB to 2 GiB - 1,
+    /// default 1 GiB. Kafka 4 asks for 1 MiB at least; here small segments are allowed.
+    ///
+    /// ```
+    /// let config = tidelog::TopicConfig::new().segment_bytes(1 << 20);
+    /// assert_eq!(config.get("segment.bytes").as_deref(), Some("1048576"));
+    /// ```
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// `segment.ms`: a segment is rolled when a record's timestamp lies this far after its first
+    /// one's; at least 1 ms, default 7 days.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let config = tidelog::TopicConfig::new().segment_ms(Duration::from_secs(60));
+    /// assert_eq!(config.get("segment.ms").as_deref(), Some("60000"));
+    /// ```
+    #[must_use]
+    pub fn segment_ms(mut self, age: Duration) -> Self {
+        self.segment_ms = age;
+        self
+    }
+
+    /// `segment.jitter.ms`: up to this is taken off `segment.ms` at random, per segment; default 0.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let config = tidelog::TopicConfig::new().segment_jitter(Duration::from_secs(5));
+    /// assert_eq!(config.get("segment.jitter.ms").as_deref(), Some("5000"));
+    /// ```
+    #[must_use]
+    pub fn segment_jitter(mut self, jitter: Duration) -> Self {
+        self.segment_jitter = jitter;
+        self
+    }
+
+    /// `segment.index.bytes`: how large an index may grow before its segment is rolled; 24 bytes
+    /// to 1 GiB, default 10 MiB. Nothing is preallocated.
+    ///
+    /// ```
+    /// let config = tidelog::TopicConfig::new().segment_index_bytes(1 << 16);
+    /// assert_eq!(config.get("segment.index.bytes").as_deref(), Some("65536"));
+    /// ```
+    #[must_use]
+    pub fn segment_index_bytes(mut self, bytes: u64) -> Self {
+        self.segment_index_bytes = bytes;
+        self
+    }
+
+    /// `index.interval.bytes`: bytes of log between two index entries; default 4,096.
+    ///
+    /// ```
+    /// let config = tidelog::TopicConfig::new().index_interval_bytes(1_000);
+    /// assert_eq!(config.get("index.interval.bytes").as_deref(), Some("1000"));
+    /// ```
+    #[must_use]
+    pub fn index_interval_bytes(mut self, bytes: u64) -> Self {
+        self.index_interval_bytes = bytes;
+        self
+    }
+
+    /// `max.message.bytes`: the largest record batch, header included; 100 bytes to 1 GiB,
+    /// default 1 MiB + 12.
+    ///
+    /// ```
+    /// let config = tidelog::TopicConfig::new().max_batch_bytes(1 << 20);
+    /// assert_eq!(config.get("max.message.bytes").as_deref(), Some("1048576"));
+    /// ```
+    #[must_use]
+    pub fn max_batch_bytes(mut self, bytes: u64) -> Self {
+        self.max_batch_bytes = bytes;
+        self
+    }
+
+    /// `retention.ms`: whole segments go once all their records are older; default: kept.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let config = tidelog::TopicConfig::new().retention(Duration::from_secs(60));
+    /// assert_eq!(config.get("retention.ms").as_deref(), Some("60000"));
+    /// ```
+    #[must_use]
+    pub fn retention(mut self, age: Duration) -> Self {
+        self.retention = Some(age);
+        self
+    }
+
+    /// `retention.bytes`: the oldest segments of a partition go while at least this much stays;
+    /// default: kept.
+    ///
+    /// ```
+    /// let config = tidelog::TopicConfig::new().retention_bytes(1 << 30);
+    /// assert_eq!(config.get("retention.bytes").as_deref(), Some("1073741824"));
+    /// ```
+    #[must_use]
+    pub fn retention_bytes(mut self, bytes: u64) -> Self {
+        self.retention_bytes = Some(bytes);
+        self
+    }
+
+    /// `file.delete.delay.ms`: how long files of a dropped segment stay under a `.deleted` name;
+    /// default 60 s.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let config = tidelog::TopicConfig::new().file_delete_delay(Duration::ZERO);
+    /// assert_eq!(config.get("file.delete.delay.ms").as_deref(), Some("0"));
+    /// ```
+    #[must_use]
+    pub fn file_delete_delay(mut self, delay: Duration) -> Self {
+        self.file_delete_delay = delay;
+        self
+    }
+
+    /// `message.timestamp.type`: who sets timestamps; default the producer.
+    ///
+    /// ```
+    /// use tidelog::{TimestampType, TopicConfig};
+    /// let config = TopicConfig::new().timestamp_type(TimestampType::LogAppendTime);
+    /// assert_eq!(config.get("message.timestamp.type").as_deref(), Some("LogAppendTime"));
+    /// ```
+    #[must_use]
+    pub fn timestamp_type(mut self, kind: TimestampType) -> Self {
+        self.timestamp_type = kind;
+        self
+    }
+
+    /// `message.timestamp.before.max.ms`: a record may be at most this much older than the clock;
+    /// `None`, the default, sets no bound.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let config = tidelog::TopicConfig::new().timestamp_before_max(Some(Duration::from_secs(9)));
+    /// assert_eq!(config.get("message.timestamp.before.max.ms").as_deref(), Some("9000"));
+    /// ```
+    #[must_use]
+    pub fn timestamp_before_max(mut self, age: Option<Duration>) -> Self {
+        self.timestamp_before_max = age;
+        self
+    }
+
+    /// `message.timestamp.after.max.ms`: a record may be at most this far in the clock's future;
+    /// default 1 hour, as in Kafka 4. `None` sets no bound.
+    ///
+    /// ```
+    /// let config = tidelog::TopicConfig::new().timestamp_after_max(None);
+    /// assert_eq!(
+    ///     config.get("message.timestamp.after.max.ms").as_deref(),
+    ///     Some("9223372036854775807")
+    /// );
+    /// ```
+    #[must_use]
+    pub fn timestamp_after_max(mut self, lead: Option<Duration>) -> Self {
+        self.timestamp_after_max = lead;
+        self
+    }
+
+    /// `tidelog.max.bytes`: a budget for the published bytes of all the topic's partitions, and
+    /// what an append does when it is spent; default: none.
+    ///
+    /// ```
+    /// use tidelog::{TopicConfig, WhenFull};
+    /// let config = TopicConfig::new().max_bytes(1 << 30, WhenFull::DropOldest);
+    /// assert_eq!(config.get("tidelog.max.bytes").as_deref(), Some("1073741824"));
+    /// ```
+    #[must_use]
+    pub fn max_bytes(mut self, bytes: u64, when_full: WhenFull) -> Self {
+        self.max_bytes = Some(bytes);
+        self.when_full = when_full;
+        self
+    }
+}
+
+/// One setting as text: its key, how to write it, how to read it.
+struct Setting {
+    key: &'static str,
+    write: fn(&TopicConfig) -> String,
+    read: fn(&mut TopicConfig, &str) -> Option<()>,
+    /// What `read` takes, for the error.
+    takes: &'static str,
+}
+
+const MILLIS: &str = "a whole number of milliseconds";
+const MILLIS_OR_NONE: &str = "a whole number of milliseconds, or -1 for no bound";
+const BYTES: &str = "a whole number of bytes";
+const BYTES_OR_NONE: &str = "a whole number of bytes, or -1 for no bound";
+
+const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "segment.bytes",
+        write: |c| c.segment_bytes.to_string(),
+        read: |c, text| text.parse().ok().map(|bytes| c.segment_bytes = bytes),
+        takes: BYTES,
+    },
+    Setting {
+        key: "segment.ms",
+        write: |c| write_millis(c.segment_ms),
+        read: |c, text| read_millis(text).map(|age| c.segment_ms = age),
+        takes: MILLIS,
+    },
+    Setting {
+        key: "segment.jitter.ms",
+        write: |c| write_millis(c.segment_jitter),
+        read: |c, text| read_millis(text).map(|jitter| c.segment_jitter = jitter),
+        takes: MILLIS,
+    },
+    Setting {
+        key: "segment.index.bytes",
+        write: |c| c.segment_index_bytes.to_string(),
+        read: |c, text| text.parse().ok().map(|bytes| c.segment_index_bytes = bytes),
+        takes: BYTES,
+    },
+    Setting {
+        key: "index.interval.bytes",
+        write: |c| c.index_interval_bytes.to_string(),
+        read: |c, text| text.parse().ok().map(|bytes| c.index_interval_bytes = bytes),
+        takes: BYTES,
+    },
+    Setting {
+        key: "max.message.bytes",
+        write: |c| c.max_batch_bytes.to_string(),
+        read: |c, text| text.parse().ok().map(|bytes| c.max_batch_bytes = bytes),
+        takes: BYTES,
+    },
+    Setting {
+        key: "retention.ms",
+        write: |c| c.retention.map_or_else(|| "-1".into(), write_millis),
+        read: |c, text| read_or_none(text, read_millis).map(|age| c.retention = age),
+        takes: MILLIS_OR_NONE,
+    },
+    Setting {
+        key: "retention.bytes",
+        write: |c| c.retention_bytes.map_or_else(|| "-1".into(), |bytes| bytes.to_string()),
+        read: |c, text| {
+            read_or_none(text, |text| text.parse().ok()).map(|bytes| c.retention_bytes = bytes)
+        },
+        takes: BYTES_OR_NONE,
+    },
+    Setting {
+        key: "cleanup.policy",
+        write: |c| c.cleanup_policy.to_string(),
+        read: |c, text| text.parse().ok().map(|policy| c.cleanup_policy = policy),
+        takes: "delete (this version does not compact yet)",
+    },
+    Setting {
+        key: "file.delete.delay.ms",
+        write: |c| write_millis(c.file_delete_delay),
+        read: |c, text| read_millis(text).map(|delay| c.file_delete_delay = delay),
+        takes: MILLIS,
+    },
+    Setting {
+        key: "message.timestamp.type",
+        write: |c| c.timestamp_type.to_string(),
+        read: |c, text| text.parse().ok().map(|kind| c.timestamp_type = kind),
+        takes: "CreateTime or LogAppendTime",
+    },
+    Setting {
+        key: "message.timestamp.before.max.ms",
+        write: |c| write_bound(c.timestamp_before_max),
+        read: |c, text| read_bound(text).map(|age| c.timestamp_before_max = age),
+        takes: MILLIS,
+    },
+    Setting {
+        key: "message.timestamp.after.max.ms",
+        write: |c| write_bound(c.timestamp_after_max),
+        read: |c, text| read_bound(text).map(|lead| c.timestamp_after_max = lead),
+        takes: MILLIS,
+    },
+    Setting {
+        key: "tidelog.max.bytes",
+        write: |c| c.max_bytes.map_or_else(|| "-1".into(), |bytes| bytes.to_string()),
+        read: |c, text| {
+            read_or_none(text, |text| text.parse().ok()).map(|bytes| c.max_bytes = bytes)
+        },
+        takes: BYTES_OR_NONE,
+    },
+    Setting {
+        key: "tidelog.when.full",
+        write: |c| c.when_full.to_string(),
+        read: |c, text| text.parse().ok().map(|when| c.when_full = when),
+        takes: "fail, drop-oldest or block:MILLISECONDS",
+    },
+];
+
+/// The same settings as text.
+impl TopicConfig {
+    /// Sets one setting by its key and text, as Kafka's tools would.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) for a key that is not known
+    /// or a value that is out of its range; the text says what is allowed.
+    ///
+    /// ```
+    /// use tidelog::{ErrorKind, TopicConfig};
+    /// let config = TopicConfig::new().set("segment.bytes", "1048576")?;
+    /// let error = config.set("segment.bytes", "lots").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn set(mut self, key: &str, value: &str) -> Result<Self, Error> {
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
+            let known: Vec<_> = SETTINGS.iter().map(|setting| setting.key).collect();
+            return Err(refuse(
+                key,
+                value,
+                format!("no such setting; known: {}", known.join(", ")),
+            ));
+        };
+        (setting.read)(&mut self, value).ok_or_else(|| refuse(key, value, setting.takes))?;
+        self.validate()?;
+        Ok(self)
+    }
+
+    /// One setting as text, `None` for a key that is not known.
+    ///
+    /// ```
+    /// let config = tidelog::TopicConfig::new();
+    /// assert_eq!(config.get("index.interval.bytes").as_deref(), Some("4096"));
+    /// assert_eq!(config.get("no.such.key"), None);
+    /// ```
+    pub fn get(&self, key: &str) -> Option<String> {
+        SETTINGS.iter().find(|setting| setting.key == key).map(|setting| (setting.write)(self))
+    }
+
+    /// Every setting but the number of partitions, as text.
+    ///
+    /// ```
+    /// let all = tidelog::TopicConfig::new().entries();
+    /// assert!(all.contains(&("segment.bytes".to_owned(), "1073741824".to_owned())));
+    /// ```
+    pub fn entries(&self) -> Vec<(String, String)> {
+        SETTINGS.iter().map(|setting| (setting.key.to_owned(), (setting.write)(self))).collect()
+    }
+
+    /// What differs from the defaults, as the catalog keeps it.
+    pub(crate) fn changed_entries(&self) -> Vec<(String, String)> {
+        let default = TopicConfig::default();
+        let mut entries = self.entries();
+        entries.retain(|(key, value)| default.get(key).as_ref() != Some(value));
+        entries
+    }
+
+    /// The configuration the catalog kept. A whole set is checked at once, so that the order of
+    /// its entries does not matter.
+    pub(crate) fn from_entries(
+        partitions: u32,
+        entries: &[(String, String)],
+    ) -> Result<Self, Error> {
+        let mut config = TopicConfig::default().partitions(partitions);
+        for (key, value) in entries {
+            let setting = SETTINGS
+                .iter()
+                .find(|setting| setting.key == key)
+                .ok_or_else(|| refuse(key, value, "no such setting"))?;
+            (setting.read)(&mut config, value).ok_or_else(|| refuse(key, value, setting.takes))?;
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Every range in one place, whichever way the values came in.
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        within("partitions", u64::from(self.partitions), 1, u64::from(MAX_PARTITIONS), "")?;
+        within("segment.bytes", self.segment_bytes, 1024, MAX_SEGMENT_BYTES, " bytes")?;
+        within("segment.index.bytes", self.segment_index_bytes, 24, 1 << 30, " bytes")?;
+        within("index.interval.bytes", self.index_interval_bytes, 0, MAX_SEGMENT_BYTES, " bytes")?;
+        within("max.message.bytes", self.max_batch_bytes, 100, 1 << 30, " bytes")?;
+        within("segment.ms", millis(self.segment_ms).unsigned_abs(), 1, i64::MAX as u64, " ms")?;
+        if let Some(bytes) = self.max_bytes {
+            within("tidelog.max.bytes", bytes, 1024, i64::MAX as u64, " bytes")?;
+        }
+        if let Some(bytes) = self.retention_bytes {
+            within("retention.bytes", bytes, 0, i64::MAX as u64, " bytes")?;
+        }
+        Ok(())
+    }
+}
+
+fn within(key: &str, value: u64, least: u64, most: u64, unit: &str) -> Result<(), Error> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(refuse(key, &value.to_string(), format!("allowed are {least} to {most}{unit}")))
+}
+
+fn write_millis(duration: Duration) -> String {
+    millis(duration).to_string()
+}
+
+fn read_millis(text: &str) -> Option<Duration> {
+    let millis: i64 = text.parse().ok()?;
+    u64::try_from(millis).ok().map(Duration::from_millis)
+}
+
+/// Kafka writes "no bound" as the largest number for the two timestamp settings.
+fn write_bound(bound: Option<Duration>) -> String {
+    bound.map_or_else(|| i64::MAX.to_string(), write_millis)
+}
+
+fn read_bound(text: &str) -> Option<Option<Duration>> {
+    let bound = read_millis(text)?;
+    Some((millis(bound) < i64::MAX).then_some(bound))
+}
+
+/// Kafka writes "no bound" as -1 for the retention settings.
+fn read_or_none<T>(text: &str, read: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
+    if text == "-1" { Some(None) } else { read(text).map(Some) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn every_setting_reads_what_it_writes() {
+        let config = TopicConfig::new()
+            .partitions(3)
+            .segment_bytes(2048)
+            .segment_ms(Duration::from_millis(5))
+            .segment_jitter(Duration::from_millis(1))
+            .segment_index_bytes(240)
+            .index_interval_bytes(100)
+            .max_batch_bytes(500)
+            .retention(Duration::from_secs(1))
+            .retention_bytes(7)
+            .file_delete_delay(Duration::ZERO)
+            .timestamp_type(TimestampType::LogAppendTime)
+            .timestamp_before_max(Some(Duration::from_secs(2)))
+            .timestamp_after_max(None)
+            .max_bytes(4096, WhenFull::Block(Duration::from_millis(12)));
+        let kept = config.changed_entries();
+        assert_eq!(kept.len(), SETTINGS.len() - 1, "all but cleanup.policy differ: {kept:?}");
+        assert_eq!(TopicConfig::from_entries(3, &kept).unwrap(), config);
+        assert!(TopicConfig::new().changed_entries().is_empty());
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_with_the_range_and_unit() {
+        for (key, value, says) in [
+            ("segment.bytes", "1023", "1024 to 2147483647 bytes"),
+            ("segment.bytes", "2147483648", "1024 to 2147483647 bytes"),
+            ("segment.ms", "0", "1 to 9223372036854775807 ms"),
+            ("retention.ms", "-2", "-1 for no bound"),
+            ("cleanup.policy", "compact", "does not compact yet"),
+            ("segment.jitter.ms", "-1", "milliseconds"),
+            ("tidelog.when.full", "block:", "block:MILLISECONDS"),
+            ("no.such.key", "1", "known: segment.bytes"),
+        ] {
+            let error = TopicConfig::new().set(key, value).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+            assert!(error.to_string().contains(says), "{key}={value}: {error}");
+        }
+        assert!(TopicConfig::new().partitions(0).validate().is_err());
+    }
+}

@@ -1,0 +1,198 @@
+//! The small enums that options and calls share: durability, what to do when full, who sets
+//! timestamps, what cleans a log, who lends the threads, how often to sync in the background.
+//!
+//! Each is written and read as text where a topic's configuration holds it; the text is Kafka's
+//! where Kafka has the setting.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::error::{Cause, Error};
+
+/// How much a write survives once its call has returned `Ok`.
+///
+/// ```
+/// use tidelog::Durability;
+/// assert_eq!(Durability::default(), Durability::Process);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Durability {
+    /// Survives the end of the process, `kill -9` included: the bytes are in the page cache.
+    #[default]
+    Process,
+    /// Survives a power cut: the sync that covers the write, and all of its partition before it,
+    /// has returned.
+    Power,
+}
+
+/// Who sets a record's timestamp; Kafka's `message.timestamp.type`.
+///
+/// ```
+/// use tidelog::TimestampType;
+/// assert_eq!(TimestampType::LogAppendTime.to_string(), "LogAppendTime");
+/// assert_eq!("CreateTime".parse::<TimestampType>().unwrap(), TimestampType::CreateTime);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TimestampType {
+    /// The producer does; a record without a timestamp gets the time of its `send`.
+    #[default]
+    CreateTime,
+    /// The log does, with the time of the append.
+    LogAppendTime,
+}
+
+impl fmt::Display for TimestampType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TimestampType::CreateTime => "CreateTime",
+            TimestampType::LogAppendTime => "LogAppendTime",
+        })
+    }
+}
+
+impl FromStr for TimestampType {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "CreateTime" => Ok(TimestampType::CreateTime),
+            "LogAppendTime" => Ok(TimestampType::LogAppendTime),
+            _ => Err(refuse("message.timestamp.type", text, "CreateTime or LogAppendTime")),
+        }
+    }
+}
+
+/// What removes old records; Kafka's `cleanup.policy`.
+///
+/// ```
+/// use tidelog::CleanupPolicy;
+/// assert_eq!(CleanupPolicy::default().to_string(), "delete");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CleanupPolicy {
+    /// Whole segments are removed by age and size.
+    #[default]
+    Delete,
+}
+
+impl fmt::Display for CleanupPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("delete")
+    }
+}
+
+impl FromStr for CleanupPolicy {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "delete" => Ok(CleanupPolicy::Delete),
+            _ => Err(refuse("cleanup.policy", text, "delete; this version does not compact yet")),
+        }
+    }
+}
+
+/// What an append does when a `max_bytes` budget has no room for it.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidelog::WhenFull;
+/// assert_eq!(WhenFull::default(), WhenFull::Fail);
+/// assert_eq!(WhenFull::Block(Duration::from_secs(1)).to_string(), "block:1000");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// Fails as [`ErrorKind::Full`](crate::ErrorKind::Full), at once.
+    #[default]
+    Fail,
+    /// Waits up to this long for room, then fails.
+    Block(Duration),
+    /// Drops the oldest sealed segments until there is room; never one that a hold, an open
+    /// transaction or the high watermark keeps: then it fails and names what keeps it.
+    DropOldest,
+}
+
+impl fmt::Display for WhenFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WhenFull::Fail => f.write_str("fail"),
+            WhenFull::Block(deadline) => write!(f, "block:{}", deadline.as_millis()),
+            WhenFull::DropOldest => f.write_str("drop-oldest"),
+        }
+    }
+}
+
+impl FromStr for WhenFull {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let block = text.strip_prefix("block:").and_then(|millis| millis.parse().ok());
+        match (text, block) {
+            ("fail", _) => Ok(WhenFull::Fail),
+            ("drop-oldest", _) => Ok(WhenFull::DropOldest),
+            (_, Some(millis)) => Ok(WhenFull::Block(Duration::from_millis(millis))),
+            _ => Err(refuse("tidelog.when.full", text, "fail, drop-oldest or block:MILLISECONDS")),
+        }
+    }
+}
+
+/// Who lends the store the time for what happens later: lingering, background syncs, retention.
+///
+/// ```
+/// use tidelog::Threads;
+/// assert_eq!(Threads::default(), Threads::Own);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Threads {
+    /// The store runs two threads of its own, a timer and a maintainer.
+    #[default]
+    Own,
+    /// None: the host calls `run_due` and `run_maintenance`, and calls that block run due work.
+    Host,
+}
+
+/// When a partition is synced without anybody asking.
+///
+/// The first bound reached counts. It bounds what a power cut can take from records that were
+/// acknowledged with [`Durability::Process`], and the time to open after one.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidelog::BackgroundSync;
+/// let sync = BackgroundSync::default();
+/// assert_eq!(sync.bytes, Some(64 << 20));
+/// assert_eq!(sync.interval, Some(Duration::from_secs(30)));
+/// assert_eq!(BackgroundSync::OFF.interval, None);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BackgroundSync {
+    /// Sync once this many bytes are unsynced; `None` never does. Default 64 MiB, at least 1.
+    pub bytes: Option<u64>,
+    /// Sync once bytes have been unsynced this long; `None` never does. Default 30 s.
+    pub interval: Option<Duration>,
+}
+
+impl BackgroundSync {
+    /// No background sync at all.
+    pub const OFF: BackgroundSync = BackgroundSync { bytes: None, interval: None };
+}
+
+impl Default for BackgroundSync {
+    fn default() -> Self {
+        BackgroundSync { bytes: Some(64 << 20), interval: Some(Duration::from_secs(30)) }
+    }
+}
+
+/// The error for a setting that is out of its range.
+pub(super) fn refuse(key: &str, value: &str, allowed: impl Into<String>) -> Error {
+    Error::new(
+        "configure topic",
+        Cause::InvalidConfig { key: key.into(), value: value.into(), allowed: allowed.into() },
+    )
+}

@@ -1,0 +1,247 @@
+//! The one place of `unsafe`: the memory of a mapped tail, the fork mark, and the lock call that
+//! no safe crate has.
+//!
+//! Why the mapping is sound. A [`Mapping`] is the shared memory of one file from position 0. Its
+//! published end only rises. `&[u8]` is made only of bytes below it, `&mut [u8]` only of bytes at
+//! or above it, by the one [`Writer`] there is for a mapping, through `&mut self`. So no shared
+//! and no exclusive slice overlap, and a reader that sees an end (Acquire) sees the bytes stored
+//! before it was set (Release). The memory lives as long as any `Arc` of the mapping; every view
+//! holds one. Other programs that write the file, and positioned writes of ours below the
+//! published end that change bytes, are outside of this and forbidden by `docs/durability.md`.
+//!
+//! Touching memory beyond the file's end is no unsoundness but a SIGBUS: the writer's bounds keep
+//! below what was allocated. Called by `real/` only.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use memmap2::{Advice, MmapOptions, MmapRaw};
+
+use super::tail::Bounds;
+
+/// A file's memory, shared by one writer and any number of readers.
+#[derive(Debug)]
+pub(super) struct Mapping {
+    raw: MmapRaw,
+    published: AtomicU64,
+    allocated: AtomicU64,
+}
+
+impl Mapping {
+    /// Maps `capacity` bytes of a file that ends at `published`.
+    pub(super) fn create(file: &File, published: u64, capacity: u64) -> io::Result<Writer> {
+        let bounds = Bounds::new(published, file.metadata()?.len(), capacity)?;
+        let len = usize::try_from(capacity).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let raw = MmapOptions::new().len(len).map_raw(file)?;
+        // Without this the first store into a fresh window reads megabytes ahead.
+        raw.advise(Advice::Random)?;
+        let mapping = Mapping {
+            raw,
+            published: AtomicU64::new(published),
+            allocated: AtomicU64::new(published),
+        };
+        Ok(Writer { mapping: Arc::new(mapping), bounds })
+    }
+
+    /// The published end: all below is final.
+    #[inline]
+    pub(super) fn published(&self) -> u64 {
+        self.published.load(Ordering::Acquire)
+    }
+
+    /// How far the file is known to reach.
+    pub(super) fn allocated(&self) -> u64 {
+        self.allocated.load(Ordering::Acquire)
+    }
+
+    /// Whether a range of the file lies in the mapped address space.
+    pub(super) fn covers(&self, end: u64) -> bool {
+        end <= self.raw.len() as u64
+    }
+
+    /// Makes everything written to the mapped range of the file durable, by whatever way it was
+    /// written; the system reports errors since the file was opened for this mapping.
+    pub(super) fn flush(&self) -> io::Result<()> {
+        self.raw.flush()
+    }
+
+    /// Readies `from..to` to be stored into without a fault each page.
+    pub(super) fn populate(&self, from: u64, to: u64) -> io::Result<()> {
+        let page = 4096;
+        let start = (from / page * page) as usize;
+        let end = to as usize;
+        debug_assert!(end <= self.raw.len());
+        match self.raw.advise_range(Advice::PopulateWrite, start, end - start) {
+            // Linux before 5.14: the stores fault the pages in.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// A view of published bytes: the memory itself.
+    pub(super) fn view(self: &Arc<Self>, start: u64, end: u64) -> Bytes {
+        let published = self.published();
+        assert!(start <= end && end <= published, "view {start}..{end} leaves 0..{published}");
+        if start == end {
+            return Bytes::new();
+        }
+        // `published <= isize::MAX`, so neither number is cut.
+        Bytes::from_owner(View { mapping: self.clone(), start: start as usize, end: end as usize })
+    }
+}
+
+/// A range of published bytes that keeps its mapping alive.
+struct View {
+    mapping: Arc<Mapping>,
+    start: usize,
+    end: usize,
+}
+
+impl AsRef<[u8]> for View {
+    fn as_ref(&self) -> &[u8] {
+        debug_assert!(self.start <= self.end);
+        debug_assert!(self.end as u64 <= self.mapping.published());
+        debug_assert!(self.end <= self.mapping.raw.len());
+        // SAFETY: the range is below the published end, which never falls (asserted when the view
+        // was made), hence inside the mapping, initialised, and never stored into again; the
+        // mapping lives as long as `self`.
+        unsafe {
+            std::slice::from_raw_parts(
+                self.mapping.raw.as_ptr().add(self.start),
+                self.end - self.start,
+            )
+        }
+    }
+}
+
+/// The one who may store into a [`Mapping`]; not cloneable, made with it.
+#[derive(Debug)]
+pub(super) struct Writer {
+    mapping: Arc<Mapping>,
+    bounds: Bounds,
+}
+
+impl Writer {
+    pub(super) fn mapping(&self) -> &Arc<Mapping> {
+        &self.mapping
+    }
+
+    pub(super) fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    /// The file now reaches to `end`; said only after it does, or stores would raise SIGBUS.
+    pub(super) fn raise_allocated(&mut self, end: u64) {
+        self.bounds.raise_allocated(end);
+        self.mapping.allocated.store(self.bounds.allocated(), Ordering::Release);
+    }
+
+    /// Memory at or above the published end, below the allocated one.
+    #[inline]
+    pub(super) fn window(&mut self, position: u64, len: usize) -> &mut [u8] {
+        let range = self.bounds.window(position, len);
+        debug_assert!(range.end <= self.mapping.raw.len());
+        debug_assert!(position >= self.mapping.published.load(Ordering::Relaxed));
+        // SAFETY: the range is inside the mapping and at or above the published end (asserted by
+        // `Bounds::window`), so no view overlaps it; this is the mapping's only writer, borrowed
+        // exclusively for the slice's life, during which `publish` cannot be called.
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                self.mapping.raw.as_mut_ptr().add(range.start),
+                range.end - range.start,
+            )
+        }
+    }
+
+    /// Hands the bytes below `end` to readers.
+    #[inline]
+    pub(super) fn publish(&mut self, end: u64) {
+        self.bounds.publish(end);
+        self.mapping.published.store(end, Ordering::Release);
+    }
+}
+
+/// A page that the kernel empties in a forked child, so that the child knows itself.
+#[derive(Debug)]
+pub(super) struct ForkMark {
+    page: MmapRaw,
+}
+
+impl ForkMark {
+    const LEN: usize = 4096;
+    const PARENT: u8 = 1;
+
+    pub(super) fn new() -> io::Result<Self> {
+        let page = MmapRaw::from(MmapOptions::new().len(Self::LEN).map_anon()?);
+        // SAFETY: the range is exactly the anonymous private mapping just made, owned by `page`;
+        // the advice changes nothing in this process.
+        let advised =
+            unsafe { libc::madvise(page.as_mut_ptr().cast(), Self::LEN, libc::MADV_WIPEONFORK) };
+        if advised != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let mark = ForkMark { page };
+        mark.cell().store(Self::PARENT, Ordering::Relaxed);
+        Ok(mark)
+    }
+
+    fn cell(&self) -> &AtomicU8 {
+        debug_assert!(self.page.len() == Self::LEN);
+        // SAFETY: the byte is the first of a live mapping that `self` owns, readable and
+        // writable, aligned for a byte, and reached only through this atomic.
+        unsafe { AtomicU8::from_ptr(self.page.as_mut_ptr()) }
+    }
+
+    pub(super) fn is_forked_child(&self) -> bool {
+        self.cell().load(Ordering::Relaxed) != Self::PARENT
+    }
+}
+
+/// What to do with the open-file-description lock of a whole file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Locking {
+    Take,
+    Free,
+}
+
+/// Takes or frees the lock that conflicts with POSIX `fcntl` locks yet belongs to the open file;
+/// never waits.
+pub(super) fn file_description_lock(file: &File, locking: Locking) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let kind = match locking {
+        Locking::Take => libc::F_WRLCK,
+        Locking::Free => libc::F_UNLCK,
+    };
+    // SAFETY: `flock` is plain numbers, for which zero is a value.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = libc::c_short::try_from(kind).map_err(|_| io::ErrorKind::InvalidInput)?;
+    lock.l_whence = 0; // SEEK_SET; start and length 0 mean the whole file
+    debug_assert!(lock.l_pid == 0, "the system wants 0 here");
+    // SAFETY: the descriptor is open for the call (borrowed from `file`) and `lock` is a valid
+    // structure that the call only reads.
+    let done = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Runs `child` in a forked process and returns its exit code.
+#[cfg(test)]
+pub(super) fn in_forked_child(child: impl FnOnce() -> i32) -> i32 {
+    // SAFETY: the child runs only the closure, which takes no lock another thread may have held
+    // but the allocator's (made ready for this by the C library), and leaves by `_exit`.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0, "fork failed");
+    if pid == 0 {
+        let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(99);
+        // SAFETY: ends the child without running the parent's destructors.
+        unsafe { libc::_exit(code) }
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child made above; `status` is a valid place to write to.
+    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    assert_eq!(waited, pid);
+    libc::WEXITSTATUS(status)
+}

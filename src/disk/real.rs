@@ -1,0 +1,215 @@
+//! The disk of the operating system, mapped or positioned.
+//!
+//! Owns the pool of descriptors and the registry of open handles. A handle is a path, an identity
+//! and, for as long as the pool grants it, a descriptor; a mapping lives without one. Everything
+//! of `std::fs` and of the system's own calls that the crate makes is made below this module.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Access, DirLock, Disk, DiskFile, Entry, IoMode, Metadata, sealed};
+use crate::time::Timestamp;
+
+mod file;
+mod lock;
+#[cfg(target_os = "linux")]
+mod map;
+mod os;
+mod pool;
+mod registry;
+#[cfg(test)]
+mod tests;
+
+/// The disk of the operating system. Clones share one pool of descriptors.
+///
+/// The pool holds at most a quarter of the process's limit of open files (64 to 4,096), read when
+/// the disk is made; files beyond that are opened again as they are touched.
+///
+/// ```
+/// use tidelog::disk::{Access, Disk, IoMode, RealDisk};
+/// # fn main() -> std::io::Result<()> {
+/// # let directory = tempfile::tempdir()?;
+/// let disk = RealDisk::new(IoMode::Positioned)?;
+/// let file = disk.open(&directory.path().join("a"), Access::Create)?;
+/// file.write_at(b"kept", 0)?;
+/// file.sync_data()?;
+/// disk.sync_dir(directory.path())?;
+/// assert_eq!(file.len()?, 4);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct RealDisk {
+    shared: Arc<Shared>,
+}
+
+/// What all handles of a disk share.
+#[derive(Debug)]
+struct Shared {
+    mode: IoMode,
+    pool: pool::Pool,
+    registry: registry::Registry,
+    fork: Arc<ForkCheck>,
+}
+
+/// Tells a forked child from the process that made the disk.
+#[derive(Debug)]
+struct ForkCheck {
+    #[cfg(target_os = "linux")]
+    mark: Option<super::island::ForkMark>,
+    process: u32,
+}
+
+impl ForkCheck {
+    fn new() -> Self {
+        ForkCheck {
+            // Kernels before 4.14 have no such page; the process id serves, at the price of a call.
+            #[cfg(target_os = "linux")]
+            mark: super::island::ForkMark::new().ok(),
+            process: std::process::id(),
+        }
+    }
+
+    fn is_forked_child(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        if let Some(mark) = &self.mark {
+            return mark.is_forked_child();
+        }
+        std::process::id() != self.process
+    }
+}
+
+impl RealDisk {
+    /// A disk of the given mode.
+    ///
+    /// # Errors
+    /// `Unsupported` for [`IoMode::Mapped`] elsewhere than on Linux.
+    ///
+    /// ```
+    /// use tidelog::disk::{IoMode, RealDisk};
+    /// assert_eq!(RealDisk::new(IoMode::Positioned)?.mode(), IoMode::Positioned);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn new(mode: IoMode) -> io::Result<Self> {
+        if mode == IoMode::Mapped && !cfg!(target_os = "linux") {
+            let reason = "files are mapped on Linux only";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
+        }
+        Ok(Self::with_budget(mode, os::descriptor_budget()))
+    }
+
+    /// A disk of the mode that suits the file system under `path`, which need not exist yet:
+    /// mapped on ext2/3/4, XFS and tmpfs, which overwrite in place; positioned on any other.
+    ///
+    /// # Errors
+    /// Those of the operating system when it is asked for the file system.
+    ///
+    /// ```
+    /// use tidelog::disk::RealDisk;
+    /// let disk = RealDisk::for_directory(std::env::temp_dir())?;
+    /// println!("{:?}", disk.mode());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn for_directory(path: impl AsRef<Path>) -> io::Result<Self> {
+        Self::new(os::mode_for(path.as_ref())?)
+    }
+
+    /// How this disk writes active segments.
+    ///
+    /// ```
+    /// use tidelog::disk::{IoMode, RealDisk};
+    /// assert_eq!(RealDisk::new(IoMode::Positioned)?.mode(), IoMode::Positioned);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn mode(&self) -> IoMode {
+        self.shared.mode
+    }
+
+    fn with_budget(mode: IoMode, budget: usize) -> Self {
+        let shared = Shared {
+            mode,
+            pool: pool::Pool::new(budget),
+            registry: registry::Registry::default(),
+            fork: Arc::new(ForkCheck::new()),
+        };
+        RealDisk { shared: Arc::new(shared) }
+    }
+}
+
+impl sealed::Sealed for RealDisk {}
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
+        let shared = &self.shared;
+        let inner = shared.registry.add(path, || file::Inner::open(shared, path, access))?;
+        Ok(Arc::new(file::RealFile { inner }))
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in self.shared.pool.relieve(|| fs::read_dir(dir))? {
+            let entry = entry?;
+            // A link is followed, as opening it would.
+            let found = match fs::metadata(entry.path()) {
+                Ok(found) => found,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => entry.metadata()?,
+                Err(error) => return Err(error),
+            };
+            let is_dir = found.is_dir();
+            entries.push(Entry {
+                name: entry.file_name().to_string_lossy().into_owned(),
+                is_dir,
+                len: if is_dir { 0 } else { found.len() },
+            });
+        }
+        Ok(entries)
+    }
+
+    fn metadata(&self, path: &Path) -> io::Result<Option<Metadata>> {
+        match fs::metadata(path) {
+            Ok(found) => Ok(Some(Metadata {
+                len: if found.is_dir() { 0 } else { found.len() },
+                is_dir: found.is_dir(),
+                modified: Timestamp::from(found.modified()?),
+            })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.shared.registry.rename(from, to, || fs::rename(from, to))
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.shared.registry.remove(path, || fs::remove_file(path))
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.shared.pool.relieve(|| os::sync_dir(dir))
+    }
+
+    fn lock(&self, lock_file: &Path) -> io::Result<Box<dyn DirLock>> {
+        let fork = self.shared.fork.clone();
+        let lock = self.shared.pool.relieve(|| lock::RealLock::take(lock_file, fork.clone()))?;
+        Ok(Box::new(lock))
+    }
+
+    fn boot_id(&self) -> io::Result<[u8; 16]> {
+        os::boot_id()
+    }
+
+    fn is_forked_child(&self) -> bool {
+        self.shared.fork.is_forked_child()
+    }
+}

@@ -1,0 +1,400 @@
+//! An open file of the real disk: a pooled descriptor, its maps, and what is not yet synced.
+//!
+//! Invariants. Bytes written by position are unsynced until a sync that began after the write
+//! ended; while there are any that no live map covers, the descriptor they were written through
+//! stays open (`dirtied != synced`). A map that was dropped with unsynced bytes is kept until the
+//! next sync, for only its own file can report what became of them. The first failed sync is
+//! latched: every later one returns it.
+//!
+//! Locks: one per file, never held across a system call but when the pool syncs a dirty victim.
+//! Called through the trait, and by `pool.rs`, `map.rs` and the disk.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::super::{Access, DiskFile, IoMode, TailMap, sealed};
+use super::Shared;
+use super::os::{self, Identity};
+use crate::sync::Mutex;
+
+#[cfg(target_os = "linux")]
+use super::super::island::Mapping;
+
+/// Stands in where nothing is ever mapped.
+#[cfg(not(target_os = "linux"))]
+pub(super) enum Mapping {}
+
+#[cfg(not(target_os = "linux"))]
+impl Mapping {
+    fn covers(&self, _end: u64) -> bool {
+        match *self {}
+    }
+    fn allocated(&self) -> u64 {
+        match *self {}
+    }
+    fn flush(&self) -> io::Result<()> {
+        match *self {}
+    }
+}
+
+/// The handle that callers share.
+#[derive(Debug)]
+pub(super) struct RealFile {
+    pub(super) inner: Arc<Inner>,
+}
+
+/// What the pool and the disk's registry also reach, weakly.
+pub(super) struct Inner {
+    access: Access,
+    identity: Identity,
+    shared: Arc<Shared>,
+    lately_used: AtomicBool,
+    state: Mutex<State>,
+}
+
+struct State {
+    path: PathBuf,
+    file: Option<Arc<File>>,
+    /// Its name is gone: the descriptor is all that leads to it.
+    unlinked: bool,
+    /// Positioned writes under way.
+    writing: u32,
+    /// Steps each time positioned writes outside a live map begin or end.
+    dirtied: u64,
+    /// What `dirtied` was when the last good sync began.
+    synced: u64,
+    live: Option<Arc<Mapping>>,
+    retired: Vec<Arc<Mapping>>,
+    failed: Option<Failure>,
+}
+
+/// The first failed sync.
+#[derive(Clone)]
+struct Failure {
+    kind: io::ErrorKind,
+    errno: Option<i32>,
+    text: Arc<str>,
+}
+
+impl Failure {
+    fn of(error: &io::Error) -> Self {
+        let text = error.to_string().into();
+        Failure { kind: error.kind(), errno: error.raw_os_error(), text }
+    }
+
+    fn to_error(&self) -> io::Error {
+        match self.errno {
+            Some(errno) => io::Error::from_raw_os_error(errno),
+            None => io::Error::new(self.kind, &*self.text),
+        }
+    }
+}
+
+/// What became of an attempt to close a descriptor.
+pub(super) enum Closing {
+    Closed,
+    NotOpen,
+    /// It has unsynced writes.
+    Dirty,
+    /// It is in use, was lately, or leads to an unlinked file.
+    Needed,
+}
+
+impl Inner {
+    /// Opens a file for the first time.
+    pub(super) fn open(shared: &Arc<Shared>, path: &Path, access: Access) -> io::Result<Arc<Self>> {
+        shared.pool.make_room();
+        let file = shared.pool.relieve(|| options(access).open(path))?;
+        if file.metadata()?.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        let identity = os::identity(&file)?;
+        let state = State {
+            path: path.to_owned(),
+            file: Some(Arc::new(file)),
+            unlinked: false,
+            writing: 0,
+            dirtied: 0,
+            synced: 0,
+            live: None,
+            retired: Vec::new(),
+            failed: None,
+        };
+        let inner = Arc::new(Inner {
+            access,
+            identity,
+            shared: shared.clone(),
+            lately_used: AtomicBool::new(true),
+            state: Mutex::new(state),
+        });
+        shared.pool.opened(&inner);
+        Ok(inner)
+    }
+
+    /// The descriptor, opened again if the pool has closed it. Takes the registry's lock when
+    /// the file is missing.
+    pub(super) fn descriptor(self: &Arc<Self>) -> io::Result<Arc<File>> {
+        match self.descriptor_at_path() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // A rename of ours may be under way; the registry is held for as long.
+                self.shared.registry.settle();
+                self.descriptor_at_path()
+            }
+            other => other,
+        }
+    }
+
+    /// The same for those who hold the registry's lock.
+    fn descriptor_at_path(self: &Arc<Self>) -> io::Result<Arc<File>> {
+        let path = match self.held() {
+            Ok(file) => return Ok(file),
+            Err(path) => path,
+        };
+        self.shared.pool.make_room();
+        let file = self.reopen(&path)?;
+        let mut state = self.state.lock();
+        if let Some(file) = &state.file {
+            return Ok(file.clone());
+        }
+        let file = Arc::new(file);
+        state.file = Some(file.clone());
+        drop(state);
+        self.shared.pool.opened(self);
+        Ok(file)
+    }
+
+    fn held(&self) -> Result<Arc<File>, PathBuf> {
+        self.lately_used.store(true, Ordering::Relaxed);
+        let state = self.state.lock();
+        state.file.clone().ok_or_else(|| state.path.clone())
+    }
+
+    fn reopen(&self, path: &Path) -> io::Result<File> {
+        let access = match self.access {
+            Access::Create | Access::CreateNew => Access::Write,
+            other => other,
+        };
+        let file = self.shared.pool.relieve(|| options(access).open(path))?;
+        if os::identity(&file)? != self.identity {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the file was replaced"));
+        }
+        Ok(file)
+    }
+
+    /// Runs a positioned change that ends at `end`, keeping what is unsynced provable.
+    fn change<T>(
+        self: &Arc<Self>,
+        end: u64,
+        change: impl FnOnce(&File) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let (file, covered) = loop {
+            let file = self.descriptor()?;
+            let mut state = self.state.lock();
+            // The pool may have closed it just now; a write must go through the one kept.
+            if state.file.as_ref().is_some_and(|held| Arc::ptr_eq(held, &file)) {
+                let covered = state.live.as_ref().is_some_and(|map| map.covers(end));
+                state.writing += 1;
+                state.dirtied += u64::from(!covered);
+                break (file, covered);
+            }
+        };
+        let done = change(&file);
+        let mut state = self.state.lock();
+        state.writing -= 1;
+        // Again: a sync that began meanwhile may have missed the bytes.
+        state.dirtied += u64::from(!covered);
+        done
+    }
+
+    fn sync(self: &Arc<Self>) -> io::Result<()> {
+        let (maps, is_dirty, generation) = {
+            let state = self.state.lock();
+            if let Some(failure) = &state.failed {
+                return Err(failure.to_error());
+            }
+            let maps: Vec<_> = state.retired.iter().chain(&state.live).cloned().collect();
+            (maps, state.dirtied != state.synced, state.dirtied)
+        };
+        let mut synced = Ok(());
+        if is_dirty || maps.is_empty() {
+            // Dirty, it is the very descriptor written through; clean, any will do.
+            synced = self.descriptor()?.sync_data();
+        }
+        for map in &maps {
+            synced = synced.and_then(|()| map.flush());
+        }
+        let mut state = self.state.lock();
+        match synced {
+            Ok(()) => {
+                state.synced = state.synced.max(generation);
+                state.retired.retain(|map| !maps.iter().any(|done| Arc::ptr_eq(done, map)));
+                Ok(())
+            }
+            Err(error) => {
+                state.failed.get_or_insert_with(|| Failure::of(&error));
+                Err(error)
+            }
+        }
+    }
+
+    /// The pool asks for the descriptor; called under the queue's lock, so it only tries.
+    pub(super) fn try_close(&self) -> Closing {
+        let Some(mut state) = self.state.try_lock() else { return Closing::Needed };
+        if state.file.is_none() {
+            return Closing::NotOpen;
+        }
+        if self.lately_used.swap(false, Ordering::Relaxed) || state.writing > 0 || state.unlinked {
+            return Closing::Needed;
+        }
+        if state.dirtied != state.synced {
+            return Closing::Dirty;
+        }
+        state.file = None;
+        self.shared.pool.closed();
+        Closing::Closed
+    }
+
+    /// Syncs a dirty descriptor and closes it; says whether it did close it. What the sync
+    /// failed with is latched.
+    pub(super) fn sync_and_close(&self) -> bool {
+        let Some(mut state) = self.state.try_lock() else { return false };
+        if state.writing > 0 || state.unlinked {
+            return false;
+        }
+        let Some(file) = state.file.take() else { return false };
+        if let Err(error) = file.sync_data() {
+            state.failed.get_or_insert_with(|| Failure::of(&error));
+        }
+        state.synced = state.dirtied;
+        self.shared.pool.closed();
+        true
+    }
+
+    /// Holds the descriptor for good, because the name is about to go; for the registry, under
+    /// its lock.
+    pub(super) fn pin(self: &Arc<Self>) -> io::Result<()> {
+        loop {
+            self.descriptor_at_path()?;
+            let mut state = self.state.lock();
+            if state.file.is_some() {
+                state.unlinked = true;
+                return Ok(());
+            }
+        }
+    }
+
+    /// The name stayed after all.
+    pub(super) fn unpin(&self) {
+        self.state.lock().unlinked = false;
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.state.lock().path.clone()
+    }
+
+    pub(super) fn set_path(&self, path: &Path) {
+        self.state.lock().path = path.to_owned();
+    }
+
+    /// The writer has dropped its map; what was stored through it may still be unsynced.
+    #[cfg(target_os = "linux")]
+    pub(super) fn retire_map(&self) {
+        let mut state = self.state.lock();
+        if let Some(map) = state.live.take() {
+            state.retired.push(map);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.state.get_mut().file.is_some() {
+            self.shared.pool.closed();
+        }
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RealFile").field("access", &self.access).finish_non_exhaustive()
+    }
+}
+
+fn options(access: Access) -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    match access {
+        Access::Read => &mut options,
+        Access::Write => options.write(true),
+        Access::Create => options.write(true).create(true),
+        Access::CreateNew => options.write(true).create_new(true),
+    };
+    options
+}
+
+impl sealed::Sealed for RealFile {}
+
+impl DiskFile for RealFile {
+    fn path(&self) -> PathBuf {
+        self.inner.path()
+    }
+
+    fn renamed(&self, path: &Path) {
+        self.inner.shared.registry.moved(&self.inner, path);
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.inner.descriptor()?.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        os::read_at(&*self.inner.descriptor()?, buffer, position)
+    }
+
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize> {
+        let end = position.checked_add(bytes.len() as u64).ok_or(io::ErrorKind::InvalidInput)?;
+        self.inner.change(end, |file| os::write_at(file, bytes, position))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let live = self.inner.state.lock().live.as_ref().map(|map| map.allocated());
+        if live.is_some_and(|allocated| len < allocated) {
+            // Stores into the cut part would raise SIGBUS.
+            return Err(super::super::tail::invalid("a file is not cut under its live map"));
+        }
+        self.inner.change(len, |file| file.set_len(len))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.inner.sync()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn map_tail(&self, published: u64, capacity: u64) -> io::Result<Option<Box<dyn TailMap>>> {
+        /// More maps than this wait for a sync only when a caller maps again and again.
+        const RETIRED: usize = 4;
+        if self.inner.shared.mode != IoMode::Mapped {
+            return Ok(None);
+        }
+        if self.inner.state.lock().retired.len() >= RETIRED {
+            self.inner.sync()?;
+        }
+        let file = self.inner.descriptor()?;
+        let mut state = self.inner.state.lock();
+        if state.live.is_some() {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "the file is mapped already"));
+        }
+        let writer = Mapping::create(&file, published, capacity)?;
+        state.live = Some(writer.mapping().clone());
+        drop(state);
+        Ok(Some(Box::new(super::map::RealTail::new(writer, self.inner.clone()))))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn map_tail(&self, _published: u64, _capacity: u64) -> io::Result<Option<Box<dyn TailMap>>> {
+        Ok(None)
+    }
+}

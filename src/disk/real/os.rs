@@ -1,0 +1,123 @@
+//! What differs between operating systems, each as one small function.
+//!
+//! Linux is what is tested. Elsewhere files are read and written by position, the directory lock
+//! is std's, and there is no boot identity and no fork mark. Called by the rest of `real/`.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use super::super::IoMode;
+
+/// Which file a descriptor shows, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+#[cfg(unix)]
+pub(super) fn identity(file: &File) -> io::Result<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = file.metadata()?;
+    Ok(Identity { device: metadata.dev(), inode: metadata.ino() })
+}
+
+#[cfg(not(unix))]
+pub(super) fn identity(_file: &File) -> io::Result<Identity> {
+    Ok(Identity { device: 0, inode: 0 })
+}
+
+#[cfg(unix)]
+pub(super) fn read_at(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, position)
+}
+
+#[cfg(unix)]
+pub(super) fn write_at(file: &File, bytes: &[u8], position: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::write_at(file, bytes, position)
+}
+
+#[cfg(windows)]
+pub(super) fn read_at(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buffer, position)
+}
+
+#[cfg(windows)]
+pub(super) fn write_at(file: &File, bytes: &[u8], position: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_write(file, bytes, position)
+}
+
+/// How many descriptors the pool may hold: a quarter of the process's limit, 64 to 4,096.
+pub(super) fn descriptor_budget() -> usize {
+    const LOW: u64 = 64;
+    const HIGH: u64 = 4096;
+    #[cfg(target_os = "linux")]
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    #[cfg(not(target_os = "linux"))]
+    let limit = Some(256);
+    let budget = limit.map_or(HIGH, |limit| (limit / 4).clamp(LOW, HIGH));
+    usize::try_from(budget).unwrap_or(64)
+}
+
+/// Whether an open failed for want of descriptors, of the process or of the machine.
+pub(super) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    cfg!(unix) && matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+}
+
+/// The mode that suits the file system under `path`, or under its nearest ancestor that exists.
+///
+/// Only file systems known to overwrite in place are written through a mapping.
+#[cfg(target_os = "linux")]
+pub(super) fn mode_for(path: &Path) -> io::Result<IoMode> {
+    // The magic numbers of statfs: ext2/3/4, XFS, tmpfs.
+    const IN_PLACE: [u64; 3] = [0xEF53, 0x5846_5342, 0x0102_1994];
+    let mut at = path;
+    loop {
+        let here = if at.as_os_str().is_empty() { Path::new(".") } else { at };
+        match rustix::fs::statfs(here) {
+            Ok(found) => {
+                // The field's type differs between architectures; the numbers fit 32 bits.
+                let magic = found.f_type as u64 & 0xFFFF_FFFF;
+                let in_place = IN_PLACE.contains(&magic);
+                return Ok(if in_place { IoMode::Mapped } else { IoMode::Positioned });
+            }
+            Err(rustix::io::Errno::NOENT) => match at.parent() {
+                Some(parent) => at = parent,
+                None => return Err(io::ErrorKind::NotFound.into()),
+            },
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn mode_for(_path: &Path) -> io::Result<IoMode> {
+    Ok(IoMode::Positioned)
+}
+
+/// The kernel's identity, drawn anew at each start of the machine.
+#[cfg(target_os = "linux")]
+pub(super) fn boot_id() -> io::Result<[u8; 16]> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let id = uuid::Uuid::try_parse(text.trim())
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the boot id is no UUID"))?;
+    Ok(*id.as_bytes())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn boot_id() -> io::Result<[u8; 16]> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "this system names no boot"))
+}
+
+#[cfg(unix)]
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(not(unix))]
+pub(super) fn sync_dir(_dir: &Path) -> io::Result<()> {
+    Ok(())
+}

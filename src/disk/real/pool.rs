@@ -1,0 +1,103 @@
+//! The pool of descriptors: how ten thousand files are open under a limit of a thousand.
+//!
+//! A file keeps its descriptor until the pool needs room; then the one least lately used is
+//! closed, and opened again by path when its file is next touched. Never closed: a descriptor a
+//! write is under way on, and one of an unlinked file. One with unsynced positioned writes is
+//! synced first, and only when no clean one is left: a descriptor opened later could not prove
+//! the durability of bytes written before.
+//!
+//! Locks: the queue's lock is taken before a file's, and a file's only by trying, so a thread that
+//! holds a file's lock may never call the pool. Called by `file.rs` and by the disk itself.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use super::file::{Closing, Inner};
+use super::os;
+use crate::sync::Mutex;
+
+/// Which files hold a descriptor now.
+#[derive(Debug)]
+pub(super) struct Pool {
+    budget: usize,
+    open: AtomicUsize,
+    /// Files in the order their descriptors were opened; some may be closed or gone by now.
+    queue: Mutex<VecDeque<Weak<Inner>>>,
+}
+
+impl Pool {
+    pub(super) fn new(budget: usize) -> Self {
+        Pool { budget, open: AtomicUsize::new(0), queue: Mutex::new(VecDeque::new()) }
+    }
+
+    /// Closes descriptors until one more fits. Where all must stay, the budget gives way.
+    pub(super) fn make_room(&self) {
+        while self.open.load(Ordering::Relaxed) >= self.budget {
+            if !self.close_one() {
+                return;
+            }
+        }
+    }
+
+    /// Counts a descriptor that was just opened.
+    pub(super) fn opened(&self, file: &Arc<Inner>) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let mut queue = self.queue.lock();
+        if queue.len() > 2 * self.budget + 64 {
+            queue.retain(|file| file.strong_count() > 0);
+        }
+        queue.push_back(Arc::downgrade(file));
+    }
+
+    /// Counts a descriptor that was closed.
+    pub(super) fn closed(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Runs what opens a descriptor; when the system has none left, closes ours and tries again.
+    pub(super) fn relieve<T>(&self, mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match open() {
+                Err(error) if os::is_out_of_descriptors(&error) => {
+                    if !self.close_one() {
+                        return Err(error);
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// How many descriptors are held.
+    #[cfg(test)]
+    pub(super) fn open_now(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    fn close_one(&self) -> bool {
+        // Files looked at are kept until the queue is free: dropping the last handle of one
+        // under its lock would be legal but slow.
+        let mut looked_at = Vec::new();
+        let mut oldest_dirty = None;
+        let mut queue = self.queue.lock();
+        // Two rounds: the first takes the marks of recent use away.
+        for _ in 0..2 * queue.len() {
+            let Some(entry) = queue.pop_front() else { break };
+            let Some(file) = entry.upgrade() else { continue };
+            match file.try_close() {
+                Closing::Closed => return true,
+                Closing::NotOpen => {}
+                Closing::Dirty => {
+                    queue.push_back(entry);
+                    oldest_dirty.get_or_insert_with(|| file.clone());
+                }
+                Closing::Needed => queue.push_back(entry),
+            }
+            looked_at.push(file);
+        }
+        drop(queue);
+        oldest_dirty.is_some_and(|file| file.sync_and_close())
+    }
+}

@@ -1,0 +1,149 @@
+//! Which handles are open under which path.
+//!
+//! A descriptor the pool closed is opened again by path, so the disk must know whom a rename
+//! moves and whom an unlink leaves without a name. Entries are weak; dead ones go when their path
+//! is met again or when the map has doubled.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+use super::file::Inner;
+use crate::sync::Mutex;
+
+/// The open handles by path.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    paths: Mutex<Paths>,
+}
+
+#[derive(Debug, Default)]
+struct Paths {
+    handles: HashMap<PathBuf, Vec<Weak<Inner>>>,
+    sweep_at: usize,
+}
+
+impl Registry {
+    /// Opens a file and remembers its handle, with no removal in between.
+    pub(super) fn add(
+        &self,
+        path: &Path,
+        open: impl FnOnce() -> io::Result<Arc<Inner>>,
+    ) -> io::Result<Arc<Inner>> {
+        let mut paths = self.paths.lock();
+        let file = open()?;
+        paths.add(&file, path);
+        Ok(file)
+    }
+
+    /// The caller has renamed this one file.
+    pub(super) fn moved(&self, file: &Arc<Inner>, path: &Path) {
+        let mut paths = self.paths.lock();
+        let before = file.path();
+        if before == path {
+            return;
+        }
+        if let Some(handles) = paths.handles.get_mut(&before) {
+            handles.retain(|handle| {
+                handle.strong_count() > 0 && !handle.ptr_eq(&Arc::downgrade(file))
+            });
+        }
+        file.set_path(path);
+        paths.add(file, path);
+    }
+
+    /// Waits for a rename or removal that is under way.
+    pub(super) fn settle(&self) {
+        drop(self.paths.lock());
+    }
+
+    /// Removes a name; open handles keep a descriptor first.
+    pub(super) fn remove(
+        &self,
+        path: &Path,
+        remove: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut paths = self.paths.lock();
+        let pinned = paths.pin(path)?;
+        let removed = remove();
+        match removed {
+            Ok(()) => drop(paths.handles.remove(path)),
+            Err(_) => pinned.iter().for_each(|file| file.unpin()),
+        }
+        removed
+    }
+
+    /// Renames, taking along the handles of the file, or of all files below the directory.
+    pub(super) fn rename(
+        &self,
+        from: &Path,
+        to: &Path,
+        rename: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        let is_dir = std::fs::symlink_metadata(from).is_ok_and(|found| found.is_dir());
+        let mut paths = self.paths.lock();
+        let pinned = if from == to { Vec::new() } else { paths.pin(to)? };
+        if let Err(error) = rename() {
+            pinned.iter().for_each(|file| file.unpin());
+            return Err(error);
+        }
+        if from == to {
+            return Ok(());
+        }
+        paths.handles.remove(to);
+        if is_dir {
+            paths.move_below(from, to);
+        } else {
+            paths.move_one(from, to);
+        }
+        Ok(())
+    }
+}
+
+impl Paths {
+    fn add(&mut self, file: &Arc<Inner>, path: &Path) {
+        if self.handles.len() >= self.sweep_at {
+            self.handles.retain(|_, handles| handles.iter().any(|file| file.strong_count() > 0));
+            self.sweep_at = 2 * self.handles.len() + 64;
+        }
+        let handles = self.handles.entry(path.to_owned()).or_default();
+        handles.retain(|handle| handle.strong_count() > 0);
+        handles.push(Arc::downgrade(file));
+    }
+
+    /// Gives each handle of a path that is about to lose its file a descriptor for good.
+    fn pin(&self, path: &Path) -> io::Result<Vec<Arc<Inner>>> {
+        let mut pinned: Vec<Arc<Inner>> = Vec::new();
+        for file in self.handles.get(path).into_iter().flatten().filter_map(Weak::upgrade) {
+            match file.pin() {
+                Ok(()) => pinned.push(file),
+                // Its file went away by another's hand: there is nothing left to hold.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    pinned.iter().for_each(|file| file.unpin());
+                    return Err(error);
+                }
+            }
+        }
+        Ok(pinned)
+    }
+
+    fn move_one(&mut self, from: &Path, to: &Path) {
+        if let Some(handles) = self.handles.remove(from) {
+            for file in handles.iter().filter_map(Weak::upgrade) {
+                file.set_path(to);
+            }
+            self.handles.insert(to.to_owned(), handles);
+        }
+    }
+
+    fn move_below(&mut self, from: &Path, to: &Path) {
+        let below: Vec<PathBuf> =
+            self.handles.keys().filter(|path| path.starts_with(from)).cloned().collect();
+        for path in below {
+            let rest = path.strip_prefix(from).expect("the path was chosen by this prefix");
+            self.move_one(&path, &to.join(rest));
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Small files that are replaced whole: written beside, synced, renamed, the directory synced.
+//!
+//! After a crash at any step the name holds all of the old bytes or all of the new ones; once the
+//! call has returned, the new ones. Used for checkpoints, `partition.metadata`, the state log's
+//! compaction. Reading back is bounded, for a damaged length must not take memory.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Access, Disk, read_full_at, write_all_at};
+
+/// Replaces or makes the file at `path`, durably, through `<name>.tmp`.
+///
+/// # Errors
+/// Those of the operating system. The old contents stay unless the rename was done; then only
+/// the durability of the name is open.
+pub(crate) fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = beside(path)?;
+    let written = write_beside(disk, &beside, bytes).and_then(|()| disk.rename(&beside, path));
+    if let Err(error) = written {
+        // What is left of it is only litter: the first error is the one to report.
+        let _ = disk.remove_file(&beside);
+        return Err(error);
+    }
+    disk.sync_dir(parent(path))
+}
+
+/// The whole file, `None` where there is none.
+///
+/// # Errors
+/// Those of the operating system; `InvalidData` for a file longer than `limit` bytes.
+pub(crate) fn read_file(disk: &dyn Disk, path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
+    let file = match disk.open(path, Access::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let len = usize::try_from(file.len()?).unwrap_or(usize::MAX);
+    if len > limit {
+        let reason = format!("the file is {len} bytes long, at most {limit} are expected");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+    }
+    let mut bytes = vec![0; len];
+    let read = read_full_at(&*file, &mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(Some(bytes))
+}
+
+fn write_beside(disk: &dyn Disk, beside: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = disk.open(beside, Access::Create)?;
+    file.set_len(0)?;
+    write_all_at(&*file, bytes, 0)?;
+    file.sync_data()
+}
+
+fn beside(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut beside = OsString::from(name);
+    beside.push(super::names::REPLACEMENT_SUFFIX);
+    Ok(path.with_file_name(beside))
+}
+
+/// The directory a path lies in; `.` for a bare name.
+pub(crate) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
