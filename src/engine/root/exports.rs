@@ -28,9 +28,9 @@ impl ExportFile {
     /// Where the file lies.
     pub(crate) fn path(self, root: &Path) -> PathBuf {
         root.join(match self {
-            ExportFile::RecoveryPoints => names::RECOVERY_POINT_CHECKPOINT,
-            ExportFile::LogStarts => names::LOG_START_CHECKPOINT,
-            ExportFile::HighWatermarks => names::REPLICATION_CHECKPOINT,
+            ExportFile::RecoveryPoints => names::RECOVERY_POINTS,
+            ExportFile::LogStarts => names::LOG_STARTS,
+            ExportFile::HighWatermarks => names::HIGH_WATERMARKS,
             ExportFile::CleanShutdown => names::CLEAN_SHUTDOWN,
         })
     }

@@ -345,9 +345,7 @@ impl<'a> Input<'a> {
             EXPORTED => Fact::Exported { digests: self.digests()? },
             TOPIC_CREATED => self.topic_created()?,
             TOPIC_ALTERED => Fact::TopicAltered { id: self.id()?, config: self.config()? },
-            PARTITIONS_ADDED => {
-                Fact::PartitionsAdded { id: self.id()?, total: self.word()? }
-            }
+            PARTITIONS_ADDED => Fact::PartitionsAdded { id: self.id()?, total: self.word()? },
             TOPIC_DELETED => Fact::TopicDeleted { id: self.id()?, name: self.text()? },
             TOPIC_FORGOTTEN => Fact::TopicForgotten { id: self.id()? },
             RECOVERY_POINT => Fact::RecoveryPoint {

@@ -7,9 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk::{
-    Access, DirLock, Disk, DiskFile, Entry, Metadata, TailMap, sealed::Sealed,
-};
+use crate::disk::{Access, DirLock, Disk, DiskFile, Entry, Metadata, TailMap, sealed::Sealed};
 use crate::sync::{Arc, Mutex};
 use crate::time::Timestamp;
 
@@ -24,7 +22,7 @@ pub(super) enum Call {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct FaultDisk(Arc<Mutex<Files>>);
+pub(super) struct FaultDisk(Arc<Mutex<Files>>);
 
 #[derive(Debug, Default)]
 struct Files {
@@ -48,7 +46,7 @@ struct File {
 }
 
 impl FaultDisk {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         FaultDisk::default()
     }
 

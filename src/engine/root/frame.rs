@@ -174,7 +174,8 @@ pub(crate) struct TornTail {
 /// Reads a whole state log.
 pub(super) fn scan(bytes: &[u8]) -> Result<Scan, Fault> {
     let header = Header::parse(bytes)?;
-    let mut scan = Scan { header, facts: Vec::new(), next_sequence: header.first_sequence, torn: None };
+    let mut scan =
+        Scan { header, facts: Vec::new(), next_sequence: header.first_sequence, torn: None };
     let mut at = HEADER_LEN;
     while at < bytes.len() {
         let expected = scan.next_sequence;

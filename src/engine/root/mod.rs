@@ -14,8 +14,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::disk::replace::parent;
 use crate::disk::Disk;
+use crate::disk::replace::parent;
 use crate::error::{Error, Result};
 use crate::ids::LeaderEpoch;
 use crate::sync::Arc;
@@ -31,7 +31,7 @@ pub(crate) mod state;
 mod survey;
 
 #[cfg(test)]
-pub(crate) mod fault_disk;
+mod fault_disk;
 
 use exports::{Exports, FoundExports, Occasion};
 use fact::Fact;

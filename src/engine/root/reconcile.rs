@@ -33,6 +33,7 @@ use std::path::Path;
 
 use super::fact::MAX_PARTITIONS;
 use super::state::{RootState, TopicState};
+use crate::disk::names;
 use crate::error::Error;
 use crate::ids::{PartitionId, TopicId};
 
@@ -269,7 +270,7 @@ impl Planner<'_> {
                 Found::Nothing => Missing::NoDirectory,
                 Found::Damage(why) => why,
             };
-            let directory = format!("{}-{partition}", topic.name);
+            let directory = names::partition_dir(&topic.name, partition);
             let missing = MissingPartition { topic: topic.id, partition, directory, why };
             self.out.missing.push(missing);
         }
@@ -400,9 +401,7 @@ impl Planner<'_> {
             _ => {}
         }
         match (dir.id, *topic_id) {
-            (SeenId::Id(id), Some(first)) if id != first => {
-                Stranger::Leave(Why::AnotherTopicsId)
-            }
+            (SeenId::Id(id), Some(first)) if id != first => Stranger::Leave(Why::AnotherTopicsId),
             (SeenId::Id(id), _) => {
                 *topic_id = Some(id);
                 Stranger::Adopt

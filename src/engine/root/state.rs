@@ -308,9 +308,7 @@ fn snapshot_topic(topic: &TopicState, facts: &mut Vec<Fact>) {
             facts.push(Fact::LogStart { id, partition, offset: state.log_start });
         }
         let skipped = state.skipped.iter();
-        facts.extend(
-            skipped.map(|&(from, end)| Fact::DamageSkipped { id, partition, from, end }),
-        );
+        facts.extend(skipped.map(|&(from, end)| Fact::DamageSkipped { id, partition, from, end }));
     }
 }
 

@@ -9,7 +9,8 @@ use std::path::Path;
 use super::marker::StoreId;
 use super::reconcile::{DirKind, SeenDir, SeenId};
 use super::state::RootState;
-use crate::disk::{Disk, Entry, names};
+use crate::disk::names::{self, Leftover, PartitionDir, SegmentFile};
+use crate::disk::{Disk, Entry};
 use crate::error::{Cause, Error, Result};
 use crate::log::checkpoint::read_partition_metadata;
 
@@ -62,21 +63,41 @@ fn look_into(disk: &dyn Disk, path: &Path, state: &RootState, dir: &mut SeenDir)
     if matches!(dir.id, SeenId::Id(id) if state.topic(id).is_some()) {
         return Ok(());
     }
-    let names = list(disk, path)?;
-    dir.holds_log = names.iter().any(|entry| !entry.is_dir && names::is_log_file(&entry.name));
+    dir.holds_log = list(disk, path)?.iter().any(is_log);
     Ok(())
 }
 
+/// Directories Kafka keeps in a root that are no partitions of ours to serve.
+const KAFKA_DIRS: [&str; 2] = ["__cluster_metadata-0", "remote-log-index-cache"];
+
+/// Files by which a directory is known as Kafka's.
+const KAFKA_FILES: [&str; 7] = [
+    names::META_PROPERTIES,
+    names::RECOVERY_POINTS,
+    names::LOG_STARTS,
+    names::HIGH_WATERMARKS,
+    names::CLEANER_OFFSETS,
+    names::CLEAN_SHUTDOWN,
+    "bootstrap.checkpoint",
+];
+
 fn kind_of(name: &str) -> DirKind {
-    match names::parse_root_dir(name) {
-        Some(names::RootDir::Partition { topic, partition }) => {
-            DirKind::Partition { topic: topic.to_owned(), partition }
-        }
-        Some(names::RootDir::Delete) => DirKind::AwaitsDeletion,
-        Some(names::RootDir::Stray | names::RootDir::Future) => DirKind::SetAside,
-        Some(names::RootDir::Kafkas) => DirKind::Kafkas,
+    if KAFKA_DIRS.contains(&name) {
+        return DirKind::Kafkas;
+    }
+    match names::parse_partition_dir(name) {
+        Some(PartitionDir::Live { topic, partition }) => DirKind::Partition { topic, partition },
+        Some(PartitionDir::Deleting) => DirKind::AwaitsDeletion,
+        Some(PartitionDir::Stray | PartitionDir::Future) => DirKind::SetAside,
         None => DirKind::Other,
     }
+}
+
+/// Whether a file holds records, be it that a compaction was cut short in its last step.
+fn is_log(entry: &Entry) -> bool {
+    let parsed = names::parse_segment_file(&entry.name);
+    let holds = matches!(parsed, Some((_, SegmentFile::Log, Leftover::None | Leftover::Swap)));
+    holds && !entry.is_dir
 }
 
 /// What a root is, by its marker and its names.
@@ -84,11 +105,7 @@ fn kind_of(name: &str) -> DirKind {
 /// # Errors
 /// `NotAStore` for a directory without a marker that holds something neither Kafka nor we put
 /// into a root, and no sign of Kafka.
-pub(super) fn classify(
-    root: &Path,
-    marker: Option<StoreId>,
-    survey: &Survey,
-) -> Result<RootKind> {
+pub(super) fn classify(root: &Path, marker: Option<StoreId>, survey: &Survey) -> Result<RootKind> {
     if marker.is_some() {
         return Ok(RootKind::Ours);
     }
@@ -97,7 +114,7 @@ pub(super) fn classify(
         DirKind::Kafkas => true,
         _ => false,
     };
-    let is_kafkas = |entry: &Entry| !entry.is_dir && names::KAFKA_ROOT_FILES.contains(&&*entry.name);
+    let is_kafkas = |entry: &Entry| !entry.is_dir && KAFKA_FILES.contains(&&*entry.name);
     if survey.dirs.iter().any(holds_records) || survey.entries.iter().any(is_kafkas) {
         return Ok(RootKind::Kafka);
     }

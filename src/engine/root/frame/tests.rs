@@ -115,8 +115,7 @@ fn zeros_and_noise_behind_the_last_frame_are_torn() {
         let end = bytes.len();
         bytes.extend(&tail);
         let torn = scan(&bytes).unwrap().torn.unwrap();
-        let expected =
-            TornTail { position: end as u64, bytes: tail.len() as u64, whole_frames: 0 };
+        let expected = TornTail { position: end as u64, bytes: tail.len() as u64, whole_frames: 0 };
         assert_eq!(torn, expected);
     }
 }

@@ -228,7 +228,8 @@ proptest! {
     /// what some prefix of the frames folds to.
     #[test]
     fn any_cut_gives_a_prefix_or_damage(
-        frames in prop::collection::vec((prop::collection::vec(any_fact(), 1..4), any::<bool>()), 1..6),
+        frames in prop::collection::vec(
+            (prop::collection::vec(any_fact(), 1..4), any::<bool>()), 1..6),
     ) {
         let disk = made();
         let (log, mut state, _) = open(&disk).unwrap();
