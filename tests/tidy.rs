@@ -65,12 +65,16 @@ fn check(root: &Path) -> Vec<Finding> {
             public.examples(source, &mut findings);
         }
     }
-    for (name, _, _) in LARGE {
-        let stale = sources.iter().find(|source| source.name == *name && !is_large(source));
-        findings
-            .extend(stale.map(|source| source.finding(0, "within its size: strike it in LARGE")));
-    }
     findings
+}
+
+/// Entries of a table of large files that are no longer needed.
+fn stale(root: &Path, table: &[(&str, usize, &str)]) -> Vec<Finding> {
+    let named = |source: &Source| table.iter().any(|(name, _, _)| *name == source.name);
+    let small = |source: &Source| named(source) && !is_large(source);
+    let sources = read_tree(root);
+    let small = sources.iter().filter(|source| small(source));
+    small.map(|source| source.finding(0, "within its size: strike it in LARGE")).collect()
 }
 
 /// Examples, benches and tests: what holds there too.
@@ -397,7 +401,9 @@ fn has_example(source: &Source, at: usize) -> bool {
 
 #[test]
 fn src_is_tidy() {
-    assert_none(&check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")));
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    assert_none(&check(&src));
+    assert_none(&stale(&src, LARGE));
 }
 
 #[test]
@@ -421,7 +427,7 @@ const HEAD: &str = "//! What it owns.\n//! Its invariants.\n//! Who calls it.\n"
 /// Checks a tree of a root that lends `Lent` and one file under a good head.
 fn planted(name: &str, text: &str) -> Vec<String> {
     let tree = tempfile::tempdir().expect("a temporary directory");
-    for (name, text) in [("lib.rs", "pub use room::Lent;\npub mod open;\n"), (name, text)] {
+    for (name, text) in [("lib.rs", "pub use room::{Lent, Disk};\npub mod open;\n"), (name, text)] {
         let path = tree.path().join(name);
         std::fs::create_dir_all(path.parent().expect("a file has a directory")).expect("made");
         std::fs::write(&path, format!("{HEAD}{text}")).expect("written");
@@ -449,6 +455,14 @@ fn large_rooms_facades_functions_and_lines_are_found() {
     assert_eq!(planted("a.rs", &body(68)), [""; 0]);
     assert_planted("a.rs", &body(69), "fn `long` has 71 lines");
     assert_planted("a.rs", &format!("// {}\n", "ä".repeat(98)), "a line of 101 columns");
+}
+
+#[test]
+fn an_exception_that_is_no_longer_needed_is_found() {
+    let tree = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(tree.path().join("a.rs"), HEAD).expect("written");
+    let found = stale(tree.path(), &[("a.rs", 600, "it was large once upon a time")]);
+    assert!(found.len() == 1 && found[0].what.contains("strike it"), "{found:?}");
 }
 
 #[test]
