@@ -21,15 +21,17 @@ impl Budget {
     /// # Panics
     /// On a word that names none: a misspelt budget must not pass as a small one.
     pub fn get() -> Self {
-        Self::parse(env::var("TIDELOG_BUDGET").ok().as_deref())
+        let word = env::var("TIDELOG_BUDGET").ok();
+        Self::parse(word.as_deref())
+            .unwrap_or_else(|| panic!("TIDELOG_BUDGET={word:?}: small, ci or deep"))
     }
 
-    fn parse(word: Option<&str>) -> Self {
+    fn parse(word: Option<&str>) -> Option<Self> {
         match word {
-            None | Some("" | "small") => Budget::Small,
-            Some("ci") => Budget::Ci,
-            Some("deep") => Budget::Deep,
-            Some(other) => panic!("TIDELOG_BUDGET={other}: small, ci or deep"),
+            None | Some("" | "small") => Some(Budget::Small),
+            Some("ci") => Some(Budget::Ci),
+            Some("deep") => Some(Budget::Deep),
+            Some(_) => None,
         }
     }
 
@@ -48,19 +50,23 @@ impl Budget {
 /// # Panics
 /// When `TIDELOG_SEED` is neither a number nor a range.
 pub fn seeds(small: u64, ci: u64, deep: u64) -> Range<u64> {
-    chosen(env::var("TIDELOG_SEED").ok().as_deref())
-        .unwrap_or_else(|| 0..Budget::get().pick(small, ci, deep))
+    match env::var("TIDELOG_SEED") {
+        Ok(text) if !text.is_empty() => {
+            chosen(&text).unwrap_or_else(|| panic!("TIDELOG_SEED={text}: N or A..B"))
+        }
+        _ => 0..Budget::get().pick(small, ci, deep),
+    }
 }
 
-fn chosen(text: Option<&str>) -> Option<Range<u64>> {
-    let text = text.filter(|text| !text.is_empty())?;
-    let number = |part: &str| -> u64 {
-        part.parse().unwrap_or_else(|_| panic!("TIDELOG_SEED={text}: N or A..B"))
+fn chosen(text: &str) -> Option<Range<u64>> {
+    let (start, end) = match text.split_once("..") {
+        Some((start, end)) => (start.parse().ok()?, end.parse().ok()?),
+        None => {
+            let seed: u64 = text.parse().ok()?;
+            (seed, seed.checked_add(1)?)
+        }
     };
-    Some(match text.split_once("..") {
-        Some((start, end)) => number(start)..number(end),
-        None => number(text)..number(text).checked_add(1).expect("a seed below u64::MAX"),
-    })
+    (start < end).then_some(start..end)
 }
 
 /// Runs `body` for each seed; a panic is followed by the command that repeats it.
@@ -90,18 +96,15 @@ mod own {
     use super::*;
 
     #[test]
-    fn words_and_seeds_are_read() {
-        assert_eq!(Budget::parse(None), Budget::Small);
-        assert_eq!(Budget::parse(Some("ci")).pick(1, 2, 3), 2);
-        assert_eq!(Budget::parse(Some("deep")).pick(1, 2, 3), 3);
-        assert_eq!(chosen(None), None);
-        assert_eq!(chosen(Some("7")), Some(7..8));
-        assert_eq!(chosen(Some("100..250")), Some(100..250));
-    }
-
-    #[test]
-    fn a_misspelt_word_is_refused() {
-        assert!(std::panic::catch_unwind(|| Budget::parse(Some("large"))).is_err());
-        assert!(std::panic::catch_unwind(|| chosen(Some("x"))).is_err());
+    fn words_and_seeds_are_read_and_misspelt_ones_refused() {
+        assert_eq!(Budget::parse(None), Some(Budget::Small));
+        assert_eq!(Budget::parse(Some("deep")), Some(Budget::Deep));
+        assert_eq!(Budget::Ci.pick(1, 2, 3), 2);
+        assert_eq!(Budget::parse(Some("large")), None);
+        assert_eq!(chosen("7"), Some(7..8));
+        assert_eq!(chosen("100..250"), Some(100..250));
+        for wrong in ["x", "5..5", "5..", "-1", "1...2"] {
+            assert_eq!(chosen(wrong), None, "{wrong}");
+        }
     }
 }
