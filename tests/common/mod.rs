@@ -1,0 +1,6 @@
+//! What the integration tests share. Each of them compiles the whole and uses a part.
+#![allow(dead_code)]
+
+pub mod budget;
+pub mod golden;
+pub mod kafka_check;
