@@ -145,6 +145,56 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
+    fn again(&self) -> Cause {
+        match self {
+            Cause::Io(error) => Cause::Io(match error.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => io::Error::new(error.kind(), error.to_string()),
+            }),
+            Cause::Full(what) => Cause::Full(what.clone()),
+            Cause::Poisoned(first) => Cause::Poisoned(first.clone()),
+            Cause::Corrupt(what) => Cause::Corrupt(what.clone()),
+            Cause::OutOfRange { requested, start, end } => {
+                Cause::OutOfRange { requested: *requested, start: *start, end: *end }
+            }
+            Cause::LogTruncated { epoch, epoch_end } => {
+                Cause::LogTruncated { epoch: *epoch, epoch_end: *epoch_end }
+            }
+            Cause::NotFound { what, name } => Cause::NotFound { what, name: name.clone() },
+            Cause::AlreadyExists { name, difference } => {
+                Cause::AlreadyExists { name: name.clone(), difference: difference.clone() }
+            }
+            Cause::InvalidName { what, name, reason } => {
+                Cause::InvalidName { what, name: name.clone(), reason }
+            }
+            Cause::InvalidConfig { key, value, allowed } => Cause::InvalidConfig {
+                key: key.clone(),
+                value: value.clone(),
+                allowed: allowed.clone(),
+            },
+            Cause::InvalidArgument(what) => Cause::InvalidArgument(what.clone()),
+            Cause::InvalidRecord { index, reason } => {
+                Cause::InvalidRecord { index: *index, reason: reason.clone() }
+            }
+            Cause::TooLarge { what, size, limit } => {
+                Cause::TooLarge { what, size: *size, limit: *limit }
+            }
+            Cause::Closed(what) => Cause::Closed(what),
+            Cause::Locked(holder) => Cause::Locked(holder.clone()),
+            Cause::Forked => Cause::Forked,
+            Cause::NotAStore(what) => Cause::NotAStore(what.clone()),
+            Cause::NewerVersion { found, known } => {
+                Cause::NewerVersion { found: *found, known: *known }
+            }
+            Cause::Unsupported(what) => Cause::Unsupported(what.clone()),
+            Cause::OffsetRegression { committed, requested } => {
+                Cause::OffsetRegression { committed: *committed, requested: *requested }
+            }
+            Cause::TimedOut(after) => Cause::TimedOut(*after),
+            Cause::Panicked(what) => Cause::Panicked(what),
+        }
+    }
+
     fn kind(&self) -> ErrorKind {
         match self {
             Cause::Io(_) => ErrorKind::Io,
@@ -262,6 +312,20 @@ impl Error {
 
     pub(crate) fn cause(&self) -> &Cause {
         &self.0.cause
+    }
+
+    /// The same error for another caller: one failure may end many calls.
+    pub(crate) fn again(&self) -> Self {
+        let inner = &self.0;
+        Error(Box::new(Inner {
+            operation: inner.operation,
+            cause: inner.cause.again(),
+            outcome: inner.outcome,
+            partition: inner.partition.clone(),
+            path: inner.path.clone(),
+            position: inner.position,
+            offset: inner.offset,
+        }))
     }
 }
 

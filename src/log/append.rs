@@ -6,6 +6,7 @@
 //! on it. Whoever maintains the log is told after the lock is free.
 
 use super::core::{PartitionLog, Writer, tail_limits};
+use super::directory;
 use crate::disk::latch::Latch;
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset};
@@ -126,7 +127,8 @@ impl PartitionLog {
     pub(super) fn roll(&self, writer: &mut Writer, now: Timestamp) -> Result<()> {
         let base = writer.next_offset;
         if self.segments.load().is_empty() {
-            super::directory::make(&self.place, self.setup.id.topic)?;
+            directory::make(&self.place, self.setup.id.topic)?;
+            self.metadata_unsynced.store(true, Ordering::Release);
         }
         let segment = Arc::new(Segment::create(self.place.clone(), base)?);
         let indexer = Indexer::new(base, self.place.index_interval);

@@ -119,6 +119,8 @@ pub(crate) struct PartitionLog {
     pub(super) counters: LogCounters,
     /// Names in the directory, or the directory's own, await a directory sync.
     pub(super) names_changed: AtomicBool,
+    /// The directory is new: its `partition.metadata` is written again, durably, with its names.
+    pub(super) metadata_unsynced: AtomicBool,
     /// The maintainer has been told of unsynced bytes.
     pub(super) told_dirty: AtomicBool,
     /// Bytes appended since the open, and those of them that are synced.

@@ -2,9 +2,13 @@
 //! topics cost one write to the store's state log.
 //!
 //! `partition.metadata` comes before any batch: it ties the directory to its topic's identity, so
-//! that a topic made again under the same name never finds another's records.
+//! that a topic made again under the same name never finds another's records. It is not synced
+//! here, where the writer lock is held, but with the directory's names, before anything in the
+//! directory is called durable.
 
-use super::checkpoint;
+use super::checkpoint::format_partition_metadata;
+use crate::disk::names::PARTITION_METADATA;
+use crate::disk::{Access, write_all_at};
 use crate::error::{Error, Result};
 use crate::ids::TopicId;
 use crate::segment::Place;
@@ -12,9 +16,13 @@ use crate::segment::Place;
 /// Makes the directory and its `partition.metadata`. Safe to repeat.
 pub(super) fn make(place: &Place, topic: TopicId) -> Result<()> {
     let dir = &*place.dir;
-    place
-        .disk
-        .create_dir_all(dir)
-        .map_err(|error| Error::io("make partition directory", dir, error))?;
-    checkpoint::write_partition_metadata(&*place.disk, dir, topic)
+    let disk = &place.disk;
+    let path = dir.join(PARTITION_METADATA);
+    let write = || {
+        disk.create_dir_all(dir)?;
+        let file = disk.open(&path, Access::Create)?;
+        file.set_len(0)?;
+        write_all_at(&*file, &format_partition_metadata(topic), 0)
+    };
+    write().map_err(|error| Error::io("make partition directory", dir, error))
 }

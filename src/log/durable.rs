@@ -8,8 +8,9 @@
 //! A checkpoint is a sync that also seals what was rolled, brings the active segment's index and
 //! the epoch file up to date, and says how far the recovery point may be recorded.
 
-use super::checkpoint;
+use super::checkpoint::{self, EpochLine};
 use super::core::{PartitionLog, Unproven};
+use crate::disk::names::{LEADER_EPOCHS, PARTITION_METADATA};
 use crate::disk::{DiskFile, read_full_at, write_all_at};
 use crate::error::{Error, Outcome, Result};
 use crate::ids::Offset;
@@ -78,6 +79,10 @@ impl PartitionLog {
     fn sync_names(&self) -> Result<()> {
         let dir = &*self.place.dir;
         let disk = &self.place.disk;
+        if self.metadata_unsynced.swap(false, Ordering::AcqRel) {
+            let path = dir.join(PARTITION_METADATA);
+            checkpoint::write_partition_metadata(&**disk, &path, self.setup.id.topic)?;
+        }
         disk.sync_dir(dir).map_err(|error| Error::io("sync directory", dir, error))?;
         match dir.parent() {
             Some(parent) => {
@@ -136,7 +141,12 @@ impl PartitionLog {
     /// Writes the epoch file if an epoch began since it was written.
     pub(super) fn write_epochs(&self) -> Result<()> {
         let Some(entries) = self.epochs.lock().take_changed() else { return Ok(()) };
-        let written = checkpoint::write_leader_epochs(&*self.place.disk, &self.place.dir, &entries);
+        let lines: Vec<_> = entries
+            .iter()
+            .map(|(epoch, start)| EpochLine { epoch: *epoch, start: *start })
+            .collect();
+        let path = self.place.dir.join(LEADER_EPOCHS);
+        let written = checkpoint::write_epochs(&*self.place.disk, &path, &lines);
         if written.is_err() {
             self.epochs.lock().set_changed();
         }

@@ -46,19 +46,21 @@ pub(crate) enum LastStop {
     KilledSameBoot,
     /// By us, in the middle; the machine has restarted, so the page cache was lost.
     PowerCut,
-    /// By someone else, whose word the recovery point is.
+    /// By someone else, whose word the recovery point is; cleanly, as they say.
+    AnotherHandClean,
+    /// By someone else, in the middle.
     AnotherHand,
 }
 
 impl LastStop {
-    /// Whether bytes above the recovery point may be in the page cache only, or torn.
+    /// Whether nothing above the recovery point is in doubt.
     pub(crate) fn is_clean(self) -> bool {
-        matches!(self, LastStop::Clean)
+        matches!(self, LastStop::Clean | LastStop::AnotherHandClean)
     }
 
     /// Whether the log's batches follow each other without gaps, as ours do.
     pub(crate) fn is_ours(self) -> bool {
-        !matches!(self, LastStop::AnotherHand)
+        !matches!(self, LastStop::AnotherHand | LastStop::AnotherHandClean)
     }
 }
 

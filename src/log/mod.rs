@@ -32,3 +32,4 @@ pub(crate) use fetch::{Cursor, FetchLimits, Fetched};
 pub(crate) use keeper::{Durable, Keeper, KnownFacts, LastStop, LogFact, LogId};
 pub(crate) use offsets::OffsetSnapshot;
 pub use report::{Damage, PartitionReport, TornTail};
+pub(crate) use trim::Dropped;

@@ -20,6 +20,7 @@ use super::report::{Damage, PartitionReport, TornTail};
 use super::verdict::{Ending, Successor, Verdict, judge};
 use crate::disk::Disk;
 use crate::disk::latch::Latch;
+use crate::disk::names::LEADER_EPOCHS;
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::segment::{Indexer, Place, Scan, Segment, Stop, Tail};
@@ -96,8 +97,9 @@ impl Recovery<'_> {
     fn run(&mut self, place: &Place, directory: Directory) -> Result<()> {
         self.report.removed = directory.removed;
         self.has_producers = directory.has_producers;
-        self.epochs = match checkpoint::read_leader_epochs(&*place.disk, &place.dir) {
-            Ok(epochs) => epochs,
+        let path = place.dir.join(LEADER_EPOCHS);
+        self.epochs = match checkpoint::read_epochs(&*place.disk, &path) {
+            Ok(lines) => lines.iter().map(|line| (line.epoch, line.start)).collect(),
             Err(error) if error.is_corrupt() => {
                 log::warn!("{error}: epochs are taken from the batches that are scanned");
                 Vec::new()
@@ -214,12 +216,7 @@ impl Recovery<'_> {
         for (base, len) in later {
             let segment = Segment::on_disk(place.clone(), *base, *len);
             let saved = (*len > 0).then(|| segment.save_aside(0)).transpose()?;
-            for path in segment.file_paths() {
-                let fail = |error| Error::io("set segment aside", &path, error);
-                if place.disk.metadata(&path).map_err(fail)?.is_some() {
-                    place.disk.remove_file(&path).map_err(fail)?;
-                }
-            }
+            segment.remove_files()?;
             if let Some(torn) = self.report.torn_tails.last_mut() {
                 torn.bytes += len;
                 torn.saved.extend(saved);
@@ -287,6 +284,7 @@ impl Recovery<'_> {
             latch: Latch::default(),
             counters: LogCounters::default(),
             names_changed: AtomicBool::new(!known.last_stop.is_clean()),
+            metadata_unsynced: AtomicBool::new(false),
             told_dirty: AtomicBool::new(false),
             appended_bytes: AtomicU64::new(0),
             synced_bytes: AtomicU64::new(0),

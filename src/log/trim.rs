@@ -11,12 +11,18 @@
 use super::core::{Doomed, PartitionLog};
 use super::keeper::{Durable, Keeper, LogFact};
 use super::retain::{RetentionLimits, RetentionPlan, SegmentFacts, plan};
-use crate::disk::names::with_deleted_suffix;
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
 use crate::segment::Segment;
 use crate::sync::Arc;
 use crate::time::Timestamp;
+
+/// What left the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    pub(crate) segments: usize,
+    pub(crate) bytes: u64,
+}
 
 impl PartitionLog {
     /// What retention would remove now; `hold` is the lowest offset someone still needs.
@@ -61,18 +67,17 @@ impl PartitionLog {
         &self,
         offset: Offset,
         keeper: &dyn Keeper,
-    ) -> Result<Offset> {
+    ) -> Result<Dropped> {
         let mut doomed = self.trimming.lock();
         let offsets = self.offsets.snapshot();
         if offset > offsets.high_watermark() || offset < Offset::ZERO {
             return Err(self.out_of_range("delete records", offset));
         }
         if offset <= offsets.start {
-            return Ok(offsets.start);
+            return Ok(Dropped::default());
         }
         self.raise_start(offset, keeper)?;
-        self.drop_below_start(&mut doomed)?;
-        Ok(offset)
+        self.drop_below_start(&mut doomed)
     }
 
     /// Carries out a retention plan; rolls first if the active segment goes too.
@@ -81,10 +86,10 @@ impl PartitionLog {
         plan: &RetentionPlan,
         keeper: &dyn Keeper,
         now: Timestamp,
-    ) -> Result<usize> {
+    ) -> Result<Dropped> {
         let mut doomed = self.trimming.lock();
         if plan.takes_active && !self.roll_empty(plan.log_start, now)? {
-            return Ok(0); // something was appended meanwhile: the next run looks again
+            return Ok(Dropped::default()); // something was appended meanwhile: the next run looks again
         }
         if plan.log_start > self.offsets.snapshot().start {
             self.raise_start(plan.log_start, keeper)?;
@@ -102,15 +107,31 @@ impl PartitionLog {
         Ok(true)
     }
 
-    /// Rolls the active segment, if it holds anything, so that it can be dropped whole.
-    pub(crate) fn roll_for_drop(&self, now: Timestamp) -> Result<()> {
-        let mut writer = self.writer.lock();
-        match &writer.tail {
-            Some(tail) if !tail.is_empty() => {
-                self.roll(&mut writer, now).map_err(|error| self.named(error))
-            }
-            _ => Ok(()),
+    /// Drops the oldest segment, rolling first if it is the active one. Nothing is dropped where
+    /// a hold or the high watermark keeps it: then the error says what does.
+    pub(crate) fn drop_oldest(
+        &self,
+        hold: Option<(&str, Offset)>,
+        keeper: &dyn Keeper,
+        now: Timestamp,
+    ) -> Result<Dropped> {
+        let mut doomed = self.trimming.lock();
+        let facts = self.segment_facts(false)?;
+        let Some(oldest) = facts.first().filter(|oldest| oldest.bytes > 0) else {
+            return Ok(Dropped::default());
+        };
+        if let Some((name, offset)) = hold
+            && offset < oldest.end
+        {
+            return Err(self.full(format!("`{name}` holds the records from offset {offset} on")));
         }
+        if facts.len() == 1 && !self.roll_empty(oldest.end, now)? {
+            return Ok(Dropped::default());
+        }
+        if oldest.end > self.offsets.snapshot().start {
+            self.raise_start(oldest.end, keeper)?;
+        }
+        self.drop_below_start(&mut doomed)
     }
 
     /// No durable fact may refer to data that is not durable: sync first, then record.
@@ -128,7 +149,7 @@ impl PartitionLog {
     }
 
     /// Drops the segments that lie wholly below the start; the active one never does.
-    fn drop_below_start(&self, doomed: &mut Vec<Doomed>) -> Result<usize> {
+    fn drop_below_start(&self, doomed: &mut Vec<Doomed>) -> Result<Dropped> {
         let start = self.offsets.snapshot().start;
         let dropped = {
             let mut writer = self.writer.lock();
@@ -139,40 +160,24 @@ impl PartitionLog {
                 .take_while(|next| next.base() <= start)
                 .count();
             if keep_from == 0 {
-                return Ok(0);
+                return Ok(Dropped::default());
             }
             let dropped = list[..keep_from].to_vec();
             writer.rolled.retain(|rolled| !dropped.iter().any(|gone| Arc::ptr_eq(gone, rolled)));
             self.segments.store(Arc::new(list[keep_from..].to_vec()));
             dropped
         };
-        let count = dropped.len();
+        let gone = Dropped {
+            segments: dropped.len(),
+            bytes: dropped.iter().map(|segment| segment.published()).sum(),
+        };
         let due = self.setup.clock.monotonic() + self.config.load().file_delete_delay;
         for segment in dropped {
             self.counters.dropped_segments.add(1);
-            let paths = self.rename_deleted(&segment)?;
+            let paths = segment.rename_deleted().map_err(|error| self.named(error))?;
             doomed.push(Doomed { segment, paths, due });
         }
-        Ok(count)
-    }
-
-    /// Gives the files of a dropped segment their `.deleted` names.
-    fn rename_deleted(&self, segment: &Segment) -> Result<Vec<std::path::PathBuf>> {
-        let disk = &self.place.disk;
-        let mut paths = Vec::new();
-        for path in segment.file_paths() {
-            let fail = |error| self.named(Error::io("drop segment", &path, error));
-            if disk.metadata(&path).map_err(fail)?.is_none() {
-                continue;
-            }
-            let gone = with_deleted_suffix(&path);
-            disk.rename(&path, &gone).map_err(fail)?;
-            paths.push(gone);
-        }
-        if let Some(log) = paths.first() {
-            segment.renamed(log);
-        }
-        Ok(paths)
+        Ok(gone)
     }
 
     /// Unlinks what is due, or everything; returns how many segments went and when the next is

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::index::{Indexer, OffsetEntry, SparseIndex, TimeEntry};
 use super::index_file::{Found, IndexFile, SavedEntries, write_indexes};
 use super::scan::{ScanStart, Walk, WalkStep, scan};
-use crate::disk::names::{SegmentFile, segment_file};
+use crate::disk::names::{Leftover, SegmentFile, leftover_file, segment_file};
 use crate::disk::{Access, Disk, DiskFile, MapReader, read_full_at};
 use crate::error::{Error, Result};
 use crate::ids::Offset;
@@ -389,24 +389,40 @@ impl Segment {
         Ok(end)
     }
 
-    /// The names this segment may have files under, with the paths they lie at.
-    pub(crate) fn file_paths(&self) -> impl Iterator<Item = PathBuf> + '_ {
-        [
-            SegmentFile::Log,
-            SegmentFile::OffsetIndex,
-            SegmentFile::TimeIndex,
-            SegmentFile::TransactionIndex,
-            SegmentFile::ProducerSnapshot,
-        ]
-        .into_iter()
-        .map(|kind| self.place.path(self.base, kind))
+    /// Removes the files of a segment that is no longer part of its log.
+    pub(crate) fn remove_files(&self) -> Result<()> {
+        let disk = &self.place.disk;
+        for kind in SegmentFile::ALL {
+            let path = self.place.path(self.base, kind);
+            let fail = |error| Error::io("remove segment", &path, error);
+            if disk.metadata(&path).map_err(fail)?.is_some() {
+                disk.remove_file(&path).map_err(fail)?;
+            }
+        }
+        Ok(())
     }
 
-    /// Tells open handles that the log file has been renamed.
-    pub(crate) fn renamed(&self, log_path: &Path) {
-        if let Some(file) = self.log.get() {
-            file.renamed(log_path);
+    /// Gives the files of a dropped segment their `.deleted` names; returns the new paths. Open
+    /// handles and views go on reading.
+    pub(crate) fn rename_deleted(&self) -> Result<Vec<PathBuf>> {
+        let disk = &self.place.disk;
+        let mut renamed = Vec::new();
+        for kind in SegmentFile::ALL {
+            let path = self.place.path(self.base, kind);
+            let fail = |error| Error::io("drop segment", &path, error);
+            if disk.metadata(&path).map_err(fail)?.is_none() {
+                continue;
+            }
+            let gone = self.place.dir.join(leftover_file(self.base, kind, Leftover::Deleted));
+            disk.rename(&path, &gone).map_err(fail)?;
+            if kind == SegmentFile::Log
+                && let Some(file) = self.log.get()
+            {
+                file.renamed(&gone);
+            }
+            renamed.push(gone);
         }
+        Ok(renamed)
     }
 }
 

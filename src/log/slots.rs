@@ -1,0 +1,242 @@
+//! What a log that was opened alone remembers: one file, `tidelog.keeper`, of two slots.
+//!
+//! Each slot holds everything, with a sequence number and a checksum; a write goes to the slot
+//! that is not the newest, so a torn one leaves the other standing. Layout, big-endian:
+//!
+//! ```text
+//! 0  magic "TDLK"   4  version u32   8  sequence u64    16 topic id 16 bytes
+//! 32 recovery point i64   40 log start i64   48 leader epoch i32   52 state u8, 3 zeros
+//! 56 boot id 16 bytes     72 crc32c of bytes 0..72
+//! ```
+//!
+//! A directory without the file was written by another hand. One whose file has no whole slot is
+//! damaged: an error, never another hand's.
+
+use std::path::{Path, PathBuf};
+
+use byteorder::{BigEndian, ByteOrder as _};
+
+use super::keeper::{Durable, Keeper, LogFact, LogId};
+use crate::disk::names::KEEPER;
+use crate::disk::replace::{parent, read_file};
+use crate::disk::{Access, Disk, DiskFile, write_all_at};
+use crate::error::{Cause, Error, Result};
+use crate::ids::{LeaderEpoch, Offset, TopicId};
+use crate::sync::{Arc, Mutex};
+
+const MAGIC: [u8; 4] = *b"TDLK";
+const VERSION: u32 = 1;
+/// Slots lie a sector apart, so that one torn sector never holds both.
+const SLOT_DISTANCE: usize = 512;
+const CRC_AT: usize = 72;
+const SLOT_LEN: usize = CRC_AT + 4;
+const FILE_LEN: usize = SLOT_DISTANCE + SLOT_LEN;
+
+const STATE_OPEN: u8 = 0;
+const STATE_CLEAN: u8 = 1;
+
+/// Everything a lone log remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) topic: TopicId,
+    pub(super) recovery_point: Offset,
+    pub(super) log_start: Offset,
+    pub(super) epoch: LeaderEpoch,
+    pub(super) clean: bool,
+    pub(super) boot_id: [u8; 16],
+}
+
+impl Slot {
+    fn encode(&self, sequence: u64) -> [u8; SLOT_LEN] {
+        let mut bytes = [0; SLOT_LEN];
+        bytes[0..4].copy_from_slice(&MAGIC);
+        BigEndian::write_u32(&mut bytes[4..8], VERSION);
+        BigEndian::write_u64(&mut bytes[8..16], sequence);
+        bytes[16..32].copy_from_slice(self.topic.as_bytes());
+        BigEndian::write_i64(&mut bytes[32..40], self.recovery_point.get());
+        BigEndian::write_i64(&mut bytes[40..48], self.log_start.get());
+        BigEndian::write_i32(&mut bytes[48..52], self.epoch.get());
+        bytes[52] = if self.clean { STATE_CLEAN } else { STATE_OPEN };
+        bytes[56..72].copy_from_slice(&self.boot_id);
+        let crc = crc32c::crc32c(&bytes[..CRC_AT]);
+        BigEndian::write_u32(&mut bytes[CRC_AT..], crc);
+        bytes
+    }
+
+    /// A whole slot with its sequence; `Err` holds a version that is newer than ours.
+    fn decode(bytes: &[u8]) -> Result<Option<(u64, Slot)>, u32> {
+        if bytes.len() < SLOT_LEN || bytes[0..4] != MAGIC {
+            return Ok(None);
+        }
+        if BigEndian::read_u32(&bytes[CRC_AT..]) != crc32c::crc32c(&bytes[..CRC_AT]) {
+            return Ok(None);
+        }
+        let version = BigEndian::read_u32(&bytes[4..8]);
+        if version > VERSION {
+            return Err(version);
+        }
+        let id = <[u8; 16]>::try_from(&bytes[16..32]).ok().and_then(TopicId::from_bytes);
+        let boot_id = <[u8; 16]>::try_from(&bytes[56..72]);
+        let (Some(topic), Ok(boot_id)) = (id, boot_id) else { return Ok(None) };
+        let slot = Slot {
+            topic,
+            recovery_point: Offset::new(BigEndian::read_i64(&bytes[32..40])),
+            log_start: Offset::new(BigEndian::read_i64(&bytes[40..48])),
+            epoch: LeaderEpoch::new(BigEndian::read_i32(&bytes[48..52])),
+            clean: bytes[52] == STATE_CLEAN,
+            boot_id,
+        };
+        let sane = slot.recovery_point >= Offset::ZERO && slot.log_start >= Offset::ZERO;
+        Ok(sane.then_some((BigEndian::read_u64(&bytes[8..16]), slot)))
+    }
+}
+
+/// Reads the slots of a directory: `None` where there is no file.
+pub(super) fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<(u64, Slot)>> {
+    const OPERATION: &str = "read keeper file";
+    let path = dir.join(KEEPER);
+    let bytes = read_file(disk, &path, FILE_LEN)
+        .map_err(|error| Error::io(OPERATION, &path, error))?;
+    let Some(bytes) = bytes else { return Ok(None) };
+    let second = bytes.get(SLOT_DISTANCE..).unwrap_or(&[]);
+    let mut newest = None;
+    for half in [&bytes[..], second] {
+        let slot = Slot::decode(half).map_err(|found| {
+            Error::new(OPERATION, Cause::NewerVersion { found, known: VERSION }).at_path(&path)
+        })?;
+        newest = newest.max_by_sequence(slot);
+    }
+    match newest {
+        Some(newest) => Ok(Some(newest)),
+        None => Err(Error::corrupt(OPERATION, &path, 0, "no slot is whole")),
+    }
+}
+
+trait MaxBySequence {
+    fn max_by_sequence(self, other: Self) -> Self;
+}
+
+impl MaxBySequence for Option<(u64, Slot)> {
+    fn max_by_sequence(self, other: Self) -> Self {
+        match (self, other) {
+            (Some(one), Some(two)) => Some(if two.0 > one.0 { two } else { one }),
+            (one, two) => one.or(two),
+        }
+    }
+}
+
+/// The keeper of a lone log.
+#[derive(Debug)]
+pub(super) struct SlotKeeper {
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    kept: Mutex<(u64, Slot)>,
+}
+
+impl SlotKeeper {
+    /// Goes on with what was read, or begins a new file; durable when it returns.
+    pub(super) fn create(
+        disk: &dyn Disk,
+        dir: &Path,
+        found: Option<u64>,
+        slot: Slot,
+    ) -> Result<Self> {
+        let path = dir.join(KEEPER);
+        let fail = |error| Error::io("open keeper file", &path, error);
+        let file = disk.open(&path, Access::Create).map_err(fail)?;
+        let keeper =
+            SlotKeeper { path: path.clone(), file, kept: Mutex::new((found.unwrap_or(0), slot)) };
+        keeper.update(Durable::Now, |_| ())?;
+        disk.sync_dir(dir).map_err(fail)?;
+        disk.sync_dir(parent(dir)).map_err(fail)?;
+        Ok(keeper)
+    }
+
+    /// Changes what is kept and writes it to the older slot.
+    pub(super) fn update(&self, durable: Durable, change: impl FnOnce(&mut Slot)) -> Result<()> {
+        let mut kept = self.kept.lock();
+        let (sequence, mut slot) = *kept;
+        change(&mut slot);
+        let sequence = sequence + 1;
+        let at = if sequence.is_multiple_of(2) { 0 } else { SLOT_DISTANCE as u64 };
+        let fail = |error| Error::io("write keeper file", &self.path, error);
+        write_all_at(&*self.file, &slot.encode(sequence), at).map_err(fail)?;
+        if durable == Durable::Now {
+            self.file.sync_data().map_err(fail)?;
+        }
+        *kept = (sequence, slot);
+        Ok(())
+    }
+}
+
+impl Keeper for SlotKeeper {
+    fn record(&self, facts: &[(LogId, LogFact)], durable: Durable) -> Result<()> {
+        self.update(durable, |slot| {
+            for (_, fact) in facts {
+                match fact {
+                    LogFact::RecoveryPoint(point) => slot.recovery_point = *point,
+                    LogFact::LogStart(start) => slot.log_start = *start,
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::MemoryDisk;
+
+    fn slot() -> Slot {
+        Slot {
+            topic: TopicId::random(),
+            recovery_point: Offset::new(7),
+            log_start: Offset::new(3),
+            epoch: LeaderEpoch::new(2),
+            clean: false,
+            boot_id: [9; 16],
+        }
+    }
+
+    fn made() -> (MemoryDisk, SlotKeeper, Slot) {
+        let disk = MemoryDisk::new();
+        let dir = Path::new("/log");
+        disk.create_dir_all(dir).unwrap();
+        let slot = slot();
+        let keeper = SlotKeeper::create(&disk, dir, None, slot).unwrap();
+        (disk, keeper, slot)
+    }
+
+    #[test]
+    fn the_newest_whole_slot_is_read() {
+        let (disk, keeper, slot) = made();
+        let dir = Path::new("/log");
+        for point in 8..20 {
+            keeper.update(Durable::Now, |slot| slot.recovery_point = Offset::new(point)).unwrap();
+            let (_, read) = read(&disk, dir).unwrap().unwrap();
+            assert_eq!(read, Slot { recovery_point: Offset::new(point), ..slot });
+        }
+    }
+
+    #[test]
+    fn a_flip_of_any_bit_leaves_a_whole_slot_or_a_typed_error() {
+        let (disk, keeper, slot) = made();
+        let dir = Path::new("/log");
+        keeper.update(Durable::Now, |slot| slot.recovery_point = Offset::new(8)).unwrap();
+        let file = disk.open(&dir.join(KEEPER), Access::Write).unwrap();
+        let mut bytes = vec![0; FILE_LEN];
+        crate::disk::read_full_at(&*file, &mut bytes, 0).unwrap();
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1 << bit;
+                write_all_at(&*file, &flipped, 0).unwrap();
+                let (_, read) = read(&disk, dir).unwrap().unwrap();
+                let points = [slot.recovery_point, Offset::new(8)];
+                assert!(points.contains(&read.recovery_point), "byte {at} bit {bit}");
+            }
+        }
+        write_all_at(&*file, &[0; FILE_LEN], 0).unwrap();
+        assert!(read(&disk, dir).unwrap_err().is_corrupt());
+    }
+}
