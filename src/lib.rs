@@ -37,4 +37,5 @@ pub use config::{
 };
 pub use error::{Error, ErrorKind, Outcome, Result};
 pub use ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
+pub use producer::partitioner::{DefaultPartitioner, Partitioner, RoundRobin};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};

@@ -1,0 +1,128 @@
+//! `Signal`: the place where a change is announced and where waiters say that they wait.
+//!
+//! A waiter *arms* its link, then looks at its condition once more, then sleeps. An announcement
+//! takes every armed link off the queue (one shot) and puts it on its set's ready list; the set's
+//! owner arms it again when it has read all there was.
+//!
+//! Why no wake-up is lost: both sides store, fence, load. The waiter stores `armed`, fences, loads
+//! the condition; the notifier has stored the condition, fences, loads `armed`. Of two `SeqCst`
+//! fences one comes first, so at least one side sees the other's store. That a notifier sees
+//! `armed` cleared again means that another one has taken the link and is waking it; its owner
+//! then arms and looks again before it sleeps.
+//!
+//! Lock order: the queue's lock is never held together with a set's lock.
+
+use std::collections::VecDeque;
+
+use super::set::Link;
+use crate::sync::atomic::{AtomicBool, Ordering, fence};
+use crate::sync::{Arc, Mutex};
+
+/// What can be waited for; one per partition, shared by all that wait for it.
+#[derive(Debug, Default)]
+pub(crate) struct Signal {
+    /// Whether `queue.armed` has links: written under its lock, read without.
+    armed: AtomicBool,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Links in the order they were armed; each at most once.
+    armed: VecDeque<Arc<Link>>,
+    closed: bool,
+}
+
+impl Signal {
+    pub(crate) fn new() -> Self {
+        Signal::default()
+    }
+
+    /// Announces a change that the caller has already published with a Release store (or under
+    /// a lock that the waiter's check takes too). Call it with no lock held: it may run wakers.
+    #[inline]
+    pub(crate) fn notify(&self) {
+        self.notify_fenced::<true>();
+    }
+
+    /// `FENCED` is false only in the test that shows loom catching the missing fence.
+    #[inline]
+    pub(super) fn notify_fenced<const FENCED: bool>(&self) {
+        if FENCED {
+            fence(Ordering::SeqCst);
+        }
+        if self.armed.load(Ordering::Relaxed) {
+            self.wake_armed();
+        }
+    }
+
+    /// Wakes every waiter, and every later one as soon as it arms.
+    pub(crate) fn close(&self) {
+        self.queue.lock().closed = true;
+        self.wake_armed();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.queue.lock().closed
+    }
+
+    /// How many links wait now.
+    pub(crate) fn armed_count(&self) -> usize {
+        self.queue.lock().armed.len()
+    }
+
+    /// One link per turn, so that its set is locked and its waker called outside our lock. Links
+    /// armed while this runs go behind those counted first and are left for the next call:
+    /// a waiter that arms at once cannot keep a notifier here.
+    #[cold]
+    fn wake_armed(&self) {
+        let mut left = usize::MAX;
+        loop {
+            let link = {
+                let mut queue = self.queue.lock();
+                left = left.min(queue.armed.len());
+                if left == 0 {
+                    return;
+                }
+                let Some(link) = queue.armed.pop_front() else { return };
+                link.set_armed(false);
+                self.show(&queue);
+                link
+            };
+            left -= 1;
+            Link::make_ready(&link);
+        }
+    }
+
+    pub(super) fn arm<const FENCED: bool>(&self, link: &Arc<Link>) {
+        let closed = {
+            let mut queue = self.queue.lock();
+            if !queue.closed && !link.is_armed() {
+                link.set_armed(true);
+                queue.armed.push_back(Arc::clone(link));
+                self.show(&queue);
+            }
+            queue.closed
+        };
+        if closed {
+            Link::make_ready(link);
+        }
+        if FENCED {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    pub(super) fn disarm(&self, link: &Arc<Link>) {
+        let mut queue = self.queue.lock();
+        if link.is_armed() {
+            link.set_armed(false);
+            queue.armed.retain(|other| !Arc::ptr_eq(other, link));
+            self.show(&queue);
+        }
+    }
+
+    /// Called under the queue's lock after each change of the queue.
+    fn show(&self, queue: &Queue) {
+        self.armed.store(!queue.armed.is_empty(), Ordering::Relaxed);
+    }
+}
