@@ -29,6 +29,8 @@ pub(crate) mod names;
 mod real;
 pub(crate) mod replace;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 pub use memory::MemoryDisk;
 pub use real::RealDisk;
