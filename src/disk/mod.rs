@@ -28,12 +28,16 @@ mod memory;
 pub(crate) mod names;
 mod real;
 pub(crate) mod replace;
+#[cfg(feature = "sim")]
+mod sim;
 mod tail;
 #[cfg(test)]
 mod tests;
 
 pub use memory::MemoryDisk;
 pub use real::RealDisk;
+#[cfg(feature = "sim")]
+pub use sim::{Crash, Fault, Operation, Plan, SimDisk};
 
 pub(crate) mod sealed {
     /// Keeps the family closed to other crates.
