@@ -2,12 +2,10 @@
 //! all from a seed.
 //!
 //! It stands for the worst a real disk may do within its promises. Bytes are kept by sector in
-//! `sectors`, names in `names`, planned failures in `faults`; here is the disk that ties them
-//! together, its crashes, and the trait. One lock guards all of it: it is for tests, which want
+//! `sectors`, names in `names`, planned failures in `faults`, all of it in `world`; here is the door:
+//! the crashes, the faults and the trait. One lock guards all of it: it is for tests, which want
 //! the same run from the same seed, not for speed.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +13,6 @@ use std::sync::Arc;
 use super::memory::{held_by_another, normal};
 use super::{Access, DirLock, Disk, DiskFile, Entry, IoMode, Metadata, sealed};
 use crate::sync::Mutex;
-use crate::time::Timestamp;
 
 mod faults;
 mod file;
@@ -24,14 +21,14 @@ mod random;
 mod sectors;
 #[cfg(test)]
 mod tests;
+mod world;
 
 pub use faults::{Fault, Operation, Plan};
 
-use faults::Faults;
 use file::{Handle, SimFile};
-use names::{Link, Names, ROOT, Tree};
-use random::Random;
+use names::Link;
 use sectors::SimContents;
+use world::World;
 
 /// What a power cut leaves of what was not synced.
 ///
@@ -85,160 +82,6 @@ pub struct SimDisk {
 #[derive(Debug)]
 struct Shared {
     world: Mutex<World>,
-}
-
-#[derive(Debug)]
-struct World {
-    seed: u64,
-    boots: u64,
-    mode: IoMode,
-    capacity: Option<u64>,
-    faults: Faults,
-    state: State,
-    /// The disk as it was when the power went; what runs on changes only what it sees itself.
-    cut: Option<State>,
-    is_gone: bool,
-    locks: HashSet<PathBuf>,
-    handles: HashMap<u64, usize>,
-}
-
-/// What outlives the process.
-#[derive(Clone, Debug, Default)]
-struct State {
-    names: Names,
-    files: HashMap<u64, SimContents>,
-    last_file: u64,
-}
-
-fn no_space() -> io::Error {
-    io::Error::from_raw_os_error(28)
-}
-
-fn power_is_off() -> io::Error {
-    io::Error::from_raw_os_error(5)
-}
-
-impl World {
-    fn new(seed: u64) -> Self {
-        World {
-            seed,
-            boots: 0,
-            mode: IoMode::Mapped,
-            capacity: None,
-            faults: Faults::default(),
-            state: State::default(),
-            cut: None,
-            is_gone: false,
-            locks: HashSet::new(),
-            handles: HashMap::new(),
-        }
-    }
-
-    /// Counts a call and fails it if that is its lot; else how many bytes it may move.
-    fn enter(&mut self, operation: Operation) -> io::Result<usize> {
-        if self.is_gone || self.cut.is_some() {
-            return Err(power_is_off());
-        }
-        self.faults.operations += 1;
-        if self.faults.cut_at.is_some_and(|at| self.faults.operations >= at) {
-            self.cut = Some(self.state.clone());
-            return Err(power_is_off());
-        }
-        self.faults.strike(operation)
-    }
-
-    /// Time on this disk: a millisecond each operation, so that runs are alike.
-    fn now(&self) -> Timestamp {
-        const START: i64 = 1_600_000_000_000;
-        Timestamp::from_millis(START.saturating_add_unsigned(self.faults.operations))
-    }
-
-    fn file(&self, file: u64) -> &SimContents {
-        self.state.files.get(&file).expect("a handle keeps its file's contents")
-    }
-
-    fn file_mut(&mut self, file: u64) -> &mut SimContents {
-        self.state.files.get_mut(&file).expect("a handle keeps its file's contents")
-    }
-
-    /// How many of `len` bytes at `position` fit.
-    fn room(&self, file: u64, position: u64, len: usize) -> usize {
-        let Some(capacity) = self.capacity else { return len };
-        let linked: HashSet<u64> = self.state.names.now.files().collect();
-        let is_held = |file| linked.contains(file) || self.handles.contains_key(file);
-        let held = self.state.files.iter().filter(|(file, _)| is_held(file));
-        let used: u64 = held.map(|(_, contents)| contents.charged).sum();
-        let end = self.file(file).charged.saturating_add(capacity.saturating_sub(used));
-        usize::try_from(end.saturating_sub(position)).map_or(len, |room| room.min(len))
-    }
-
-    /// A handle was dropped.
-    fn closed(&mut self, file: u64) {
-        if let Some(count) = self.handles.get_mut(&file) {
-            *count -= 1;
-            if *count == 0 {
-                self.handles.remove(&file);
-            }
-        }
-    }
-
-    /// Forgets the contents that nobody can reach any more.
-    fn sweep(&mut self) {
-        let reachable = self.state.names.reachable();
-        let handles = &self.handles;
-        self.state.files.retain(|file, _| reachable.contains(file) || handles.contains_key(file));
-    }
-
-    fn next_id(&mut self) -> u64 {
-        self.state.last_file += 1;
-        self.state.last_file
-    }
-
-    /// What a crash or a kill carries over to the next disk.
-    fn leave(&mut self) -> World {
-        let state = self.cut.take().unwrap_or_else(|| self.state.clone());
-        self.is_gone = true;
-        let mut next = World::new(self.seed);
-        next.boots = self.boots;
-        next.mode = self.mode;
-        next.capacity = self.capacity;
-        next.faults.operations = self.faults.operations;
-        next.state = state;
-        for contents in next.state.files.values_mut() {
-            contents.is_mapped = false;
-            contents.overwrites = super::tail::Overwrites::default();
-        }
-        next
-    }
-}
-
-impl State {
-    fn after(&self, crash: Crash, seed: u64) -> State {
-        let choice = match crash {
-            Crash::Random(choice) => choice,
-            Crash::Nothing | Crash::Everything => 0,
-        };
-        let mut random = Random::new(seed ^ choice.rotate_left(32));
-        let names = self.names.after(crash, &mut random);
-        let mut kept: Vec<u64> = names.now.files().collect();
-        kept.sort_unstable();
-        kept.dedup();
-        let contents = kept.into_iter().filter_map(|file| Some((file, self.files.get(&file)?)));
-        let files = contents.map(|(file, found)| (file, found.after(crash, &mut random)));
-        State { files: files.collect(), names, last_file: self.last_file }
-    }
-
-    fn hash_directory(&self, tree: &Tree, dir: u64, hasher: &mut DefaultHasher) {
-        for (name, link) in tree.entries(dir) {
-            name.hash(hasher);
-            match link {
-                Link::Directory(inner) => self.hash_directory(tree, inner, hasher),
-                Link::File(file) => self.files[&file].durable.hash(hasher),
-            }
-        }
-        // Ends the directory, so that its depth shows.
-        0xFFu8.hash(hasher);
-    }
 }
 
 impl SimDisk {
@@ -398,9 +241,7 @@ impl SimDisk {
     pub fn image_hash(&self) -> u64 {
         let world = self.shared.world.lock();
         let state = world.cut.as_ref().unwrap_or(&world.state);
-        let mut hasher = DefaultHasher::new();
-        state.hash_directory(&state.names.durable, ROOT, &mut hasher);
-        hasher.finish()
+        state.image_hash()
     }
 
     /// Flips the bits of `xor` in one byte of a file, for readers and on the device alike.

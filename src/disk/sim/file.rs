@@ -10,7 +10,8 @@ use super::super::memory::{index, slice_at};
 use super::super::tail::{Backing, Bounds, BufferedTail};
 use super::super::{DiskFile, IoMode, TailMap, sealed};
 use super::sectors::By;
-use super::{Operation, Shared, no_space};
+use super::world::no_space;
+use super::{Operation, Shared};
 use crate::sync::Mutex;
 
 /// Keeps a file's contents while anyone can reach them.
