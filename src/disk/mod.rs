@@ -28,10 +28,16 @@ mod memory;
 pub(crate) mod names;
 mod real;
 pub(crate) mod replace;
+#[cfg(feature = "sim")]
+mod sim;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 pub use memory::MemoryDisk;
 pub use real::RealDisk;
+#[cfg(feature = "sim")]
+pub use sim::{Crash, Fault, Operation, Plan, SimDisk};
 
 pub(crate) mod sealed {
     /// Keeps the family closed to other crates.
@@ -39,6 +45,13 @@ pub(crate) mod sealed {
 }
 
 /// How the real disk writes the active segment.
+///
+/// ```
+/// use tidelog::disk::{IoMode, RealDisk};
+/// let disk = RealDisk::new(IoMode::Positioned)?;
+/// assert_eq!(disk.mode(), IoMode::Positioned);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum IoMode {
@@ -49,6 +62,15 @@ pub enum IoMode {
 }
 
 /// What a file is opened for.
+///
+/// ```
+/// use tidelog::disk::{Access, Disk, MemoryDisk};
+/// let disk = MemoryDisk::new();
+/// assert!(disk.open("a".as_ref(), Access::Read).is_err());
+/// disk.open("a".as_ref(), Access::CreateNew)?;
+/// assert!(disk.open("a".as_ref(), Access::CreateNew).is_err());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Access {
@@ -63,6 +85,15 @@ pub enum Access {
 }
 
 /// One name in a directory.
+///
+/// ```
+/// use tidelog::disk::{Disk, Entry, MemoryDisk};
+/// let disk = MemoryDisk::new();
+/// disk.create_dir_all("/data".as_ref())?;
+/// let data = Entry { name: "data".to_owned(), is_dir: true, len: 0 };
+/// assert_eq!(disk.list("/".as_ref())?, [data]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The name; bytes that are not UTF-8 are replaced, so such a name matches nothing of ours.
@@ -74,6 +105,15 @@ pub struct Entry {
 }
 
 /// What is known of a path without opening it.
+///
+/// ```
+/// use tidelog::disk::{Disk, MemoryDisk};
+/// let disk = MemoryDisk::new();
+/// assert!(disk.metadata("/data".as_ref())?.is_none());
+/// disk.create_dir_all("/data".as_ref())?;
+/// assert!(disk.metadata("/data".as_ref())?.is_some_and(|found| found.is_dir));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metadata {
     /// Length in bytes; 0 for a directory.
@@ -85,6 +125,24 @@ pub struct Metadata {
 }
 
 /// A place that holds directories and files.
+///
+/// ```
+/// use std::path::Path;
+/// use tidelog::disk::{Access, Disk, MemoryDisk};
+///
+/// fn store_durably(disk: &dyn Disk, dir: &Path, bytes: &[u8]) -> std::io::Result<()> {
+///     disk.create_dir_all(dir)?;
+///     let file = disk.open(&dir.join("new"), Access::Create)?;
+///     file.write_at(bytes, 0)?;
+///     file.sync_data()?;
+///     disk.rename(&dir.join("new"), &dir.join("value"))?;
+///     disk.sync_dir(dir)
+/// }
+/// let disk = MemoryDisk::new();
+/// store_durably(&disk, Path::new("/data"), b"1")?;
+/// assert_eq!(disk.list(Path::new("/data"))?[0].name, "value");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Disk: sealed::Sealed + Send + Sync + fmt::Debug {
     /// Opens a file. The handle holds no descriptor of its own for longer than it must.
     ///
@@ -154,6 +212,19 @@ pub trait Disk: sealed::Sealed + Send + Sync + fmt::Debug {
 ///
 /// Shared by readers and one writer: the bytes a writer has published are never changed, so a
 /// read needs no lock.
+///
+/// ```
+/// use tidelog::disk::{Access, Disk, MemoryDisk};
+/// let file = MemoryDisk::new().open("a".as_ref(), Access::Create)?;
+/// assert_eq!(file.write_at(b"hello", 0)?, 5);
+/// let mut buffer = [0; 8];
+/// assert_eq!(file.read_at(&mut buffer, 1)?, 4);
+/// assert_eq!(&buffer[..4], b"ello");
+/// file.set_len(2)?;
+/// file.sync_data()?;
+/// assert_eq!(file.len()?, 2);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait DiskFile: sealed::Sealed + Send + Sync + fmt::Debug {
     /// The path it was opened by, or was renamed to through [`DiskFile::renamed`].
     fn path(&self) -> std::path::PathBuf;
@@ -214,6 +285,20 @@ pub trait DiskFile: sealed::Sealed + Send + Sync + fmt::Debug {
 ///
 /// One owner: all that changes the mapping takes `&mut self`. Bytes below the published end belong
 /// to readers and are never handed out for writing again.
+///
+/// ```
+/// use tidelog::disk::{Access, Disk, MemoryDisk};
+/// let file = MemoryDisk::new().open("a".as_ref(), Access::Create)?;
+/// if let Some(mut map) = file.map_tail(0, 1 << 20)? {
+///     map.allocate(4096)?;
+///     map.window(0, 5).copy_from_slice(b"hello");
+///     map.publish(5);
+///     assert_eq!(map.reader().view(0, 5), &b"hello"[..]);
+///     drop(map);
+///     file.set_len(5)?;
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait TailMap: sealed::Sealed + Send + fmt::Debug {
     /// How far bytes may be stored: everything below is allocated on the device.
     fn allocated(&self) -> u64;
@@ -251,6 +336,19 @@ pub trait TailMap: sealed::Sealed + Send + fmt::Debug {
 }
 
 /// The readers' side of a mapped file.
+///
+/// ```
+/// use tidelog::disk::{Access, Disk, MemoryDisk};
+/// let file = MemoryDisk::new().open("a".as_ref(), Access::Create)?;
+/// file.write_at(b"hello", 0)?;
+/// if let Some(map) = file.map_tail(5, 1 << 20)? {
+///     let reader = map.reader();
+///     drop((map, file));
+///     assert_eq!(reader.published(), 5);
+///     assert_eq!(reader.view(1, 3), &b"el"[..]);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait MapReader: sealed::Sealed + Send + Sync + fmt::Debug {
     /// The published end: all below may be viewed.
     fn published(&self) -> u64;
@@ -264,6 +362,17 @@ pub trait MapReader: sealed::Sealed + Send + Sync + fmt::Debug {
 }
 
 /// A held directory lock, freed by [`DirLock::unlock`] or by dropping it.
+///
+/// ```
+/// use std::io::ErrorKind;
+/// use tidelog::disk::{Disk, MemoryDisk};
+/// let disk = MemoryDisk::new();
+/// let mut lock = disk.lock(".lock".as_ref())?;
+/// assert_eq!(disk.lock(".lock".as_ref()).unwrap_err().kind(), ErrorKind::WouldBlock);
+/// lock.unlock()?;
+/// assert!(disk.lock(".lock".as_ref()).is_ok());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait DirLock: sealed::Sealed + Send + Sync + fmt::Debug {
     /// Frees the lock. In a forked child it does nothing: the lock is the parent's.
     ///

@@ -1,1 +1,353 @@
+//! What only the real disk has: the pool of descriptors, locks against other processes, forks.
+//!
+//! Tests that need a process of their own run this binary again, naming one test and setting
+//! [`CHILD`]; without it the child's part returns at once.
 
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::super::{read_full_at, write_all_at};
+use super::*;
+
+/// Set for a process that plays a part of a test, to what it works on.
+const CHILD: &str = "TIDELOG_TEST_CHILD";
+
+fn child(test: &str, argument: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", &format!("disk::real::tests::{test}"), "--nocapture"])
+        .args(["--test-threads", "1"])
+        .env(CHILD, argument);
+    command
+}
+
+fn argument() -> Option<PathBuf> {
+    std::env::var_os(CHILD).map(PathBuf::from)
+}
+
+fn content(file: &dyn DiskFile) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    read_full_at(file, &mut bytes, 0).unwrap();
+    bytes
+}
+
+fn modes() -> Vec<IoMode> {
+    match cfg!(target_os = "linux") {
+        true => vec![IoMode::Mapped, IoMode::Positioned],
+        false => vec![IoMode::Positioned],
+    }
+}
+
+#[test]
+fn closed_descriptors_are_opened_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = RealDisk::with_budget(IoMode::Positioned, 4);
+    let path = |at: usize| directory.path().join(format!("f{at}"));
+    let files: Vec<_> = (0..40)
+        .map(|at| {
+            let file = disk.open(&path(at), Access::Create).unwrap();
+            write_all_at(&*file, &[at as u8; 10], 0).unwrap();
+            file
+        })
+        .collect();
+    for round in 0..3 {
+        for (at, file) in files.iter().enumerate() {
+            assert_eq!(content(&**file), [at as u8; 10], "round {round}");
+            file.sync_data().unwrap();
+            assert!(disk.shared.pool.open_now() <= 5);
+        }
+    }
+    drop(files);
+    assert_eq!(disk.shared.pool.open_now(), 0);
+}
+
+#[test]
+fn closed_descriptors_follow_renames_and_removals() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let disk = RealDisk::with_budget(IoMode::Positioned, 2);
+    let make = |name: &str| {
+        let file = disk.open(&root.join(name), Access::Create).unwrap();
+        write_all_at(&*file, name.as_bytes(), 0).unwrap();
+        file.sync_data().unwrap();
+        file
+    };
+    disk.create_dir_all(&root.join("d")).unwrap();
+    let (moved, inside, removed, replaced) = (make("a"), make("d/b"), make("c"), make("e"));
+    let others: Vec<_> = (0..10).map(|at| make(&format!("x{at}"))).collect();
+    disk.rename(&root.join("a"), &root.join("a2")).unwrap();
+    disk.rename(&root.join("d"), &root.join("d2")).unwrap();
+    disk.remove_file(&root.join("c")).unwrap();
+    disk.rename(&root.join("x9"), &root.join("e")).unwrap();
+    drop(make("c"));
+    for other in &others {
+        content(&**other);
+    }
+    assert_eq!(content(&*moved), b"a");
+    assert_eq!(content(&*inside), b"d/b");
+    assert_eq!(inside.path(), root.join("d2/b"));
+    assert_eq!(content(&*removed), b"c");
+    assert_eq!(content(&*replaced), b"e");
+    assert_eq!(content(&*others[9]), b"x9");
+}
+
+#[test]
+fn a_file_replaced_by_another_hand_is_not_taken_for_the_old_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = RealDisk::with_budget(IoMode::Positioned, 2);
+    let path = directory.path().join("f");
+    let file = disk.open(&path, Access::Create).unwrap();
+    let other = directory.path().join("g");
+    fs::write(&other, b"other").unwrap();
+    fs::rename(&other, &path).unwrap();
+    let fill: Vec<_> = (0..6)
+        .map(|at| disk.open(&directory.path().join(format!("x{at}")), Access::Create).unwrap())
+        .collect();
+    let error = file.len().unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    assert!(error.to_string().contains("replaced"), "{error}");
+    drop(fill);
+}
+
+#[test]
+fn unsynced_descriptors_are_synced_before_they_are_closed() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = RealDisk::with_budget(IoMode::Positioned, 3);
+    let files: Vec<_> = (0..12)
+        .map(|at| {
+            let path = directory.path().join(format!("f{at}"));
+            let file = disk.open(&path, Access::Create).unwrap();
+            write_all_at(&*file, b"dirty", 0).unwrap();
+            assert!(disk.shared.pool.open_now() <= 4);
+            file
+        })
+        .collect();
+    files.iter().for_each(|file| file.sync_data().unwrap());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_cut_under_a_live_map_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = RealDisk::new(IoMode::Mapped).unwrap();
+    let file = disk.open(&directory.path().join("f"), Access::Create).unwrap();
+    let mut map = file.map_tail(0, 1 << 20).unwrap().unwrap();
+    map.allocate(8192).unwrap();
+    assert_eq!(file.set_len(4096).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    map.window(8000, 100).fill(1);
+    map.publish(8100);
+    let reader = map.reader();
+    drop(map);
+    file.set_len(8100).unwrap();
+    assert_eq!(reader.view(8000, 8100), vec![1; 100]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn views_are_the_mapped_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = RealDisk::new(IoMode::Mapped).unwrap();
+    let file = disk.open(&directory.path().join("f"), Access::Create).unwrap();
+    let mut map = file.map_tail(0, 1 << 20).unwrap().unwrap();
+    map.allocate(4096).unwrap();
+    let stored_at = map.window(0, 10).as_ptr();
+    map.publish(10);
+    let reader = map.reader();
+    assert_eq!(reader.view(0, 10).as_ptr(), stored_at);
+    assert_eq!(reader.view(3, 10).as_ptr(), reader.view(0, 10).slice(3..).as_ptr());
+}
+
+#[test]
+fn three_thousand_files_under_a_limit_of_256() {
+    let directory = tempfile::tempdir().unwrap();
+    for (at, _) in modes().iter().enumerate() {
+        let root = directory.path().join(at.to_string());
+        let ran = child("three_thousand_files_child", &root).output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+    }
+}
+
+#[test]
+fn three_thousand_files_child() {
+    let Some(root) = argument() else { return };
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Resource, Rlimit, setrlimit};
+        let limit = Rlimit { current: Some(256), maximum: Some(256) };
+        setrlimit(Resource::Nofile, limit).unwrap();
+    }
+    let is_first = root.file_name().is_some_and(|name| name == "0");
+    let disk = RealDisk::new(modes()[usize::from(!is_first)]).unwrap();
+    disk.create_dir_all(&root).unwrap();
+    let mut files = Vec::new();
+    for at in 0u32..3000 {
+        let file = disk.open(&root.join(at.to_string()), Access::CreateNew).unwrap();
+        let map = file.map_tail(0, 1 << 20).unwrap();
+        files.push((file, map));
+    }
+    for round in 0u64..3 {
+        for (at, (file, map)) in (0u32..).zip(&mut files) {
+            let (bytes, position) = (at.to_be_bytes(), round * 4);
+            match map {
+                Some(map) => {
+                    map.allocate(4096).unwrap();
+                    map.window(position, 4).copy_from_slice(&bytes);
+                    map.publish(position + 4);
+                }
+                None => write_all_at(&**file, &bytes, position).unwrap(),
+            }
+            if at % 8 == 0 {
+                file.sync_data().unwrap();
+            }
+        }
+    }
+    for (at, (file, _)) in (0u32..).zip(&files) {
+        let mut bytes = [0; 12];
+        assert_eq!(read_full_at(&**file, &mut bytes, 0).unwrap(), 12);
+        assert!(bytes.chunks(4).all(|chunk| chunk == at.to_be_bytes()));
+    }
+    assert_eq!(disk.list(&root).unwrap().len(), 3000);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_posix_lock_holder_refuses_us() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(".lock");
+    let disk = RealDisk::new(IoMode::Positioned).unwrap();
+    let mut holder = hold("posix_lock_child", &path);
+    assert_eq!(disk.lock(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    holder.0.kill().unwrap();
+    holder.0.wait().unwrap();
+    drop(disk.lock(&path).unwrap());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_lock_refuses_other_processes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(".lock");
+    let disk = RealDisk::new(IoMode::Positioned).unwrap();
+    let lock = disk.lock(&path).unwrap();
+    for part in ["posix_lock_refused_child", "flock_refused_child", "second_open_refused_child"] {
+        let ran = child(part, &path).output().unwrap();
+        assert!(ran.status.success(), "{part}: {}", String::from_utf8_lossy(&ran.stdout));
+    }
+    drop(lock);
+    let mut holder = hold("second_open_child", &path);
+    assert_eq!(disk.lock(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    holder.0.kill().unwrap();
+    holder.0.wait().unwrap();
+    drop(disk.lock(&path).unwrap());
+}
+
+/// A process that holds a lock until it is killed.
+#[cfg(target_os = "linux")]
+struct Holder(std::process::Child);
+
+#[cfg(target_os = "linux")]
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn hold(part: &str, path: &Path) -> Holder {
+    use std::io::BufRead;
+    let mut process =
+        child(part, path).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = io::BufReader::new(process.stdout.take().unwrap()).lines();
+    let held = lines.map_while(Result::ok).any(|line| line.contains("held"));
+    let holder = Holder(process);
+    assert!(held, "the child took the lock");
+    holder
+}
+
+#[cfg(target_os = "linux")]
+fn held_until_killed() {
+    println!("held");
+    loop {
+        std::thread::park();
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn lock_file(path: &Path) -> fs::File {
+    fs::OpenOptions::new().write(true).create(true).truncate(false).open(path).unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn posix_lock_child() {
+    let Some(path) = argument() else { return };
+    let file = lock_file(&path);
+    rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    held_until_killed();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn posix_lock_refused_child() {
+    let Some(path) = argument() else { return };
+    let file = lock_file(&path);
+    let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    rustix::fs::fcntl_lock(&file, operation).unwrap_err();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn flock_refused_child() {
+    let Some(path) = argument() else { return };
+    let file = lock_file(&path);
+    let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    rustix::fs::flock(&file, operation).unwrap_err();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn second_open_refused_child() {
+    let Some(path) = argument() else { return };
+    let disk = RealDisk::new(IoMode::Positioned).unwrap();
+    assert_eq!(disk.lock(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn second_open_child() {
+    let Some(path) = argument() else { return };
+    let disk = RealDisk::new(IoMode::Positioned).unwrap();
+    let _lock = disk.lock(&path).unwrap();
+    held_until_killed();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_forked_child_knows_itself_and_frees_nothing() {
+    use super::super::island::in_forked_child;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(".lock");
+    let disk = RealDisk::new(IoMode::Positioned).unwrap();
+    let mut lock = disk.lock(&path).unwrap();
+    assert!(!disk.is_forked_child());
+    let code = in_forked_child(|| {
+        let is_told = disk.is_forked_child();
+        let unlocked = lock.unlock();
+        i32::from(!(is_told && unlocked.is_ok()))
+    });
+    assert_eq!(code, 0);
+    assert_eq!(disk.lock(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    lock.unlock().unwrap();
+    drop(disk.lock(&path).unwrap());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_file_system_decides_the_mode() {
+    let proc = RealDisk::for_directory("/proc/self").unwrap();
+    assert_eq!(proc.mode(), IoMode::Positioned);
+    let missing = std::env::temp_dir().join("tidelog-missing/deeper");
+    RealDisk::for_directory(missing).unwrap();
+    RealDisk::for_directory("a-relative-name-that-does-not-exist").unwrap();
+}

@@ -1,0 +1,144 @@
+//! The names of the simulated disk: directories, and changes to them that no sync has covered.
+//!
+//! A change is one create, rename or removal, with all the entries it touches, and persists whole
+//! or not at all. Syncing a directory persists the changes that touch it. At a crash any others
+//! may persist, but for one order: a change waits for the earlier ones of the same entry.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::path::{Component, Path};
+
+use super::super::memory::normal;
+use super::Crash;
+use super::random::Random;
+
+pub(super) const ROOT: u64 = 0;
+
+/// What a name leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    Directory(u64),
+    File(u64),
+}
+
+/// Entries that change together: directory, name, what it leads to from then on.
+type Change = Vec<(u64, String, Option<Link>)>;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tree {
+    directories: HashMap<u64, BTreeMap<String, Link>>,
+}
+
+impl Tree {
+    pub(super) fn get(&self, dir: u64, name: &str) -> Option<Link> {
+        self.directories.get(&dir)?.get(name).copied()
+    }
+
+    pub(super) fn entries(&self, dir: u64) -> impl Iterator<Item = (&String, Link)> {
+        self.directories.get(&dir).into_iter().flatten().map(|(name, link)| (name, *link))
+    }
+
+    pub(super) fn files(&self) -> impl Iterator<Item = u64> {
+        self.directories.values().flat_map(BTreeMap::values).filter_map(|link| match link {
+            Link::File(file) => Some(*file),
+            Link::Directory(_) => None,
+        })
+    }
+
+    fn apply(&mut self, change: &Change) {
+        for (dir, name, link) in change {
+            let entries = self.directories.entry(*dir).or_default();
+            match link {
+                Some(link) => drop(entries.insert(name.clone(), *link)),
+                None => drop(entries.remove(name)),
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names {
+    /// What programs see.
+    pub(super) now: Tree,
+    /// What the device holds.
+    pub(super) durable: Tree,
+    pending: Vec<Change>,
+}
+
+impl Names {
+    /// The directory a path's last name lies in, and that name; `None` for the root.
+    pub(super) fn locate(&self, path: &Path) -> io::Result<Option<(u64, String)>> {
+        let mut found: Option<(u64, String)> = None;
+        for component in normal(path).components() {
+            let Component::Normal(name) = component else { continue };
+            let name = name.to_str().ok_or(io::ErrorKind::InvalidFilename)?.to_owned();
+            let dir = match found {
+                None => ROOT,
+                Some((dir, ref name)) => self.enter(dir, name)?,
+            };
+            found = Some((dir, name));
+        }
+        Ok(found)
+    }
+
+    fn enter(&self, dir: u64, name: &str) -> io::Result<u64> {
+        match self.now.get(dir, name) {
+            Some(Link::Directory(inner)) => Ok(inner),
+            Some(Link::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    pub(super) fn directory(&self, path: &Path) -> io::Result<u64> {
+        match self.locate(path)? {
+            None => Ok(ROOT),
+            Some((dir, name)) => self.enter(dir, &name),
+        }
+    }
+
+    pub(super) fn change(&mut self, change: Change) {
+        self.now.apply(&change);
+        self.pending.push(change);
+    }
+
+    pub(super) fn sync(&mut self, dir: u64) {
+        let (done, rest) = std::mem::take(&mut self.pending)
+            .into_iter()
+            .partition(|change: &Change| change.iter().any(|(touched, ..)| *touched == dir));
+        let done: Vec<Change> = done;
+        done.iter().for_each(|change| self.durable.apply(change));
+        self.pending = rest;
+    }
+
+    /// The names as a restarted machine finds them.
+    pub(super) fn after(&self, crash: Crash, random: &mut Random) -> Names {
+        let mut durable = self.durable.clone();
+        let mut waiting = BTreeSet::new();
+        let prefix = random.below(self.pending.len() + 1);
+        let is_in_order = random.below(2) == 0;
+        for (at, change) in self.pending.iter().enumerate() {
+            let entry = |(dir, name, _): &(u64, String, Option<Link>)| (*dir, name.clone());
+            let persists = match crash {
+                Crash::Nothing => false,
+                Crash::Everything => true,
+                Crash::Random(_) if is_in_order => at < prefix,
+                Crash::Random(_) => random.below(2) == 0,
+            };
+            if persists && !change.iter().any(|touched| waiting.contains(&entry(touched))) {
+                durable.apply(change);
+            } else {
+                waiting.extend(change.iter().map(entry));
+            }
+        }
+        Names { now: durable.clone(), durable, pending: Vec::new() }
+    }
+
+    /// Every file that a name leads to, led to, or may lead to after a crash.
+    pub(super) fn reachable(&self) -> BTreeSet<u64> {
+        let pending = self.pending.iter().flatten().filter_map(|(_, _, link)| match link {
+            Some(Link::File(file)) => Some(*file),
+            _ => None,
+        });
+        self.now.files().chain(self.durable.files()).chain(pending).collect()
+    }
+}

@@ -1,0 +1,358 @@
+//! What every disk must promise: one suite, run over all forms.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::replace::{read_file, replace_file};
+use super::*;
+
+/// A disk, a directory of it to work in, and what keeps that directory alive.
+struct Place {
+    name: &'static str,
+    disk: Arc<dyn Disk>,
+    root: PathBuf,
+    is_mapped: bool,
+    _directory: Option<tempfile::TempDir>,
+}
+
+fn places() -> Vec<Place> {
+    let mut places = Vec::new();
+    for mode in [IoMode::Mapped, IoMode::Positioned] {
+        if mode == IoMode::Mapped && !cfg!(target_os = "linux") {
+            continue;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        places.push(Place {
+            name: if mode == IoMode::Mapped { "mapped" } else { "positioned" },
+            disk: Arc::new(RealDisk::new(mode).unwrap()),
+            root: directory.path().to_owned(),
+            is_mapped: mode == IoMode::Mapped,
+            _directory: Some(directory),
+        });
+    }
+    let simulated = |name, disk: Arc<dyn Disk>| {
+        let root = PathBuf::from("/a/root");
+        disk.create_dir_all(&root).unwrap();
+        Place { name, disk, root, is_mapped: true, _directory: None }
+    };
+    places.push(simulated("memory", Arc::new(MemoryDisk::new())));
+    #[cfg(feature = "sim")]
+    places.push(simulated("sim", Arc::new(SimDisk::new(7))));
+    places
+}
+
+fn everywhere(test: impl Fn(&Place)) {
+    for place in places() {
+        println!("on {}", place.name);
+        test(&place);
+    }
+}
+
+fn kind<T>(result: io::Result<T>) -> io::ErrorKind {
+    result.err().expect("it fails").kind()
+}
+
+fn content(file: &dyn DiskFile) -> Vec<u8> {
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    assert_eq!(read_full_at(file, &mut bytes, 0).unwrap(), bytes.len());
+    bytes
+}
+
+#[test]
+fn opening_minds_what_exists() {
+    everywhere(|place| {
+        let (disk, path) = (&place.disk, place.root.join("f"));
+        assert_eq!(kind(disk.open(&path, Access::Read)), io::ErrorKind::NotFound);
+        assert_eq!(kind(disk.open(&path, Access::Write)), io::ErrorKind::NotFound);
+        let made = disk.open(&path, Access::CreateNew).unwrap();
+        assert_eq!(made.path(), path);
+        assert!(made.is_empty().unwrap());
+        assert_eq!(kind(disk.open(&path, Access::CreateNew)), io::ErrorKind::AlreadyExists);
+        write_all_at(&*made, b"kept", 0).unwrap();
+        let again = disk.open(&path, Access::Create).unwrap();
+        assert_eq!(content(&*again), b"kept");
+        let reader = disk.open(&path, Access::Read).unwrap();
+        assert!(reader.write_at(b"x", 0).is_err());
+        let missing = place.root.join("no/f");
+        assert_eq!(kind(disk.open(&missing, Access::Create)), io::ErrorKind::NotFound);
+        assert_eq!(kind(disk.open(&place.root, Access::Read)), io::ErrorKind::IsADirectory);
+    });
+}
+
+#[test]
+fn reads_and_writes_name_their_position() {
+    everywhere(|place| {
+        let file = place.disk.open(&place.root.join("f"), Access::Create).unwrap();
+        write_all_at(&*file, b"abc", 5).unwrap();
+        assert_eq!(content(&*file), b"\0\0\0\0\0abc");
+        let mut buffer = [9; 4];
+        assert_eq!(file.read_at(&mut buffer, 6).unwrap(), 2);
+        assert_eq!(&buffer, b"bc\x09\x09");
+        assert_eq!(file.read_at(&mut buffer, 8).unwrap(), 0);
+        assert_eq!(file.read_at(&mut buffer, 1 << 40).unwrap(), 0);
+        assert_eq!(read_full_at(&*file, &mut buffer, 7).unwrap(), 1);
+        file.set_len(6).unwrap();
+        file.set_len(8).unwrap();
+        assert_eq!(content(&*file), b"\0\0\0\0\0a\0\0");
+        file.sync_data().unwrap();
+        assert!(file.write_at(b"x", u64::MAX - 1).is_err());
+        assert_eq!(file.len().unwrap(), 8);
+    });
+}
+
+#[test]
+fn directories_are_made_listed_and_removed() {
+    everywhere(|place| {
+        let (disk, root) = (&place.disk, &place.root);
+        let dir = root.join("x/y");
+        disk.create_dir_all(&dir).unwrap();
+        disk.create_dir_all(&dir).unwrap();
+        let file = disk.open(&dir.join("f"), Access::Create).unwrap();
+        write_all_at(&*file, b"12345", 0).unwrap();
+        let entry = |name: &str, is_dir, len| Entry { name: name.to_owned(), is_dir, len };
+        assert_eq!(disk.list(root).unwrap(), [entry("x", true, 0)]);
+        assert_eq!(disk.list(&dir).unwrap(), [entry("f", false, 5)]);
+        let found = disk.metadata(&dir.join("f")).unwrap().unwrap();
+        assert_eq!((found.len, found.is_dir), (5, false));
+        assert!(found.modified.as_millis() > 0);
+        assert!(disk.metadata(&dir).unwrap().unwrap().is_dir);
+        assert_eq!(disk.metadata(&root.join("z")).unwrap(), None);
+        assert_eq!(kind(disk.list(&root.join("z"))), io::ErrorKind::NotFound);
+        assert_eq!(kind(disk.remove_dir(&dir)), io::ErrorKind::DirectoryNotEmpty);
+        assert!(disk.create_dir_all(&dir.join("f/g")).is_err());
+        disk.remove_file(&dir.join("f")).unwrap();
+        assert_eq!(kind(disk.remove_file(&dir.join("f"))), io::ErrorKind::NotFound);
+        disk.remove_dir(&dir).unwrap();
+        assert_eq!(kind(disk.remove_dir(&dir)), io::ErrorKind::NotFound);
+        disk.sync_dir(root).unwrap();
+        assert!(disk.sync_dir(&dir).is_err());
+    });
+}
+
+#[test]
+fn removed_and_replaced_files_stay_readable() {
+    everywhere(|place| {
+        let (disk, root) = (&place.disk, &place.root);
+        let open = |name: &str, bytes: &[u8]| {
+            let file = disk.open(&root.join(name), Access::Create).unwrap();
+            write_all_at(&*file, bytes, 0).unwrap();
+            file
+        };
+        let removed = open("a", b"aaaa");
+        disk.remove_file(&root.join("a")).unwrap();
+        let remade = open("a", b"A");
+        let replaced = open("b", b"bbbb");
+        let mover = open("c", b"cccc");
+        disk.rename(&root.join("c"), &root.join("b")).unwrap();
+        mover.renamed(&root.join("b"));
+        assert_eq!(mover.path(), root.join("b"));
+        assert_eq!(content(&*removed), b"aaaa");
+        assert_eq!(content(&*remade), b"A");
+        assert_eq!(content(&*replaced), b"bbbb");
+        assert_eq!(content(&*mover), b"cccc");
+        assert_eq!(content(&*disk.open(&root.join("b"), Access::Read).unwrap()), b"cccc");
+        assert_eq!(kind(disk.rename(&root.join("c"), &root.join("d"))), io::ErrorKind::NotFound);
+        write_all_at(&*removed, b"still", 0).unwrap();
+        removed.sync_data().unwrap();
+        assert_eq!(content(&*removed), b"still");
+    });
+}
+
+#[test]
+fn a_renamed_directory_takes_its_files_along() {
+    everywhere(|place| {
+        let (disk, root) = (&place.disk, &place.root);
+        disk.create_dir_all(&root.join("old/deep")).unwrap();
+        let file = disk.open(&root.join("old/deep/f"), Access::Create).unwrap();
+        write_all_at(&*file, b"x", 0).unwrap();
+        disk.rename(&root.join("old"), &root.join("new")).unwrap();
+        assert_eq!(disk.metadata(&root.join("old")).unwrap(), None);
+        assert_eq!(content(&*file), b"x");
+        let again = disk.open(&root.join("new/deep/f"), Access::Write).unwrap();
+        assert_eq!(content(&*again), b"x");
+        let into_itself = disk.rename(&root.join("new"), &root.join("new/deep/new"));
+        assert!(into_itself.is_err());
+    });
+}
+
+#[test]
+fn a_lock_has_one_holder() {
+    everywhere(|place| {
+        let path = place.root.join(".lock");
+        let mut first = place.disk.lock(&path).unwrap();
+        assert_eq!(kind(place.disk.lock(&path)), io::ErrorKind::WouldBlock);
+        first.unlock().unwrap();
+        first.unlock().unwrap();
+        let second = place.disk.lock(&path).unwrap();
+        drop(first);
+        assert_eq!(kind(place.disk.lock(&path)), io::ErrorKind::WouldBlock);
+        drop(second);
+        drop(place.disk.lock(&path).unwrap());
+        assert_eq!(place.disk.boot_id().unwrap(), place.disk.boot_id().unwrap());
+        assert!(!place.disk.is_forked_child());
+    });
+}
+
+#[test]
+fn a_file_is_replaced_whole() {
+    everywhere(|place| {
+        let (disk, path) = (&*place.disk, place.root.join("checkpoint"));
+        assert_eq!(read_file(disk, &path, 10).unwrap(), None);
+        let stale = disk.open(&place.root.join("checkpoint.tmp"), Access::Create).unwrap();
+        write_all_at(&*stale, b"left by a crash, longer", 0).unwrap();
+        drop(stale);
+        for bytes in [&b"first"[..], b"2nd", b""] {
+            replace_file(disk, &path, bytes).unwrap();
+            assert_eq!(read_file(disk, &path, 10).unwrap().unwrap(), bytes);
+            assert_eq!(disk.list(&place.root).unwrap().len(), 1);
+        }
+        replace_file(disk, &path, b"12345678901").unwrap();
+        assert_eq!(kind(read_file(disk, &path, 10)), io::ErrorKind::InvalidData);
+        let no_room = place.root.join("none/checkpoint");
+        assert!(replace_file(disk, &no_room, b"x").is_err());
+    });
+}
+
+/// A mapped tail over a file that holds `head`; `None` on disks that do not map.
+fn tail(
+    place: &Place,
+    head: &[u8],
+    capacity: u64,
+) -> Option<(Arc<dyn DiskFile>, Box<dyn TailMap>)> {
+    let file = place.disk.open(&place.root.join("tail"), Access::Create).unwrap();
+    file.set_len(0).unwrap();
+    write_all_at(&*file, head, 0).unwrap();
+    let map = file.map_tail(head.len() as u64, capacity).unwrap();
+    assert_eq!(map.is_some(), place.is_mapped);
+    Some((file, map?))
+}
+
+#[test]
+fn stores_show_through_reads_and_views() {
+    everywhere(|place| {
+        let Some((file, mut map)) = tail(place, b"head", 1 << 20) else { return };
+        assert_eq!(map.allocated(), 4);
+        let reader = map.reader();
+        assert_eq!((reader.published(), reader.view(0, 4)), (4, Bytes::from_static(b"head")));
+        map.allocate(5000).unwrap();
+        map.allocate(100).unwrap();
+        assert_eq!((map.allocated(), file.len().unwrap()), (5000, 5000));
+        assert!(map.window(4, 4996).iter().all(|byte| *byte == 0));
+        map.window(4, 3).copy_from_slice(b"one");
+        map.window(7, 3).copy_from_slice(b"two");
+        assert_eq!(reader.published(), 4);
+        map.publish(10);
+        let view = reader.view(2, 10);
+        assert_eq!(view, b"adonetwo"[..]);
+        assert_eq!(reader.view(3, 3).len(), 0);
+        let bytes = content(&*file);
+        assert_eq!(&bytes[..10], b"headonetwo");
+        assert!(bytes[10..].iter().all(|byte| *byte == 0));
+        file.sync_data().unwrap();
+        map.allocate(9000).unwrap();
+        map.window(4999, 2).copy_from_slice(b"zz");
+        map.publish(5001);
+        drop(map);
+        file.set_len(5001).unwrap();
+        place.disk.remove_file(&place.root.join("tail")).unwrap();
+        assert_eq!(reader.view(4998, 5001), b"\0zz"[..]);
+        drop((file, reader));
+        assert_eq!(view, b"adonetwo"[..]);
+    });
+}
+
+#[test]
+fn large_appends_go_by_position_beside_the_map() {
+    everywhere(|place| {
+        let Some((file, mut map)) = tail(place, b"", 1 << 20) else { return };
+        map.allocate(4096).unwrap();
+        map.window(0, 2).copy_from_slice(b"ab");
+        map.publish(2);
+        // A window that was stored into and given up, as after a failed append.
+        map.window(2, 10).fill(7);
+        map.window(2, 10).fill(0);
+        let large: Vec<u8> = (0..20_000).map(|at| (at % 251) as u8 + 1).collect();
+        write_all_at(&*file, &large, 2).unwrap();
+        let end = 2 + large.len() as u64;
+        map.written(end);
+        assert_eq!(map.allocated(), end);
+        map.publish(end);
+        assert_eq!(map.reader().view(2, end), large);
+        map.allocate(end + 4096).unwrap();
+        map.window(end, 3).copy_from_slice(b"end");
+        map.publish(end + 3);
+        // Within the window nothing is said.
+        write_all_at(&*file, b"inside", end + 3).unwrap();
+        map.publish(end + 9);
+        assert_eq!(map.reader().view(end, end + 9), b"endinside"[..]);
+        assert_eq!(&content(&*file)[2..2 + large.len()], large);
+        file.sync_data().unwrap();
+    });
+}
+
+#[test]
+fn a_map_needs_a_file_that_ends_where_it_begins() {
+    everywhere(|place| {
+        let Some((file, map)) = tail(place, b"head", 4096) else { return };
+        assert!(file.map_tail(4, 4096).is_err(), "it is mapped already");
+        drop(map);
+        assert_eq!(kind(file.map_tail(3, 4096)), io::ErrorKind::InvalidInput);
+        assert_eq!(kind(file.map_tail(4, 3)), io::ErrorKind::InvalidInput);
+        let mut map = file.map_tail(4, 4096).unwrap().unwrap();
+        assert_eq!(kind(map.allocate(4097)), io::ErrorKind::InvalidInput);
+        map.allocate(4096).unwrap();
+        drop(map);
+        file.set_len(4).unwrap();
+        let mut map = file.map_tail(4, 8192).unwrap().unwrap();
+        map.allocate(8192).unwrap();
+        drop(map);
+        file.sync_data().unwrap();
+        let reader = place.disk.open(&place.root.join("tail"), Access::Read).unwrap();
+        assert!(reader.map_tail(8192, 9000).is_err());
+    });
+}
+
+#[test]
+fn allocation_clears_what_lay_beyond() {
+    everywhere(|place| {
+        let Some((file, mut map)) = tail(place, b"", 1 << 20) else { return };
+        map.allocate(100).unwrap();
+        // A large append that failed half way.
+        write_all_at(&*file, &[9; 5000], 50).unwrap();
+        map.window(50, 50).fill(0);
+        map.allocate(3000).unwrap();
+        assert_eq!(content(&*file), vec![0; 3000]);
+        assert!(map.window(0, 3000).iter().all(|byte| *byte == 0));
+    });
+}
+
+#[test]
+fn many_small_appends_are_read_while_they_are_made() {
+    everywhere(|place| {
+        let Some((_file, mut map)) = tail(place, b"", 64 << 20) else { return };
+        let reader = map.reader();
+        let count: u64 = 100_000;
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut seen = 0;
+                while seen < count * 8 {
+                    let published = reader.published();
+                    let view = reader.view(seen, published);
+                    for (at, number) in (seen / 8..).zip(view.chunks(8)) {
+                        assert_eq!(number, at.to_be_bytes());
+                    }
+                    seen = published;
+                }
+            });
+            for number in 0..count {
+                let position = number * 8;
+                if position + 8 > map.allocated() {
+                    map.allocate(position + 65_536).unwrap();
+                }
+                map.window(position, 8).copy_from_slice(&number.to_be_bytes());
+                map.publish(position + 8);
+            }
+        });
+    });
+}
