@@ -1,1 +1,25 @@
-//! (being written)
+//! Records and record batches: Kafka's format version 2, bytes to records and back, no I/O.
+//!
+//! `header` owns the layout of a batch's first 61 bytes, `batch` reads the records behind them in
+//! place, `encode` and `buffer` write, `record` and `records` are what programs hand in and get
+//! back, `fault` says what can be wrong. Every length is bounded before it is used; nothing here
+//! allocates by a number it read, and nothing panics on bytes.
+
+mod batch;
+mod buffer;
+mod encode;
+mod fault;
+mod header;
+mod record;
+mod records;
+mod varint;
+
+pub(crate) use batch::{Batch, ControlRecord};
+pub(crate) use buffer::BatchBuffer;
+pub(crate) use encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, TimestampRule};
+pub(crate) use fault::BatchFault;
+pub(crate) use header::BatchHeader;
+pub(crate) use records::{TakeRules, Taken};
+pub use batch::Headers;
+pub use record::{Header, OwnedRecord, Record};
+pub use records::{RecordView, Records, RecordsIter};

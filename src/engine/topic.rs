@@ -1,0 +1,116 @@
+//! One topic, as every handle shares it: its identity, its configuration, its partitions.
+//!
+//! The list of partitions only grows. A topic that was deleted stays what it was for those who
+//! hold it, and fails every call: one made later under its name is another topic.
+
+use arc_swap::ArcSwap;
+
+use super::budget::Budget;
+use super::partition::Partition;
+use crate::config::TopicConfig;
+use crate::error::{Cause, Error, Result};
+use crate::ids::{PartitionId, TopicId};
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicBool, Ordering};
+
+/// One topic.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    name: Arc<str>,
+    id: TopicId,
+    internal: bool,
+    adopted: AtomicBool,
+    deleted: AtomicBool,
+    config: ArcSwap<TopicConfig>,
+    partitions: ArcSwap<Vec<Arc<Partition>>>,
+    pub(super) budget: Arc<Budget>,
+}
+
+impl Topic {
+    pub(super) fn new(
+        name: Arc<str>,
+        id: TopicId,
+        (internal, adopted): (bool, bool),
+        config: Arc<TopicConfig>,
+        budget: Arc<Budget>,
+    ) -> Self {
+        Topic {
+            name,
+            id,
+            internal,
+            adopted: AtomicBool::new(adopted),
+            deleted: AtomicBool::new(false),
+            config: ArcSwap::new(config),
+            partitions: ArcSwap::default(),
+            budget,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(crate) fn id(&self) -> TopicId {
+        self.id
+    }
+
+    /// Whether the store keeps it for itself.
+    pub(crate) fn is_internal(&self) -> bool {
+        self.internal
+    }
+
+    /// Whether it came with the directory and nobody has set its policy yet.
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.adopted.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn config(&self) -> Arc<TopicConfig> {
+        self.config.load_full()
+    }
+
+    pub(crate) fn partitions(&self) -> Arc<Vec<Arc<Partition>>> {
+        self.partitions.load_full()
+    }
+
+    /// The partition of that number.
+    pub(crate) fn partition(&self, id: PartitionId) -> Result<Arc<Partition>> {
+        let partitions = self.partitions.load();
+        partitions.get(id.index()).cloned().ok_or_else(|| {
+            let name = format!("{}-{id}", self.name);
+            Error::new("find partition", Cause::NotFound { what: "partition", name })
+        })
+    }
+
+    /// Fails if the topic was deleted.
+    pub(crate) fn check_exists(&self, operation: &'static str) -> Result<()> {
+        if !self.is_deleted() {
+            return Ok(());
+        }
+        let name = self.name.to_string();
+        Err(Error::new(operation, Cause::NotFound { what: "topic", name }))
+    }
+
+    pub(super) fn set_partitions(&self, partitions: Vec<Arc<Partition>>) {
+        self.partitions.store(Arc::new(partitions));
+    }
+
+    /// The host has set the policy: the topic is its own from now on.
+    pub(super) fn set_config(&self, config: Arc<TopicConfig>) {
+        self.config.store(config.clone());
+        self.adopted.store(false, Ordering::Release);
+        self.budget.set_limit(config.max_bytes, config.when_full);
+        for partition in self.partitions.load().iter() {
+            if let Ok(log) = partition.log() {
+                log.set_config(config.clone());
+            }
+        }
+    }
+
+    pub(super) fn set_deleted(&self) {
+        self.deleted.store(true, Ordering::Release);
+    }
+}

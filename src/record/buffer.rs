@@ -1,0 +1,133 @@
+//! A batch that is put together record by record: what lingering producers fill.
+//!
+//! Records are encoded as they come, so a caller's bytes are copied once and need not live on.
+//! Sealing writes the header and the checksum; the offset and the epoch lie outside the checksum
+//! and are stamped when the batch is appended.
+
+use super::encode::{
+    AppendBatch, BatchRules, HeaderFields, Stamp, TimestampRule, body_len, put, put_record,
+    too_large,
+};
+use super::header::{BatchHeader, at};
+use super::record::Record;
+use super::varint;
+use crate::error::{Cause, Error, Result};
+use crate::ids::{LeaderEpoch, Offset};
+use crate::time::Timestamp;
+
+/// A batch in the making.
+#[derive(Debug)]
+pub(crate) struct BatchBuffer {
+    bytes: Vec<u8>,
+    fields: HeaderFields,
+}
+
+impl BatchBuffer {
+    /// An empty batch that has room for about `capacity` bytes.
+    pub(crate) fn new(capacity: usize) -> Self {
+        let mut bytes = Vec::with_capacity(capacity.max(BatchHeader::LEN));
+        bytes.resize(BatchHeader::LEN, 0);
+        BatchBuffer { bytes, fields: EMPTY }
+    }
+
+    /// Adds a record; returns its place in the batch, or `None` where it would make a batch that
+    /// is not empty larger than the rules allow.
+    pub(crate) fn try_push(
+        &mut self,
+        record: &Record<'_>,
+        rules: &BatchRules,
+    ) -> Result<Option<u32>> {
+        let index = self.fields.count;
+        let refuse = |reason| Error::new("enqueue", Cause::InvalidRecord { index: 0, reason });
+        let timestamp = rules.timestamps.resolve(record.timestamp).map_err(refuse)?;
+        let base = if index == 0 { timestamp } else { self.fields.base_timestamp };
+        let body = body_len(record, timestamp - base, index);
+        let taken = body + varint::len(i64::try_from(body).unwrap_or(i64::MAX));
+        let size = self.bytes.len().saturating_add(taken);
+        if size > rules.max_bytes || index == i32::MAX.cast_unsigned() {
+            if index > 0 && taken.saturating_add(BatchHeader::LEN) <= rules.max_bytes {
+                return Ok(None);
+            }
+            return Err(too_large(taken.saturating_add(BatchHeader::LEN), rules.max_bytes));
+        }
+        let start = self.bytes.len();
+        self.bytes.resize(size, 0);
+        put_record(&mut self.bytes[start..], record, body, timestamp - base, index);
+        self.fields = HeaderFields {
+            size,
+            count: index + 1,
+            attributes: rules.timestamps.attributes(),
+            base_timestamp: base,
+            max_timestamp: if index == 0 {
+                timestamp
+            } else {
+                self.fields.max_timestamp.max(timestamp)
+            },
+        };
+        Ok(Some(index))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.fields.count == 0
+    }
+
+    /// Bytes so far, the header included.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The timestamp the record at `index` got, for its receipt, where all share one.
+    pub(crate) fn append_time(&self) -> Option<Timestamp> {
+        (self.fields.attributes != 0)
+            .then(|| Timestamp::from_wire(self.fields.max_timestamp))
+            .flatten()
+    }
+
+    /// Writes header and checksum; under a topic that stamps its own time, that of now.
+    pub(crate) fn seal(&mut self, timestamps: &TimestampRule) {
+        if let TimestampRule::Append { now } = timestamps {
+            self.fields.attributes = timestamps.attributes();
+            self.fields.max_timestamp = now.as_millis();
+        }
+        let stamp = Stamp { base_offset: Offset::ZERO, leader_epoch: LeaderEpoch::new(-1) };
+        self.fields.write(stamp, &mut self.bytes);
+    }
+
+    /// Empties it; the memory is kept.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.truncate(BatchHeader::LEN);
+        self.fields = EMPTY;
+    }
+}
+
+const EMPTY: HeaderFields = HeaderFields {
+    size: BatchHeader::LEN,
+    count: 0,
+    attributes: 0,
+    base_timestamp: -1,
+    max_timestamp: -1,
+};
+
+impl AppendBatch for BatchBuffer {
+    fn size(&self) -> usize {
+        self.fields.size
+    }
+
+    fn count(&self) -> u32 {
+        self.fields.count
+    }
+
+    fn first_timestamp(&self) -> Option<Timestamp> {
+        Timestamp::from_wire(self.fields.base_timestamp)
+    }
+
+    fn max_timestamp(&self) -> Option<Timestamp> {
+        Timestamp::from_wire(self.fields.max_timestamp)
+    }
+
+    fn write(&self, stamp: Stamp, out: &mut [u8]) {
+        out.copy_from_slice(&self.bytes);
+        put(out, at::BASE_OFFSET, stamp.base_offset.get().to_be_bytes());
+        put(out, at::LEADER_EPOCH, stamp.leader_epoch.get().to_be_bytes());
+    }
+}

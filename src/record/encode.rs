@@ -1,0 +1,272 @@
+//! Writing a batch: measured and checked once, then stored where it goes to stay.
+//!
+//! [`BorrowedBatch`] takes borrowed records: `measure` finds everything that can be wrong with
+//! them before any lock is taken, and the size, so that under the writer lock there is nothing but
+//! stores into the tail and one checksum over bytes that are still in the cache.
+
+use std::time::Duration;
+
+use super::header::{APPEND_TIME, BatchHeader, LENGTH_EXCLUDES, MAGIC, at};
+use super::record::{Record, WantedTimestamp};
+use super::varint;
+use crate::error::{Cause, Error, Result};
+use crate::ids::{LeaderEpoch, Offset};
+use crate::time::{Timestamp, millis};
+
+/// What is known of a batch only when it is appended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamp {
+    pub(crate) base_offset: Offset,
+    pub(crate) leader_epoch: LeaderEpoch,
+}
+
+/// A batch that can be appended: what the log has to know of it, and how it writes itself.
+pub(crate) trait AppendBatch {
+    /// Bytes of the whole batch.
+    fn size(&self) -> usize;
+    /// Records, at least one.
+    fn count(&self) -> u32;
+    fn first_timestamp(&self) -> Option<Timestamp>;
+    fn max_timestamp(&self) -> Option<Timestamp>;
+    /// Writes the whole batch into `out`, which is `size` bytes long.
+    fn write(&self, stamp: Stamp, out: &mut [u8]);
+}
+
+/// What a topic asks of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchRules {
+    pub(crate) timestamps: TimestampRule,
+    /// The largest batch in bytes, header included.
+    pub(crate) max_bytes: usize,
+}
+
+/// Who sets timestamps, and how far they may lie from the clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TimestampRule {
+    Create { now: Timestamp, before_max: Option<Duration>, after_max: Option<Duration> },
+    Append { now: Timestamp },
+}
+
+impl TimestampRule {
+    /// The timestamp field of a record, in milliseconds, or why it is refused.
+    #[inline]
+    pub(super) fn resolve(&self, wanted: WantedTimestamp) -> Result<i64, String> {
+        match (*self, wanted) {
+            (TimestampRule::Append { now }, _)
+            | (TimestampRule::Create { now, .. }, WantedTimestamp::Now) => Ok(now.as_millis()),
+            (TimestampRule::Create { .. }, WantedTimestamp::None) => Ok(-1),
+            (TimestampRule::Create { now, before_max, after_max }, WantedTimestamp::At(at)) => {
+                check_timestamp(at, now, before_max, after_max)
+            }
+        }
+    }
+
+    pub(super) fn attributes(&self) -> i16 {
+        match self {
+            TimestampRule::Create { .. } => 0,
+            TimestampRule::Append { .. } => APPEND_TIME,
+        }
+    }
+}
+
+fn check_timestamp(
+    at: Timestamp,
+    now: Timestamp,
+    before_max: Option<Duration>,
+    after_max: Option<Duration>,
+) -> Result<i64, String> {
+    let distance = at.as_millis().saturating_sub(now.as_millis());
+    if at.as_millis() < 0 {
+        return Err(format!("its timestamp, {at}, is negative"));
+    }
+    if let Some(most) = after_max.map(millis)
+        && distance > most
+    {
+        return Err(format!("its timestamp lies {distance} ms ahead of the clock, at most {most}"));
+    }
+    if let Some(most) = before_max.map(millis)
+        && distance < -most
+    {
+        return Err(format!("its timestamp lies {} ms behind the clock, at most {most}", -distance));
+    }
+    Ok(at.as_millis())
+}
+
+/// What the header of a batch says, apart from its place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HeaderFields {
+    pub(super) size: usize,
+    pub(super) count: u32,
+    pub(super) attributes: i16,
+    pub(super) base_timestamp: i64,
+    pub(super) max_timestamp: i64,
+}
+
+impl HeaderFields {
+    /// Writes the header and, over the records that stand behind it, the checksum.
+    pub(super) fn write(&self, stamp: Stamp, out: &mut [u8]) {
+        let length = i32::try_from(self.size - LENGTH_EXCLUDES).unwrap_or(i32::MAX);
+        let count = i32::try_from(self.count).unwrap_or(i32::MAX);
+        put(out, at::BASE_OFFSET, stamp.base_offset.get().to_be_bytes());
+        put(out, at::LENGTH, length.to_be_bytes());
+        put(out, at::LEADER_EPOCH, stamp.leader_epoch.get().to_be_bytes());
+        put(out, at::MAGIC, MAGIC.to_be_bytes());
+        put(out, at::ATTRIBUTES, self.attributes.to_be_bytes());
+        put(out, at::LAST_OFFSET_DELTA, (count - 1).to_be_bytes());
+        put(out, at::BASE_TIMESTAMP, self.base_timestamp.to_be_bytes());
+        put(out, at::MAX_TIMESTAMP, self.max_timestamp.to_be_bytes());
+        // no producer id, no producer epoch, no sequence: all bits set
+        put(out, at::PRODUCER_ID, [0xff; at::COUNT - at::PRODUCER_ID]);
+        put(out, at::COUNT, count.to_be_bytes());
+        let crc = crc32c::crc32c(&out[at::ATTRIBUTES..self.size]);
+        put(out, at::CRC, crc.to_be_bytes());
+    }
+}
+
+/// Stores a field.
+#[inline]
+pub(super) fn put<const N: usize>(out: &mut [u8], at: usize, field: [u8; N]) {
+    out[at..at + N].copy_from_slice(&field);
+}
+
+/// The bytes of a record behind its length field.
+#[inline]
+pub(super) fn body_len(record: &Record<'_>, timestamp_delta: i64, offset_delta: u32) -> usize {
+    let mut len = 1 + varint::len(timestamp_delta) + varint::len(i64::from(offset_delta));
+    len += bytes_len(record.key) + bytes_len(record.value);
+    len += varint::len(signed(record.headers.len()));
+    for header in &record.headers {
+        len += bytes_len(Some(header.name.as_bytes())) + bytes_len(header.value);
+    }
+    len
+}
+
+#[inline]
+fn bytes_len(bytes: Option<&[u8]>) -> usize {
+    match bytes {
+        Some(bytes) => varint::len(signed(bytes.len())) + bytes.len(),
+        None => 1,
+    }
+}
+
+/// A length as the format writes it; a slice is never longer than `isize::MAX`.
+#[inline]
+const fn signed(len: usize) -> i64 {
+    len.cast_signed() as i64
+}
+
+/// Writes a record and returns what is left of `out`.
+#[inline]
+pub(super) fn put_record<'o>(
+    out: &'o mut [u8],
+    record: &Record<'_>,
+    body_len: usize,
+    timestamp_delta: i64,
+    offset_delta: u32,
+) -> &'o mut [u8] {
+    let mut out = varint::put(out, signed(body_len));
+    out[0] = 0; // attributes: none are defined
+    out = &mut out[1..];
+    out = varint::put(out, timestamp_delta);
+    out = varint::put(out, i64::from(offset_delta));
+    out = put_bytes(out, record.key);
+    out = put_bytes(out, record.value);
+    out = varint::put(out, signed(record.headers.len()));
+    for header in &record.headers {
+        out = put_bytes(out, Some(header.name.as_bytes()));
+        out = put_bytes(out, header.value);
+    }
+    out
+}
+
+#[inline]
+fn put_bytes<'o>(out: &'o mut [u8], bytes: Option<&[u8]>) -> &'o mut [u8] {
+    let Some(bytes) = bytes else { return varint::put(out, -1) };
+    let out = varint::put(out, signed(bytes.len()));
+    let (place, rest) = out.split_at_mut(bytes.len());
+    place.copy_from_slice(bytes);
+    rest
+}
+
+/// The error of a batch that is larger than its topic allows.
+pub(super) fn too_large(size: usize, limit: usize) -> Error {
+    let (size, limit) = (size as u64, limit as u64);
+    Error::new("append", Cause::TooLarge { what: "the batch", size, limit })
+}
+
+/// Borrowed records, checked and measured as one batch.
+#[derive(Debug)]
+pub(crate) struct BorrowedBatch<'a> {
+    records: &'a [Record<'a>],
+    timestamps: TimestampRule,
+    fields: HeaderFields,
+}
+
+impl<'a> BorrowedBatch<'a> {
+    /// Checks records against a topic's rules and measures the batch they make.
+    pub(crate) fn measure(records: &'a [Record<'a>], rules: &BatchRules) -> Result<Self> {
+        let refuse = |index, reason| Error::new("append", Cause::InvalidRecord { index, reason });
+        let Some(first) = records.first() else {
+            let why = "a batch has at least one record".to_owned();
+            return Err(Error::new("append", Cause::InvalidArgument(why)));
+        };
+        let count = i32::try_from(records.len())
+            .map_err(|_| too_large(records.len(), i32::MAX as usize))?
+            .cast_unsigned();
+        let base =
+            rules.timestamps.resolve(first.timestamp).map_err(|reason| refuse(0, reason))?;
+        let mut size = BatchHeader::LEN;
+        let mut max_timestamp = base;
+        for (index, record) in (0..).zip(records) {
+            let timestamp = rules
+                .timestamps
+                .resolve(record.timestamp)
+                .map_err(|reason| refuse(index as usize, reason))?;
+            max_timestamp = max_timestamp.max(timestamp);
+            let body = body_len(record, timestamp - base, index);
+            size = size.saturating_add(body + varint::len(signed(body)));
+            if size > rules.max_bytes {
+                return Err(too_large(size, rules.max_bytes));
+            }
+        }
+        let fields = HeaderFields {
+            size,
+            count,
+            attributes: rules.timestamps.attributes(),
+            base_timestamp: base,
+            max_timestamp,
+        };
+        Ok(BorrowedBatch { records, timestamps: rules.timestamps, fields })
+    }
+}
+
+impl AppendBatch for BorrowedBatch<'_> {
+    fn size(&self) -> usize {
+        self.fields.size
+    }
+
+    fn count(&self) -> u32 {
+        self.fields.count
+    }
+
+    fn first_timestamp(&self) -> Option<Timestamp> {
+        Timestamp::from_wire(self.fields.base_timestamp)
+    }
+
+    fn max_timestamp(&self) -> Option<Timestamp> {
+        Timestamp::from_wire(self.fields.max_timestamp)
+    }
+
+    fn write(&self, stamp: Stamp, out: &mut [u8]) {
+        let base = self.fields.base_timestamp;
+        let mut left = &mut out[BatchHeader::LEN..];
+        for (index, record) in (0..).zip(self.records) {
+            // measured before: it resolves again to what it did then
+            let timestamp = self.timestamps.resolve(record.timestamp).unwrap_or(base);
+            let body = body_len(record, timestamp - base, index);
+            left = put_record(left, record, body, timestamp - base, index);
+        }
+        debug_assert!(left.is_empty(), "a batch is as long as it was measured");
+        self.fields.write(stamp, out);
+    }
+}

@@ -1,0 +1,58 @@
+//! What can be wrong with bytes that should be a record batch.
+//!
+//! A fault knows no file and no offset: whoever read the bytes adds the place and makes an
+//! [`Error`] of it.
+
+use std::path::Path;
+
+use super::header::Codec;
+use crate::error::{Cause, Error};
+use crate::ids::Offset;
+
+/// Why bytes are not a record batch this version reads.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BatchFault {
+    #[error("{available} bytes where a batch of {needed} should be")]
+    Short { needed: usize, available: usize },
+    #[error("zeros where a batch should begin")]
+    Zeros,
+    #[error("a batch of {size} bytes, where 61 to {limit} are possible")]
+    Size { size: i64, limit: usize },
+    #[error("a message set of format {0}, which Kafka wrote before 0.11 and this library does not read")]
+    Legacy(i8),
+    #[error("format {0}, where 2 is known")]
+    Magic(i8),
+    #[error("the checksum says {stored:08x}, the bytes {computed:08x}")]
+    Crc { stored: u32, computed: u32 },
+    #[error("in the batch header, {0}")]
+    Header(&'static str),
+    #[error("in record {index} of the batch, {what}")]
+    Record { index: u32, what: &'static str },
+    #[error("its records belong to a transaction; this version reads them with `read_uncommitted`")]
+    Transactional,
+    #[error("the batch is compressed with {0}; reading it needs the feature `{0}`, which is to come")]
+    Compressed(Codec),
+}
+
+impl BatchFault {
+    /// The error of meeting this fault in `path` at `position`.
+    pub(crate) fn into_error(
+        self,
+        operation: &'static str,
+        path: &Path,
+        position: u64,
+        offset: Option<Offset>,
+    ) -> Error {
+        let cause = match &self {
+            BatchFault::Legacy(_) | BatchFault::Compressed(_) | BatchFault::Transactional => {
+                Cause::Unsupported(self.to_string())
+            }
+            _ => Cause::Corrupt(self.to_string()),
+        };
+        let error = Error::new(operation, cause).at_path(path).at_position(position);
+        match offset {
+            Some(offset) => error.at_offset(offset),
+            None => error,
+        }
+    }
+}

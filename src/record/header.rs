@@ -1,0 +1,251 @@
+//! The 61 bytes in front of every record batch: their layout, and bounding what they say.
+//!
+//! A [`BatchHeader`] exists only if its fields are possible: format 2, a size within the limit it
+//! was read under, offsets that do not overflow, a codec that exists, no more records than
+//! offsets. The first 21 bytes (offset, length, epoch, format, checksum) are not covered by the
+//! batch's checksum, so their neighbours have to vouch for them: see `segment::scan`.
+
+use std::fmt;
+
+use super::fault::BatchFault;
+use crate::config::TimestampType;
+use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+use crate::time::Timestamp;
+
+/// Where each field begins; sums of the sizes before it.
+pub(super) mod at {
+    pub(crate) const BASE_OFFSET: usize = 0;
+    pub(crate) const LENGTH: usize = BASE_OFFSET + 8;
+    pub(crate) const LEADER_EPOCH: usize = LENGTH + 4;
+    pub(crate) const MAGIC: usize = LEADER_EPOCH + 4;
+    pub(crate) const CRC: usize = MAGIC + 1;
+    /// The checksum covers everything from here on.
+    pub(crate) const ATTRIBUTES: usize = CRC + 4;
+    pub(crate) const LAST_OFFSET_DELTA: usize = ATTRIBUTES + 2;
+    pub(crate) const BASE_TIMESTAMP: usize = LAST_OFFSET_DELTA + 4;
+    pub(crate) const MAX_TIMESTAMP: usize = BASE_TIMESTAMP + 8;
+    pub(crate) const PRODUCER_ID: usize = MAX_TIMESTAMP + 8;
+    pub(crate) const PRODUCER_EPOCH: usize = PRODUCER_ID + 8;
+    pub(crate) const BASE_SEQUENCE: usize = PRODUCER_EPOCH + 2;
+    pub(crate) const COUNT: usize = BASE_SEQUENCE + 4;
+    pub(crate) const RECORDS: usize = COUNT + 4;
+}
+
+/// What the length field does not count.
+pub(super) const LENGTH_EXCLUDES: usize = at::LENGTH + 4;
+pub(super) const MAGIC: i8 = 2;
+
+const CODEC_MASK: i16 = 0x07;
+pub(super) const APPEND_TIME: i16 = 0x08;
+const TRANSACTIONAL: i16 = 0x10;
+const CONTROL: i16 = 0x20;
+const DELETE_HORIZON: i16 = 0x40;
+
+/// How the records of a batch are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Codec {
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Codec::None => "none",
+            Codec::Gzip => "gzip",
+            Codec::Snappy => "snappy",
+            Codec::Lz4 => "lz4",
+            Codec::Zstd => "zstd",
+        })
+    }
+}
+
+/// A batch header whose fields are possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BatchHeader {
+    base_offset: i64,
+    size: u32,
+    leader_epoch: i32,
+    crc: u32,
+    attributes: i16,
+    last_offset_delta: i32,
+    base_timestamp: i64,
+    max_timestamp: i64,
+    producer_id: i64,
+    producer_epoch: i16,
+    base_sequence: i32,
+    count: u32,
+    codec: Codec,
+}
+
+/// Copies a field of `N` bytes; the caller has checked that the header is whole.
+#[inline]
+fn field<const N: usize>(bytes: &[u8; BatchHeader::LEN], at: usize) -> [u8; N] {
+    let mut field = [0; N];
+    field.copy_from_slice(&bytes[at..at + N]);
+    field
+}
+
+impl BatchHeader {
+    /// The length of a header.
+    pub(crate) const LEN: usize = at::RECORDS;
+
+    /// Reads the header of a batch that may be at most `limit` bytes long. `bytes` may be longer
+    /// or shorter than the batch.
+    pub(crate) fn parse(bytes: &[u8], limit: usize) -> Result<Self, BatchFault> {
+        let Some(bytes) = bytes.first_chunk::<{ BatchHeader::LEN }>() else {
+            let all_zeros = !bytes.is_empty() && bytes.iter().all(|byte| *byte == 0);
+            return Err(match all_zeros {
+                true => BatchFault::Zeros,
+                false => BatchFault::Short { needed: Self::LEN, available: bytes.len() },
+            });
+        };
+        let magic = i8::from_be_bytes(field(bytes, at::MAGIC));
+        let length = i32::from_be_bytes(field(bytes, at::LENGTH));
+        match magic {
+            MAGIC => {}
+            0 if length == 0 => return Err(BatchFault::Zeros),
+            0 | 1 => return Err(BatchFault::Legacy(magic)),
+            _ => return Err(BatchFault::Magic(magic)),
+        }
+        let size = i64::from(length) + LENGTH_EXCLUDES as i64;
+        let limit = limit.min(i32::MAX as usize);
+        let fits = usize::try_from(size).is_ok_and(|size| (Self::LEN..=limit).contains(&size));
+        if !fits {
+            return Err(BatchFault::Size { size, limit });
+        }
+        let attributes = i16::from_be_bytes(field(bytes, at::ATTRIBUTES));
+        let count = i32::from_be_bytes(field(bytes, at::COUNT));
+        let header = BatchHeader {
+            base_offset: i64::from_be_bytes(field(bytes, at::BASE_OFFSET)),
+            size: u32::try_from(size).unwrap_or(u32::MAX),
+            leader_epoch: i32::from_be_bytes(field(bytes, at::LEADER_EPOCH)),
+            crc: u32::from_be_bytes(field(bytes, at::CRC)),
+            attributes,
+            last_offset_delta: i32::from_be_bytes(field(bytes, at::LAST_OFFSET_DELTA)),
+            base_timestamp: i64::from_be_bytes(field(bytes, at::BASE_TIMESTAMP)),
+            max_timestamp: i64::from_be_bytes(field(bytes, at::MAX_TIMESTAMP)),
+            producer_id: i64::from_be_bytes(field(bytes, at::PRODUCER_ID)),
+            producer_epoch: i16::from_be_bytes(field(bytes, at::PRODUCER_EPOCH)),
+            base_sequence: i32::from_be_bytes(field(bytes, at::BASE_SEQUENCE)),
+            count: u32::try_from(count).map_err(|_| BatchFault::Header("a negative count"))?,
+            codec: codec_of(attributes)?,
+        };
+        header.check_offsets()?;
+        Ok(header)
+    }
+
+    fn check_offsets(&self) -> Result<(), BatchFault> {
+        let delta = i64::from(self.last_offset_delta);
+        if delta < 0 {
+            return Err(BatchFault::Header("a negative last offset delta"));
+        }
+        let last = self.base_offset.checked_add(delta);
+        if self.base_offset < 0 || last.is_none_or(|last| last == i64::MAX) {
+            return Err(BatchFault::Header("offsets out of range"));
+        }
+        if i64::from(self.count) > delta + 1 {
+            return Err(BatchFault::Header("more records than offsets"));
+        }
+        Ok(())
+    }
+
+    /// Bytes of the whole batch.
+    pub(crate) fn size(&self) -> usize {
+        self.size as usize // u32 always fits: 64-bit targets only
+    }
+
+    pub(crate) fn base_offset(&self) -> Offset {
+        Offset::new(self.base_offset)
+    }
+
+    pub(crate) fn last_offset(&self) -> Offset {
+        Offset::new(self.base_offset + i64::from(self.last_offset_delta))
+    }
+
+    /// One past the last offset.
+    pub(crate) fn end_offset(&self) -> Offset {
+        self.last_offset().next()
+    }
+
+    pub(crate) fn last_offset_delta(&self) -> i32 {
+        self.last_offset_delta
+    }
+
+    pub(crate) fn leader_epoch(&self) -> Option<LeaderEpoch> {
+        LeaderEpoch::from_wire(self.leader_epoch)
+    }
+
+    pub(crate) fn crc(&self) -> u32 {
+        self.crc
+    }
+
+    pub(crate) fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    pub(crate) fn timestamp_type(&self) -> TimestampType {
+        match self.attributes & APPEND_TIME {
+            0 => TimestampType::CreateTime,
+            _ => TimestampType::LogAppendTime,
+        }
+    }
+
+    pub(crate) fn is_transactional(&self) -> bool {
+        self.attributes & TRANSACTIONAL != 0
+    }
+
+    pub(crate) fn is_control(&self) -> bool {
+        self.attributes & CONTROL != 0
+    }
+
+    /// Whether the base timestamp is a delete horizon.
+    pub(crate) fn has_delete_horizon(&self) -> bool {
+        self.attributes & DELETE_HORIZON != 0
+    }
+
+    /// The field as it stands: record deltas are relative to it, whatever it means.
+    pub(super) fn raw_base_timestamp(&self) -> i64 {
+        self.base_timestamp
+    }
+
+    /// The first record's timestamp; `None` for none or where the field holds a horizon.
+    pub(crate) fn base_timestamp(&self) -> Option<Timestamp> {
+        if self.has_delete_horizon() { None } else { Timestamp::from_wire(self.base_timestamp) }
+    }
+
+    pub(crate) fn max_timestamp(&self) -> Option<Timestamp> {
+        Timestamp::from_wire(self.max_timestamp)
+    }
+
+    pub(crate) fn producer_id(&self) -> Option<ProducerId> {
+        (self.producer_id >= 0).then(|| ProducerId::new(self.producer_id))
+    }
+
+    pub(crate) fn producer_epoch(&self) -> Option<ProducerEpoch> {
+        (self.producer_epoch >= 0).then(|| ProducerEpoch::new(self.producer_epoch))
+    }
+
+    pub(crate) fn base_sequence(&self) -> Option<i32> {
+        (self.base_sequence >= 0).then_some(self.base_sequence)
+    }
+
+    /// How many records the batch holds.
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+}
+
+fn codec_of(attributes: i16) -> Result<Codec, BatchFault> {
+    match attributes & CODEC_MASK {
+        0 => Ok(Codec::None),
+        1 => Ok(Codec::Gzip),
+        2 => Ok(Codec::Snappy),
+        3 => Ok(Codec::Lz4),
+        4 => Ok(Codec::Zstd),
+        _ => Err(BatchFault::Header("an unknown codec")),
+    }
+}

@@ -1,0 +1,336 @@
+//! Records that were fetched: owned as a whole, lent one by one.
+//!
+//! [`Records`] owns the bytes of whole batches, one part per partition, and nothing of the store:
+//! it can be kept, sent to another thread, and outlive both the log's retention and the store.
+//! Every record was checked when its batch was taken in, so lending cannot fail.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::batch::{Batch, BatchRecord, Headers, RecordIter};
+use super::fault::BatchFault;
+use super::record::OwnedRecord;
+use crate::config::TimestampType;
+use crate::ids::{LeaderEpoch, Offset, PartitionId};
+use crate::stats::{Pin, PinCounter};
+use crate::time::Timestamp;
+
+/// What one partition contributed.
+#[derive(Debug)]
+struct Part {
+    topic: Arc<str>,
+    partition: PartitionId,
+    /// Whole batches; those below `from` are stepped over.
+    bytes: Bytes,
+    from: Offset,
+    /// Records at or beyond it were not wanted.
+    end: Offset,
+    _pin: Pin,
+}
+
+/// Records as a fetch returned them.
+///
+/// Iterate over `&records`: each [`RecordView`] borrows from it. Within a partition they come in
+/// the order of their offsets.
+///
+/// ```
+/// use tidelog::{Record, Store, TopicConfig};
+/// let store = Store::in_memory()?;
+/// store.ensure_topic("orders", TopicConfig::new())?;
+/// store.producer().build()?.topic("orders")?.send(Record::new("hello"))?;
+/// let mut consumer = store.consumer("billing").subscribe(["orders"]).build()?;
+/// let records = consumer.try_poll()?;
+/// assert_eq!(records.len(), 1);
+/// for record in &records {
+///     assert_eq!(record.value(), Some(&b"hello"[..]));
+/// }
+/// # Ok::<(), tidelog::Error>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Records {
+    parts: Vec<Part>,
+    len: usize,
+}
+
+/// What became of bytes that were to be taken in.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// Records now among the others.
+    pub(crate) records: usize,
+    /// Where the next fetch goes on.
+    pub(crate) next_offset: Offset,
+    /// The epoch of the last batch.
+    pub(crate) epoch: Option<LeaderEpoch>,
+    /// What stopped it before the end of the bytes, and at which position of them.
+    pub(crate) fault: Option<(usize, BatchFault)>,
+}
+
+/// Which batches are taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TakeRules {
+    /// Whether transactional records are taken without knowing how their transaction ended.
+    pub(crate) read_uncommitted: bool,
+    /// At most this many records.
+    pub(crate) max_records: usize,
+}
+
+impl Records {
+    /// Takes in verified batches from `from` on, up to the first one that cannot be lent.
+    pub(crate) fn take_in(
+        &mut self,
+        topic: &Arc<str>,
+        partition: PartitionId,
+        bytes: Bytes,
+        from: Offset,
+        rules: TakeRules,
+        pinned: &Arc<PinCounter>,
+    ) -> Taken {
+        let mut taken = Taken { records: 0, next_offset: from, epoch: None, fault: None };
+        let mut position = 0;
+        while position < bytes.len() && taken.records < rules.max_records {
+            let Some(batch) = Batch::trust(&bytes[position..]) else {
+                let available = bytes.len() - position;
+                taken.fault = Some((position, BatchFault::Short { needed: 61, available }));
+                break;
+            };
+            match lendable(&batch, from, rules, taken.records) {
+                Ok((records, next)) => {
+                    taken.records += records;
+                    taken.next_offset = next.max(taken.next_offset);
+                    taken.epoch = batch.header().leader_epoch().or(taken.epoch);
+                }
+                Err(fault) => {
+                    taken.fault = Some((position, fault));
+                    break;
+                }
+            }
+            position += batch.header().size();
+        }
+        if taken.records > 0 {
+            let bytes = bytes.slice(..position);
+            let pin = Pin::new(pinned, bytes.len());
+            self.len += taken.records;
+            self.parts.push(Part {
+                topic: topic.clone(),
+                partition,
+                bytes,
+                from,
+                end: taken.next_offset,
+                _pin: pin,
+            });
+        }
+        taken
+    }
+
+    /// How many records there are.
+    ///
+    /// ```
+    /// let records = tidelog::Records::default();
+    /// assert_eq!(records.len(), 0);
+    /// ```
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    ///
+    /// ```
+    /// assert!(tidelog::Records::default().is_empty());
+    /// ```
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Lends the records, partition by partition.
+    ///
+    /// ```
+    /// assert_eq!(tidelog::Records::default().iter().count(), 0);
+    /// ```
+    pub fn iter(&self) -> RecordsIter<'_> {
+        RecordsIter { parts: &self.parts, part: None }
+    }
+}
+
+/// How many records of a batch can be lent, at most as many as are still wanted, and where
+/// reading goes on behind them.
+fn lendable(
+    batch: &Batch<'_>,
+    from: Offset,
+    rules: TakeRules,
+    taken: usize,
+) -> Result<(usize, Offset), BatchFault> {
+    let header = batch.header();
+    if header.is_transactional() && !header.is_control() && !rules.read_uncommitted {
+        return Err(BatchFault::Transactional);
+    }
+    batch.check_records()?;
+    let mut records = 0;
+    for record in batch.records()? {
+        let record = record?;
+        if record.offset() < from {
+            continue;
+        }
+        if taken + records == rules.max_records {
+            return Ok((records, record.offset()));
+        }
+        records += 1;
+    }
+    Ok((records, header.end_offset()))
+}
+
+impl<'a> IntoIterator for &'a Records {
+    type Item = RecordView<'a>;
+    type IntoIter = RecordsIter<'a>;
+
+    fn into_iter(self) -> RecordsIter<'a> {
+        self.iter()
+    }
+}
+
+/// Lends the records of a [`Records`], one after the other.
+///
+/// ```
+/// let records = tidelog::Records::default();
+/// assert!(records.iter().next().is_none());
+/// ```
+#[derive(Clone, Debug)]
+pub struct RecordsIter<'a> {
+    parts: &'a [Part],
+    part: Option<PartIter<'a>>,
+}
+
+#[derive(Clone, Debug)]
+struct PartIter<'a> {
+    part: &'a Part,
+    left: &'a [u8],
+    batch: Option<(Batch<'a>, RecordIter<'a>)>,
+}
+
+impl<'a> Iterator for RecordsIter<'a> {
+    type Item = RecordView<'a>;
+
+    fn next(&mut self) -> Option<RecordView<'a>> {
+        loop {
+            if let Some(part) = &mut self.part
+                && let Some(view) = part.next()
+            {
+                return Some(view);
+            }
+            let (part, rest) = self.parts.split_first()?;
+            self.parts = rest;
+            self.part = Some(PartIter { part, left: &part.bytes, batch: None });
+        }
+    }
+}
+
+impl<'a> PartIter<'a> {
+    fn next(&mut self) -> Option<RecordView<'a>> {
+        loop {
+            if let Some((batch, records)) = &mut self.batch {
+                match records.next() {
+                    Some(Ok(record)) if record.offset() >= self.part.end => return None,
+                    Some(Ok(record)) if record.offset() >= self.part.from => {
+                        return Some(RecordView { part: self.part, batch: *batch, record });
+                    }
+                    Some(Ok(_)) => continue,
+                    Some(Err(_)) | None => {}
+                }
+            }
+            let batch = Batch::trust(self.left)?;
+            self.left = &self.left[batch.header().size()..];
+            self.batch = batch.records().ok().map(|records| (batch, records));
+        }
+    }
+}
+
+/// One record, lent by the [`Records`] it was fetched with.
+///
+/// ```
+/// use tidelog::{Offset, Record, Store, TopicConfig};
+/// let store = Store::in_memory()?;
+/// store.ensure_topic("orders", TopicConfig::new())?;
+/// store.producer().build()?.topic("orders")?.send(Record::new("hello").key("k"))?;
+/// let mut consumer = store.consumer("billing").subscribe(["orders"]).build()?;
+/// for record in &consumer.try_poll()? {
+///     assert_eq!((record.topic(), record.offset()), ("orders", Offset::ZERO));
+///     assert_eq!(record.key(), Some(&b"k"[..]));
+///     assert!(record.timestamp().is_some());
+/// }
+/// # Ok::<(), tidelog::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct RecordView<'a> {
+    part: &'a Part,
+    batch: Batch<'a>,
+    record: BatchRecord<'a>,
+}
+
+impl<'a> RecordView<'a> {
+    /// The topic it was read from.
+    pub fn topic(&self) -> &'a str {
+        &self.part.topic
+    }
+
+    /// The partition it was read from.
+    pub fn partition(&self) -> PartitionId {
+        self.part.partition
+    }
+
+    /// Its offset: its place in the partition.
+    pub fn offset(&self) -> Offset {
+        self.record.offset()
+    }
+
+    /// The epoch it was written under; `None` where the writer knew none.
+    pub fn leader_epoch(&self) -> Option<LeaderEpoch> {
+        self.batch.header().leader_epoch()
+    }
+
+    /// Its timestamp, `None` where it has none.
+    pub fn timestamp(&self) -> Option<Timestamp> {
+        self.record.timestamp()
+    }
+
+    /// Who set the timestamp.
+    pub fn timestamp_type(&self) -> TimestampType {
+        self.batch.header().timestamp_type()
+    }
+
+    /// Its key, `None` for null.
+    pub fn key(&self) -> Option<&'a [u8]> {
+        self.record.key()
+    }
+
+    /// Its value, `None` for null.
+    pub fn value(&self) -> Option<&'a [u8]> {
+        self.record.value()
+    }
+
+    /// Its headers, in order.
+    pub fn headers(&self) -> Headers<'a> {
+        self.record.headers()
+    }
+
+    /// Whether it was written within a transaction.
+    pub fn is_transactional(&self) -> bool {
+        self.batch.header().is_transactional()
+    }
+
+    /// Copies it out.
+    pub fn to_owned(&self) -> OwnedRecord {
+        OwnedRecord {
+            topic: self.topic().to_owned(),
+            partition: self.partition(),
+            offset: self.offset(),
+            leader_epoch: self.leader_epoch(),
+            timestamp: self.timestamp(),
+            key: self.key().map(<[u8]>::to_vec),
+            value: self.value().map(<[u8]>::to_vec),
+            headers: self
+                .headers()
+                .map(|header| (header.name().to_owned(), header.value().map(<[u8]>::to_vec)))
+                .collect(),
+        }
+    }
+}
