@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use crate::config::WhenFull;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex};
+use crate::sync::Mutex;
+use std::sync::Arc;
 use crate::wait::{Signal, WaitSet};
 
 /// No limit is set.

@@ -10,7 +10,7 @@ use super::partition::Partition;
 use crate::config::TopicConfig;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{PartitionId, TopicId};
-use crate::sync::Arc;
+use std::sync::Arc;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// One topic.

@@ -12,9 +12,9 @@ use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::record::{AppendBatch, Stamp};
 use crate::segment::{Indexer, Segment, Tail};
-use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 use crate::time::Timestamp;
+use std::sync::Arc;
 
 /// Where a batch went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +80,7 @@ impl PartitionLog {
             Error::new("append", Cause::InvalidArgument(why)).at_offset(base_offset)
         })?;
         let last_offset = Offset::new(end_offset.get() - 1);
-        let due =
-            writer.tail.as_ref().is_none_or(|tail| tail.is_due(batch, last_offset, now));
+        let due = writer.tail.as_ref().is_none_or(|tail| tail.is_due(batch, last_offset, now));
         if due {
             self.check_fits_segment(batch.size())?;
             self.roll(writer, now)?;
@@ -152,8 +151,7 @@ impl PartitionLog {
     /// Tells the maintainer what changed, outside every lock.
     fn call_attention(&self, rolled: bool) {
         let attention = &self.setup.attention;
-        if !self.told_dirty.load(Ordering::Relaxed)
-            && !self.told_dirty.swap(true, Ordering::AcqRel)
+        if !self.told_dirty.load(Ordering::Relaxed) && !self.told_dirty.swap(true, Ordering::AcqRel)
         {
             attention.dirty();
         }

@@ -21,9 +21,10 @@ use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::segment::{Place, Segment, Tail, TailLimits};
 use crate::stats::{LogCounters, PinCounter};
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex};
 use crate::time::{Clock, Timestamp, millis};
+use std::sync::Arc;
 
 /// What a log asks whoever maintains it for; called outside every lock, often never.
 pub(crate) trait Attention: Send + Sync + std::fmt::Debug {
@@ -226,4 +227,3 @@ fn random_below(bound: u64) -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
     RandomState::new().hash_one(0) % bound
 }
-

@@ -15,8 +15,8 @@ use crate::disk::{DiskFile, read_full_at, write_all_at};
 use crate::error::{Error, Outcome, Result};
 use crate::ids::Offset;
 use crate::segment::Segment;
-use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
+use std::sync::Arc;
 
 /// Bytes written again at a time.
 const REWRITE_BUFFER: usize = 256 << 10;

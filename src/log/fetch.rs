@@ -8,8 +8,8 @@ use super::core::PartitionLog;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::segment::{Chunk, Limits, Segment};
-use crate::sync::Arc;
 use crate::time::Timestamp;
+use std::sync::Arc;
 
 /// How much a fetch may return, whole batches as they come.
 #[derive(Clone, Copy, Debug)]
@@ -53,8 +53,7 @@ impl PartitionLog {
         if from < offsets.start || from > offsets.end {
             return Err(self.out_of_range("read", from));
         }
-        let bound =
-            if limits.durable_only { offsets.durable } else { offsets.high_watermark() };
+        let bound = if limits.durable_only { offsets.durable } else { offsets.high_watermark() };
         let nothing = Fetched { chunk: None, next_offset: from, cursor: cursor.cloned() };
         if from >= bound {
             return Ok(nothing);
@@ -79,11 +78,8 @@ impl PartitionLog {
     fn fetched(&self, segment: &Arc<Segment>, chunk: Chunk) -> Fetched {
         self.counters.fetched_bytes.add(chunk.bytes.len() as u64);
         let next_offset = chunk.next_offset;
-        let cursor = Cursor {
-            segment: segment.clone(),
-            position: chunk.next_position,
-            offset: next_offset,
-        };
+        let cursor =
+            Cursor { segment: segment.clone(), position: chunk.next_position, offset: next_offset };
         Fetched { chunk: Some(chunk), next_offset, cursor: Some(cursor) }
     }
 
@@ -151,8 +147,7 @@ impl PartitionLog {
         let segments = self.segments.load();
         let at = segments.partition_point(|segment| segment.base() <= offset).saturating_sub(1);
         if let Some(segment) = segments.get(at)
-            && let Some(resume) =
-                segment.resume_above(offset).map_err(|error| self.named(error))?
+            && let Some(resume) = segment.resume_above(offset).map_err(|error| self.named(error))?
         {
             return Ok(resume.min(offsets.end));
         }

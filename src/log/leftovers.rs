@@ -106,11 +106,8 @@ impl Tidying<'_> {
             replaced = Some((swap.base.min(first), end.max(last)));
         }
         if let Some((first, end)) = replaced {
-            let gone: Vec<_> = standing
-                .keys()
-                .filter(|(base, _)| (first..end).contains(base))
-                .copied()
-                .collect();
+            let gone: Vec<_> =
+                standing.keys().filter(|(base, _)| (first..end).contains(base)).copied().collect();
             for key in gone {
                 if let Some(found) = standing.remove(&key) {
                     self.remove(&found.path)?;

@@ -11,7 +11,6 @@ pub(crate) mod checkpoint;
 mod close;
 mod core;
 mod directory;
-mod door;
 mod durable;
 mod epochs;
 mod fetch;
@@ -27,7 +26,6 @@ mod verdict;
 
 pub(crate) use append::Appended;
 pub(crate) use core::{Attention, LogName, LogSetup, NoAttention, PartitionLog};
-pub use door::{Log, LogBuilder};
 pub(crate) use fetch::{Cursor, FetchLimits, Fetched};
 pub(crate) use keeper::{Durable, Keeper, KnownFacts, LastStop, LogFact, LogId};
 pub(crate) use offsets::OffsetSnapshot;

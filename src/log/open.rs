@@ -25,8 +25,9 @@ use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::segment::{Indexer, Place, Scan, Segment, Stop, Tail};
 use crate::stats::LogCounters;
+use crate::sync::Mutex;
 use crate::sync::atomic::AtomicU64;
-use crate::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// What recovery has put together so far.
 struct Recovery<'a> {
@@ -81,10 +82,8 @@ impl PartitionLog {
             unproven: Vec::new(),
             has_producers: false,
         };
-        let exists = disk
-            .metadata(dir)
-            .map_err(|error| Error::io("open log", dir, error))?
-            .is_some();
+        let exists =
+            disk.metadata(dir).map_err(|error| Error::io("open log", dir, error))?.is_some();
         if exists {
             let directory = tidy(&**disk, dir)?;
             recovery.run(&place, directory)?;

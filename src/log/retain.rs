@@ -64,9 +64,7 @@ pub(crate) fn plan(
     let below_start = allowed
         .iter()
         .enumerate()
-        .take_while(|(at, segment)| {
-            at + 1 < segments.len() && segment.end <= limits.log_start
-        })
+        .take_while(|(at, segment)| at + 1 < segments.len() && segment.end <= limits.log_start)
         .count();
     let total: u64 = segments.iter().map(|segment| segment.bytes).sum();
     let by_size = limits.bytes.map_or(0, |keep| {

@@ -22,7 +22,8 @@ use crate::disk::replace::{parent, read_file};
 use crate::disk::{Access, Disk, DiskFile, write_all_at};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, TopicId};
-use crate::sync::{Arc, Mutex};
+use crate::sync::Mutex;
+use std::sync::Arc;
 
 const MAGIC: [u8; 4] = *b"TDLK";
 const VERSION: u32 = 1;
@@ -95,8 +96,8 @@ impl Slot {
 pub(super) fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<(u64, Slot)>> {
     const OPERATION: &str = "read keeper file";
     let path = dir.join(KEEPER);
-    let bytes = read_file(disk, &path, FILE_LEN)
-        .map_err(|error| Error::io(OPERATION, &path, error))?;
+    let bytes =
+        read_file(disk, &path, FILE_LEN).map_err(|error| Error::io(OPERATION, &path, error))?;
     let Some(bytes) = bytes else { return Ok(None) };
     let second = bytes.get(SLOT_DISTANCE..).unwrap_or(&[]);
     let mut newest = None;

@@ -14,8 +14,8 @@ use super::retain::{RetentionLimits, RetentionPlan, SegmentFacts, plan};
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
 use crate::segment::Segment;
-use crate::sync::Arc;
 use crate::time::Timestamp;
+use std::sync::Arc;
 
 /// What left the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,8 +53,7 @@ impl PartitionLog {
             .iter()
             .zip(ends)
             .map(|(segment, end)| {
-                let newest =
-                    if with_age { newest(segment)? } else { Timestamp::from_millis(0) };
+                let newest = if with_age { newest(segment)? } else { Timestamp::from_millis(0) };
                 Ok(SegmentFacts { base: segment.base(), end, bytes: segment.published(), newest })
             })
             .collect::<Result<_>>()
@@ -154,11 +153,7 @@ impl PartitionLog {
         let dropped = {
             let mut writer = self.writer.lock();
             let list = self.segments.load_full();
-            let keep_from = list
-                .iter()
-                .skip(1)
-                .take_while(|next| next.base() <= start)
-                .count();
+            let keep_from = list.iter().skip(1).take_while(|next| next.base() <= start).count();
             if keep_from == 0 {
                 return Ok(Dropped::default());
             }

@@ -275,8 +275,12 @@ impl<'a> Iterator for Headers<'a> {
 /// What a control batch says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ControlRecord {
-    Abort { coordinator_epoch: i32 },
-    Commit { coordinator_epoch: i32 },
+    Abort {
+        coordinator_epoch: i32,
+    },
+    Commit {
+        coordinator_epoch: i32,
+    },
     /// Another kind, which users of a partition never see.
     Other(i16),
 }

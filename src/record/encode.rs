@@ -87,7 +87,10 @@ fn check_timestamp(
     if let Some(most) = before_max.map(millis)
         && distance < -most
     {
-        return Err(format!("its timestamp lies {} ms behind the clock, at most {most}", -distance));
+        return Err(format!(
+            "its timestamp lies {} ms behind the clock, at most {most}",
+            -distance
+        ));
     }
     Ok(at.as_millis())
 }
@@ -213,8 +216,7 @@ impl<'a> BorrowedBatch<'a> {
         let count = i32::try_from(records.len())
             .map_err(|_| too_large(records.len(), i32::MAX as usize))?
             .cast_unsigned();
-        let base =
-            rules.timestamps.resolve(first.timestamp).map_err(|reason| refuse(0, reason))?;
+        let base = rules.timestamps.resolve(first.timestamp).map_err(|reason| refuse(0, reason))?;
         let mut size = BatchHeader::LEN;
         let mut max_timestamp = base;
         for (index, record) in (0..).zip(records) {

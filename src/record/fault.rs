@@ -18,7 +18,9 @@ pub(crate) enum BatchFault {
     Zeros,
     #[error("a batch of {size} bytes, where 61 to {limit} are possible")]
     Size { size: i64, limit: usize },
-    #[error("a message set of format {0}, which Kafka wrote before 0.11 and this library does not read")]
+    #[error(
+        "a message set of format {0}, which Kafka wrote before 0.11 and this library does not read"
+    )]
     Legacy(i8),
     #[error("format {0}, where 2 is known")]
     Magic(i8),
@@ -30,7 +32,9 @@ pub(crate) enum BatchFault {
     Record { index: u32, what: &'static str },
     #[error("its records belong to a transaction; this version reads them with `read_uncommitted`")]
     Transactional,
-    #[error("the batch is compressed with {0}; reading it needs the feature `{0}`, which is to come")]
+    #[error(
+        "the batch is compressed with {0}; reading it needs the feature `{0}`, which is to come"
+    )]
     Compressed(Codec),
 }
 

@@ -14,12 +14,12 @@ mod record;
 mod records;
 mod varint;
 
+pub use batch::Headers;
 pub(crate) use batch::{Batch, ControlRecord};
 pub(crate) use buffer::BatchBuffer;
 pub(crate) use encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, TimestampRule};
 pub(crate) use fault::BatchFault;
 pub(crate) use header::BatchHeader;
-pub(crate) use records::{TakeRules, Taken};
-pub use batch::Headers;
 pub use record::{Header, OwnedRecord, Record};
 pub use records::{RecordView, Records, RecordsIter};
+pub(crate) use records::{TakeRules, Taken};

@@ -110,7 +110,10 @@ mod tests {
         assert_eq!(take_i32(&mut &[0x80, 0x80, 0x80, 0x80, 0x80, 0x00][..]), None);
         assert_eq!(take_i32(&mut &[0xff, 0xff, 0xff, 0xff, 0x7f][..]), None);
         assert_eq!(take_i64(&mut &[0xff; 11][..]), None);
-        assert_eq!(take_i64(&mut &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2][..]), None);
+        assert_eq!(
+            take_i64(&mut &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2][..]),
+            None
+        );
         assert_eq!(take_i32(&mut &[][..]), None);
         assert_eq!(take_i32(&mut &[0x01][..]), Some(-1));
     }

@@ -11,8 +11,8 @@
 use std::sync::OnceLock;
 
 use crate::ids::Offset;
-use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
 
 /// Entries of the first chunk.
 const FIRST_CHUNK: usize = 64;
@@ -47,9 +47,8 @@ impl Column {
         let (chunk, place) = Column::locate(len);
         debug_assert!(chunk < CHUNKS, "the index is full long before its column is");
         let Some(slot) = self.chunks.get(chunk) else { return };
-        let numbers = slot.get_or_init(|| {
-            (0..FIRST_CHUNK << (2 * chunk)).map(|_| AtomicU64::new(0)).collect()
-        });
+        let numbers = slot
+            .get_or_init(|| (0..FIRST_CHUNK << (2 * chunk)).map(|_| AtomicU64::new(0)).collect());
         numbers[place].store(number, Ordering::Relaxed);
         self.len.store(len + 1, Ordering::Release);
     }
@@ -150,17 +149,17 @@ impl SparseIndex {
     /// The first entry above `relative`.
     pub(crate) fn above_offset(&self, relative: u32) -> Option<OffsetEntry> {
         let len = self.offsets.len();
-        let at = self.offsets.partition_point(len, |packed| {
-            OffsetEntry::unpack(packed).relative <= relative
-        });
+        let at = self
+            .offsets
+            .partition_point(len, |packed| OffsetEntry::unpack(packed).relative <= relative);
         (at < len).then(|| OffsetEntry::unpack(self.offsets.get(at)))
     }
 
     /// The last time entry at or before `timestamp`.
     pub(crate) fn floor_time(&self, timestamp: i64) -> Option<TimeEntry> {
-        let count = self.timestamps.partition_point(self.timestamp_offsets.len(), |bits| {
-            bits.cast_signed() <= timestamp
-        });
+        let count = self
+            .timestamps
+            .partition_point(self.timestamp_offsets.len(), |bits| bits.cast_signed() <= timestamp);
         count.checked_sub(1).map(|at| self.time_entry(at))
     }
 
@@ -212,13 +211,7 @@ pub(crate) struct Indexer {
 
 impl Indexer {
     pub(crate) fn new(base: Offset, interval: u64) -> Self {
-        Indexer {
-            base,
-            interval,
-            index: Arc::default(),
-            bytes_since_entry: 0,
-            largest: None,
-        }
+        Indexer { base, interval, index: Arc::default(), bytes_since_entry: 0, largest: None }
     }
 
     /// Goes on with entries that were saved, the last of which points to the next batch pushed.
@@ -306,17 +299,20 @@ mod tests {
         }
         // due at the first batch that finds more than 10 bytes behind the last entry
         let offsets: Vec<_> = indexer.index().offset_entries().collect();
-        assert_eq!(offsets, [
-            OffsetEntry { relative: 5, position: 16 },
-            OffsetEntry { relative: 9, position: 32 },
-        ]);
+        assert_eq!(
+            offsets,
+            [OffsetEntry { relative: 5, position: 16 }, OffsetEntry { relative: 9, position: 32 },]
+        );
         indexer.finish();
         indexer.finish();
         let times: Vec<_> = indexer.index().time_entries().collect();
-        assert_eq!(times, [
-            TimeEntry { timestamp: 9, relative: 3 }, // the earliest batch with a 9
-            TimeEntry { timestamp: 11, relative: 9 },
-        ]);
+        assert_eq!(
+            times,
+            [
+                TimeEntry { timestamp: 9, relative: 3 }, // the earliest batch with a 9
+                TimeEntry { timestamp: 11, relative: 9 },
+            ]
+        );
     }
 
     #[test]

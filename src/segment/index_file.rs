@@ -239,11 +239,12 @@ pub(crate) fn load_indexes(
     let mut time_entries: Vec<TimeEntry> = times.read_all()?;
     let last = offset_entries.last().map(|entry| entry.relative);
     time_entries.retain(|entry| last.is_some_and(|last| entry.relative <= last));
-    let ordered = offset_entries.windows(2).all(|pair| {
-        pair[0].relative < pair[1].relative && pair[0].position < pair[1].position
-    }) && time_entries.windows(2).all(|pair| {
-        pair[0].timestamp < pair[1].timestamp && pair[0].relative < pair[1].relative
-    });
+    let ordered = offset_entries
+        .windows(2)
+        .all(|pair| pair[0].relative < pair[1].relative && pair[0].position < pair[1].position)
+        && time_entries.windows(2).all(|pair| {
+            pair[0].timestamp < pair[1].timestamp && pair[0].relative < pair[1].relative
+        });
     let begins = offset_entries.first().is_none_or(|entry| entry.position > 0);
     let saved = SavedEntries {
         offsets: offset_entries.len(),

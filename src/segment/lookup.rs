@@ -73,13 +73,7 @@ impl Segment {
     }
 
     /// Takes whole batches out of a region that holds at least the first of them.
-    fn collect(
-        &self,
-        region: &Region,
-        first: u64,
-        from: Offset,
-        limits: Limits,
-    ) -> Result<Chunk> {
+    fn collect(&self, region: &Region, first: u64, from: Offset, limits: Limits) -> Result<Chunk> {
         let mut position = first;
         let mut next_offset = self.base();
         let mut epoch: Option<LeaderEpoch> = None;
@@ -212,9 +206,8 @@ impl Segment {
     fn offset_before_timestamp(&self, wanted: Timestamp) -> Result<Offset> {
         let source = self.index_files()?;
         let found = source.floor_time(wanted.as_millis())?;
-        let offset_of = |relative: u32| {
-            self.base().checked_add(i64::from(relative)).unwrap_or(self.base())
-        };
+        let offset_of =
+            |relative: u32| self.base().checked_add(i64::from(relative)).unwrap_or(self.base());
         match found {
             Found::Nothing => return Ok(self.base()),
             Found::Entry(entry)

@@ -14,7 +14,7 @@ use crate::disk::names::SegmentFile;
 use crate::disk::{Access, read_full_at, write_all_at};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
-use crate::sync::Arc;
+use std::sync::Arc;
 
 /// Bytes copied aside at a time.
 const COPY_BUFFER: usize = 256 << 10;

@@ -224,12 +224,7 @@ fn classify(
 }
 
 /// The first position in `from..end` whose byte is not zero.
-fn first_nonzero(
-    file: &dyn DiskFile,
-    path: &Path,
-    mut from: u64,
-    end: u64,
-) -> Result<Option<u64>> {
+fn first_nonzero(file: &dyn DiskFile, path: &Path, mut from: u64, end: u64) -> Result<Option<u64>> {
     let mut buffer = vec![0; BUFFER];
     while from < end {
         let wanted = usize::try_from(end - from).unwrap_or(BUFFER).min(BUFFER);

@@ -20,8 +20,9 @@ use crate::disk::names::{Leftover, SegmentFile, leftover_file, segment_file};
 use crate::disk::{Access, Disk, DiskFile, MapReader, read_full_at};
 use crate::error::{Error, Result};
 use crate::ids::Offset;
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// What all segments of one log share.
 #[derive(Clone, Debug)]
@@ -136,14 +137,14 @@ impl Segment {
         }
         let path = self.place.path(self.base, SegmentFile::Log);
         let disk = &self.place.disk;
-        let file = disk
-            .open(&path, Access::Write)
-            .or_else(|error| match error.kind() {
-                std::io::ErrorKind::PermissionDenied
-                | std::io::ErrorKind::ReadOnlyFilesystem => disk.open(&path, Access::Read),
-                _ => Err(error),
-            })
-            .map_err(|error| Error::io("open segment", &path, error))?;
+        let file =
+            disk.open(&path, Access::Write)
+                .or_else(|error| match error.kind() {
+                    std::io::ErrorKind::PermissionDenied
+                    | std::io::ErrorKind::ReadOnlyFilesystem => disk.open(&path, Access::Read),
+                    _ => Err(error),
+                })
+                .map_err(|error| Error::io("open segment", &path, error))?;
         Ok(self.log.get_or_init(|| file))
     }
 
@@ -309,9 +310,8 @@ impl Segment {
             return Ok(None);
         };
         let last = offsets.last::<OffsetEntry>()?;
-        let fits = last.is_none_or(|last| {
-            u64::from(last.position) < self.published() && last.position > 0
-        });
+        let fits = last
+            .is_none_or(|last| u64::from(last.position) < self.published() && last.position > 0);
         let last = times.last::<TimeEntry>()?;
         let dated = last.is_none_or(|last| last.timestamp > 0 || times.len() == 1);
         // a non-empty log of this library or Kafka always ends its time index with an entry,

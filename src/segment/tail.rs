@@ -9,14 +9,14 @@
 //!
 //! Owned by the log's writer lock; readers see a batch once `publish` has run.
 
-use super::index::{Indexer, IndexedBatch, relative};
+use super::index::{IndexedBatch, Indexer, relative};
 use super::shared::Segment;
 use crate::disk::{DiskFile, TailMap, write_all_at};
 use crate::error::{Error, Outcome, Result};
 use crate::ids::Offset;
 use crate::record::{AppendBatch, Stamp};
-use crate::sync::Arc;
 use crate::time::Timestamp;
+use std::sync::Arc;
 
 /// The first window, and what an idle partition keeps.
 const FIRST_WINDOW: u64 = 4 << 10;
