@@ -102,12 +102,18 @@ impl Topic {
     pub(super) fn set_config(&self, config: Arc<TopicConfig>) {
         self.config.store(config.clone());
         self.adopted.store(false, Ordering::Release);
-        self.budget.set_limit(config.max_bytes, config.when_full);
         for partition in self.partitions.load().iter() {
             if let Ok(log) = partition.log() {
                 log.set_config(config.clone());
             }
         }
+        self.budget.set_limit(config.max_bytes, config.when_full, self.bytes());
+    }
+
+    /// Published bytes of all partitions.
+    pub(crate) fn bytes(&self) -> u64 {
+        let partitions = self.partitions.load();
+        partitions.iter().filter_map(|partition| partition.log().ok()).map(|log| log.size().0).sum()
     }
 
     pub(super) fn set_deleted(&self) {
