@@ -18,8 +18,8 @@ use crate::log::{
     Appended, Cursor, Dropped, FetchLimits, Fetched, Keeper, LogId, OffsetSnapshot, PartitionLog,
 };
 use crate::record::{AppendBatch, BatchRules, TimestampRule};
-use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::time::Timestamp;
 use crate::wait::Signal;
 

@@ -10,8 +10,8 @@ use super::partition::Partition;
 use crate::config::TopicConfig;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{PartitionId, TopicId};
-use std::sync::Arc;
 use crate::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 
 /// One topic.
 #[derive(Debug)]

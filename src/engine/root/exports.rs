@@ -15,10 +15,11 @@
 use std::path::{Path, PathBuf};
 
 use super::fact::{Digest, ExportDigests, ExportFile, Fact};
-use super::root_log::{RootLog};
+use super::root_log::RootLog;
 use crate::disk::replace::replace_file;
 use crate::disk::{Disk, names};
 use crate::error::{Error, Result};
+use crate::log::Durable;
 use crate::log::checkpoint::{OffsetLine, format_offsets, parse_offsets, read_small_file};
 
 /// What we write into `.kafka_cleanshutdown`.

@@ -33,12 +33,12 @@ mod survey;
 #[cfg(test)]
 mod fault_disk;
 
+use crate::log::Durable;
 use exports::{Exports, FoundExports, Occasion};
 use fact::Fact;
 use last_writer::{LastWriter, who_wrote_last};
 use marker::StoreId;
 use reconcile::{Authority, Reconciled, reconcile};
-use crate::log::Durable;
 use root_log::{RootLog, RootReport};
 use state::RootState;
 pub(crate) use survey::RootKind;

@@ -24,8 +24,8 @@ use super::state::RootState;
 use crate::disk::latch::Latch;
 use crate::disk::replace::replace_file;
 use crate::disk::{Access, Disk, DiskFile, names, write_all_at};
-use crate::log::Durable;
 use crate::error::{Cause, Error, Outcome, Result};
+use crate::log::Durable;
 use crate::log::checkpoint::read_small_file;
 use crate::sync::{Arc, Mutex};
 
