@@ -35,9 +35,14 @@ mod store;
 pub use config::{
     BackgroundSync, CleanupPolicy, Durability, Threads, TimestampType, TopicConfig, WhenFull,
 };
+pub use engine::OpenReport;
 pub use error::{Error, ErrorKind, Outcome, Result};
 pub use ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
 pub use log::{Damage, PartitionReport, TornTail};
 pub use producer::partitioner::{DefaultPartitioner, Partitioner, RoundRobin};
 pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, RecordsIter};
+pub use store::{
+    PartitionDescription, PartitionStats, Store, StoreBuilder, StoreStats, TopicDescription,
+    TopicStats,
+};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
