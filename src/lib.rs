@@ -30,7 +30,7 @@ mod group;
 mod consumer;
 mod producer;
 
-mod store;
+// mod store; (joins with producer and consumer)
 
 pub use config::{
     BackgroundSync, CleanupPolicy, Durability, Threads, TimestampType, TopicConfig, WhenFull,
@@ -41,8 +41,4 @@ pub use ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Topic
 pub use log::{Damage, PartitionReport, TornTail};
 pub use producer::partitioner::{DefaultPartitioner, Partitioner, RoundRobin};
 pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, RecordsIter};
-pub use store::{
-    PartitionDescription, PartitionStats, Store, StoreBuilder, StoreStats, TopicDescription,
-    TopicStats,
-};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};

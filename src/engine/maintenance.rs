@@ -211,7 +211,11 @@ impl Engine {
     }
 
     /// Raises a log's start; what is dropped is unlinked in the background.
-    pub(crate) fn delete_records_before(&self, partition: &Partition, offset: Offset) -> Result<()> {
+    pub(crate) fn delete_records_before(
+        &self,
+        partition: &Partition,
+        offset: Offset,
+    ) -> Result<()> {
         partition.delete_records_before(offset, self.keeper())?;
         self.unlink_later(partition);
         Ok(())
