@@ -187,31 +187,3 @@ fn background_syncs_and_retention_run_on_the_clock() {
     let offsets = partition.offsets().unwrap();
     assert_eq!((offsets.start, offsets.end), (Offset::new(21), Offset::new(21)));
 }
-
-#[test]
-fn zz_measure() {
-    let dir = tempfile::tempdir().unwrap();
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(IoMode::Mapped).unwrap());
-    let mut o = options(disk);
-    o.clock = Arc::new(crate::time::SystemClock::new());
-    o.threads = Threads::Own;
-    let engine = Engine::open(o, &dir.path().join("s")).unwrap();
-    let topic = create(&engine, "t", TopicConfig::new());
-    let p = topic.partition(PartitionId::new(0)).unwrap();
-    let value = [7u8; 100];
-    for _ in 0..5 {
-        let start = std::time::Instant::now();
-        let n = 1_000_000;
-        for _ in 0..n {
-            let now = engine.clock().wall();
-            let records = [Record::new(&value)];
-            let rules = p.batch_rules(now).unwrap();
-            let batch = BorrowedBatch::measure(&records, &rules).unwrap();
-            p.append(&batch, now, Durability::Process).unwrap();
-        }
-        eprintln!("{:?} per append", start.elapsed() / n);
-    }
-    let start = std::time::Instant::now();
-    engine.close().unwrap();
-    eprintln!("close {:?}", start.elapsed());
-}
