@@ -55,12 +55,17 @@ enum Node {
 }
 
 /// A file's bytes, whatever its name.
-#[derive(Debug)]
 struct Contents {
     inside: RwLock<Inside>,
 }
 
-#[derive(Debug)]
+impl std::fmt::Debug for Contents {
+    /// Without the bytes, which may be gigabytes.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Contents").finish_non_exhaustive()
+    }
+}
+
 struct Inside {
     bytes: Vec<u8>,
     modified: Timestamp,

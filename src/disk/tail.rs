@@ -147,7 +147,6 @@ pub(super) trait Backing: Send + Sync + fmt::Debug + 'static {
 }
 
 /// A tail that lends copies.
-#[derive(Debug)]
 pub(super) struct BufferedTail<B: Backing> {
     reader: Arc<BufferedReader<B>>,
     bounds: Bounds,
@@ -160,6 +159,13 @@ pub(super) struct BufferedTail<B: Backing> {
 pub(super) struct BufferedReader<B: Backing> {
     backing: B,
     published: AtomicU64,
+}
+
+impl<B: Backing> fmt::Debug for BufferedTail<B> {
+    /// Without the lent bytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BufferedTail").field("bounds", &self.bounds).finish_non_exhaustive()
+    }
 }
 
 impl<B: Backing> BufferedTail<B> {

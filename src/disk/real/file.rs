@@ -35,6 +35,9 @@ impl Mapping {
     fn allocated(&self) -> u64 {
         match *self {}
     }
+    fn published(&self) -> u64 {
+        match *self {}
+    }
     fn flush(&self) -> io::Result<()> {
         match *self {}
     }
@@ -67,8 +70,28 @@ struct State {
     /// What `dirtied` was when the last good sync began.
     synced: u64,
     live: Option<Arc<Mapping>>,
+    /// Positioned changes that the live map covers, counted.
+    covered: u64,
+    /// What the live map held when its last good sync began.
+    flushed: Option<Flushed>,
     retired: Vec<Arc<Mapping>>,
     failed: Option<Failure>,
+}
+
+/// How far a live map had come: equal ones have nothing unsynced between them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Flushed {
+    published: u64,
+    allocated: u64,
+    covered: u64,
+}
+
+impl State {
+    fn progress(&self) -> Option<Flushed> {
+        let map = self.live.as_ref()?;
+        let (published, allocated) = (map.published(), map.allocated());
+        Some(Flushed { published, allocated, covered: self.covered })
+    }
 }
 
 /// The first failed sync.
@@ -120,6 +143,8 @@ impl Inner {
             dirtied: 0,
             synced: 0,
             live: None,
+            covered: 0,
+            flushed: None,
             retired: Vec::new(),
             failed: None,
         };
@@ -198,6 +223,7 @@ impl Inner {
                 let covered = state.live.as_ref().is_some_and(|map| map.covers(end));
                 state.writing += 1;
                 state.dirtied += u64::from(!covered);
+                state.covered += u64::from(covered);
                 break (file, covered);
             }
         };
@@ -206,17 +232,18 @@ impl Inner {
         state.writing -= 1;
         // Again: a sync that began meanwhile may have missed the bytes.
         state.dirtied += u64::from(!covered);
+        state.covered += u64::from(covered);
         done
     }
 
     fn sync(self: &Arc<Self>) -> io::Result<()> {
-        let (maps, is_dirty, generation) = {
+        let (maps, is_dirty, generation, progress) = {
             let state = self.state.lock();
             if let Some(failure) = &state.failed {
                 return Err(failure.to_error());
             }
             let maps: Vec<_> = state.retired.iter().chain(&state.live).cloned().collect();
-            (maps, state.dirtied != state.synced, state.dirtied)
+            (maps, state.dirtied != state.synced, state.dirtied, state.progress())
         };
         let mut synced = Ok(());
         if is_dirty || maps.is_empty() {
@@ -230,6 +257,8 @@ impl Inner {
         match synced {
             Ok(()) => {
                 state.synced = state.synced.max(generation);
+                // Should the map have been changed for another meanwhile, its numbers differ too.
+                state.flushed = progress;
                 state.retired.retain(|map| !maps.iter().any(|done| Arc::ptr_eq(done, map)));
                 Ok(())
             }
@@ -303,7 +332,12 @@ impl Inner {
     #[cfg(target_os = "linux")]
     pub(super) fn retire_map(&self) {
         let mut state = self.state.lock();
-        if let Some(map) = state.live.take() {
+        let is_clean = state.failed.is_none() && state.flushed == state.progress();
+        let flushed = state.flushed.take();
+        debug_assert!(flushed.is_none() || state.live.is_some());
+        if let Some(map) = state.live.take()
+            && !is_clean
+        {
             state.retired.push(map);
         }
     }

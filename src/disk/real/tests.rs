@@ -351,3 +351,116 @@ fn the_file_system_decides_the_mode() {
     RealDisk::for_directory(missing).unwrap();
     RealDisk::for_directory("a-relative-name-that-does-not-exist").unwrap();
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_failed_allocation_leaves_the_tail_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    // A limit on file sizes stands in for a full disk; its signal must be ignored from outside.
+    let script = "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\"";
+    let plain = child("failed_allocation_child", &directory.path().join("f"));
+    let ran = Command::new("sh")
+        .args(["-c", script])
+        .arg(plain.get_program())
+        .args(plain.get_args())
+        .envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn failed_allocation_child() {
+    let Some(path) = argument() else { return };
+    let disk = RealDisk::new(IoMode::Mapped).unwrap();
+    let file = disk.open(&path, Access::Create).unwrap();
+    let mut map = file.map_tail(0, 1 << 20).unwrap().unwrap();
+    map.allocate(4096).unwrap();
+    map.window(0, 4).copy_from_slice(b"kept");
+    map.publish(4);
+    for _ in 0..2 {
+        let error = map.allocate(1 << 20).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!((map.allocated(), file.len().unwrap()), (4096, 4096));
+    }
+    map.window(4, 4092).fill(1);
+    map.publish(4096);
+    map.allocate(8192).unwrap();
+    assert!(map.window(4096, 4096).iter().all(|byte| *byte == 0));
+    assert_eq!(&content(&*file)[..5], b"kept\x01");
+    file.sync_data().unwrap();
+}
+
+/// How many mappings of a file this process has.
+#[cfg(target_os = "linux")]
+fn mappings_of(path: &Path) -> usize {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().filter(|line| line.ends_with(&*path.to_string_lossy())).count()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_map_is_given_back_once_nothing_in_it_is_unsynced() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("f");
+    let disk = RealDisk::new(IoMode::Mapped).unwrap();
+    let file = disk.open(&path, Access::Create).unwrap();
+    let mapped = || mappings_of(&path);
+    // Synced while it lived.
+    let mut map = file.map_tail(0, 1 << 20).unwrap().unwrap();
+    map.allocate(4096).unwrap();
+    map.publish(100);
+    file.sync_data().unwrap();
+    drop(map);
+    assert_eq!(mapped(), 0);
+    // Stored into after its last sync: kept until the next one.
+    let mut map = file.map_tail(4096, 1 << 20).unwrap().unwrap();
+    map.allocate(8192).unwrap();
+    file.sync_data().unwrap();
+    map.publish(5000);
+    drop(map);
+    assert_eq!(mapped(), 1);
+    file.sync_data().unwrap();
+    assert_eq!(mapped(), 0);
+    // Written by position beside it: the same.
+    let map = file.map_tail(8192, 1 << 20).unwrap().unwrap();
+    file.sync_data().unwrap();
+    write_all_at(&*file, b"x", 8192).unwrap();
+    drop(map);
+    assert_eq!(mapped(), 1);
+    file.sync_data().unwrap();
+    assert_eq!(mapped(), 0);
+    // A reader keeps its own.
+    let map = file.map_tail(8193, 1 << 20).unwrap().unwrap();
+    let view = map.reader().view(8192, 8193);
+    file.sync_data().unwrap();
+    drop(map);
+    assert_eq!(mapped(), 1);
+    assert_eq!(view, b"x"[..]);
+    drop(view);
+    assert_eq!(mapped(), 0);
+}
+
+/// Prints what an append costs the disk: `cargo test --release -- --ignored append_cost`.
+#[test]
+#[ignore = "a measurement"]
+fn append_cost() {
+    let directory = tempfile::tempdir().unwrap();
+    let real = RealDisk::new(modes()[0]).unwrap();
+    let memory = super::super::MemoryDisk::new();
+    memory.create_dir_all(directory.path()).unwrap();
+    for (name, disk) in [("real", &real as &dyn Disk), ("memory", &memory)] {
+        let file = disk.open(&directory.path().join("f"), Access::Create).unwrap();
+        let Some(mut map) = file.map_tail(0, 1 << 30).unwrap() else { continue };
+        map.allocate(1 << 28).unwrap();
+        let count: u64 = 1_500_000;
+        let bytes = [7; 169];
+        let start = std::time::Instant::now();
+        for at in 0..count {
+            map.window(at * 169, 169).copy_from_slice(&bytes);
+            map.publish((at + 1) * 169);
+        }
+        println!("{name}: {:?} an append", start.elapsed() / u32::try_from(count).unwrap());
+    }
+}

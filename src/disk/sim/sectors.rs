@@ -19,7 +19,7 @@ pub(super) const SECTOR: u64 = 512;
 const SECTOR_BYTES: usize = 512;
 
 /// A content a sector had.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Version {
     bytes: Box<[u8; SECTOR_BYTES]>,
     by: By,
@@ -34,7 +34,7 @@ pub(super) enum By {
 
 type Versions = BTreeMap<u64, Vec<Version>>;
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct SimContents {
     /// What reads return.
     pub(super) bytes: Vec<u8>,
@@ -48,6 +48,13 @@ pub(super) struct SimContents {
     pub(super) is_mapped: bool,
     pub(super) overwrites: Overwrites,
     pub(super) modified: Timestamp,
+}
+
+impl std::fmt::Debug for SimContents {
+    /// Without the bytes.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SimContents").field("len", &self.bytes.len()).finish_non_exhaustive()
+    }
 }
 
 impl SimContents {
