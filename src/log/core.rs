@@ -184,6 +184,16 @@ impl PartitionLog {
         (segments.iter().map(|segment| segment.published()).sum(), segments.len())
     }
 
+    /// Whether anything was ever appended.
+    pub(crate) fn has_directory(&self) -> bool {
+        !self.segments.load().is_empty()
+    }
+
+    /// Where the first segment begins.
+    pub(crate) fn first_base(&self) -> Option<Offset> {
+        self.segments.load().first().map(|segment| segment.base())
+    }
+
     /// Bytes that no sync covers yet.
     pub(crate) fn unsynced_bytes(&self) -> u64 {
         let appended = self.appended_bytes.load(Ordering::Relaxed);

@@ -139,7 +139,7 @@ impl Recovery<'_> {
             match judge(Ending::of(&scan.stop), successor, below, ours) {
                 Verdict::Keep => return self.keep(segment, scan, first_scanned),
                 Verdict::Trim => {
-                    let segment = segment.cut(scan.position)?;
+                    let segment = segment.cut(scan.position, false)?;
                     return self.keep(segment, scan, first_scanned);
                 }
                 Verdict::CutTail => return self.cut_tail(&segment, scan, next, first_scanned),
@@ -205,7 +205,7 @@ impl Recovery<'_> {
             torn.saved.push(segment.save_aside(scan.position)?);
         }
         self.report.torn_tails.push(torn);
-        let segment = segment.cut(scan.position)?;
+        let segment = segment.cut(scan.position, true)?;
         self.keep(segment, scan, first_scanned)?;
         Ok(Then::Stop)
     }

@@ -91,10 +91,16 @@ impl Segment {
         scan(&**file, self.base(), start, self.published())
     }
 
-    /// The segment cut to its first `len` bytes, before anyone reads it.
-    pub(crate) fn cut(self: &Arc<Self>, len: u64) -> Result<Arc<Segment>> {
+    /// The segment cut to its first `len` bytes, before anyone reads it. `synced` is for bytes
+    /// that were not zeros: unless their cutting is durable before anything is appended, they
+    /// could come back behind what is appended, in place of what was lost.
+    pub(crate) fn cut(self: &Arc<Self>, len: u64, synced: bool) -> Result<Arc<Segment>> {
         let file = self.log()?;
-        file.set_len(len).map_err(|error| Error::io("cut segment", &file.path(), error))?;
+        let cut = || {
+            file.set_len(len)?;
+            if synced { file.sync_data() } else { Ok(()) }
+        };
+        cut().map_err(|error| Error::io("cut segment", &file.path(), error))?;
         let cut = Segment::on_disk(self.place().clone(), self.base(), len);
         Ok(Arc::new(cut))
     }
