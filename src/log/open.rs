@@ -254,6 +254,7 @@ impl Recovery<'_> {
             Refusal::Unsupported(Arc::from(why))
         });
         let epochs = std::mem::take(&mut self.epochs);
+        let epoch_floor = epochs.iter().map(|(epoch, _)| *epoch).max();
         let epochs = EpochCache::recovered(epochs, start, end);
         let tail = match (&refuses, self.active.take(), self.segments.last()) {
             (None, Some(indexer), Some(active)) => {
@@ -280,6 +281,9 @@ impl Recovery<'_> {
             syncing: Mutex::new(self.unproven),
             trimming: Mutex::new(Vec::new()),
             epochs: Mutex::new(epochs),
+            epoch_floor,
+            damage: self.report.damage.clone(),
+            gapless: AtomicBool::new(false),
             latch: Latch::default(),
             counters: LogCounters::default(),
             names_changed: AtomicBool::new(!known.last_stop.is_clean()),

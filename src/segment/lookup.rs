@@ -31,6 +31,8 @@ pub(crate) struct Limits {
 #[derive(Clone, Debug)]
 pub(crate) struct Chunk {
     pub(crate) bytes: Bytes,
+    /// Where the first batch's offsets begin.
+    pub(crate) first_offset: Offset,
     /// Where the batch after the last one begins.
     pub(crate) next_position: u64,
     /// The offset after the last one.
@@ -75,6 +77,7 @@ impl Segment {
     /// Takes whole batches out of a region that holds at least the first of them.
     fn collect(&self, region: &Region, first: u64, from: Offset, limits: Limits) -> Result<Chunk> {
         let mut position = first;
+        let mut first_offset = None;
         let mut next_offset = self.base();
         let mut epoch: Option<LeaderEpoch> = None;
         let mut records = 0;
@@ -94,6 +97,7 @@ impl Segment {
                     }
                     match misfit(header, self.base(), next_offset, epoch) {
                         None => {
+                            first_offset.get_or_insert(header.base_offset());
                             next_offset = header.end_offset();
                             epoch = header.leader_epoch();
                             records += u64::from(header.count());
@@ -112,7 +116,8 @@ impl Segment {
             return Err(fault.into_error("read", &self.path(), position, Some(from)));
         }
         let bytes = region.slice(first, position);
-        Ok(Chunk { bytes, next_position: position, next_offset })
+        let first_offset = first_offset.unwrap_or(from);
+        Ok(Chunk { bytes, first_offset, next_position: position, next_offset })
     }
 
     fn header_at(
