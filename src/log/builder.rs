@@ -198,14 +198,13 @@ impl LogBuilder {
         };
         let known = known_facts(found.map(|(_, slot)| slot), adopted, boot_id, self.log_start);
         let (log, report) = PartitionLog::open(&disk, dir, setup, known)?;
-        if !adopted {
-            log.expect_no_gaps();
-        }
+        // whoever wrote behind our clean end may have left gaps there too
+        let end = log.offsets().end();
+        let adopted = adopted || (known.last_stop.is_clean() && end > known.recovery_point);
         let recovery_point = match known.last_stop {
-            LastStop::Clean | LastStop::KilledSameBoot => known.recovery_point,
-            LastStop::PowerCut | LastStop::AnotherHand | LastStop::AnotherHandClean => {
-                log.checkpoint()?
-            }
+            LastStop::Clean if !adopted => known.recovery_point,
+            LastStop::KilledSameBoot => known.recovery_point,
+            _ => log.checkpoint()?,
         };
         let epoch = next_epoch(found.map(|(_, slot)| slot.epoch).max(log.latest_epoch()))?;
         let slot = Slot {
@@ -237,14 +236,15 @@ fn known_facts(
 ) -> KnownFacts {
     let Some(slot) = found else {
         let last_stop = if adopted { LastStop::AnotherHand } else { LastStop::Clean };
-        return KnownFacts { recovery_point: Offset::ZERO, log_start, last_stop };
+        return KnownFacts { recovery_point: Offset::ZERO, log_start, last_stop, adopted };
     };
     let last_stop = match (slot.clean, slot.boot_id == boot_id) {
         (true, _) => LastStop::Clean,
         (false, true) => LastStop::KilledSameBoot,
         (false, false) => LastStop::PowerCut,
     };
-    KnownFacts { recovery_point: slot.recovery_point, log_start: slot.log_start, last_stop }
+    let Slot { recovery_point, log_start, .. } = slot;
+    KnownFacts { recovery_point, log_start, last_stop, adopted }
 }
 
 /// An epoch above every one that was ever used here.

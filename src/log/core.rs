@@ -122,7 +122,8 @@ pub(crate) struct PartitionLog {
     pub(super) epoch_floor: Option<LeaderEpoch>,
     /// What recovery found missing below the recovery point.
     pub(super) damage: Vec<Damage>,
-    pub(super) gapless: AtomicBool,
+    /// Whether a gap between offsets is damage.
+    pub(super) gapless: bool,
     pub(super) latch: Latch,
     pub(super) counters: LogCounters,
     /// Names in the directory, or the directory's own, await a directory sync.
@@ -169,12 +170,6 @@ impl PartitionLog {
     /// The highest epoch that was ever seen here, records of it left or not.
     pub(crate) fn latest_epoch(&self) -> Option<LeaderEpoch> {
         self.epochs.lock().latest().max(self.epoch_floor)
-    }
-
-    /// Says that offsets follow each other without gaps, as they do in a log that only this
-    /// library wrote and nothing compacted: from then on a gap is read as damage.
-    pub(crate) fn expect_no_gaps(&self) {
-        self.gapless.store(true, Ordering::Relaxed);
     }
 
     /// What the configuration asks of a batch that is appended at `now`.

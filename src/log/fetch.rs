@@ -9,7 +9,6 @@ use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::record::BatchFault;
 use crate::segment::{Chunk, Limits, Segment};
-use crate::sync::atomic::Ordering;
 use crate::time::Timestamp;
 use std::sync::Arc;
 
@@ -91,7 +90,7 @@ impl PartitionLog {
             Some(damage) => {
                 Error::corrupt("read", damage.path(), damage.position(), damage.reason())
             }
-            None if self.gapless.load(Ordering::Relaxed) => {
+            None if self.gapless => {
                 let missing = format!("the records from offset {from} to {first} are missing");
                 Error::corrupt("read", &self.place.dir, 0, missing)
             }
