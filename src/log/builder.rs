@@ -178,8 +178,10 @@ impl LogBuilder {
         let boot_id =
             disk.boot_id().map_err(|error| Error::io("read boot identity", dir, error))?;
         let found = slots::read(&*disk, dir)?;
-        let metadata = checkpoint::read_partition_metadata(&*disk, &dir.join(PARTITION_METADATA))?;
-        let topic = found.as_ref().map(|(_, slot)| slot.topic).or(metadata);
+        let topic = match &found {
+            Some((_, slot)) => Some(slot.topic),
+            None => checkpoint::read_partition_metadata(&*disk, &dir.join(PARTITION_METADATA))?,
+        };
         let name = log_name(dir);
         let asked = Arc::new(Asked::default());
         let setup = LogSetup {

@@ -20,7 +20,7 @@ use super::report::{Damage, PartitionReport, TornTail};
 use super::verdict::{Ending, Successor, Verdict, judge};
 use crate::disk::Disk;
 use crate::disk::latch::Latch;
-use crate::disk::names::{LEADER_EPOCHS, SegmentFile};
+use crate::disk::names::{LEADER_EPOCHS, PARTITION_METADATA, SegmentFile};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::record::BatchFault;
@@ -115,7 +115,8 @@ impl Recovery<'_> {
         for (at, (base, len)) in found.iter().enumerate() {
             let next = found.get(at + 1).map(|(base, _)| *base);
             let segment = Arc::new(Segment::on_disk(place.clone(), *base, *len));
-            if next.is_some_and(|next| next <= self.known.recovery_point) {
+            // a recovery point at its very end may be older than the roll that ended it
+            if next.is_some_and(|next| next < self.known.recovery_point) {
                 segment.assume_synced();
                 segment.settle();
                 self.end = next.unwrap_or(self.end);
@@ -308,6 +309,12 @@ impl Recovery<'_> {
         };
         let proven = self.unproven.is_empty();
         let names_changed = !self.segments.is_empty() && !known.last_stop.is_clean();
+        // it was not synced before the names were: a power cut may have torn or taken it
+        let metadata_lost = names_changed && {
+            let path = place.dir.join(PARTITION_METADATA);
+            let id = checkpoint::read_partition_metadata(&*place.disk, &path);
+            !id.is_ok_and(|id| id == Some(self.setup.id.topic))
+        };
         let log = PartitionLog {
             config: ArcSwap::new(self.setup.config.clone()),
             setup: self.setup.clone(),
@@ -331,7 +338,7 @@ impl Recovery<'_> {
             latch: Latch::default(),
             counters: LogCounters::default(),
             names_changed: AtomicBool::new(names_changed),
-            metadata_unsynced: AtomicBool::new(false),
+            metadata_unsynced: AtomicBool::new(metadata_lost),
             told_dirty: AtomicBool::new(false),
             appended_bytes: AtomicU64::new(0),
             synced_bytes: AtomicU64::new(0),
