@@ -38,7 +38,7 @@ pub use config::{
 pub use engine::OpenReport;
 pub use error::{Error, ErrorKind, Outcome, Result};
 pub use ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
-pub use log::{Damage, PartitionReport, TornTail};
+pub use log::{Damage, Log, LogBuilder, LogReceipt, PartitionReport, TornTail};
 pub use producer::partitioner::{DefaultPartitioner, Partitioner, RoundRobin};
 pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, RecordsIter};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
