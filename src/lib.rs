@@ -40,5 +40,8 @@ pub use error::{Error, ErrorKind, Outcome, Result};
 pub use ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
 pub use log::{Damage, Log, LogBuilder, LogReceipt, PartitionReport, TornTail};
 pub use producer::partitioner::{DefaultPartitioner, Partitioner, RoundRobin};
+pub use producer::{
+    BatchReceipt, BufferFull, Pending, Producer, ProducerBuilder, Receipt, TopicProducer,
+};
 pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, RecordsIter};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};

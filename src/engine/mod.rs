@@ -114,6 +114,11 @@ impl Engine {
         self.by_hand
     }
 
+    /// Who runs what is due.
+    pub(crate) fn threads(&self) -> Threads {
+        self.options.threads
+    }
+
     pub(crate) fn timers(&self) -> &Timers {
         &self.timers
     }
