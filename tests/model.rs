@@ -334,10 +334,15 @@ impl Run<'_> {
         let offset = self.random.random_range(partition.start..=partition.end);
         let mut consumer =
             self.store.consumer(GROUP).assign([(name.as_str(), at)]).build().expect("a consumer");
-        let committed = consumer.commit_offsets([OffsetCommit::new(&name, at, Offset::new(offset))]);
+        let committed =
+            consumer.commit_offsets([OffsetCommit::new(&name, at, Offset::new(offset))]);
         let history = self.model.committed.entry((name, at)).or_insert_with(|| vec![None]);
         let before = history.last().copied().flatten();
-        assert_eq!(committed.is_ok(), before.is_none_or(|before| before <= offset), "{committed:?}");
+        assert_eq!(
+            committed.is_ok(),
+            before.is_none_or(|before| before <= offset),
+            "{committed:?}"
+        );
         if committed.is_ok() {
             history.push(Some(offset));
         }
@@ -448,8 +453,7 @@ impl Run<'_> {
             let mut consumer = self.store.consumer(GROUP);
             consumer = consumer.assign([(name.as_str(), *at)]);
             let committed = consumer.build().expect("a consumer").committed(name, *at);
-            let committed =
-                committed.expect("a look-up").map(|committed| committed.offset().get());
+            let committed = committed.expect("a look-up").map(|committed| committed.offset().get());
             assert!(history.contains(&committed), "{name}-{at}: {committed:?} of {history:?}");
             *history = vec![committed];
         }
@@ -524,8 +528,7 @@ fn a_difference_is_noticed() {
     let clock = ManualClock::new(Timestamp::from_millis(BIRTH));
     let store = open(&world, &clock);
     let random = StdRng::seed_from_u64(0);
-    let mut run =
-        Run { world: &mut world, random, clock, store, model: Model::default() };
+    let mut run = Run { world: &mut world, random, clock, store, model: Model::default() };
     run.create();
     let (name, at) = run.pick().expect("one topic");
     let topic = run.store.producer().build().unwrap().topic(&name).unwrap();

@@ -218,6 +218,9 @@ fn topics_of(shared: &Shared, opening: &RootOpening) -> Result<(Vec<OpeningTopic
     for (id, total) in &plan.grown {
         facts.push(Fact::PartitionsAdded { id: *id, total: *total });
     }
+    if !opening.last_writer.is_ours() {
+        facts.extend(opening.state.topics().map(|topic| Fact::OthersWrote { id: topic.id }));
+    }
     for adopted in &plan.adopt {
         facts.push(adoption(adopted));
     }
@@ -275,6 +278,7 @@ impl Known<'_> {
             recovery_point: recorded.map_or(Offset::ZERO, |kept| kept.recovery_point),
             log_start: recorded.map_or(Offset::ZERO, |kept| kept.log_start),
             last_stop,
+            adopted: self.state.topic(id.topic).is_some_and(|topic| topic.foreign),
         };
         match self.opening.last_writer {
             LastWriter::OursClean => ours(LastStop::Clean),
@@ -303,7 +307,8 @@ fn theirs(found: &FoundExports, name: &str, partition: PartitionId) -> KnownFact
         true => LastStop::AnotherHandClean,
         false => LastStop::AnotherHand,
     };
-    KnownFacts { recovery_point: of(recovery_points), log_start: of(log_starts), last_stop }
+    let (recovery_point, log_start) = (of(recovery_points), of(log_starts));
+    KnownFacts { recovery_point, log_start, last_stop, adopted: true }
 }
 
 /// Writes `partition.metadata` again where a directory has lost it.
