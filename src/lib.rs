@@ -35,7 +35,9 @@ mod store;
 pub use config::{
     BackgroundSync, CleanupPolicy, Durability, Threads, TimestampType, TopicConfig, WhenFull,
 };
+pub use consumer::{Consumer, ConsumerBuilder, Interrupt, OffsetCommit, ReadToEnd, Reset};
 pub use error::{Error, ErrorKind, Outcome, Result};
+pub use group::Committed;
 pub use ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
 pub use log::{Damage, PartitionReport, TornTail};
 pub use producer::partitioner::{DefaultPartitioner, Partitioner, RoundRobin};

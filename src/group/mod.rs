@@ -14,5 +14,5 @@ pub(crate) mod schema;
 
 pub use committed::Committed;
 pub(crate) use committed::{Commit, CommitMode};
-pub(crate) use offsets::OffsetStore;
+pub(crate) use offsets::{OffsetStore, check_group_name};
 pub(crate) use registry::{ReadCounters, Registry, Subscription};

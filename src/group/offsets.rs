@@ -14,9 +14,7 @@ use std::sync::Arc;
 
 use super::committed::{Commit, CommitMode, Committed, Entry, Group};
 use super::registry::Registry;
-use super::schema::{
-    CommittedValue, OffsetsKey, check_metadata, committed_key, group_partition,
-};
+use super::schema::{CommittedValue, OffsetsKey, check_metadata, committed_key, group_partition};
 use crate::config::{Durability, TopicConfig};
 use crate::engine::{Engine, Partition};
 use crate::error::{Cause, Error, Outcome, Result};
@@ -48,10 +46,8 @@ impl OffsetStore {
     pub(crate) fn open(engine: &Arc<Engine>) -> Result<Arc<OffsetStore>> {
         // Kafka's: 50 partitions, segments of 100 MiB. A commit for very many partitions is one
         // batch all the same. The topic keeps everything until compaction is there.
-        let config = TopicConfig::new()
-            .partitions(50)
-            .segment_bytes(100 << 20)
-            .max_batch_bytes(64 << 20);
+        let config =
+            TopicConfig::new().partitions(50).segment_bytes(100 << 20).max_batch_bytes(64 << 20);
         let log = StateLog::new(engine.clone(), OFFSETS_TOPIC, config);
         let mut fold = Fold { engine, topics: HashMap::new(), groups: BTreeMap::new(), skipped: 0 };
         let skipped = log.replay(|record| fold.take(record))?;
@@ -242,7 +238,6 @@ fn in_the_log<T>(appended: &Result<T>) -> bool {
     }
 }
 
-
 /// What can be wrong with a commit by itself.
 fn check_shape(commits: &[Commit<'_>]) -> Result<()> {
     let mut seen = HashSet::with_capacity(commits.len());
@@ -355,4 +350,3 @@ impl Fold<'_> {
         }
     }
 }
-

@@ -10,7 +10,6 @@
 
 mod replay;
 
-
 use std::sync::Arc;
 
 use crate::config::{Durability, TopicConfig};

@@ -42,8 +42,7 @@ struct Kept {
 }
 
 /// How much is read at once.
-const LIMITS: FetchLimits =
-    FetchLimits { bytes: 1 << 20, records: u64::MAX, durable_only: false };
+const LIMITS: FetchLimits = FetchLimits { bytes: 1 << 20, records: u64::MAX, durable_only: false };
 
 impl StateLog {
     /// Hands out every record of every partition, each partition in order.
