@@ -30,12 +30,13 @@ mod group;
 mod consumer;
 mod producer;
 
-mod store;
+// mod store; (joins with producer and consumer)
 
 pub use config::{
     BackgroundSync, CleanupPolicy, Durability, Threads, TimestampType, TopicConfig, WhenFull,
 };
 pub use consumer::{Consumer, ConsumerBuilder, Interrupt, OffsetCommit, ReadToEnd, Reset};
+pub use engine::OpenReport;
 pub use error::{Error, ErrorKind, Outcome, Result};
 pub use group::Committed;
 pub use ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};

@@ -1,4 +1,6 @@
 //! The keeper of every log under a store: facts about them go into the root's state log.
+//!
+//! Many partitions, one write: whoever collects facts hands them over together.
 
 use super::root::Root;
 use super::root::fact::Fact;

@@ -14,6 +14,8 @@ use super::Engine;
 use super::partition::Partition;
 use super::threads::Wakeup;
 use crate::config::BackgroundSync;
+use crate::error::{Error, Result};
+use crate::ids::Offset;
 use crate::log::{Attention, Durable, LogFact, LogId};
 use crate::sync::Mutex;
 use crate::time::Clock;
@@ -150,7 +152,9 @@ impl Engine {
         let now = self.clock().monotonic();
         let due = self.requests().take_due(now);
         let partitions: Vec<_> = due.iter().filter_map(|id| self.partition_by_id(*id)).collect();
-        self.checkpoint(&partitions, Durable::Later);
+        if let Some(error) = self.checkpoint(&partitions, Durable::Later) {
+            log::error!("background sync: {error}");
+        }
         if self.requests().retention_due(now) {
             self.retain_all();
         }
@@ -160,18 +164,19 @@ impl Engine {
         self.requests().next(self.has_retention())
     }
 
-    /// Syncs and seals, and records how far each log is safe; returns how many could not be.
-    pub(super) fn checkpoint(&self, partitions: &[Arc<Partition>], durable: Durable) -> usize {
+    /// Syncs and seals, and records how far each log is safe; returns the first failure.
+    pub(super) fn checkpoint(
+        &self,
+        partitions: &[Arc<Partition>],
+        durable: Durable,
+    ) -> Option<Error> {
         let mut points = Vec::new();
-        let mut failed = 0;
+        let mut failed = None;
         for partition in partitions {
             let Ok(log) = partition.log() else { continue };
             match log.checkpoint() {
                 Ok(point) => points.push((log, (log.id(), LogFact::RecoveryPoint(point)), point)),
-                Err(error) => {
-                    failed += 1;
-                    log::error!("background sync: {error}");
-                }
+                Err(error) => failed = failed.or(Some(error)),
             }
             partition.signal().notify(); // for those who wait for durable records only
         }
@@ -186,11 +191,34 @@ impl Engine {
                 }
                 failed
             }
-            Err(error) => {
-                log::error!("recording recovery points: {error}");
-                failed + points.len()
-            }
+            Err(error) => failed.or(Some(error)),
         }
+    }
+
+    /// Makes everything appended so far durable and records it.
+    pub(crate) fn flush(&self) -> Result<()> {
+        self.check_open("flush")?;
+        let partitions: Vec<_> = self
+            .topics()
+            .iter()
+            .flat_map(|topic| topic.partitions().to_vec())
+            .filter(|partition| partition.log().is_ok_and(|log| log.is_dirty()))
+            .collect();
+        match self.checkpoint(&partitions, Durable::Now) {
+            None => Ok(()),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Raises a log's start; what is dropped is unlinked in the background.
+    pub(crate) fn delete_records_before(
+        &self,
+        partition: &Partition,
+        offset: Offset,
+    ) -> Result<()> {
+        partition.delete_records_before(offset, self.keeper())?;
+        self.unlink_later(partition);
+        Ok(())
     }
 
     /// Applies every topic's retention now; adopted topics have none.

@@ -1,4 +1,7 @@
 //! What opening a store found and did, for people and for programs.
+//!
+//! Opening never acts in silence: what was adopted, mended, removed, left alone or could not be
+//! opened is here, each with its place.
 
 use std::path::{Path, PathBuf};
 

@@ -110,6 +110,10 @@ impl Topic {
         self.budget.set_limit(config.max_bytes, config.when_full, self.bytes());
     }
 
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
     /// Published bytes of all partitions.
     pub(crate) fn bytes(&self) -> u64 {
         let partitions = self.partitions.load();

@@ -43,19 +43,20 @@ pub(crate) struct OffsetStore {
 
 impl OffsetStore {
     /// Reads what is committed. Costs nothing in a store that never committed.
-    pub(crate) fn open(engine: &Arc<Engine>) -> Result<Arc<OffsetStore>> {
+    pub(crate) fn open(engine: Arc<Engine>) -> Result<Arc<OffsetStore>> {
         // Kafka's: 50 partitions, segments of 100 MiB. A commit for very many partitions is one
         // batch all the same. The topic keeps everything until compaction is there.
         let config =
             TopicConfig::new().partitions(50).segment_bytes(100 << 20).max_batch_bytes(64 << 20);
         let log = StateLog::new(engine.clone(), OFFSETS_TOPIC, config);
-        let mut fold = Fold { engine, topics: HashMap::new(), groups: BTreeMap::new(), skipped: 0 };
+        let mut fold =
+            Fold { engine: &engine, topics: HashMap::new(), groups: BTreeMap::new(), skipped: 0 };
         let skipped = log.replay(|record| fold.take(record))?;
         let unreadable = Counter::default();
         unreadable.add(fold.skipped + skipped.places);
         Ok(Arc::new(OffsetStore {
-            engine: engine.clone(),
             groups: Mutex::new(fold.groups),
+            engine,
             log,
             unread: skipped.unread,
             skipped: unreadable,
