@@ -19,6 +19,8 @@ use crate::disk::names::{deleting_dir, partition_dir, validate_topic_name};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{Offset, PartitionId, TopicId};
 use crate::log::{Durable, KnownFacts, LastStop, LogId};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::wait::Signal;
 
 /// A topic to be made.
 #[derive(Clone, Debug)]
@@ -29,6 +31,31 @@ pub(crate) struct NewTopic<'a> {
     pub(crate) internal: bool,
 }
 
+/// Tells who follows the catalog, such as a subscriber, that topics or partitions have changed.
+#[derive(Debug, Default)]
+pub(crate) struct CatalogChanges {
+    signal: Arc<Signal>,
+    count: AtomicU64,
+}
+
+impl CatalogChanges {
+    /// Announced after each change, and for good when the store closes.
+    pub(crate) fn signal(&self) -> &Arc<Signal> {
+        &self.signal
+    }
+
+    /// How many changes there have been; read before the table.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// The table shows a change. Called with no lock of readers held: it may run wakers.
+    fn announce(&self) {
+        self.count.fetch_add(1, Ordering::AcqRel);
+        self.signal.notify();
+    }
+}
+
 /// Facts of one write to the state log.
 const FACTS_AT_ONCE: usize = 4096;
 
@@ -36,7 +63,7 @@ impl Engine {
     /// Makes topics, all or none; durable when it returns.
     pub(crate) fn create_topics(&self, new: &[NewTopic<'_>]) -> Result<Vec<Arc<Topic>>> {
         self.check_open("create topic")?;
-        let _one_at_a_time = self.catalog.lock();
+        let one_at_a_time = self.catalog.lock();
         let mut topics = Vec::with_capacity(new.len());
         let mut facts = Vec::with_capacity(new.len());
         for NewTopic { name, config, internal } in new {
@@ -71,6 +98,9 @@ impl Engine {
         for topic in &topics {
             table.insert(topic.clone());
         }
+        drop(table);
+        drop(one_at_a_time);
+        self.catalog_changes.announce();
         Ok(topics)
     }
 
@@ -120,7 +150,7 @@ impl Engine {
 
     /// Gives a topic more partitions; durable when it returns.
     pub(crate) fn add_partitions(&self, name: &str, total: u32) -> Result<()> {
-        let _one_at_a_time = self.catalog.lock();
+        let one_at_a_time = self.catalog.lock();
         let topic = self.topic(name)?;
         let before = u32::try_from(topic.partitions().len()).unwrap_or(u32::MAX);
         TopicConfig::new().partitions(total).validate()?;
@@ -132,13 +162,15 @@ impl Engine {
         let fact = Fact::PartitionsAdded { id: topic.id(), total };
         self.root.log().record(&[fact], Durable::Now)?;
         self.add_partitions_to(&topic, total);
+        drop(one_at_a_time);
+        self.catalog_changes.announce();
         Ok(())
     }
 
     /// Deletes a topic with all its records; durable when it returns. Handles of it fail from then
     /// on; records that were fetched stay valid.
     pub(crate) fn delete_topic(&self, name: &str) -> Result<Arc<Topic>> {
-        let _one_at_a_time = self.catalog.lock();
+        let one_at_a_time = self.catalog.lock();
         let topic = self.topic(name)?;
         let deleted = Fact::TopicDeleted { id: topic.id(), name: name.to_owned() };
         self.root.log().record(&[deleted], Durable::Now)?;
@@ -150,6 +182,8 @@ impl Engine {
         self.remove_directories(&topic)?;
         let forgotten = Fact::TopicForgotten { id: topic.id() };
         self.root.log().record(&[forgotten], Durable::Later)?;
+        drop(one_at_a_time);
+        self.catalog_changes.announce();
         Ok(topic)
     }
 

@@ -40,6 +40,7 @@ impl Engine {
         for partition in &partitions {
             partition.signal().close();
         }
+        self.catalog_changes.signal().close();
         keep_first(&mut first_error, self.close_logs(&partitions));
         if first_error.is_none() {
             let exports = exports_of(&partitions);

@@ -40,7 +40,7 @@ use crate::sync::{Mutex, RwLock};
 use crate::time::Clock;
 
 pub(crate) use budget::Budget;
-pub(crate) use catalog::NewTopic;
+pub(crate) use catalog::{CatalogChanges, NewTopic};
 pub(crate) use gate::Gate;
 pub(crate) use partition::Partition;
 pub use report::OpenReport;
@@ -80,6 +80,7 @@ pub(crate) struct Engine {
     epoch: crate::ids::LeaderEpoch,
     /// One change of the catalog at a time.
     catalog: Mutex<()>,
+    catalog_changes: CatalogChanges,
     table: RwLock<Table>,
     budget: Arc<Budget>,
     timers: Timers,
@@ -117,6 +118,10 @@ impl Engine {
     /// Who runs what is due.
     pub(crate) fn threads(&self) -> Threads {
         self.options.threads
+    }
+
+    pub(crate) fn catalog_changes(&self) -> &CatalogChanges {
+        &self.catalog_changes
     }
 
     pub(crate) fn timers(&self) -> &Timers {
@@ -184,6 +189,11 @@ impl Engine {
     /// Calls the timers that are due; returns when the next one is, on the monotonic clock.
     pub(crate) fn run_due(&self) -> Option<Duration> {
         self.timers.run_due(self.clock().monotonic())
+    }
+
+    /// Whether calls that block have to run what is due themselves.
+    pub(crate) fn is_run_by_host(&self) -> bool {
+        self.options.threads == Threads::Host
     }
 
     /// What a call that blocks does first where the store has no threads of its own: the work it

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use super::budget::Budget;
+use super::catalog::CatalogChanges;
 use super::gate::Gate;
 use super::keeper::RootKeeper;
 use super::maintenance::Requests;
@@ -147,6 +148,7 @@ fn assemble(
         root: shared.root,
         epoch,
         catalog: Mutex::new(()),
+        catalog_changes: CatalogChanges::default(),
         table: RwLock::new(table),
         budget: shared.budget,
         timers: Timers::new(timer_wakeup.clone()),
