@@ -27,6 +27,7 @@ use super::topic::Topic;
 use super::{Engine, EngineOptions, Table};
 use crate::config::{Threads, TopicConfig, WhenFull};
 use crate::disk::names::{LOCK, partition_dir};
+use crate::disk::replace::parent;
 use crate::disk::{DirLock, Disk};
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
@@ -115,6 +116,7 @@ fn lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DirLock>> {
     let fail = |error: std::io::Error| Error::io("open store", path, error);
     if disk.metadata(path).map_err(fail)?.is_none() {
         disk.create_dir_all(path).map_err(fail)?;
+        disk.sync_dir(parent(path)).map_err(fail)?; // the store's own name
     }
     let file = path.join(LOCK);
     disk.lock(&file).map_err(|error| match error.kind() {
