@@ -30,7 +30,7 @@ mod group;
 mod consumer;
 mod producer;
 
-// mod store; (joins with producer and consumer)
+mod store;
 
 pub use config::{
     BackgroundSync, CleanupPolicy, Durability, Threads, TimestampType, TopicConfig, WhenFull,
@@ -40,7 +40,14 @@ pub use engine::OpenReport;
 pub use error::{Error, ErrorKind, Outcome, Result};
 pub use group::Committed;
 pub use ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
-pub use log::{Damage, PartitionReport, TornTail};
+pub use log::{Damage, Log, LogBuilder, LogReceipt, PartitionReport, TornTail};
 pub use producer::partitioner::{DefaultPartitioner, Partitioner, RoundRobin};
+pub use producer::{
+    BatchReceipt, BufferFull, Pending, Producer, ProducerBuilder, Receipt, TopicProducer,
+};
 pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, RecordsIter};
+pub use store::{
+    PartitionDescription, PartitionStats, Store, StoreBuilder, StoreStats, TopicDescription,
+    TopicStats,
+};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};

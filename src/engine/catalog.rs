@@ -118,6 +118,7 @@ impl Engine {
             recovery_point: Offset::ZERO,
             log_start: Offset::ZERO,
             last_stop: LastStop::Clean,
+            adopted: false,
         };
         let mut partitions = topic.partitions().to_vec();
         let first = u32::try_from(partitions.len()).unwrap_or(u32::MAX);

@@ -115,6 +115,11 @@ impl Engine {
         self.by_hand
     }
 
+    /// Who runs what is due.
+    pub(crate) fn threads(&self) -> Threads {
+        self.options.threads
+    }
+
     pub(crate) fn catalog_changes(&self) -> &CatalogChanges {
         &self.catalog_changes
     }

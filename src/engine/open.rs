@@ -27,6 +27,7 @@ use super::topic::Topic;
 use super::{Engine, EngineOptions, Table};
 use crate::config::{Threads, TopicConfig, WhenFull};
 use crate::disk::names::{LOCK, partition_dir};
+use crate::disk::replace::parent;
 use crate::disk::{DirLock, Disk};
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
@@ -115,6 +116,7 @@ fn lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DirLock>> {
     let fail = |error: std::io::Error| Error::io("open store", path, error);
     if disk.metadata(path).map_err(fail)?.is_none() {
         disk.create_dir_all(path).map_err(fail)?;
+        disk.sync_dir(parent(path)).map_err(fail)?; // the store's own name
     }
     let file = path.join(LOCK);
     disk.lock(&file).map_err(|error| match error.kind() {
@@ -220,6 +222,9 @@ fn topics_of(shared: &Shared, opening: &RootOpening) -> Result<(Vec<OpeningTopic
     for (id, total) in &plan.grown {
         facts.push(Fact::PartitionsAdded { id: *id, total: *total });
     }
+    if !opening.last_writer.is_ours() {
+        facts.extend(opening.state.topics().map(|topic| Fact::OthersWrote { id: topic.id }));
+    }
     for adopted in &plan.adopt {
         facts.push(adoption(adopted));
     }
@@ -277,6 +282,7 @@ impl Known<'_> {
             recovery_point: recorded.map_or(Offset::ZERO, |kept| kept.recovery_point),
             log_start: recorded.map_or(Offset::ZERO, |kept| kept.log_start),
             last_stop,
+            adopted: self.state.topic(id.topic).is_some_and(|topic| topic.foreign),
         };
         match self.opening.last_writer {
             LastWriter::OursClean => ours(LastStop::Clean),
@@ -305,7 +311,8 @@ fn theirs(found: &FoundExports, name: &str, partition: PartitionId) -> KnownFact
         true => LastStop::AnotherHandClean,
         false => LastStop::AnotherHand,
     };
-    KnownFacts { recovery_point: of(recovery_points), log_start: of(log_starts), last_stop }
+    let (recovery_point, log_start) = (of(recovery_points), of(log_starts));
+    KnownFacts { recovery_point, log_start, last_stop, adopted: true }
 }
 
 /// Writes `partition.metadata` again where a directory has lost it.

@@ -125,7 +125,9 @@ impl Partition {
             },
             TimestampType::LogAppendTime => TimestampRule::Append { now },
         };
-        let max_bytes = usize::try_from(config.max_batch_bytes).unwrap_or(usize::MAX);
+        // a batch goes whole into one segment
+        let max_bytes = config.max_batch_bytes.min(config.segment_bytes);
+        let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
         Ok(BatchRules { timestamps, max_bytes })
     }
 

@@ -76,6 +76,12 @@ impl Topic {
         self.partitions.load_full()
     }
 
+    /// How many partitions there are; cheaper than the list.
+    #[inline]
+    pub(crate) fn partition_count(&self) -> usize {
+        self.partitions.load().len()
+    }
+
     /// The partition of that number.
     pub(crate) fn partition(&self, id: PartitionId) -> Result<Arc<Partition>> {
         let partitions = self.partitions.load();

@@ -81,8 +81,10 @@ impl PartitionLog {
         })?;
         let last_offset = Offset::new(end_offset.get() - 1);
         let due = writer.tail.as_ref().is_none_or(|tail| tail.is_due(batch, last_offset, now));
-        if due {
+        if due || writer.tail.as_ref().is_some_and(Tail::is_empty) {
             self.check_fits_segment(batch.size())?;
+        }
+        if due {
             self.roll(writer, now)?;
         }
         let Some(tail) = &mut writer.tail else {
@@ -109,8 +111,8 @@ impl PartitionLog {
         Ok(Appended { base_offset, end_offset, epoch })
     }
 
-    /// A batch goes whole into one segment. Asked only when a new one is due: the tail's own
-    /// limit keeps larger ones out of a segment in use.
+    /// A batch goes whole into one segment. Asked of the first batch of each: a segment in use is
+    /// rolled before one that it has no room for.
     fn check_fits_segment(&self, size: usize) -> Result<()> {
         let limit = self.config.load().segment_bytes;
         let size = size as u64;

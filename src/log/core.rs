@@ -15,10 +15,12 @@ use arc_swap::ArcSwap;
 use super::epochs::EpochCache;
 use super::keeper::LogId;
 use super::offsets::Offsets;
-use crate::config::TopicConfig;
+use super::report::Damage;
+use crate::config::{TimestampType, TopicConfig};
 use crate::disk::latch::Latch;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
+use crate::record::{BatchRules, TimestampRule};
 use crate::segment::{Place, Segment, Tail, TailLimits};
 use crate::stats::{LogCounters, PinCounter};
 use crate::sync::Mutex;
@@ -116,6 +118,12 @@ pub(crate) struct PartitionLog {
     pub(super) syncing: Mutex<Vec<Unproven>>,
     pub(super) trimming: Mutex<Vec<Doomed>>,
     pub(super) epochs: Mutex<EpochCache>,
+    /// The highest epoch that recovery met, in files or batches.
+    pub(super) epoch_floor: Option<LeaderEpoch>,
+    /// What recovery found missing below the recovery point.
+    pub(super) damage: Vec<Damage>,
+    /// Whether a gap between offsets is damage.
+    pub(super) gapless: bool,
     pub(super) latch: Latch,
     pub(super) counters: LogCounters,
     /// Names in the directory, or the directory's own, await a directory sync.
@@ -159,9 +167,29 @@ impl PartitionLog {
         }
     }
 
-    /// The newest epoch that has a record here.
+    /// The highest epoch that was ever seen here, records of it left or not.
     pub(crate) fn latest_epoch(&self) -> Option<LeaderEpoch> {
-        self.epochs.lock().latest()
+        self.epochs.lock().latest().max(self.epoch_floor)
+    }
+
+    /// What the configuration asks of a batch that is appended at `now`.
+    pub(crate) fn batch_rules(&self, now: Timestamp) -> BatchRules {
+        let config = self.config.load();
+        let timestamps = match config.timestamp_type {
+            TimestampType::CreateTime => TimestampRule::Create {
+                now,
+                before_max: config.timestamp_before_max,
+                after_max: config.timestamp_after_max,
+            },
+            TimestampType::LogAppendTime => TimestampRule::Append { now },
+        };
+        let max_bytes = usize::try_from(config.max_batch_bytes).unwrap_or(usize::MAX);
+        BatchRules { timestamps, max_bytes }
+    }
+
+    /// Who counts the bytes that readers hold.
+    pub(crate) fn pinned(&self) -> &Arc<PinCounter> {
+        &self.setup.pinned
     }
 
     /// Sets the epoch of everything this open appends, before it appends anything. It is already

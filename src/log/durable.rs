@@ -60,10 +60,11 @@ impl PartitionLog {
         }
         unproven.clear();
         let segments = self.segments.load_full();
-        for segment in segments.iter().rev() {
-            if !segment.sync()? {
-                break; // all before it was synced when it was rolled past
-            }
+        if segments.is_empty() {
+            return Ok(()); // there is no directory yet
+        }
+        for segment in segments.iter().rev().take_while(|segment| !segment.is_settled()) {
+            segment.sync()?;
         }
         if self.names_changed.swap(false, Ordering::AcqRel) {
             let synced = self.sync_names();
@@ -97,13 +98,16 @@ impl PartitionLog {
     pub(crate) fn checkpoint(&self) -> Result<Offset> {
         let mut unproven = self.syncing.lock();
         self.latch.check("checkpoint").map_err(|error| self.named(error))?;
-        let (rolled, active) = {
+        let (rolled, active, end) = {
             let mut writer = self.writer.lock();
             let rolled = std::mem::take(&mut writer.rolled);
-            (rolled, writer.tail.as_ref().map(|tail| tail.segment().clone()))
+            let active = writer.tail.as_ref().map(|tail| tail.segment().clone());
+            (rolled, active, writer.next_offset)
         };
+        // what is rolled from here on is synced, but not sealed: the point must not cover it
         let point = self
             .checkpoint_locked(&mut unproven, &rolled, active.as_deref())
+            .map(|durable| durable.min(end))
             .map_err(|error| self.named(error.with_outcome(Outcome::WrittenNotDurable)));
         if point.is_err() {
             let mut writer = self.writer.lock();
@@ -123,19 +127,34 @@ impl PartitionLog {
         }
         self.sync_locked(unproven)?;
         for segment in rolled {
-            if let Some(files) = segment.seal_indexes()? {
-                for file in files {
-                    file.sync_data()
-                        .map_err(|error| Error::io("sync index", &file.path(), error))?;
-                }
-            }
+            self.sync_indexes(segment.seal_indexes()?)?;
             segment.drop_map();
         }
         if let Some(active) = active {
-            active.save_growing_indexes()?;
+            self.sync_indexes(active.save_growing_indexes()?)?;
         }
         self.write_epochs()?;
+        let settled = active.map_or(Offset::new(i64::MAX), Segment::base);
+        for segment in self.segments.load().iter().filter(|segment| segment.base() < settled) {
+            if active.is_some() || rolled.iter().any(|sealed| Arc::ptr_eq(sealed, segment)) {
+                segment.settle();
+            }
+        }
         Ok(self.offsets.durable())
+    }
+
+    /// An index that could not be synced must not be relied on by a recovery point, and a second
+    /// sync would prove nothing.
+    fn sync_indexes(&self, files: Option<[Arc<dyn DiskFile>; 2]>) -> Result<()> {
+        for file in files.into_iter().flatten() {
+            let synced =
+                file.sync_data().map_err(|error| Error::io("sync index", &file.path(), error));
+            if let Err(error) = synced {
+                self.latch.trip(&error);
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Writes the epoch file if an epoch began since it was written.

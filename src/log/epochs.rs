@@ -15,19 +15,29 @@ pub(crate) struct EpochCache {
 }
 
 impl EpochCache {
-    /// The cache a file describes, cut to the epochs that have records in `start..end`.
+    /// The cache of a file's entries and of the epochs met in batches that were scanned, cut to
+    /// those that have records in `start..end`. A scan begins in the middle of an epoch, so what
+    /// it says of an offset counts only where the file says something else.
     pub(crate) fn recovered(
-        entries: Vec<(LeaderEpoch, Offset)>,
+        file: &[(LeaderEpoch, Offset)],
+        scanned: &[(LeaderEpoch, Offset)],
         start: Offset,
         end: Offset,
     ) -> Self {
         let mut cache = EpochCache::default();
-        for (epoch, first) in &entries {
+        for (epoch, first) in file {
             cache.assign(*epoch, *first);
+        }
+        for (epoch, first) in scanned {
+            let at = cache.entries.partition_point(|(_, known)| known <= first);
+            let known = at.checked_sub(1).map(|at| cache.entries[at].0);
+            if known != Some(*epoch) {
+                cache.assign(*epoch, *first);
+            }
         }
         cache.truncate_from_end(end);
         cache.truncate_from_start(start);
-        cache.changed = cache.entries != entries;
+        cache.changed = cache.entries != file;
         cache
     }
 

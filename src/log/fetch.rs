@@ -7,6 +7,7 @@
 use super::core::PartitionLog;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
+use crate::record::BatchFault;
 use crate::segment::{Chunk, Limits, Segment};
 use crate::time::Timestamp;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ pub(crate) struct Fetched {
     /// Whole batches, the first of which holds the offset asked for or lies above it; `None`
     /// where there is nothing to read yet.
     pub(crate) chunk: Option<Chunk>,
-    /// The offset after what was fetched; that asked for, if nothing was.
+    /// Where the next read begins: behind what was fetched, or behind a gap.
     pub(crate) next_offset: Offset,
     pub(crate) cursor: Option<Cursor>,
 }
@@ -54,9 +55,8 @@ impl PartitionLog {
             return Err(self.out_of_range("read", from));
         }
         let bound = if limits.durable_only { offsets.durable } else { offsets.high_watermark() };
-        let nothing = Fetched { chunk: None, next_offset: from, cursor: cursor.cloned() };
         if from >= bound {
-            return Ok(nothing);
+            return Ok(Fetched { chunk: None, next_offset: from, cursor: cursor.cloned() });
         }
         let wanted = Limits { bytes: limits.bytes, records: limits.records, bound };
         let segments = self.segments.load();
@@ -67,12 +67,50 @@ impl PartitionLog {
                 .map(|cursor| cursor.position);
             let read = segment.read(from.max(segment.base()), hint, wanted);
             match read {
-                Ok(Some(chunk)) => return Ok(self.fetched(segment, chunk)),
+                Ok(Some(chunk)) => {
+                    self.check_gap(from, chunk.first_offset)?;
+                    return Ok(self.fetched(segment, chunk));
+                }
                 Ok(None) => {}
                 Err(error) => return Err(self.read_failed(error, from)),
             }
         }
-        Ok(nothing)
+        // nothing lies between here and the bound: the next read begins there
+        self.check_gap(from, bound)?;
+        Ok(Fetched { chunk: None, next_offset: bound, cursor: None })
+    }
+
+    /// Fails where the offsets from `from` up to `first` should be there and are not.
+    fn check_gap(&self, from: Offset, first: Offset) -> Result<()> {
+        if first <= from {
+            return Ok(());
+        }
+        let known = self.damage.iter().find(|damage| damage.from() < first && damage.to() > from);
+        let error = match known {
+            Some(damage) => {
+                Error::corrupt("read", damage.path(), damage.position(), damage.reason())
+            }
+            None if self.gapless => {
+                let missing = format!("the records from offset {from} to {first} are missing");
+                Error::corrupt("read", &self.place.dir, 0, missing)
+            }
+            None => return Ok(()),
+        };
+        Err(self.read_failed(error.at_offset(from), from))
+    }
+
+    /// The error of a fetched batch that turned out bad at byte `at` of the chunk.
+    pub(crate) fn batch_failed(&self, fetched: &Fetched, at: usize, fault: BatchFault) -> Error {
+        let (path, position) = match (&fetched.cursor, &fetched.chunk) {
+            (Some(cursor), Some(chunk)) => {
+                let start = chunk.next_position.saturating_sub(chunk.bytes.len() as u64);
+                (cursor.segment.path(), start + at as u64)
+            }
+            _ => (self.place.dir.to_path_buf(), 0),
+        };
+        self.counters.failed_reads.add(1);
+        let offset = fetched.chunk.as_ref().map(|chunk| chunk.first_offset);
+        self.named(fault.into_error("read", &path, position, offset))
     }
 
     fn fetched(&self, segment: &Arc<Segment>, chunk: Chunk) -> Fetched {

@@ -58,7 +58,7 @@ impl LastStop {
         matches!(self, LastStop::Clean | LastStop::AnotherHandClean)
     }
 
-    /// Whether the log's batches follow each other without gaps, as ours do.
+    /// Whether this library wrote last.
     pub(crate) fn is_ours(self) -> bool {
         !matches!(self, LastStop::AnotherHand | LastStop::AnotherHandClean)
     }
@@ -70,4 +70,14 @@ pub(crate) struct KnownFacts {
     pub(crate) recovery_point: Offset,
     pub(crate) log_start: Offset,
     pub(crate) last_stop: LastStop,
+    /// Another hand has written here at some time: there may be gaps between offsets, and nothing
+    /// is made of them.
+    pub(crate) adopted: bool,
+}
+
+impl KnownFacts {
+    /// Whether every offset from the log start on must be there.
+    pub(crate) fn is_gapless(&self) -> bool {
+        !self.adopted && self.last_stop.is_ours()
+    }
 }

@@ -114,6 +114,10 @@ impl Tidying<'_> {
                 }
             }
         }
+        if replaced.is_some() {
+            // what is replaced must not come back beside what replaces it
+            self.disk.sync_dir(self.dir).map_err(|error| Error::io("tidy log", self.dir, error))?;
+        }
         for swap in swapped {
             let path = self.dir.join(segment_file(swap.base, swap.kind));
             self.disk

@@ -7,10 +7,12 @@
 //! `directory` are Kafka's small files; `keeper` says who remembers what the files cannot.
 
 mod append;
+mod builder;
 pub(crate) mod checkpoint;
 mod close;
 mod core;
 mod directory;
+mod door;
 mod durable;
 mod epochs;
 mod fetch;
@@ -25,7 +27,9 @@ mod trim;
 mod verdict;
 
 pub(crate) use append::Appended;
+pub use builder::LogBuilder;
 pub(crate) use core::{Attention, LogName, LogSetup, NoAttention, PartitionLog};
+pub use door::{Log, LogReceipt};
 pub(crate) use fetch::{Cursor, FetchLimits, Fetched};
 pub(crate) use keeper::{Durable, Keeper, KnownFacts, LastStop, LogFact, LogId};
 pub(crate) use offsets::OffsetSnapshot;

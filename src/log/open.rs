@@ -20,9 +20,10 @@ use super::report::{Damage, PartitionReport, TornTail};
 use super::verdict::{Ending, Successor, Verdict, judge};
 use crate::disk::Disk;
 use crate::disk::latch::Latch;
-use crate::disk::names::LEADER_EPOCHS;
+use crate::disk::names::{LEADER_EPOCHS, PARTITION_METADATA, SegmentFile};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
+use crate::record::BatchFault;
 use crate::segment::{Indexer, Place, Scan, Segment, Stop, Tail};
 use crate::stats::LogCounters;
 use crate::sync::Mutex;
@@ -38,8 +39,11 @@ struct Recovery<'a> {
     /// The index of the last segment, if it can go on growing.
     active: Option<Indexer>,
     end: Offset,
-    epochs: Vec<(LeaderEpoch, Offset)>,
+    /// What the epoch file says, and what the scanned batches do.
+    epochs: [Vec<(LeaderEpoch, Offset)>; 2],
     unproven: Vec<Unproven>,
+    /// Segments that no longer grow and whose indexes are to be sealed.
+    rolled: Vec<Arc<Segment>>,
     has_producers: bool,
 }
 
@@ -78,8 +82,9 @@ impl PartitionLog {
             segments: Vec::new(),
             active: None,
             end: Offset::ZERO,
-            epochs: Vec::new(),
+            epochs: [const { Vec::new() }; 2],
             unproven: Vec::new(),
+            rolled: Vec::new(),
             has_producers: false,
         };
         let exists =
@@ -97,7 +102,7 @@ impl Recovery<'_> {
         self.report.removed = directory.removed;
         self.has_producers = directory.has_producers;
         let path = place.dir.join(LEADER_EPOCHS);
-        self.epochs = match checkpoint::read_epochs(&*place.disk, &path) {
+        self.epochs[0] = match checkpoint::read_epochs(&*place.disk, &path) {
             Ok(lines) => lines.iter().map(|line| (line.epoch, line.start)).collect(),
             Err(error) if error.is_corrupt() => {
                 log::warn!("{error}: epochs are taken from the batches that are scanned");
@@ -110,8 +115,10 @@ impl Recovery<'_> {
         for (at, (base, len)) in found.iter().enumerate() {
             let next = found.get(at + 1).map(|(base, _)| *base);
             let segment = Arc::new(Segment::on_disk(place.clone(), *base, *len));
-            if next.is_some_and(|next| next <= self.known.recovery_point) {
+            // a recovery point at its very end may be older than the roll that ended it
+            if next.is_some_and(|next| next < self.known.recovery_point) {
                 segment.assume_synced();
+                segment.settle();
                 self.end = next.unwrap_or(self.end);
                 self.segments.push(segment);
                 continue;
@@ -133,10 +140,17 @@ impl Recovery<'_> {
         loop {
             let scan = segment.scan(start)?;
             self.note(&scan);
+            if let Stop::Bad { fault: fault @ BatchFault::Legacy(_), .. } = &scan.stop
+                && segment.is_legacy_at(scan.position)?
+            {
+                let at = Some(scan.next_offset);
+                let fault = fault.clone();
+                return Err(fault.into_error("open log", &segment.path(), scan.position, at));
+            }
             let below = scan.next_offset < point;
             let successor = Successor::of(next, scan.next_offset);
-            let ours = self.known.last_stop.is_ours();
-            match judge(Ending::of(&scan.stop), successor, below, ours) {
+            let gapless = self.known.is_gapless();
+            match judge(Ending::of(&scan.stop), successor, below, gapless) {
                 Verdict::Keep => return self.keep(segment, scan, first_scanned),
                 Verdict::Trim => {
                     let segment = segment.cut(scan.position, false)?;
@@ -154,8 +168,8 @@ impl Recovery<'_> {
                     self.damaged(&segment, &scan, to);
                     let Some(behind) = behind else {
                         self.end = self.end.max(to);
+                        self.seal_active();
                         self.segments.push(segment);
-                        self.active = None;
                         return Ok(Then::GoOn);
                     };
                     start = behind;
@@ -167,21 +181,33 @@ impl Recovery<'_> {
     fn note(&mut self, scan: &Scan) {
         self.report.scanned_records += scan.records;
         self.has_producers |= scan.has_producers;
-        self.epochs.extend(&scan.epochs);
+        self.epochs[1].extend(&scan.epochs);
     }
 
     fn keep(&mut self, segment: Arc<Segment>, scan: Scan, first_scanned: u64) -> Result<Then> {
         self.end = self.end.max(scan.next_offset);
-        if self.known.last_stop.is_clean() {
+        let point = self.known.recovery_point;
+        let stop = self.known.last_stop;
+        if stop == LastStop::AnotherHandClean || (stop.is_clean() && scan.next_offset <= point) {
             segment.assume_synced();
         } else if scan.position > first_scanned {
             let (from, to) = (first_scanned, scan.position);
             self.unproven.push(Unproven { segment: segment.clone(), from, to });
         }
         let damaged = self.report.damage.iter().any(|damage| damage.path == segment.path());
+        self.seal_active();
         self.active = (!damaged).then_some(scan.indexer);
         self.segments.push(segment);
         Ok(Then::GoOn)
+    }
+
+    /// The last segment grows no more: the index that its scan made is sealed with those of the
+    /// rolled ones, for its files may be old or missing.
+    fn seal_active(&mut self) {
+        if let (Some(indexer), Some(segment)) = (self.active.take(), self.segments.last()) {
+            segment.indexed_by(indexer);
+            self.rolled.push(segment.clone());
+        }
     }
 
     /// Cuts off what lies behind the valid end; saved aside first if it may hold whole batches.
@@ -239,30 +265,56 @@ impl Recovery<'_> {
         });
     }
 
+    /// Whole files may be gone, from the front or all of them: nothing else tells.
+    fn note_missing(&mut self, place: &Place, end: Offset) {
+        let from = self.known.log_start;
+        let to = self.segments.first().map_or(end, |segment| segment.base());
+        if !self.known.is_gapless() || to <= from {
+            return;
+        }
+        let reason = "the segment files are missing".to_owned();
+        let path = place.path(from, SegmentFile::Log);
+        self.report.damage.insert(0, Damage { path, position: 0, from, to, reason });
+    }
+
     /// Puts the log together.
     fn finish(mut self, place: Place) -> Result<(PartitionLog, PartitionReport)> {
         let known = *self.known;
         let first = self.segments.first().map_or(Offset::ZERO, |segment| segment.base());
         let end = self.end.max(known.recovery_point).max(known.log_start);
         if end > self.end {
-            self.active = None; // appends go on in a segment that begins there
+            self.seal_active(); // appends go on in a segment that begins there
         }
-        let start = known.log_start.max(first).min(end);
+        self.note_missing(&place, end);
+        let start = match known.is_gapless() {
+            true => known.log_start,
+            false => known.log_start.max(first).min(end),
+        };
         let refuses = self.has_producers.then(|| {
             let why = "it holds records of idempotent or transactional producers, which this \
                        version reads but does not continue";
             Refusal::Unsupported(Arc::from(why))
         });
-        let epochs = std::mem::take(&mut self.epochs);
-        let epochs = EpochCache::recovered(epochs, start, end);
-        let tail = match (&refuses, self.active.take(), self.segments.last()) {
-            (None, Some(indexer), Some(active)) => {
+        let epoch_floor = self.epochs.iter().flatten().map(|(epoch, _)| *epoch).max();
+        let epochs = EpochCache::recovered(&self.epochs[0], &self.epochs[1], start, end);
+        if refuses.is_some() {
+            self.seal_active();
+        }
+        let tail = match (self.active.take(), self.segments.last()) {
+            (Some(indexer), Some(active)) => {
                 let limits = tail_limits(&self.setup.config);
                 Some(Tail::new(active.clone(), indexer, limits, self.setup.clock.wall())?)
             }
             _ => None,
         };
         let proven = self.unproven.is_empty();
+        let names_changed = !self.segments.is_empty() && !known.last_stop.is_clean();
+        // it was not synced before the names were: a power cut may have torn or taken it
+        let metadata_lost = names_changed && {
+            let path = place.dir.join(PARTITION_METADATA);
+            let id = checkpoint::read_partition_metadata(&*place.disk, &path);
+            !id.is_ok_and(|id| id == Some(self.setup.id.topic))
+        };
         let log = PartitionLog {
             config: ArcSwap::new(self.setup.config.clone()),
             setup: self.setup.clone(),
@@ -272,7 +324,7 @@ impl Recovery<'_> {
             writer: Mutex::new(Writer {
                 tail,
                 next_offset: end,
-                rolled: Vec::new(),
+                rolled: self.rolled,
                 epoch: LeaderEpoch::new(0),
                 epoch_entered: false,
                 refuses,
@@ -280,10 +332,13 @@ impl Recovery<'_> {
             syncing: Mutex::new(self.unproven),
             trimming: Mutex::new(Vec::new()),
             epochs: Mutex::new(epochs),
+            epoch_floor,
+            damage: self.report.damage.clone(),
+            gapless: known.is_gapless(),
             latch: Latch::default(),
             counters: LogCounters::default(),
-            names_changed: AtomicBool::new(!known.last_stop.is_clean()),
-            metadata_unsynced: AtomicBool::new(false),
+            names_changed: AtomicBool::new(names_changed),
+            metadata_unsynced: AtomicBool::new(metadata_lost),
             told_dirty: AtomicBool::new(false),
             appended_bytes: AtomicU64::new(0),
             synced_bytes: AtomicU64::new(0),

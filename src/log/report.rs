@@ -10,11 +10,9 @@ use crate::ids::{Offset, PartitionId};
 /// Bytes behind the last whole batch that recovery cut off: a write that had not finished.
 ///
 /// ```no_run
-/// let store = tidelog::Store::open("data")?;
-/// for partition in store.open_report().partitions() {
-///     for torn in partition.torn_tails() {
-///         println!("{} bytes of {} were torn", torn.bytes(), torn.path().display());
-///     }
+/// let log = tidelog::Log::open("data")?;
+/// for torn in log.report().torn_tails() {
+///     println!("{} bytes of {} were torn", torn.bytes(), torn.path().display());
 /// }
 /// # Ok::<(), tidelog::Error>(())
 /// ```
@@ -29,27 +27,107 @@ pub struct TornTail {
 
 impl TornTail {
     /// The segment file that was cut.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Offset, Record, disk::{Access, Disk, MemoryDisk}};
+    /// # let disk = Arc::new(MemoryDisk::new());
+    /// # let path = std::path::Path::new("/wal/00000000000000000000.log");
+    /// # let log = Log::builder("/wal").disk(disk.clone()).open()?;
+    /// # log.append(&[Record::new("whole")])?;
+    /// # log.close()?;
+    /// # let file = disk.open(path, Access::Write).unwrap();
+    /// # file.write_at(b"torn", file.len().unwrap()).unwrap();
+    /// let log = Log::builder("/wal").disk(disk).open()?;
+    /// let torn = &log.report().torn_tails()[0];
+    /// assert!(torn.path().ends_with("00000000000000000000.log"));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Where it was cut, in bytes.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Offset, Record, disk::{Access, Disk, MemoryDisk}};
+    /// # let disk = Arc::new(MemoryDisk::new());
+    /// # let path = std::path::Path::new("/wal/00000000000000000000.log");
+    /// # let log = Log::builder("/wal").disk(disk.clone()).open()?;
+    /// # log.append(&[Record::new("whole")])?;
+    /// # log.close()?;
+    /// # let file = disk.open(path, Access::Write).unwrap();
+    /// # file.write_at(b"torn", file.len().unwrap()).unwrap();
+    /// let log = Log::builder("/wal").disk(disk).open()?;
+    /// let torn = &log.report().torn_tails()[0];
+    /// assert!(torn.position() > 61); // behind one whole batch
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn position(&self) -> u64 {
         self.position
     }
 
     /// How many bytes were cut off, later segments included.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Offset, Record, disk::{Access, Disk, MemoryDisk}};
+    /// # let disk = Arc::new(MemoryDisk::new());
+    /// # let path = std::path::Path::new("/wal/00000000000000000000.log");
+    /// # let log = Log::builder("/wal").disk(disk.clone()).open()?;
+    /// # log.append(&[Record::new("whole")])?;
+    /// # log.close()?;
+    /// # let file = disk.open(path, Access::Write).unwrap();
+    /// # file.write_at(b"torn", file.len().unwrap()).unwrap();
+    /// let log = Log::builder("/wal").disk(disk).open()?;
+    /// let torn = &log.report().torn_tails()[0];
+    /// assert_eq!(torn.bytes(), 4);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// The offset the log goes on with.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Offset, Record, disk::{Access, Disk, MemoryDisk}};
+    /// # let disk = Arc::new(MemoryDisk::new());
+    /// # let path = std::path::Path::new("/wal/00000000000000000000.log");
+    /// # let log = Log::builder("/wal").disk(disk.clone()).open()?;
+    /// # log.append(&[Record::new("whole")])?;
+    /// # log.close()?;
+    /// # let file = disk.open(path, Access::Write).unwrap();
+    /// # file.write_at(b"torn", file.len().unwrap()).unwrap();
+    /// let log = Log::builder("/wal").disk(disk).open()?;
+    /// let torn = &log.report().torn_tails()[0];
+    /// assert_eq!(torn.offset(), Offset::new(1));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn offset(&self) -> Offset {
         self.offset
     }
 
     /// Where what was cut was saved: not empty if whole batches were among it, which may have
     /// been acknowledged with [`Durability::Process`](crate::Durability::Process).
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Offset, Record, disk::{Access, Disk, MemoryDisk}};
+    /// # let disk = Arc::new(MemoryDisk::new());
+    /// # let path = std::path::Path::new("/wal/00000000000000000000.log");
+    /// # let log = Log::builder("/wal").disk(disk.clone()).open()?;
+    /// # log.append(&[Record::new("whole")])?;
+    /// # log.close()?;
+    /// # let file = disk.open(path, Access::Write).unwrap();
+    /// # file.write_at(b"torn", file.len().unwrap()).unwrap();
+    /// let log = Log::builder("/wal").disk(disk).open()?;
+    /// let torn = &log.report().torn_tails()[0];
+    /// assert!(torn.saved().is_empty()); // no whole batch was cut
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn saved(&self) -> &[PathBuf] {
         &self.saved
     }
@@ -58,11 +136,9 @@ impl TornTail {
 /// Records that were promised and cannot be read.
 ///
 /// ```no_run
-/// let store = tidelog::Store::open("data")?;
-/// for partition in store.open_report().partitions() {
-///     for damage in partition.damage() {
-///         println!("offsets {} to {} are damaged", damage.from(), damage.to());
-///     }
+/// let log = tidelog::Log::open("data")?;
+/// for damage in log.report().damage() {
+///     println!("offsets {} to {} are damaged", damage.from(), damage.to());
 /// }
 /// # Ok::<(), tidelog::Error>(())
 /// ```
@@ -77,26 +153,101 @@ pub struct Damage {
 
 impl Damage {
     /// The file.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Offset, Record, disk::{Access, Disk, MemoryDisk}};
+    /// # let disk = Arc::new(MemoryDisk::new());
+    /// # let path = std::path::Path::new("/wal/00000000000000000000.log");
+    /// # let log = Log::builder("/wal").disk(disk.clone()).open()?;
+    /// # log.append(&[Record::new("whole")])?;
+    /// # log.close()?;
+    /// # disk.open(path, Access::Write).unwrap().write_at(b"bad", 64).unwrap();
+    /// let log = Log::builder("/wal").disk(disk).open()?;
+    /// let damage = &log.report().damage()[0];
+    /// assert!(damage.path().ends_with("00000000000000000000.log"));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Where in it the damage begins, in bytes.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Offset, Record, disk::{Access, Disk, MemoryDisk}};
+    /// # let disk = Arc::new(MemoryDisk::new());
+    /// # let path = std::path::Path::new("/wal/00000000000000000000.log");
+    /// # let log = Log::builder("/wal").disk(disk.clone()).open()?;
+    /// # log.append(&[Record::new("whole")])?;
+    /// # log.close()?;
+    /// # disk.open(path, Access::Write).unwrap().write_at(b"bad", 64).unwrap();
+    /// let log = Log::builder("/wal").disk(disk).open()?;
+    /// let damage = &log.report().damage()[0];
+    /// assert_eq!(damage.position(), 0); // where its batch begins
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn position(&self) -> u64 {
         self.position
     }
 
     /// The first offset that cannot be read.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Offset, Record, disk::{Access, Disk, MemoryDisk}};
+    /// # let disk = Arc::new(MemoryDisk::new());
+    /// # let path = std::path::Path::new("/wal/00000000000000000000.log");
+    /// # let log = Log::builder("/wal").disk(disk.clone()).open()?;
+    /// # log.append(&[Record::new("whole")])?;
+    /// # log.close()?;
+    /// # disk.open(path, Access::Write).unwrap().write_at(b"bad", 64).unwrap();
+    /// let log = Log::builder("/wal").disk(disk).open()?;
+    /// let damage = &log.report().damage()[0];
+    /// assert_eq!(damage.from(), Offset::ZERO);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn from(&self) -> Offset {
         self.from
     }
 
     /// The first offset behind the damage.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Offset, Record, disk::{Access, Disk, MemoryDisk}};
+    /// # let disk = Arc::new(MemoryDisk::new());
+    /// # let path = std::path::Path::new("/wal/00000000000000000000.log");
+    /// # let log = Log::builder("/wal").disk(disk.clone()).open()?;
+    /// # log.append(&[Record::new("whole")])?;
+    /// # log.close()?;
+    /// # disk.open(path, Access::Write).unwrap().write_at(b"bad", 64).unwrap();
+    /// let log = Log::builder("/wal").disk(disk).open()?;
+    /// let damage = &log.report().damage()[0];
+    /// assert_eq!(damage.to(), Offset::new(1));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn to(&self) -> Offset {
         self.to
     }
 
     /// What is wrong.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Offset, Record, disk::{Access, Disk, MemoryDisk}};
+    /// # let disk = Arc::new(MemoryDisk::new());
+    /// # let path = std::path::Path::new("/wal/00000000000000000000.log");
+    /// # let log = Log::builder("/wal").disk(disk.clone()).open()?;
+    /// # log.append(&[Record::new("whole")])?;
+    /// # log.close()?;
+    /// # disk.open(path, Access::Write).unwrap().write_at(b"bad", 64).unwrap();
+    /// let log = Log::builder("/wal").disk(disk).open()?;
+    /// let damage = &log.report().damage()[0];
+    /// assert!(damage.reason().contains("checksum"));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn reason(&self) -> &str {
         &self.reason
     }
@@ -105,8 +256,9 @@ impl Damage {
 /// What opening one partition's log found and did.
 ///
 /// ```
-/// let store = tidelog::Store::in_memory()?;
-/// assert!(store.open_report().partitions().is_empty()); // nothing to tell
+/// let dir = tempfile::tempdir().unwrap();
+/// let log = tidelog::Log::open(dir.path())?;
+/// assert!(!log.report().is_notable()); // nothing to tell
 /// # Ok::<(), tidelog::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -121,36 +273,92 @@ pub struct PartitionReport {
 
 impl PartitionReport {
     /// The topic.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, disk::MemoryDisk};
+    /// let log = Log::builder("/data/orders-3").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// assert_eq!(log.report().topic(), "orders");
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn topic(&self) -> &str {
         &self.topic
     }
 
     /// The partition.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, disk::MemoryDisk};
+    /// let log = Log::builder("/data/orders-3").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// assert_eq!(log.report().partition(), tidelog::PartitionId::new(3));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn partition(&self) -> PartitionId {
         self.partition
     }
 
     /// Records that were checked because no recorded sync covered them.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, disk::MemoryDisk};
+    /// let log = Log::builder("/data/orders-3").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// assert_eq!(log.report().scanned_records(), 0);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn scanned_records(&self) -> u64 {
         self.scanned_records
     }
 
     /// What was cut off.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, disk::MemoryDisk};
+    /// let log = Log::builder("/data/orders-3").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// assert!(log.report().torn_tails().is_empty());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn torn_tails(&self) -> &[TornTail] {
         &self.torn_tails
     }
 
     /// What cannot be read.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, disk::MemoryDisk};
+    /// let log = Log::builder("/data/orders-3").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// assert!(log.report().damage().is_empty());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn damage(&self) -> &[Damage] {
         &self.damage
     }
 
     /// Leftovers of an earlier stop that were removed.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, disk::MemoryDisk};
+    /// let log = Log::builder("/data/orders-3").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// assert!(log.report().removed().is_empty());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn removed(&self) -> &[PathBuf] {
         &self.removed
     }
 
     /// Whether there is anything here that a person should look at.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, disk::MemoryDisk};
+    /// let log = Log::builder("/data/orders-3").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// assert!(!log.report().is_notable());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn is_notable(&self) -> bool {
         !self.torn_tails.is_empty() || !self.damage.is_empty() || !self.removed.is_empty()
     }

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! 0  magic "TDLK"   4  version u32   8  sequence u64    16 topic id 16 bytes
-//! 32 recovery point i64   40 log start i64   48 leader epoch i32   52 state u8, 3 zeros
+//! 32 recovery point i64   40 log start i64   48 leader epoch i32   52 state u8, 53 adopted u8, 2 zeros
 //! 56 boot id 16 bytes     72 crc32c of bytes 0..72
 //! ```
 //!
@@ -17,8 +17,9 @@ use std::path::{Path, PathBuf};
 use byteorder::{BigEndian, ByteOrder as _};
 
 use super::keeper::{Durable, Keeper, LogFact, LogId};
+use crate::disk::latch::Latch;
 use crate::disk::names::KEEPER;
-use crate::disk::replace::{parent, read_file};
+use crate::disk::replace::{parent, read_file, replace_file};
 use crate::disk::{Access, Disk, DiskFile, write_all_at};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, TopicId};
@@ -44,6 +45,8 @@ pub(super) struct Slot {
     pub(super) log_start: Offset,
     pub(super) epoch: LeaderEpoch,
     pub(super) clean: bool,
+    /// Another hand wrote the log's first records: there may be gaps between offsets.
+    pub(super) adopted: bool,
     pub(super) boot_id: [u8; 16],
 }
 
@@ -58,6 +61,7 @@ impl Slot {
         BigEndian::write_i64(&mut bytes[40..48], self.log_start.get());
         BigEndian::write_i32(&mut bytes[48..52], self.epoch.get());
         bytes[52] = if self.clean { STATE_CLEAN } else { STATE_OPEN };
+        bytes[53] = u8::from(self.adopted);
         bytes[56..72].copy_from_slice(&self.boot_id);
         let crc = crc32c::crc32c(&bytes[..CRC_AT]);
         BigEndian::write_u32(&mut bytes[CRC_AT..], crc);
@@ -85,6 +89,7 @@ impl Slot {
             log_start: Offset::new(BigEndian::read_i64(&bytes[40..48])),
             epoch: LeaderEpoch::new(BigEndian::read_i32(&bytes[48..52])),
             clean: bytes[52] == STATE_CLEAN,
+            adopted: bytes[53] != 0,
             boot_id,
         };
         let sane = slot.recovery_point >= Offset::ZERO && slot.log_start >= Offset::ZERO;
@@ -126,12 +131,19 @@ impl MaxBySequence for Option<(u64, Slot)> {
     }
 }
 
+/// Where the slot of a sequence number lies: the two take turns.
+fn slot_at(sequence: u64) -> usize {
+    if sequence.is_multiple_of(2) { 0 } else { SLOT_DISTANCE }
+}
+
 /// The keeper of a lone log.
 #[derive(Debug)]
 pub(super) struct SlotKeeper {
     path: PathBuf,
     file: Arc<dyn DiskFile>,
     kept: Mutex<(u64, Slot)>,
+    /// A failed sync leaves both slots in doubt: nothing is recorded behind it.
+    latch: Latch,
 }
 
 impl SlotKeeper {
@@ -144,12 +156,22 @@ impl SlotKeeper {
     ) -> Result<Self> {
         let path = dir.join(KEEPER);
         let fail = |error| Error::io("open keeper file", &path, error);
-        let file = disk.open(&path, Access::Create).map_err(fail)?;
-        let keeper =
-            SlotKeeper { path: path.clone(), file, kept: Mutex::new((found.unwrap_or(0), slot)) };
-        keeper.update(Durable::Now, |_| ())?;
-        disk.sync_dir(dir).map_err(fail)?;
-        disk.sync_dir(parent(dir)).map_err(fail)?;
+        let sequence = found.unwrap_or(0) + 1;
+        if found.is_none() {
+            // whole or not there at all: a file without a whole slot stands for damage
+            let mut bytes = vec![0; FILE_LEN];
+            let at = slot_at(sequence);
+            bytes[at..at + SLOT_LEN].copy_from_slice(&slot.encode(sequence));
+            replace_file(disk, &path, &bytes).map_err(fail)?;
+            disk.sync_dir(parent(dir)).map_err(fail)?;
+        }
+        let file = disk.open(&path, Access::Write).map_err(fail)?;
+        let kept = Mutex::new((sequence, slot));
+        let keeper = SlotKeeper { path: path.clone(), file, kept, latch: Latch::new() };
+        if found.is_some() {
+            keeper.kept.lock().0 -= 1;
+            keeper.update(Durable::Now, |_| ())?;
+        }
         Ok(keeper)
     }
 
@@ -159,11 +181,15 @@ impl SlotKeeper {
         let (sequence, mut slot) = *kept;
         change(&mut slot);
         let sequence = sequence + 1;
-        let at = if sequence.is_multiple_of(2) { 0 } else { SLOT_DISTANCE as u64 };
+        self.latch.check("write keeper file")?;
         let fail = |error| Error::io("write keeper file", &self.path, error);
+        let at = slot_at(sequence) as u64;
         write_all_at(&*self.file, &slot.encode(sequence), at).map_err(fail)?;
-        if durable == Durable::Now {
-            self.file.sync_data().map_err(fail)?;
+        if durable == Durable::Now
+            && let Err(error) = self.file.sync_data().map_err(fail)
+        {
+            self.latch.trip(&error);
+            return Err(error);
         }
         *kept = (sequence, slot);
         Ok(())
@@ -175,7 +201,9 @@ impl Keeper for SlotKeeper {
         self.update(durable, |slot| {
             for (_, fact) in facts {
                 match fact {
-                    LogFact::RecoveryPoint(point) => slot.recovery_point = *point,
+                    LogFact::RecoveryPoint(point) => {
+                        slot.recovery_point = slot.recovery_point.max(*point);
+                    }
                     LogFact::LogStart(start) => slot.log_start = *start,
                 }
             }
@@ -195,6 +223,7 @@ mod tests {
             log_start: Offset::new(3),
             epoch: LeaderEpoch::new(2),
             clean: false,
+            adopted: false,
             boot_id: [9; 16],
         }
     }

@@ -168,12 +168,16 @@ impl PartitionLog {
             bytes: dropped.iter().map(|segment| segment.published()).sum(),
         };
         let due = self.setup.clock.monotonic() + self.config.load().file_delete_delay;
+        let mut failed = None;
         for segment in dropped {
             self.counters.dropped_segments.add(1);
-            let paths = segment.rename_deleted().map_err(|error| self.named(error))?;
-            doomed.push(Doomed { segment, paths, due });
+            match segment.rename_deleted() {
+                Ok(paths) => doomed.push(Doomed { segment, paths, due }),
+                // the next open finds it below the start
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(gone)
+        failed.map_or(Ok(gone), |error| Err(self.named(error)))
     }
 
     /// Unlinks what is due, or everything; returns how many segments went and when the next is

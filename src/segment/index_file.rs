@@ -175,8 +175,7 @@ impl SavedEntries {
 }
 
 /// Brings both index files of a segment up to date: what is saved stays, the rest is written
-/// behind it. They are not synced: until they are, and whenever they turn out wrong, they are made
-/// again.
+/// behind it. They are not synced here; whenever they turn out wrong, they are made again.
 pub(crate) fn write_indexes(
     disk: &dyn Disk,
     offset_path: &Path,
@@ -184,25 +183,34 @@ pub(crate) fn write_indexes(
     index: &SparseIndex,
     saved: &mut SavedEntries,
 ) -> Result<[Arc<dyn DiskFile>; 2]> {
+    let (offsets, times) = index_bytes(index, saved);
+    let kept = [saved.offsets as u64 * OffsetEntry::SIZE, saved.times as u64 * TimeEntry::SIZE];
+    let files = [
+        write_behind(disk, offset_path, kept[0], &offsets)?,
+        write_behind(disk, time_path, kept[1], &times)?,
+    ];
+    let entries = |bytes: &[u8], size: u64| bytes.len() / usize::try_from(size).unwrap_or(1);
+    *saved = SavedEntries {
+        offsets: saved.offsets + entries(&offsets, OffsetEntry::SIZE),
+        times: saved.times + entries(&times, TimeEntry::SIZE),
+        exact: true,
+    };
+    Ok(files)
+}
+
+/// The bytes of both indexes behind what is saved already.
+pub(crate) fn index_bytes(index: &SparseIndex, saved: &SavedEntries) -> (Vec<u8>, Vec<u8>) {
     let mut offsets = Vec::new();
     let mut times = Vec::new();
-    let mut now = SavedEntries { offsets: saved.offsets, times: saved.times, exact: true };
     for entry in index.offset_entries().skip(saved.offsets) {
         offsets.extend_from_slice(&entry.relative.to_be_bytes());
         offsets.extend_from_slice(&entry.position.to_be_bytes());
-        now.offsets += 1;
     }
     for entry in index.time_entries().skip(saved.times) {
         times.extend_from_slice(&entry.timestamp.to_be_bytes());
         times.extend_from_slice(&entry.relative.to_be_bytes());
-        now.times += 1;
     }
-    let files = [
-        write_behind(disk, offset_path, saved.offsets as u64 * OffsetEntry::SIZE, &offsets)?,
-        write_behind(disk, time_path, saved.times as u64 * TimeEntry::SIZE, &times)?,
-    ];
-    *saved = now;
-    Ok(files)
+    (offsets, times)
 }
 
 /// Cut first, so that a crash in between leaves a short file, never a mixture of two.

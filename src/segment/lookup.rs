@@ -8,7 +8,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::index::{OffsetEntry, relative};
+use super::index::{OffsetEntry, TimeEntry, relative};
 use super::index_file::Found;
 use super::scan::{Walk, WalkStep, misfit};
 use super::shared::Segment;
@@ -31,6 +31,8 @@ pub(crate) struct Limits {
 #[derive(Clone, Debug)]
 pub(crate) struct Chunk {
     pub(crate) bytes: Bytes,
+    /// Where the first batch's offsets begin.
+    pub(crate) first_offset: Offset,
     /// Where the batch after the last one begins.
     pub(crate) next_position: u64,
     /// The offset after the last one.
@@ -59,7 +61,17 @@ impl Segment {
             }
             region.cover(self, position, BatchHeader::LEN, limits.bytes, published)?;
             let left = published - position;
-            let header = self.header_at(region.from(position), position, left, from)?;
+            let header = match self.header_at(region.from(position), position, left, from) {
+                Ok(header) => header,
+                // damage on the way: an entry behind it may still name the batch that is wanted
+                Err(error) => match self.position_of(from)? {
+                    Some(named) if named > position => {
+                        position = named;
+                        continue;
+                    }
+                    _ => return Err(error),
+                },
+            };
             if header.base_offset() >= limits.bound {
                 return Ok(None);
             }
@@ -75,6 +87,7 @@ impl Segment {
     /// Takes whole batches out of a region that holds at least the first of them.
     fn collect(&self, region: &Region, first: u64, from: Offset, limits: Limits) -> Result<Chunk> {
         let mut position = first;
+        let mut first_offset = None;
         let mut next_offset = self.base();
         let mut epoch: Option<LeaderEpoch> = None;
         let mut records = 0;
@@ -94,8 +107,9 @@ impl Segment {
                     }
                     match misfit(header, self.base(), next_offset, epoch) {
                         None => {
+                            first_offset.get_or_insert(header.base_offset());
                             next_offset = header.end_offset();
-                            epoch = header.leader_epoch();
+                            epoch = header.leader_epoch().max(epoch);
                             records += u64::from(header.count());
                             position += header.size() as u64;
                             continue;
@@ -112,7 +126,8 @@ impl Segment {
             return Err(fault.into_error("read", &self.path(), position, Some(from)));
         }
         let bytes = region.slice(first, position);
-        Ok(Chunk { bytes, next_position: position, next_offset })
+        let first_offset = first_offset.unwrap_or(from);
+        Ok(Chunk { bytes, first_offset, next_position: position, next_offset })
     }
 
     fn header_at(
@@ -140,6 +155,38 @@ impl Segment {
         }
         let index = self.rebuild_indexes()?;
         Ok(index.floor_offset(relative).map_or(0, |entry| u64::from(entry.position)))
+    }
+
+    /// Where the batch with `offset` begins, if the first index entry above names just that one.
+    fn position_of(&self, offset: Offset) -> Result<Option<u64>> {
+        let Some(relative) = self.relative_floor(offset) else { return Ok(None) };
+        let (_, above) = self.index_files()?.offsets_around(relative)?;
+        let Found::Entry(entry) = above else { return Ok(None) };
+        let position = u64::from(entry.position);
+        let file = self.log()?;
+        let mut walk = Walk::new(&**file, position, self.published());
+        let WalkStep::Batch(_, batch) = walk.step()? else { return Ok(None) };
+        let header = batch.header();
+        let named = header.base_offset() <= offset && offset <= header.last_offset();
+        Ok(named.then_some(position))
+    }
+
+    /// Whether `last`, the last entry of a time index, is true, and no record behind it in reach
+    /// of the offset index says otherwise: a time index that lost its end says too little.
+    pub(super) fn is_newest(&self, last: TimeEntry) -> Result<bool> {
+        let named = self.base().checked_add(i64::from(last.relative)).unwrap_or(self.base());
+        if !self.time_entry_fits(named, last.timestamp)? {
+            return Ok(false);
+        }
+        let position = self.position_before(Offset::new(i64::MAX))?;
+        let file = self.log()?;
+        let mut walk = Walk::new(&**file, position, self.published());
+        while let WalkStep::Batch(_, batch) = walk.step()? {
+            if Timestamp::to_wire(batch.header().max_timestamp()) > last.timestamp {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The offset relative to the base; the largest one for offsets beyond it.

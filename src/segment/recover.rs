@@ -6,6 +6,8 @@
 
 use std::path::PathBuf;
 
+use byteorder::{BigEndian, ByteOrder as _};
+
 use super::index::{Indexer, relative};
 use super::index_file::load_indexes;
 use super::scan::{Scan, ScanStart, Walk, WalkStep, scan};
@@ -91,6 +93,29 @@ impl Segment {
         scan(&**file, self.base(), start, self.published())
     }
 
+    /// Whether a whole message of Kafka's formats 0 or 1 lies at `position`, by its own checksum:
+    /// bytes that only look like one are torn or damaged like any others.
+    pub(crate) fn is_legacy_at(&self, position: u64) -> Result<bool> {
+        const SIZE_AT: usize = 8;
+        const CRC_AT: usize = 12;
+        const MAGIC_AT: usize = 16;
+        const LEAST: usize = 26; // offset, size, checksum, magic, attributes, two null lengths
+        let file = self.log()?;
+        let fail = |error| Error::io("read segment", &file.path(), error).at_position(position);
+        let mut head = [0; LEAST];
+        if read_full_at(&**file, &mut head, position).map_err(fail)? < LEAST {
+            return Ok(false);
+        }
+        let end = (BigEndian::read_u32(&head[SIZE_AT..]) as usize).saturating_add(CRC_AT);
+        let left = usize::try_from(self.published() - position).unwrap_or(usize::MAX);
+        if end < LEAST || end > left || !matches!(head[MAGIC_AT], 0 | 1) {
+            return Ok(false);
+        }
+        let mut message = vec![0; end];
+        let got = read_full_at(&**file, &mut message, position).map_err(fail)?;
+        Ok(got == end && crc32(&message[MAGIC_AT..]) == BigEndian::read_u32(&message[CRC_AT..]))
+    }
+
     /// The segment cut to its first `len` bytes, before anyone reads it. `synced` is for bytes
     /// that were not zeros: unless their cutting is durable before anything is appended, they
     /// could come back behind what is appended, in place of what was lost.
@@ -132,4 +157,21 @@ impl Segment {
         copy().map_err(|error| Error::io("save aside", &path, error))?;
         Ok(path)
     }
+}
+
+/// The checksum of Kafka's old formats: CRC-32 as in zip files. Met once per refused directory.
+fn crc32(bytes: &[u8]) -> u32 {
+    const REFLECTED_POLYNOMIAL: u32 = 0xedb8_8320;
+    let mut crc = u32::MAX;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            let carry = crc & 1;
+            crc >>= 1;
+            if carry == 1 {
+                crc ^= REFLECTED_POLYNOMIAL;
+            }
+        }
+    }
+    !crc
 }

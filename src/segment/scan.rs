@@ -198,7 +198,8 @@ pub(crate) fn misfit(
     if relative(base, header.last_offset()).is_none() {
         return Some("its offsets do not fit the segment");
     }
-    if header.leader_epoch() < epoch {
+    // a batch without an epoch, as other writers may leave, says nothing
+    if header.leader_epoch().is_some_and(|own| Some(own) < epoch) {
         return Some("its leader epoch falls behind the batch before it");
     }
     None

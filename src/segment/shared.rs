@@ -14,14 +14,15 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
 use super::index::{Indexer, OffsetEntry, SparseIndex, TimeEntry};
-use super::index_file::{Found, IndexFile, SavedEntries, write_indexes};
+use super::index_file::{Found, IndexFile, SavedEntries, index_bytes, write_indexes};
 use super::scan::{ScanStart, Walk, WalkStep, scan};
 use crate::disk::names::{Leftover, SegmentFile, leftover_file, segment_file};
+use crate::disk::replace::replace_file;
 use crate::disk::{Access, Disk, DiskFile, MapReader, read_full_at};
 use crate::error::{Error, Result};
 use crate::ids::Offset;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::Arc;
 
 /// What all segments of one log share.
@@ -68,6 +69,8 @@ pub(crate) struct Segment {
     largest_timestamp: AtomicI64,
     /// Bytes that a sync has covered; moved by the log's sync lock only.
     synced: AtomicU64,
+    /// Neither this segment nor one before it will ever need a sync again.
+    settled: AtomicBool,
     /// How many entries of the growing indexes their files have; under `making_index`.
     making_index: Mutex<SavedEntries>,
 }
@@ -85,6 +88,7 @@ impl Segment {
             files: ArcSwapOption::empty(),
             largest_timestamp: AtomicI64::new(NOT_KNOWN),
             synced: AtomicU64::new(0),
+            settled: AtomicBool::new(false),
             making_index: Mutex::new(SavedEntries::default()),
         }
     }
@@ -186,6 +190,12 @@ impl Segment {
         self.map.store(None);
     }
 
+    /// Takes the index that recovery made of a segment that no longer grows, until it is sealed.
+    pub(crate) fn indexed_by(&self, mut indexer: Indexer) {
+        indexer.finish();
+        self.set_growing(indexer.index().clone(), indexer.largest_timestamp());
+    }
+
     /// The index this segment's one writer keeps.
     pub(super) fn set_growing(&self, index: Arc<SparseIndex>, largest_timestamp: Option<i64>) {
         self.growing.store(Some(index));
@@ -196,16 +206,25 @@ impl Segment {
         self.growing.load_full()
     }
 
-    /// Makes every published byte durable; `false` where it is already.
-    pub(crate) fn sync(&self) -> Result<bool> {
+    /// Makes every published byte durable.
+    pub(crate) fn sync(&self) -> Result<()> {
         let end = self.published();
         if self.synced.load(Ordering::Relaxed) >= end {
-            return Ok(false);
+            return Ok(());
         }
         let file = self.log()?;
         file.sync_data().map_err(|error| Error::io("sync segment", &file.path(), error))?;
         self.synced.store(end, Ordering::Relaxed);
-        Ok(true)
+        Ok(())
+    }
+
+    /// Says that this segment, sealed, and all before it are on the disk for good.
+    pub(crate) fn settle(&self) {
+        self.settled.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Relaxed)
     }
 
     /// Says that an earlier open has recorded a sync of everything published.
@@ -229,14 +248,15 @@ impl Segment {
     }
 
     /// Brings the files of the growing indexes up to date, so that recovery need not begin at the
-    /// segment's start. They are not synced.
-    pub(crate) fn save_growing_indexes(&self) -> Result<()> {
+    /// segment's start. The files are returned for syncing: a time index that lost its end would
+    /// understate what it speaks of, and nothing could tell.
+    pub(crate) fn save_growing_indexes(&self) -> Result<Option<[Arc<dyn DiskFile>; 2]>> {
         let mut saved = self.making_index.lock();
-        let Some(index) = self.growing.load_full() else { return Ok(()) };
-        if !saved.cover(&index) {
-            self.write_indexes(&index, &mut saved)?;
+        let Some(index) = self.growing.load_full() else { return Ok(None) };
+        match saved.cover(&index) {
+            true => Ok(None),
+            false => self.write_indexes(&index, &mut saved).map(Some),
         }
-        Ok(())
     }
 
     /// Writes the finished index of a segment that has stopped growing, and lets go of it.
@@ -342,11 +362,22 @@ impl Segment {
         self.largest_timestamp.store(largest, Ordering::Relaxed);
         let whole = found.position == self.published();
         *saved = SavedEntries::default();
-        let written = whole && self.write_indexes(&index, &mut saved).is_ok();
-        if !written || index.time_len() == 0 {
+        let written = whole && index.time_len() > 0 && self.replace_indexes(&index).is_ok();
+        if !written {
             self.growing.store(Some(index.clone()));
         }
         Ok(index)
+    }
+
+    /// Puts finished indexes in place of files that are wrong, whole or not at all: after a power
+    /// cut half of an index could pass for all of it.
+    fn replace_indexes(&self, index: &SparseIndex) -> std::io::Result<()> {
+        self.files.store(None);
+        let disk = &*self.place.disk;
+        let path = |kind| self.place.path(self.base, kind);
+        let (offsets, times) = index_bytes(index, &SavedEntries::default());
+        replace_file(disk, &path(SegmentFile::OffsetIndex), &offsets)?;
+        replace_file(disk, &path(SegmentFile::TimeIndex), &times)
     }
 
     /// The largest timestamp in milliseconds, `None` where no record has one.
@@ -358,7 +389,10 @@ impl Segment {
             } else {
                 let last = match self.index_files()? {
                     IndexSource::Memory(index) => index.last_time(),
-                    IndexSource::Files(files) => files.times.last::<TimeEntry>()?,
+                    IndexSource::Files(files) => match files.times.last::<TimeEntry>()? {
+                        Some(last) if self.is_newest(last)? => Some(last),
+                        _ => self.rebuild_indexes()?.last_time(),
+                    },
                 };
                 last.map_or(NONE, |entry| entry.timestamp)
             };

@@ -12,7 +12,7 @@
 use super::index::{IndexedBatch, Indexer, relative};
 use super::shared::Segment;
 use crate::disk::{DiskFile, TailMap, write_all_at};
-use crate::error::{Error, Outcome, Result};
+use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::Offset;
 use crate::record::{AppendBatch, Stamp};
 use crate::time::Timestamp;
@@ -43,6 +43,8 @@ pub(crate) struct Tail {
     map: MapState,
     end: u64,
     window: u64,
+    /// How far the file is or would be mapped; what is appended stays below.
+    capacity: u64,
     indexer: Indexer,
     limits: TailLimits,
     /// The first record's timestamp, or the time the segment was made if that has none.
@@ -79,6 +81,7 @@ impl Tail {
             map: MapState::Untried,
             end,
             window: FIRST_WINDOW,
+            capacity: limits.segment_bytes.max(end),
             indexer,
             limits,
             born,
@@ -109,7 +112,7 @@ impl Tail {
         if self.is_empty() {
             return relative(self.segment.base(), last_offset).is_none();
         }
-        self.end + batch.size() as u64 > self.limits.segment_bytes
+        self.end + batch.size() as u64 > self.limits.segment_bytes.min(self.capacity)
             || self.age(batch.max_timestamp(), now) > self.limits.segment_ms
             || self.indexer.is_full(self.limits.index_bytes)
             || relative(self.segment.base(), last_offset).is_none()
@@ -136,14 +139,18 @@ impl Tail {
     ) -> Result<u64> {
         let position = self.end;
         let size = batch.size() as u64;
-        if matches!(self.map, MapState::Untried) {
-            self.start_map()?;
-        }
         let end = position + size;
+        if end > self.capacity {
+            let (what, limit) = ("the batch, with its segment,", self.capacity);
+            return Err(Error::new("append", Cause::TooLarge { what, size: end, limit }));
+        }
+        if matches!(self.map, MapState::Untried) {
+            self.start_map();
+        }
         let stored = match &mut self.map {
             MapState::Mapped(map) if batch.size() < LARGE_BATCH => {
                 if end > map.allocated() {
-                    grow(&mut **map, &mut self.window, end, self.limits.segment_bytes)
+                    grow(&mut **map, &mut self.window, end, self.capacity)
                         .map_err(|error| Error::io("append", &self.segment.path(), error))?;
                 }
                 batch.write(stamp, map.window(position, batch.size()));
@@ -163,21 +170,20 @@ impl Tail {
         Ok(position)
     }
 
-    /// Maps the file on its first append, so that a partition nobody writes to has no map.
-    fn start_map(&mut self) -> Result<()> {
-        let capacity = self.limits.segment_bytes.max(self.end);
-        let map = self
-            .file
-            .map_tail(self.end, capacity)
-            .map_err(|error| Error::io("map segment", &self.segment.path(), error))?;
-        self.map = match map {
-            Some(map) => {
+    /// Maps the file on its first append, so that a partition nobody writes to has no map. Where
+    /// that fails (too many maps, no memory) the segment is written by position.
+    fn start_map(&mut self) {
+        self.map = match self.file.map_tail(self.end, self.capacity) {
+            Ok(Some(map)) => {
                 self.segment.set_map(map.reader());
                 MapState::Mapped(map)
             }
-            None => MapState::Positioned,
+            Ok(None) => MapState::Positioned,
+            Err(error) => {
+                log::warn!("{} is not mapped: {error}", self.segment.path().display());
+                MapState::Positioned
+            }
         };
-        Ok(())
     }
 
     fn write_by_position<B: AppendBatch>(

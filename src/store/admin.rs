@@ -53,11 +53,10 @@ impl Store {
         if let Some(topic) = new.iter().find(|topic| topic.name.starts_with("__")) {
             let reason = "names that begin with two underscores are the store's own";
             let name = topic.name.to_owned();
-            return Err(Error::new("create topic", Cause::InvalidName {
-                what: "topic",
-                name,
-                reason,
-            }));
+            return Err(Error::new(
+                "create topic",
+                Cause::InvalidName { what: "topic", name, reason },
+            ));
         }
         self.engine.create_topics(&new).map(|_| ())
     }

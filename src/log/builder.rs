@@ -1,0 +1,318 @@
+//! Opening a lone log: lock its directory, read what was remembered of it, recover, remember anew.
+//!
+//! The order is the crash story. Nothing is touched before the lock is held. The keeper's slot
+//! that says "open", with the epoch of this open, is durable before the first append. A directory
+//! that another hand wrote is made durable as it is before the slot calls it ours, so that gaps
+//! which its compaction left lie below the recovery point and are never taken for a torn tail.
+
+use std::path::{Path, PathBuf};
+
+use super::core::{LogName, LogSetup, PartitionLog};
+use super::door::{Asked, Log};
+use super::keeper::{KnownFacts, LastStop, LogId};
+use super::slots::{self, Slot, SlotKeeper};
+use super::{checkpoint, report::PartitionReport};
+use crate::config::{BackgroundSync, TopicConfig};
+use crate::disk::names::{
+    LOCK, PARTITION_METADATA, PartitionDir, STORE_MARKER, parse_partition_dir, parse_segment_file,
+};
+use crate::disk::replace::parent;
+use crate::disk::{DirLock, Disk, RealDisk};
+use crate::error::{Cause, Error, Result};
+use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
+use crate::time::{Clock, SystemClock};
+use std::sync::Arc;
+
+/// How a [`Log`] is opened; made by [`Log::builder`].
+///
+/// ```
+/// use std::sync::Arc;
+/// use tidelog::disk::MemoryDisk;
+/// use tidelog::{Log, TopicConfig};
+/// let log = Log::builder("/wal")
+///     .config(TopicConfig::new().segment_bytes(1 << 20))
+///     .disk(Arc::new(MemoryDisk::new()))
+///     .open()?;
+/// log.close()?;
+/// # Ok::<(), tidelog::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct LogBuilder {
+    dir: PathBuf,
+    config: TopicConfig,
+    disk: Option<Arc<dyn Disk>>,
+    clock: Option<Arc<dyn Clock>>,
+    log_start: Offset,
+    background_sync: BackgroundSync,
+    read_uncommitted: bool,
+}
+
+impl LogBuilder {
+    pub(super) fn new(dir: &Path) -> Self {
+        LogBuilder {
+            dir: dir.to_owned(),
+            config: TopicConfig::default(),
+            disk: None,
+            clock: None,
+            log_start: Offset::ZERO,
+            background_sync: BackgroundSync::default(),
+            read_uncommitted: false,
+        }
+    }
+
+    /// Segment sizes, index interval, retention and the rest; default [`TopicConfig::new`], which
+    /// keeps everything. The number of partitions and `max_bytes` mean nothing to a lone log.
+    ///
+    /// ```
+    /// use tidelog::{Log, TopicConfig};
+    /// let builder = Log::builder("/wal").config(TopicConfig::new().segment_bytes(1 << 20));
+    /// # let _ = builder;
+    /// ```
+    pub fn config(mut self, config: TopicConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Where files are kept; default [`RealDisk::for_directory`] of the directory.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tidelog::{Log, disk::MemoryDisk};
+    /// let builder = Log::builder("/wal").disk(Arc::new(MemoryDisk::new()));
+    /// # let _ = builder;
+    /// ```
+    pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.disk = Some(disk);
+        self
+    }
+
+    /// Where time comes from; default [`SystemClock`].
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tidelog::{Log, ManualClock};
+    /// let builder = Log::builder("/wal").clock(Arc::new(ManualClock::default()));
+    /// # let _ = builder;
+    /// ```
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// The first offset to serve of a directory that Kafka wrote, which keeps that number outside
+    /// of it; default 0. A directory this library has opened before knows its own.
+    ///
+    /// ```
+    /// use tidelog::{Log, Offset};
+    /// let builder = Log::builder("/adopted/orders-0").log_start(Offset::new(120));
+    /// # let _ = builder;
+    /// ```
+    pub fn log_start(mut self, start: Offset) -> Self {
+        self.log_start = start;
+        self
+    }
+
+    /// When [`Log::maintain`] syncs without being asked to; default 64 MiB or 30 s.
+    ///
+    /// ```
+    /// use tidelog::{BackgroundSync, Log};
+    /// let builder = Log::builder("/wal").background_sync(BackgroundSync::OFF);
+    /// # let _ = builder;
+    /// ```
+    pub fn background_sync(mut self, sync: BackgroundSync) -> Self {
+        self.background_sync = sync;
+        self
+    }
+
+    /// Lets [`Log::read`] return the records of transactions without knowing how they ended.
+    /// Without it they are an error, as this version does not follow transactions.
+    ///
+    /// ```
+    /// use tidelog::Log;
+    /// let builder = Log::builder("/adopted/orders-0").read_uncommitted();
+    /// # let _ = builder;
+    /// ```
+    pub fn read_uncommitted(mut self) -> Self {
+        self.read_uncommitted = true;
+        self
+    }
+
+    /// Opens the log, making its directory if it is missing. Blocks for recovery, and for the
+    /// sync that makes this open known.
+    ///
+    /// # Errors
+    /// [`Locked`](crate::ErrorKind::Locked) while anyone else has it open,
+    /// [`NotAStore`](crate::ErrorKind::NotAStore) for a partition of a store, which only its
+    /// store may open, [`InvalidConfig`](crate::ErrorKind::InvalidConfig),
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for batches of Kafka's formats 0 and 1,
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) where what this library keeps beside the segments
+    /// is damaged, and those of the disk. Damaged segments are no error here: see
+    /// [`Log::report`].
+    ///
+    /// ```
+    /// use tidelog::{ErrorKind, Log};
+    /// let dir = tempfile::tempdir().unwrap();
+    /// let log = Log::builder(dir.path()).open()?;
+    /// let again = Log::builder(dir.path()).open();
+    /// assert_eq!(again.unwrap_err().kind(), ErrorKind::Locked);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn open(self) -> Result<Log> {
+        self.config.validate()?;
+        let dir = self.dir.clone();
+        let fail = |error| Error::io("open log", &dir, error);
+        let disk = match self.disk.clone() {
+            Some(disk) => disk,
+            None => Arc::new(RealDisk::for_directory(&dir).map_err(fail)?),
+        };
+        refuse_store(&*disk, &dir)?;
+        disk.create_dir_all(&dir).map_err(fail)?;
+        let lock = lock(&*disk, &dir)?;
+        self.open_locked(disk, lock)
+    }
+
+    fn open_locked(self, disk: Arc<dyn Disk>, lock: Box<dyn DirLock>) -> Result<Log> {
+        let dir = &*self.dir;
+        let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock::new()));
+        let boot_id =
+            disk.boot_id().map_err(|error| Error::io("read boot identity", dir, error))?;
+        let found = slots::read(&*disk, dir)?;
+        let topic = match &found {
+            Some((_, slot)) => Some(slot.topic),
+            None => checkpoint::read_partition_metadata(&*disk, &dir.join(PARTITION_METADATA))?,
+        };
+        let name = log_name(dir);
+        let asked = Arc::new(Asked::default());
+        let setup = LogSetup {
+            id: LogId { topic: topic.unwrap_or_else(TopicId::random), partition: name.partition },
+            name,
+            config: Arc::new(self.config),
+            clock: clock.clone(),
+            sync_after: self.background_sync.bytes,
+            attention: asked.clone(),
+            pinned: Arc::default(),
+        };
+        let topic = setup.id.topic;
+        let adopted = match &found {
+            Some((_, slot)) => slot.adopted,
+            None => has_segments(&*disk, dir)?,
+        };
+        let known = known_facts(found.map(|(_, slot)| slot), adopted, boot_id, self.log_start);
+        let (log, report) = PartitionLog::open(&disk, dir, setup, known)?;
+        // whoever wrote behind our clean end may have left gaps there too
+        let end = log.offsets().end();
+        let adopted = adopted || (known.last_stop.is_clean() && end > known.recovery_point);
+        let recovery_point = match known.last_stop {
+            LastStop::Clean if !adopted => known.recovery_point,
+            LastStop::KilledSameBoot => known.recovery_point,
+            _ => log.checkpoint()?,
+        };
+        let epoch = next_epoch(found.map(|(_, slot)| slot.epoch).max(log.latest_epoch()))?;
+        let slot = Slot {
+            topic,
+            recovery_point,
+            log_start: log.offsets().snapshot().start,
+            epoch,
+            clean: false,
+            adopted,
+            boot_id,
+        };
+        let sequence = found.map(|(sequence, _)| sequence);
+        let keeper = SlotKeeper::create(&*disk, dir, sequence, slot)?;
+        log.recovery_point_recorded(recovery_point);
+        log.begin_epoch(epoch);
+        tell(&report);
+        let background = self.background_sync;
+        let read_uncommitted = self.read_uncommitted;
+        Ok(Log::opened(log, keeper, asked, report, disk, clock, lock, background, read_uncommitted))
+    }
+}
+
+/// What the last open left behind, as recovery wants to know it.
+fn known_facts(
+    found: Option<Slot>,
+    adopted: bool,
+    boot_id: [u8; 16],
+    log_start: Offset,
+) -> KnownFacts {
+    let Some(slot) = found else {
+        let last_stop = if adopted { LastStop::AnotherHand } else { LastStop::Clean };
+        return KnownFacts { recovery_point: Offset::ZERO, log_start, last_stop, adopted };
+    };
+    let last_stop = match (slot.clean, slot.boot_id == boot_id) {
+        (true, _) => LastStop::Clean,
+        (false, true) => LastStop::KilledSameBoot,
+        (false, false) => LastStop::PowerCut,
+    };
+    let Slot { recovery_point, log_start, .. } = slot;
+    KnownFacts { recovery_point, log_start, last_stop, adopted }
+}
+
+/// An epoch above every one that was ever used here.
+fn next_epoch(latest: Option<LeaderEpoch>) -> Result<LeaderEpoch> {
+    let next = latest.map_or(Some(0), |latest| latest.get().checked_add(1));
+    next.map(LeaderEpoch::new).ok_or_else(|| {
+        let why = "its leader epochs are used up: none lies above 2147483647".to_owned();
+        Error::new("open log", Cause::Unsupported(why))
+    })
+}
+
+/// A partition of a store is its store's alone.
+fn refuse_store(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    for marker in [dir.join(STORE_MARKER), parent(dir).join(STORE_MARKER)] {
+        let found = disk.metadata(&marker);
+        if found.map_err(|error| Error::io("open log", &marker, error))?.is_some() {
+            let why = "it belongs to a store, which alone may open it".to_owned();
+            return Err(Error::new("open log", Cause::NotAStore(why)).at_path(dir));
+        }
+    }
+    Ok(())
+}
+
+fn lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DirLock>> {
+    let path = dir.join(LOCK);
+    disk.lock(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => {
+            let why = "another process, or another handle in this one, has the log open";
+            Error::new("open log", Cause::Locked(why.to_owned())).at_path(&path)
+        }
+        _ => Error::io("open log", &path, error),
+    })
+}
+
+fn has_segments(disk: &dyn Disk, dir: &Path) -> Result<bool> {
+    let entries = disk.list(dir).map_err(|error| Error::io("open log", dir, error))?;
+    Ok(entries.iter().any(|entry| parse_segment_file(&entry.name).is_some()))
+}
+
+/// A directory of Kafka's names its topic and partition; any other goes by its own name.
+fn log_name(dir: &Path) -> LogName {
+    let name = dir.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    match parse_partition_dir(&name) {
+        Some(PartitionDir::Live { topic, partition }) => {
+            LogName { topic: Arc::from(topic), partition }
+        }
+        _ => LogName { topic: Arc::from(&*name), partition: PartitionId::new(0) },
+    }
+}
+
+fn tell(report: &PartitionReport) {
+    for damage in report.damage() {
+        log::error!(
+            "{}: offsets {} to {} are damaged: {}",
+            damage.path().display(),
+            damage.from(),
+            damage.to(),
+            damage.reason()
+        );
+    }
+    for torn in report.torn_tails() {
+        log::warn!(
+            "{}: {} bytes behind position {} were torn and are cut off",
+            torn.path().display(),
+            torn.bytes(),
+            torn.position()
+        );
+    }
+}

@@ -1,0 +1,612 @@
+//! The public door to one log without a store: a durable, ordered list of records in a directory.
+//!
+//! For write-ahead logs, and for hosts that bring their own topics. The directory is a Kafka
+//! partition directory; beside Kafka's files lie a lock and `tidelog.keeper`, which Kafka ignores.
+//! There are no threads: [`Log::maintain`] does what a store does in the background, when the host
+//! calls it. Everything goes through [`PartitionLog`]; this room adds the lock, the keeper, the
+//! lifecycle, and records in place of batches.
+
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use super::builder::LogBuilder;
+use super::core::{Attention, PartitionLog};
+use super::fetch::FetchLimits;
+use super::keeper::{Durable, Keeper as _, LogFact};
+use super::report::PartitionReport;
+use super::slots::SlotKeeper;
+use crate::config::{BackgroundSync, Durability, TopicConfig};
+use crate::disk::{DirLock, Disk};
+use crate::error::{Cause, Error, Result};
+use crate::ids::{LeaderEpoch, Offset};
+use crate::record::{AppendBatch as _, BorrowedBatch, Record, Records, TakeRules};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::time::{Clock, Timestamp};
+use std::sync::Arc;
+
+/// How many segments may wait to be sealed before an append does it, so that a host that never
+/// calls `maintain` does not gather maps without end.
+const MOST_UNSEALED: usize = 8;
+
+/// What the log asked for since it was last looked after.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    rolls: AtomicUsize,
+}
+
+impl Attention for Asked {
+    fn dirty(&self) {}
+
+    fn due(&self) {
+        self.rolls.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Where a batch of records went.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tidelog::{Log, Offset, Record, disk::MemoryDisk};
+/// let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+/// let receipt = log.append(&[Record::new("a"), Record::new("b")])?;
+/// assert_eq!(receipt.first_offset(), Offset::ZERO);
+/// assert_eq!(receipt.next_offset(), Offset::new(2));
+/// # Ok::<(), tidelog::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogReceipt {
+    first_offset: Offset,
+    next_offset: Offset,
+    epoch: LeaderEpoch,
+    timestamp: Option<Timestamp>,
+}
+
+impl LogReceipt {
+    /// The offset of the first record.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Offset, Record, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// assert_eq!(log.append(&[Record::new("a")])?.first_offset(), Offset::ZERO);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn first_offset(&self) -> Offset {
+        self.first_offset
+    }
+
+    /// The offset after the last record.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Offset, Record, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// assert_eq!(log.append(&[Record::new("a")])?.next_offset(), Offset::new(1));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn next_offset(&self) -> Offset {
+        self.next_offset
+    }
+
+    /// The epoch the records were written under: every open has its own.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{LeaderEpoch, Log, Record, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// assert_eq!(log.append(&[Record::new("a")])?.epoch(), LeaderEpoch::new(0));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn epoch(&self) -> LeaderEpoch {
+        self.epoch
+    }
+
+    /// The latest timestamp among the records, `None` where they have none.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Record, Timestamp, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// let at = Timestamp::from_millis(5);
+    /// assert_eq!(log.append(&[Record::new("a").timestamp(at)])?.timestamp(), Some(at));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn timestamp(&self) -> Option<Timestamp> {
+        self.timestamp
+    }
+}
+
+/// One log in one directory, without a store: append, read, retain, recover.
+///
+/// It is `Send` and `Sync`: any number of threads read without a lock while others append. One
+/// process opens it at a time. Dropping it closes it; [`Log::close`] also says how that went.
+///
+/// ```
+/// use tidelog::{Durability, Log, Record};
+/// let dir = tempfile::tempdir().unwrap();
+/// let log = Log::open(dir.path())?;
+/// log.append(&[Record::new("one"), Record::new("two")])?; // survives `kill -9`
+/// log.append_with(&[Record::new("three")], Durability::Power)?; // all three survive a power cut
+/// log.close()?;
+///
+/// let log = Log::open(dir.path())?;
+/// let records = log.read(log.start_offset(), 1 << 20)?;
+/// let values: Vec<_> = records.iter().filter_map(|record| record.value()).collect();
+/// assert_eq!(values, [&b"one"[..], b"two", b"three"]);
+/// # Ok::<(), tidelog::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Log {
+    log: PartitionLog,
+    keeper: SlotKeeper,
+    asked: Arc<Asked>,
+    report: PartitionReport,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    background: BackgroundSync,
+    read_uncommitted: bool,
+    /// When everything was last synced, on the monotonic clock.
+    last_sync: Mutex<Duration>,
+    closed: AtomicBool,
+    /// `None` once it is freed.
+    lock: Mutex<Option<Box<dyn DirLock>>>,
+}
+
+impl Log {
+    #[allow(clippy::too_many_arguments)] // the builder's one call
+    pub(super) fn opened(
+        log: PartitionLog,
+        keeper: SlotKeeper,
+        asked: Arc<Asked>,
+        report: PartitionReport,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        lock: Box<dyn DirLock>,
+        background: BackgroundSync,
+        read_uncommitted: bool,
+    ) -> Self {
+        Log {
+            last_sync: Mutex::new(clock.monotonic()),
+            log,
+            keeper,
+            asked,
+            report,
+            disk,
+            clock,
+            background,
+            read_uncommitted,
+            closed: AtomicBool::new(false),
+            lock: Mutex::new(Some(lock)),
+        }
+    }
+
+    /// Opens the log in `dir` with every default, making the directory if it is missing.
+    ///
+    /// # Errors
+    /// Those of [`LogBuilder::open`].
+    ///
+    /// ```
+    /// let dir = tempfile::tempdir().unwrap();
+    /// let log = tidelog::Log::open(dir.path())?;
+    /// assert_eq!(log.end_offset(), tidelog::Offset::ZERO);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn open(dir: impl AsRef<Path>) -> Result<Log> {
+        Log::builder(dir).open()
+    }
+
+    /// Opens the log in `dir` with choices.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tidelog::{Log, disk::MemoryDisk};
+    /// let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// # log.close()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn builder(dir: impl AsRef<Path>) -> LogBuilder {
+        LogBuilder::new(dir.as_ref())
+    }
+
+    /// Appends records as one batch, all of them or none; they are readable and survive the end
+    /// of the process once this returns. Does not block for the disk, but for the rare roll of a
+    /// segment.
+    ///
+    /// # Errors
+    /// [`TooLarge`](crate::ErrorKind::TooLarge), [`InvalidRecord`](crate::ErrorKind::InvalidRecord)
+    /// and [`Full`](crate::ErrorKind::Full) leave the log as it was;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) where it holds what this version does not
+    /// continue; [`Poisoned`](crate::ErrorKind::Poisoned) after a failure that ended writing. What
+    /// became of the records is in [`Error::outcome`].
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Offset, Record, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// log.append(&[Record::new("hello").key("k").header("trace", "1")])?;
+    /// assert_eq!(log.end_offset(), Offset::new(1));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn append(&self, records: &[Record<'_>]) -> Result<LogReceipt> {
+        self.append_with(records, Durability::Process)
+    }
+
+    /// Appends like [`Log::append`]; with [`Durability::Power`] it blocks for a sync, and what
+    /// it returns, with everything before it, survives a power cut.
+    ///
+    /// # Errors
+    /// Those of [`Log::append`]. Where the sync fails the outcome is
+    /// [`WrittenNotDurable`](crate::Outcome::WrittenNotDurable) and writing ends.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Durability, Log, Record, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// let receipt = log.append_with(&[Record::new("paid")], Durability::Power)?;
+    /// assert_eq!(log.durable_offset(), receipt.next_offset());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn append_with(
+        &self,
+        records: &[Record<'_>],
+        durability: Durability,
+    ) -> Result<LogReceipt> {
+        self.check_open("append")?;
+        let now = self.clock.wall();
+        let rules = self.log.batch_rules(now);
+        let batch = BorrowedBatch::measure(records, &rules)?;
+        let appended = self.log.append(&batch, now)?;
+        if durability == Durability::Power {
+            self.log.make_durable(appended.end_offset)?;
+        }
+        if self.asked.rolls.load(Ordering::Relaxed) >= MOST_UNSEALED
+            && let Err(error) = self.checkpoint()
+        {
+            log::warn!("{error}"); // the append itself is done; a failed sync is latched
+        }
+        Ok(LogReceipt {
+            first_offset: appended.base_offset,
+            next_offset: appended.end_offset,
+            epoch: appended.epoch,
+            timestamp: batch.max_timestamp(),
+        })
+    }
+
+    /// Reads records from `from` on: whole batches up to `max_bytes`, but at least one record
+    /// where there is any. Empty only at the end of the log. Blocks for the disk at most.
+    ///
+    /// To go on, read from the offset after the last record's.
+    ///
+    /// # Errors
+    /// [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) below the start or above the end,
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) where the next record is damaged (see
+    /// [`Log::skip_damage`]), [`Unsupported`](crate::ErrorKind::Unsupported) where it is
+    /// compressed or belongs to a transaction.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Offset, Record, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// log.append(&[Record::new("a"), Record::new("b")])?;
+    /// let records = log.read(Offset::new(1), 1 << 20)?;
+    /// assert_eq!(records.iter().next().and_then(|record| record.value()), Some(&b"b"[..]));
+    /// assert!(log.read(Offset::new(2), 1 << 20)?.is_empty());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Records> {
+        self.check_open("read")?;
+        let limits = FetchLimits { bytes: max_bytes, records: u64::MAX, durable_only: false };
+        let rules = TakeRules { read_uncommitted: self.read_uncommitted, max_records: usize::MAX };
+        let mut records = Records::default();
+        let mut next = from;
+        loop {
+            let fetched = self.log.fetch(next, None, limits)?;
+            let Some(chunk) = &fetched.chunk else { break };
+            let name = self.log.name();
+            let bytes = chunk.bytes.clone();
+            let pinned = self.log.pinned();
+            let taken = records.take_in(&name.topic, name.partition, bytes, next, rules, pinned);
+            if taken.records > 0 {
+                break;
+            }
+            if let Some((at, fault)) = taken.fault {
+                return Err(self.log.batch_failed(&fetched, at, fault));
+            }
+            next = fetched.next_offset; // markers only: what a reader sees lies behind them
+        }
+        self.log.note_reads(records.len() as u64);
+        Ok(records)
+    }
+
+    /// The first offset that can be read.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Offset, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// assert_eq!(log.start_offset(), Offset::ZERO);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn start_offset(&self) -> Offset {
+        self.log.offsets().snapshot().start
+    }
+
+    /// The offset the next record will get.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Offset, Record, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// log.append(&[Record::new("a")])?;
+    /// assert_eq!(log.end_offset(), Offset::new(1));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn end_offset(&self) -> Offset {
+        self.log.offsets().end()
+    }
+
+    /// Everything below survives a power cut.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Offset, Record, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// log.append(&[Record::new("a")])?;
+    /// assert_eq!(log.durable_offset(), Offset::ZERO);
+    /// log.flush()?;
+    /// assert_eq!(log.durable_offset(), Offset::new(1));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn durable_offset(&self) -> Offset {
+        self.log.offsets().durable()
+    }
+
+    /// The offset and timestamp of the first record at or after `timestamp`: first by offset,
+    /// not nearest in time. `None` where none is that late. Blocks for the disk.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) where the search meets damage, and those of the
+    /// disk.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Offset, Record, Timestamp, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// let at = Timestamp::from_millis;
+    /// log.append(&[Record::new("a").timestamp(at(10)), Record::new("b").timestamp(at(20))])?;
+    /// assert_eq!(log.offset_for_timestamp(at(15))?, Some((Offset::new(1), at(20))));
+    /// assert_eq!(log.offset_for_timestamp(at(21))?, None);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn offset_for_timestamp(
+        &self,
+        timestamp: Timestamp,
+    ) -> Result<Option<(Offset, Timestamp)>> {
+        self.check_open("look up timestamp")?;
+        self.log.find_timestamp(timestamp)
+    }
+
+    /// Raises the start to `offset`, which becomes the first that can be read. Durable when it
+    /// returns; blocks for syncs. Whole segments below it are dropped and unlinked later; an
+    /// offset at or below the start changes nothing.
+    ///
+    /// # Errors
+    /// [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) above the end, and those of a
+    /// sync.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Offset, Record, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// log.append(&[Record::new("a"), Record::new("b")])?;
+    /// log.delete_records_before(Offset::new(1))?;
+    /// assert_eq!(log.start_offset(), Offset::new(1));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn delete_records_before(&self, offset: Offset) -> Result<()> {
+        self.check_open("delete records")?;
+        self.log.delete_records_before(offset, &self.keeper).map(drop)
+    }
+
+    /// Drops the segments that the configured retention no longer keeps; returns how many. Blocks
+    /// for syncs where any go.
+    ///
+    /// # Errors
+    /// Those of a sync, and of the disk.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Record, TopicConfig, disk::MemoryDisk};
+    /// let config = TopicConfig::new().segment_bytes(1024).retention_bytes(2048);
+    /// let disk = Arc::new(MemoryDisk::new());
+    /// let log = Log::builder("/wal").config(config).disk(disk).open()?;
+    /// for _ in 0..50 {
+    ///     log.append(&[Record::new(&[0; 100])])?;
+    /// }
+    /// assert!(log.apply_retention()? > 0);
+    /// assert!(log.start_offset() > tidelog::Offset::ZERO);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn apply_retention(&self) -> Result<usize> {
+        self.check_open("apply retention")?;
+        let now = self.clock.wall();
+        match self.log.plan_retention(now, None)? {
+            Some(plan) => Ok(self.log.apply_retention(&plan, &self.keeper, now)?.segments),
+            None => Ok(0),
+        }
+    }
+
+    /// Makes everything appended so far durable; blocks for a sync where it is not already.
+    ///
+    /// # Errors
+    /// Those of a sync; writing ends with the first one that fails.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Record, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// log.append(&[Record::new("a")])?;
+    /// log.flush()?;
+    /// assert_eq!(log.durable_offset(), log.end_offset());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn flush(&self) -> Result<()> {
+        self.check_open("flush")?;
+        self.log.make_durable(self.log.offsets().end())
+    }
+
+    /// Does what is due: seals rolled segments, syncs in the background, applies retention,
+    /// unlinks what was dropped. Call it every second or so; it blocks for the disk where there is
+    /// something to do, and costs next to nothing where there is not.
+    ///
+    /// # Errors
+    /// Those of a sync, and of the disk.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Record, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// log.append(&[Record::new("a")])?;
+    /// log.maintain()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn maintain(&self) -> Result<()> {
+        self.check_open("maintain log")?;
+        if self.sync_is_due() {
+            self.checkpoint()?;
+        }
+        self.apply_retention()?;
+        self.log.unlink_dropped(false).map(drop)
+    }
+
+    fn sync_is_due(&self) -> bool {
+        let unsynced = self.log.unsynced_bytes();
+        let waited = self.clock.monotonic().saturating_sub(*self.last_sync.lock());
+        self.asked.rolls.load(Ordering::Relaxed) > 0
+            || self.background.bytes.is_some_and(|most| unsynced >= most)
+            || (unsynced > 0 && self.background.interval.is_some_and(|most| waited >= most))
+    }
+
+    /// Syncs, seals, and records how far the log is known to be whole.
+    fn checkpoint(&self) -> Result<()> {
+        self.asked.rolls.store(0, Ordering::Relaxed);
+        let point = self.log.checkpoint()?;
+        self.keeper.record(&[(self.log.id(), LogFact::RecoveryPoint(point))], Durable::Later)?;
+        self.log.recovery_point_recorded(point);
+        *self.last_sync.lock() = self.clock.monotonic();
+        Ok(())
+    }
+
+    /// Tells which offsets are gone where reading at `offset` fails as damaged: from `offset` to
+    /// the end of the range, where reading goes on. Changes nothing; blocks for the disk.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where `offset` can be read.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{ErrorKind, Log, Offset, Record, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// log.append(&[Record::new("a")])?;
+    /// let error = log.skip_damage(Offset::ZERO).unwrap_err(); // nothing is wrong there
+    /// assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn skip_damage(&self, offset: Offset) -> Result<Range<Offset>> {
+        match self.read(offset, 1) {
+            Err(error) if error.is_corrupt() => Ok(offset..self.log.resume_above(offset)?),
+            Err(error) => Err(error),
+            Ok(_) => {
+                let why = format!("nothing is damaged at offset {offset}");
+                Err(Error::new("skip damage", Cause::InvalidArgument(why)).at_offset(offset))
+            }
+        }
+    }
+
+    /// What opening found and did.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// assert!(!log.report().is_notable());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn report(&self) -> &PartitionReport {
+        &self.report
+    }
+
+    /// Takes a new configuration: limits of segments count from the next append on.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig).
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, TopicConfig, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// log.set_config(TopicConfig::new().segment_bytes(1 << 20))?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn set_config(&self, config: TopicConfig) -> Result<()> {
+        config.validate()?;
+        self.log.set_config(Arc::new(config));
+        Ok(())
+    }
+
+    /// Closes the log: what was appended becomes durable, the next open has nothing to recover,
+    /// and the directory is free. Blocks for syncs. Closing again does nothing; every other call
+    /// fails as [`Closed`](crate::ErrorKind::Closed) from then on.
+    ///
+    /// # Errors
+    /// Those of a sync. The log is closed and its directory free all the same; the next open
+    /// recovers.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Record, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// log.close()?;
+    /// log.close()?;
+    /// assert!(log.append(&[Record::new("late")]).unwrap_err().is_closed());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn close(&self) -> Result<()> {
+        if self.disk.is_forked_child() {
+            return Err(Error::new("close log", Cause::Forked));
+        }
+        let mut lock = self.lock.lock(); // a second closer waits for the first
+        let Some(mut held) = lock.take() else { return Ok(()) };
+        self.closed.store(true, Ordering::Release);
+        let closed = self.log.close().and_then(|point| {
+            self.keeper.update(Durable::Now, |slot| {
+                slot.recovery_point = point;
+                slot.clean = true;
+            })
+        });
+        let unlocked = held.unlock().map_err(|error| Error::new("close log", Cause::Io(error)));
+        closed.and(unlocked)
+    }
+
+    fn check_open(&self, operation: &'static str) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(operation, Cause::Closed("the log")));
+        }
+        if self.disk.is_forked_child() {
+            return Err(Error::new(operation, Cause::Forked));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if !self.disk.is_forked_child()
+            && let Err(error) = self.close()
+        {
+            log::error!("{error}");
+        }
+    }
+}
