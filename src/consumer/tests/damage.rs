@@ -147,12 +147,17 @@ fn damage_is_passed_by_hand_and_says_what_is_gone() {
 
 #[test]
 fn reading_to_the_end_stops_at_damage_once() {
+    stops_once(67); // within the value
+    stops_once(0); // the base offset, which no checksum covers
+}
+
+fn stops_once(byte_of_batch: u64) {
     let mut world = World::new();
     world.create("orders", 1);
     world.send("orders", 0, &["a", "b", "c"]);
     let batch = world.partition("orders", 0).log().unwrap().size().0 / 3;
     world.reopen();
-    corrupt(&world, batch + 70);
+    corrupt(&world, batch + byte_of_batch);
     let mut consumer = world.group("g").subscribe(["orders"]).build().unwrap();
     let read: Vec<Result<_>> =
         consumer.read_to_end().unwrap().map(|records| records.map(|r| values(&r))).collect();
