@@ -117,6 +117,7 @@ impl Recovery<'_> {
         if self.known.is_gapless() {
             self.drop_below_start(place, &mut found)?;
         }
+        self.drop_empty(place, &mut found)?;
         self.end = found.first().map_or(Offset::ZERO, |(base, _)| *base);
         let known = self.known;
         let promised = known.recovery_point > known.log_start;
@@ -126,9 +127,10 @@ impl Recovery<'_> {
         }
         for (at, (base, len)) in found.iter().enumerate() {
             let next = found.get(at + 1).map(|(base, _)| *base);
+            let next_empty = found.get(at + 1).is_some_and(|(_, len)| *len == 0);
             let segment = Arc::new(Segment::on_disk(place.clone(), *base, *len));
             // a recovery point at its very end may be older than the roll that ended it
-            if next.is_some_and(|next| next < self.known.recovery_point) {
+            if !next_empty && next.is_some_and(|next| next < self.known.recovery_point) {
                 segment.assume_synced();
                 segment.settle();
                 self.end = next.unwrap_or(self.end);
@@ -155,6 +157,24 @@ impl Recovery<'_> {
                 self.report.removed.push(segment.path());
             }
         }
+        Ok(())
+    }
+
+    /// Leaves out empty files that others surround. A roll that failed may have left one, after
+    /// which its predecessor grew past it: it says nothing about where that one ends.
+    fn drop_empty(&mut self, place: &Place, found: &mut Vec<(Offset, u64)>) -> Result<()> {
+        let gapless = self.known.is_gapless();
+        let last = found.last().map(|(base, _)| *base);
+        let mut kept = Vec::with_capacity(found.len());
+        for (base, len) in found.drain(..) {
+            let surrounded = if gapless { !kept.is_empty() } else { Some(base) != last };
+            if len > 0 || !surrounded {
+                kept.push((base, len));
+            } else if gapless {
+                Segment::on_disk(place.clone(), base, len).remove_files()?;
+            }
+        }
+        *found = kept;
         Ok(())
     }
 
