@@ -28,3 +28,6 @@ pub use commit::OffsetCommit;
 pub use handle::{Consumer, Interrupt};
 pub use reset::Reset;
 pub use to_end::ReadToEnd;
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -12,7 +12,7 @@ use super::budget::Budget;
 use super::gate::Gate;
 use super::room;
 use crate::config::{Durability, TimestampType};
-use crate::error::{Cause, Error, Outcome, Result};
+use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 use crate::log::{
     Appended, Cursor, Dropped, FetchLimits, Fetched, Keeper, LogId, OffsetSnapshot, PartitionLog,
@@ -81,10 +81,6 @@ impl Partition {
 
     pub(crate) fn topic_id(&self) -> TopicId {
         self.id.topic
-    }
-
-    pub(crate) fn log_id(&self) -> LogId {
-        self.id
     }
 
     /// Told whenever records are published, and for good when the partition closes.
@@ -258,10 +254,5 @@ impl Partition {
             self.give_back(log.size().0);
         }
         self.signal.close();
-    }
-
-    /// A sync that was asked for cannot be promised any more.
-    pub(crate) fn not_durable(&self, operation: &'static str) -> Error {
-        Error::new(operation, Cause::Closed("the store")).with_outcome(Outcome::WrittenNotDurable)
     }
 }

@@ -351,3 +351,6 @@ impl Fold<'_> {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -138,8 +138,14 @@ impl Segment {
         offset: Offset,
     ) -> Result<BatchHeader> {
         let limit = usize::try_from(left).unwrap_or(usize::MAX);
-        BatchHeader::parse(bytes, limit)
-            .map_err(|fault| fault.into_error("read", &self.path(), position, Some(offset)))
+        let parsed = BatchHeader::parse(bytes, limit).and_then(|header| {
+            // no checksum covers the offsets: a wrong one must not pass for one beyond a bound
+            match misfit(&header, self.base(), self.base(), None) {
+                Some(wrong) => Err(BatchFault::Header(wrong)),
+                None => Ok(header),
+            }
+        });
+        parsed.map_err(|fault| fault.into_error("read", &self.path(), position, Some(offset)))
     }
 
     /// Where a batch begins that lies at or before the one with `offset`.

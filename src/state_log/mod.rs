@@ -116,3 +116,6 @@ impl<'a> Change<'a> {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;
