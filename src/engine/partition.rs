@@ -135,22 +135,26 @@ impl Partition {
         now: Timestamp,
         durability: Durability,
     ) -> Result<Appended> {
-        let log = self.open_log("append")?;
-        let size = batch.size() as u64;
-        room::reserve(self, size)?;
-        let appended = match log.append(batch, now) {
-            Ok(appended) => appended,
-            Err(error) => {
-                self.give_back(size);
-                return Err(error);
-            }
-        };
+        let appended = self.append_quietly(batch, now)?;
         self.signal.notify();
         if durability == Durability::Power {
-            log.make_durable(appended.end_offset)?;
+            self.log()?.make_durable(appended.end_offset)?;
             self.signal.notify(); // for those who wait for durable records only
         }
         Ok(appended)
+    }
+
+    /// The same, process-durable and without waking anybody: for callers who hold a lock of their
+    /// own, and notify [`signal`](Partition::signal) once it is free.
+    pub(crate) fn append_quietly<B: AppendBatch>(
+        &self,
+        batch: &B,
+        now: Timestamp,
+    ) -> Result<Appended> {
+        let log = self.open_log("append")?;
+        let size = batch.size() as u64;
+        room::reserve(self, size)?;
+        log.append(batch, now).inspect_err(|_| self.give_back(size))
     }
 
     /// Reads from `from` on; see [`PartitionLog::fetch`].
