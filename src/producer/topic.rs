@@ -12,7 +12,7 @@ use super::batch::{Ticket, Written};
 use super::core::Core;
 use super::handle::Lease;
 use super::lane::Lane;
-use super::lanes::{LaneList, Lanes};
+use super::lanes::Lanes;
 use super::partitioner;
 use super::pending::Pending;
 use super::receipt::{BatchReceipt, Receipt};
@@ -105,7 +105,8 @@ impl TopicProducer {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn partition_for_key(&self, key: impl AsRef<[u8]>) -> Result<PartitionId> {
-        self.choose(&self.lanes.list(), &Record::tombstone().key(key.as_ref()))
+        self.lanes.topic().check_exists("choose partition")?;
+        self.choose(&Record::tombstone().key(key.as_ref()))
     }
 
     /// The same handle with another durability word: for one call, or to keep.
@@ -297,23 +298,22 @@ struct Sent {
 impl TopicProducer {
     /// The lane a record goes to, and whether the partitioner chose it.
     #[inline]
-    pub(super) fn lane_of<'l>(
+    pub(super) fn lane_of(
         &self,
-        list: &'l LaneList,
         wanted: Option<PartitionId>,
         record: &Record<'_>,
-    ) -> Result<&'l Arc<Lane>> {
+    ) -> Result<&Arc<Lane>> {
         let id = match wanted {
             Some(id) => id,
-            None => self.choose(list, record)?,
+            None => self.choose(record)?,
         };
-        self.lanes.lane(list, id)
+        self.lanes.lane(id)
     }
 
     #[inline]
-    fn choose(&self, list: &LaneList, record: &Record<'_>) -> Result<PartitionId> {
+    fn choose(&self, record: &Record<'_>) -> Result<PartitionId> {
         let partitioner = &*self.core().settings().partitioner;
-        let count = self.lanes.count(list)?;
+        let count = self.lanes.count()?;
         partitioner::choose(partitioner, self.name(), record.key_bytes(), count)
     }
 
@@ -327,14 +327,14 @@ impl TopicProducer {
     }
 
     /// The partition that all records of a batch map to.
-    fn choose_one(&self, list: &LaneList, records: &[Record<'_>]) -> Result<PartitionId> {
+    fn choose_one(&self, records: &[Record<'_>]) -> Result<PartitionId> {
         let Some((first, rest)) = records.split_first() else {
             let why = "a batch has at least one record".to_owned();
             return Err(Error::new("append", Cause::InvalidArgument(why)));
         };
-        let id = self.choose(list, first)?;
+        let id = self.choose(first)?;
         for (index, record) in (1..).zip(rest) {
-            let other = self.choose(list, record)?;
+            let other = self.choose(record)?;
             if other != id {
                 let reason =
                     format!("it maps to partition {other}, the first of its batch to {id}");
@@ -370,8 +370,7 @@ impl TopicProducer {
     #[inline]
     fn send_one(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Result<Receipt> {
         let now = self.core().wall();
-        let list = self.lanes.list();
-        let lane = self.lane_of(&list, wanted, record)?;
+        let lane = self.lane_of(wanted, record)?;
         let records = std::slice::from_ref(record);
         Ok(self.receipt(&self.append(lane, records, wanted, (now, self.durability))?))
     }
@@ -382,16 +381,14 @@ impl TopicProducer {
         records: &[Record<'_>],
     ) -> Result<BatchReceipt> {
         let now = self.core().wall();
-        let list = self.lanes.list();
-        let id = wanted.map_or_else(|| self.choose_one(&list, records), Ok)?;
-        let lane = self.lanes.lane(&list, id)?;
+        let id = wanted.map_or_else(|| self.choose_one(records), Ok)?;
+        let lane = self.lanes.lane(id)?;
         Ok(self.batch_receipt(&self.append(lane, records, wanted, (now, self.durability))?))
     }
 
     fn send_later(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Pending {
         let now = self.core().wall();
-        let list = self.lanes.list();
-        let lane = match self.lane_of(&list, wanted, record) {
+        let lane = match self.lane_of(wanted, record) {
             Ok(lane) => lane,
             Err(error) => return Pending::known(Err(error)),
         };
@@ -427,9 +424,8 @@ impl TopicProducer {
         records: &[Record<'_>],
     ) -> Result<(BatchReceipt, Option<SharedArc<Ticket>>)> {
         let now = self.core().wall();
-        let list = self.lanes.list();
-        let id = wanted.map_or_else(|| self.choose_one(&list, records), Ok)?;
-        let lane = self.lanes.lane(&list, id)?;
+        let id = wanted.map_or_else(|| self.choose_one(records), Ok)?;
+        let lane = self.lanes.lane(id)?;
         let sent = self.append(lane, records, wanted, (now, Durability::Process))?;
         let power = self.durability == Durability::Power;
         let ticket = power.then(|| self.sync_later(lane, &sent));

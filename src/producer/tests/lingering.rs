@@ -1,4 +1,6 @@
 //! What lingers: until it is full, until it is due, within its memory, in order.
+//!
+//! Time is the test's own: nothing is due before the clock was moved.
 
 use std::time::Duration;
 
