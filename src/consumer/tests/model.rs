@@ -76,9 +76,9 @@ impl Model {
         for record in records {
             let id = record.partition().get();
             let expected = self.expected.get_mut(&id).unwrap();
-            if record.offset().get() != expected.position {
-                // what was fetched before it was deleted may still come
-                expected.position = expected.position.max(expected.start);
+            if (expected.position..=expected.start).contains(&record.offset().get()) {
+                // behind what was deleted, or what was fetched before more of it was deleted
+                expected.position = record.offset().get();
             }
             assert_eq!(record.offset().get(), expected.position, "seed {}", self.seed);
             assert_eq!(text(record.value()), value(id, expected.position));
@@ -92,7 +92,7 @@ impl Model {
         let records = consumer.try_poll().unwrap();
         assert!(records.len() <= self.max_records);
         let waiting = self.expected.values().any(|e| !e.paused && e.position.max(e.start) < e.end);
-        assert_eq!(!records.is_empty(), waiting, "seed {}", self.seed);
+        assert!(!records.is_empty() || !waiting, "seed {}", self.seed);
         self.take(&records);
     }
 
@@ -155,8 +155,7 @@ impl Model {
     }
 
     fn read_to_end(&mut self, consumer: &mut Consumer) {
-        let mut reading = consumer.read_to_end().unwrap();
-        while let Some(records) = reading.next() {
+        for records in consumer.read_to_end().unwrap() {
             let records = records.unwrap();
             self.take(&records);
         }
