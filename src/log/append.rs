@@ -8,6 +8,7 @@
 use super::core::{PartitionLog, Writer, tail_limits};
 use super::directory;
 use crate::disk::latch::Latch;
+use crate::disk::names::SegmentFile;
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::record::{AppendBatch, Stamp};
@@ -131,10 +132,13 @@ impl PartitionLog {
             directory::make(&self.place, self.setup.id.topic)?;
             self.metadata_unsynced.store(true, Ordering::Release);
         }
-        let segment = Arc::new(Segment::create(self.place.clone(), base)?);
-        let indexer = Indexer::new(base, self.place.index_interval);
-        let limits = tail_limits(&self.config.load());
-        let tail = Tail::new(segment.clone(), indexer, limits, now)?;
+        let (segment, tail) = self.new_tail(base, now).inspect_err(|_| {
+            // the old segment goes on: a file that says it ended here must not be found later
+            let path = self.place.path(base, SegmentFile::Log);
+            if self.segments.load().iter().all(|known| known.base() != base) {
+                let _ = self.place.disk.remove_file(&path);
+            }
+        })?;
         let old = writer.tail.replace(tail).map(Tail::finish);
         let mut list = Vec::clone(&self.segments.load());
         list.retain(|known| known.base() != base); // an empty one is made anew
@@ -148,6 +152,14 @@ impl PartitionLog {
             }
         }
         Ok(())
+    }
+
+    fn new_tail(&self, base: Offset, now: Timestamp) -> Result<(Arc<Segment>, Tail)> {
+        let segment = Arc::new(Segment::create(self.place.clone(), base)?);
+        let indexer = Indexer::new(base, self.place.index_interval);
+        let limits = tail_limits(&self.config.load());
+        let tail = Tail::new(segment.clone(), indexer, limits, now)?;
+        Ok((segment, tail))
     }
 
     /// Tells the maintainer what changed, outside every lock.

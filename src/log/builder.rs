@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::core::{LogName, LogSetup, PartitionLog};
 use super::door::{Asked, Log};
-use super::keeper::{KnownFacts, LastStop, LogId};
+use super::keeper::{Durable, KnownFacts, LastStop, LogId};
 use super::slots::{self, Slot, SlotKeeper};
 use super::{checkpoint, report::PartitionReport};
 use crate::config::{BackgroundSync, TopicConfig};
@@ -198,6 +198,11 @@ impl LogBuilder {
             Some((_, slot)) => slot.adopted,
             None => has_segments(&*disk, dir)?,
         };
+        // what a killed process wrote may be in the page cache only; recovery removes files by it
+        let kept = match found {
+            Some((sequence, slot)) => Some(SlotKeeper::resume(&*disk, dir, sequence, slot)?),
+            None => None,
+        };
         let known = known_facts(found.map(|(_, slot)| slot), adopted, boot_id, self.log_start);
         let (log, report) = PartitionLog::open(&disk, dir, setup, known)?;
         // whoever wrote behind our clean end may have left gaps there too
@@ -218,8 +223,13 @@ impl LogBuilder {
             adopted,
             boot_id,
         };
-        let sequence = found.map(|(sequence, _)| sequence);
-        let keeper = SlotKeeper::create(&*disk, dir, sequence, slot)?;
+        let keeper = match kept {
+            Some(keeper) => {
+                keeper.update(Durable::Now, |kept| *kept = slot)?;
+                keeper
+            }
+            None => SlotKeeper::create(&*disk, dir, slot)?,
+        };
         log.recovery_point_recorded(recovery_point);
         log.begin_epoch(epoch);
         tell(&report);

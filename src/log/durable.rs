@@ -55,14 +55,15 @@ impl PartitionLog {
     }
 
     fn sync_files(&self, unproven: &mut Vec<Unproven>) -> Result<()> {
-        for range in &*unproven {
-            write_again(range)?;
-        }
-        unproven.clear();
         let segments = self.segments.load_full();
         if segments.is_empty() {
             return Ok(()); // there is no directory yet
         }
+        let first = segments.first().map(|segment| segment.base());
+        for range in unproven.iter().filter(|range| Some(range.segment.base()) >= first) {
+            write_again(range)?; // what was dropped needs no proof
+        }
+        unproven.clear();
         for segment in segments.iter().rev().take_while(|segment| !segment.is_settled()) {
             segment.sync()?;
         }

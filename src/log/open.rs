@@ -45,6 +45,8 @@ struct Recovery<'a> {
     /// Segments that no longer grow and whose indexes are to be sealed.
     rolled: Vec<Arc<Segment>>,
     has_producers: bool,
+    /// The segment at hand has damage.
+    hurt: bool,
 }
 
 impl PartitionLog {
@@ -86,6 +88,7 @@ impl PartitionLog {
             unproven: Vec::new(),
             rolled: Vec::new(),
             has_producers: false,
+            hurt: false,
         };
         let exists =
             disk.metadata(dir).map_err(|error| Error::io("open log", dir, error))?.is_some();
@@ -110,13 +113,24 @@ impl Recovery<'_> {
             }
             Err(error) => return Err(error),
         };
-        let found = directory.segments;
+        let mut found = directory.segments;
+        if self.known.is_gapless() {
+            self.drop_below_start(place, &mut found)?;
+        }
+        self.drop_empty(place, &mut found)?;
         self.end = found.first().map_or(Offset::ZERO, |(base, _)| *base);
+        let known = self.known;
+        let promised = known.recovery_point > known.log_start;
+        if known.is_gapless() && !promised && self.end > known.log_start {
+            // the names of the first files were lost with the power: nothing leads to the rest
+            return self.cut_all(place, &found);
+        }
         for (at, (base, len)) in found.iter().enumerate() {
             let next = found.get(at + 1).map(|(base, _)| *base);
+            let next_empty = found.get(at + 1).is_some_and(|(_, len)| *len == 0);
             let segment = Arc::new(Segment::on_disk(place.clone(), *base, *len));
             // a recovery point at its very end may be older than the roll that ended it
-            if next.is_some_and(|next| next < self.known.recovery_point) {
+            if !next_empty && next.is_some_and(|next| next < self.known.recovery_point) {
                 segment.assume_synced();
                 segment.settle();
                 self.end = next.unwrap_or(self.end);
@@ -131,9 +145,45 @@ impl Recovery<'_> {
         Ok(())
     }
 
+    /// Finishes a retention that was cut short: the start was recorded, the segments below it were
+    /// not all gone. They vouch for nothing any more, not even for each other.
+    fn drop_below_start(&mut self, place: &Place, found: &mut Vec<(Offset, u64)>) -> Result<()> {
+        let start = self.known.log_start;
+        let below = found.iter().skip(1).take_while(|(base, _)| *base <= start).count();
+        for (base, len) in found.drain(..below) {
+            let segment = Segment::on_disk(place.clone(), base, len);
+            segment.remove_files()?;
+            if !self.known.last_stop.is_clean() {
+                self.report.removed.push(segment.path());
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves out empty files that others surround. A roll that failed may have left one, after
+    /// which its predecessor grew past it: it says nothing about where that one ends.
+    fn drop_empty(&mut self, place: &Place, found: &mut Vec<(Offset, u64)>) -> Result<()> {
+        let gapless = self.known.is_gapless();
+        let last = found.last().map(|(base, _)| *base);
+        let mut kept = Vec::with_capacity(found.len());
+        for (base, len) in found.drain(..) {
+            let surrounded = if gapless { !kept.is_empty() } else { Some(base) != last };
+            if len > 0 || !surrounded {
+                kept.push((base, len));
+            } else if gapless {
+                Segment::on_disk(place.clone(), base, len).remove_files()?;
+            }
+        }
+        *found = kept;
+        Ok(())
+    }
+
     /// Scans one segment and does what the table says.
     fn recover(&mut self, segment: Arc<Segment>, next: Option<Offset>) -> Result<Then> {
         let point = self.known.recovery_point;
+        // below the log start nothing is promised
+        let promised = point > self.known.log_start;
+        self.hurt = false;
         let mut start = segment.scan_start(point)?;
         start.next_offset = start.next_offset.max(segment.base());
         let first_scanned = start.position;
@@ -147,7 +197,7 @@ impl Recovery<'_> {
                 let fault = fault.clone();
                 return Err(fault.into_error("open log", &segment.path(), scan.position, at));
             }
-            let below = scan.next_offset < point;
+            let below = promised && scan.next_offset < point;
             let successor = Successor::of(next, scan.next_offset);
             let gapless = self.known.is_gapless();
             match judge(Ending::of(&scan.stop), successor, below, gapless) {
@@ -194,9 +244,8 @@ impl Recovery<'_> {
             let (from, to) = (first_scanned, scan.position);
             self.unproven.push(Unproven { segment: segment.clone(), from, to });
         }
-        let damaged = self.report.damage.iter().any(|damage| damage.path == segment.path());
         self.seal_active();
-        self.active = (!damaged).then_some(scan.indexer);
+        self.active = (!self.hurt).then_some(scan.indexer); // an index of all of it, or none
         self.segments.push(segment);
         Ok(Then::GoOn)
     }
@@ -236,6 +285,20 @@ impl Recovery<'_> {
         Ok(Then::Stop)
     }
 
+    /// Nothing that was promised is among the segments, and what came before them is gone.
+    fn cut_all(&mut self, place: &Place, found: &[(Offset, u64)]) -> Result<()> {
+        let start = self.known.log_start;
+        self.report.torn_tails.push(TornTail {
+            path: place.path(start, SegmentFile::Log),
+            position: 0,
+            bytes: 0,
+            offset: start,
+            saved: Vec::new(),
+        });
+        self.end = start;
+        self.cut_later(place, found)
+    }
+
     /// The segments behind a cut leave the log; what they hold is kept under another name.
     fn cut_later(&mut self, place: &Place, later: &[(Offset, u64)]) -> Result<()> {
         for (base, len) in later {
@@ -251,6 +314,11 @@ impl Recovery<'_> {
     }
 
     fn damaged(&mut self, segment: &Segment, scan: &Scan, to: Offset) {
+        self.hurt = true;
+        let from = scan.next_offset.max(self.known.log_start);
+        if to <= from {
+            return; // nobody is served from there
+        }
         let reason = match &scan.stop {
             Stop::End => "the file ends too early".to_owned(),
             Stop::Zeros => "zeros where records were".to_owned(),
@@ -259,7 +327,7 @@ impl Recovery<'_> {
         self.report.damage.push(Damage {
             path: segment.path(),
             position: scan.position,
-            from: scan.next_offset,
+            from,
             to,
             reason,
         });

@@ -1,7 +1,7 @@
 //! What a log that was opened alone remembers: one file, `tidelog.keeper`, of two slots.
 //!
 //! Each slot holds everything, with a sequence number and a checksum; a write goes to the slot
-//! that is not the newest, so a torn one leaves the other standing. Layout, big-endian:
+//! that is not the newest synced one, so a torn one leaves the other standing. Layout, big-endian:
 //!
 //! ```text
 //! 0  magic "TDLK"   4  version u32   8  sequence u64    16 topic id 16 bytes
@@ -136,52 +136,70 @@ fn slot_at(sequence: u64) -> usize {
     if sequence.is_multiple_of(2) { 0 } else { SLOT_DISTANCE }
 }
 
+/// What was written last.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    sequence: u64,
+    slot: Slot,
+    /// A sync has covered it.
+    synced: bool,
+}
+
 /// The keeper of a lone log.
 #[derive(Debug)]
 pub(super) struct SlotKeeper {
     path: PathBuf,
     file: Arc<dyn DiskFile>,
-    kept: Mutex<(u64, Slot)>,
+    kept: Mutex<Kept>,
     /// A failed sync leaves both slots in doubt: nothing is recorded behind it.
     latch: Latch,
 }
 
 impl SlotKeeper {
-    /// Goes on with what was read, or begins a new file; durable when it returns.
-    pub(super) fn create(
-        disk: &dyn Disk,
-        dir: &Path,
-        found: Option<u64>,
-        slot: Slot,
-    ) -> Result<Self> {
+    /// Begins a new file; durable when it returns.
+    pub(super) fn create(disk: &dyn Disk, dir: &Path, slot: Slot) -> Result<Self> {
+        // whole or not there at all: a file without a whole slot stands for damage
+        let mut bytes = vec![0; FILE_LEN];
+        let at = slot_at(1);
+        bytes[at..at + SLOT_LEN].copy_from_slice(&slot.encode(1));
         let path = dir.join(KEEPER);
-        let fail = |error| Error::io("open keeper file", &path, error);
-        let sequence = found.unwrap_or(0) + 1;
-        if found.is_none() {
-            // whole or not there at all: a file without a whole slot stands for damage
-            let mut bytes = vec![0; FILE_LEN];
-            let at = slot_at(sequence);
-            bytes[at..at + SLOT_LEN].copy_from_slice(&slot.encode(sequence));
-            replace_file(disk, &path, &bytes).map_err(fail)?;
-            disk.sync_dir(parent(dir)).map_err(fail)?;
-        }
-        let file = disk.open(&path, Access::Write).map_err(fail)?;
-        let kept = Mutex::new((sequence, slot));
-        let keeper = SlotKeeper { path: path.clone(), file, kept, latch: Latch::new() };
-        if found.is_some() {
-            keeper.kept.lock().0 -= 1;
-            keeper.update(Durable::Now, |_| ())?;
-        }
+        replace_file(disk, &path, &bytes)
+            .map_err(|error| Error::io("make keeper file", &path, error))?;
+        SlotKeeper::open(disk, dir, 1, slot)
+    }
+
+    /// Goes on with what was read, durable when it returns: whoever wrote it may have been killed
+    /// before it synced the slot or the names. The slot is written again as it is, in its place,
+    /// so that the other one stands until then.
+    pub(super) fn resume(disk: &dyn Disk, dir: &Path, sequence: u64, slot: Slot) -> Result<Self> {
+        let keeper = SlotKeeper::open(disk, dir, sequence, slot)?;
+        let fail = |error| Error::io("write keeper file", &keeper.path, error);
+        write_all_at(&*keeper.file, &slot.encode(sequence), slot_at(sequence) as u64)
+            .and_then(|()| keeper.file.sync_data())
+            .and_then(|()| disk.sync_dir(dir))
+            .map_err(fail)?;
         Ok(keeper)
     }
 
-    /// Changes what is kept and writes it to the older slot.
+    fn open(disk: &dyn Disk, dir: &Path, sequence: u64, slot: Slot) -> Result<Self> {
+        let path = dir.join(KEEPER);
+        let open = || {
+            disk.sync_dir(parent(dir))?;
+            disk.open(&path, Access::Write)
+        };
+        let file = open().map_err(|error| Error::io("open keeper file", &path, error))?;
+        let kept = Mutex::new(Kept { sequence, slot, synced: true });
+        Ok(SlotKeeper { path, file, kept, latch: Latch::new() })
+    }
+
+    /// Changes what is kept and writes it over the slot that is not the newest durable one: one
+    /// whole slot always stands, however many writes go unsynced.
     pub(super) fn update(&self, durable: Durable, change: impl FnOnce(&mut Slot)) -> Result<()> {
-        let mut kept = self.kept.lock();
-        let (sequence, mut slot) = *kept;
-        change(&mut slot);
-        let sequence = sequence + 1;
         self.latch.check("write keeper file")?;
+        let mut kept = self.kept.lock();
+        let mut slot = kept.slot;
+        change(&mut slot);
+        let sequence = kept.sequence + if kept.synced { 1 } else { 2 };
         let fail = |error| Error::io("write keeper file", &self.path, error);
         let at = slot_at(sequence) as u64;
         write_all_at(&*self.file, &slot.encode(sequence), at).map_err(fail)?;
@@ -191,7 +209,7 @@ impl SlotKeeper {
             self.latch.trip(&error);
             return Err(error);
         }
-        *kept = (sequence, slot);
+        *kept = Kept { sequence, slot, synced: durable == Durable::Now };
         Ok(())
     }
 }
@@ -233,7 +251,7 @@ mod tests {
         let dir = Path::new("/log");
         disk.create_dir_all(dir).unwrap();
         let slot = slot();
-        let keeper = SlotKeeper::create(&disk, dir, None, slot).unwrap();
+        let keeper = SlotKeeper::create(&disk, dir, slot).unwrap();
         (disk, keeper, slot)
     }
 
