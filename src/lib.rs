@@ -117,8 +117,8 @@ pub use producer::{
 };
 pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, RecordsIter};
 pub use store::{
-    PartitionDescription, PartitionStats, Store, StoreBuilder, StoreStats, TopicDescription,
-    TopicStats,
+    GroupStats, PartitionDescription, PartitionStats, Store, StoreBuilder, StoreStats,
+    TopicDescription, TopicStats,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 

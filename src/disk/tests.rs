@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::replace::{read_file, replace_file};
 use super::*;
+use bytes::Bytes;
 
 /// A disk, a directory of it to work in, and what keeps that directory alive.
 struct Place {

@@ -52,8 +52,12 @@ impl TopicProducer {
     /// assert_eq!(pending.wait()?.partition(), PartitionId::new(1));
     /// # Ok::<(), tidelog::Error>(())
     /// ```
-    pub fn enqueue_to(&self, partition: PartitionId, record: Record<'_>) -> Result<Pending> {
-        self.take(Some(partition), &record)
+    pub fn enqueue_to(
+        &self,
+        partition: impl Into<PartitionId>,
+        record: Record<'_>,
+    ) -> Result<Pending> {
+        self.take(Some(partition.into()), &record)
     }
 
     /// [`enqueue`](TopicProducer::enqueue) for tasks: awaits room in the producer's buffer, for as

@@ -166,8 +166,12 @@ impl TopicProducer {
     /// assert_eq!(receipt.partition(), PartitionId::new(1));
     /// # Ok::<(), tidelog::Error>(())
     /// ```
-    pub fn send_to(&self, partition: PartitionId, record: Record<'_>) -> Result<Receipt> {
-        self.send_one(Some(partition), &record)
+    pub fn send_to(
+        &self,
+        partition: impl Into<PartitionId>,
+        record: Record<'_>,
+    ) -> Result<Receipt> {
+        self.send_one(Some(partition.into()), &record)
     }
 
     /// Appends records as exactly one record batch, all or none, to the one partition that all of
@@ -207,10 +211,10 @@ impl TopicProducer {
     /// ```
     pub fn send_batch_to(
         &self,
-        partition: PartitionId,
+        partition: impl Into<PartitionId>,
         records: &[Record<'_>],
     ) -> Result<BatchReceipt> {
-        self.send_many(Some(partition), records)
+        self.send_many(Some(partition.into()), records)
     }
 
     /// [`send`](TopicProducer::send) for tasks: the record is in the log when this returns, and
@@ -244,8 +248,8 @@ impl TopicProducer {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     #[must_use = "its error is known only from here"]
-    pub fn send_to_async(&self, partition: PartitionId, record: Record<'_>) -> Pending {
-        self.send_later(Some(partition), &record)
+    pub fn send_to_async(&self, partition: impl Into<PartitionId>, record: Record<'_>) -> Pending {
+        self.send_later(Some(partition.into()), &record)
     }
 
     /// [`send_batch`](TopicProducer::send_batch) for tasks, as
@@ -278,12 +282,12 @@ impl TopicProducer {
     /// assert_eq!(pollster::block_on(sending)?.record_count(), 1);
     /// # Ok::<(), tidelog::Error>(())
     /// ```
-    pub fn send_batch_to_async(
+    pub fn send_batch_to_async<P: Into<PartitionId>>(
         &self,
-        partition: PartitionId,
+        partition: P,
         records: &[Record<'_>],
-    ) -> impl Future<Output = Result<BatchReceipt>> + Send + Unpin + 'static + use<> {
-        self.send_batch_later(Some(partition), records)
+    ) -> impl Future<Output = Result<BatchReceipt>> + Send + Unpin + 'static + use<P> {
+        self.send_batch_later(Some(partition.into()), records)
     }
 }
 
