@@ -219,11 +219,6 @@ impl Assignment {
         self.slots.iter().enumerate().filter_map(|(index, slot)| Some((index, slot.as_ref()?)))
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Slot)> {
-        let slots = self.slots.iter_mut().enumerate();
-        slots.filter_map(|(index, slot)| Some((index, slot.as_mut()?)))
-    }
-
     /// Puts a slot at the end of the ready list, unless it is there or paused.
     pub(super) fn queue(&mut self, index: usize) {
         if self.mark_queued(index) {

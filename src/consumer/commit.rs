@@ -5,7 +5,6 @@
 //! is called by a timer or a drop.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::assignment::{Delivered, Slot};
 use super::handle::Consumer;

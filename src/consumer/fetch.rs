@@ -10,7 +10,7 @@ use super::handle::Consumer;
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::ids::Offset;
 use crate::log::FetchLimits;
-use crate::record::{Batch, BatchFault, Records, TakeRules};
+use crate::record::{BatchFault, Records, TakeRules};
 
 /// Records that are fetched and not handed out yet.
 #[derive(Debug, Default)]

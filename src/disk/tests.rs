@@ -1,7 +1,7 @@
 //! What every disk must promise: one suite, run over all forms.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::replace::{read_file, replace_file};

@@ -6,7 +6,7 @@
 //! appended. Cut short anywhere, the next open does the same again.
 
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use super::budget::Budget;
 use super::catalog::CatalogChanges;
@@ -25,7 +25,7 @@ use super::threads::{Running, Wakeup};
 use super::timers::Timers;
 use super::topic::Topic;
 use super::{Engine, EngineOptions, Table};
-use crate::config::{Threads, TopicConfig, WhenFull};
+use crate::config::{Threads, TopicConfig};
 use crate::disk::names::{LOCK, partition_dir};
 use crate::disk::replace::parent;
 use crate::disk::{DirLock, Disk};

@@ -207,15 +207,6 @@ impl PartitionLog {
         }
     }
 
-    /// Fails unless `offset` lies within the log; what a hold or a seek may name.
-    pub(crate) fn check_within(&self, operation: &'static str, offset: Offset) -> Result<()> {
-        let offsets = self.offsets.snapshot();
-        if offset < offsets.start || offset > offsets.end {
-            return Err(self.out_of_range(operation, offset));
-        }
-        Ok(())
-    }
-
     /// The error of an append for which `max_bytes` has no room.
     pub(crate) fn full(&self, what: String) -> Error {
         self.named(Error::new("append", Cause::Full(what)))

@@ -12,7 +12,7 @@ use super::batch::{Batch, BatchRecord, Headers, RecordIter};
 use super::fault::BatchFault;
 use super::single::OwnedRecord;
 use crate::config::TimestampType;
-use crate::ids::{LeaderEpoch, Offset, PartitionId};
+use crate::ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId};
 use crate::stats::{Pin, PinCounter};
 use crate::time::Timestamp;
 
@@ -445,6 +445,30 @@ impl<'a> RecordView<'a> {
     /// ```
     pub fn is_transactional(&self) -> bool {
         self.batch.header().is_transactional()
+    }
+
+    /// The idempotent or transactional producer that wrote it, with its incarnation and the
+    /// record's number there; `None` where it was written without.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # store.producer().build()?.topic("orders")?.send(Record::new("hello"))?;
+    /// # let mut consumer = store.consumer("billing").subscribe(["orders"]).build()?;
+    /// # let records = consumer.try_poll()?;
+    /// # let record = records.iter().next().expect("one was sent");
+    /// assert_eq!(record.producer(), None);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn producer(&self) -> Option<(ProducerId, ProducerEpoch, i32)> {
+        let header = self.batch.header();
+        let first = header.base_sequence()?;
+        let place = self.offset().since(header.base_offset());
+        // sequences run to the largest i32 and begin again at 0
+        let sequence = (i64::from(first) + i64::try_from(place).ok()?) & i64::from(i32::MAX);
+        let sequence = i32::try_from(sequence).ok()?;
+        Some((header.producer_id()?, header.producer_epoch()?, sequence))
     }
 
     /// Copies it out.

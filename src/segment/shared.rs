@@ -205,10 +205,6 @@ impl Segment {
         self.largest_timestamp.store(largest_timestamp.unwrap_or(NONE), Ordering::Relaxed);
     }
 
-    pub(crate) fn growing(&self) -> Option<Arc<SparseIndex>> {
-        self.growing.load_full()
-    }
-
     /// Makes every published byte durable.
     pub(crate) fn sync(&self) -> Result<()> {
         let end = self.published();

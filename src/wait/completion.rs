@@ -69,6 +69,7 @@ impl<T> Completion<T> {
     }
 
     /// How many tasks have left a waker.
+    #[cfg(test)]
     pub(crate) fn waiting_tasks(&self) -> usize {
         self.state.lock().wakers.len()
     }
