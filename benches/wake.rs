@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use tidelog::{Record, Store, TopicConfig};
+use tidelog::{PartitionId, Record, Store, TopicConfig};
 
 const PERIOD: Duration = Duration::from_millis(1);
 const RECORDS: u32 = 20_000;
@@ -109,14 +109,14 @@ fn ping_pong() {
         std::thread::spawn(move || {
             for _ in 0..ROUND_TRIPS {
                 while there.poll(spin).expect("a poll").is_empty() {}
-                topic.send_to(0, Record::new("pong")).expect("an append");
+                topic.send_to(PartitionId::new(0), Record::new("pong")).expect("an append");
             }
         })
     };
     let mut histogram = histogram();
     for _ in 0..ROUND_TRIPS {
         let sent = Instant::now();
-        topic.send_to(1, Record::new("ping")).expect("an append");
+        topic.send_to(PartitionId::new(1), Record::new("ping")).expect("an append");
         while here.poll(spin).expect("a poll").is_empty() {}
         let one_way = sent.elapsed().as_nanos() / 2;
         histogram.saturating_record(u64::try_from(one_way).unwrap_or(u64::MAX).max(1));

@@ -119,7 +119,7 @@ fn batch1k(c: &mut Criterion) {
 
 /// Reads a partition from its first record to its end; returns records and value bytes.
 fn read_all(consumer: &mut Consumer) -> (u64, u64) {
-    consumer.seek_to_beginning().expect("a seek");
+    consumer.seek_to_beginning("bench", 0).expect("a seek");
     let (mut records, mut bytes) = (0, 0);
     loop {
         let fetched = consumer.try_poll().expect("a poll");

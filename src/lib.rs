@@ -1,7 +1,7 @@
 //! Tidelog: Apache Kafka's and Apache RocketMQ's storage and messaging semantics inside one
 //! process, with no networking.
 #![deny(unsafe_code, missing_docs)]
-#![allow(dead_code, unused_imports)] // while the rooms are being written
+#![allow(dead_code, unused_imports)] // until the last branch is in
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("tidelog needs a 64-bit target: segments are mapped whole");

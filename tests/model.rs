@@ -9,7 +9,7 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +21,8 @@ use rand::{Rng, SeedableRng};
 use tidelog::disk::{Crash, SimDisk};
 use tidelog::disk::{Disk, IoMode, MemoryDisk, RealDisk};
 use tidelog::{
-    Durability, ManualClock, Offset, OffsetCommit, Record, RecordView, Store, Threads, Timestamp,
-    TopicConfig,
+    Durability, ManualClock, Offset, OffsetCommit, PartitionId, Record, RecordView, Store, Threads,
+    Timestamp, TopicConfig,
 };
 
 const BIRTH: i64 = 1_700_000_000_000;
@@ -90,6 +90,9 @@ struct Model {
     topics: BTreeMap<String, Vec<Partition>>,
     /// The committed offset, and every one since the last that was durable.
     committed: BTreeMap<(String, u32), Vec<Option<i64>>>,
+    /// Commits that outlived the records they name: the log was truncated below them, so that a
+    /// consumer starts over by its reset policy and may commit less.
+    truncated: BTreeSet<(String, u32)>,
 }
 
 /// Where a store lives, and how it stops without being closed.
@@ -195,7 +198,7 @@ impl Run<'_> {
         let partitions = self.random.random_range(1..4);
         let config = TopicConfig::new()
             .partitions(partitions)
-            .segment_bytes(self.random.random_range(1024..6000))
+            .segment_bytes(self.random.random_range(2048..8000))
             .index_interval_bytes(self.random.random_range(0..600))
             .timestamp_after_max(None)
             .file_delete_delay(Duration::ZERO);
@@ -211,6 +214,7 @@ impl Run<'_> {
         self.store.delete_topic(&name).expect("a delete");
         self.model.topics.remove(&name);
         self.model.committed.retain(|(topic, _), _| *topic != name);
+        self.model.truncated.retain(|(topic, _)| *topic != name);
     }
 
     fn add_partitions(&mut self) {
@@ -257,14 +261,14 @@ impl Run<'_> {
         if self.random.random_bool(0.3) {
             let pending: Vec<_> = records
                 .into_iter()
-                .map(|record| topic.enqueue_to(at, record).expect("room"))
+                .map(|record| topic.enqueue_to(PartitionId::new(at), record).expect("room"))
                 .collect();
             producer.flush().expect("a flush");
             for (pending, kept) in pending.into_iter().zip(&batch) {
                 assert_eq!(pending.wait().expect("an append").offset().get(), kept.offset);
             }
         } else {
-            let receipt = topic.send_batch_to(at, &records).expect("an append");
+            let receipt = topic.send_batch_to(PartitionId::new(at), &records).expect("an append");
             assert_eq!(receipt.base_offset().get(), base);
         }
         let partition = self.partition(&name, at);
@@ -335,16 +339,21 @@ impl Run<'_> {
         let mut consumer =
             self.store.consumer(GROUP).assign([(name.as_str(), at)]).build().expect("a consumer");
         let committed =
-            consumer.commit_offsets([OffsetCommit::new(&name, at, Offset::new(offset))]);
-        let history = self.model.committed.entry((name, at)).or_insert_with(|| vec![None]);
+            consumer.commit_offsets(&[OffsetCommit::new(&name, at, Offset::new(offset))]);
+        let place = (name, at);
+        let truncated = self.model.truncated.contains(&place);
+        let history = self.model.committed.entry(place.clone()).or_insert_with(|| vec![None]);
         let before = history.last().copied().flatten();
+        let forward = before.is_none_or(|before| before <= offset);
+        let expected = forward || truncated;
         assert_eq!(
             committed.is_ok(),
-            before.is_none_or(|before| before <= offset),
-            "{committed:?}"
+            expected,
+            "{place:?}: {before:?} then {offset}: {committed:?}"
         );
         if committed.is_ok() {
             history.push(Some(offset));
+            self.model.truncated.remove(&place);
         }
     }
 
@@ -456,6 +465,10 @@ impl Run<'_> {
             let committed = committed.expect("a look-up").map(|committed| committed.offset().get());
             assert!(history.contains(&committed), "{name}-{at}: {committed:?} of {history:?}");
             *history = vec![committed];
+            let end = self.model.topics[name][*at as usize].end;
+            if committed.is_some_and(|committed| committed > end) {
+                self.model.truncated.insert((name.clone(), *at));
+            }
         }
     }
 }
@@ -532,7 +545,7 @@ fn a_difference_is_noticed() {
     run.create();
     let (name, at) = run.pick().expect("one topic");
     let topic = run.store.producer().build().unwrap().topic(&name).unwrap();
-    topic.send_to(at, Record::new("behind the reference's back")).unwrap();
+    topic.send_to(PartitionId::new(at), Record::new("behind the reference's back")).unwrap();
     let noticed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.check_all()));
     assert!(noticed.is_err());
 }

@@ -12,7 +12,7 @@ use super::budget::Budget;
 use super::gate::Gate;
 use super::room;
 use crate::config::{Durability, TimestampType};
-use crate::error::{Cause, Error, Outcome, Result};
+use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 use crate::log::{
     Appended, Cursor, Dropped, FetchLimits, Fetched, Keeper, LogId, OffsetSnapshot, PartitionLog,
@@ -87,10 +87,6 @@ impl Partition {
         self.id.topic
     }
 
-    pub(crate) fn log_id(&self) -> LogId {
-        self.id
-    }
-
     /// Told whenever records are published, and for good when the partition closes.
     pub(crate) fn signal(&self) -> &Arc<Signal> {
         &self.signal
@@ -140,7 +136,9 @@ impl Partition {
             },
             TimestampType::LogAppendTime => TimestampRule::Append { now },
         };
-        let max_bytes = usize::try_from(config.max_batch_bytes).unwrap_or(usize::MAX);
+        // a batch goes whole into one segment
+        let max_bytes = config.max_batch_bytes.min(config.segment_bytes);
+        let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
         Ok(BatchRules { timestamps, max_bytes })
     }
 
@@ -272,10 +270,5 @@ impl Partition {
             self.give_back(log.size().0);
         }
         self.signal.close();
-    }
-
-    /// A sync that was asked for cannot be promised any more.
-    pub(crate) fn not_durable(&self, operation: &'static str) -> Error {
-        Error::new(operation, Cause::Closed("the store")).with_outcome(Outcome::WrittenNotDurable)
     }
 }

@@ -4,7 +4,11 @@ mod budget;
 #[cfg(feature = "sim")]
 mod crash;
 #[cfg(feature = "sim")]
+mod faults;
+#[cfg(feature = "sim")]
 mod history;
+#[cfg(target_os = "linux")]
+mod many;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -207,6 +207,11 @@ impl Core {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn memory_granted(&self) -> usize {
+        self.memory.granted()
+    }
+
     fn has_room(&self, needed: usize) -> bool {
         self.memory.granted().saturating_add(needed) <= self.memory.limit()
     }

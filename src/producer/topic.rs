@@ -87,6 +87,27 @@ impl TopicProducer {
         self.lanes.topic().name()
     }
 
+    /// The partition that a record with this key would go to now. With more partitions it may be
+    /// another.
+    ///
+    /// # Errors
+    /// [`Panicked`](crate::ErrorKind::Panicked) and
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) by a partitioner of the caller's,
+    /// [`NotFound`](crate::ErrorKind::NotFound) for a deleted topic.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// store.ensure_topic("orders", TopicConfig::new().partitions(8))?;
+    /// let orders = store.producer().build()?.topic("orders")?;
+    /// let receipt = orders.send(Record::new("hello").key("customer-7"))?;
+    /// assert_eq!(orders.partition_for_key("customer-7")?, receipt.partition());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn partition_for_key(&self, key: impl AsRef<[u8]>) -> Result<PartitionId> {
+        self.choose(&self.lanes.list(), &Record::tombstone().key(key.as_ref()))
+    }
+
     /// The same handle with another durability word: for one call, or to keep.
     ///
     /// Records that linger together share the strongest word among them.

@@ -1,4 +1,4 @@
-//! What a store does with its topics and with committed offsets.
+//! What a store does with its topics: making, finding, changing, trimming and deleting them.
 //!
 //! Each change is durable when it returns, and costs one write to the store's state log.
 

@@ -1,4 +1,6 @@
 //! What a topic is, for programs that manage topics: a snapshot that holds nothing open.
+//!
+//! A partition that could not be opened is described too, with why.
 
 use crate::config::TopicConfig;
 use crate::engine::{Partition, Topic};

@@ -77,10 +77,10 @@ const DELETE: &[Step] = &[
     Step::Append("a", 1, 2, Process),
 ];
 
-const SCENARIOS: [(&str, &[Step]); 5] =
+pub(super) const SCENARIOS: [(&str, &[Step]); 5] =
     [("create", CREATE), ("roll", ROLL), ("trim", TRIM), ("retain", RETAIN), ("delete", DELETE)];
 
-fn disk(seed: u64) -> SimDisk {
+pub(super) fn disk(seed: u64) -> SimDisk {
     let disk = SimDisk::new(seed);
     disk.set_mode(if seed.is_multiple_of(2) { IoMode::Mapped } else { IoMode::Positioned });
     disk
@@ -101,7 +101,7 @@ fn run(history: &mut History, steps: &[Step]) {
     history.engine = None;
 }
 
-fn operations(steps: &[Step], seed: u64) -> u64 {
+pub(super) fn operations(steps: &[Step], seed: u64) -> u64 {
     let mut history = History::new(disk(seed));
     run(&mut history, steps);
     history.disk.operations()
@@ -163,7 +163,7 @@ fn stop_at(name: &str, steps: &[Step], seed: u64, cut: u64, stop: Stop, again: O
 }
 
 /// Calls to stop at: all of them, or as many as the budget allows, evenly.
-fn cuts(total: u64, most: u64) -> impl Iterator<Item = u64> {
+pub(super) fn cuts(total: u64, most: u64) -> impl Iterator<Item = u64> {
     let stride = total.div_ceil(most.max(1)).max(1);
     (1..=total).step_by(usize::try_from(stride).unwrap())
 }

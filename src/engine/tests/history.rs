@@ -13,7 +13,7 @@ use super::super::{Engine, EngineOptions, NewTopic, Partition};
 use super::{append, options, records};
 use crate::config::{Durability, TopicConfig};
 use crate::disk::SimDisk;
-use crate::error::{Error, Result};
+use crate::error::{Error, Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 use crate::time::{ManualClock, Timestamp};
 
@@ -114,8 +114,44 @@ impl History {
         self.topics.get_mut(topic).and_then(|all| all.last_mut()).expect("created before")
     }
 
-    /// Carries out one step and notes what was promised.
+    /// Carries out one step and notes what was promised. What returned only after the power was
+    /// cut has promised nothing.
     pub(super) fn step(&mut self, step: Step) -> Result<()> {
+        let before = (self.topics.clone(), self.engine.is_some());
+        let done = self.carry_out(step);
+        if let Err(error) = &done
+            && error.outcome() == Outcome::NotWritten
+        {
+            match step {
+                Step::Create(name, _) => drop(self.topics.get_mut(name).and_then(Vec::pop)),
+                Step::Delete(name) => self.last(name).deleting = false,
+                _ => {}
+            }
+        }
+        if done.is_ok() && self.disk.is_cut() && before.1 {
+            self.unpromise(before.0);
+        }
+        done
+    }
+
+    /// Goes back to what was promised before, but for what was tried since.
+    fn unpromise(&mut self, before: BTreeMap<&'static str, Vec<Incarnation>>) {
+        for (name, now) in &mut self.topics {
+            let mut was = before.get(name).cloned().unwrap_or_default();
+            was.resize_with(now.len(), Incarnation::default);
+            for (now, was) in now.iter_mut().zip(was) {
+                (now.id, now.deleted) = (was.id, was.deleted);
+                now.promised_partitions = was.promised_partitions;
+                for (number, kept) in &mut now.partitions {
+                    let was = was.partitions.get(number).cloned().unwrap_or_default();
+                    kept.acknowledged = was.acknowledged;
+                    kept.starts.0 = was.starts.0;
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, step: Step) -> Result<()> {
         match step {
             Step::Create(name, partitions) => {
                 self.topics.entry(name).or_default().push(Incarnation::default());
@@ -206,7 +242,16 @@ impl History {
         let kept = self.last(topic).partitions.entry(partition).or_default();
         kept.tried.insert(value.clone());
         let handle = self.partition(topic, partition)?;
-        let offset = append(&handle, &value, durability)?;
+        let appended = append(&handle, &value, durability);
+        let is_cut = self.disk.is_cut();
+        let kept = self.last(topic).partitions.entry(partition).or_default();
+        if matches!(&appended, Err(error) if error.outcome() == Outcome::NotWritten) && !is_cut {
+            kept.tried.remove(&value);
+        }
+        let offset = appended?;
+        if is_cut {
+            return Ok(offset); // nothing that returns after the cut is a promise
+        }
         let kept = self.last(topic).partitions.entry(partition).or_default();
         kept.acknowledged.insert(offset.get(), (value, false));
         if durability == Durability::Power {
@@ -256,6 +301,7 @@ impl History {
                 let kept = current.partitions.get(&number).cloned().unwrap_or_default();
                 let prefix = format!("{name}.{}/{number}#", at + 1);
                 let context = format!("{context}: {name}-{number}");
+                println!("{context}");
                 gone += kept.check(handle, &prefix, promise, &context);
             }
         }
