@@ -73,6 +73,12 @@ impl Requests {
         self.wakeup.wake();
     }
 
+    /// How many logs wait for their background sync.
+    #[cfg(test)]
+    pub(super) fn waiting_count(&self) -> usize {
+        self.asked.lock().dirty.len()
+    }
+
     /// Takes the logs that are due at `now`.
     fn take_due(&self, now: Duration) -> Vec<LogId> {
         let mut asked = self.asked.lock();

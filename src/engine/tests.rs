@@ -1,5 +1,6 @@
 //! Tests of the engine as a whole: coming up, going down, changing topics, keeping bounds.
 
+mod background;
 mod budget;
 #[cfg(feature = "sim")]
 mod crash;
@@ -9,6 +10,7 @@ mod faults;
 mod history;
 #[cfg(target_os = "linux")]
 mod many;
+mod opening;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -70,7 +70,8 @@ impl Running {
                 let worked = catch_unwind(AssertUnwindSafe(|| work(&engine)));
                 let next = worked.unwrap_or_else(|_| {
                     log::error!("work in the background panicked; the rest of it goes on");
-                    Some(Duration::ZERO)
+                    wakeup.wake(); // not to sleep over what else is due
+                    None
                 });
                 let now = engine.clock().monotonic();
                 let by_hand = engine.clock_is_manual();

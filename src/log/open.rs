@@ -110,7 +110,10 @@ impl Recovery<'_> {
             }
             Err(error) => return Err(error),
         };
-        let found = directory.segments;
+        let mut found = directory.segments;
+        if self.first_names_are_lost(&found) {
+            self.cut_all(place, &std::mem::take(&mut found))?;
+        }
         self.end = found.first().map_or(Offset::ZERO, |(base, _)| *base);
         for (at, (base, len)) in found.iter().enumerate() {
             let next = found.get(at + 1).map(|(base, _)| *base);
@@ -234,6 +237,23 @@ impl Recovery<'_> {
         let segment = segment.cut(scan.position, true)?;
         self.keep(segment, scan, first_scanned)?;
         Ok(Then::Stop)
+    }
+
+    /// Whether a power cut took the names of the first segments and left later ones, above
+    /// everything that was promised: a torn tail that begins at the log start.
+    fn first_names_are_lost(&self, found: &[(Offset, u64)]) -> bool {
+        let (point, start) = (self.known.recovery_point, self.known.log_start);
+        self.known.is_gapless()
+            && point <= start
+            && found.first().is_some_and(|(base, _)| *base > start)
+    }
+
+    fn cut_all(&mut self, place: &Place, found: &[(Offset, u64)]) -> Result<()> {
+        let offset = self.known.log_start;
+        let path = place.path(offset, SegmentFile::Log);
+        let torn = TornTail { path, position: 0, bytes: 0, offset, saved: Vec::new() };
+        self.report.torn_tails.push(torn);
+        self.cut_later(place, found)
     }
 
     /// The segments behind a cut leave the log; what they hold is kept under another name.

@@ -40,6 +40,11 @@ fn fail_at(name: &str, steps: &[Step], seed: u64, nth: u64, fault: Fault) -> u64
     if history.engine.is_none() {
         history.open().unwrap_or_else(|error| panic!("{context}: open: {error}"));
     }
+    let failed = !history.engine().unwrap().open_report().failed_partitions().is_empty();
+    if failed {
+        history.engine = None; // the partition said why; the next open finds it well
+        history.open().unwrap_or_else(|error| panic!("{context}: open: {error}"));
+    }
     history.verify(Promise::Process, &format!("{context}, still open"));
     history.engine = None;
     history.disk = history.disk.kill();

@@ -124,7 +124,10 @@ impl History {
         {
             match step {
                 Step::Create(name, _) => drop(self.topics.get_mut(name).and_then(Vec::pop)),
-                Step::Delete(name) => self.last(name).deleting = false,
+                Step::Delete(name) => {
+                    let last = self.topics.get_mut(name).and_then(|all| all.last_mut());
+                    last.into_iter().for_each(|topic| topic.deleting = topic.deleted);
+                }
                 _ => {}
             }
         }
@@ -152,6 +155,15 @@ impl History {
     }
 
     fn carry_out(&mut self, step: Step) -> Result<()> {
+        let of = match step {
+            Step::Append(name, ..) | Step::DeleteRecords(name, ..) | Step::Delete(name) => name,
+            Step::AddPartitions(name, _) => name,
+            _ => "",
+        };
+        if !of.is_empty() && self.topics.get(of).is_none_or(Vec::is_empty) {
+            let (what, name) = ("topic", of.to_owned());
+            return Err(Error::new("test", crate::error::Cause::NotFound { what, name }));
+        }
         match step {
             Step::Create(name, partitions) => {
                 self.topics.entry(name).or_default().push(Incarnation::default());
@@ -267,7 +279,7 @@ impl History {
         let Some(engine) = self.engine.clone() else { return };
         for (name, incarnations) in &mut self.topics {
             let Some(topic) = engine.topic(name).ok() else { continue };
-            let current = incarnations.last_mut().expect("an attempt");
+            let Some(current) = incarnations.last_mut() else { continue };
             for (number, handle) in (0u32..).zip(topic.partitions().iter()) {
                 let kept = current.partitions.entry(number).or_default();
                 let found = records(handle).into_iter();
@@ -282,7 +294,7 @@ impl History {
         let engine = self.engine.clone().expect("open");
         let mut gone = 0;
         for (name, incarnations) in &self.topics {
-            let last = incarnations.last().expect("an attempt");
+            let Some(last) = incarnations.last() else { continue };
             let Ok(topic) = engine.topic(name) else {
                 assert!(last.id.is_none() || last.deleting, "{context}: topic {name} is gone");
                 let before = incarnations.len().checked_sub(2).map(|at| &incarnations[at]);
