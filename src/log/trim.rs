@@ -148,8 +148,14 @@ impl PartitionLog {
         Ok(())
     }
 
+    /// Drops what a stop between the record of a new start and the dropping has left.
+    pub(crate) fn drop_unreachable(&self) -> Result<Dropped> {
+        self.drop_below_start(&mut self.trimming.lock())
+    }
+
     /// Drops the segments that lie wholly below the start; the active one never does.
     fn drop_below_start(&self, doomed: &mut Vec<Doomed>) -> Result<Dropped> {
+        self.check_healthy("drop segments")?;
         let start = self.offsets.snapshot().start;
         let dropped = {
             let mut writer = self.writer.lock();
