@@ -94,8 +94,6 @@ pub enum ErrorKind {
     Unsupported,
     /// A commit would move a committed offset back.
     OffsetRegression,
-    /// The time allowed ran out.
-    TimedOut,
     /// Code handed in by the caller panicked.
     Panicked,
 }
@@ -306,7 +304,7 @@ impl Error {
     /// ```
     pub fn is_retriable(&self) -> bool {
         let passing = match &self.0.cause {
-            Cause::Full(_) | Cause::Locked(_) | Cause::TimedOut(_) => true,
+            Cause::Full(_) | Cause::Locked(_) => true,
             Cause::Io(error) => is_passing(error),
             _ => false,
         };

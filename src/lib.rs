@@ -71,7 +71,6 @@
 //! still raise SIGBUS; a full disk, damage inside files, and what this library does itself cannot.
 //! [`IoMode::Positioned`](disk::IoMode::Positioned) rules it out.
 #![deny(unsafe_code, missing_docs)]
-#![allow(dead_code, unused_imports)] // until the last branch is in
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("tidelog needs a 64-bit target: segments are mapped whole");
@@ -117,8 +116,8 @@ pub use producer::{
 };
 pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, RecordsIter};
 pub use store::{
-    PartitionDescription, PartitionStats, Store, StoreBuilder, StoreStats, TopicDescription,
-    TopicStats,
+    GroupStats, PartitionDescription, PartitionStats, Store, StoreBuilder, StoreStats,
+    TopicDescription, TopicStats,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 

@@ -334,6 +334,11 @@ impl TopicConfig {
         SETTINGS.iter().map(|setting| (setting.key.to_owned(), (setting.write)(self))).collect()
     }
 
+    /// Whether time or size may remove records.
+    pub(crate) fn has_retention(&self) -> bool {
+        self.retention.is_some() || self.retention_bytes.is_some()
+    }
+
     /// What differs from the defaults, as the catalog keeps it.
     pub(crate) fn changed_entries(&self) -> Vec<(String, String)> {
         let default = TopicConfig::default();

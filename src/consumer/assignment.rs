@@ -31,12 +31,29 @@ pub(super) struct Delivered {
     pub(super) epoch: Option<LeaderEpoch>,
 }
 
+impl Delivered {
+    fn behind(position: &Position) -> Self {
+        Delivered { offset: position.offset, epoch: position.epoch }
+    }
+}
+
+/// What lies between a position and the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Records.
+    Records,
+    /// Offsets that have no records: what was delivered before them reaches over them.
+    Empty,
+    /// Whatever a reset policy leaves out: not delivered, and not committed for itself.
+    Jump,
+}
+
 /// What was fetched of a partition and not handed out yet.
 #[derive(Debug)]
 pub(super) struct Ahead {
     pub(super) position: Position,
-    /// Whether there are records among it, or only offsets without any.
-    pub(super) has_records: bool,
+    /// What a commit will commit once it is handed out.
+    pub(super) delivered: Option<Delivered>,
 }
 
 /// One assigned partition.
@@ -64,15 +81,23 @@ impl Slot {
         self.ahead.as_ref().map(|ahead| &ahead.position).or(self.position.as_ref())
     }
 
+    /// Goes ahead without handing anything out; returns whether it is the first time since.
+    pub(super) fn go_ahead(&mut self, position: Position, step: Step) -> bool {
+        let before = self.next().map(|position| position.offset);
+        let delivered = self.ahead.as_ref().map_or(self.delivered, |ahead| ahead.delivered);
+        let goes_on = delivered.is_some_and(|delivered| Some(delivered.offset) == before);
+        let delivered = match step {
+            Step::Records => Some(Delivered::behind(&position)),
+            Step::Empty if goes_on => Some(Delivered::behind(&position)),
+            Step::Empty | Step::Jump => delivered,
+        };
+        self.ahead.replace(Ahead { position, delivered }).is_none()
+    }
+
     /// Makes what was fetched the position.
     pub(super) fn hand_out(&mut self) {
         let Some(ahead) = self.ahead.take() else { return };
-        let before = self.position.as_ref().map(|position| position.offset);
-        let after = Delivered { offset: ahead.position.offset, epoch: ahead.position.epoch };
-        let goes_on = self.delivered.is_some_and(|delivered| Some(delivered.offset) == before);
-        if ahead.has_records || goes_on {
-            self.delivered = Some(after);
-        }
+        self.delivered = ahead.delivered;
         self.position = Some(ahead.position);
     }
 
@@ -192,11 +217,6 @@ impl Assignment {
     /// Every slot with its index.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Slot)> {
         self.slots.iter().enumerate().filter_map(|(index, slot)| Some((index, slot.as_ref()?)))
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Slot)> {
-        let slots = self.slots.iter_mut().enumerate();
-        slots.filter_map(|(index, slot)| Some((index, slot.as_mut()?)))
     }
 
     /// Puts a slot at the end of the ready list, unless it is there or paused.

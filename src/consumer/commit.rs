@@ -5,7 +5,6 @@
 //! is called by a timer or a drop.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::assignment::{Delivered, Slot};
 use super::handle::Consumer;
@@ -279,16 +278,21 @@ impl Consumer {
         let mut parts = Vec::new();
         for (index, slot) in self.assignment.iter() {
             let Some(Delivered { offset, epoch }) = slot.delivered else { continue };
-            let same = slot.committed.filter(|(committed, _)| *committed == offset);
-            if same.is_some_and(|(_, so_durably)| so_durably == durability || is_power(so_durably))
-                || self.engine.topic_by_id(slot.partition.topic_id()).is_none()
-            {
+            if self.engine.topic_by_id(slot.partition.topic_id()).is_none() {
                 continue; // a deleted topic keeps no offsets
             }
-            let kept = match same {
-                Some(_) => self.offsets.committed(self.group_name()?, &slot.partition)?,
-                None => None,
-            };
+            let mut kept = None;
+            if let Some((committed, so_durably)) = slot.committed
+                && committed == offset
+            {
+                // unless somebody has reset it meanwhile
+                kept = self.offsets.committed(self.group_name()?, &slot.partition)?;
+                let stands = kept.as_ref().is_some_and(|kept| kept.offset() == offset);
+                let enough = so_durably == durability || so_durably == Durability::Power;
+                if stands && enough {
+                    continue;
+                }
+            }
             parts.push(Part {
                 index: Some(index),
                 partition: slot.partition.clone(),
@@ -362,10 +366,6 @@ impl Consumer {
         parts.retain(|_| !behind.next().unwrap_or(false));
         self.commit_parts(&parts, durability, None)
     }
-}
-
-fn is_power(durability: Durability) -> bool {
-    durability == Durability::Power
 }
 
 impl Slot {

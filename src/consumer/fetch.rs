@@ -5,12 +5,12 @@
 //! a partition that was read goes to the end of the list, and none starves another. An error is
 //! met after the records before it; it goes out by itself, before anything else.
 
-use super::assignment::{Ahead, Position, Slot};
+use super::assignment::{Position, Slot, Step};
 use super::handle::Consumer;
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::ids::Offset;
 use crate::log::FetchLimits;
-use crate::record::{Batch, BatchFault, Records, TakeRules};
+use crate::record::{BatchFault, Records, TakeRules};
 
 /// Records that are fetched and not handed out yet.
 #[derive(Debug, Default)]
@@ -186,7 +186,8 @@ impl Consumer {
         }
         let cursor = cursor.filter(|_| taken.next_offset == next_offset);
         let position = Position { offset: taken.next_offset, epoch: taken.epoch.or(epoch), cursor };
-        self.go_ahead(index, position, taken.records > 0);
+        let step = if taken.records > 0 { Step::Records } else { Step::Empty };
+        self.go_ahead(index, position, step);
         Ok(Read::More)
     }
 
@@ -194,20 +195,13 @@ impl Consumer {
     fn step_over(&mut self, index: usize, offset: Offset) {
         let Some(at) = self.assignment.get(index).and_then(|slot| slot.next()) else { return };
         let position = Position { offset, epoch: at.epoch, cursor: at.cursor.clone() };
-        self.go_ahead(index, position, false);
+        self.go_ahead(index, position, Step::Empty);
     }
 
-    fn go_ahead(&mut self, index: usize, position: Position, has_records: bool) {
+    fn go_ahead(&mut self, index: usize, position: Position, step: Step) {
         let Some(slot) = self.assignment.get_mut(index) else { return };
-        match &mut slot.ahead {
-            Some(ahead) => {
-                ahead.position = position;
-                ahead.has_records |= has_records;
-            }
-            None => {
-                slot.ahead = Some(Ahead { position, has_records });
-                self.stage.touched.push(index);
-            }
+        if slot.go_ahead(position, step) {
+            self.stage.touched.push(index);
         }
     }
 
@@ -221,7 +215,7 @@ impl Consumer {
             Err(error) => return Err(slot.named(error)),
         };
         let position = Position { offset, epoch: None, cursor: None };
-        self.go_ahead(index, position, false);
+        self.go_ahead(index, position, Step::Jump);
         if let Some(slot) = self.assignment.get_mut(index) {
             slot.truncated |= truncated;
         }

@@ -2,6 +2,7 @@
 
 mod commits;
 mod damage;
+mod model;
 mod reading;
 mod resets;
 mod waiting;

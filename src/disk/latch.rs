@@ -36,6 +36,7 @@ impl Latch {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn is_tripped(&self) -> bool {
         self.first.get().is_some()
     }

@@ -1,11 +1,12 @@
 //! What every disk must promise: one suite, run over all forms.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::replace::{read_file, replace_file};
 use super::*;
+use bytes::Bytes;
 
 /// A disk, a directory of it to work in, and what keeps that directory alive.
 struct Place {

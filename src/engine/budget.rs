@@ -89,6 +89,10 @@ impl Budget {
         !self.freed.is_closed() && waiting.wait(Some(deadline)) != Woken::TimedOut
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.freed.is_closed()
+    }
+
     pub(super) fn close(&self) {
         self.freed.close();
     }

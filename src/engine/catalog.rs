@@ -5,6 +5,7 @@
 //! from the directories durably, so that a topic made again under the name finds none of them;
 //! their files go after that. Cut short anywhere, the next open finishes it.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,9 +16,10 @@ use super::root::fact::Fact;
 use super::topic::Topic;
 use crate::config::TopicConfig;
 use crate::disk::Disk;
-use crate::disk::names::{deleting_dir, partition_dir, validate_topic_name};
+use crate::disk::names::{PARTITION_METADATA, deleting_dir, partition_dir, validate_topic_name};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{Offset, PartitionId, TopicId};
+use crate::log::checkpoint::read_partition_metadata;
 use crate::log::{Durable, KnownFacts, LastStop, LogId};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::wait::Signal;
@@ -56,14 +58,11 @@ impl CatalogChanges {
     }
 }
 
-/// Facts of one write to the state log.
-const FACTS_AT_ONCE: usize = 4096;
-
 impl Engine {
     /// Makes topics, all or none; durable when it returns.
     pub(crate) fn create_topics(&self, new: &[NewTopic<'_>]) -> Result<Vec<Arc<Topic>>> {
-        self.check_open("create topic")?;
         let one_at_a_time = self.catalog.lock();
+        self.check_open("create topic")?;
         let mut topics = Vec::with_capacity(new.len());
         let mut facts = Vec::with_capacity(new.len());
         for NewTopic { name, config, internal } in new {
@@ -75,6 +74,7 @@ impl Engine {
                 let name = (*name).to_owned();
                 return Err(Error::new("create topic", Cause::AlreadyExists { name, difference }));
             }
+            self.clear_directories(name, 0..config.partitions)?;
             let id = TopicId::random();
             let budget = Arc::new(Budget::new(config.max_bytes, config.when_full));
             let shared_config = Arc::new(config.clone());
@@ -91,17 +91,59 @@ impl Engine {
                 internal: *internal,
             });
         }
-        for facts in facts.chunks(FACTS_AT_ONCE) {
-            self.root.log().record(facts, Durable::Now)?;
-        }
+        self.root.log().record(&facts, Durable::Now)?; // one frame: all or none
         let mut table = self.table.write();
         for topic in &topics {
             table.insert(topic.clone());
         }
         drop(table);
         drop(one_at_a_time);
+        if new.iter().any(|new| new.config.has_retention()) {
+            self.maintenance_wakeup.wake();
+        }
         self.catalog_changes.announce();
         Ok(topics)
+    }
+
+    /// Sees to it that partitions about to be made find no directory of their name: a deletion
+    /// that could not be finished is finished now.
+    ///
+    /// # Errors
+    /// `AlreadyExists` where the directory is not one of a deleted topic; the disk's.
+    fn clear_directories(&self, name: &str, partitions: Range<u32>) -> Result<()> {
+        let disk = &*self.options.disk;
+        let root = self.root.path();
+        let mut gone = Vec::new();
+        for partition in partitions.map(PartitionId::new) {
+            let dir = root.join(partition_dir(name, partition));
+            let fail = |error| Error::io("create topic", &dir, error);
+            if disk.metadata(&dir).map_err(fail)?.is_none() {
+                continue;
+            }
+            let id = read_partition_metadata(disk, &dir.join(PARTITION_METADATA))?;
+            let deleted = self.root.log().with_state(|state| match id {
+                Some(id) => state.is_deleted(id),
+                None => state.is_deleted_name(name),
+            });
+            if !deleted {
+                let difference = "a directory of its name holds what is not this store's".into();
+                let cause = Cause::AlreadyExists { name: name.to_owned(), difference };
+                return Err(Error::new("create topic", cause).at_path(&dir));
+            }
+            let away = root.join(deleting_dir(name, partition, TopicId::random()));
+            disk.rename(&dir, &away).map_err(fail)?;
+            gone.push(away);
+        }
+        if gone.is_empty() {
+            return Ok(());
+        }
+        disk.sync_dir(root).map_err(|error| Error::io("create topic", root, error))?;
+        for dir in gone {
+            if let Err(error) = remove_dir(disk, &dir) {
+                log::warn!("{error}: the next open removes it");
+            }
+        }
+        Ok(())
     }
 
     /// Gives a topic partitions up to `total`, none of which has a directory yet.
@@ -159,6 +201,7 @@ impl Engine {
                 format!("topic `{name}` has {before} partitions and cannot shrink to {total}");
             return Err(Error::new("add partitions", Cause::InvalidArgument(text)));
         }
+        self.clear_directories(name, before..total)?;
         let fact = Fact::PartitionsAdded { id: topic.id(), total };
         self.root.log().record(&[fact], Durable::Now)?;
         self.add_partitions_to(&topic, total);
@@ -168,7 +211,8 @@ impl Engine {
     }
 
     /// Deletes a topic with all its records; durable when it returns. Handles of it fail from then
-    /// on; records that were fetched stay valid.
+    /// on; records that were fetched stay valid. Files that cannot be removed now go when the
+    /// store is opened next, or when their name is wanted.
     pub(crate) fn delete_topic(&self, name: &str) -> Result<Arc<Topic>> {
         let one_at_a_time = self.catalog.lock();
         let topic = self.topic(name)?;
@@ -179,9 +223,13 @@ impl Engine {
         for partition in topic.partitions().iter() {
             partition.set_deleted();
         }
-        self.remove_directories(&topic)?;
-        let forgotten = Fact::TopicForgotten { id: topic.id() };
-        self.root.log().record(&[forgotten], Durable::Later)?;
+        let removed = self.remove_directories(&topic).and_then(|()| {
+            let forgotten = Fact::TopicForgotten { id: topic.id() };
+            self.root.log().record(&[forgotten], Durable::Later)
+        });
+        if let Err(error) = removed {
+            log::warn!("topic `{name}` is deleted, but not all of its files are gone: {error}");
+        }
         drop(one_at_a_time);
         self.catalog_changes.announce();
         Ok(topic)

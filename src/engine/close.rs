@@ -11,9 +11,11 @@ use std::sync::Arc;
 use super::Engine;
 use super::partition::Partition;
 use super::root::exports::{Exports, Occasion};
+use super::root::state::RootState;
 use crate::error::{Cause, Error, Result};
+use crate::ids::Offset;
 use crate::log::checkpoint::OffsetLine;
-use crate::log::{Durable, LogFact};
+use crate::log::{Durable, LogFact, PartitionLog};
 
 impl Engine {
     /// Closes the store. Safe to repeat: later calls return `Ok` at once.
@@ -28,28 +30,47 @@ impl Engine {
             keep_first(&mut first_error, hook.before_close());
         }
         self.gate.close();
-        self.budget.close();
-        self.timer_wakeup.wake();
-        self.maintenance_wakeup.wake();
+        self.wake_everyone();
         self.running.join();
-        let partitions: Vec<_> =
-            self.topics().iter().flat_map(|topic| topic.partitions().to_vec()).collect();
-        for topic in self.topics() {
-            topic.budget.close();
-        }
-        for partition in &partitions {
-            partition.signal().close();
-        }
-        self.catalog_changes.signal().close();
-        keep_first(&mut first_error, self.close_logs(&partitions));
-        if first_error.is_none() {
-            let exports = exports_of(&partitions);
-            keep_first(&mut first_error, self.root.export(&exports, Occasion::CleanClose));
-        }
+        // a change of the catalog that began before the gate closed ends first
+        let catalog = self.catalog.lock();
+        self.wake_everyone();
+        let partitions = self.all_partitions();
+        let closed = self.close_logs(&partitions).and_then(|()| self.export(&partitions));
+        keep_first(&mut first_error, closed);
+        self.root.log().end();
+        drop(catalog);
         let root = self.root.path();
         let unlocked = lock.unlock().map_err(|error| Error::io("unlock store", root, error));
         keep_first(&mut first_error, unlocked);
         first_error.map_or(Ok(()), Err)
+    }
+
+    /// Ends all waiting: for records, for room, for a time to come.
+    fn wake_everyone(&self) {
+        self.timer_wakeup.wake();
+        self.maintenance_wakeup.wake();
+        self.budget.close();
+        for topic in self.topics() {
+            topic.budget.close();
+        }
+        for partition in self.all_partitions() {
+            partition.signal().close();
+        }
+        self.catalog_changes.signal().close();
+    }
+
+    fn all_partitions(&self) -> Vec<Arc<Partition>> {
+        self.topics().iter().flat_map(|topic| topic.partitions().to_vec()).collect()
+    }
+
+    /// Writes Kafka's checkpoint files, and the stamp unless a partition is still in doubt from an
+    /// earlier unclean stop: the next open has to know.
+    fn export(&self, partitions: &[Arc<Partition>]) -> Result<()> {
+        let in_doubt = partitions.iter().any(|partition| partition.is_in_doubt());
+        let occasion = if in_doubt { Occasion::Interim } else { Occasion::CleanClose };
+        let exports = self.root.log().with_state(|state| exports_of(partitions, state));
+        self.root.export(&exports, occasion)
     }
 
     /// Closes every log and records how far each is safe, in one write.
@@ -57,9 +78,8 @@ impl Engine {
         let mut first_error = None;
         let mut facts = Vec::new();
         let mut points = Vec::new();
-        for partition in partitions {
-            let Ok(log) = partition.log() else { continue };
-            match log.close() {
+        for (log, closed) in close_each(partitions) {
+            match closed {
                 Ok(point) if point > log.offsets().snapshot().recovery_point => {
                     facts.push((log.id(), LogFact::RecoveryPoint(point)));
                     points.push((log, point));
@@ -68,8 +88,8 @@ impl Engine {
                 Err(error) => keep_first(&mut first_error, Err(error)),
             }
         }
-        for facts in facts.chunks(4096) {
-            keep_first(&mut first_error, self.keeper().record(facts, Durable::Now));
+        if !facts.is_empty() {
+            keep_first(&mut first_error, self.keeper().record(&facts, Durable::Now));
         }
         if first_error.is_none() {
             points.iter().for_each(|(log, point)| log.recovery_point_recorded(*point));
@@ -89,6 +109,42 @@ impl Drop for Engine {
     }
 }
 
+/// Closes the logs, many at a time: each waits for syncs, which the file system can put together.
+fn close_each(partitions: &[Arc<Partition>]) -> Vec<(&PartitionLog, Result<Offset>)> {
+    const PARTITIONS_PER_THREAD: usize = 64;
+    const MOST_THREADS: usize = 16;
+    let close = |share: &'_ [Arc<Partition>]| -> Vec<_> {
+        let logs = share.iter().filter_map(|partition| partition.log().ok());
+        logs.map(|log| log.close()).collect()
+    };
+    let threads = (partitions.len() / PARTITIONS_PER_THREAD).clamp(1, MOST_THREADS);
+    let share = partitions.len().div_ceil(threads).max(1);
+    let closed: Vec<Result<Offset>> = if threads == 1 {
+        close(partitions)
+    } else {
+        std::thread::scope(|scope| {
+            let shares: Vec<_> = partitions
+                .chunks(share)
+                .map(|share| (share, scope.spawn(|| close(share))))
+                .collect();
+            shares
+                .into_iter()
+                .flat_map(|(share, handle)| {
+                    handle.join().unwrap_or_else(|_| {
+                        let panicked = || Error::new("close store", Cause::Panicked("a close"));
+                        share
+                            .iter()
+                            .filter(|one| one.log().is_ok())
+                            .map(|_| Err(panicked()))
+                            .collect()
+                    })
+                })
+                .collect()
+        })
+    };
+    partitions.iter().filter_map(|partition| partition.log().ok()).zip(closed).collect()
+}
+
 fn keep_first(first: &mut Option<Error>, result: Result<()>) {
     if let Err(error) = result {
         match first {
@@ -99,10 +155,13 @@ fn keep_first(first: &mut Option<Error>, result: Result<()>) {
 }
 
 /// Kafka's checkpoint files for logs that are closed.
-fn exports_of(partitions: &[Arc<Partition>]) -> Exports {
+fn exports_of(partitions: &[Arc<Partition>], state: &RootState) -> Exports {
     let mut exports = Exports::default();
     for partition in partitions {
-        let Ok(log) = partition.log() else { continue };
+        let Ok(log) = partition.log() else {
+            export_recorded(partition, state, &mut exports);
+            continue;
+        };
         if !log.has_directory() {
             continue;
         }
@@ -119,4 +178,22 @@ fn exports_of(partitions: &[Arc<Partition>]) -> Exports {
         }
     }
     exports
+}
+
+/// What was recorded of a partition that could not be opened.
+fn export_recorded(partition: &Partition, state: &RootState, exports: &mut Exports) {
+    let topic = state.topic(partition.topic_id());
+    let Some(recorded) = topic.and_then(|topic| topic.partition(partition.id())) else { return };
+    let line = |offset| OffsetLine {
+        topic: partition.topic_name().to_string(),
+        partition: partition.id(),
+        offset,
+    };
+    if recorded.recovery_point > Offset::ZERO {
+        exports.recovery_points.push(line(recorded.recovery_point));
+        exports.high_watermarks.push(line(recorded.recovery_point));
+    }
+    if recorded.log_start > Offset::ZERO {
+        exports.log_starts.push(line(recorded.log_start));
+    }
 }

@@ -6,7 +6,7 @@
 //! records all recovery points in one write. A partition that fails is logged once and left to
 //! its own latch; the others go on.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,11 +35,14 @@ pub(super) struct Requests {
 
 #[derive(Debug, Default)]
 struct Asked {
-    /// Since when a log has had unsynced bytes, oldest first.
-    dirty: BTreeMap<(Duration, u64), LogId>,
-    sequence: u64,
-    /// Logs that want to be looked at now.
-    due: HashSet<LogId>,
+    /// Since when a log has had unsynced bytes, oldest first; each is there once, however often it
+    /// is synced by others and made dirty again.
+    dirty: VecDeque<(Duration, LogId)>,
+    /// The logs in `dirty`.
+    waiting: HashSet<LogId>,
+    /// Logs that want to be looked at now, in the order they asked, and the same as a set.
+    due: Vec<LogId>,
+    asking: HashSet<LogId>,
     /// When files of dropped segments may be unlinked.
     unlink: Option<Duration>,
     next_retention: Duration,
@@ -50,6 +53,11 @@ impl Requests {
         let asked =
             Asked { next_retention: clock.monotonic() + FIRST_RETENTION, ..Asked::default() };
         Requests { asked: Mutex::new(asked), wakeup, clock, sync }
+    }
+
+    /// A log was opened with records that no recovery point covers.
+    pub(super) fn opened_dirty(&self, id: LogId) {
+        self.note_dirty(id);
     }
 
     /// What a log reports to.
@@ -65,19 +73,45 @@ impl Requests {
         self.wakeup.wake();
     }
 
+    /// How many logs wait for their background sync.
+    #[cfg(test)]
+    pub(super) fn waiting_count(&self) -> usize {
+        self.asked.lock().dirty.len()
+    }
+
     /// Takes the logs that are due at `now`.
     fn take_due(&self, now: Duration) -> Vec<LogId> {
         let mut asked = self.asked.lock();
         let mut due = std::mem::take(&mut asked.due);
-        if let Some(interval) = self.sync.interval {
-            while let Some(oldest) = asked.dirty.first_entry() {
-                if oldest.key().0.saturating_add(interval) > now {
-                    break;
-                }
-                due.insert(oldest.remove());
+        let mut taken = std::mem::take(&mut asked.asking);
+        while let Some(interval) = self.sync.interval
+            && let Some((since, id)) = asked.dirty.front().copied()
+            && since.saturating_add(interval) <= now
+        {
+            asked.dirty.pop_front();
+            asked.waiting.remove(&id);
+            if taken.insert(id) {
+                due.push(id);
             }
         }
-        due.into_iter().collect()
+        due
+    }
+
+    /// A log has something to be synced one interval from now.
+    fn note_dirty(&self, id: LogId) {
+        if self.sync.interval.is_none() {
+            return;
+        }
+        let now = self.clock.monotonic();
+        let mut asked = self.asked.lock();
+        let first = asked.dirty.is_empty();
+        if asked.waiting.insert(id) {
+            asked.dirty.push_back((now, id));
+        }
+        drop(asked);
+        if first {
+            self.wakeup.wake();
+        }
     }
 
     /// When something is due next.
@@ -86,7 +120,7 @@ impl Requests {
         if !asked.due.is_empty() {
             return Some(Duration::ZERO);
         }
-        let oldest = asked.dirty.keys().next().map(|(since, _)| *since);
+        let oldest = asked.dirty.front().map(|(since, _)| *since);
         let sync = oldest.and_then(|since| Some(since.saturating_add(self.sync.interval?)));
         let retention = with_retention.then_some(asked.next_retention);
         [sync, asked.unlink, retention].into_iter().flatten().min()
@@ -120,25 +154,15 @@ struct LogAttention {
 
 impl Attention for LogAttention {
     fn dirty(&self) {
-        let requests = &self.requests;
-        if requests.sync.interval.is_none() {
-            return;
-        }
-        let now = requests.clock.monotonic();
-        let mut asked = requests.asked.lock();
-        let first = asked.dirty.is_empty();
-        asked.sequence += 1;
-        let key = (now, asked.sequence);
-        asked.dirty.insert(key, self.id);
-        drop(asked);
-        if first {
-            requests.wakeup.wake();
-        }
+        self.requests.note_dirty(self.id);
     }
 
     fn due(&self) {
         let mut asked = self.requests.asked.lock();
-        let new = asked.due.insert(self.id);
+        let new = asked.asking.insert(self.id);
+        if new {
+            asked.due.push(self.id);
+        }
         drop(asked);
         if new {
             self.requests.wakeup.wake();
@@ -148,7 +172,9 @@ impl Attention for LogAttention {
 
 impl Engine {
     /// One run of background work; returns when the next is due, on the monotonic clock.
+    /// Nothing is done, and nothing due, once the store is closed and in a forked child.
     pub(crate) fn run_maintenance(&self) -> Option<Duration> {
+        self.check_open("maintain").ok()?;
         let now = self.clock().monotonic();
         let due = self.requests().take_due(now);
         let partitions: Vec<_> = due.iter().filter_map(|id| self.partition_by_id(*id)).collect();
@@ -176,7 +202,12 @@ impl Engine {
             let Ok(log) = partition.log() else { continue };
             match log.checkpoint() {
                 Ok(point) => points.push((log, (log.id(), LogFact::RecoveryPoint(point)), point)),
-                Err(error) => failed = failed.or(Some(error)),
+                Err(error) => {
+                    if log.check_healthy("sync").is_ok() {
+                        self.requests().note_dirty(log.id()); // a passing shortage: again later
+                    }
+                    failed = failed.or(Some(error));
+                }
             }
             partition.signal().notify(); // for those who wait for durable records only
         }
@@ -191,7 +222,10 @@ impl Engine {
                 }
                 failed
             }
-            Err(error) => failed.or(Some(error)),
+            Err(error) => {
+                points.iter().for_each(|(log, ..)| self.requests().note_dirty(log.id()));
+                failed.or(Some(error))
+            }
         }
     }
 
@@ -244,6 +278,23 @@ impl Engine {
         }
     }
 
+    /// Drops what lies below a log's start since an earlier stop.
+    pub(super) fn drop_unreachable(&self) {
+        for topic in self.topics() {
+            for partition in topic.partitions().iter() {
+                let Ok(log) = partition.log() else { continue };
+                match log.drop_unreachable() {
+                    Ok(dropped) if dropped.segments > 0 => {
+                        partition.give_back(dropped.bytes);
+                        self.unlink_later(partition);
+                    }
+                    Ok(_) => {}
+                    Err(error) => log::warn!("{error}"),
+                }
+            }
+        }
+    }
+
     /// Has the dropped files of a partition unlinked once their delay is over.
     pub(super) fn unlink_later(&self, partition: &Partition) {
         let Ok(log) = partition.log() else { return };
@@ -266,9 +317,7 @@ impl Engine {
     }
 
     fn has_retention(&self) -> bool {
-        self.topics().iter().any(|topic| {
-            let config = topic.config();
-            !topic.is_adopted() && (config.retention.is_some() || config.retention_bytes.is_some())
-        })
+        let table = self.table.read();
+        table.names.values().any(|topic| !topic.is_adopted() && topic.config().has_retention())
     }
 }

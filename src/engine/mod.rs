@@ -187,7 +187,9 @@ impl Engine {
     }
 
     /// Calls the timers that are due; returns when the next one is, on the monotonic clock.
+    /// Nothing is due once the store is closed and in a forked child.
     pub(crate) fn run_due(&self) -> Option<Duration> {
+        self.check_open("run timers").ok()?;
         self.timers.run_due(self.clock().monotonic())
     }
 

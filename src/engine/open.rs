@@ -5,8 +5,9 @@
 //! and all that was adopted or found gone is recorded in one synced write before anything may be
 //! appended. Cut short anywhere, the next open does the same again.
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use super::budget::Budget;
 use super::catalog::CatalogChanges;
@@ -15,22 +16,21 @@ use super::keeper::RootKeeper;
 use super::maintenance::Requests;
 use super::partition::{Backing, NewPartition, Partition};
 use super::report::OpenReport;
-use super::root::exports::{Exports, FoundExports};
 use super::root::fact::Fact;
 use super::root::last_writer::{LastWriter, Trace};
 use super::root::reconcile::{AdoptedTopic, Reconciled};
 use super::root::state::RootState;
-use super::root::{Root, RootKind, RootOpening};
+use super::root::{Root, RootKind, RootOpening, make_directory};
 use super::threads::{Running, Wakeup};
 use super::timers::Timers;
 use super::topic::Topic;
 use super::{Engine, EngineOptions, Table};
-use crate::config::{Threads, TopicConfig, WhenFull};
-use crate::disk::names::{LOCK, partition_dir};
-use crate::disk::replace::parent;
+use crate::config::{Threads, TopicConfig};
+use crate::disk::names::{LOCK, PartitionDir, parse_partition_dir, partition_dir};
 use crate::disk::{DirLock, Disk};
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
+use crate::log::checkpoint::OffsetLine;
 use crate::log::{KnownFacts, LastStop, LogId, LogName, LogSetup, PartitionLog, PartitionReport};
 use crate::stats::PinCounter;
 use crate::sync::{Mutex, RwLock};
@@ -62,18 +62,13 @@ pub(super) struct Shared {
 impl Engine {
     /// Opens the root at `path`, which is made if it is missing.
     pub(crate) fn open(options: EngineOptions, path: &Path) -> Result<Arc<Engine>> {
-        let lock = lock(&*options.disk, path)?;
+        let (lock, lock_was_there) = lock(&*options.disk, path)?;
         let opened = Root::open_or_create(options.disk.clone(), path);
-        let (root, opening) = match opened {
-            Ok(opened) => opened,
-            Err(error) => {
-                drop(lock);
-                if error.kind() == ErrorKind::NotAStore {
-                    let _ = options.disk.remove_file(&path.join(LOCK)); // nothing of ours stays
-                }
-                return Err(error);
-            }
-        };
+        if matches!(&opened, Err(error) if error.kind() == ErrorKind::NotAStore) && !lock_was_there
+        {
+            let _ = options.disk.remove_file(&path.join(LOCK)); // nothing of ours stays
+        }
+        let (root, opening) = opened?;
         let timer_wakeup = Arc::new(Wakeup::default());
         let maintenance_wakeup = Arc::new(Wakeup::default());
         let requests = Requests::new(
@@ -97,6 +92,7 @@ impl Engine {
         report.epoch = epoch;
         let engine = assemble(shared, table, epoch, report, lock, timer_wakeup, maintenance_wakeup);
         engine.gate.set_engine(Arc::downgrade(&engine));
+        engine.drop_unreachable();
         engine.start_threads()?;
         Ok(engine)
     }
@@ -112,20 +108,20 @@ impl Engine {
     }
 }
 
-fn lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DirLock>> {
+/// Takes the directory's lock; says whether its file was there before.
+fn lock(disk: &dyn Disk, path: &Path) -> Result<(Box<dyn DirLock>, bool)> {
     let fail = |error: std::io::Error| Error::io("open store", path, error);
-    if disk.metadata(path).map_err(fail)?.is_none() {
-        disk.create_dir_all(path).map_err(fail)?;
-        disk.sync_dir(parent(path)).map_err(fail)?; // the store's own name
-    }
+    make_directory(disk, path)?;
     let file = path.join(LOCK);
-    disk.lock(&file).map_err(|error| match error.kind() {
+    let was_there = disk.metadata(&file).map_err(fail)?.is_some();
+    let lock = disk.lock(&file).map_err(|error| match error.kind() {
         std::io::ErrorKind::WouldBlock => {
             let text = "another store, process or program uses the directory".to_owned();
             Error::new("open store", Cause::Locked(text)).at_path(&file)
         }
         _ => Error::io("lock store", &file, error),
-    })
+    })?;
+    Ok((lock, was_there))
 }
 
 fn assemble(
@@ -196,8 +192,14 @@ fn remove_deleted(shared: &Shared, plan: &Reconciled, report: &mut OpenReport) -
     let disk = &*shared.options.disk;
     for directory in &plan.delete {
         let dir = root.join(directory);
-        super::catalog::remove_dir(disk, &dir)?;
-        report.removed.push(dir);
+        match super::catalog::remove_dir(disk, &dir) {
+            Ok(()) => report.removed.push(dir),
+            // its name is no partition's: it is in nobody's way, and the next open tries again
+            Err(error) if parse_partition_dir(directory) == Some(PartitionDir::Deleting) => {
+                report.notes.push(error.to_string());
+            }
+            Err(error) => return Err(error),
+        }
     }
     for foreign in &plan.foreign {
         report.leave_alone(root, &foreign.directory);
@@ -230,7 +232,13 @@ fn topics_of(shared: &Shared, opening: &RootOpening) -> Result<(Vec<OpeningTopic
     }
     let mut state = opening.state.clone();
     facts.iter().for_each(|fact| state.apply(fact));
-    let known = Known { opening, state: &state };
+    let exports = &opening.exports.contents;
+    let known = Known {
+        opening,
+        state: &state,
+        recovery_points: by_partition(&exports.recovery_points),
+        log_starts: by_partition(&exports.log_starts),
+    };
     let mut topics = Vec::new();
     for topic in state.topics() {
         let count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
@@ -273,6 +281,15 @@ fn adoption(adopted: &AdoptedTopic) -> Fact {
 struct Known<'a> {
     opening: &'a RootOpening,
     state: &'a RootState,
+    recovery_points: Lines<'a>,
+    log_starts: Lines<'a>,
+}
+
+/// The lines of a checkpoint, to be found by partition.
+type Lines<'a> = HashMap<(&'a str, PartitionId), Offset>;
+
+fn by_partition(lines: &[OffsetLine]) -> Lines<'_> {
+    lines.iter().map(|line| ((&*line.topic, line.partition), line.offset)).collect()
 }
 
 impl Known<'_> {
@@ -289,7 +306,7 @@ impl Known<'_> {
             LastWriter::OursUnclean { same_boot: true } => ours(LastStop::KilledSameBoot),
             LastWriter::OursUnclean { same_boot: false } => ours(LastStop::PowerCut),
             LastWriter::AnotherHand { .. } => {
-                let known = theirs(&self.opening.exports, name, id.partition);
+                let known = self.theirs(name, id.partition);
                 let (id, partition) = (id.topic, id.partition);
                 let (point, start) = (known.recovery_point, known.log_start);
                 facts.push(Fact::RecoveryPoint { id, partition, offset: point });
@@ -298,21 +315,17 @@ impl Known<'_> {
             }
         }
     }
-}
 
-/// What another hand's checkpoints say of a partition.
-fn theirs(found: &FoundExports, name: &str, partition: PartitionId) -> KnownFacts {
-    let Exports { recovery_points, log_starts, .. } = &found.contents;
-    let of = |lines: &[crate::log::checkpoint::OffsetLine]| {
-        let line = lines.iter().find(|line| line.topic == name && line.partition == partition);
-        line.map_or(Offset::ZERO, |line| line.offset)
-    };
-    let last_stop = match found.has_clean_mark() {
-        true => LastStop::AnotherHandClean,
-        false => LastStop::AnotherHand,
-    };
-    let (recovery_point, log_start) = (of(recovery_points), of(log_starts));
-    KnownFacts { recovery_point, log_start, last_stop, adopted: true }
+    /// What another hand's checkpoints say of a partition.
+    fn theirs(&self, name: &str, partition: PartitionId) -> KnownFacts {
+        let of = |lines: &Lines| lines.get(&(name, partition)).copied().unwrap_or(Offset::ZERO);
+        let last_stop = match self.opening.exports.has_clean_mark() {
+            true => LastStop::AnotherHandClean,
+            false => LastStop::AnotherHand,
+        };
+        let (recovery_point, log_start) = (of(&self.recovery_points), of(&self.log_starts));
+        KnownFacts { recovery_point, log_start, last_stop, adopted: true }
+    }
 }
 
 /// Writes `partition.metadata` again where a directory has lost it.
@@ -414,11 +427,17 @@ impl Shared {
             None => PartitionLog::open(&self.options.disk, &dir, setup, known),
         };
         let (backing, report) = match opened {
-            Ok((log, report)) => (Backing::Log(Box::new(log)), report),
+            Ok((log, report)) => {
+                if log.is_dirty() {
+                    self.requests.opened_dirty(id);
+                }
+                (Backing::Log(Box::new(log)), report)
+            }
             Err(error) => {
                 let error = error.at_partition(topic.name(), id.partition);
                 log::error!("{error}");
-                (Backing::Failed(error), PartitionReport::default())
+                let in_doubt = !known.last_stop.is_clean();
+                (Backing::Failed { error, in_doubt }, PartitionReport::default())
             }
         };
         let partition = Partition::new(NewPartition {

@@ -42,8 +42,12 @@ pub(crate) struct Partition {
 #[derive(Debug)]
 pub(super) enum Backing {
     Log(Box<PartitionLog>),
-    /// It could not be opened, and this is why.
-    Failed(Error),
+    /// It could not be opened, and this is why. What an unclean stop left of it is still to be
+    /// recovered if it is in doubt.
+    Failed {
+        error: Error,
+        in_doubt: bool,
+    },
 }
 
 /// Everything a partition is made of.
@@ -96,18 +100,29 @@ impl Partition {
     pub(crate) fn log(&self) -> Result<&PartitionLog> {
         match &self.backing {
             Backing::Log(log) => Ok(log),
-            Backing::Failed(error) => Err(error.again()),
+            Backing::Failed { error, .. } => Err(error.again()),
         }
+    }
+
+    /// Whether an unclean stop left something here that could not be recovered.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        matches!(self.backing, Backing::Failed { in_doubt: true, .. })
     }
 
     /// The log, if the store is open and the topic exists.
     fn open_log(&self, operation: &'static str) -> Result<&PartitionLog> {
         self.gate.check(operation)?;
+        self.check_exists(operation)?;
+        self.log()
+    }
+
+    /// Fails once the topic is deleted.
+    fn check_exists(&self, operation: &'static str) -> Result<()> {
         if self.deleted.load(Ordering::Acquire) {
             let name = self.topic.to_string();
             return Err(Error::new(operation, Cause::NotFound { what: "topic", name }));
         }
-        self.log()
+        Ok(())
     }
 
     /// What the topic asks of a batch that is appended at `now`.
@@ -135,22 +150,33 @@ impl Partition {
         now: Timestamp,
         durability: Durability,
     ) -> Result<Appended> {
-        let log = self.open_log("append")?;
-        let size = batch.size() as u64;
-        room::reserve(self, size)?;
-        let appended = match log.append(batch, now) {
-            Ok(appended) => appended,
-            Err(error) => {
-                self.give_back(size);
-                return Err(error);
-            }
-        };
+        let appended = self.append_quietly(batch, now)?;
         self.signal.notify();
         if durability == Durability::Power {
-            log.make_durable(appended.end_offset)?;
+            self.log()?.make_durable(appended.end_offset)?;
             self.signal.notify(); // for those who wait for durable records only
         }
         Ok(appended)
+    }
+
+    /// The same, process-durable and without waking anybody: for callers who hold a lock of their
+    /// own, and notify [`signal`](Partition::signal) once it is free.
+    pub(crate) fn append_quietly<B: AppendBatch>(
+        &self,
+        batch: &B,
+        now: Timestamp,
+    ) -> Result<Appended> {
+        let log = self.open_log("append")?;
+        let size = batch.size() as u64;
+        room::reserve(self, size)?;
+        match log.append(batch, now) {
+            Ok(appended) => Ok(appended),
+            Err(error) => {
+                self.give_back(size);
+                self.check_exists("append")?; // deleted meanwhile: that is why
+                Err(error)
+            }
+        }
     }
 
     /// Reads from `from` on; see [`PartitionLog::fetch`].
@@ -250,7 +276,7 @@ impl Partition {
     pub(super) fn set_deleted(&self) {
         self.deleted.store(true, Ordering::Release);
         if let Ok(log) = self.log() {
-            log.stop_appends();
+            log.retire();
             self.give_back(log.size().0);
         }
         self.signal.close();

@@ -6,6 +6,7 @@
 //! keeps it. Runs before the append, under no lock.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::budget::Budget;
 use super::partition::Partition;
@@ -52,7 +53,9 @@ fn make_room(partition: &Partition, budget: &Budget, bytes: u64, scope: Scope) -
         WhenFull::Block(patience) => {
             let deadline = deadline_after(patience);
             while !budget.try_reserve(bytes) {
-                if !budget.wait_for_room(bytes, deadline) {
+                let until = run_own_work(partition, deadline);
+                let is_last = until == deadline;
+                if !budget.wait_for_room(bytes, until) && is_last || budget.is_closed() {
                     partition.gate().check("append")?;
                     return Err(full("no room came free in time"));
                 }
@@ -61,41 +64,67 @@ fn make_room(partition: &Partition, budget: &Budget, bytes: u64, scope: Scope) -
         }
         WhenFull::DropOldest => {
             while !budget.try_reserve(bytes) {
-                drop_one(partition, scope).map_err(|error| match error {
-                    Some(error) => error,
-                    None => full("there is nothing left to drop"),
-                })?;
+                let nothing = "there is nothing left to drop";
+                drop_one(partition, scope)
+                    .map_err(|kept| full(kept.as_deref().unwrap_or(nothing)))?;
             }
             Ok(())
         }
     }
 }
 
-/// Drops the segment with the oldest records. `Err(None)` where there is none.
-fn drop_one(partition: &Partition, scope: Scope) -> Result<(), Option<Error>> {
+/// Without threads of the store's own, whoever waits does the work that frees room. Returns until
+/// when to wait before it looks again.
+fn run_own_work(partition: &Partition, deadline: Instant) -> Instant {
+    let Some(engine) = partition.gate().engine().filter(|engine| engine.is_run_by_host()) else {
+        return deadline;
+    };
+    let next = [engine.run_due(), engine.run_maintenance()].into_iter().flatten().min();
+    match next {
+        Some(next) if !engine.clock_is_manual() => {
+            let left = next.saturating_sub(engine.clock().monotonic());
+            deadline_after(left).min(deadline)
+        }
+        _ => deadline, // a clock moved by hand moves on another thread, which runs what is due
+    }
+}
+
+/// Drops the segment with the oldest records. What one partition fails with does not keep the
+/// others from giving way. The error says what keeps the records that are left, if anything does.
+fn drop_one(partition: &Partition, scope: Scope) -> Result<(), Option<String>> {
     let Some(engine) = partition.gate().engine() else { return Err(None) };
     let topics = match scope {
         Scope::Topic => engine.topic_by_id(partition.topic_id()).into_iter().collect(),
         Scope::Store => engine.topics(),
     };
+    let mut kept = None;
     let mut candidates: Vec<(Timestamp, Arc<Partition>)> = Vec::new();
     for topic in topics.iter().filter(|topic| scope == Scope::Topic || !topic.is_internal()) {
         for partition in topic.partitions().iter() {
             let Ok(log) = partition.log() else { continue };
-            let facts = log.segment_facts(true).map_err(Some)?;
+            let facts = match log.segment_facts(true) {
+                Ok(facts) => facts,
+                Err(error) => {
+                    kept.get_or_insert(error.to_string());
+                    continue;
+                }
+            };
             let Some(oldest) = facts.first().filter(|oldest| oldest.bytes > 0) else { continue };
             candidates.push((oldest.newest, partition.clone()));
         }
     }
     candidates.sort_by_key(|(oldest, _)| *oldest);
     let now = engine.clock().wall();
-    let mut kept = None;
     for (_, candidate) in candidates {
         match candidate.drop_oldest(engine.keeper(), now) {
             Ok(0) => {}
-            Ok(_) => return Ok(()),
-            Err(error) if error.is_full() => kept = kept.or(Some(error)),
-            Err(error) => return Err(Some(error)),
+            Ok(_) => {
+                engine.unlink_later(&candidate);
+                return Ok(());
+            }
+            Err(error) => {
+                kept.get_or_insert(error.to_string());
+            }
         }
     }
     Err(kept)

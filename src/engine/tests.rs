@@ -1,5 +1,17 @@
 //! Tests of the engine as a whole: coming up, going down, changing topics, keeping bounds.
 
+mod background;
+mod budget;
+#[cfg(feature = "sim")]
+mod crash;
+#[cfg(feature = "sim")]
+mod faults;
+#[cfg(feature = "sim")]
+mod history;
+#[cfg(target_os = "linux")]
+mod many;
+mod opening;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,24 +48,32 @@ fn append(partition: &Partition, value: &str, durability: Durability) -> Result<
     Ok(partition.append(&batch, now, durability)?.base_offset)
 }
 
-fn values(partition: &Partition) -> Vec<String> {
-    let mut values = Vec::new();
+/// All records from the log start on, with their offsets.
+fn records(partition: &Partition) -> Vec<(i64, String)> {
+    let mut records = Vec::new();
     let mut from = partition.offsets().unwrap().start;
     loop {
         let limits = FetchLimits { bytes: 1 << 16, records: u64::MAX, durable_only: false };
         let fetched = partition.fetch(from, None, limits).unwrap();
-        let Some(chunk) = fetched.chunk else { return values };
+        let Some(chunk) = fetched.chunk else { return records };
         let mut bytes = &chunk.bytes[..];
         while !bytes.is_empty() {
             let batch = Batch::verify(bytes).unwrap();
             for record in batch.records().unwrap() {
-                let value = record.unwrap().value().unwrap().to_vec();
-                values.push(String::from_utf8(value).unwrap());
+                let record = record.unwrap();
+                let value = String::from_utf8(record.value().unwrap().to_vec()).unwrap();
+                if record.offset() >= from {
+                    records.push((record.offset().get(), value));
+                }
             }
             bytes = &bytes[batch.header().size()..];
         }
         from = fetched.next_offset;
     }
+}
+
+fn values(partition: &Partition) -> Vec<String> {
+    records(partition).into_iter().map(|(_, value)| value).collect()
 }
 
 fn disks() -> Vec<(tempfile::TempDir, Arc<dyn Disk>)> {

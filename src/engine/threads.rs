@@ -4,6 +4,7 @@
 //! holds the engine only while it works: once the last handle is gone it ends. On a clock that is
 //! moved by hand it sleeps until the clock moves.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -66,7 +67,12 @@ impl Running {
                 if engine.gate().is_closed() {
                     return;
                 }
-                let next = work(&engine);
+                let worked = catch_unwind(AssertUnwindSafe(|| work(&engine)));
+                let next = worked.unwrap_or_else(|_| {
+                    log::error!("work in the background panicked; the rest of it goes on");
+                    wakeup.wake(); // not to sleep over what else is due
+                    None
+                });
                 let now = engine.clock().monotonic();
                 let by_hand = engine.clock_is_manual();
                 next.filter(|_| !by_hand).map(|next| next.saturating_sub(now))

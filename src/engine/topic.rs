@@ -10,7 +10,7 @@ use super::partition::Partition;
 use crate::config::TopicConfig;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{PartitionId, TopicId};
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 
 /// One topic.
@@ -23,6 +23,8 @@ pub(crate) struct Topic {
     deleted: AtomicBool,
     config: ArcSwap<TopicConfig>,
     partitions: ArcSwap<Vec<Arc<Partition>>>,
+    /// How many `partitions` has: every send looks.
+    partition_count: AtomicUsize,
     pub(super) budget: Arc<Budget>,
 }
 
@@ -42,6 +44,7 @@ impl Topic {
             deleted: AtomicBool::new(false),
             config: ArcSwap::new(config),
             partitions: ArcSwap::default(),
+            partition_count: AtomicUsize::new(0),
             budget,
         }
     }
@@ -79,7 +82,7 @@ impl Topic {
     /// How many partitions there are; cheaper than the list.
     #[inline]
     pub(crate) fn partition_count(&self) -> usize {
-        self.partitions.load().len()
+        self.partition_count.load(Ordering::Acquire)
     }
 
     /// The partition of that number.
@@ -101,7 +104,9 @@ impl Topic {
     }
 
     pub(super) fn set_partitions(&self, partitions: Vec<Arc<Partition>>) {
+        let count = partitions.len();
         self.partitions.store(Arc::new(partitions));
+        self.partition_count.store(count, Ordering::Release);
     }
 
     /// The host has set the policy: the topic is its own from now on.

@@ -52,8 +52,6 @@ pub(crate) enum Cause {
     Unsupported(String),
     #[error("offset {requested} is below the committed offset {committed}")]
     OffsetRegression { committed: Offset, requested: Offset },
-    #[error("timed out after {0:?}")]
-    TimedOut(std::time::Duration),
     #[error("{0} panicked")]
     Panicked(&'static str),
 }
@@ -104,7 +102,6 @@ impl Cause {
             Cause::OffsetRegression { committed, requested } => {
                 Cause::OffsetRegression { committed: *committed, requested: *requested }
             }
-            Cause::TimedOut(after) => Cause::TimedOut(*after),
             Cause::Panicked(what) => Cause::Panicked(what),
         }
     }
@@ -131,7 +128,6 @@ impl Cause {
             Cause::NewerVersion { .. } => ErrorKind::NewerVersion,
             Cause::Unsupported(_) => ErrorKind::Unsupported,
             Cause::OffsetRegression { .. } => ErrorKind::OffsetRegression,
-            Cause::TimedOut(_) => ErrorKind::TimedOut,
             Cause::Panicked(_) => ErrorKind::Panicked,
         }
     }

@@ -15,4 +15,4 @@ pub(crate) mod schema;
 pub use committed::Committed;
 pub(crate) use committed::{Commit, CommitMode};
 pub(crate) use offsets::{OffsetStore, check_group_name};
-pub(crate) use registry::{ReadCounters, Registry, Subscription};
+pub(crate) use registry::Subscription;

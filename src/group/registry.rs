@@ -44,6 +44,7 @@ impl Registry {
     }
 
     /// How many groups have a live subscriber.
+    #[cfg(test)]
     pub(crate) fn subscribed_groups(&self) -> usize {
         self.subscribed.lock().len()
     }

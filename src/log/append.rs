@@ -148,6 +148,11 @@ impl PartitionLog {
         if let Some(old) = old {
             self.counters.rolls.add(1);
             if old.base() != base {
+                // so that a kill leaves zeros behind the last segment only: Kafka's recovery drops
+                // every segment behind such an end. Where it fails, sealing does it
+                if let Err(error) = old.trim() {
+                    log::debug!("{error}");
+                }
                 writer.rolled.push(old);
             }
         }

@@ -222,13 +222,6 @@ pub(crate) fn read_small_file(
     })
 }
 
-/// The entries of a root checkpoint; none where the file is missing.
-pub(crate) fn read_offsets(disk: &dyn Disk, path: &Path) -> Result<Vec<OffsetLine>> {
-    const OPERATION: &str = "read offset checkpoint";
-    let bytes = read_small_file(disk, path, OPERATION)?.unwrap_or_default();
-    parse_offsets(&bytes).map_err(|fault| fault.into_error(OPERATION, path))
-}
-
 /// The entries of a `leader-epoch-checkpoint`; none where the file is missing.
 pub(crate) fn read_epochs(disk: &dyn Disk, path: &Path) -> Result<Vec<EpochLine>> {
     const OPERATION: &str = "read leader epoch checkpoint";

@@ -5,7 +5,7 @@
 //! the durable offset and the recovery point to record are one number.
 
 use super::core::{PartitionLog, Refusal};
-use crate::error::Result;
+use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
 use crate::segment::Tail;
 
@@ -17,6 +17,16 @@ impl PartitionLog {
             writer.rolled.push(active);
         }
         writer.refuses = Some(Refusal::Closed);
+    }
+
+    /// Ends everything but reading, for good: the topic is deleted, and the directory's name may
+    /// become another's. Waits for a sync or a retention under way; none begins after.
+    pub(crate) fn retire(&self) {
+        let mut doomed = self.trimming.lock();
+        let _no_sync = self.syncing.lock();
+        self.stop_appends();
+        doomed.clear(); // their files go with the directory
+        self.latch.trip(&Error::new("delete topic", Cause::Closed("the log")));
     }
 
     /// Ends appending and brings everything to the disk; returns the recovery point to record.

@@ -36,15 +36,6 @@ pub(crate) trait Attention: Send + Sync + std::fmt::Debug {
     fn due(&self);
 }
 
-/// Nobody maintains this log but its owner's own calls.
-#[derive(Debug)]
-pub(crate) struct NoAttention;
-
-impl Attention for NoAttention {
-    fn dirty(&self) {}
-    fn due(&self) {}
-}
-
 /// The name a log goes by in errors.
 #[derive(Clone, Debug)]
 pub(crate) struct LogName {

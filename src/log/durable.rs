@@ -124,7 +124,7 @@ impl PartitionLog {
         active: Option<&Segment>,
     ) -> Result<Offset> {
         for segment in rolled {
-            segment.trim()?;
+            segment.trim_for_sync()?;
         }
         self.sync_locked(unproven)?;
         for segment in rolled {

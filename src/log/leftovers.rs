@@ -106,8 +106,11 @@ impl Tidying<'_> {
             replaced = Some((swap.base.min(first), end.max(last)));
         }
         if let Some((first, end)) = replaced {
+            let is_replaced = |base: &Offset, kind: &SegmentFile| {
+                (first..end).contains(base) && *kind != SegmentFile::ProducerSnapshot
+            };
             let gone: Vec<_> =
-                standing.keys().filter(|(base, _)| (first..end).contains(base)).copied().collect();
+                standing.keys().filter(|(base, kind)| is_replaced(base, kind)).copied().collect();
             for key in gone {
                 if let Some(found) = standing.remove(&key) {
                     self.remove(&found.path)?;

@@ -28,7 +28,7 @@ mod verdict;
 
 pub(crate) use append::Appended;
 pub use builder::LogBuilder;
-pub(crate) use core::{Attention, LogName, LogSetup, NoAttention, PartitionLog};
+pub(crate) use core::{Attention, LogName, LogSetup, PartitionLog};
 pub use door::{Log, LogReceipt};
 pub(crate) use fetch::{Cursor, FetchLimits, Fetched};
 pub(crate) use keeper::{Durable, Keeper, KnownFacts, LastStop, LogFact, LogId};

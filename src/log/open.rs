@@ -167,7 +167,7 @@ impl Recovery<'_> {
         let last = found.last().map(|(base, _)| *base);
         let mut kept = Vec::with_capacity(found.len());
         for (base, len) in found.drain(..) {
-            let surrounded = if gapless { !kept.is_empty() } else { Some(base) != last };
+            let surrounded = !kept.is_empty() && (gapless || Some(base) != last);
             if len > 0 || !surrounded {
                 kept.push((base, len));
             } else if gapless {

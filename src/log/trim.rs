@@ -148,8 +148,14 @@ impl PartitionLog {
         Ok(())
     }
 
+    /// Drops what a stop between the record of a new start and the dropping has left.
+    pub(crate) fn drop_unreachable(&self) -> Result<Dropped> {
+        self.drop_below_start(&mut self.trimming.lock())
+    }
+
     /// Drops the segments that lie wholly below the start; the active one never does.
     fn drop_below_start(&self, doomed: &mut Vec<Doomed>) -> Result<Dropped> {
+        self.check_healthy("drop segments")?;
         let start = self.offsets.snapshot().start;
         let dropped = {
             let mut writer = self.writer.lock();
@@ -205,15 +211,6 @@ impl PartitionLog {
             Some(error) => Err(self.named(error)),
             None => Ok((before - doomed.len(), next)),
         }
-    }
-
-    /// Fails unless `offset` lies within the log; what a hold or a seek may name.
-    pub(crate) fn check_within(&self, operation: &'static str, offset: Offset) -> Result<()> {
-        let offsets = self.offsets.snapshot();
-        if offset < offsets.start || offset > offsets.end {
-            return Err(self.out_of_range(operation, offset));
-        }
-        Ok(())
     }
 
     /// The error of an append for which `max_bytes` has no room.

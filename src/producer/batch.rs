@@ -127,11 +127,11 @@ impl LingerBatch {
         self.buffer
     }
 
-    /// Appends it. Durability is not waited for.
+    /// Appends it. Durability is not waited for, and nobody is woken yet.
     pub(super) fn append_to(&mut self, partition: &Partition, now: Timestamp) -> Result<Written> {
         let rules = partition.batch_rules(now)?;
         self.buffer.seal(&rules.timestamps);
-        let appended = partition.append(&self.buffer, now, Durability::Process)?;
+        let appended = partition.append_quietly(&self.buffer, now)?;
         debug_assert_eq!(appended.end_offset.since(appended.base_offset), u64::from(self.count()));
         Ok(Written::new(partition, appended, self.buffer.append_time()))
     }

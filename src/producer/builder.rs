@@ -1,4 +1,7 @@
 //! How a producer is made: its options, their defaults and their ranges.
+//!
+//! Options are checked once, in `build`, and then never change: every handle and every lane reads
+//! the same `Settings`. The store's door makes the builder.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -329,7 +329,7 @@ impl Core {
 }
 
 fn lanes(topics: &[Arc<Lanes>]) -> impl Iterator<Item = Arc<Lane>> {
-    topics.iter().flat_map(|lanes| lanes.made().to_vec())
+    topics.iter().flat_map(|lanes| lanes.made())
 }
 
 /// Closes every open batch; what has to end for a flush to end.

@@ -94,7 +94,7 @@ impl Producer {
     }
 
     /// Writes everything that lingers and blocks until it is in the log, as durable as was asked
-    /// for.
+    /// for. Not to be called inside a waker: it may be the one of a batch this waits for.
     ///
     /// # Errors
     /// `Ok`: every record enqueued since the last flush is in the log. Otherwise the first failure

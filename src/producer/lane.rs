@@ -245,6 +245,9 @@ impl Lane {
             }
             self.unwritten.fetch_sub(done.len(), Ordering::Release);
         }
+        if done.iter().any(|(_, result)| result.is_ok()) {
+            self.partition.signal().notify(); // wakers are user code: no lock is held
+        }
         let mut waiting = false;
         for (batch, result) in done {
             let LingerBatch { buffer, grant, promise, durability, .. } = batch;

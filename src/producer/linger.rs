@@ -52,8 +52,12 @@ impl TopicProducer {
     /// assert_eq!(pending.wait()?.partition(), PartitionId::new(1));
     /// # Ok::<(), tidelog::Error>(())
     /// ```
-    pub fn enqueue_to(&self, partition: PartitionId, record: Record<'_>) -> Result<Pending> {
-        self.take(Some(partition), &record)
+    pub fn enqueue_to(
+        &self,
+        partition: impl Into<PartitionId>,
+        record: Record<'_>,
+    ) -> Result<Pending> {
+        self.take(Some(partition.into()), &record)
     }
 
     /// [`enqueue`](TopicProducer::enqueue) for tasks: awaits room in the producer's buffer, for as
@@ -135,10 +139,9 @@ impl TopicProducer {
 
     /// Where a record goes, decided once however long it waits for room.
     #[inline]
-    fn place(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Result<Place> {
+    fn place(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Result<Place<'_>> {
         let now = self.core().wall();
-        let list = self.lanes().list();
-        let lane = self.lane_of(&list, wanted, record)?.clone();
+        let lane = self.lane_of(wanted, record)?;
         let partition = lane.partition();
         let rules = partition
             .batch_rules(now)
@@ -148,14 +151,14 @@ impl TopicProducer {
 }
 
 /// A record's way into a lane.
-struct Place {
-    lane: Arc<Lane>,
+struct Place<'p> {
+    lane: &'p Arc<Lane>,
     rules: BatchRules,
     now: Timestamp,
     wanted: Option<PartitionId>,
 }
 
-impl Place {
+impl Place<'_> {
     /// `None`: there is no memory for the record.
     #[inline]
     fn push(&self, producer: &TopicProducer, record: &Record<'_>) -> Result<Option<Pending>> {
@@ -165,7 +168,7 @@ impl Place {
             Pushed::NoRoom => return Ok(None),
         };
         self.lane.follow_up(core, &taken);
-        producer.tell_taken(self.wanted, &self.lane, size_bound(record));
+        producer.tell_taken(self.wanted, self.lane, size_bound(record));
         let Taken { ticket, index, .. } = taken;
         let timestamp = record.timestamp_at(self.now);
         Ok(Some(Pending::waiting(ticket, index, timestamp, core.helped())))

@@ -89,7 +89,7 @@ impl Pending {
         timestamp: Option<Timestamp>,
         helped: Option<Weak<Core>>,
     ) -> Self {
-        let ticket = Completed::of(&ticket);
+        let ticket = Completed::new(ticket);
         Pending(State::Waiting(Waiting { ticket, index, timestamp, helped }))
     }
 

@@ -1,4 +1,7 @@
 //! A producer on an engine in memory: what is sent at once, what lingers, and how it all ends.
+//!
+//! Here is the world the tests share: an engine on a clock that is moved by hand, with threads of
+//! its own or none, and a reader that shows which records share a batch.
 
 mod endings;
 mod lingering;

@@ -12,7 +12,7 @@ use super::batch::{Ticket, Written};
 use super::core::Core;
 use super::handle::Lease;
 use super::lane::Lane;
-use super::lanes::{LaneList, Lanes};
+use super::lanes::Lanes;
 use super::partitioner;
 use super::pending::Pending;
 use super::receipt::{BatchReceipt, Receipt};
@@ -105,7 +105,8 @@ impl TopicProducer {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn partition_for_key(&self, key: impl AsRef<[u8]>) -> Result<PartitionId> {
-        self.choose(&self.lanes.list(), &Record::tombstone().key(key.as_ref()))
+        self.lanes.topic().check_exists("choose partition")?;
+        self.choose(&Record::tombstone().key(key.as_ref()))
     }
 
     /// The same handle with another durability word: for one call, or to keep.
@@ -165,8 +166,12 @@ impl TopicProducer {
     /// assert_eq!(receipt.partition(), PartitionId::new(1));
     /// # Ok::<(), tidelog::Error>(())
     /// ```
-    pub fn send_to(&self, partition: PartitionId, record: Record<'_>) -> Result<Receipt> {
-        self.send_one(Some(partition), &record)
+    pub fn send_to(
+        &self,
+        partition: impl Into<PartitionId>,
+        record: Record<'_>,
+    ) -> Result<Receipt> {
+        self.send_one(Some(partition.into()), &record)
     }
 
     /// Appends records as exactly one record batch, all or none, to the one partition that all of
@@ -206,10 +211,10 @@ impl TopicProducer {
     /// ```
     pub fn send_batch_to(
         &self,
-        partition: PartitionId,
+        partition: impl Into<PartitionId>,
         records: &[Record<'_>],
     ) -> Result<BatchReceipt> {
-        self.send_many(Some(partition), records)
+        self.send_many(Some(partition.into()), records)
     }
 
     /// [`send`](TopicProducer::send) for tasks: the record is in the log when this returns, and
@@ -243,8 +248,8 @@ impl TopicProducer {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     #[must_use = "its error is known only from here"]
-    pub fn send_to_async(&self, partition: PartitionId, record: Record<'_>) -> Pending {
-        self.send_later(Some(partition), &record)
+    pub fn send_to_async(&self, partition: impl Into<PartitionId>, record: Record<'_>) -> Pending {
+        self.send_later(Some(partition.into()), &record)
     }
 
     /// [`send_batch`](TopicProducer::send_batch) for tasks, as
@@ -277,12 +282,12 @@ impl TopicProducer {
     /// assert_eq!(pollster::block_on(sending)?.record_count(), 1);
     /// # Ok::<(), tidelog::Error>(())
     /// ```
-    pub fn send_batch_to_async(
+    pub fn send_batch_to_async<P: Into<PartitionId>>(
         &self,
-        partition: PartitionId,
+        partition: P,
         records: &[Record<'_>],
-    ) -> impl Future<Output = Result<BatchReceipt>> + Send + Unpin + 'static + use<> {
-        self.send_batch_later(Some(partition), records)
+    ) -> impl Future<Output = Result<BatchReceipt>> + Send + Unpin + 'static + use<P> {
+        self.send_batch_later(Some(partition.into()), records)
     }
 }
 
@@ -297,23 +302,22 @@ struct Sent {
 impl TopicProducer {
     /// The lane a record goes to, and whether the partitioner chose it.
     #[inline]
-    pub(super) fn lane_of<'l>(
+    pub(super) fn lane_of(
         &self,
-        list: &'l LaneList,
         wanted: Option<PartitionId>,
         record: &Record<'_>,
-    ) -> Result<&'l Arc<Lane>> {
+    ) -> Result<&Arc<Lane>> {
         let id = match wanted {
             Some(id) => id,
-            None => self.choose(list, record)?,
+            None => self.choose(record)?,
         };
-        self.lanes.lane(list, id)
+        self.lanes.lane(id)
     }
 
     #[inline]
-    fn choose(&self, list: &LaneList, record: &Record<'_>) -> Result<PartitionId> {
+    fn choose(&self, record: &Record<'_>) -> Result<PartitionId> {
         let partitioner = &*self.core().settings().partitioner;
-        let count = self.lanes.count(list)?;
+        let count = self.lanes.count()?;
         partitioner::choose(partitioner, self.name(), record.key_bytes(), count)
     }
 
@@ -327,14 +331,14 @@ impl TopicProducer {
     }
 
     /// The partition that all records of a batch map to.
-    fn choose_one(&self, list: &LaneList, records: &[Record<'_>]) -> Result<PartitionId> {
+    fn choose_one(&self, records: &[Record<'_>]) -> Result<PartitionId> {
         let Some((first, rest)) = records.split_first() else {
             let why = "a batch has at least one record".to_owned();
             return Err(Error::new("append", Cause::InvalidArgument(why)));
         };
-        let id = self.choose(list, first)?;
+        let id = self.choose(first)?;
         for (index, record) in (1..).zip(rest) {
-            let other = self.choose(list, record)?;
+            let other = self.choose(record)?;
             if other != id {
                 let reason =
                     format!("it maps to partition {other}, the first of its batch to {id}");
@@ -370,8 +374,7 @@ impl TopicProducer {
     #[inline]
     fn send_one(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Result<Receipt> {
         let now = self.core().wall();
-        let list = self.lanes.list();
-        let lane = self.lane_of(&list, wanted, record)?;
+        let lane = self.lane_of(wanted, record)?;
         let records = std::slice::from_ref(record);
         Ok(self.receipt(&self.append(lane, records, wanted, (now, self.durability))?))
     }
@@ -382,16 +385,14 @@ impl TopicProducer {
         records: &[Record<'_>],
     ) -> Result<BatchReceipt> {
         let now = self.core().wall();
-        let list = self.lanes.list();
-        let id = wanted.map_or_else(|| self.choose_one(&list, records), Ok)?;
-        let lane = self.lanes.lane(&list, id)?;
+        let id = wanted.map_or_else(|| self.choose_one(records), Ok)?;
+        let lane = self.lanes.lane(id)?;
         Ok(self.batch_receipt(&self.append(lane, records, wanted, (now, self.durability))?))
     }
 
     fn send_later(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Pending {
         let now = self.core().wall();
-        let list = self.lanes.list();
-        let lane = match self.lane_of(&list, wanted, record) {
+        let lane = match self.lane_of(wanted, record) {
             Ok(lane) => lane,
             Err(error) => return Pending::known(Err(error)),
         };
@@ -427,9 +428,8 @@ impl TopicProducer {
         records: &[Record<'_>],
     ) -> Result<(BatchReceipt, Option<SharedArc<Ticket>>)> {
         let now = self.core().wall();
-        let list = self.lanes.list();
-        let id = wanted.map_or_else(|| self.choose_one(&list, records), Ok)?;
-        let lane = self.lanes.lane(&list, id)?;
+        let id = wanted.map_or_else(|| self.choose_one(records), Ok)?;
+        let lane = self.lanes.lane(id)?;
         let sent = self.append(lane, records, wanted, (now, Durability::Process))?;
         let power = self.durability == Durability::Power;
         let ticket = power.then(|| self.sync_later(lane, &sent));

@@ -41,6 +41,7 @@ impl<'a> Batch<'a> {
         &self.header
     }
 
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> &'a [u8] {
         self.bytes
     }

@@ -23,6 +23,6 @@ pub(crate) use buffer::BatchBuffer;
 pub(crate) use encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, TimestampRule};
 pub(crate) use fault::BatchFault;
 pub(crate) use header::BatchHeader;
+pub(crate) use records::TakeRules;
 pub use records::{RecordView, Records, RecordsIter};
-pub(crate) use records::{TakeRules, Taken};
 pub use single::{Header, OwnedRecord, Record};

@@ -217,46 +217,164 @@ pub struct OwnedRecord {
 /// The getters are those of [`RecordView`](super::RecordView).
 impl OwnedRecord {
     /// The topic it was read from.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let record = Record::new("hello").key("k").header("trace", "abc");
+    /// # store.producer().build()?.topic("orders")?.send(record)?;
+    /// # let mut consumer = store.consumer("billing").subscribe(["orders"]).build()?;
+    /// # let records = consumer.try_poll()?;
+    /// # let owned = records.iter().next().expect("one was sent").to_owned();
+    /// assert_eq!(owned.topic(), "orders");
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn topic(&self) -> &str {
         &self.topic
     }
 
     /// The partition it was read from.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let record = Record::new("hello").key("k").header("trace", "abc");
+    /// # store.producer().build()?.topic("orders")?.send(record)?;
+    /// # let mut consumer = store.consumer("billing").subscribe(["orders"]).build()?;
+    /// # let records = consumer.try_poll()?;
+    /// # let owned = records.iter().next().expect("one was sent").to_owned();
+    /// assert_eq!(owned.partition().get(), 0);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn partition(&self) -> PartitionId {
         self.partition
     }
 
     /// Its offset.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let record = Record::new("hello").key("k").header("trace", "abc");
+    /// # store.producer().build()?.topic("orders")?.send(record)?;
+    /// # let mut consumer = store.consumer("billing").subscribe(["orders"]).build()?;
+    /// # let records = consumer.try_poll()?;
+    /// # let owned = records.iter().next().expect("one was sent").to_owned();
+    /// assert_eq!(owned.offset().get(), 0);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn offset(&self) -> Offset {
         self.offset
     }
 
     /// The epoch it was written under.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let record = Record::new("hello").key("k").header("trace", "abc");
+    /// # store.producer().build()?.topic("orders")?.send(record)?;
+    /// # let mut consumer = store.consumer("billing").subscribe(["orders"]).build()?;
+    /// # let records = consumer.try_poll()?;
+    /// # let owned = records.iter().next().expect("one was sent").to_owned();
+    /// assert!(owned.leader_epoch().is_some());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn leader_epoch(&self) -> Option<LeaderEpoch> {
         self.leader_epoch
     }
 
     /// Its timestamp.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let record = Record::new("hello").key("k").header("trace", "abc");
+    /// # store.producer().build()?.topic("orders")?.send(record)?;
+    /// # let mut consumer = store.consumer("billing").subscribe(["orders"]).build()?;
+    /// # let records = consumer.try_poll()?;
+    /// # let owned = records.iter().next().expect("one was sent").to_owned();
+    /// assert!(owned.timestamp().is_some());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn timestamp(&self) -> Option<Timestamp> {
         self.timestamp
     }
 
     /// Its key, `None` for null.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let record = Record::new("hello").key("k").header("trace", "abc");
+    /// # store.producer().build()?.topic("orders")?.send(record)?;
+    /// # let mut consumer = store.consumer("billing").subscribe(["orders"]).build()?;
+    /// # let records = consumer.try_poll()?;
+    /// # let owned = records.iter().next().expect("one was sent").to_owned();
+    /// assert_eq!(owned.key(), Some(&b"k"[..]));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn key(&self) -> Option<&[u8]> {
         self.key.as_deref()
     }
 
     /// Its value, `None` for null.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let record = Record::new("hello").key("k").header("trace", "abc");
+    /// # store.producer().build()?.topic("orders")?.send(record)?;
+    /// # let mut consumer = store.consumer("billing").subscribe(["orders"]).build()?;
+    /// # let records = consumer.try_poll()?;
+    /// # let owned = records.iter().next().expect("one was sent").to_owned();
+    /// assert_eq!(owned.value(), Some(&b"hello"[..]));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn value(&self) -> Option<&[u8]> {
         self.value.as_deref()
     }
 
     /// Its headers, in order.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let record = Record::new("hello").key("k").header("trace", "abc");
+    /// # store.producer().build()?.topic("orders")?.send(record)?;
+    /// # let mut consumer = store.consumer("billing").subscribe(["orders"]).build()?;
+    /// # let records = consumer.try_poll()?;
+    /// # let owned = records.iter().next().expect("one was sent").to_owned();
+    /// assert_eq!(owned.headers().len(), 1);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn headers(&self) -> impl ExactSizeIterator<Item = Header<'_>> {
         self.headers.iter().map(|(name, value)| Header { name, value: value.as_deref() })
     }
 
     /// The same record, to be sent: key, value, headers and timestamp.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let record = Record::new("hello").key("k").header("trace", "abc");
+    /// # store.producer().build()?.topic("orders")?.send(record)?;
+    /// # let mut consumer = store.consumer("billing").subscribe(["orders"]).build()?;
+    /// # let records = consumer.try_poll()?;
+    /// # let owned = records.iter().next().expect("one was sent").to_owned();
+    /// let receipt = store.producer().build()?.topic("orders")?.send(owned.as_record())?;
+    /// assert_eq!(receipt.offset().get(), 1);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn as_record(&self) -> Record<'_> {
         Record {
             key: self.key(),

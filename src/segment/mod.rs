@@ -16,8 +16,8 @@ mod scan;
 mod shared;
 mod tail;
 
-pub(crate) use index::{Indexer, SparseIndex};
+pub(crate) use index::Indexer;
 pub(crate) use lookup::{Chunk, Limits};
-pub(crate) use scan::{Scan, ScanStart, Stop};
+pub(crate) use scan::{Scan, Stop};
 pub(crate) use shared::{Place, Segment};
 pub(crate) use tail::{Tail, TailLimits};

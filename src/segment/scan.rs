@@ -46,11 +46,6 @@ impl<'f> Walk<'f> {
         Walk { file, position, end, buffer: Vec::new(), buffered_from: position }
     }
 
-    /// Where the next batch begins.
-    pub(crate) fn position(&self) -> u64 {
-        self.position
-    }
-
     /// The next batch, checked, or why there is none. After anything but a batch the walk stays.
     pub(crate) fn step(&mut self) -> Result<WalkStep<'_>> {
         let position = self.position;

@@ -69,6 +69,8 @@ pub(crate) struct Segment {
     largest_timestamp: AtomicI64,
     /// Bytes that a sync has covered; moved by the log's sync lock only.
     synced: AtomicU64,
+    /// It was cut to its length, and no sync has covered that.
+    trimmed: AtomicBool,
     /// Neither this segment nor one before it will ever need a sync again.
     settled: AtomicBool,
     /// How many entries of the growing indexes their files have; under `making_index`.
@@ -88,6 +90,7 @@ impl Segment {
             files: ArcSwapOption::empty(),
             largest_timestamp: AtomicI64::new(NOT_KNOWN),
             synced: AtomicU64::new(0),
+            trimmed: AtomicBool::new(false),
             settled: AtomicBool::new(false),
             making_index: Mutex::new(SavedEntries::default()),
         }
@@ -202,10 +205,6 @@ impl Segment {
         self.largest_timestamp.store(largest_timestamp.unwrap_or(NONE), Ordering::Relaxed);
     }
 
-    pub(crate) fn growing(&self) -> Option<Arc<SparseIndex>> {
-        self.growing.load_full()
-    }
-
     /// Makes every published byte durable.
     pub(crate) fn sync(&self) -> Result<()> {
         let end = self.published();
@@ -241,8 +240,17 @@ impl Segment {
         let fail = |error| Error::io("trim segment", &file.path(), error);
         let published = self.published();
         if file.len().map_err(fail)? > published {
+            self.trimmed.store(true, Ordering::Relaxed);
             file.set_len(published).map_err(fail)?;
-            self.synced.store(0, Ordering::Relaxed); // the length is to be synced too
+        }
+        Ok(())
+    }
+
+    /// Trims, and says that the length is to be synced too; under the sync lock.
+    pub(crate) fn trim_for_sync(&self) -> Result<()> {
+        self.trim()?;
+        if self.trimmed.swap(false, Ordering::Relaxed) {
+            self.synced.store(0, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -423,10 +431,12 @@ impl Segment {
         Ok(end)
     }
 
-    /// Removes the files of a segment that is no longer part of its log.
+    /// Removes the files of a segment that is no longer part of its log. Snapshots of producers
+    /// are another writer's and speak for themselves: they stay.
     pub(crate) fn remove_files(&self) -> Result<()> {
         let disk = &self.place.disk;
-        for kind in SegmentFile::ALL {
+        let kinds = SegmentFile::ALL.into_iter();
+        for kind in kinds.filter(|kind| *kind != SegmentFile::ProducerSnapshot) {
             let path = self.place.path(self.base, kind);
             let fail = |error| Error::io("remove segment", &path, error);
             if disk.metadata(&path).map_err(fail)?.is_some() {

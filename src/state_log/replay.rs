@@ -13,7 +13,7 @@ use crate::engine::Partition;
 use crate::error::{Error, Result};
 use crate::ids::{Offset, PartitionId};
 use crate::log::{Cursor, FetchLimits};
-use crate::record::{Batch, BatchFault, BatchHeader, ControlRecord};
+use crate::record::{Batch, BatchFault, ControlRecord};
 
 /// One record of the state, as the fold sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::replay::Skipped;
 use super::*;
 use crate::config::{BackgroundSync, Threads, WhenFull};
 use crate::disk::{Access, Disk, MemoryDisk};

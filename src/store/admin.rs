@@ -58,6 +58,13 @@ impl Store {
                 Cause::InvalidName { what: "topic", name, reason },
             ));
         }
+        for topic in &new {
+            // a power cut may have kept offsets of a deleted topic of this name, and an adopted
+            // store may hold some of topics it does not have
+            if self.engine.topic(topic.name).is_err() {
+                self.offsets.forget_topic(topic.name)?;
+            }
+        }
         self.engine.create_topics(&new).map(|_| ())
     }
 

@@ -81,7 +81,8 @@ impl TopicDescription {
     }
 
     /// Whether it was found in a directory that another program wrote and nobody has set its
-    /// policy yet: nothing of it is removed until [`Store::alter_topic`](crate::Store::alter_topic).
+    /// policy yet: nothing of it is removed until
+    /// [`Store::alter_topic`](crate::Store::alter_topic).
     ///
     /// ```
     /// # let store = tidelog::Store::in_memory()?;
@@ -144,7 +145,6 @@ pub struct PartitionDescription {
     failure: Option<String>,
 }
 
-/// The getters are shown in the example of the type.
 impl PartitionDescription {
     fn of(partition: &Partition) -> Self {
         let id = partition.id();
@@ -172,31 +172,97 @@ impl PartitionDescription {
     }
 
     /// Its number.
+    ///
+    /// ```
+    /// # let store = tidelog::Store::in_memory()?;
+    /// # store.create_topic("orders", tidelog::TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// # orders.send(tidelog::Record::new("hello"))?;
+    /// # let topic = store.describe("orders")?;
+    /// # let partition = &topic.partitions()[0];
+    /// assert_eq!(partition.id().get(), 0);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn id(&self) -> PartitionId {
         self.id
     }
 
     /// The first offset that can be read.
+    ///
+    /// ```
+    /// # let store = tidelog::Store::in_memory()?;
+    /// # store.create_topic("orders", tidelog::TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// # orders.send(tidelog::Record::new("hello"))?;
+    /// # let topic = store.describe("orders")?;
+    /// # let partition = &topic.partitions()[0];
+    /// assert_eq!(partition.start_offset().get(), 0);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn start_offset(&self) -> Offset {
         self.start
     }
 
     /// All records below it survive a power cut.
+    ///
+    /// ```
+    /// # let store = tidelog::Store::in_memory()?;
+    /// # store.create_topic("orders", tidelog::TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// # orders.send(tidelog::Record::new("hello"))?;
+    /// # let topic = store.describe("orders")?;
+    /// # let partition = &topic.partitions()[0];
+    /// assert!(partition.durable_offset() <= partition.end_offset());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn durable_offset(&self) -> Offset {
         self.durable
     }
 
     /// One past the last record.
+    ///
+    /// ```
+    /// # let store = tidelog::Store::in_memory()?;
+    /// # store.create_topic("orders", tidelog::TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// # orders.send(tidelog::Record::new("hello"))?;
+    /// # let topic = store.describe("orders")?;
+    /// # let partition = &topic.partitions()[0];
+    /// assert_eq!(partition.end_offset().get(), 1);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn end_offset(&self) -> Offset {
         self.end
     }
 
     /// Each leader epoch with the offset of its first record.
+    ///
+    /// ```
+    /// # let store = tidelog::Store::in_memory()?;
+    /// # store.create_topic("orders", tidelog::TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// # orders.send(tidelog::Record::new("hello"))?;
+    /// # let topic = store.describe("orders")?;
+    /// # let partition = &topic.partitions()[0];
+    /// assert_eq!(partition.epochs()[0].1.get(), 0);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn epochs(&self) -> &[(LeaderEpoch, Offset)] {
         &self.epochs
     }
 
     /// Why it takes no records, if it does not.
+    ///
+    /// ```
+    /// # let store = tidelog::Store::in_memory()?;
+    /// # store.create_topic("orders", tidelog::TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// # orders.send(tidelog::Record::new("hello"))?;
+    /// # let topic = store.describe("orders")?;
+    /// # let partition = &topic.partitions()[0];
+    /// assert_eq!(partition.failure(), None);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
     }

@@ -155,7 +155,7 @@ impl Store {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn stats(&self) -> StoreStats {
-        StoreStats::of(&self.engine)
+        StoreStats::of(&self.engine, &self.offsets)
     }
 
     /// Makes every record appended so far durable, in all partitions, and records it. Blocks for

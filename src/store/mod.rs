@@ -1,8 +1,8 @@
 //! The public door: opening a store, its topics, and what operators want to know.
 //!
 //! `builder` says how a store is run, `handle` is the [`Store`] itself, `admin` what it does with
-//! topics, `groups` with committed offsets and holds, `describe` and `stats` are the snapshots it answers with. Nothing
-//! is decided here: each call goes down to the engine or to a coordinator.
+//! topics, `groups` with committed offsets and holds, `describe` and `stats` are the snapshots it
+//! answers with. Nothing is decided here: each call goes down to the engine or a coordinator.
 
 mod admin;
 mod builder;
@@ -14,4 +14,4 @@ mod stats;
 pub use builder::StoreBuilder;
 pub use describe::{PartitionDescription, TopicDescription};
 pub use handle::Store;
-pub use stats::{PartitionStats, StoreStats, TopicStats};
+pub use stats::{GroupStats, PartitionStats, StoreStats, TopicStats};

@@ -4,6 +4,7 @@
 //! of no single instant: its numbers are read one after the other, without stopping anyone.
 
 use crate::engine::{Engine, Partition, Topic};
+use crate::group::OffsetStore;
 use crate::ids::{Offset, PartitionId};
 
 /// A store in numbers.
@@ -24,6 +25,14 @@ use crate::ids::{Offset, PartitionId};
 pub struct StoreStats {
     /// Every topic, internal ones too, by name.
     pub topics: Vec<TopicStats>,
+    /// Each group with what it has committed and how much is left.
+    pub groups: Vec<GroupStats>,
+    /// Polls of consumers since the open.
+    pub polls: u64,
+    /// Polls that had to wait since the open.
+    pub waits: u64,
+    /// Commits since the open.
+    pub commits: u64,
     /// Bytes of records that are held by [`Records`](crate::Records) somewhere in the program.
     pub pinned_bytes: u64,
     /// Bytes counted against `max_bytes`, where one is set.
@@ -36,6 +45,10 @@ pub struct StoreStats {
     pub appended_bytes: u64,
     /// The sum over the topics.
     pub fetched_bytes: u64,
+    /// Records handed to consumers since the open.
+    pub fetched_records: u64,
+    /// Records of `__consumer_offsets` that could not be understood when the store was opened.
+    pub unreadable_commits: u64,
     /// The sum over the topics.
     pub syncs: u64,
     /// Partitions whose log was recovered by this open: something was torn, damaged or left over.
@@ -44,7 +57,39 @@ pub struct StoreStats {
     pub failed_partitions: u64,
 }
 
-/// A topic in numbers; the example of [`StoreStats`] shows how to get one.
+/// A group in numbers.
+///
+/// ```
+/// use tidelog::{Offset, OffsetCommit, Record, Store, TopicConfig};
+/// let store = Store::in_memory()?;
+/// store.create_topic("orders", TopicConfig::new())?;
+/// store.producer().build()?.topic("orders")?.send(Record::new("hello"))?;
+/// let mut consumer = store.consumer("billing").assign([("orders", 0)]).build()?;
+/// consumer.commit_offsets(&[OffsetCommit::new("orders", 0, Offset::ZERO)])?;
+/// let stats = store.stats();
+/// assert_eq!((stats.groups[0].name.as_str(), stats.groups[0].lag), ("billing", 1));
+/// # Ok::<(), tidelog::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct GroupStats {
+    /// The name.
+    pub name: String,
+    /// Partitions it has committed an offset for.
+    pub partitions: usize,
+    /// Offsets between what it has committed and the ends of those partitions.
+    pub lag: u64,
+}
+
+/// A topic in numbers.
+///
+/// ```
+/// # let store = tidelog::Store::in_memory()?;
+/// store.create_topic("orders", tidelog::TopicConfig::new())?;
+/// let stats = store.stats();
+/// assert_eq!((stats.topics[0].name.as_str(), stats.topics[0].bytes), ("orders", 0));
+/// # Ok::<(), tidelog::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct TopicStats {
@@ -62,7 +107,15 @@ pub struct TopicStats {
     pub appended_bytes: u64,
 }
 
-/// A partition in numbers; the example of [`StoreStats`] shows how to get one.
+/// A partition in numbers.
+///
+/// ```
+/// # let store = tidelog::Store::in_memory()?;
+/// store.create_topic("orders", tidelog::TopicConfig::new())?;
+/// let partition = &store.stats().topics[0].partitions[0];
+/// assert_eq!((partition.end_offset.get(), partition.waiting), (0, 0));
+/// # Ok::<(), tidelog::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct PartitionStats {
@@ -92,7 +145,7 @@ pub struct PartitionStats {
     pub failed_appends: u64,
     /// Bytes handed to readers since the open.
     pub fetched_bytes: u64,
-    /// Records handed to consumers since the open.
+    /// Records handed to readers since the open.
     pub fetched_records: u64,
     /// Reads that failed since the open.
     pub failed_reads: u64,
@@ -109,10 +162,17 @@ pub struct PartitionStats {
 }
 
 impl StoreStats {
-    pub(super) fn of(engine: &Engine) -> Self {
+    pub(super) fn of(engine: &Engine, offsets: &OffsetStore) -> Self {
+        let counters = offsets.registry().counters();
         let topics: Vec<_> = engine.topics().iter().map(|topic| TopicStats::of(topic)).collect();
         let partitions = || topics.iter().flat_map(|topic| &topic.partitions);
         StoreStats {
+            groups: offsets.groups().iter().map(|name| GroupStats::of(offsets, name)).collect(),
+            polls: counters.polls.get(),
+            waits: counters.waits.get(),
+            commits: counters.commits.get(),
+            fetched_records: counters.records.get(),
+            unreadable_commits: offsets.skipped(),
             pinned_bytes: engine.pinned().get(),
             budget_used: engine.budget().limit().map(|_| engine.budget().used()),
             bytes: topics.iter().map(|topic| topic.bytes).sum(),
@@ -124,6 +184,17 @@ impl StoreStats {
             failed_partitions: partitions().filter(|partition| partition.failed).count() as u64,
             topics,
         }
+    }
+}
+
+impl GroupStats {
+    fn of(offsets: &OffsetStore, name: &str) -> Self {
+        let committed = offsets.all_committed(name).unwrap_or_default();
+        let lag = committed.iter().filter_map(|(partition, committed)| {
+            let end = partition.log().ok()?.offsets().end();
+            Some(end.since(committed.offset()))
+        });
+        GroupStats { name: name.to_owned(), partitions: committed.len(), lag: lag.sum() }
     }
 }
 

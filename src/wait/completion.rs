@@ -69,6 +69,7 @@ impl<T> Completion<T> {
     }
 
     /// How many tasks have left a waker.
+    #[cfg(test)]
     pub(crate) fn waiting_tasks(&self) -> usize {
         self.state.lock().wakers.len()
     }
@@ -139,7 +140,12 @@ impl<T> Default for Completion<T> {
 impl<T: Clone> Completed<T> {
     /// A future for this completion; each waiting task needs its own.
     pub(crate) fn of(completion: &Arc<Completion<T>>) -> Self {
-        Completed { completion: Arc::clone(completion), place: None }
+        Completed::new(Arc::clone(completion))
+    }
+
+    /// The same, of a share that the caller has to spare.
+    pub(crate) fn new(completion: Arc<Completion<T>>) -> Self {
+        Completed { completion, place: None }
     }
 
     /// See [`Completion::wait`].

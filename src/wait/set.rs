@@ -209,6 +209,7 @@ impl WaitSet {
     }
 
     /// Ends the wait under way, or else the next one, with [`Woken::Interrupted`].
+    #[cfg(test)]
     pub(crate) fn interrupt(&self) {
         self.shared.interrupt();
     }

@@ -231,3 +231,24 @@ fn a_topic_made_again_has_none_of_the_old_offsets() {
     assert_eq!(world.committed("g", "orders", 0), None);
     assert_eq!(values(&consumer(&world).try_poll().unwrap()), ["new"]);
 }
+
+#[test]
+fn a_commit_holds_after_somebody_has_reset_the_offset() {
+    let world = World::new();
+    world.create("orders", 1);
+    world.send("orders", 0, &["a", "b"]);
+    let mut consumer = consumer(&world);
+    consumer.try_poll().unwrap();
+    consumer.commit().unwrap();
+    let back = crate::group::Commit {
+        partition: &world.partition("orders", 0),
+        offset: Offset::ZERO,
+        leader_epoch: None,
+        metadata: "",
+        mode: crate::group::CommitMode::Reset,
+    };
+    world.offsets.commit("g", &[back], Durability::Process).unwrap();
+    assert_eq!(world.committed("g", "orders", 0), Some(0));
+    consumer.commit().unwrap();
+    assert_eq!(world.committed("g", "orders", 0), Some(2));
+}

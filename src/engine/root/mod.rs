@@ -81,6 +81,7 @@ impl Root {
                 let store_id = StoreId::random();
                 root_log::create(&*disk, path, store_id)?;
                 marker::write(&*disk, path, store_id)?;
+                sync_own_name(&*disk, path)?;
                 (kind, store_id)
             }
         };
@@ -138,13 +139,32 @@ impl Root {
     }
 }
 
-fn make_directory(disk: &dyn Disk, path: &Path) -> Result<()> {
+/// Makes the directory and those above it, each name durable.
+pub(crate) fn make_directory(disk: &dyn Disk, path: &Path) -> Result<()> {
     let failed = |error| Error::io("open store directory", path, error);
-    if disk.metadata(path).map_err(failed)?.is_some() {
-        return Ok(()); // if it is a file, listing it will say so
+    let mut missing = Vec::new();
+    for dir in path.ancestors().filter(|dir| !dir.as_os_str().is_empty()) {
+        if disk.metadata(dir).map_err(failed)?.is_some() {
+            break; // if the root itself is a file, listing it will say so
+        }
+        missing.push(dir);
+    }
+    if missing.is_empty() {
+        return Ok(());
     }
     disk.create_dir_all(path).map_err(failed)?;
-    disk.sync_dir(parent(path)).map_err(failed)
+    missing.iter().try_for_each(|dir| disk.sync_dir(parent(dir)).map_err(failed))
+}
+
+/// A root that is new to us may have been made a moment ago by whoever opens it, or by an opening
+/// that was cut short: the marker must not be lost with the directory's name.
+fn sync_own_name(disk: &dyn Disk, path: &Path) -> Result<()> {
+    match disk.sync_dir(parent(path)) {
+        Err(error) if error.kind() != std::io::ErrorKind::PermissionDenied => {
+            Err(Error::io("open store directory", path, error))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -67,6 +67,8 @@ struct Inner {
     compact_above: u64,
     state: RootState,
     scratch: Vec<u8>,
+    /// Nothing may be recorded any more: the store is closed and its lock given up.
+    ended: bool,
 }
 
 /// Reads the state log of `root` and changes nothing.
@@ -167,6 +169,9 @@ impl RootLog {
         }
         let mut inner = self.inner.lock();
         self.latch.check(OPERATION)?;
+        if inner.ended {
+            return Err(Error::new(OPERATION, Cause::Closed("the store")));
+        }
         if !facts.is_empty() {
             self.append(&mut inner, facts)?;
         }
@@ -186,6 +191,12 @@ impl RootLog {
     /// A failed sync is final.
     pub(crate) fn sync(&self) -> Result<()> {
         self.record(&[], Durable::Now)
+    }
+
+    /// Ends recording: whoever comes late must not write behind the stamp of a close, nor into a
+    /// directory that may have another owner by now.
+    pub(crate) fn end(&self) {
+        self.inner.lock().ended = true;
     }
 
     fn append(&self, inner: &mut Inner, facts: &[Fact]) -> Result<()> {
@@ -324,6 +335,7 @@ impl Fresh {
             compact_above: self.compact_above(),
             state,
             scratch: Vec::new(),
+            ended: false,
         }
     }
 }

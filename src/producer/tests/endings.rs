@@ -1,4 +1,7 @@
 //! How it ends: failed batches, drops, closes, and what cannot be built.
+//!
+//! Whatever happens to a record that was taken, its `Pending` ends, and what went wrong is told by
+//! the flush, the close or the log.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

@@ -1,10 +1,16 @@
 //! What lingers: until it is full, until it is due, within its memory, in order.
+//!
+//! Time is the test's own: nothing is due before the clock was moved.
 
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use super::*;
 use crate::config::Durability;
 use crate::error::{ErrorKind, Outcome};
+use crate::wait::WaitSet;
 
 const LINGER: Duration = Duration::from_millis(5);
 
@@ -241,4 +247,37 @@ fn a_pending_is_a_future_and_a_thread_waits_for_it() {
     assert_eq!(pollster::block_on(one).unwrap().offset().get(), 0);
     assert_eq!(thread.join().unwrap(), 1);
     mover.join().unwrap();
+}
+
+/// Sends from inside a wake-up, as an executor that polls in place would.
+struct Eager {
+    orders: TopicProducer,
+    woken: AtomicU32,
+}
+
+impl Wake for Eager {
+    fn wake(self: Arc<Self>) {
+        self.woken.fetch_add(1, Ordering::Relaxed);
+        self.orders.enqueue(Record::new("from the waker")).unwrap();
+        self.orders.send(Record::new("sent by the waker")).unwrap();
+    }
+}
+
+#[test]
+fn a_waker_may_use_the_producer() {
+    let world = World::by_hand();
+    let (topic, orders) = world.orders(TopicConfig::new(), world.producer());
+    let eager = Arc::new(Eager { orders: orders.clone(), woken: AtomicU32::new(0) });
+    let waker = Waker::from(eager.clone());
+    let mut cx = Context::from_waker(&waker);
+    let waiting = WaitSet::new();
+    let registration = waiting.register(topic.partition(partition(0)).unwrap().signal(), 0);
+    waiting.arm(&registration);
+    assert!(waiting.poll_wait(&mut cx).is_pending());
+    let mut pending = orders.enqueue(Record::new("first")).unwrap();
+    assert!(Pin::new(&mut pending).poll(&mut cx).is_pending());
+    orders.flush().unwrap(); // wakes whoever reads, then whoever awaits the record
+    assert_eq!(eager.woken.load(Ordering::Relaxed), 2);
+    assert_eq!(values(&topic, 0).len(), 5);
+    assert_eq!(pending.wait().unwrap().offset().get(), 0);
 }

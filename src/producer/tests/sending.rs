@@ -1,4 +1,6 @@
 //! What is sent at once: receipts, batches, partitions, partitioners, words.
+//!
+//! Refusals are tested with what they leave behind: no record and no offset.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};

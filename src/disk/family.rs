@@ -1,0 +1,352 @@
+//! The family of traits itself: a disk, its files, the two sides of a mapped one, a held lock.
+//!
+//! What each promises is said at the top of `disk`; every form is held to it by one suite. Sealed,
+//! so that what is promised can grow in 0.x without breaking anyone.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::sealed;
+use crate::time::Timestamp;
+
+/// How the real disk writes the active segment.
+///
+/// ```
+/// use tidelog::disk::{IoMode, RealDisk};
+/// let disk = RealDisk::new(IoMode::Positioned)?;
+/// assert_eq!(disk.mode(), IoMode::Positioned);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum IoMode {
+    /// Small appends are stores into a mapped window of the file, large ones positioned writes.
+    Mapped,
+    /// Positioned reads and writes only: no mapping, and so no SIGBUS whatever happens to a file.
+    Positioned,
+}
+
+/// What a file is opened for.
+///
+/// ```
+/// use tidelog::disk::{Access, Disk, MemoryDisk};
+/// let disk = MemoryDisk::new();
+/// assert!(disk.open("a".as_ref(), Access::Read).is_err());
+/// disk.open("a".as_ref(), Access::CreateNew)?;
+/// assert!(disk.open("a".as_ref(), Access::CreateNew).is_err());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Access {
+    /// Reading an existing file.
+    Read,
+    /// Reading and writing an existing file.
+    Write,
+    /// Reading and writing a file that is made if it is missing.
+    Create,
+    /// Reading and writing a file that must not exist yet.
+    CreateNew,
+}
+
+/// One name in a directory.
+///
+/// ```
+/// use tidelog::disk::{Disk, Entry, MemoryDisk};
+/// let disk = MemoryDisk::new();
+/// disk.create_dir_all("/data".as_ref())?;
+/// let data = Entry { name: "data".to_owned(), is_dir: true, len: 0 };
+/// assert_eq!(disk.list("/".as_ref())?, [data]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name; bytes that are not UTF-8 are replaced, so such a name matches nothing of ours.
+    pub name: String,
+    /// Whether it is itself a directory.
+    pub is_dir: bool,
+    /// Length in bytes; 0 for a directory.
+    pub len: u64,
+}
+
+/// What is known of a path without opening it.
+///
+/// ```
+/// use tidelog::disk::{Disk, MemoryDisk};
+/// let disk = MemoryDisk::new();
+/// assert!(disk.metadata("/data".as_ref())?.is_none());
+/// disk.create_dir_all("/data".as_ref())?;
+/// assert!(disk.metadata("/data".as_ref())?.is_some_and(|found| found.is_dir));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// Length in bytes; 0 for a directory.
+    pub len: u64,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+    /// When its contents last changed.
+    pub modified: Timestamp,
+}
+
+/// A place that holds directories and files.
+///
+/// ```
+/// use std::path::Path;
+/// use tidelog::disk::{Access, Disk, MemoryDisk};
+///
+/// fn store_durably(disk: &dyn Disk, dir: &Path, bytes: &[u8]) -> std::io::Result<()> {
+///     disk.create_dir_all(dir)?;
+///     let file = disk.open(&dir.join("new"), Access::Create)?;
+///     file.write_at(bytes, 0)?;
+///     file.sync_data()?;
+///     disk.rename(&dir.join("new"), &dir.join("value"))?;
+///     disk.sync_dir(dir)
+/// }
+/// let disk = MemoryDisk::new();
+/// store_durably(&disk, Path::new("/data"), b"1")?;
+/// assert_eq!(disk.list(Path::new("/data"))?[0].name, "value");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub trait Disk: sealed::Sealed + Send + Sync + fmt::Debug {
+    /// Opens a file. The handle holds no descriptor of its own for longer than it must.
+    ///
+    /// # Errors
+    /// Those of the operating system; `CreateNew` on an existing file is `AlreadyExists`.
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Makes a directory and those above it; an existing one is fine.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+
+    /// The names in a directory, in no order.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
+
+    /// What lies at a path, `None` where nothing does.
+    ///
+    /// # Errors
+    /// Those of the operating system, but for a missing path.
+    fn metadata(&self, path: &Path) -> io::Result<Option<Metadata>>;
+
+    /// Renames a file or directory, replacing a file of the new name.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file's name. Handles and views that are open keep reading it.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in a directory durable.
+    ///
+    /// # Errors
+    /// Those of the operating system; the names may or may not survive a power cut then.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Takes the exclusive lock of a directory by its lock file, which is made if missing.
+    ///
+    /// # Errors
+    /// `WouldBlock` when anyone else holds it, in this process or another.
+    fn lock(&self, lock_file: &Path) -> io::Result<Box<dyn DirLock>>;
+
+    /// An identity of the running kernel: the same until the machine restarts.
+    ///
+    /// # Errors
+    /// Those of the operating system, where it names none.
+    fn boot_id(&self) -> io::Result<[u8; 16]>;
+
+    /// Whether the process is a forked child of the one that made this disk.
+    fn is_forked_child(&self) -> bool;
+}
+
+/// An open file; reads and writes name their position, there is no cursor.
+///
+/// Shared by readers and one writer: the bytes a writer has published are never changed, so a
+/// read needs no lock.
+///
+/// ```
+/// use tidelog::disk::{Access, Disk, MemoryDisk};
+/// let file = MemoryDisk::new().open("a".as_ref(), Access::Create)?;
+/// assert_eq!(file.write_at(b"hello", 0)?, 5);
+/// let mut buffer = [0; 8];
+/// assert_eq!(file.read_at(&mut buffer, 1)?, 4);
+/// assert_eq!(&buffer[..4], b"ello");
+/// file.set_len(2)?;
+/// file.sync_data()?;
+/// assert_eq!(file.len()?, 2);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub trait DiskFile: sealed::Sealed + Send + Sync + fmt::Debug {
+    /// The path it was opened by, or was renamed to through [`DiskFile::renamed`].
+    fn path(&self) -> std::path::PathBuf;
+
+    /// Tells the handle that its file has been renamed, so that errors name the new path and a
+    /// pooled descriptor is reopened there.
+    fn renamed(&self, path: &Path);
+
+    /// The length in bytes.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether the file has no bytes.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Reads up to `buffer.len()` bytes from `position`; fewer at the end of the file or when the
+    /// system chooses so, 0 only at or past the end.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
+
+    /// Writes up to `bytes.len()` bytes at `position`, extending the file; returns how many.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize>;
+
+    /// Cuts the file or extends it with a hole.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Makes every byte written so far, through this handle or its maps, and the length durable.
+    ///
+    /// # Errors
+    /// Those of the operating system. After an error the same handle may wrongly report success:
+    /// latch the first.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Maps the file for a writer that appends, `capacity` bytes of address space from 0; bytes
+    /// below `published` are final. `None` where this disk writes by position only.
+    ///
+    /// # Errors
+    /// Those of the operating system; the caller then writes by position.
+    fn map_tail(&self, published: u64, capacity: u64) -> io::Result<Option<Box<dyn TailMap>>>;
+}
+
+/// The writer's side of a mapped file that grows at its end.
+///
+/// One owner: all that changes the mapping takes `&mut self`. Bytes below the published end belong
+/// to readers and are never handed out for writing again.
+///
+/// ```
+/// use tidelog::disk::{Access, Disk, MemoryDisk};
+/// let file = MemoryDisk::new().open("a".as_ref(), Access::Create)?;
+/// if let Some(mut map) = file.map_tail(0, 1 << 20)? {
+///     map.allocate(4096)?;
+///     map.window(0, 5).copy_from_slice(b"hello");
+///     map.publish(5);
+///     assert_eq!(map.reader().view(0, 5), &b"hello"[..]);
+///     drop(map);
+///     file.set_len(5)?;
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub trait TailMap: sealed::Sealed + Send + fmt::Debug {
+    /// How far bytes may be stored: everything below is allocated on the device.
+    fn allocated(&self) -> u64;
+
+    /// Writes zeros from the allocated end up to `end` and readies them to be stored into. The
+    /// file, which must end at the allocated end (what a failed positioned write left beyond is cut
+    /// first), is then `end` bytes long.
+    ///
+    /// # Errors
+    /// Those of the operating system (a full disk, a quota): nothing that was allocated before is
+    /// lost, and the call may be made again.
+    fn allocate(&mut self, end: u64) -> io::Result<()>;
+
+    /// Says that positioned writes have extended the file to `end`, without a gap above the
+    /// allocated end: so a batch too large for the window is written to the file itself, from
+    /// the published end on, and then published. Below the allocated end there is nothing to say.
+    ///
+    /// # Panics
+    /// Where `end` is beyond the capacity the file was mapped with: a fault of ours.
+    fn written(&mut self, end: u64);
+
+    /// The bytes from `position` on, for storing into.
+    ///
+    /// # Panics
+    /// Where they reach below the published end or beyond the allocated one: a fault of ours.
+    fn window(&mut self, position: u64, len: usize) -> &mut [u8];
+
+    /// Hands the bytes below `end` to readers for good.
+    ///
+    /// # Panics
+    /// Where `end` falls back or lies beyond the allocated end: a fault of ours.
+    fn publish(&mut self, end: u64);
+
+    /// The readers' side.
+    fn reader(&self) -> Arc<dyn MapReader>;
+}
+
+/// The readers' side of a mapped file.
+///
+/// ```
+/// use tidelog::disk::{Access, Disk, MemoryDisk};
+/// let file = MemoryDisk::new().open("a".as_ref(), Access::Create)?;
+/// file.write_at(b"hello", 0)?;
+/// if let Some(map) = file.map_tail(5, 1 << 20)? {
+///     let reader = map.reader();
+///     drop((map, file));
+///     assert_eq!(reader.published(), 5);
+///     assert_eq!(reader.view(1, 3), &b"el"[..]);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub trait MapReader: sealed::Sealed + Send + Sync + fmt::Debug {
+    /// The published end: all below may be viewed.
+    fn published(&self) -> u64;
+
+    /// A view of published bytes that stays valid while it is held, whatever becomes of the file's
+    /// name; on the real disk it is the mapped memory itself.
+    ///
+    /// # Panics
+    /// Where the range is not published: a fault of ours.
+    fn view(&self, start: u64, end: u64) -> Bytes;
+}
+
+/// A held directory lock, freed by [`DirLock::unlock`] or by dropping it.
+///
+/// ```
+/// use std::io::ErrorKind;
+/// use tidelog::disk::{Disk, MemoryDisk};
+/// let disk = MemoryDisk::new();
+/// let mut lock = disk.lock(".lock".as_ref())?;
+/// assert_eq!(disk.lock(".lock".as_ref()).unwrap_err().kind(), ErrorKind::WouldBlock);
+/// lock.unlock()?;
+/// assert!(disk.lock(".lock".as_ref()).is_ok());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub trait DirLock: sealed::Sealed + Send + Sync + fmt::Debug {
+    /// Frees the lock. In a forked child it does nothing: the lock is the parent's.
+    ///
+    /// # Errors
+    /// Those of the operating system; the lock is freed all the same once its file is closed.
+    fn unlock(&mut self) -> io::Result<()>;
+}

@@ -1,0 +1,309 @@
+//! The directories that Apache Kafka wrote, opened through `Log`, and ours opened by Kafka.
+//!
+//! Every uncompressed partition yields exactly the records Kafka reads from it. What this version
+//! does not read (codecs, formats 0 and 1) is refused by name; what it does not continue
+//! (producer ids, transactions) is read and takes no appends. Where recovery differs from Kafka's
+//! on purpose, the difference is written here.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::golden::{Kind, Partition, Payload, RecordsSha256, Scenario, names};
+use common::kafka_check::kafka_check;
+use tidelog::{ErrorKind, Log, Offset, Record, TopicConfig};
+
+/// Copies a partition's files, so that opening it changes nothing that another test reads.
+fn copy(from: &Path) -> (tempfile::TempDir, PathBuf) {
+    let held = tempfile::tempdir().unwrap();
+    let dir = held.path().join(from.file_name().unwrap());
+    fs::create_dir(&dir).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), dir.join(entry.file_name())).unwrap();
+    }
+    (held, dir)
+}
+
+fn open(dir: &Path, start: Option<i64>) -> tidelog::Result<Log> {
+    let start = Offset::new(start.unwrap_or(0).max(0));
+    Log::builder(dir).log_start(start).read_uncommitted().open()
+}
+
+/// The records Kafka serves, where they are listed: those that lie in a `.swap` file before the
+/// opening are not, and are known by their hash alone.
+fn listed(partition: &Partition) -> Option<Vec<&common::golden::Record>> {
+    let swapped = partition.on_disk.files.iter().any(|(name, _)| name.ends_with(".swap"));
+    let records = partition.data_records().filter(|_| !swapped);
+    records.map(Iterator::collect)
+}
+
+/// Reads everything and holds it against what Kafka read; returns the end offset.
+fn assert_records(shown: &str, log: &Log, partition: &Partition) {
+    let mut hash = RecordsSha256::default();
+    let mut expected = listed(partition);
+    if let Some(expected) = &mut expected {
+        expected.reverse();
+    }
+    let (mut next, mut count) = (log.start_offset(), 0);
+    loop {
+        let records = log.read(next, 10_000).unwrap_or_else(|error| panic!("{shown}: {error}"));
+        if records.is_empty() {
+            break;
+        }
+        for record in &records {
+            let headers: Vec<_> = record.headers().map(|it| (it.name(), it.value())).collect();
+            let timestamp = record.timestamp().map_or(-1, tidelog::Timestamp::as_millis);
+            let at = record.offset().get();
+            if let Some(expected) = &mut expected {
+                let wanted = expected.pop().unwrap_or_else(|| panic!("{shown}: {at} is too much"));
+                assert_eq!((at, timestamp), (wanted.offset, wanted.timestamp), "{shown}");
+                assert_eq!(record.key(), wanted.key.as_deref(), "{shown} offset {at}");
+                assert!(wanted.value.matches(record.value()), "{shown} offset {at}");
+                let theirs: Vec<_> = wanted
+                    .headers
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.as_deref()))
+                    .collect();
+                assert_eq!(headers, theirs, "{shown} offset {at}");
+            }
+            hash.add(at, timestamp, record.key(), record.value(), headers);
+            count += 1;
+            next = Offset::new(at + 1);
+        }
+    }
+    assert_eq!(count, partition.opened.record_count, "{shown}");
+    assert_eq!(hash.finish(), partition.opened.records_sha256, "{shown}");
+    assert!(expected.is_none_or(|left| left.is_empty()), "{shown}: records are missing");
+}
+
+fn has_producers(partition: &Partition) -> bool {
+    let named = partition.on_disk.snapshots.iter().any(|it| !it.producers.is_empty());
+    let aborted = partition.on_disk.segments.iter().any(|it| !it.txnindex.is_empty());
+    named || aborted || partition.on_disk.batches.iter().any(|it| it.producer_id >= 0)
+}
+
+fn snapshots(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_name().to_string_lossy().ends_with(".snapshot"))
+        .map(|entry| {
+            (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).unwrap())
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// Opens one partition, reads it, tries to append, closes it, reads it again.
+fn check_partition(shown: &str, path: &Path, partition: &Partition) {
+    let (_held, dir) = copy(path);
+    let before = snapshots(&dir);
+    let start = partition.checkpoints.log_start_offset.unwrap_or(partition.opened.log_start_offset);
+    let log = open(&dir, Some(start)).unwrap_or_else(|error| panic!("{shown}: {error}"));
+    assert!(log.report().damage().is_empty(), "{shown}: {:?}", log.report());
+    let opened = &partition.opened;
+    assert_eq!(log.start_offset().get(), opened.log_start_offset, "{shown}");
+    assert_eq!(log.end_offset().get(), opened.log_end_offset, "{shown}");
+    assert_records(shown, &log, partition);
+    assert_timestamps(shown, &log, partition);
+    let appended = log.append(&[Record::new("ours")]);
+    if has_producers(partition) {
+        let error = appended.expect_err(shown);
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{shown}: {error}");
+        log.close().unwrap();
+        let log = open(&dir, None).unwrap();
+        assert_records(shown, &log, partition);
+    } else {
+        let receipt = appended.unwrap_or_else(|error| panic!("{shown}: {error}"));
+        assert_eq!(receipt.first_offset().get(), opened.log_end_offset, "{shown}");
+        let epochs = opened.leader_epochs.iter().map(|(epoch, _)| *epoch).max();
+        assert!(epochs.is_none_or(|epoch| i64::from(receipt.epoch().get()) > epoch), "{shown}");
+        log.close().unwrap();
+        let log = open(&dir, None).unwrap();
+        assert!(!log.report().is_notable(), "{shown}: {:?}", log.report());
+        let last = log.read(receipt.first_offset(), 1000).unwrap();
+        assert_eq!(last.iter().next().and_then(|it| it.value()), Some(&b"ours"[..]), "{shown}");
+    }
+    assert_eq!(snapshots(&dir), before, "{shown}: snapshots are left alone");
+}
+
+/// Looks every timestamp up, and one beside each.
+fn assert_timestamps(shown: &str, log: &Log, partition: &Partition) {
+    let Some(records) = listed(partition) else { return };
+    if partition.on_disk.batches.iter().any(|batch| batch.control) {
+        return; // a marker's own time counts, as it does for Kafka, and is not among the records
+    }
+    let mut wanted: Vec<i64> = records.iter().map(|record| record.timestamp).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let step = (wanted.len() / 50).max(1);
+    for wanted in wanted.into_iter().step_by(step).flat_map(|at| [at - 1, at, at + 1]) {
+        if wanted < 0 {
+            continue;
+        }
+        let found = log.offset_for_timestamp(tidelog::Timestamp::from_millis(wanted)).unwrap();
+        let expected = records.iter().find(|record| record.timestamp >= wanted);
+        let found = found.map(|(at, timestamp)| (at.get(), timestamp.as_millis()));
+        assert_eq!(found, expected.map(|it| (it.offset, it.timestamp)), "{shown} at {wanted}");
+    }
+}
+
+/// Every batch that is compressed is an error that names the feature; what comes before is read.
+fn check_compressed(shown: &str, path: &Path, partition: &Partition) {
+    let (_held, dir) = copy(path);
+    let log = open(&dir, partition.checkpoints.log_start_offset).unwrap();
+    assert_eq!(log.end_offset().get(), partition.opened.log_end_offset, "{shown}");
+    for batch in partition.on_disk.batches.iter().filter(|batch| !batch.control) {
+        if batch.last_offset < log.start_offset().get() || batch.count == 0 {
+            continue; // one that compaction has emptied is stepped over
+        }
+        let from = Offset::new(batch.base_offset.max(log.start_offset().get()));
+        match log.read(from, 1) {
+            Ok(_) => assert_eq!(batch.codec, "none", "{shown} offset {from}"),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Unsupported, "{shown}: {error}");
+                let named = format!("`{}`", batch.codec);
+                assert!(error.to_string().contains(&named), "{shown} {named}: {error}");
+            }
+        }
+    }
+}
+
+fn check(shown: &str, path: &Path, partition: &Partition) {
+    if partition.is_uncompressed() {
+        check_partition(shown, path, partition);
+    } else {
+        check_compressed(shown, path, partition);
+    }
+}
+
+#[test]
+fn kafkas_partitions_read_as_kafka_reads_them() {
+    for name in names() {
+        let scenario = Scenario::load(&name);
+        match &scenario.kind {
+            Kind::Partition(partition) => check(&name, &scenario.partition_path(), partition),
+            Kind::Root(root) => {
+                for (dir, partition) in &root.partitions {
+                    let shown = format!("{name}/{dir}");
+                    check(&shown, &scenario.path().join(dir), partition);
+                }
+            }
+            Kind::Legacy(_) => {}
+        }
+    }
+}
+
+#[test]
+fn formats_before_kafka_0_11_are_refused_and_not_touched() {
+    for name in ["legacy-magic-0", "legacy-magic-1"] {
+        let scenario = Scenario::load(name);
+        let (_held, dir) = copy(&scenario.partition_path());
+        let log = dir.join("00000000000000000000.log");
+        let before = fs::read(&log).unwrap();
+        let error = open(&dir, None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{name}: {error}");
+        assert!(error.to_string().contains("0.11"), "{name}: {error}");
+        assert_eq!(error.path(), Some(&*log), "{name}");
+        assert_eq!(fs::read(&log).unwrap(), before, "{name}");
+    }
+}
+
+#[test]
+fn transactional_records_need_a_word() {
+    let scenario = Scenario::load("transactions");
+    let (_held, dir) = copy(&scenario.partition_path());
+    let log = Log::open(&dir).unwrap();
+    let batches = &scenario.partition().on_disk.batches;
+    for batch in batches.iter().filter(|batch| !batch.control) {
+        let read = log.read(Offset::new(batch.base_offset), 1);
+        match read {
+            Ok(_) => assert!(!batch.transactional),
+            Err(error) => {
+                assert!(batch.transactional, "{error}");
+                assert_eq!(error.kind(), ErrorKind::Unsupported);
+                assert!(error.to_string().contains("read_uncommitted"), "{error}");
+            }
+        }
+    }
+}
+
+/// What recovery cuts although whole batches follow is saved beside the segment, where Kafka
+/// throws it away.
+#[test]
+fn what_is_cut_from_the_middle_is_saved_aside() {
+    let scenario = Scenario::load("torn-flip-middle");
+    let (_held, dir) = copy(&scenario.partition_path());
+    let log = open(&dir, None).unwrap();
+    let torn = &log.report().torn_tails()[0];
+    assert_eq!(torn.offset().get(), scenario.partition().opened.log_end_offset);
+    assert!(torn.saved().len() > 1, "{torn:?}");
+    let saved: u64 = torn.saved().iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    assert_eq!(saved, torn.bytes());
+}
+
+fn written(dir: &Path, config: TopicConfig) -> Log {
+    let log = Log::builder(dir).config(config.timestamp_after_max(None)).open().unwrap();
+    for number in 0..400_i64 {
+        let value = vec![7; usize::try_from(number % 90).unwrap()];
+        let at = tidelog::Timestamp::from_millis(1_000_000 + (number * 7919) % 5000);
+        let records = [
+            Record::new(&value).key("k").timestamp(at).header("h", "v").null_header("n"),
+            Record::tombstone().key("gone"),
+            Record::new("plain").without_timestamp(),
+        ];
+        let count = usize::try_from(number % 3).unwrap() + 1;
+        log.append(&records[..count]).unwrap();
+    }
+    log
+}
+
+#[test]
+fn kafka_accepts_what_we_closed() {
+    let held = tempfile::tempdir().unwrap();
+    let small = TopicConfig::new().segment_bytes(8000).index_interval_bytes(500);
+    let mut dirs = Vec::new();
+    for (number, config) in [TopicConfig::new(), small.clone()].into_iter().enumerate() {
+        let dir = held.path().join(format!("ours-{number}"));
+        written(&dir, config.clone()).close().unwrap();
+        let again = Log::builder(&dir).config(config).open().unwrap();
+        again.append(&[Record::new("of another epoch")]).unwrap();
+        again.close().unwrap();
+        dirs.push(dir);
+    }
+    let test = "kafka_accepts_what_we_closed";
+    let Some(lines) = kafka_check(&dirs, &["--no-gaps"]).accepted(test) else { return };
+    assert_eq!(lines.len(), 2);
+    let trimmed = held.path().join("ours-2");
+    let log = written(&trimmed, small);
+    log.delete_records_before(Offset::new(333)).unwrap();
+    log.apply_retention().unwrap();
+    log.maintain().unwrap();
+    log.close().unwrap();
+    let start = ["--log-start-offset", "333"];
+    kafka_check(&[trimmed], &start).accepted(test);
+}
+
+/// The window of zeros that a kill leaves is a torn tail for Kafka too.
+#[test]
+fn kafka_recovers_what_a_kill_left() {
+    let held = tempfile::tempdir().unwrap();
+    let dir = held.path().join("ours-0");
+    let log = written(&dir, TopicConfig::new());
+    let (_copy, killed) = copy(&dir);
+    let expected = log.end_offset().get();
+    drop(log);
+    let checked = kafka_check(&[killed], &["--unclean"]);
+    let Some(lines) = checked.accepted("kafka_recovers_what_a_kill_left") else { return };
+    assert_eq!(lines[0]["logEndOffset"], expected, "{}", lines[0]);
+}
+
+#[test]
+fn adopted_values_that_are_long_match_by_hash() {
+    let scenario = Scenario::load("large-record");
+    let records = scenario.partition().on_disk.records.as_ref().unwrap();
+    assert!(records.iter().any(|record| matches!(record.value, Payload::Hashed { .. })));
+}
