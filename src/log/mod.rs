@@ -23,6 +23,8 @@ mod open;
 mod report;
 mod retain;
 mod slots;
+#[cfg(test)]
+mod tests;
 mod trim;
 mod verdict;
 

@@ -138,8 +138,13 @@ impl Segment {
         offset: Offset,
     ) -> Result<BatchHeader> {
         let limit = usize::try_from(left).unwrap_or(usize::MAX);
-        BatchHeader::parse(bytes, limit)
-            .map_err(|fault| fault.into_error("read", &self.path(), position, Some(offset)))
+        let parsed = BatchHeader::parse(bytes, limit).and_then(|header| {
+            match misfit(&header, self.base(), self.base(), None) {
+                None => Ok(header),
+                Some(wrong) => Err(BatchFault::Header(wrong)),
+            }
+        });
+        parsed.map_err(|fault| fault.into_error("read", &self.path(), position, Some(offset)))
     }
 
     /// Where a batch begins that lies at or before the one with `offset`.

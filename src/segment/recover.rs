@@ -93,9 +93,9 @@ impl Segment {
         scan(&**file, self.base(), start, self.published())
     }
 
-    /// Whether a whole message of Kafka's formats 0 or 1 lies at `position`, by its own checksum:
+    /// The format of a whole message of Kafka's formats 0 or 1 at `position`, by its own checksum:
     /// bytes that only look like one are torn or damaged like any others.
-    pub(crate) fn is_legacy_at(&self, position: u64) -> Result<bool> {
+    pub(crate) fn legacy_at(&self, position: u64) -> Result<Option<i8>> {
         const SIZE_AT: usize = 8;
         const CRC_AT: usize = 12;
         const MAGIC_AT: usize = 16;
@@ -104,16 +104,18 @@ impl Segment {
         let fail = |error| Error::io("read segment", &file.path(), error).at_position(position);
         let mut head = [0; LEAST];
         if read_full_at(&**file, &mut head, position).map_err(fail)? < LEAST {
-            return Ok(false);
+            return Ok(None);
         }
         let end = (BigEndian::read_u32(&head[SIZE_AT..]) as usize).saturating_add(CRC_AT);
         let left = usize::try_from(self.published() - position).unwrap_or(usize::MAX);
         if end < LEAST || end > left || !matches!(head[MAGIC_AT], 0 | 1) {
-            return Ok(false);
+            return Ok(None);
         }
         let mut message = vec![0; end];
         let got = read_full_at(&**file, &mut message, position).map_err(fail)?;
-        Ok(got == end && crc32(&message[MAGIC_AT..]) == BigEndian::read_u32(&message[CRC_AT..]))
+        let fits =
+            got == end && crc32(&message[MAGIC_AT..]) == BigEndian::read_u32(&message[CRC_AT..]);
+        Ok(fits.then_some(message[MAGIC_AT].cast_signed()))
     }
 
     /// The segment cut to its first `len` bytes, before anyone reads it. `synced` is for bytes
