@@ -101,8 +101,10 @@ impl Slot {
 pub(super) fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<(u64, Slot)>> {
     const OPERATION: &str = "read keeper file";
     let path = dir.join(KEEPER);
-    let bytes =
-        read_file(disk, &path, FILE_LEN).map_err(|error| Error::io(OPERATION, &path, error))?;
+    let bytes = read_file(disk, &path, FILE_LEN).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => Error::corrupt(OPERATION, &path, 0, error.to_string()),
+        _ => Error::io(OPERATION, &path, error),
+    })?;
     let Some(bytes) = bytes else { return Ok(None) };
     let second = bytes.get(SLOT_DISTANCE..).unwrap_or(&[]);
     let mut newest = None;
