@@ -1,7 +1,77 @@
 //! Tidelog: Apache Kafka's and Apache RocketMQ's storage and messaging semantics inside one
 //! process, with no networking.
+//!
+//! Topics of partitioned, append-only segment logs in Kafka's own on-disk format; producers that
+//! batch; consumers that are woken by the append; committed offsets; retention and budgets;
+//! recovery that tells a torn tail from damage. Link it, and the program has a durable queue.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tidelog::{Record, Store, TopicConfig};
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let path = dir.path();
+//! let store = Store::open(path)?;
+//! store.ensure_topic("orders", TopicConfig::new().partitions(4))?;
+//!
+//! let orders = store.producer().build()?.topic("orders")?;
+//! let receipt = orders.send(Record::new("hello").key("customer-7"))?; // survives `kill -9`
+//!
+//! let mut consumer = store.consumer("billing").subscribe(["orders"]).build()?;
+//! for record in &consumer.poll(Duration::from_secs(1))? {
+//!     assert_eq!(record.offset(), receipt.offset());
+//! }
+//! consumer.commit()?; // the group's next consumer begins behind it
+//! store.close()?;
+//! # Ok::<(), tidelog::Error>(())
+//! ```
+//!
+//! # Three doors
+//!
+//! | I want | door |
+//! | --- | --- |
+//! | one durable, ordered list of records in a directory | [`Log`] |
+//! | topics and partitions, with syncs and retention in the background | [`Store`] |
+//! | to send and to read | [`Producer`] and [`Consumer`], made by a [`Store`] |
+//!
+//! # What `Ok` means
+//!
+//! [`Durability`] is a word at the call. [`Process`](Durability::Process), the default: what was
+//! acknowledged survives the end of the process, `kill -9` included. [`Power`](Durability::Power):
+//! it survives a power cut, and so does all of its partition before it. Partitions are also synced
+//! in the background, by default after 64 MiB or 30 s ([`BackgroundSync`]). An [`Error`] says what
+//! became of the call ([`Error::outcome`]): only after [`Outcome::NotWritten`] may the same call be
+//! made again without harm.
+//!
+//! # Where things are
+//!
+//! - Topics: [`TopicConfig`], [`Store::ensure_topic`], [`TopicDescription`]. Budgets: [`WhenFull`].
+//! - Sending: [`Record`], [`TopicProducer`], [`Receipt`]; in company: [`TopicProducer::enqueue`],
+//!   [`Pending`]; who goes where: [`Partitioner`].
+//! - Reading: [`ConsumerBuilder`], [`Consumer::poll`], [`Records`], [`RecordView`],
+//!   [`Consumer::read_to_end`]; without a valid position: [`Reset`].
+//! - Offsets: [`Consumer::commit`], [`OffsetCommit`], [`Store::reset_offsets`].
+//! - Operating: [`Store::open_report`], [`Store::stats`], [`Error`].
+//! - Tests: [`Store::in_memory`], [`ManualClock`], [`Threads::Host`], [`disk`].
+//!
+//! Blocking calls say so, and have `_async` twins that return futures of no particular runtime.
+//! The guide and the documents on durability, the format, and what is as in Kafka and what is not
+//! lie in the repository's `docs/`.
+//!
+//! # Features
+//!
+//! Default features need no C compiler. `sim` adds `disk::SimDisk`, a disk that loses, tears and
+//! fails on demand, for tests; it is unstable and stands outside semantic versioning.
+//!
+//! # Platform
+//!
+//! 64-bit only. Linux is what is tested; elsewhere files are read and written by position, and
+//! nothing is claimed. One process writes to a directory at a time. Where the active segment is
+//! mapped (ext2 to ext4, XFS and tmpfs on Linux), a device read error or another program's cutting
+//! of the file under a held view, or an active file whose extents another program shared, can
+//! still raise SIGBUS; a full disk, damage inside files, and what this library does itself cannot.
+//! [`IoMode::Positioned`](disk::IoMode::Positioned) rules it out.
 #![deny(unsafe_code, missing_docs)]
-#![allow(dead_code, unused_imports)] // while the rooms are being written
+#![allow(dead_code, unused_imports)] // until the last branch is in
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("tidelog needs a 64-bit target: segments are mapped whole");
@@ -35,9 +105,29 @@ mod store;
 pub use config::{
     BackgroundSync, CleanupPolicy, Durability, Threads, TimestampType, TopicConfig, WhenFull,
 };
+pub use consumer::{Consumer, ConsumerBuilder, Interrupt, OffsetCommit, ReadToEnd, Reset};
+pub use engine::OpenReport;
 pub use error::{Error, ErrorKind, Outcome, Result};
+pub use group::Committed;
 pub use ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
 pub use log::{Damage, Log, LogBuilder, LogReceipt, PartitionReport, TornTail};
 pub use producer::partitioner::{DefaultPartitioner, Partitioner, RoundRobin};
+pub use producer::{
+    BatchReceipt, BufferFull, Pending, Producer, ProducerBuilder, Receipt, TopicProducer,
+};
 pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, RecordsIter};
+pub use store::{
+    PartitionDescription, PartitionStats, Store, StoreBuilder, StoreStats, TopicDescription,
+    TopicStats,
+};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+
+/// The README's example and the guide's are compiled and run as tests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+
+    #[doc = include_str!("../docs/guide.md")]
+    mod guide {}
+}

@@ -293,3 +293,10 @@ impl fmt::Debug for ManualClock {
             .finish()
     }
 }
+
+/// The real-time end of a call that may block this long; a century away where it would overflow.
+pub(crate) fn deadline_after(patience: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    let now = Instant::now();
+    now.checked_add(patience).or_else(|| now.checked_add(CENTURY)).unwrap_or(now)
+}

@@ -5,6 +5,7 @@
 //! is set on its builder. Nothing is clamped in silence: a bad value is an error that names the
 //! key, the value and what would have been allowed.
 
+mod settings;
 mod topic;
 mod words;
 

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use memmap2::{Advice, MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 
 use super::tail::Bounds;
 
@@ -80,6 +80,19 @@ impl Mapping {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
             other => other,
         }
+    }
+
+    /// Takes the pages of published bytes out of this process's memory; they stay in the page
+    /// cache, or on the disk, and come back when they are looked at.
+    pub(super) fn let_go(&self, from: u64, to: u64) -> io::Result<()> {
+        assert!(from <= to && to <= self.published(), "only published pages are let go");
+        debug_assert!(to <= self.raw.len() as u64);
+        // `published <= isize::MAX`, so neither number is cut
+        let (start, len) = (from as usize, (to - from) as usize);
+        // SAFETY: the mapping is shared and of a file, so dropping its page table entries loses
+        // nothing: the bytes are the file's, and a view that is read again faults in the same
+        // ones. The range is published (asserted), so the writer holds no slice of it.
+        unsafe { self.raw.unchecked_advise_range(UncheckedAdvice::DontNeed, start, len) }
     }
 
     /// A view of published bytes: the memory itself.

@@ -10,14 +10,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 
 use super::tail::{Backing, Bounds, BufferedTail, Overwrites};
 use super::{Access, DirLock, Disk, DiskFile, Entry, Metadata, TailMap, sealed};
 use crate::sync::{Mutex, RwLock};
-use crate::time::Timestamp;
+use crate::time::{Clock as _, SystemClock, Timestamp};
 
 /// A disk in memory. Clones show the same files.
 ///
@@ -113,7 +112,7 @@ pub(super) fn is_root(normal: &Path) -> bool {
 }
 
 fn now() -> Timestamp {
-    Timestamp::from(SystemTime::now())
+    SystemClock::new().wall()
 }
 
 impl Tree {

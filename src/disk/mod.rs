@@ -304,7 +304,8 @@ pub trait TailMap: sealed::Sealed + Send + fmt::Debug {
     fn allocated(&self) -> u64;
 
     /// Writes zeros from the allocated end up to `end` and readies them to be stored into. The
-    /// file is then `end` bytes long. What lay there before is gone.
+    /// file, which must end at the allocated end (what a failed positioned write left beyond is cut
+    /// first), is then `end` bytes long.
     ///
     /// # Errors
     /// Those of the operating system (a full disk, a quota): nothing that was allocated before is

@@ -290,7 +290,7 @@ mod tests {
         }
         for name in ["", ".", "..", "a/b", "ä", "a b", "a\0", &"x".repeat(250)] {
             let error = validate_topic_name(name).unwrap_err();
-            assert_eq!(error.kind(), crate::ErrorKind::InvalidName, "{name}");
+            assert_eq!(error.kind(), crate::error::ErrorKind::InvalidName, "{name}");
         }
     }
 }

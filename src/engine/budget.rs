@@ -1,16 +1,17 @@
 //! `max_bytes`: how many published bytes a topic, or the whole store, may hold.
 //!
 //! Bytes are reserved before an append and given back if it fails, or when segments leave their
-//! log. A budget without a limit still counts, since one may be set later. What happens when there
-//! is no room is the caller's: `partition` carries `WhenFull` out.
+//! log. Without a limit nothing is counted, so that appends of different partitions share no
+//! number; a limit that is set later starts from the sizes of the logs. What happens when there is
+//! no room is the caller's: `room` carries `WhenFull` out.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::WhenFull;
-use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::Mutex;
-use std::sync::Arc;
-use crate::wait::{Signal, WaitSet};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::wait::{Signal, WaitSet, Woken};
 
 /// No limit is set.
 const UNLIMITED: u64 = u64::MAX;
@@ -26,7 +27,7 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub(crate) fn new(limit: Option<u64>, when_full: WhenFull) -> Self {
+    pub(super) fn new(limit: Option<u64>, when_full: WhenFull) -> Self {
         Budget {
             used: AtomicU64::new(0),
             limit: AtomicU64::new(limit.unwrap_or(UNLIMITED)),
@@ -35,8 +36,10 @@ impl Budget {
         }
     }
 
-    pub(crate) fn set_limit(&self, limit: Option<u64>, when_full: WhenFull) {
+    /// Sets the limit; `used` is what the logs hold at this moment.
+    pub(super) fn set_limit(&self, limit: Option<u64>, when_full: WhenFull, used: u64) {
         *self.when_full.lock() = when_full;
+        self.used.store(used, Ordering::Release);
         self.limit.store(limit.unwrap_or(UNLIMITED), Ordering::Release);
         self.freed.notify();
     }
@@ -49,46 +52,44 @@ impl Budget {
         Some(self.limit.load(Ordering::Acquire)).filter(|limit| *limit != UNLIMITED)
     }
 
-    pub(crate) fn when_full(&self) -> WhenFull {
+    pub(super) fn when_full(&self) -> WhenFull {
         *self.when_full.lock()
     }
 
-    /// Takes bytes, if there is room for them.
-    pub(crate) fn try_reserve(&self, bytes: u64) -> bool {
+    /// Takes bytes, if there is room for them or no limit.
+    pub(super) fn try_reserve(&self, bytes: u64) -> bool {
+        let Some(limit) = self.limit() else { return true };
         let used = self.used.fetch_add(bytes, Ordering::Relaxed);
-        if used.saturating_add(bytes) <= self.limit.load(Ordering::Acquire) {
+        if used.saturating_add(bytes) <= limit {
             return true;
         }
         self.used.fetch_sub(bytes, Ordering::Relaxed);
         false
     }
 
-    /// Takes bytes that are there already, found at open.
-    pub(crate) fn take(&self, bytes: u64) {
-        self.used.fetch_add(bytes, Ordering::Relaxed);
-    }
-
     /// Gives bytes back.
-    pub(crate) fn give_back(&self, bytes: u64) {
-        if bytes > 0 {
-            self.used.fetch_sub(bytes, Ordering::Relaxed);
-            self.freed.notify();
+    pub(super) fn give_back(&self, bytes: u64) {
+        if bytes == 0 || self.limit().is_none() {
+            return;
         }
+        let less = |used: u64| Some(used.saturating_sub(bytes));
+        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        self.freed.notify();
     }
 
-    /// Waits until bytes may have been given back, or the deadline; `false` after the deadline.
-    pub(crate) fn wait_freed(&self, bytes: u64, deadline: Instant) -> bool {
-        let mut waiting = WaitSet::new();
+    /// Waits until there may be room for `bytes`; `false` after the deadline or a close.
+    pub(super) fn wait_for_room(&self, bytes: u64, deadline: Instant) -> bool {
+        let waiting = WaitSet::new();
         let registration = waiting.register(&self.freed, 0);
         waiting.arm(&registration);
-        let limit = self.limit.load(Ordering::Acquire);
-        if self.used().saturating_add(bytes) <= limit {
+        let room = self.limit().is_none_or(|limit| self.used().saturating_add(bytes) <= limit);
+        if room {
             return true;
         }
-        !matches!(waiting.wait(Some(deadline)), crate::wait::Woken::TimedOut)
+        !self.freed.is_closed() && waiting.wait(Some(deadline)) != Woken::TimedOut
     }
 
-    pub(crate) fn close(&self) {
+    pub(super) fn close(&self) {
         self.freed.close();
     }
 }

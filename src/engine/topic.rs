@@ -10,8 +10,8 @@ use super::partition::Partition;
 use crate::config::TopicConfig;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{PartitionId, TopicId};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
-use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// One topic.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct Topic {
     deleted: AtomicBool,
     config: ArcSwap<TopicConfig>,
     partitions: ArcSwap<Vec<Arc<Partition>>>,
+    /// How many `partitions` has: every send looks.
+    partition_count: AtomicUsize,
     pub(super) budget: Arc<Budget>,
 }
 
@@ -42,6 +44,7 @@ impl Topic {
             deleted: AtomicBool::new(false),
             config: ArcSwap::new(config),
             partitions: ArcSwap::default(),
+            partition_count: AtomicUsize::new(0),
             budget,
         }
     }
@@ -76,6 +79,12 @@ impl Topic {
         self.partitions.load_full()
     }
 
+    /// How many partitions there are; cheaper than the list.
+    #[inline]
+    pub(crate) fn partition_count(&self) -> usize {
+        self.partition_count.load(Ordering::Acquire)
+    }
+
     /// The partition of that number.
     pub(crate) fn partition(&self, id: PartitionId) -> Result<Arc<Partition>> {
         let partitions = self.partitions.load();
@@ -95,19 +104,31 @@ impl Topic {
     }
 
     pub(super) fn set_partitions(&self, partitions: Vec<Arc<Partition>>) {
+        let count = partitions.len();
         self.partitions.store(Arc::new(partitions));
+        self.partition_count.store(count, Ordering::Release);
     }
 
     /// The host has set the policy: the topic is its own from now on.
     pub(super) fn set_config(&self, config: Arc<TopicConfig>) {
         self.config.store(config.clone());
         self.adopted.store(false, Ordering::Release);
-        self.budget.set_limit(config.max_bytes, config.when_full);
         for partition in self.partitions.load().iter() {
             if let Ok(log) = partition.log() {
                 log.set_config(config.clone());
             }
         }
+        self.budget.set_limit(config.max_bytes, config.when_full, self.bytes());
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Published bytes of all partitions.
+    pub(crate) fn bytes(&self) -> u64 {
+        let partitions = self.partitions.load();
+        partitions.iter().filter_map(|partition| partition.log().ok()).map(|log| log.size().0).sum()
     }
 
     pub(super) fn set_deleted(&self) {

@@ -222,6 +222,13 @@ impl PartitionLog {
         self.segments.load().first().map(|segment| segment.base())
     }
 
+    /// Whether a checkpoint has something to do: records no recovery point covers, or segments to
+    /// be sealed.
+    pub(crate) fn is_dirty(&self) -> bool {
+        let offsets = self.offsets.snapshot();
+        offsets.recovery_point < offsets.end
+    }
+
     /// Bytes that no sync covers yet.
     pub(crate) fn unsynced_bytes(&self) -> u64 {
         let appended = self.appended_bytes.load(Ordering::Relaxed);

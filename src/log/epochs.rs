@@ -91,15 +91,18 @@ impl EpochCache {
         }
     }
 
-    /// Where the records of `epoch`, or of the nearest one below it, end; `None` for an epoch this
-    /// log knows nothing at or below of.
+    /// Where the records of `epoch`, or of the nearest one below it, end. Those of an epoch below
+    /// all that are known end where the first of these begins: what lay there is gone. `None` for
+    /// a log without epochs.
     pub(crate) fn end_offset_for(
         &self,
         epoch: LeaderEpoch,
         log_end: Offset,
     ) -> Option<(LeaderEpoch, Offset)> {
         let next = self.entries.partition_point(|(known, _)| *known <= epoch);
-        let (floor, _) = self.entries.get(next.checked_sub(1)?)?;
+        let Some((floor, _)) = next.checked_sub(1).and_then(|floor| self.entries.get(floor)) else {
+            return self.entries.first().map(|(_, first)| (epoch, *first));
+        };
         let end = self.entries.get(next).map_or(log_end, |(_, first)| *first);
         Some((*floor, end))
     }
@@ -136,7 +139,7 @@ mod tests {
                 .end_offset_for(LeaderEpoch::new(epoch), Offset::new(30))
                 .map(|(epoch, end)| (epoch.get(), end.get()))
         };
-        assert_eq!(end(0), None);
+        assert_eq!(end(0), Some((0, 5)));
         assert_eq!(end(1), Some((1, 10)));
         assert_eq!(end(2), Some((1, 10)));
         assert_eq!(end(3), Some((3, 20)));

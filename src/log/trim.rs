@@ -88,7 +88,8 @@ impl PartitionLog {
     ) -> Result<Dropped> {
         let mut doomed = self.trimming.lock();
         if plan.takes_active && !self.roll_empty(plan.log_start, now)? {
-            return Ok(Dropped::default()); // something was appended meanwhile: the next run looks again
+            // something was appended meanwhile: the next run looks again
+            return Ok(Dropped::default());
         }
         if plan.log_start > self.offsets.snapshot().start {
             self.raise_start(plan.log_start, keeper)?;

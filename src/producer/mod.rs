@@ -1,3 +1,34 @@
-//! (being written)
+//! Producers: how records get into topics.
+//!
+//! `builder` is the options and their ranges, `handle` what a program holds; `topic` is the handle
+//! for one topic, which sends at once, and `linger` its other half, which does not. `lane` is one
+//! partition's linger queue and the order in it, `lanes` those of a topic, `batch` what lingers
+//! there, `memory` bounds it, `core` what all handles of one producer share: its lanes, its
+//! flushes and its end. `receipt` and `pending` are what comes back, `partitioner` decides where a
+//! record goes.
+//!
+//! Invariants: a `send` takes no lock of this room and allocates nothing; the records of one
+//! partition reach the log in the order of the calls, lingering or not; nothing that lingers is
+//! acknowledged before it is appended; every [`Pending`] ends, whatever happens to its batch.
 
+mod batch;
+mod builder;
+mod core;
+mod handle;
+mod lane;
+mod lanes;
+mod linger;
+mod memory;
 pub(crate) mod partitioner;
+mod pending;
+mod receipt;
+mod topic;
+
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+pub use builder::{BufferFull, ProducerBuilder};
+pub use handle::Producer;
+pub use pending::Pending;
+pub use receipt::{BatchReceipt, Receipt};
+pub use topic::TopicProducer;

@@ -138,7 +138,7 @@ pub struct DefaultPartitioner {
 
 impl DefaultPartitioner {
     /// Bytes of one stay unless chosen otherwise: Kafka's `batch.size`.
-    const STAY: NonZeroU64 = NonZeroU64::new(16 * 1024).unwrap();
+    const STAY: NonZeroU64 = NonZeroU64::MIN.saturating_add(16 * 1024 - 1);
 
     /// A partitioner with its own random walk over the partitions.
     ///

@@ -6,7 +6,7 @@
 
 use super::fault::BatchFault;
 use super::header::{BatchHeader, Codec, at};
-use super::record::Header;
+use super::single::Header;
 use super::varint::{take_i32, take_i64};
 use crate::ids::Offset;
 use crate::time::Timestamp;
@@ -50,15 +50,15 @@ impl<'a> Batch<'a> {
         if self.header.is_control() {
             return Ok(RecordIter { batch: *self, left: &[], index: 0, count: 0, delta: -1 });
         }
-        match self.header.codec() {
-            Codec::None => Ok(self.all_records()),
-            codec => Err(BatchFault::Compressed(codec)),
-        }
+        self.all_records()
     }
 
-    fn all_records(&self) -> RecordIter<'a> {
+    fn all_records(&self) -> Result<RecordIter<'a>, BatchFault> {
+        if self.header.codec() != Codec::None {
+            return Err(BatchFault::Compressed(self.header.codec()));
+        }
         let left = &self.bytes[at::RECORDS..];
-        RecordIter { batch: *self, left, index: 0, count: self.header.count(), delta: -1 }
+        Ok(RecordIter { batch: *self, left, index: 0, count: self.header.count(), delta: -1 })
     }
 
     /// Walks every record once and says what is wrong with the first bad one.
@@ -293,7 +293,11 @@ impl Batch<'_> {
             return Ok(None);
         }
         let fault = |what| BatchFault::Record { index: 0, what };
-        let Some(record) = self.all_records().next().transpose()? else { return Ok(None) };
+        let mut records = self.all_records()?;
+        let Some(record) = records.next().transpose()? else { return Ok(None) };
+        if records.next().transpose()?.is_some() {
+            return Err(BatchFault::Header("more than one record in a control batch"));
+        }
         let key = record.key().filter(|key| key.len() >= 4);
         let key = key.ok_or_else(|| fault("a control record's key is too short"))?;
         if BigEndian::read_i16(key) < 0 {
@@ -305,6 +309,9 @@ impl Batch<'_> {
         }
         let value = record.value().filter(|value| value.len() >= 6);
         let value = value.ok_or_else(|| fault("a marker's value is too short"))?;
+        if BigEndian::read_i16(value) < 0 {
+            return Err(fault("a marker's version is negative"));
+        }
         let coordinator_epoch = BigEndian::read_i32(&value[2..6]);
         Ok(Some(match kind {
             0 => ControlRecord::Abort { coordinator_epoch },

@@ -2,14 +2,15 @@
 //!
 //! Records are encoded as they come, so a caller's bytes are copied once and need not live on.
 //! Sealing writes the header and the checksum; the offset and the epoch lie outside the checksum
-//! and are stamped when the batch is appended.
+//! and are stamped when the batch is appended. A batch that was not sealed, or grew since, is
+//! sealed as it is written: right as well, only later and under the lock.
 
 use super::encode::{
-    AppendBatch, BatchRules, HeaderFields, Stamp, TimestampRule, body_len, put, put_record,
-    too_large,
+    AppendBatch, BatchRules, HeaderFields, Stamp, TimestampRule, body_len, delta, limit, present,
+    put, put_record, too_large,
 };
 use super::header::{BatchHeader, at};
-use super::record::Record;
+use super::single::Record;
 use super::varint;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
@@ -20,6 +21,8 @@ use crate::time::Timestamp;
 pub(crate) struct BatchBuffer {
     bytes: Vec<u8>,
     fields: HeaderFields,
+    /// Whether the header in `bytes` is that of the records behind it.
+    sealed: bool,
 }
 
 impl BatchBuffer {
@@ -27,7 +30,7 @@ impl BatchBuffer {
     pub(crate) fn new(capacity: usize) -> Self {
         let mut bytes = Vec::with_capacity(capacity.max(BatchHeader::LEN));
         bytes.resize(BatchHeader::LEN, 0);
-        BatchBuffer { bytes, fields: EMPTY }
+        BatchBuffer { bytes, fields: EMPTY, sealed: false }
     }
 
     /// Adds a record; returns its place in the batch, or `None` where it would make a batch that
@@ -41,18 +44,19 @@ impl BatchBuffer {
         let refuse = |reason| Error::new("enqueue", Cause::InvalidRecord { index: 0, reason });
         let timestamp = rules.timestamps.resolve(record.timestamp).map_err(refuse)?;
         let base = if index == 0 { timestamp } else { self.fields.base_timestamp };
-        let body = body_len(record, timestamp - base, index);
-        let taken = body + varint::len(i64::try_from(body).unwrap_or(i64::MAX));
-        let size = self.bytes.len().saturating_add(taken);
-        if size > rules.max_bytes || index == i32::MAX.cast_unsigned() {
-            if index > 0 && taken.saturating_add(BatchHeader::LEN) <= rules.max_bytes {
+        let body = body_len(record, delta(timestamp, base), index);
+        let size = self.bytes.len().saturating_add(framed(body));
+        if size > limit(rules) || index == i32::MAX.cast_unsigned() {
+            // offset and timestamp may take more bytes here than they would in a batch of its own
+            let alone = BatchHeader::LEN.saturating_add(framed(body_len(record, 0, 0)));
+            if index > 0 && alone <= limit(rules) {
                 return Ok(None);
             }
-            return Err(too_large(taken.saturating_add(BatchHeader::LEN), rules.max_bytes));
+            return Err(too_large(alone, limit(rules)));
         }
         let start = self.bytes.len();
         self.bytes.resize(size, 0);
-        put_record(&mut self.bytes[start..], record, body, timestamp - base, index);
+        put_record(&mut self.bytes[start..], record, body, delta(timestamp, base), index);
         self.fields = HeaderFields {
             size,
             count: index + 1,
@@ -64,6 +68,7 @@ impl BatchBuffer {
                 self.fields.max_timestamp.max(timestamp)
             },
         };
+        self.sealed = false;
         Ok(Some(index))
     }
 
@@ -87,17 +92,25 @@ impl BatchBuffer {
     pub(crate) fn seal(&mut self, timestamps: &TimestampRule) {
         if let TimestampRule::Append { now } = timestamps {
             self.fields.attributes = timestamps.attributes();
-            self.fields.max_timestamp = now.as_millis();
+            self.fields.base_timestamp = present(*now);
+            self.fields.max_timestamp = self.fields.base_timestamp;
         }
         let stamp = Stamp { base_offset: Offset::ZERO, leader_epoch: LeaderEpoch::new(-1) };
         self.fields.write(stamp, &mut self.bytes);
+        self.sealed = true;
     }
 
     /// Empties it; the memory is kept.
     pub(crate) fn clear(&mut self) {
         self.bytes.truncate(BatchHeader::LEN);
         self.fields = EMPTY;
+        self.sealed = false;
     }
+}
+
+/// What a record takes with its length in front.
+fn framed(body: usize) -> usize {
+    varint::len(i64::try_from(body).unwrap_or(i64::MAX)).saturating_add(body)
 }
 
 const EMPTY: HeaderFields = HeaderFields {
@@ -127,6 +140,9 @@ impl AppendBatch for BatchBuffer {
 
     fn write(&self, stamp: Stamp, out: &mut [u8]) {
         out.copy_from_slice(&self.bytes);
+        if !self.sealed {
+            return self.fields.write(stamp, out);
+        }
         put(out, at::BASE_OFFSET, stamp.base_offset.get().to_be_bytes());
         put(out, at::LEADER_EPOCH, stamp.leader_epoch.get().to_be_bytes());
     }

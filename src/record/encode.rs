@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::header::{APPEND_TIME, BatchHeader, LENGTH_EXCLUDES, MAGIC, at};
-use super::record::{Record, WantedTimestamp};
+use super::single::{Record, WantedTimestamp};
 use super::varint;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
@@ -53,7 +53,7 @@ impl TimestampRule {
     pub(super) fn resolve(&self, wanted: WantedTimestamp) -> Result<i64, String> {
         match (*self, wanted) {
             (TimestampRule::Append { now }, _)
-            | (TimestampRule::Create { now, .. }, WantedTimestamp::Now) => Ok(now.as_millis()),
+            | (TimestampRule::Create { now, .. }, WantedTimestamp::Now) => Ok(present(now)),
             (TimestampRule::Create { .. }, WantedTimestamp::None) => Ok(-1),
             (TimestampRule::Create { now, before_max, after_max }, WantedTimestamp::At(at)) => {
                 check_timestamp(at, now, before_max, after_max)
@@ -67,6 +67,17 @@ impl TimestampRule {
             TimestampRule::Append { .. } => APPEND_TIME,
         }
     }
+}
+
+/// The field for the clock's time: the format writes none for a clock that stands before 1970.
+pub(super) fn present(now: Timestamp) -> i64 {
+    now.as_millis().max(-1)
+}
+
+/// What a record's timestamp field is counted from the batch's; readers wrap as this does.
+#[inline]
+pub(super) fn delta(timestamp: i64, base: i64) -> i64 {
+    timestamp.wrapping_sub(base)
 }
 
 fn check_timestamp(
@@ -191,6 +202,11 @@ fn put_bytes<'o>(out: &'o mut [u8], bytes: Option<&[u8]>) -> &'o mut [u8] {
     rest
 }
 
+/// The largest batch the rules and the format allow.
+pub(super) fn limit(rules: &BatchRules) -> usize {
+    rules.max_bytes.min(i32::MAX as usize)
+}
+
 /// The error of a batch that is larger than its topic allows.
 pub(super) fn too_large(size: usize, limit: usize) -> Error {
     let (size, limit) = (size as u64, limit as u64);
@@ -225,10 +241,10 @@ impl<'a> BorrowedBatch<'a> {
                 .resolve(record.timestamp)
                 .map_err(|reason| refuse(index as usize, reason))?;
             max_timestamp = max_timestamp.max(timestamp);
-            let body = body_len(record, timestamp - base, index);
+            let body = body_len(record, delta(timestamp, base), index);
             size = size.saturating_add(body + varint::len(signed(body)));
-            if size > rules.max_bytes {
-                return Err(too_large(size, rules.max_bytes));
+            if size > limit(rules) {
+                return Err(too_large(size, limit(rules)));
             }
         }
         let fields = HeaderFields {
@@ -265,8 +281,8 @@ impl AppendBatch for BorrowedBatch<'_> {
         for (index, record) in (0..).zip(self.records) {
             // measured before: it resolves again to what it did then
             let timestamp = self.timestamps.resolve(record.timestamp).unwrap_or(base);
-            let body = body_len(record, timestamp - base, index);
-            left = put_record(left, record, body, timestamp - base, index);
+            let body = body_len(record, delta(timestamp, base), index);
+            left = put_record(left, record, body, delta(timestamp, base), index);
         }
         debug_assert!(left.is_empty(), "a batch is as long as it was measured");
         self.fields.write(stamp, out);

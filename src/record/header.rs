@@ -105,11 +105,8 @@ impl BatchHeader {
         };
         let magic = i8::from_be_bytes(field(bytes, at::MAGIC));
         let length = i32::from_be_bytes(field(bytes, at::LENGTH));
-        match magic {
-            MAGIC => {}
-            0 if length == 0 => return Err(BatchFault::Zeros),
-            0 | 1 => return Err(BatchFault::Legacy(magic)),
-            _ => return Err(BatchFault::Magic(magic)),
+        if magic != MAGIC {
+            return Err(other_format(bytes, magic, length));
         }
         let size = i64::from(length) + LENGTH_EXCLUDES as i64;
         let limit = limit.min(i32::MAX as usize);
@@ -236,6 +233,20 @@ impl BatchHeader {
     /// How many records the batch holds.
     pub(crate) fn count(&self) -> u32 {
         self.count
+    }
+}
+
+/// What stands where a header of format 2 does not.
+///
+/// A header that a crash tore off goes on in zeros, which looks like format 0. A record of that
+/// format goes on in attributes and lengths, of which only those of an empty record are all zero.
+fn other_format(bytes: &[u8; BatchHeader::LEN], magic: i8, length: i32) -> BatchFault {
+    let torn = bytes[at::MAGIC..].iter().all(|byte| *byte == 0);
+    match magic {
+        0 if length == 0 => BatchFault::Zeros,
+        0 if torn => BatchFault::Header("zeros from the format on"),
+        0 | 1 => BatchFault::Legacy(magic),
+        _ => BatchFault::Magic(magic),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Records and record batches: Kafka's format version 2, bytes to records and back, no I/O.
 //!
 //! `header` owns the layout of a batch's first 61 bytes, `batch` reads the records behind them in
-//! place, `encode` and `buffer` write, `record` and `records` are what programs hand in and get
+//! place, `encode` and `buffer` write, `single` and `records` are what programs hand in and get
 //! back, `fault` says what can be wrong. Every length is bounded before it is used; nothing here
 //! allocates by a number it read, and nothing panics on bytes.
 
@@ -10,9 +10,12 @@ mod buffer;
 mod encode;
 mod fault;
 mod header;
-mod record;
 mod records;
+mod single;
 mod varint;
+
+#[cfg(test)]
+mod tests;
 
 pub use batch::Headers;
 pub(crate) use batch::{Batch, ControlRecord};
@@ -20,6 +23,6 @@ pub(crate) use buffer::BatchBuffer;
 pub(crate) use encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, TimestampRule};
 pub(crate) use fault::BatchFault;
 pub(crate) use header::BatchHeader;
-pub use record::{Header, OwnedRecord, Record};
 pub use records::{RecordView, Records, RecordsIter};
 pub(crate) use records::{TakeRules, Taken};
+pub use single::{Header, OwnedRecord, Record};

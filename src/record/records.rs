@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::batch::{Batch, BatchRecord, Headers, RecordIter};
 use super::fault::BatchFault;
-use super::record::OwnedRecord;
+use super::single::OwnedRecord;
 use crate::config::TimestampType;
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::stats::{Pin, PinCounter};

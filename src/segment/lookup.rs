@@ -139,9 +139,10 @@ impl Segment {
     ) -> Result<BatchHeader> {
         let limit = usize::try_from(left).unwrap_or(usize::MAX);
         let parsed = BatchHeader::parse(bytes, limit).and_then(|header| {
+            // no checksum covers the offsets: a wrong one must not pass for one beyond a bound
             match misfit(&header, self.base(), self.base(), None) {
-                None => Ok(header),
                 Some(wrong) => Err(BatchFault::Header(wrong)),
+                None => Ok(header),
             }
         });
         parsed.map_err(|fault| fault.into_error("read", &self.path(), position, Some(offset)))

@@ -20,8 +20,9 @@ use std::sync::Arc;
 
 /// The first window, and what an idle partition keeps.
 const FIRST_WINDOW: u64 = 4 << 10;
-/// The largest window: its zeroing is the longest pause an append meets.
-const LARGEST_WINDOW: u64 = 256 << 10;
+/// The largest window: its zeroing is the longest pause an append meets, and costs two system
+/// calls, which more than two thousand small appends share.
+const LARGEST_WINDOW: u64 = 512 << 10;
 /// Batches from this size on are written by position: the copy into a map costs more.
 const LARGE_BATCH: usize = 64 << 10;
 

@@ -1,1 +1,17 @@
-//! (being written)
+//! The public door: opening a store, its topics, and what operators want to know.
+//!
+//! `builder` says how a store is run, `handle` is the [`Store`] itself, `admin` what it does with
+//! topics, `groups` with committed offsets and holds, `describe` and `stats` are the snapshots it answers with. Nothing
+//! is decided here: each call goes down to the engine or to a coordinator.
+
+mod admin;
+mod builder;
+mod describe;
+mod groups;
+mod handle;
+mod stats;
+
+pub use builder::StoreBuilder;
+pub use describe::{PartitionDescription, TopicDescription};
+pub use handle::Store;
+pub use stats::{PartitionStats, StoreStats, TopicStats};

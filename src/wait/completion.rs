@@ -139,7 +139,12 @@ impl<T> Default for Completion<T> {
 impl<T: Clone> Completed<T> {
     /// A future for this completion; each waiting task needs its own.
     pub(crate) fn of(completion: &Arc<Completion<T>>) -> Self {
-        Completed { completion: Arc::clone(completion), place: None }
+        Completed::new(Arc::clone(completion))
+    }
+
+    /// The same, of a share that the caller has to spare.
+    pub(crate) fn new(completion: Arc<Completion<T>>) -> Self {
+        Completed { completion, place: None }
     }
 
     /// See [`Completion::wait`].

@@ -58,7 +58,7 @@ fn nothing_armed_is_nothing_ready() {
     let _registration = set.register(&signal, 3);
     signal.notify();
     assert_eq!(set.wait(soon()), Woken::TimedOut);
-    assert_eq!(drained(&set), []);
+    assert_eq!(drained(&set), [] as [usize; 0]);
 }
 
 #[test]

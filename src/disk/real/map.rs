@@ -17,16 +17,39 @@ use super::os;
 
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
+/// Published bytes that stay mapped behind the writer: what readers at the tail still look at.
+const KEPT_BEHIND: u64 = 1 << 20;
+/// How much is let go at a time.
+const LET_GO: u64 = 4 << 20;
+
 /// The writer's side.
 #[derive(Debug)]
 pub(super) struct RealTail {
     writer: Writer,
     file: Arc<Inner>,
+    /// A failed extension may have left bytes beyond the allocated end.
+    cut_first: bool,
+    /// The pages below it have been let go.
+    let_go: u64,
 }
 
 impl RealTail {
     pub(super) fn new(writer: Writer, file: Arc<Inner>) -> Self {
-        RealTail { writer, file }
+        let let_go = writer.bounds().allocated() / LET_GO * LET_GO;
+        RealTail { writer, file, cut_first: false, let_go }
+    }
+
+    /// Unmaps pages far behind the writer. A sync write-protects every dirty page it finds mapped,
+    /// one interrupt of the other cores each; of pages that are only in the page cache it need
+    /// not. Views of such bytes fault them in again.
+    fn let_go_behind(&mut self) {
+        let behind = self.writer.mapping().published().saturating_sub(KEPT_BEHIND);
+        if behind >= self.let_go + LET_GO {
+            let end = behind / LET_GO * LET_GO;
+            if self.writer.mapping().let_go(self.let_go, end).is_ok() {
+                self.let_go = end;
+            }
+        }
     }
 }
 
@@ -43,14 +66,18 @@ impl TailMap for RealTail {
         }
         let from = self.allocated();
         let file = self.file.descriptor()?;
+        if self.cut_first {
+            file.set_len(from)?;
+            self.cut_first = false;
+        }
         let ready =
             zero_ahead(&file, from, end).and_then(|()| self.writer.mapping().populate(from, end));
         if let Err(error) = ready {
-            // Should this fail too, the next call cuts before it writes.
-            let _ = file.set_len(from);
+            self.cut_first = file.set_len(from).is_err();
             return Err(error);
         }
         self.writer.raise_allocated(end);
+        self.let_go_behind();
         Ok(())
     }
 
@@ -79,20 +106,12 @@ impl Drop for RealTail {
     }
 }
 
-/// Makes the file exactly `end` bytes long with zeros from `from` on.
+/// Writes zeros from `from`, where the file ends, to `end`.
 fn zero_ahead(file: &File, from: u64, end: u64) -> io::Result<()> {
-    let len = file.metadata()?.len();
-    if len < from {
-        let reason = format!("the file was cut to {len} bytes under its map of {from}");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
-    }
-    if len > from {
-        file.set_len(from)?;
-    }
     let mut at = from;
     while at < end {
-        let want = usize::try_from(end - at).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
-        match os::write_at(file, &ZEROS[..want], at) {
+        let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+        match os::write_zeros(file, &ZEROS, left, at) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => at += count as u64,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

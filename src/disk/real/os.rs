@@ -38,6 +38,35 @@ pub(super) fn write_at(file: &File, bytes: &[u8], position: u64) -> io::Result<u
     std::os::unix::fs::FileExt::write_at(file, bytes, position)
 }
 
+/// Writes up to `len` zeros at `position`, taken from `zeros` as often as one call allows.
+#[cfg(target_os = "linux")]
+pub(super) fn write_zeros(
+    file: &File,
+    zeros: &[u8],
+    len: usize,
+    position: u64,
+) -> io::Result<usize> {
+    const SLICES: usize = 16;
+    let mut slices = [io::IoSlice::new(&[]); SLICES];
+    let mut left = len;
+    for slice in &mut slices {
+        let part = left.min(zeros.len());
+        *slice = io::IoSlice::new(&zeros[..part]);
+        left -= part;
+    }
+    Ok(rustix::io::pwritev(file, &slices, position)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn write_zeros(
+    file: &File,
+    zeros: &[u8],
+    len: usize,
+    position: u64,
+) -> io::Result<usize> {
+    write_at(file, &zeros[..len.min(zeros.len())], position)
+}
+
 #[cfg(windows)]
 pub(super) fn read_at(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
     std::os::windows::fs::FileExt::seek_read(file, buffer, position)

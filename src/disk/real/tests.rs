@@ -441,26 +441,3 @@ fn a_map_is_given_back_once_nothing_in_it_is_unsynced() {
     drop(view);
     assert_eq!(mapped(), 0);
 }
-
-/// Prints what an append costs the disk: `cargo test --release -- --ignored append_cost`.
-#[test]
-#[ignore = "a measurement"]
-fn append_cost() {
-    let directory = tempfile::tempdir().unwrap();
-    let real = RealDisk::new(modes()[0]).unwrap();
-    let memory = super::super::MemoryDisk::new();
-    memory.create_dir_all(directory.path()).unwrap();
-    for (name, disk) in [("real", &real as &dyn Disk), ("memory", &memory)] {
-        let file = disk.open(&directory.path().join("f"), Access::Create).unwrap();
-        let Some(mut map) = file.map_tail(0, 1 << 30).unwrap() else { continue };
-        map.allocate(1 << 28).unwrap();
-        let count: u64 = 1_500_000;
-        let bytes = [7; 169];
-        let start = std::time::Instant::now();
-        for at in 0..count {
-            map.window(at * 169, 169).copy_from_slice(&bytes);
-            map.publish((at + 1) * 169);
-        }
-        println!("{name}: {:?} an append", start.elapsed() / u32::try_from(count).unwrap());
-    }
-}

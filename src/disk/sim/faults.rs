@@ -1,4 +1,7 @@
 //! Which calls fail, and how: counted, so that a test can fail the first, the second, the Nth.
+//!
+//! A plan names a fault, optionally a kind of call, which call of those it strikes, and whether it
+//! goes on striking. Plans live in the world of the disk and are asked before each call.
 
 use std::io;
 

@@ -1,4 +1,7 @@
 //! A handle of the simulated disk, and its mapped tail.
+//!
+//! A handle names a file of the world, not a path: it goes on working when the name is gone. Every
+//! call goes through the faults and is counted as a step at which the power may be cut.
 
 use std::io;
 use std::path::{Path, PathBuf};

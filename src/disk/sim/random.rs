@@ -1,5 +1,7 @@
 //! The simulated disk's own random numbers: the same seed draws the same numbers on every machine
 //! and in every version, which no crate promises.
+//!
+//! Good enough to choose which sectors survive; for nothing that has to be unguessable.
 
 /// A 64-bit mixing counter.
 #[derive(Clone, Debug)]

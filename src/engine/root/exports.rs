@@ -15,10 +15,11 @@
 use std::path::{Path, PathBuf};
 
 use super::fact::{Digest, ExportDigests, ExportFile, Fact};
-use super::root_log::{Durable, RootLog};
+use super::root_log::RootLog;
 use crate::disk::replace::replace_file;
 use crate::disk::{Disk, names};
 use crate::error::{Error, Result};
+use crate::log::Durable;
 use crate::log::checkpoint::{OffsetLine, format_offsets, parse_offsets, read_small_file};
 
 /// What we write into `.kafka_cleanshutdown`.
@@ -122,7 +123,7 @@ pub(crate) fn write_all(
     }
     let digests: ExportDigests =
         files.iter().map(|(file, bytes)| (*file, Digest::of(bytes))).collect();
-    log.record(&[Fact::ExportBegun { digests: digests.clone() }], Durable::Synced)?;
+    log.record(&[Fact::ExportBegun { digests: digests.clone() }], Durable::Now)?;
     for (file, bytes) in files {
         let path = file.path(root);
         replace_file(disk, &path, &bytes)
@@ -132,7 +133,7 @@ pub(crate) fn write_all(
         Occasion::Interim => Fact::Exported { digests },
         Occasion::CleanClose => Fact::CleanClose { digests },
     };
-    log.record(&[confirmed], Durable::Synced)
+    log.record(&[confirmed], Durable::Now)
 }
 
 /// Removes the clean mark, durably, if there is one.

@@ -94,8 +94,8 @@ pub(crate) enum Fact {
     LogStart { id: TopicId, partition: PartitionId, offset: Offset },
     /// No epoch below or at this one may be given out.
     HighestEpoch { epoch: LeaderEpoch },
-    /// The host chose to skip damaged offsets, `from` up to `end` (exclusive).
-    DamageSkipped { id: TopicId, partition: PartitionId, from: Offset, end: Offset },
+    /// Another program has written to the topic: its offsets may have gaps from then on.
+    OthersWrote { id: TopicId },
 }
 
 const OPENED: u8 = 1;
@@ -110,7 +110,7 @@ const TOPIC_FORGOTTEN: u8 = 9;
 const RECOVERY_POINT: u8 = 10;
 const LOG_START: u8 = 11;
 const HIGHEST_EPOCH: u8 = 12;
-const DAMAGE_SKIPPED: u8 = 13;
+const OTHERS_WROTE: u8 = 13;
 
 const ADOPTED: u8 = 1;
 const INTERNAL: u8 = 2;
@@ -158,9 +158,9 @@ impl Fact {
                 out.push(HIGHEST_EPOCH);
                 out.extend(epoch.get().to_be_bytes());
             }
-            Fact::DamageSkipped { id, partition, from, end } => {
-                put_place(out, DAMAGE_SKIPPED, id, *partition, *from);
-                out.extend(end.get().to_be_bytes());
+            Fact::OthersWrote { id } => {
+                out.push(OTHERS_WROTE);
+                out.extend(id.as_bytes());
             }
         }
     }
@@ -191,9 +191,6 @@ impl Fact {
             Fact::RecoveryPoint { offset, .. } | Fact::LogStart { offset, .. }
                 if *offset < Offset::ZERO =>
             {
-                Some(NEGATIVE)
-            }
-            Fact::DamageSkipped { from, end, .. } if *from < Offset::ZERO || end < from => {
                 Some(NEGATIVE)
             }
             Fact::Opened { leader_epoch: epoch, .. } | Fact::HighestEpoch { epoch }
@@ -359,11 +356,7 @@ impl<'a> Input<'a> {
                 offset: self.offset()?,
             },
             HIGHEST_EPOCH => Fact::HighestEpoch { epoch: self.epoch()? },
-            DAMAGE_SKIPPED => {
-                let (id, partition) = (self.id()?, self.partition()?);
-                let (from, end) = (self.offset()?, self.offset()?);
-                Fact::DamageSkipped { id, partition, from, end }
-            }
+            OTHERS_WROTE => Fact::OthersWrote { id: self.id()? },
             _ => return Err("an unknown kind of fact"),
         })
     }

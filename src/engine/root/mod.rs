@@ -33,12 +33,13 @@ mod survey;
 #[cfg(test)]
 mod fault_disk;
 
+use crate::log::Durable;
 use exports::{Exports, FoundExports, Occasion};
 use fact::Fact;
 use last_writer::{LastWriter, who_wrote_last};
 use marker::StoreId;
 use reconcile::{Authority, Reconciled, reconcile};
-use root_log::{Durable, RootLog, RootReport};
+use root_log::{RootLog, RootReport};
 use state::RootState;
 pub(crate) use survey::RootKind;
 
@@ -111,7 +112,7 @@ impl Root {
         let mut facts = facts;
         facts.push(Fact::Exported { digests: found.digests.clone() });
         facts.push(Fact::Opened { leader_epoch: epoch, boot_id });
-        self.log.record(&facts, Durable::Synced)?;
+        self.log.record(&facts, Durable::Now)?;
         exports::remove_clean_mark(&*self.disk, &self.path)
     }
 

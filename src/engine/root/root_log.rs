@@ -25,6 +25,7 @@ use crate::disk::latch::Latch;
 use crate::disk::replace::replace_file;
 use crate::disk::{Access, Disk, DiskFile, names, write_all_at};
 use crate::error::{Cause, Error, Outcome, Result};
+use crate::log::Durable;
 use crate::log::checkpoint::read_small_file;
 use crate::sync::{Arc, Mutex};
 
@@ -34,15 +35,6 @@ const COMPACT_FLOOR: u64 = 1 << 20;
 const COMPACT_FACTOR: u64 = 4;
 /// Facts to a frame of a snapshot.
 const SNAPSHOT_CHUNK: usize = 4096;
-
-/// How long a fact must live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Durable {
-    /// Through a power cut, when `record` returns.
-    Synced,
-    /// Through the end of the process; through a power cut after a later `Synced` or `sync`.
-    Later,
-}
 
 /// What `open` found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,7 +170,7 @@ impl RootLog {
         if !facts.is_empty() {
             self.append(&mut inner, facts)?;
         }
-        if durable == Durable::Synced {
+        if durable == Durable::Now {
             self.sync_locked(&mut inner)?;
         }
         facts.iter().for_each(|fact| inner.state.apply(fact));
@@ -193,7 +185,7 @@ impl RootLog {
     /// # Errors
     /// A failed sync is final.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.record(&[], Durable::Synced)
+        self.record(&[], Durable::Now)
     }
 
     fn append(&self, inner: &mut Inner, facts: &[Fact]) -> Result<()> {

@@ -49,6 +49,8 @@ pub(crate) struct TopicState {
     pub(crate) config: Vec<(String, String)>,
     /// Another program made it and the host has set no policy yet.
     pub(crate) adopted: bool,
+    /// Another program has written to it at some time, so that its offsets may have gaps.
+    pub(crate) foreign: bool,
     pub(crate) internal: bool,
     pub(crate) partitions: Vec<PartitionState>,
 }
@@ -65,8 +67,6 @@ impl TopicState {
 pub(crate) struct PartitionState {
     pub(crate) recovery_point: Offset,
     pub(crate) log_start: Offset,
-    /// Damaged ranges the host chose to skip, `(from, end)` with `end` exclusive.
-    pub(crate) skipped: Vec<(Offset, Offset)>,
 }
 
 impl PartitionState {
@@ -180,20 +180,10 @@ impl RootState {
                 self.change_partition(*id, *partition, |state| state.recovery_point = *offset);
             }
             Fact::LogStart { id, partition, offset } => {
-                self.change_partition(*id, *partition, |state| {
-                    state.log_start = *offset;
-                    state.skipped.retain(|(_, end)| end > offset);
-                });
+                self.change_partition(*id, *partition, |state| state.log_start = *offset);
             }
             Fact::HighestEpoch { epoch } => self.raise_epoch(*epoch),
-            Fact::DamageSkipped { id, partition, from, end } => {
-                self.change_partition(*id, *partition, |state| {
-                    let range = (*from, *end);
-                    if *end > state.log_start && !state.skipped.contains(&range) {
-                        state.skipped.push(range);
-                    }
-                });
-            }
+            Fact::OthersWrote { id } => self.change(*id, |topic| topic.foreign = true),
         }
     }
 
@@ -225,6 +215,7 @@ impl RootState {
             name,
             config: config.clone(),
             adopted: *adopted,
+            foreign: *adopted,
             internal: *internal,
             partitions: vec![PartitionState::default(); count],
         };
@@ -298,6 +289,9 @@ fn snapshot_topic(topic: &TopicState, facts: &mut Vec<Fact>) {
         adopted: topic.adopted,
         internal: topic.internal,
     });
+    if topic.foreign && !topic.adopted {
+        facts.push(Fact::OthersWrote { id });
+    }
     for (number, state) in (0u32..).zip(&topic.partitions) {
         let partition = PartitionId::new(number);
         if state.recovery_point > Offset::ZERO {
@@ -307,8 +301,6 @@ fn snapshot_topic(topic: &TopicState, facts: &mut Vec<Fact>) {
         if state.log_start > Offset::ZERO {
             facts.push(Fact::LogStart { id, partition, offset: state.log_start });
         }
-        let skipped = state.skipped.iter();
-        facts.extend(skipped.map(|&(from, end)| Fact::DamageSkipped { id, partition, from, end }));
     }
 }
 
@@ -380,18 +372,12 @@ mod tests {
     }
 
     #[test]
-    fn the_log_start_takes_skips_below_it_along() {
-        let (id, partition) = (topic_id(1), PartitionId::new(0));
-        let skip = |from: u32, end: u32| Fact::DamageSkipped {
-            id,
-            partition,
-            from: from.into(),
-            end: end.into(),
-        };
-        let mut state = RootState::fold(&[created(id, "t", 1), skip(3, 5), skip(8, 9), skip(3, 5)]);
-        state.apply(&Fact::LogStart { id, partition, offset: 5u32.into() });
-        let skipped = &state.topic(id).unwrap().partitions[0].skipped;
-        assert_eq!(skipped, &[(8u32.into(), 9u32.into())]);
+    fn what_others_wrote_stays_theirs_when_a_policy_is_set() {
+        let id = topic_id(1);
+        let mut state = RootState::fold(&[created(id, "t", 1), Fact::OthersWrote { id }]);
+        state.apply(&Fact::TopicAltered { id, config: Vec::new() });
+        let topic = state.topic(id).unwrap();
+        assert!(topic.foreign && !topic.adopted);
     }
 
     proptest! {

@@ -53,14 +53,9 @@ pub(in crate::engine::root) fn any_fact() -> impl Strategy<Value = Fact> {
             partition,
             offset
         }),
-        place.clone().prop_map(|(id, partition, offset)| Fact::LogStart { id, partition, offset }),
+        place.prop_map(|(id, partition, offset)| Fact::LogStart { id, partition, offset }),
         epoch().prop_map(|epoch| Fact::HighestEpoch { epoch }),
-        (place, 0i64..9).prop_map(|((id, partition, from), more)| Fact::DamageSkipped {
-            id,
-            partition,
-            from,
-            end: Offset::new(from.get() + more),
-        }),
+        id().prop_map(|id| Fact::OthersWrote { id }),
     ]
 }
 
@@ -104,7 +99,6 @@ fn what_could_not_be_read_back_is_refused() {
         Fact::LogStart { id, partition, offset: bad },
         Fact::HighestEpoch { epoch: LeaderEpoch::new(-1) },
         Fact::Opened { leader_epoch: LeaderEpoch::new(-1), boot_id: [0; 16] },
-        Fact::DamageSkipped { id, partition, from: 5u32.into(), end: 4u32.into() },
     ];
     for fact in refused {
         assert!(fact.refusal().is_some(), "{fact:?}");

@@ -45,7 +45,7 @@ fn facts_are_found_again() {
     let (log, state, report) = open(&disk).unwrap();
     assert_eq!(state, RootState::default());
     assert_eq!(report, RootReport { generation: 1, facts: 0, torn: None });
-    log.record(&[epoch(1), epoch(4)], Durable::Synced).unwrap();
+    log.record(&[epoch(1), epoch(4)], Durable::Now).unwrap();
     log.record(&[epoch(2)], Durable::Later).unwrap();
     drop(log);
     let (log, state, report) = open(&disk).unwrap();
@@ -59,7 +59,7 @@ fn facts_are_found_again() {
 fn later_facts_wait_for_a_sync() {
     let disk = made();
     let (log, ..) = open(&disk).unwrap();
-    log.record(&[epoch(1)], Durable::Synced).unwrap();
+    log.record(&[epoch(1)], Durable::Now).unwrap();
     log.record(&[epoch(2)], Durable::Later).unwrap();
     disk.power_cut();
     assert_eq!(highest(&load(&disk, Path::new(ROOT), id()).unwrap().0), Some(1));
@@ -75,15 +75,15 @@ fn later_facts_wait_for_a_sync() {
 fn a_full_disk_takes_nothing_and_the_log_goes_on() {
     let disk = made();
     let (log, ..) = open(&disk).unwrap();
-    log.record(&[epoch(1)], Durable::Synced).unwrap();
+    log.record(&[epoch(1)], Durable::Now).unwrap();
     let before = disk.read(&state_path());
     disk.fail(Call::Write, 0, ENOSPC);
-    let error = log.record(&[epoch(2)], Durable::Synced).unwrap_err();
+    let error = log.record(&[epoch(2)], Durable::Now).unwrap_err();
     assert!(error.is_full() && error.is_retriable(), "{error}");
     assert_eq!(error.path(), Some(state_path().as_path()));
     assert_eq!(disk.read(&state_path()), before);
     log.with_state(|state| assert_eq!(highest(state), Some(1)));
-    log.record(&[epoch(3)], Durable::Synced).unwrap();
+    log.record(&[epoch(3)], Durable::Now).unwrap();
     assert_eq!(highest(&open(&disk).unwrap().1), Some(3));
 }
 
@@ -92,9 +92,9 @@ fn other_failures_are_final() {
     for (call, errno) in [(Call::Write, EIO), (Call::Sync, EIO), (Call::Sync, ENOSPC)] {
         let disk = made();
         let (log, ..) = open(&disk).unwrap();
-        log.record(&[epoch(1)], Durable::Synced).unwrap();
+        log.record(&[epoch(1)], Durable::Now).unwrap();
         disk.fail(call, 0, errno);
-        let error = log.record(&[epoch(2)], Durable::Synced).unwrap_err();
+        let error = log.record(&[epoch(2)], Durable::Now).unwrap_err();
         assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
         assert!(!error.is_retriable());
         let error = log.record(&[epoch(3)], Durable::Later).unwrap_err();
@@ -109,7 +109,7 @@ fn other_failures_are_final() {
 fn a_failed_cut_after_a_full_disk_is_final_and_leaves_a_torn_tail() {
     let disk = made();
     let (log, ..) = open(&disk).unwrap();
-    log.record(&[epoch(1)], Durable::Synced).unwrap();
+    log.record(&[epoch(1)], Durable::Now).unwrap();
     let end = disk.read(&state_path()).len();
     // the fault disk strikes once: the cut is made to fail by hand
     disk.fail(Call::SetLen, 0, EIO);
@@ -131,14 +131,14 @@ fn what_could_not_be_read_back_is_refused_before_it_is_written() {
     let (log, ..) = open(&disk).unwrap();
     let before = disk.read(&state_path());
     let bad = Fact::PartitionsAdded { id: topic_id(1), total: u32::MAX };
-    let error = log.record(&[bad], Durable::Synced).unwrap_err();
+    let error = log.record(&[bad], Durable::Now).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     let name = "n".repeat(1 << 20);
     let long = vec![Fact::TopicDeleted { id: topic_id(1), name }; 20];
-    let error = log.record(&long, Durable::Synced).unwrap_err();
+    let error = log.record(&long, Durable::Now).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     assert_eq!(disk.read(&state_path()), before);
-    log.record(&[epoch(1)], Durable::Synced).unwrap();
+    log.record(&[epoch(1)], Durable::Now).unwrap();
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn damage_names_its_position_and_changes_nothing() {
     let (log, ..) = open(&disk).unwrap();
     let position = disk.read(&state_path()).len();
     for number in 0..4 {
-        log.record(&[epoch(number)], Durable::Synced).unwrap();
+        log.record(&[epoch(number)], Durable::Now).unwrap();
     }
     let mut bytes = disk.read(&state_path());
     bytes[position + 17] ^= 1;
@@ -177,7 +177,7 @@ fn a_creation_is_repeated_only_over_an_empty_log() {
     create(&disk, Path::new(ROOT), StoreId::from_bytes([4; 16])).unwrap();
     create(&disk, Path::new(ROOT), id()).unwrap();
     let (log, ..) = open(&disk).unwrap();
-    log.record(&[epoch(1)], Durable::Synced).unwrap();
+    log.record(&[epoch(1)], Durable::Now).unwrap();
     assert!(create(&disk, Path::new(ROOT), id()).unwrap_err().is_corrupt());
 }
 
@@ -236,7 +236,7 @@ proptest! {
         let snapshot = disk.read(&state_path()).len();
         let mut prefixes = vec![state.clone()];
         for (facts, synced) in &frames {
-            let durable = if *synced { Durable::Synced } else { Durable::Later };
+            let durable = if *synced { Durable::Now } else { Durable::Later };
             log.record(facts, durable).unwrap();
             facts.iter().for_each(|fact| state.apply(fact));
             prefixes.push(state.clone());

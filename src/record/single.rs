@@ -169,6 +169,15 @@ impl<'a> Record<'a> {
         self.value
     }
 
+    /// The timestamp it carries when it is sent at `now`, unless its topic sets one.
+    pub(crate) fn timestamp_at(&self, now: Timestamp) -> Option<Timestamp> {
+        match self.timestamp {
+            WantedTimestamp::Now => Some(now),
+            WantedTimestamp::At(at) => Some(at),
+            WantedTimestamp::None => None,
+        }
+    }
+
     /// The headers, in order.
     ///
     /// ```

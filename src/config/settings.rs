@@ -1,0 +1,146 @@
+//! The table of a topic's settings: each key with how its value is written and read as text.
+//!
+//! The keys and the texts are Kafka's where Kafka has the setting. "No bound" is written as Kafka
+//! writes it: -1 for the retention settings, the largest number for the two timestamp settings.
+//! Ranges are not checked here but where the configuration is used, in `TopicConfig::validate`.
+
+use std::time::Duration;
+
+use super::topic::TopicConfig;
+use crate::time::millis;
+
+/// One setting as text: its key, how to write it, how to read it.
+pub(super) struct Setting {
+    pub(super) key: &'static str,
+    pub(super) write: fn(&TopicConfig) -> String,
+    pub(super) read: fn(&mut TopicConfig, &str) -> Option<()>,
+    /// What `read` takes, for the error.
+    pub(super) takes: &'static str,
+}
+
+const MILLIS: &str = "a whole number of milliseconds";
+const MILLIS_OR_NONE: &str = "a whole number of milliseconds, or -1 for no bound";
+const BYTES: &str = "a whole number of bytes";
+const BYTES_OR_NONE: &str = "a whole number of bytes, or -1 for no bound";
+
+/// Every setting but the number of partitions.
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "segment.bytes",
+        write: |c| c.segment_bytes.to_string(),
+        read: |c, text| text.parse().ok().map(|bytes| c.segment_bytes = bytes),
+        takes: BYTES,
+    },
+    Setting {
+        key: "segment.ms",
+        write: |c| write_millis(c.segment_ms),
+        read: |c, text| read_millis(text).map(|age| c.segment_ms = age),
+        takes: MILLIS,
+    },
+    Setting {
+        key: "segment.jitter.ms",
+        write: |c| write_millis(c.segment_jitter),
+        read: |c, text| read_millis(text).map(|jitter| c.segment_jitter = jitter),
+        takes: MILLIS,
+    },
+    Setting {
+        key: "segment.index.bytes",
+        write: |c| c.segment_index_bytes.to_string(),
+        read: |c, text| text.parse().ok().map(|bytes| c.segment_index_bytes = bytes),
+        takes: BYTES,
+    },
+    Setting {
+        key: "index.interval.bytes",
+        write: |c| c.index_interval_bytes.to_string(),
+        read: |c, text| text.parse().ok().map(|bytes| c.index_interval_bytes = bytes),
+        takes: BYTES,
+    },
+    Setting {
+        key: "max.message.bytes",
+        write: |c| c.max_batch_bytes.to_string(),
+        read: |c, text| text.parse().ok().map(|bytes| c.max_batch_bytes = bytes),
+        takes: BYTES,
+    },
+    Setting {
+        key: "retention.ms",
+        write: |c| c.retention.map_or_else(|| "-1".into(), write_millis),
+        read: |c, text| read_or_none(text, read_millis).map(|age| c.retention = age),
+        takes: MILLIS_OR_NONE,
+    },
+    Setting {
+        key: "retention.bytes",
+        write: |c| c.retention_bytes.map_or_else(|| "-1".into(), |bytes| bytes.to_string()),
+        read: |c, text| {
+            read_or_none(text, |text| text.parse().ok()).map(|bytes| c.retention_bytes = bytes)
+        },
+        takes: BYTES_OR_NONE,
+    },
+    Setting {
+        key: "cleanup.policy",
+        write: |c| c.cleanup_policy.to_string(),
+        read: |c, text| text.parse().ok().map(|policy| c.cleanup_policy = policy),
+        takes: "delete (this version does not compact yet)",
+    },
+    Setting {
+        key: "file.delete.delay.ms",
+        write: |c| write_millis(c.file_delete_delay),
+        read: |c, text| read_millis(text).map(|delay| c.file_delete_delay = delay),
+        takes: MILLIS,
+    },
+    Setting {
+        key: "message.timestamp.type",
+        write: |c| c.timestamp_type.to_string(),
+        read: |c, text| text.parse().ok().map(|kind| c.timestamp_type = kind),
+        takes: "CreateTime or LogAppendTime",
+    },
+    Setting {
+        key: "message.timestamp.before.max.ms",
+        write: |c| write_bound(c.timestamp_before_max),
+        read: |c, text| read_bound(text).map(|age| c.timestamp_before_max = age),
+        takes: MILLIS,
+    },
+    Setting {
+        key: "message.timestamp.after.max.ms",
+        write: |c| write_bound(c.timestamp_after_max),
+        read: |c, text| read_bound(text).map(|lead| c.timestamp_after_max = lead),
+        takes: MILLIS,
+    },
+    Setting {
+        key: "tidelog.max.bytes",
+        write: |c| c.max_bytes.map_or_else(|| "-1".into(), |bytes| bytes.to_string()),
+        read: |c, text| {
+            read_or_none(text, |text| text.parse().ok()).map(|bytes| c.max_bytes = bytes)
+        },
+        takes: BYTES_OR_NONE,
+    },
+    Setting {
+        key: "tidelog.when.full",
+        write: |c| c.when_full.to_string(),
+        read: |c, text| text.parse().ok().map(|when| c.when_full = when),
+        takes: "fail, drop-oldest or block:MILLISECONDS",
+    },
+];
+
+fn write_millis(duration: Duration) -> String {
+    millis(duration).to_string()
+}
+
+fn read_millis(text: &str) -> Option<Duration> {
+    let millis: i64 = text.parse().ok()?;
+    u64::try_from(millis).ok().map(Duration::from_millis)
+}
+
+/// Kafka writes "no bound" as the largest number for the two timestamp settings.
+fn write_bound(bound: Option<Duration>) -> String {
+    bound.map_or_else(|| i64::MAX.to_string(), write_millis)
+}
+
+fn read_bound(text: &str) -> Option<Option<Duration>> {
+    let bound = read_millis(text)?;
+    Some((millis(bound) < i64::MAX).then_some(bound))
+}
+
+/// Kafka writes "no bound" as -1 for the retention settings.
+fn read_or_none<T>(text: &str, read: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
+    if text == "-1" { Some(None) } else { read(text).map(Some) }
+}

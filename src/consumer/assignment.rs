@@ -1,0 +1,293 @@
+//! The partitions a consumer reads: their positions, and the list of those worth looking at.
+//!
+//! A [`Slot`] is one partition's place. It is either on the ready list, or armed at its
+//! partition's signal, or paused; so a round looks only at what may have something. A slot's index
+//! is its token in the wait set and may be used again once the partition is gone.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Durability;
+use crate::engine::Partition;
+use crate::error::{Cause, Error, Result};
+use crate::ids::{LeaderEpoch, Offset, PartitionId};
+use crate::log::Cursor;
+use crate::wait::{Registration, Signal, WaitSet};
+
+/// Where a reader stands in a partition.
+#[derive(Clone, Debug)]
+pub(super) struct Position {
+    pub(super) offset: Offset,
+    /// That of the last record read before it.
+    pub(super) epoch: Option<LeaderEpoch>,
+    pub(super) cursor: Option<Cursor>,
+}
+
+/// The position behind the last record that was handed out: what a commit commits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Delivered {
+    pub(super) offset: Offset,
+    pub(super) epoch: Option<LeaderEpoch>,
+}
+
+impl Delivered {
+    fn behind(position: &Position) -> Self {
+        Delivered { offset: position.offset, epoch: position.epoch }
+    }
+}
+
+/// What lies between a position and the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Records.
+    Records,
+    /// Offsets that have no records: what was delivered before them reaches over them.
+    Empty,
+    /// Whatever a reset policy leaves out: not delivered, and not committed for itself.
+    Jump,
+}
+
+/// What was fetched of a partition and not handed out yet.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    pub(super) position: Position,
+    /// What a commit will commit once it is handed out.
+    pub(super) delivered: Option<Delivered>,
+}
+
+/// One assigned partition.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) partition: Arc<Partition>,
+    registration: Registration,
+    /// `None` until it has been decided where reading begins.
+    pub(super) position: Option<Position>,
+    pub(super) ahead: Option<Ahead>,
+    pub(super) delivered: Option<Delivered>,
+    /// What this consumer committed last, and how durably.
+    pub(super) committed: Option<(Offset, Durability)>,
+    /// The log was truncated below what is committed: the next commit may go back.
+    pub(super) truncated: bool,
+    pub(super) paused: bool,
+    /// It appeared after the consumer was built.
+    pub(super) is_new: bool,
+    queued: bool,
+}
+
+impl Slot {
+    /// Where the next fetch begins, once that has been decided.
+    pub(super) fn next(&self) -> Option<&Position> {
+        self.ahead.as_ref().map(|ahead| &ahead.position).or(self.position.as_ref())
+    }
+
+    /// Goes ahead without handing anything out; returns whether it is the first time since.
+    pub(super) fn go_ahead(&mut self, position: Position, step: Step) -> bool {
+        let before = self.next().map(|position| position.offset);
+        let delivered = self.ahead.as_ref().map_or(self.delivered, |ahead| ahead.delivered);
+        let goes_on = delivered.is_some_and(|delivered| Some(delivered.offset) == before);
+        let delivered = match step {
+            Step::Records => Some(Delivered::behind(&position)),
+            Step::Empty if goes_on => Some(Delivered::behind(&position)),
+            Step::Empty | Step::Jump => delivered,
+        };
+        self.ahead.replace(Ahead { position, delivered }).is_none()
+    }
+
+    /// Makes what was fetched the position.
+    pub(super) fn hand_out(&mut self) {
+        let Some(ahead) = self.ahead.take() else { return };
+        self.delivered = ahead.delivered;
+        self.position = Some(ahead.position);
+    }
+
+    /// Moves to another place; what was handed out before stays what a commit commits.
+    pub(super) fn move_to(&mut self, offset: Offset, epoch: Option<LeaderEpoch>) {
+        self.ahead = None;
+        self.position = Some(Position { offset, epoch, cursor: None });
+    }
+
+    /// Moves behind what cannot be read, as if it had been handed out.
+    pub(super) fn skip_to(&mut self, offset: Offset) {
+        let before = self.position.as_ref().map(|position| position.offset);
+        if self.delivered.is_none_or(|delivered| Some(delivered.offset) == before) {
+            self.delivered = Some(Delivered { offset, epoch: None });
+        }
+        self.move_to(offset, None);
+    }
+
+    /// Names this partition in an error.
+    pub(super) fn named(&self, error: Error) -> Error {
+        error.at_partition(self.partition.topic_name(), self.partition.id())
+    }
+}
+
+/// All assigned partitions and what they are waited for with.
+#[derive(Debug)]
+pub(super) struct Assignment {
+    slots: Vec<Option<Slot>>,
+    index: HashMap<Arc<str>, BTreeMap<PartitionId, usize>>,
+    ready: VecDeque<usize>,
+    set: WaitSet,
+    /// Told of topics that come and go, and of the store's close.
+    catalog: Registration,
+    drained: Vec<usize>,
+}
+
+/// The token of the catalog's signal; no slot has this index.
+const CATALOG: usize = usize::MAX;
+/// The token of a wait's own timer.
+pub(super) const TIMER: usize = usize::MAX - 1;
+
+impl Assignment {
+    pub(super) fn new(catalog: &Arc<Signal>, spin: Duration) -> Self {
+        let set = WaitSet::new().spin(spin);
+        let catalog = set.register(catalog, CATALOG);
+        set.arm(&catalog);
+        Assignment {
+            slots: Vec::new(),
+            index: HashMap::new(),
+            ready: VecDeque::new(),
+            set,
+            catalog,
+            drained: Vec::new(),
+        }
+    }
+
+    pub(super) fn set(&self) -> &WaitSet {
+        &self.set
+    }
+
+    /// Adds a partition, ready at first. One that is there already stays as it is.
+    pub(super) fn add(&mut self, partition: &Arc<Partition>, is_new: bool) {
+        if self.index_of(partition.topic_name(), partition.id()).is_some() {
+            return;
+        }
+        let free = self.slots.iter().position(Option::is_none).filter(|_| is_new);
+        let index = free.unwrap_or(self.slots.len());
+        let slot = Slot {
+            partition: partition.clone(),
+            registration: self.set.register(partition.signal(), index),
+            position: None,
+            ahead: None,
+            delivered: None,
+            committed: None,
+            truncated: false,
+            paused: false,
+            is_new,
+            queued: false,
+        };
+        match free {
+            Some(index) => self.slots[index] = Some(slot),
+            None => self.slots.push(Some(slot)),
+        }
+        let topic = self.index.entry(partition.topic_name().clone()).or_default();
+        topic.insert(partition.id(), index);
+        self.queue(index);
+    }
+
+    pub(super) fn remove(&mut self, index: usize) {
+        let Some(slot) = self.slots.get_mut(index).and_then(Option::take) else { return };
+        self.ready.retain(|ready| *ready != index);
+        if let Some(topic) = self.index.get_mut(slot.partition.topic_name()) {
+            topic.remove(&slot.partition.id());
+        }
+    }
+
+    pub(super) fn index_of(&self, topic: &str, partition: PartitionId) -> Option<usize> {
+        self.index.get(topic)?.get(&partition).copied()
+    }
+
+    /// The slot of a partition the caller named.
+    pub(super) fn find(&self, topic: &str, partition: PartitionId) -> Result<usize> {
+        self.index_of(topic, partition).ok_or_else(|| {
+            let (what, name) = ("assigned partition", format!("{topic}-{partition}"));
+            Error::new("find partition", Cause::NotFound { what, name })
+        })
+    }
+
+    pub(super) fn get(&self, index: usize) -> Option<&Slot> {
+        self.slots.get(index)?.as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Slot> {
+        self.slots.get_mut(index)?.as_mut()
+    }
+
+    /// Every slot with its index.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Slot)> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| Some((index, slot.as_ref()?)))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Slot)> {
+        let slots = self.slots.iter_mut().enumerate();
+        slots.filter_map(|(index, slot)| Some((index, slot.as_mut()?)))
+    }
+
+    /// Puts a slot at the end of the ready list, unless it is there or paused.
+    pub(super) fn queue(&mut self, index: usize) {
+        if self.mark_queued(index) {
+            self.ready.push_back(index);
+        }
+    }
+
+    /// Puts a slot at the front: it is the next to be looked at.
+    pub(super) fn queue_first(&mut self, index: usize) {
+        if self.mark_queued(index) {
+            self.ready.push_front(index);
+        }
+    }
+
+    fn mark_queued(&mut self, index: usize) -> bool {
+        match self.get_mut(index) {
+            Some(slot) if !slot.queued && !slot.paused => {
+                slot.queued = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The next slot to look at; paused ones fall off the list.
+    pub(super) fn pop(&mut self) -> Option<usize> {
+        loop {
+            let index = self.ready.pop_front()?;
+            let Some(slot) = self.get_mut(index) else { continue };
+            slot.queued = false;
+            if !slot.paused {
+                return Some(index);
+            }
+        }
+    }
+
+    pub(super) fn ready_len(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Has the partition wake us when it has more. The caller looks once more after this.
+    pub(super) fn arm(&self, index: usize) {
+        if let Some(slot) = self.get(index) {
+            self.set.arm(&slot.registration);
+        }
+    }
+
+    pub(super) fn arm_catalog(&self) {
+        self.set.arm(&self.catalog);
+    }
+
+    /// Takes over what has become ready since; returns whether the catalog has changed.
+    pub(super) fn drain(&mut self) -> bool {
+        let mut tokens = std::mem::take(&mut self.drained);
+        self.set.drain_ready(&mut tokens);
+        let mut catalog_changed = false;
+        for token in tokens.drain(..) {
+            match token {
+                CATALOG => catalog_changed = true,
+                TIMER => {} // whoever set it looks at its signal
+                index => self.queue(index),
+            }
+        }
+        self.drained = tokens;
+        catalog_changed
+    }
+}

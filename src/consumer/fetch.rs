@@ -1,0 +1,281 @@
+//! One round over the ready partitions: fetch, take in, note how far.
+//!
+//! What a round fetches is staged: the slots' positions move only when the stage is handed out, so
+//! a poll that is given up loses and skips nothing. The round goes on where the last one stopped:
+//! a partition that was read goes to the end of the list, and none starves another. An error is
+//! met after the records before it; it goes out by itself, before anything else.
+
+use super::assignment::{Position, Slot, Step};
+use super::handle::Consumer;
+use crate::error::{Cause, Error, ErrorKind, Result};
+use crate::ids::Offset;
+use crate::log::FetchLimits;
+use crate::record::{Batch, BatchFault, Records, TakeRules};
+
+/// Records that are fetched and not handed out yet.
+#[derive(Debug, Default)]
+pub(super) struct Stage {
+    records: Records,
+    bytes: usize,
+    /// Slots whose position moves when the stage is handed out.
+    touched: Vec<usize>,
+    /// The next batch did not fit.
+    is_full: bool,
+}
+
+impl Stage {
+    pub(super) fn has_records(&self) -> bool {
+        !self.records.is_empty()
+    }
+}
+
+/// What came of reading a slot once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// There may be more.
+    More,
+    /// There is more, and no room for it.
+    Full,
+    /// Nothing is left; the partition will wake us.
+    Drained,
+}
+
+impl Consumer {
+    /// Whether the stage holds as much as one call returns.
+    pub(super) fn is_full(&self) -> bool {
+        self.stage.is_full
+            || self.stage.bytes >= self.options.max_bytes
+            || self.stage.records.len() >= self.options.max_records
+    }
+
+    /// Whether the stage is worth returning before its time.
+    pub(super) fn is_enough(&self) -> bool {
+        let enough = self.stage.bytes >= self.options.min_bytes || self.failed.is_some();
+        self.stage.has_records() && (enough || self.is_full())
+    }
+
+    /// Looks once at everything that is ready. Fails only if nothing is staged.
+    pub(super) fn gather(&mut self) -> Result<()> {
+        self.engine.check_open("poll")?;
+        if self.assignment.drain() || self.is_unread_subscription() {
+            self.refresh()?;
+        }
+        for _ in 0..self.assignment.ready_len() {
+            if self.is_full() || self.failed.is_some() {
+                break;
+            }
+            let Some(index) = self.assignment.pop() else { break };
+            match self.read(index, None) {
+                Ok(Read::More) => self.assignment.queue(index),
+                Ok(Read::Full) => {
+                    self.stage.is_full = true;
+                    self.assignment.queue_first(index);
+                }
+                Ok(Read::Drained) => {}
+                Err(error) => self.note_failure(index, error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn is_unread_subscription(&self) -> bool {
+        self.subscribed.as_ref().is_some_and(|subscribed| subscribed.seen.is_none())
+    }
+
+    /// An error of one partition: it goes out now, or after what is staged. The partition stays
+    /// ready, so that it is met again unless something is done about it.
+    fn note_failure(&mut self, index: usize, error: Error) -> Result<()> {
+        let gone = self
+            .assignment
+            .get(index)
+            .is_none_or(|slot| self.engine.topic_by_id(slot.partition.topic_id()).is_none());
+        if gone && self.subscribed.is_some() && error.kind() == ErrorKind::NotFound {
+            self.let_go(index);
+            return Ok(());
+        }
+        self.assignment.queue(index);
+        if !self.stage.has_records() {
+            return Err(error);
+        }
+        self.failed = Some((index, error));
+        Ok(())
+    }
+
+    /// Reads a slot once, up to `until` if that is given.
+    pub(super) fn read(&mut self, index: usize, until: Option<Offset>) -> Result<Read> {
+        self.resolve(index)?;
+        let Some(slot) = self.assignment.get(index) else { return Ok(Read::Drained) };
+        let Some(at) = slot.next() else { return Ok(Read::Drained) };
+        let from = at.offset;
+        if self.is_at_end(slot, from)? {
+            self.assignment.arm(index);
+            if self.is_at_end(slot, from)? {
+                return Ok(Read::Drained);
+            }
+        }
+        let bound = self.bound(slot)?; // before the fetch, which sees all below it
+        let limits = FetchLimits {
+            bytes: self.options.max_bytes.saturating_sub(self.stage.bytes).max(1),
+            records: (self.options.max_records - self.stage.records.len()) as u64,
+            durable_only: self.options.durable_only,
+        };
+        let fetched = match slot.partition.fetch(from, at.cursor.as_ref(), limits) {
+            Ok(fetched) => fetched,
+            Err(error) if error.kind() == ErrorKind::OffsetOutOfRange => {
+                return self.fall_back(index, error);
+            }
+            Err(error) => return Err(slot.named(error)),
+        };
+        let Some(chunk) = fetched.chunk else {
+            // offsets without records: read on behind them
+            self.step_over(index, bound.max(from));
+            return Ok(Read::More);
+        };
+        let mut bytes = chunk.bytes;
+        let position = chunk.next_position.saturating_sub(bytes.len() as u64);
+        if self.stage.bytes > 0 && self.stage.bytes + bytes.len() > self.options.max_bytes {
+            return Ok(Read::Full);
+        }
+        if let Some(until) = until
+            && fetched.next_offset > until
+        {
+            bytes.truncate(len_below(&bytes, until));
+            if bytes.is_empty() {
+                self.step_over(index, until.max(from));
+                return Ok(Read::More);
+            }
+        }
+        self.take_in(index, (bytes, position), (fetched.next_offset, fetched.cursor))
+    }
+
+    /// Whether there is nothing at `from` yet. An offset beyond the end is not at it.
+    fn is_at_end(&self, slot: &Slot, from: Offset) -> Result<bool> {
+        let bound = self.bound(slot)?;
+        Ok(from >= bound && from <= slot.partition.offsets()?.end)
+    }
+
+    /// Stages what was fetched of a slot.
+    fn take_in(
+        &mut self,
+        index: usize,
+        (bytes, position): (bytes::Bytes, u64),
+        (next_offset, cursor): (Offset, Option<crate::log::Cursor>),
+    ) -> Result<Read> {
+        let Some(slot) = self.assignment.get_mut(index) else { return Ok(Read::Drained) };
+        let Some((from, epoch)) = slot.next().map(|at| (at.offset, at.epoch)) else {
+            return Ok(Read::Drained);
+        };
+        let rules = TakeRules {
+            read_uncommitted: self.options.read_uncommitted,
+            max_records: self.options.max_records - self.stage.records.len(),
+        };
+        let (topic, id) = (slot.partition.topic_name().clone(), slot.partition.id());
+        let size = bytes.len();
+        let pinned = self.engine.pinned();
+        let taken = self.stage.records.take_in(&topic, id, bytes, from, rules, pinned);
+        if let Some((at, fault)) = taken.fault
+            && taken.next_offset == from
+        {
+            return Err(slot.named(fault_error(fault, position + at as u64, from)));
+        }
+        if taken.records > 0 {
+            self.stage.bytes += size;
+            if let Ok(log) = slot.partition.log() {
+                log.note_reads(taken.records as u64);
+            }
+        }
+        let cursor = cursor.filter(|_| taken.next_offset == next_offset);
+        let position = Position { offset: taken.next_offset, epoch: taken.epoch.or(epoch), cursor };
+        let step = if taken.records > 0 { Step::Records } else { Step::Empty };
+        self.go_ahead(index, position, step);
+        Ok(Read::More)
+    }
+
+    /// Stages a step over offsets that have no records.
+    fn step_over(&mut self, index: usize, offset: Offset) {
+        let Some(at) = self.assignment.get(index).and_then(|slot| slot.next()) else { return };
+        let position = Position { offset, epoch: at.epoch, cursor: at.cursor.clone() };
+        self.go_ahead(index, position, Step::Empty);
+    }
+
+    fn go_ahead(&mut self, index: usize, position: Position, step: Step) {
+        let Some(slot) = self.assignment.get_mut(index) else { return };
+        if slot.go_ahead(position, step) {
+            self.stage.touched.push(index);
+        }
+    }
+
+    /// The position lies outside the log: the policy says where to go on.
+    fn fall_back(&mut self, index: usize, error: Error) -> Result<Read> {
+        let Some(slot) = self.assignment.get(index) else { return Ok(Read::Drained) };
+        let truncated = error.available().zip(error.offset());
+        let truncated = truncated.is_some_and(|((_, end), requested)| requested > end);
+        let offset = match self.after_out_of_range(slot, error) {
+            Ok(offset) => offset,
+            Err(error) => return Err(slot.named(error)),
+        };
+        let position = Position { offset, epoch: None, cursor: None };
+        self.go_ahead(index, position, Step::Jump);
+        if let Some(slot) = self.assignment.get_mut(index) {
+            slot.truncated |= truncated;
+        }
+        Ok(Read::More)
+    }
+
+    /// Hands out the stage: only now the positions move.
+    pub(super) fn hand_out(&mut self) -> Records {
+        let stage = std::mem::take(&mut self.stage);
+        for index in stage.touched {
+            if let Some(slot) = self.assignment.get_mut(index) {
+                slot.hand_out();
+            }
+        }
+        self.offsets.registry().counters().records.add(stage.records.len() as u64);
+        stage.records
+    }
+
+    /// Drops the stage if it holds something of this slot, and what failed there: it is moved by
+    /// hand. Everything dropped is fetched again.
+    pub(super) fn forget_fetched_of(&mut self, index: usize) {
+        if self.failed.as_ref().is_some_and(|(failed, _)| *failed == index) {
+            self.failed = None;
+        }
+        if self.stage.touched.contains(&index) {
+            self.forget_fetched();
+        }
+    }
+
+    /// Drops the stage.
+    pub(super) fn forget_fetched(&mut self) {
+        let stage = std::mem::take(&mut self.stage);
+        for index in stage.touched {
+            if let Some(slot) = self.assignment.get_mut(index) {
+                slot.ahead = None;
+            }
+            self.assignment.queue(index);
+        }
+    }
+}
+
+/// The error of a batch whose checksum fits and that cannot be lent all the same.
+fn fault_error(fault: BatchFault, position: u64, offset: Offset) -> Error {
+    let cause = match &fault {
+        BatchFault::Legacy(_) | BatchFault::Compressed(_) | BatchFault::Transactional => {
+            Cause::Unsupported(fault.to_string())
+        }
+        _ => Cause::Corrupt(fault.to_string()),
+    };
+    Error::new("poll", cause).at_position(position).at_offset(offset)
+}
+
+/// How many of the bytes are batches that begin below `until`.
+fn len_below(bytes: &[u8], until: Offset) -> usize {
+    let mut len = 0;
+    while let Ok(header) = crate::record::BatchHeader::parse(&bytes[len..], usize::MAX)
+        && header.base_offset() < until
+        && len + header.size() <= bytes.len()
+    {
+        len += header.size();
+    }
+    len
+}

@@ -1,0 +1,154 @@
+//! Where reading begins, and where it goes on when a position holds no more.
+
+use super::*;
+
+fn built(world: &World, policy: Reset) -> Consumer {
+    world.group("g").assign([("orders", 0)]).reset(policy).build().unwrap()
+}
+
+#[test]
+fn policies_place_a_group_that_has_committed_nothing() {
+    let world = World::new();
+    world.create("orders", 1);
+    for second in [30, 20, 10] {
+        let at = START.saturating_sub(Duration::from_secs(second));
+        let record = Record::new("x").timestamp(at);
+        send_one(&world.partition("orders", 0), &[record], START);
+    }
+    let place = |policy| built(&world, policy).position("orders", 0).unwrap().get();
+    assert_eq!(place(Reset::Earliest), 0);
+    assert_eq!(place(Reset::Latest), 3);
+    assert_eq!(place(Reset::Since(Duration::from_secs(25))), 1);
+    assert_eq!(place(Reset::Since(Duration::from_secs(5))), 3);
+    assert_eq!(place(Reset::Since(Duration::MAX)), 0);
+
+    let mut consumer = built(&world, Reset::None);
+    for _ in 0..2 {
+        let error = consumer.try_poll().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert_eq!(error.partition(), Some(("orders", PartitionId::new(0))));
+    }
+    consumer.seek("orders", 0, Offset::new(2)).unwrap();
+    assert_eq!(consumer.try_poll().unwrap().len(), 1);
+}
+
+#[test]
+fn latest_means_from_the_build_on() {
+    let world = World::new();
+    world.create("orders", 1);
+    world.send("orders", 0, &["before"]);
+    let mut consumer = built(&world, Reset::Latest);
+    world.send("orders", 0, &["after"]);
+    assert_eq!(values(&consumer.try_poll().unwrap()), ["after"]);
+}
+
+fn fallen_behind(policy: Reset) -> (World, Consumer) {
+    let world = World::new();
+    world.create("orders", 1);
+    world.send("orders", 0, &["a", "b", "c", "d"]);
+    let builder = world.group("g").assign([("orders", 0)]).reset(policy).max_records(1);
+    let mut consumer = builder.build().unwrap();
+    consumer.seek_to_beginning("orders", 0).unwrap();
+    assert_eq!(values(&consumer.try_poll().unwrap()), ["a"]);
+    let partition = world.partition("orders", 0);
+    world.engine.delete_records_before(&partition, Offset::new(2)).unwrap();
+    (world, consumer)
+}
+
+#[test]
+fn falling_behind_retention() {
+    let (_world, mut consumer) = fallen_behind(Reset::Earliest);
+    assert_eq!(values(&consumer.try_poll().unwrap()), ["c"]);
+    consumer.commit().unwrap();
+
+    let (world, mut consumer) = fallen_behind(Reset::Latest);
+    world.send("orders", 0, &["e"]);
+    assert!(consumer.try_poll().unwrap().is_empty());
+    world.send("orders", 0, &["f"]);
+    assert_eq!(values(&consumer.try_poll().unwrap()), ["f"]);
+
+    let (_world, mut consumer) = fallen_behind(Reset::None);
+    for _ in 0..2 {
+        let error = consumer.try_poll().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OffsetOutOfRange);
+        assert_eq!(error.available(), Some((Offset::new(2), Offset::new(4))));
+        assert_eq!(error.partition(), Some(("orders", PartitionId::new(0))));
+    }
+    consumer.seek_to_beginning("orders", 0).unwrap();
+    assert_eq!(values(&consumer.try_poll().unwrap()), ["c"]);
+}
+
+#[test]
+fn a_committed_offset_behind_retention() {
+    let mut world = World::new();
+    world.create("orders", 1);
+    world.send("orders", 0, &["a", "b", "c"]);
+    let mut consumer = built(&world, Reset::None);
+    consumer.commit_offsets(&[OffsetCommit::new("orders", 0, Offset::new(1))]).unwrap();
+    let partition = world.partition("orders", 0);
+    world.engine.delete_records_before(&partition, Offset::new(2)).unwrap();
+    drop(partition);
+    world.reopen();
+    let error = built(&world, Reset::None).try_poll().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OffsetOutOfRange);
+    assert_eq!(values(&built(&world, Reset::Earliest).try_poll().unwrap()), ["c"]);
+}
+
+/// Five records of the first epoch, five of the second, and an offset of the first that lies
+/// among the second's: as a power cut leaves it that took records a group had read.
+fn truncated() -> World {
+    let mut world = World::new();
+    world.create("orders", 1);
+    world.send("orders", 0, &["0", "1", "2", "3", "4"]);
+    world.reopen();
+    world.send("orders", 0, &["5", "6", "7", "8", "9"]);
+    let lost = OffsetCommit::new("orders", 0, Offset::new(8)).leader_epoch(LeaderEpoch::new(0));
+    built(&world, Reset::None).commit_offsets(&[lost]).unwrap();
+    world
+}
+
+#[test]
+fn a_position_whose_records_are_gone_is_noticed() {
+    let mut world = truncated();
+    for _ in 0..2 {
+        let mut consumer = built(&world, Reset::None);
+        let error = consumer.try_poll().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LogTruncated);
+        assert_eq!(error.partition(), Some(("orders", PartitionId::new(0))));
+        consumer.seek("orders", 0, Offset::new(6)).unwrap();
+        assert_eq!(consumer.try_poll().unwrap().len(), 4);
+        world.reopen();
+    }
+    let mut consumer = built(&world, Reset::Latest);
+    assert!(consumer.try_poll().unwrap().is_empty());
+    let builder = world.group("g").assign([("orders", 0)]).max_records(1);
+    let mut consumer = builder.build().unwrap();
+    assert_eq!(values(&consumer.try_poll().unwrap()), ["5"], "the first that may be another");
+    consumer.commit().unwrap();
+    assert_eq!(world.committed("g", "orders", 0), Some(6), "back, this once");
+    consumer.seek_to_beginning("orders", 0).unwrap();
+    consumer.try_poll().unwrap();
+    assert_eq!(consumer.commit().unwrap_err().kind(), ErrorKind::OffsetRegression);
+}
+
+#[test]
+fn an_automatic_commit_goes_back_after_a_truncation_too() {
+    let world = truncated();
+    let builder = world.group("g").assign([("orders", 0)]).max_records(1);
+    let mut consumer = builder.auto_commit(Duration::from_secs(1)).build().unwrap();
+    consumer.try_poll().unwrap();
+    consumer.close().unwrap();
+    assert_eq!(world.committed("g", "orders", 0), Some(6));
+}
+
+#[test]
+fn a_paused_position_is_checked_when_it_is_resumed() {
+    let world = truncated();
+    let mut consumer = world.group("h").assign([("orders", 0)]).build().unwrap();
+    consumer.pause("orders", 0).unwrap();
+    let index = consumer.assignment.find("orders", PartitionId::new(0)).unwrap();
+    let slot = consumer.assignment.get_mut(index).unwrap();
+    slot.move_to(Offset::new(8), Some(LeaderEpoch::new(0)));
+    consumer.resume("orders", 0).unwrap();
+    assert_eq!(consumer.position("orders", 0).unwrap(), Offset::new(5));
+}

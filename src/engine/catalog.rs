@@ -1,0 +1,227 @@
+//! Changing what topics there are: one change at a time, durable before it can be seen.
+//!
+//! Making topics costs one write to the state log, however many: a partition's directory comes
+//! with its first batch. Deleting records it first, then ends the handles, then takes the names
+//! from the directories durably, so that a topic made again under the name finds none of them;
+//! their files go after that. Cut short anywhere, the next open finishes it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Engine;
+use super::budget::Budget;
+use super::open::Shared;
+use super::root::fact::Fact;
+use super::topic::Topic;
+use crate::config::TopicConfig;
+use crate::disk::Disk;
+use crate::disk::names::{deleting_dir, partition_dir, validate_topic_name};
+use crate::error::{Cause, Error, Result};
+use crate::ids::{Offset, PartitionId, TopicId};
+use crate::log::{Durable, KnownFacts, LastStop, LogId};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::wait::Signal;
+
+/// A topic to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct NewTopic<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) config: TopicConfig,
+    /// Whether it is the store's own.
+    pub(crate) internal: bool,
+}
+
+/// Tells who follows the catalog, such as a subscriber, that topics or partitions have changed.
+#[derive(Debug, Default)]
+pub(crate) struct CatalogChanges {
+    signal: Arc<Signal>,
+    count: AtomicU64,
+}
+
+impl CatalogChanges {
+    /// Announced after each change, and for good when the store closes.
+    pub(crate) fn signal(&self) -> &Arc<Signal> {
+        &self.signal
+    }
+
+    /// How many changes there have been; read before the table.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// The table shows a change. Called with no lock of readers held: it may run wakers.
+    fn announce(&self) {
+        self.count.fetch_add(1, Ordering::AcqRel);
+        self.signal.notify();
+    }
+}
+
+/// Facts of one write to the state log.
+const FACTS_AT_ONCE: usize = 4096;
+
+impl Engine {
+    /// Makes topics, all or none; durable when it returns.
+    pub(crate) fn create_topics(&self, new: &[NewTopic<'_>]) -> Result<Vec<Arc<Topic>>> {
+        self.check_open("create topic")?;
+        let one_at_a_time = self.catalog.lock();
+        let mut topics = Vec::with_capacity(new.len());
+        let mut facts = Vec::with_capacity(new.len());
+        for NewTopic { name, config, internal } in new {
+            validate_topic_name(name)?;
+            config.validate()?;
+            let twice = topics.iter().any(|topic: &Arc<Topic>| &**topic.name() == *name);
+            if twice || self.table.read().names.contains_key(*name) {
+                let difference = "no second one can be made".to_owned();
+                let name = (*name).to_owned();
+                return Err(Error::new("create topic", Cause::AlreadyExists { name, difference }));
+            }
+            let id = TopicId::random();
+            let budget = Arc::new(Budget::new(config.max_bytes, config.when_full));
+            let shared_config = Arc::new(config.clone());
+            let topic = Topic::new(Arc::from(*name), id, (*internal, false), shared_config, budget);
+            let total = config.partitions;
+            self.add_partitions_to(&topic, total);
+            topics.push(Arc::new(topic));
+            facts.push(Fact::TopicCreated {
+                id,
+                name: (*name).to_owned(),
+                config: config.changed_entries(),
+                partitions: total,
+                adopted: false,
+                internal: *internal,
+            });
+        }
+        for facts in facts.chunks(FACTS_AT_ONCE) {
+            self.root.log().record(facts, Durable::Now)?;
+        }
+        let mut table = self.table.write();
+        for topic in &topics {
+            table.insert(topic.clone());
+        }
+        drop(table);
+        drop(one_at_a_time);
+        self.catalog_changes.announce();
+        Ok(topics)
+    }
+
+    /// Gives a topic partitions up to `total`, none of which has a directory yet.
+    fn add_partitions_to(&self, topic: &Topic, total: u32) {
+        let shared = Shared {
+            options: self.options.clone(),
+            gate: self.gate.clone(),
+            requests: self.requests.clone(),
+            budget: self.budget.clone(),
+            pinned: self.pinned.clone(),
+            root: self.root.clone(),
+        };
+        let known = KnownFacts {
+            recovery_point: Offset::ZERO,
+            log_start: Offset::ZERO,
+            last_stop: LastStop::Clean,
+            adopted: false,
+        };
+        let mut partitions = topic.partitions().to_vec();
+        let first = u32::try_from(partitions.len()).unwrap_or(u32::MAX);
+        for partition in (first..total).map(PartitionId::new) {
+            let id = LogId { topic: topic.id(), partition };
+            let (opened, _) = shared.open_partition(topic, id, known, None);
+            if let Ok(log) = opened.log() {
+                log.begin_epoch(self.epoch);
+            }
+            partitions.push(opened);
+        }
+        topic.set_partitions(partitions);
+    }
+
+    /// Changes a topic's configuration; durable when it returns. The number of partitions is not
+    /// part of it.
+    pub(crate) fn alter_topic(&self, name: &str, config: TopicConfig) -> Result<()> {
+        config.validate()?;
+        let _one_at_a_time = self.catalog.lock();
+        let topic = self.topic(name)?;
+        let partitions = u32::try_from(topic.partitions().len()).unwrap_or(u32::MAX);
+        let config = config.partitions(partitions);
+        let fact = Fact::TopicAltered { id: topic.id(), config: config.changed_entries() };
+        self.root.log().record(&[fact], Durable::Now)?;
+        topic.set_config(Arc::new(config));
+        self.maintenance_wakeup.wake();
+        Ok(())
+    }
+
+    /// Gives a topic more partitions; durable when it returns.
+    pub(crate) fn add_partitions(&self, name: &str, total: u32) -> Result<()> {
+        let one_at_a_time = self.catalog.lock();
+        let topic = self.topic(name)?;
+        let before = u32::try_from(topic.partitions().len()).unwrap_or(u32::MAX);
+        TopicConfig::new().partitions(total).validate()?;
+        if total <= before {
+            let text =
+                format!("topic `{name}` has {before} partitions and cannot shrink to {total}");
+            return Err(Error::new("add partitions", Cause::InvalidArgument(text)));
+        }
+        let fact = Fact::PartitionsAdded { id: topic.id(), total };
+        self.root.log().record(&[fact], Durable::Now)?;
+        self.add_partitions_to(&topic, total);
+        drop(one_at_a_time);
+        self.catalog_changes.announce();
+        Ok(())
+    }
+
+    /// Deletes a topic with all its records; durable when it returns. Handles of it fail from then
+    /// on; records that were fetched stay valid.
+    pub(crate) fn delete_topic(&self, name: &str) -> Result<Arc<Topic>> {
+        let one_at_a_time = self.catalog.lock();
+        let topic = self.topic(name)?;
+        let deleted = Fact::TopicDeleted { id: topic.id(), name: name.to_owned() };
+        self.root.log().record(&[deleted], Durable::Now)?;
+        topic.set_deleted();
+        self.table.write().remove(&topic);
+        for partition in topic.partitions().iter() {
+            partition.set_deleted();
+        }
+        self.remove_directories(&topic)?;
+        let forgotten = Fact::TopicForgotten { id: topic.id() };
+        self.root.log().record(&[forgotten], Durable::Later)?;
+        drop(one_at_a_time);
+        self.catalog_changes.announce();
+        Ok(topic)
+    }
+
+    fn remove_directories(&self, topic: &Topic) -> Result<()> {
+        let disk = &*self.options.disk;
+        let root = self.root.path();
+        let mut renamed = Vec::new();
+        for partition in topic.partitions().iter() {
+            let dir = root.join(partition_dir(topic.name(), partition.id()));
+            let fail = |error| Error::io("delete topic", &dir, error);
+            if disk.metadata(&dir).map_err(fail)?.is_none() {
+                continue; // nothing was ever appended
+            }
+            let gone = root.join(deleting_dir(topic.name(), partition.id(), topic.id()));
+            disk.rename(&dir, &gone).map_err(fail)?;
+            renamed.push(gone);
+        }
+        let sync = || disk.sync_dir(root).map_err(|error| Error::io("delete topic", root, error));
+        if renamed.is_empty() {
+            return Ok(());
+        }
+        sync()?;
+        for dir in &renamed {
+            remove_dir(disk, dir)?;
+        }
+        sync()
+    }
+}
+
+/// Removes a partition directory with the files in it.
+pub(super) fn remove_dir(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    let remove = || {
+        for entry in disk.list(dir)? {
+            if !entry.is_dir {
+                disk.remove_file(&dir.join(entry.name))?;
+            }
+        }
+        disk.remove_dir(dir)
+    };
+    remove().map_err(|error| Error::io("remove directory", dir, error))
+}

@@ -1,0 +1,58 @@
+//! Whether the store may be used: the one check in front of every call.
+//!
+//! Two loads and a virtual call: closed, or this process is a forked child of the one that opened
+//! the store. Shared by every partition and handle, so that a call never has to reach the engine
+//! to learn that it is too late.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use super::Engine;
+use crate::disk::Disk;
+use crate::error::{Cause, Error, Result};
+use crate::sync::atomic::{AtomicBool, Ordering};
+
+/// The door every call goes through.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    closed: AtomicBool,
+    disk: Arc<dyn Disk>,
+    engine: OnceLock<Weak<Engine>>,
+}
+
+impl Gate {
+    pub(super) fn new(disk: Arc<dyn Disk>) -> Self {
+        Gate { closed: AtomicBool::new(false), disk, engine: OnceLock::new() }
+    }
+
+    /// Fails once the store is closed, and always in a forked child.
+    pub(crate) fn check(&self, operation: &'static str) -> Result<()> {
+        if self.disk.is_forked_child() {
+            return Err(Error::new(operation, Cause::Forked));
+        }
+        if self.is_closed() {
+            return Err(Error::new(operation, Cause::Closed("the store")));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_forked_child(&self) -> bool {
+        self.disk.is_forked_child()
+    }
+
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    pub(super) fn set_engine(&self, engine: Weak<Engine>) {
+        let _ = self.engine.set(engine); // set once, where the engine is made
+    }
+
+    /// The engine behind the gate, while it lives.
+    pub(super) fn engine(&self) -> Option<Arc<Engine>> {
+        self.engine.get().and_then(Weak::upgrade)
+    }
+}

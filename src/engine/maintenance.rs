@@ -1,0 +1,274 @@
+//! What happens in the background: syncs that bound the unsynced tail, sealing, retention,
+//! unlinking.
+//!
+//! A log says once that it has become dirty, and when it needs attention at once; nothing here
+//! looks at partitions that did not. One run takes what is due, partition by partition, and
+//! records all recovery points in one write. A partition that fails is logged once and left to
+//! its own latch; the others go on.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Engine;
+use super::partition::Partition;
+use super::threads::Wakeup;
+use crate::config::BackgroundSync;
+use crate::error::{Error, Result};
+use crate::ids::Offset;
+use crate::log::{Attention, Durable, LogFact, LogId};
+use crate::sync::Mutex;
+use crate::time::Clock;
+
+/// Kafka's `log.initial.task.delay.ms` and `log.retention.check.interval.ms`.
+const FIRST_RETENTION: Duration = Duration::from_secs(30);
+const RETENTION_INTERVAL: Duration = Duration::from_secs(300);
+
+/// What logs have asked for.
+#[derive(Debug)]
+pub(super) struct Requests {
+    asked: Mutex<Asked>,
+    wakeup: Arc<Wakeup>,
+    clock: Arc<dyn Clock>,
+    sync: BackgroundSync,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    /// Since when a log has had unsynced bytes, oldest first.
+    dirty: BTreeMap<(Duration, u64), LogId>,
+    sequence: u64,
+    /// Logs that want to be looked at now.
+    due: HashSet<LogId>,
+    /// When files of dropped segments may be unlinked.
+    unlink: Option<Duration>,
+    next_retention: Duration,
+}
+
+impl Requests {
+    pub(super) fn new(wakeup: Arc<Wakeup>, clock: Arc<dyn Clock>, sync: BackgroundSync) -> Self {
+        let asked =
+            Asked { next_retention: clock.monotonic() + FIRST_RETENTION, ..Asked::default() };
+        Requests { asked: Mutex::new(asked), wakeup, clock, sync }
+    }
+
+    /// What a log reports to.
+    pub(super) fn attention(self: &Arc<Self>, id: LogId) -> Arc<dyn Attention> {
+        Arc::new(LogAttention { requests: self.clone(), id })
+    }
+
+    /// Files were dropped that may be unlinked at `at`.
+    pub(super) fn unlink_at(&self, at: Duration) {
+        let mut asked = self.asked.lock();
+        asked.unlink = Some(asked.unlink.map_or(at, |before| before.min(at)));
+        drop(asked);
+        self.wakeup.wake();
+    }
+
+    /// Takes the logs that are due at `now`.
+    fn take_due(&self, now: Duration) -> Vec<LogId> {
+        let mut asked = self.asked.lock();
+        let mut due = std::mem::take(&mut asked.due);
+        if let Some(interval) = self.sync.interval {
+            while let Some(oldest) = asked.dirty.first_entry() {
+                if oldest.key().0.saturating_add(interval) > now {
+                    break;
+                }
+                due.insert(oldest.remove());
+            }
+        }
+        due.into_iter().collect()
+    }
+
+    /// When something is due next.
+    fn next(&self, with_retention: bool) -> Option<Duration> {
+        let asked = self.asked.lock();
+        if !asked.due.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let oldest = asked.dirty.keys().next().map(|(since, _)| *since);
+        let sync = oldest.and_then(|since| Some(since.saturating_add(self.sync.interval?)));
+        let retention = with_retention.then_some(asked.next_retention);
+        [sync, asked.unlink, retention].into_iter().flatten().min()
+    }
+
+    fn retention_due(&self, now: Duration) -> bool {
+        let mut asked = self.asked.lock();
+        if asked.next_retention > now {
+            return false;
+        }
+        asked.next_retention = now + RETENTION_INTERVAL;
+        true
+    }
+
+    fn unlink_due(&self, now: Duration) -> bool {
+        let mut asked = self.asked.lock();
+        let due = asked.unlink.is_some_and(|at| at <= now);
+        if due {
+            asked.unlink = None;
+        }
+        due
+    }
+}
+
+/// One log's way to ask.
+#[derive(Debug)]
+struct LogAttention {
+    requests: Arc<Requests>,
+    id: LogId,
+}
+
+impl Attention for LogAttention {
+    fn dirty(&self) {
+        let requests = &self.requests;
+        if requests.sync.interval.is_none() {
+            return;
+        }
+        let now = requests.clock.monotonic();
+        let mut asked = requests.asked.lock();
+        let first = asked.dirty.is_empty();
+        asked.sequence += 1;
+        let key = (now, asked.sequence);
+        asked.dirty.insert(key, self.id);
+        drop(asked);
+        if first {
+            requests.wakeup.wake();
+        }
+    }
+
+    fn due(&self) {
+        let mut asked = self.requests.asked.lock();
+        let new = asked.due.insert(self.id);
+        drop(asked);
+        if new {
+            self.requests.wakeup.wake();
+        }
+    }
+}
+
+impl Engine {
+    /// One run of background work; returns when the next is due, on the monotonic clock.
+    pub(crate) fn run_maintenance(&self) -> Option<Duration> {
+        let now = self.clock().monotonic();
+        let due = self.requests().take_due(now);
+        let partitions: Vec<_> = due.iter().filter_map(|id| self.partition_by_id(*id)).collect();
+        if let Some(error) = self.checkpoint(&partitions, Durable::Later) {
+            log::error!("background sync: {error}");
+        }
+        if self.requests().retention_due(now) {
+            self.retain_all();
+        }
+        if self.requests().unlink_due(now) {
+            self.unlink_dropped(false);
+        }
+        self.requests().next(self.has_retention())
+    }
+
+    /// Syncs and seals, and records how far each log is safe; returns the first failure.
+    pub(super) fn checkpoint(
+        &self,
+        partitions: &[Arc<Partition>],
+        durable: Durable,
+    ) -> Option<Error> {
+        let mut points = Vec::new();
+        let mut failed = None;
+        for partition in partitions {
+            let Ok(log) = partition.log() else { continue };
+            match log.checkpoint() {
+                Ok(point) => points.push((log, (log.id(), LogFact::RecoveryPoint(point)), point)),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+            partition.signal().notify(); // for those who wait for durable records only
+        }
+        if points.is_empty() {
+            return failed;
+        }
+        let facts: Vec<_> = points.iter().map(|(_, fact, _)| *fact).collect();
+        match self.keeper().record(&facts, durable) {
+            Ok(()) => {
+                for (log, _, point) in points {
+                    log.recovery_point_recorded(point);
+                }
+                failed
+            }
+            Err(error) => failed.or(Some(error)),
+        }
+    }
+
+    /// Makes everything appended so far durable and records it.
+    pub(crate) fn flush(&self) -> Result<()> {
+        self.check_open("flush")?;
+        let partitions: Vec<_> = self
+            .topics()
+            .iter()
+            .flat_map(|topic| topic.partitions().to_vec())
+            .filter(|partition| partition.log().is_ok_and(|log| log.is_dirty()))
+            .collect();
+        match self.checkpoint(&partitions, Durable::Now) {
+            None => Ok(()),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Raises a log's start; what is dropped is unlinked in the background.
+    pub(crate) fn delete_records_before(
+        &self,
+        partition: &Partition,
+        offset: Offset,
+    ) -> Result<()> {
+        partition.delete_records_before(offset, self.keeper())?;
+        self.unlink_later(partition);
+        Ok(())
+    }
+
+    /// Applies every topic's retention now; adopted topics have none.
+    pub(crate) fn retain_all(&self) {
+        let now = self.clock().wall();
+        for topic in self.topics().iter().filter(|topic| !topic.is_adopted()) {
+            for partition in topic.partitions().iter() {
+                match partition.retain(self.keeper(), now) {
+                    Ok(dropped) if dropped.segments > 0 => {
+                        log::info!(
+                            "{}-{}: retention dropped {} segments, {} bytes",
+                            topic.name(),
+                            partition.id(),
+                            dropped.segments,
+                            dropped.bytes
+                        );
+                        self.unlink_later(partition);
+                    }
+                    Ok(_) => {}
+                    Err(error) => log::warn!("retention: {error}"),
+                }
+            }
+        }
+    }
+
+    /// Has the dropped files of a partition unlinked once their delay is over.
+    pub(super) fn unlink_later(&self, partition: &Partition) {
+        let Ok(log) = partition.log() else { return };
+        let at = self.clock().monotonic() + log.config().file_delete_delay;
+        self.requests().unlink_at(at);
+    }
+
+    /// Unlinks what is due.
+    fn unlink_dropped(&self, all: bool) {
+        for topic in self.topics() {
+            for partition in topic.partitions().iter() {
+                let Ok(log) = partition.log() else { continue };
+                match log.unlink_dropped(all) {
+                    Ok((_, Some(next))) => self.requests().unlink_at(next),
+                    Ok((_, None)) => {}
+                    Err(error) => log::warn!("{error}"),
+                }
+            }
+        }
+    }
+
+    fn has_retention(&self) -> bool {
+        self.topics().iter().any(|topic| {
+            let config = topic.config();
+            !topic.is_adopted() && (config.retention.is_some() || config.retention_bytes.is_some())
+        })
+    }
+}

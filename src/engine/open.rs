@@ -1,0 +1,468 @@
+//! Opening a root: lock, read what it knows, recover every partition, draw an epoch, take over.
+//!
+//! Order, and why: the directory is locked before anything is read. Partitions are recovered, in
+//! parallel, before the epoch is drawn, since it must lie above every epoch they hold. The epoch
+//! and all that was adopted or found gone is recorded in one synced write before anything may be
+//! appended. Cut short anywhere, the next open does the same again.
+
+use std::path::Path;
+use std::sync::{Arc, Weak};
+
+use super::budget::Budget;
+use super::catalog::CatalogChanges;
+use super::gate::Gate;
+use super::keeper::RootKeeper;
+use super::maintenance::Requests;
+use super::partition::{Backing, NewPartition, Partition};
+use super::report::OpenReport;
+use super::root::exports::{Exports, FoundExports};
+use super::root::fact::Fact;
+use super::root::last_writer::{LastWriter, Trace};
+use super::root::reconcile::{AdoptedTopic, Reconciled};
+use super::root::state::RootState;
+use super::root::{Root, RootKind, RootOpening};
+use super::threads::{Running, Wakeup};
+use super::timers::Timers;
+use super::topic::Topic;
+use super::{Engine, EngineOptions, Table};
+use crate::config::{Threads, TopicConfig, WhenFull};
+use crate::disk::names::{LOCK, partition_dir};
+use crate::disk::replace::parent;
+use crate::disk::{DirLock, Disk};
+use crate::error::{Cause, Error, ErrorKind, Result};
+use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
+use crate::log::{KnownFacts, LastStop, LogId, LogName, LogSetup, PartitionLog, PartitionReport};
+use crate::stats::PinCounter;
+use crate::sync::{Mutex, RwLock};
+
+/// A topic that is about to be opened.
+struct OpeningTopic {
+    topic: Arc<Topic>,
+    partitions: Vec<OpeningPartition>,
+}
+
+/// A partition that is about to be opened.
+struct OpeningPartition {
+    id: LogId,
+    known: KnownFacts,
+    /// Why it cannot be.
+    missing: Option<Error>,
+}
+
+/// What all partitions of a store share.
+pub(super) struct Shared {
+    pub(super) options: EngineOptions,
+    pub(super) gate: Arc<Gate>,
+    pub(super) requests: Arc<Requests>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) pinned: Arc<PinCounter>,
+    pub(super) root: Arc<Root>,
+}
+
+impl Engine {
+    /// Opens the root at `path`, which is made if it is missing.
+    pub(crate) fn open(options: EngineOptions, path: &Path) -> Result<Arc<Engine>> {
+        let lock = lock(&*options.disk, path)?;
+        let opened = Root::open_or_create(options.disk.clone(), path);
+        let (root, opening) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                drop(lock);
+                if error.kind() == ErrorKind::NotAStore {
+                    let _ = options.disk.remove_file(&path.join(LOCK)); // nothing of ours stays
+                }
+                return Err(error);
+            }
+        };
+        let timer_wakeup = Arc::new(Wakeup::default());
+        let maintenance_wakeup = Arc::new(Wakeup::default());
+        let requests = Requests::new(
+            maintenance_wakeup.clone(),
+            options.clock.clone(),
+            options.background_sync,
+        );
+        let shared = Shared {
+            gate: Arc::new(Gate::new(options.disk.clone())),
+            requests: Arc::new(requests),
+            budget: Arc::new(Budget::new(options.max_bytes, options.when_full)),
+            pinned: Arc::new(PinCounter::default()),
+            root: Arc::new(root),
+            options,
+        };
+        let mut report = report_of(&opening);
+        remove_deleted(&shared, &opening.plan, &mut report)?;
+        let (topics, facts) = topics_of(&shared, &opening)?;
+        let table = open_topics(&shared, topics, &mut report)?;
+        let epoch = begin_reign(&shared, &opening, &table, facts)?;
+        report.epoch = epoch;
+        let engine = assemble(shared, table, epoch, report, lock, timer_wakeup, maintenance_wakeup);
+        engine.gate.set_engine(Arc::downgrade(&engine));
+        engine.start_threads()?;
+        Ok(engine)
+    }
+
+    fn start_threads(self: &Arc<Self>) -> Result<()> {
+        if self.options.threads == Threads::Host {
+            return Ok(());
+        }
+        let weak = Arc::downgrade(self);
+        self.running.start("timer", weak.clone(), self.timer_wakeup.clone(), Engine::run_due)?;
+        let wakeup = self.maintenance_wakeup.clone();
+        self.running.start("maintenance", weak, wakeup, Engine::run_maintenance)
+    }
+}
+
+fn lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DirLock>> {
+    let fail = |error: std::io::Error| Error::io("open store", path, error);
+    if disk.metadata(path).map_err(fail)?.is_none() {
+        disk.create_dir_all(path).map_err(fail)?;
+        disk.sync_dir(parent(path)).map_err(fail)?; // the store's own name
+    }
+    let file = path.join(LOCK);
+    disk.lock(&file).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => {
+            let text = "another store, process or program uses the directory".to_owned();
+            Error::new("open store", Cause::Locked(text)).at_path(&file)
+        }
+        _ => Error::io("lock store", &file, error),
+    })
+}
+
+fn assemble(
+    shared: Shared,
+    table: Table,
+    epoch: LeaderEpoch,
+    report: OpenReport,
+    lock: Box<dyn DirLock>,
+    timer_wakeup: Arc<Wakeup>,
+    maintenance_wakeup: Arc<Wakeup>,
+) -> Arc<Engine> {
+    let wakeups = [timer_wakeup.clone(), maintenance_wakeup.clone()];
+    let by_hand = shared.options.clock.watch(Arc::new(move || {
+        wakeups.iter().for_each(|wakeup| wakeup.wake());
+    }));
+    let used: u64 =
+        table.names.values().filter(|topic| !topic.is_internal()).map(|t| t.bytes()).sum();
+    shared.budget.set_limit(shared.options.max_bytes, shared.options.when_full, used);
+    Arc::new(Engine {
+        gate: shared.gate,
+        keeper: RootKeeper(shared.root.clone()),
+        root: shared.root,
+        epoch,
+        catalog: Mutex::new(()),
+        catalog_changes: CatalogChanges::default(),
+        table: RwLock::new(table),
+        budget: shared.budget,
+        timers: Timers::new(timer_wakeup.clone()),
+        requests: shared.requests,
+        timer_wakeup,
+        maintenance_wakeup,
+        running: Running::default(),
+        by_hand,
+        hooks: Mutex::new(Vec::new()),
+        lock: Mutex::new(Some(lock)),
+        pinned: shared.pinned,
+        report,
+        options: shared.options,
+    })
+}
+
+fn report_of(opening: &RootOpening) -> OpenReport {
+    let another_hand = match opening.last_writer {
+        LastWriter::AnotherHand { why: Trace::NeverOpened } => (opening.kind == RootKind::Kafka)
+            .then(|| "a directory this library never opened".into()),
+        LastWriter::AnotherHand { why } => Some(format!("{why:?}")),
+        _ => None,
+    };
+    let mut notes: Vec<_> = opening.exports.faults.iter().map(ToString::to_string).collect();
+    notes.extend(opening.state_log.torn.as_ref().map(|torn| format!("state log: {torn:?}")));
+    OpenReport {
+        new: opening.kind == RootKind::Fresh,
+        clean: opening.last_writer == LastWriter::OursClean,
+        another_hand,
+        epoch: LeaderEpoch::new(0),
+        adopted: Vec::new(),
+        partitions: Vec::new(),
+        failed: Vec::new(),
+        removed: Vec::new(),
+        left_alone: Vec::new(),
+        notes,
+    }
+}
+
+/// Finishes deletions that were cut short.
+fn remove_deleted(shared: &Shared, plan: &Reconciled, report: &mut OpenReport) -> Result<()> {
+    let root = shared.root.path();
+    let disk = &*shared.options.disk;
+    for directory in &plan.delete {
+        let dir = root.join(directory);
+        super::catalog::remove_dir(disk, &dir)?;
+        report.removed.push(dir);
+    }
+    for foreign in &plan.foreign {
+        report.leave_alone(root, &foreign.directory);
+    }
+    if !plan.delete.is_empty() {
+        disk.sync_dir(root).map_err(|error| Error::io("open store", root, error))?;
+    }
+    Ok(())
+}
+
+/// The topics to open, and the facts that make those of them new to us ours.
+fn topics_of(shared: &Shared, opening: &RootOpening) -> Result<(Vec<OpeningTopic>, Vec<Fact>)> {
+    let plan = &opening.plan;
+    let mut facts: Vec<Fact> = Vec::new();
+    for id in &plan.replaced {
+        if let Some(topic) = opening.state.topic(*id) {
+            facts.push(Fact::TopicDeleted { id: *id, name: topic.name.to_string() });
+            facts.push(Fact::TopicForgotten { id: *id });
+        }
+    }
+    facts.extend(plan.forget.iter().map(|id| Fact::TopicForgotten { id: *id }));
+    for (id, total) in &plan.grown {
+        facts.push(Fact::PartitionsAdded { id: *id, total: *total });
+    }
+    if !opening.last_writer.is_ours() {
+        facts.extend(opening.state.topics().map(|topic| Fact::OthersWrote { id: topic.id }));
+    }
+    for adopted in &plan.adopt {
+        facts.push(adoption(adopted));
+    }
+    let mut state = opening.state.clone();
+    facts.iter().for_each(|fact| state.apply(fact));
+    let known = Known { opening, state: &state };
+    let mut topics = Vec::new();
+    for topic in state.topics() {
+        let count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
+        let config = Arc::new(TopicConfig::from_entries(count.max(1), &topic.config)?);
+        let shared_topic = Arc::new(Topic::new(
+            topic.name.clone(),
+            topic.id,
+            (topic.internal, topic.adopted),
+            config.clone(),
+            Arc::new(Budget::new(config.max_bytes, config.when_full)),
+        ));
+        let partitions = (0..count).map(PartitionId::new).map(|partition| {
+            let id = LogId { topic: topic.id, partition };
+            let missing = plan
+                .missing
+                .iter()
+                .find(|missing| missing.topic == topic.id && missing.partition == partition)
+                .map(|missing| missing.error(shared.root.path()));
+            OpeningPartition { id, known: known.of(&topic.name, id, &mut facts), missing }
+        });
+        let partitions = partitions.collect();
+        topics.push(OpeningTopic { topic: shared_topic, partitions });
+    }
+    write_lost_metadata(shared, opening, &state)?;
+    Ok((topics, facts))
+}
+
+fn adoption(adopted: &AdoptedTopic) -> Fact {
+    Fact::TopicCreated {
+        id: adopted.id.unwrap_or_else(TopicId::random),
+        name: adopted.name.clone(),
+        config: Vec::new(),
+        partitions: adopted.partitions,
+        adopted: true,
+        internal: adopted.internal,
+    }
+}
+
+/// Where each log's facts come from: the state log, or what another hand wrote.
+struct Known<'a> {
+    opening: &'a RootOpening,
+    state: &'a RootState,
+}
+
+impl Known<'_> {
+    fn of(&self, name: &str, id: LogId, facts: &mut Vec<Fact>) -> KnownFacts {
+        let recorded = self.state.topic(id.topic).and_then(|topic| topic.partition(id.partition));
+        let ours = |last_stop| KnownFacts {
+            recovery_point: recorded.map_or(Offset::ZERO, |kept| kept.recovery_point),
+            log_start: recorded.map_or(Offset::ZERO, |kept| kept.log_start),
+            last_stop,
+            adopted: self.state.topic(id.topic).is_some_and(|topic| topic.foreign),
+        };
+        match self.opening.last_writer {
+            LastWriter::OursClean => ours(LastStop::Clean),
+            LastWriter::OursUnclean { same_boot: true } => ours(LastStop::KilledSameBoot),
+            LastWriter::OursUnclean { same_boot: false } => ours(LastStop::PowerCut),
+            LastWriter::AnotherHand { .. } => {
+                let known = theirs(&self.opening.exports, name, id.partition);
+                let (id, partition) = (id.topic, id.partition);
+                let (point, start) = (known.recovery_point, known.log_start);
+                facts.push(Fact::RecoveryPoint { id, partition, offset: point });
+                facts.push(Fact::LogStart { id, partition, offset: start });
+                known
+            }
+        }
+    }
+}
+
+/// What another hand's checkpoints say of a partition.
+fn theirs(found: &FoundExports, name: &str, partition: PartitionId) -> KnownFacts {
+    let Exports { recovery_points, log_starts, .. } = &found.contents;
+    let of = |lines: &[crate::log::checkpoint::OffsetLine]| {
+        let line = lines.iter().find(|line| line.topic == name && line.partition == partition);
+        line.map_or(Offset::ZERO, |line| line.offset)
+    };
+    let last_stop = match found.has_clean_mark() {
+        true => LastStop::AnotherHandClean,
+        false => LastStop::AnotherHand,
+    };
+    let (recovery_point, log_start) = (of(recovery_points), of(log_starts));
+    KnownFacts { recovery_point, log_start, last_stop, adopted: true }
+}
+
+/// Writes `partition.metadata` again where a directory has lost it.
+fn write_lost_metadata(shared: &Shared, opening: &RootOpening, state: &RootState) -> Result<()> {
+    let disk = &*shared.options.disk;
+    let root = shared.root.path();
+    let write = |directory: &str, id: TopicId| {
+        let path = root.join(directory).join(crate::disk::names::PARTITION_METADATA);
+        crate::log::checkpoint::write_partition_metadata(disk, &path, id)
+    };
+    for open in opening.plan.open.iter().filter(|open| open.write_metadata) {
+        write(&open.directory, open.topic)?;
+    }
+    for adopted in &opening.plan.adopt {
+        let Some(topic) = state.topic_named(&adopted.name) else { continue };
+        for directory in adopted.directories.iter().filter(|dir| dir.write_metadata) {
+            write(&directory.directory, topic.id)?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens all partitions, a thread per core; what one of them fails with stays with it.
+fn open_topics(
+    shared: &Shared,
+    topics: Vec<OpeningTopic>,
+    report: &mut OpenReport,
+) -> Result<Table> {
+    const PARTITIONS_PER_THREAD: usize = 32;
+    let work: Vec<_> = topics
+        .iter()
+        .flat_map(|topic| topic.partitions.iter().map(move |partition| (topic, partition)))
+        .collect();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores.min(work.len() / PARTITIONS_PER_THREAD + 1);
+    let share = work.len().div_ceil(threads).max(1);
+    type Opened = Vec<(Arc<Partition>, PartitionReport)>;
+    let open_share = |share: &[(&OpeningTopic, &OpeningPartition)]| -> Opened {
+        share
+            .iter()
+            .map(|(topic, partition)| {
+                let missing = partition.missing.as_ref().map(Error::again);
+                shared.open_partition(&topic.topic, partition.id, partition.known, missing)
+            })
+            .collect()
+    };
+    let opened: Vec<Opened> = std::thread::scope(|scope| {
+        let handles: Vec<_> =
+            work.chunks(share).map(|share| scope.spawn(|| open_share(share))).collect();
+        handles.into_iter().map(|handle| handle.join()).collect::<Result<_, _>>()
+    })
+    .map_err(|_| Error::new("open store", Cause::Panicked("recovery")))?;
+    let mut table = Table::default();
+    let mut opened = opened.into_iter().flatten();
+    for topic in &topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for (partition, found) in opened.by_ref().take(topic.partitions.len()) {
+            if let Err(error) = partition.log() {
+                report.failed.push(error.to_string());
+            }
+            if found.is_notable() {
+                report.partitions.push(found);
+            }
+            partitions.push(partition);
+        }
+        topic.topic.set_partitions(partitions);
+        let config = topic.topic.config();
+        let used = topic.topic.bytes();
+        topic.topic.budget.set_limit(config.max_bytes, config.when_full, used);
+        if topic.topic.is_adopted() {
+            report.adopted.push(topic.topic.name().to_string());
+        }
+        table.insert(topic.topic.clone());
+    }
+    Ok(table)
+}
+
+impl Shared {
+    /// Opens one partition; what it fails with stays with it.
+    pub(super) fn open_partition(
+        &self,
+        topic: &Topic,
+        id: LogId,
+        known: KnownFacts,
+        missing: Option<Error>,
+    ) -> (Arc<Partition>, PartitionReport) {
+        let setup = LogSetup {
+            name: LogName { topic: topic.name().clone(), partition: id.partition },
+            id,
+            config: topic.config(),
+            clock: self.options.clock.clone(),
+            sync_after: self.options.background_sync.bytes,
+            attention: self.requests.attention(id),
+            pinned: self.pinned.clone(),
+        };
+        let dir = self.root.path().join(partition_dir(topic.name(), id.partition));
+        let opened = match missing {
+            Some(error) => Err(error),
+            None => PartitionLog::open(&self.options.disk, &dir, setup, known),
+        };
+        let (backing, report) = match opened {
+            Ok((log, report)) => (Backing::Log(Box::new(log)), report),
+            Err(error) => {
+                let error = error.at_partition(topic.name(), id.partition);
+                log::error!("{error}");
+                (Backing::Failed(error), PartitionReport::default())
+            }
+        };
+        let partition = Partition::new(NewPartition {
+            topic: topic.name().clone(),
+            id,
+            backing,
+            topic_budget: topic.budget.clone(),
+            store_budget: (!topic.is_internal()).then(|| self.budget.clone()),
+            gate: self.gate.clone(),
+        });
+        (Arc::new(partition), report)
+    }
+}
+
+/// Draws the epoch of this open, above every other, and records it with all that became so.
+fn begin_reign(
+    shared: &Shared,
+    opening: &RootOpening,
+    table: &Table,
+    facts: Vec<Fact>,
+) -> Result<LeaderEpoch> {
+    let logs = || {
+        let partitions = table.names.values().flat_map(|topic| topic.partitions().to_vec());
+        partitions.collect::<Vec<_>>()
+    };
+    let seen = logs().iter().filter_map(|partition| partition.log().ok()?.latest_epoch()).max();
+    let epoch = opening.state.next_epoch(seen)?;
+    shared.root.begin_reign(epoch, &opening.exports, facts)?;
+    for partition in logs() {
+        if let Ok(log) = partition.log() {
+            log.begin_epoch(epoch);
+        }
+    }
+    Ok(epoch)
+}
+
+impl Table {
+    pub(super) fn insert(&mut self, topic: Arc<Topic>) {
+        self.ids.insert(topic.id(), topic.clone());
+        self.names.insert(topic.name().clone(), topic);
+    }
+
+    pub(super) fn remove(&mut self, topic: &Topic) {
+        self.ids.remove(&topic.id());
+        self.names.remove(topic.name());
+    }
+}

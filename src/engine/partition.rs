@@ -1,0 +1,258 @@
+//! One partition as everything above the engine sees it: the one door to its log.
+//!
+//! An append goes through the gate, takes its room from the budgets, is appended, wakes who waits,
+//! and, if power durability was asked for, waits for the sync. Holds are numbers that those above
+//! push down: retention keeps what lies at or above the lowest. A partition whose directory is
+//! lost or cannot be read exists all the same; each call to it says why it fails.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::budget::Budget;
+use super::gate::Gate;
+use super::room;
+use crate::config::{Durability, TimestampType};
+use crate::error::{Cause, Error, Result};
+use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
+use crate::log::{
+    Appended, Cursor, Dropped, FetchLimits, Fetched, Keeper, LogId, OffsetSnapshot, PartitionLog,
+};
+use crate::record::{AppendBatch, BatchRules, TimestampRule};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::time::Timestamp;
+use crate::wait::Signal;
+
+/// One partition.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    topic: Arc<str>,
+    id: LogId,
+    backing: Backing,
+    signal: Arc<Signal>,
+    holds: Mutex<BTreeMap<String, Offset>>,
+    pub(super) topic_budget: Arc<Budget>,
+    /// `None` for internal topics, which live on a reserve of their own.
+    pub(super) store_budget: Option<Arc<Budget>>,
+    gate: Arc<Gate>,
+    deleted: AtomicBool,
+}
+
+/// What a partition stands on.
+#[derive(Debug)]
+pub(super) enum Backing {
+    Log(Box<PartitionLog>),
+    /// It could not be opened, and this is why.
+    Failed(Error),
+}
+
+/// Everything a partition is made of.
+pub(super) struct NewPartition {
+    pub(super) topic: Arc<str>,
+    pub(super) id: LogId,
+    pub(super) backing: Backing,
+    pub(super) topic_budget: Arc<Budget>,
+    pub(super) store_budget: Option<Arc<Budget>>,
+    pub(super) gate: Arc<Gate>,
+}
+
+impl Partition {
+    pub(super) fn new(new: NewPartition) -> Self {
+        Partition {
+            topic: new.topic,
+            id: new.id,
+            backing: new.backing,
+            signal: Arc::new(Signal::new()),
+            holds: Mutex::new(BTreeMap::new()),
+            topic_budget: new.topic_budget,
+            store_budget: new.store_budget,
+            gate: new.gate,
+            deleted: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn topic_name(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    pub(crate) fn id(&self) -> PartitionId {
+        self.id.partition
+    }
+
+    pub(crate) fn topic_id(&self) -> TopicId {
+        self.id.topic
+    }
+
+    /// Told whenever records are published, and for good when the partition closes.
+    pub(crate) fn signal(&self) -> &Arc<Signal> {
+        &self.signal
+    }
+
+    pub(super) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// The log, or why there is none.
+    pub(crate) fn log(&self) -> Result<&PartitionLog> {
+        match &self.backing {
+            Backing::Log(log) => Ok(log),
+            Backing::Failed(error) => Err(error.again()),
+        }
+    }
+
+    /// The log, if the store is open and the topic exists.
+    fn open_log(&self, operation: &'static str) -> Result<&PartitionLog> {
+        self.gate.check(operation)?;
+        if self.deleted.load(Ordering::Acquire) {
+            let name = self.topic.to_string();
+            return Err(Error::new(operation, Cause::NotFound { what: "topic", name }));
+        }
+        self.log()
+    }
+
+    /// What the topic asks of a batch that is appended at `now`.
+    pub(crate) fn batch_rules(&self, now: Timestamp) -> Result<BatchRules> {
+        let config = self.open_log("append")?.config();
+        let timestamps = match config.timestamp_type {
+            TimestampType::CreateTime => TimestampRule::Create {
+                now,
+                before_max: config.timestamp_before_max,
+                after_max: config.timestamp_after_max,
+            },
+            TimestampType::LogAppendTime => TimestampRule::Append { now },
+        };
+        // a batch goes whole into one segment
+        let max_bytes = config.max_batch_bytes.min(config.segment_bytes);
+        let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+        Ok(BatchRules { timestamps, max_bytes })
+    }
+
+    /// Appends one batch, all of it or nothing, and wakes who waits for it. Blocks for a sync with
+    /// [`Durability::Power`], and for room where the budget says so.
+    pub(crate) fn append<B: AppendBatch>(
+        &self,
+        batch: &B,
+        now: Timestamp,
+        durability: Durability,
+    ) -> Result<Appended> {
+        let log = self.open_log("append")?;
+        let size = batch.size() as u64;
+        room::reserve(self, size)?;
+        let appended = match log.append(batch, now) {
+            Ok(appended) => appended,
+            Err(error) => {
+                self.give_back(size);
+                return Err(error);
+            }
+        };
+        self.signal.notify();
+        if durability == Durability::Power {
+            log.make_durable(appended.end_offset)?;
+            self.signal.notify(); // for those who wait for durable records only
+        }
+        Ok(appended)
+    }
+
+    /// Reads from `from` on; see [`PartitionLog::fetch`].
+    pub(crate) fn fetch(
+        &self,
+        from: Offset,
+        cursor: Option<&Cursor>,
+        limits: FetchLimits,
+    ) -> Result<Fetched> {
+        self.open_log("read")?.fetch(from, cursor, limits)
+    }
+
+    pub(crate) fn offsets(&self) -> Result<OffsetSnapshot> {
+        Ok(self.open_log("look up offsets")?.offsets().snapshot())
+    }
+
+    /// The first record at or after `wanted`.
+    pub(crate) fn find_timestamp(&self, wanted: Timestamp) -> Result<Option<(Offset, Timestamp)>> {
+        self.open_log("look up timestamp")?.find_timestamp(wanted)
+    }
+
+    /// Fails as truncated where `epoch` ended before `offset`.
+    pub(crate) fn check_epoch(
+        &self,
+        operation: &'static str,
+        offset: Offset,
+        epoch: LeaderEpoch,
+    ) -> Result<()> {
+        self.open_log(operation)?.check_epoch(operation, offset, epoch)
+    }
+
+    /// Where reading may go on behind damage at `offset`.
+    pub(crate) fn resume_above(&self, offset: Offset) -> Result<Offset> {
+        self.open_log("skip damage")?.resume_above(offset)
+    }
+
+    /// Makes everything below `offset` durable; blocks for a sync unless one covers it already.
+    pub(crate) fn make_durable(&self, offset: Offset) -> Result<()> {
+        self.open_log("sync")?.make_durable(offset)?;
+        self.signal.notify();
+        Ok(())
+    }
+
+    /// Keeps everything from `offset` on from being removed, under `name`, until it is released.
+    pub(crate) fn hold(&self, name: &str, offset: Offset) {
+        self.holds.lock().insert(name.to_owned(), offset);
+    }
+
+    /// Lets go of the hold under `name`.
+    pub(crate) fn release(&self, name: &str) {
+        self.holds.lock().remove(name);
+    }
+
+    /// The lowest hold and its name.
+    pub(crate) fn lowest_hold(&self) -> Option<(String, Offset)> {
+        let holds = self.holds.lock();
+        let lowest = holds.iter().min_by_key(|(_, offset)| **offset)?;
+        Some((lowest.0.clone(), *lowest.1))
+    }
+
+    /// Raises the log start; see [`PartitionLog::delete_records_before`].
+    pub(crate) fn delete_records_before(&self, offset: Offset, keeper: &dyn Keeper) -> Result<()> {
+        let log = self.open_log("delete records")?;
+        let dropped = log.delete_records_before(offset, keeper)?;
+        self.give_back(dropped.bytes);
+        Ok(())
+    }
+
+    /// One run of retention; an adopted topic has no policy and is left alone.
+    pub(super) fn retain(&self, keeper: &dyn Keeper, now: Timestamp) -> Result<Dropped> {
+        let log = self.open_log("apply retention")?;
+        let hold = self.lowest_hold().map(|(_, offset)| offset);
+        let Some(plan) = log.plan_retention(now, hold)? else { return Ok(Dropped::default()) };
+        let dropped = log.apply_retention(&plan, keeper, now)?;
+        self.give_back(dropped.bytes);
+        Ok(dropped)
+    }
+
+    /// Drops the oldest segment for room, unless something holds it.
+    pub(super) fn drop_oldest(&self, keeper: &dyn Keeper, now: Timestamp) -> Result<u64> {
+        let log = self.open_log("append")?;
+        let hold = self.lowest_hold();
+        let hold = hold.as_ref().map(|(name, offset)| (name.as_str(), *offset));
+        let dropped = log.drop_oldest(hold, keeper, now)?;
+        self.give_back(dropped.bytes);
+        Ok(dropped.bytes)
+    }
+
+    pub(super) fn give_back(&self, bytes: u64) {
+        self.topic_budget.give_back(bytes);
+        if let Some(store) = &self.store_budget {
+            store.give_back(bytes);
+        }
+    }
+
+    /// Ends the partition for everyone who holds it: its topic is gone.
+    pub(super) fn set_deleted(&self) {
+        self.deleted.store(true, Ordering::Release);
+        if let Ok(log) = self.log() {
+            log.stop_appends();
+            self.give_back(log.size().0);
+        }
+        self.signal.close();
+    }
+}

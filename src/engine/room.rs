@@ -1,0 +1,102 @@
+//! Making room where a `max_bytes` budget is spent: fail, wait, or drop the oldest.
+//!
+//! Dropping takes whole sealed segments, the one with the oldest records first over all partitions
+//! that share the budget, rolling an active segment where there is nothing else. What a hold or
+//! the high watermark keeps stays: if nothing else is left, the append fails as full and says what
+//! keeps it. Runs before the append, under no lock.
+
+use std::sync::Arc;
+
+use super::budget::Budget;
+use super::partition::Partition;
+use crate::config::WhenFull;
+use crate::error::{Cause, Error, Result};
+use crate::time::{Timestamp, deadline_after};
+
+/// Reserves `bytes` in both budgets of a partition, or fails as full.
+pub(super) fn reserve(partition: &Partition, bytes: u64) -> Result<()> {
+    let topic = &partition.topic_budget;
+    if !topic.try_reserve(bytes) {
+        make_room(partition, topic, bytes, Scope::Topic)?;
+    }
+    let Some(store) = &partition.store_budget else { return Ok(()) };
+    if !store.try_reserve(bytes) {
+        let made = make_room(partition, store, bytes, Scope::Store);
+        if made.is_err() {
+            topic.give_back(bytes);
+        }
+        return made;
+    }
+    Ok(())
+}
+
+/// Which partitions share a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    Topic,
+    Store,
+}
+
+fn make_room(partition: &Partition, budget: &Budget, bytes: u64, scope: Scope) -> Result<()> {
+    let full = |what: &str| {
+        let (of, used) = (if scope == Scope::Topic { "topic" } else { "store" }, budget.used());
+        let limit = budget.limit().unwrap_or(u64::MAX);
+        let text = format!("{bytes} bytes more than the {used} of {limit} the {of} holds: {what}");
+        Error::new("append", Cause::Full(text)).at_partition(partition.topic_name(), partition.id())
+    };
+    if budget.limit().is_some_and(|limit| bytes > limit) {
+        return Err(full("the batch alone is larger"));
+    }
+    match budget.when_full() {
+        WhenFull::Fail => Err(full("`max_bytes` is spent")),
+        WhenFull::Block(patience) => {
+            let deadline = deadline_after(patience);
+            while !budget.try_reserve(bytes) {
+                if !budget.wait_for_room(bytes, deadline) {
+                    partition.gate().check("append")?;
+                    return Err(full("no room came free in time"));
+                }
+            }
+            Ok(())
+        }
+        WhenFull::DropOldest => {
+            while !budget.try_reserve(bytes) {
+                drop_one(partition, scope).map_err(|error| match error {
+                    Some(error) => error,
+                    None => full("there is nothing left to drop"),
+                })?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Drops the segment with the oldest records. `Err(None)` where there is none.
+fn drop_one(partition: &Partition, scope: Scope) -> Result<(), Option<Error>> {
+    let Some(engine) = partition.gate().engine() else { return Err(None) };
+    let topics = match scope {
+        Scope::Topic => engine.topic_by_id(partition.topic_id()).into_iter().collect(),
+        Scope::Store => engine.topics(),
+    };
+    let mut candidates: Vec<(Timestamp, Arc<Partition>)> = Vec::new();
+    for topic in topics.iter().filter(|topic| scope == Scope::Topic || !topic.is_internal()) {
+        for partition in topic.partitions().iter() {
+            let Ok(log) = partition.log() else { continue };
+            let facts = log.segment_facts(true).map_err(Some)?;
+            let Some(oldest) = facts.first().filter(|oldest| oldest.bytes > 0) else { continue };
+            candidates.push((oldest.newest, partition.clone()));
+        }
+    }
+    candidates.sort_by_key(|(oldest, _)| *oldest);
+    let now = engine.clock().wall();
+    let mut kept = None;
+    for (_, candidate) in candidates {
+        match candidate.drop_oldest(engine.keeper(), now) {
+            Ok(0) => {}
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_full() => kept = kept.or(Some(error)),
+            Err(error) => return Err(Some(error)),
+        }
+    }
+    Err(kept)
+}

@@ -1,0 +1,93 @@
+//! The store's two threads, and how they sleep.
+//!
+//! A thread sleeps until its next deadline or until it is woken, and costs nothing meanwhile. It
+//! holds the engine only while it works: once the last handle is gone it ends. On a clock that is
+//! moved by hand it sleeps until the clock moves.
+
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::Engine;
+use crate::error::{Error, Result};
+use crate::sync::{Condvar, Mutex};
+use crate::time::deadline_after;
+
+/// Wakes one thread; a wake-up before it sleeps is not lost.
+#[derive(Debug, Default)]
+pub(crate) struct Wakeup {
+    woken: Mutex<bool>,
+    condvar: Condvar,
+}
+
+impl Wakeup {
+    pub(crate) fn wake(&self) {
+        *self.woken.lock() = true;
+        self.condvar.notify_one();
+    }
+
+    /// Sleeps until woken, or for at most `longest`.
+    fn sleep(&self, longest: Option<Duration>) {
+        let mut woken = self.woken.lock();
+        let deadline = longest.map(deadline_after);
+        while !*woken {
+            match deadline {
+                Some(deadline) => {
+                    if self.condvar.wait_until(&mut woken, deadline).timed_out() {
+                        break;
+                    }
+                }
+                None => self.condvar.wait(&mut woken),
+            }
+        }
+        *woken = false;
+    }
+}
+
+/// The threads that run; joined at close.
+#[derive(Debug, Default)]
+pub(super) struct Running {
+    handles: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Running {
+    /// Starts a thread that calls `work` until the engine is closed or gone. `work` returns when
+    /// it is due next.
+    pub(super) fn start(
+        &self,
+        name: &str,
+        engine: Weak<Engine>,
+        wakeup: Arc<Wakeup>,
+        work: fn(&Engine) -> Option<Duration>,
+    ) -> Result<()> {
+        let run = move || loop {
+            let longest = {
+                let Some(engine) = engine.upgrade() else { return };
+                if engine.gate().is_closed() {
+                    return;
+                }
+                let next = work(&engine);
+                let now = engine.clock().monotonic();
+                let by_hand = engine.clock_is_manual();
+                next.filter(|_| !by_hand).map(|next| next.saturating_sub(now))
+            };
+            wakeup.sleep(longest);
+        };
+        let handle = std::thread::Builder::new()
+            .name(format!("tidelog-{name}"))
+            .spawn(run)
+            .map_err(|error| Error::io("start thread", std::path::Path::new(name), error))?;
+        self.handles.lock().push(handle);
+        Ok(())
+    }
+
+    /// Waits for the threads to end, but never for the one that calls.
+    pub(super) fn join(&self) {
+        let handles = std::mem::take(&mut *self.handles.lock());
+        for handle in handles {
+            if handle.thread().id() != std::thread::current().id() && handle.join().is_err() {
+                log::error!("a thread of the store panicked");
+            }
+        }
+    }
+}

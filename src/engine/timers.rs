@@ -1,0 +1,136 @@
+//! What is due at a time: a heap of tasks, on the store's clock.
+//!
+//! A task is a [`Due`] held weakly: who has gone is not called. `run_due` calls those whose time
+//! has come, outside the lock, and says when the next one is due. With threads of its own the
+//! store runs that on its timer thread; a host without them calls it itself.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::threads::Wakeup;
+use crate::sync::Mutex;
+
+/// Something to be done at a time; short work only, the timer thread serves all.
+pub(crate) trait Due: Send + Sync {
+    /// Does what is due at `now`, on the monotonic clock; returns when to come again.
+    fn run(&self, now: Duration) -> Option<Duration>;
+}
+
+struct Task {
+    at: Duration,
+    /// Tasks of one time run in the order they came.
+    sequence: u64,
+    due: Weak<dyn Due>,
+}
+
+impl PartialEq for Task {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.sequence) == (other.at, other.sequence)
+    }
+}
+
+impl Eq for Task {}
+
+impl PartialOrd for Task {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Task {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+    }
+}
+
+#[derive(Default)]
+struct Heap {
+    tasks: BinaryHeap<Reverse<Task>>,
+    sequence: u64,
+}
+
+/// The tasks of a store.
+pub(crate) struct Timers {
+    heap: Mutex<Heap>,
+    wakeup: Arc<Wakeup>,
+}
+
+impl std::fmt::Debug for Timers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Timers").field("tasks", &self.heap.lock().tasks.len()).finish()
+    }
+}
+
+impl Timers {
+    pub(super) fn new(wakeup: Arc<Wakeup>) -> Self {
+        Timers { heap: Mutex::new(Heap::default()), wakeup }
+    }
+
+    /// Has `due` called at `at`, on the monotonic clock, or soon after.
+    pub(crate) fn schedule(&self, at: Duration, due: Weak<dyn Due>) {
+        let first = {
+            let mut heap = self.heap.lock();
+            let first = heap.tasks.peek().is_none_or(|Reverse(task)| at < task.at);
+            heap.sequence += 1;
+            let sequence = heap.sequence;
+            heap.tasks.push(Reverse(Task { at, sequence, due }));
+            first
+        };
+        if first {
+            self.wakeup.wake();
+        }
+    }
+
+    /// Calls what is due at `now`; returns when the next task is.
+    pub(super) fn run_due(&self, now: Duration) -> Option<Duration> {
+        loop {
+            let due = {
+                let mut heap = self.heap.lock();
+                match heap.tasks.peek() {
+                    Some(Reverse(task)) if task.at <= now => {}
+                    next => return next.map(|Reverse(task)| task.at),
+                }
+                heap.tasks.pop().and_then(|Reverse(task)| task.due.upgrade())
+            };
+            let Some(due) = due else { continue };
+            if let Some(again) = due.run(now) {
+                self.schedule(again, Arc::downgrade(&due));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    struct Every {
+        period: Duration,
+        calls: AtomicU64,
+    }
+
+    impl Due for Every {
+        fn run(&self, now: Duration) -> Option<Duration> {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+            Some(now + self.period)
+        }
+    }
+
+    #[test]
+    fn tasks_run_when_due_and_again() {
+        let timers = Timers::new(Arc::default());
+        let second = Duration::from_secs(1);
+        let every = Arc::new(Every { period: second, calls: AtomicU64::new(0) });
+        let weak: Weak<dyn Due> = Arc::downgrade(&every) as Weak<dyn Due>;
+        timers.schedule(second, weak);
+        assert_eq!(timers.run_due(Duration::ZERO), Some(second));
+        assert_eq!(timers.run_due(second), Some(2 * second));
+        assert_eq!(timers.run_due(5 * second), Some(6 * second));
+        assert_eq!(every.calls.load(Ordering::Relaxed), 2);
+        drop(every);
+        assert_eq!(timers.run_due(9 * second), None);
+    }
+}

@@ -1,0 +1,153 @@
+//! The cause inside an error: one variant for each text there is.
+//!
+//! An enum of this crate's own, derived with `thiserror`, that no signature carries: callers see
+//! its kind. It can be said again, since one failure may end many calls.
+
+use std::io;
+use std::sync::Arc;
+
+use super::ErrorKind;
+use crate::ids::{LeaderEpoch, Offset};
+
+/// The cause inside an [`Error`]: as many variants as there are different texts.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Cause {
+    #[error("{0}")]
+    Io(#[source] io::Error),
+    #[error("no space: {0}")]
+    Full(String),
+    #[error("poisoned by an earlier failure: {0}")]
+    Poisoned(Arc<str>),
+    #[error("corrupt: {0}")]
+    Corrupt(String),
+    #[error("offset {requested} is out of range {start}..{end}")]
+    OutOfRange { requested: Offset, start: Offset, end: Offset },
+    #[error("the log was truncated: epoch {epoch} ended at offset {epoch_end}")]
+    LogTruncated { epoch: LeaderEpoch, epoch_end: Offset },
+    #[error("no {what} named `{name}`")]
+    NotFound { what: &'static str, name: String },
+    #[error("topic `{name}` exists: {difference}")]
+    AlreadyExists { name: String, difference: String },
+    #[error("`{name}` is not a legal {what} name: {reason}")]
+    InvalidName { what: &'static str, name: String, reason: &'static str },
+    #[error("{key} = {value}: {allowed}")]
+    InvalidConfig { key: String, value: String, allowed: String },
+    #[error("{0}")]
+    InvalidArgument(String),
+    #[error("record {index} is refused: {reason}")]
+    InvalidRecord { index: usize, reason: String },
+    #[error("{what} takes {size} bytes, the limit is {limit}")]
+    TooLarge { what: &'static str, size: u64, limit: u64 },
+    #[error("{0} is closed")]
+    Closed(&'static str),
+    #[error("locked: {0}")]
+    Locked(String),
+    #[error("this process was forked from the one that opened the store")]
+    Forked,
+    #[error("not a directory of this library: {0}")]
+    NotAStore(String),
+    #[error("format version {found} is newer than {known}, the newest this build reads")]
+    NewerVersion { found: u32, known: u32 },
+    #[error("{0}")]
+    Unsupported(String),
+    #[error("offset {requested} is below the committed offset {committed}")]
+    OffsetRegression { committed: Offset, requested: Offset },
+    #[error("timed out after {0:?}")]
+    TimedOut(std::time::Duration),
+    #[error("{0} panicked")]
+    Panicked(&'static str),
+}
+
+impl Cause {
+    pub(super) fn again(&self) -> Cause {
+        match self {
+            Cause::Io(error) => Cause::Io(match error.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => io::Error::new(error.kind(), error.to_string()),
+            }),
+            Cause::Full(what) => Cause::Full(what.clone()),
+            Cause::Poisoned(first) => Cause::Poisoned(first.clone()),
+            Cause::Corrupt(what) => Cause::Corrupt(what.clone()),
+            Cause::OutOfRange { requested, start, end } => {
+                Cause::OutOfRange { requested: *requested, start: *start, end: *end }
+            }
+            Cause::LogTruncated { epoch, epoch_end } => {
+                Cause::LogTruncated { epoch: *epoch, epoch_end: *epoch_end }
+            }
+            Cause::NotFound { what, name } => Cause::NotFound { what, name: name.clone() },
+            Cause::AlreadyExists { name, difference } => {
+                Cause::AlreadyExists { name: name.clone(), difference: difference.clone() }
+            }
+            Cause::InvalidName { what, name, reason } => {
+                Cause::InvalidName { what, name: name.clone(), reason }
+            }
+            Cause::InvalidConfig { key, value, allowed } => Cause::InvalidConfig {
+                key: key.clone(),
+                value: value.clone(),
+                allowed: allowed.clone(),
+            },
+            Cause::InvalidArgument(what) => Cause::InvalidArgument(what.clone()),
+            Cause::InvalidRecord { index, reason } => {
+                Cause::InvalidRecord { index: *index, reason: reason.clone() }
+            }
+            Cause::TooLarge { what, size, limit } => {
+                Cause::TooLarge { what, size: *size, limit: *limit }
+            }
+            Cause::Closed(what) => Cause::Closed(what),
+            Cause::Locked(holder) => Cause::Locked(holder.clone()),
+            Cause::Forked => Cause::Forked,
+            Cause::NotAStore(what) => Cause::NotAStore(what.clone()),
+            Cause::NewerVersion { found, known } => {
+                Cause::NewerVersion { found: *found, known: *known }
+            }
+            Cause::Unsupported(what) => Cause::Unsupported(what.clone()),
+            Cause::OffsetRegression { committed, requested } => {
+                Cause::OffsetRegression { committed: *committed, requested: *requested }
+            }
+            Cause::TimedOut(after) => Cause::TimedOut(*after),
+            Cause::Panicked(what) => Cause::Panicked(what),
+        }
+    }
+
+    pub(super) fn kind(&self) -> ErrorKind {
+        match self {
+            Cause::Io(_) => ErrorKind::Io,
+            Cause::Full(_) => ErrorKind::Full,
+            Cause::Poisoned(_) => ErrorKind::Poisoned,
+            Cause::Corrupt(_) => ErrorKind::Corrupt,
+            Cause::OutOfRange { .. } => ErrorKind::OffsetOutOfRange,
+            Cause::LogTruncated { .. } => ErrorKind::LogTruncated,
+            Cause::NotFound { .. } => ErrorKind::NotFound,
+            Cause::AlreadyExists { .. } => ErrorKind::AlreadyExists,
+            Cause::InvalidName { .. } => ErrorKind::InvalidName,
+            Cause::InvalidConfig { .. } => ErrorKind::InvalidConfig,
+            Cause::InvalidArgument(_) => ErrorKind::InvalidArgument,
+            Cause::InvalidRecord { .. } => ErrorKind::InvalidRecord,
+            Cause::TooLarge { .. } => ErrorKind::TooLarge,
+            Cause::Closed(_) => ErrorKind::Closed,
+            Cause::Locked(_) => ErrorKind::Locked,
+            Cause::Forked => ErrorKind::Forked,
+            Cause::NotAStore(_) => ErrorKind::NotAStore,
+            Cause::NewerVersion { .. } => ErrorKind::NewerVersion,
+            Cause::Unsupported(_) => ErrorKind::Unsupported,
+            Cause::OffsetRegression { .. } => ErrorKind::OffsetRegression,
+            Cause::TimedOut(_) => ErrorKind::TimedOut,
+            Cause::Panicked(_) => ErrorKind::Panicked,
+        }
+    }
+}
+
+/// Errors that say the machine is short of something now, not that anything is wrong.
+pub(super) fn is_passing(error: &io::Error) -> bool {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    const EFBIG: i32 = 27;
+    matches!(
+        error.kind(),
+        io::ErrorKind::Interrupted
+            | io::ErrorKind::WouldBlock
+            | io::ErrorKind::OutOfMemory
+            | io::ErrorKind::FileTooLarge
+            | io::ErrorKind::WriteZero
+    ) || matches!(error.raw_os_error(), Some(EMFILE | ENFILE | EFBIG))
+}

@@ -1,0 +1,356 @@
+//! Committed offsets by group: a fold over `__consumer_offsets`.
+//!
+//! A group's offsets lie in one partition of that topic, chosen by Kafka's hash of its name; a
+//! commit is one batch there. Memory changes only after the append, so what a caller is told is
+//! what a reopened store will say. An offset belongs to a topic's identity: deleting a topic
+//! writes tombstones, and until they are written the identity keeps a topic made again under the
+//! name from seeing them. Records of kinds unknown here are left as they are.
+//!
+//! Locks: the table of groups, then a group's turn, then its entries. The turn is held across the
+//! append, the others never.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::committed::{Commit, CommitMode, Committed, Entry, Group};
+use super::registry::Registry;
+use super::schema::{CommittedValue, OffsetsKey, check_metadata, committed_key, group_partition};
+use crate::config::{Durability, TopicConfig};
+use crate::engine::{Engine, Partition};
+use crate::error::{Cause, Error, Outcome, Result};
+use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
+use crate::state_log::{Change, Replayed, StateLog};
+use crate::stats::Counter;
+use crate::sync::Mutex;
+
+/// Kafka's name for the topic.
+pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// The longest group name, in bytes: what the format can hold.
+const GROUP_NAME_LIMIT: usize = 0x7fff;
+
+/// All committed offsets of a store.
+#[derive(Debug)]
+pub(crate) struct OffsetStore {
+    engine: Arc<Engine>,
+    log: StateLog,
+    groups: Mutex<BTreeMap<Arc<str>, Arc<Group>>>,
+    /// Partitions whose offsets are not known: their groups get errors, not resets.
+    unread: BTreeMap<PartitionId, Error>,
+    skipped: Counter,
+    registry: Arc<Registry>,
+}
+
+impl OffsetStore {
+    /// Reads what is committed. Costs nothing in a store that never committed.
+    pub(crate) fn open(engine: Arc<Engine>) -> Result<Arc<OffsetStore>> {
+        // Kafka's: 50 partitions, segments of 100 MiB. A commit for very many partitions is one
+        // batch all the same. The topic keeps everything until compaction is there.
+        let config =
+            TopicConfig::new().partitions(50).segment_bytes(100 << 20).max_batch_bytes(64 << 20);
+        let log = StateLog::new(engine.clone(), OFFSETS_TOPIC, config);
+        let mut fold =
+            Fold { engine: &engine, topics: HashMap::new(), groups: BTreeMap::new(), skipped: 0 };
+        let skipped = log.replay(|record| fold.take(record))?;
+        let unreadable = Counter::default();
+        unreadable.add(fold.skipped + skipped.places);
+        Ok(Arc::new(OffsetStore {
+            groups: Mutex::new(fold.groups),
+            engine,
+            log,
+            unread: skipped.unread,
+            skipped: unreadable,
+            registry: Arc::default(),
+        }))
+    }
+
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// Records of `__consumer_offsets` that could not be understood, since the store was opened.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.skipped.get()
+    }
+
+    /// The names of all groups that have committed something, in order.
+    pub(crate) fn groups(&self) -> Vec<Arc<str>> {
+        let groups = self.groups.lock();
+        let used = groups.iter().filter(|(_, group)| !group.entries.lock().is_empty());
+        used.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// All that a group has committed for topics that exist, by topic and partition.
+    pub(crate) fn all_committed(&self, group: &str) -> Result<Vec<(Arc<Partition>, Committed)>> {
+        self.partition_of(group)?;
+        let Some(group) = self.existing(group) else { return Ok(Vec::new()) };
+        let entries = group.entries.lock().clone();
+        let mut all = Vec::new();
+        for (partition, entry) in entries.values().flatten() {
+            let topic = entry.topic_id.and_then(|id| self.engine.topic_by_id(id));
+            let partition = topic.and_then(|topic| topic.partition(*partition).ok());
+            all.extend(partition.map(|partition| (partition, entry.committed.clone())));
+        }
+        Ok(all)
+    }
+
+    /// What a group has committed for one partition.
+    pub(crate) fn committed(
+        &self,
+        group: &str,
+        partition: &Partition,
+    ) -> Result<Option<Committed>> {
+        self.partition_of(group)?;
+        Ok(self.existing(group).and_then(|group| group.committed(partition)))
+    }
+
+    /// Commits for one group, all of it or nothing. Blocks while another commit of the group is
+    /// under way, and for syncs with [`Durability::Power`]: of the records that the offsets stand
+    /// for first, so that a durable offset never refers to lost records, then of the commit.
+    pub(crate) fn commit(
+        &self,
+        group: &str,
+        commits: &[Commit<'_>],
+        durability: Durability,
+    ) -> Result<()> {
+        self.engine.check_open("commit")?;
+        let log_partition = self.partition_of(group)?;
+        check_shape(commits)?;
+        if commits.is_empty() {
+            return Ok(());
+        }
+        if durability == Durability::Power {
+            for commit in commits {
+                let synced = commit.partition.make_durable(commit.offset);
+                synced.map_err(|error| error.with_outcome(Outcome::NotWritten))?;
+            }
+        }
+        let group = self.existing_or_new(group);
+        let _turn = group.1.turn.lock();
+        for commit in commits {
+            check_place(&group.1, commit)?;
+        }
+        let mut keys = Vec::with_capacity(commits.len());
+        let mut values = Vec::with_capacity(commits.len());
+        let mut committed = Vec::with_capacity(commits.len());
+        let now = self.engine.clock().wall();
+        for commit in commits {
+            let partition = commit.partition;
+            let epoch = commit.leader_epoch.or_else(|| epoch_before(partition, commit.offset));
+            let value = CommittedValue {
+                offset: commit.offset,
+                leader_epoch: epoch,
+                metadata: commit.metadata,
+                committed_at: now,
+                expires_at: None,
+            };
+            keys.push(committed_key(&group.0, partition.topic_name(), partition.id())?);
+            values.push(value.encode()?);
+            committed.push(Committed::of(&value));
+        }
+        let changes: Vec<Change<'_>> = keys
+            .iter()
+            .zip(&values)
+            .map(|(key, value)| Change { key, value: Some(value) })
+            .collect();
+        let appended = self.log.append(log_partition, &changes, durability);
+        if in_the_log(&appended) {
+            for (commit, committed) in commits.iter().zip(committed) {
+                group.1.insert(commit.partition, committed);
+            }
+            self.registry.counters().commits.add(1);
+        }
+        appended.map(|_| ())
+    }
+
+    /// Forgets everything that any group has committed for a topic of that name. To be called
+    /// after a topic was deleted, before the call that deleted it returns, and before one is
+    /// created, for a store may hold offsets of topics it does not have. Blocks for syncs if there
+    /// is anything to forget.
+    pub(crate) fn forget_topic(&self, name: &str) -> Result<()> {
+        let groups: Vec<(Arc<str>, Arc<Group>)> = {
+            let groups = self.groups.lock();
+            groups.iter().map(|(name, group)| (name.clone(), group.clone())).collect()
+        };
+        let mut touched = HashSet::new();
+        for (group_name, group) in groups {
+            // a commit that comes after this turn finds the topic deleted
+            let _turn = group.turn.lock();
+            let partitions: Vec<PartitionId> = match group.entries.lock().get(name) {
+                Some(partitions) => partitions.keys().copied().collect(),
+                None => continue,
+            };
+            let log_partition = self.partition_of(&group_name)?;
+            let mut keys = Vec::with_capacity(partitions.len());
+            for partition in partitions {
+                keys.push(committed_key(&group_name, name, partition)?);
+            }
+            let changes: Vec<Change<'_>> =
+                keys.iter().map(|key| Change { key, value: None }).collect();
+            self.log.append(log_partition, &changes, Durability::Process)?;
+            group.entries.lock().remove(name);
+            touched.insert(log_partition);
+        }
+        // else a power cut could bring the offsets back, to a topic made again under the name
+        touched.into_iter().try_for_each(|partition| self.log.make_durable(partition))
+    }
+
+    fn existing(&self, group: &str) -> Option<Arc<Group>> {
+        self.groups.lock().get(group).cloned()
+    }
+
+    fn existing_or_new(&self, group: &str) -> (Arc<str>, Arc<Group>) {
+        let mut groups = self.groups.lock();
+        if let Some((name, group)) = groups.get_key_value(group) {
+            return (name.clone(), group.clone());
+        }
+        let (name, new) = (Arc::<str>::from(group), Arc::<Group>::default());
+        groups.insert(name.clone(), new.clone());
+        (name, new)
+    }
+
+    /// Where a group's offsets lie; fails for an illegal name and where that place is lost.
+    fn partition_of(&self, group: &str) -> Result<PartitionId> {
+        check_group_name(group)?;
+        let partition = PartitionId::new(group_partition(group, self.log.partition_count()?));
+        match self.unread.get(&partition) {
+            Some(error) => Err(error.again()),
+            None => Ok(partition),
+        }
+    }
+}
+
+/// Refuses a name that cannot be a group's.
+pub(crate) fn check_group_name(group: &str) -> Result<()> {
+    let reason = match group.len() {
+        0 => "it is empty",
+        1..=GROUP_NAME_LIMIT => return Ok(()),
+        _ => "it is longer than 32,767 bytes",
+    };
+    let name = group.chars().take(64).collect();
+    Err(Error::new("name group", Cause::InvalidName { what: "group", name, reason }))
+}
+
+/// Whether the records are in the log, so that a reopened store would see them.
+fn in_the_log<T>(appended: &Result<T>) -> bool {
+    match appended {
+        Ok(_) => true,
+        Err(error) => error.outcome() == Outcome::WrittenNotDurable,
+    }
+}
+
+/// What can be wrong with a commit by itself.
+fn check_shape(commits: &[Commit<'_>]) -> Result<()> {
+    let mut seen = HashSet::with_capacity(commits.len());
+    for commit in commits {
+        check_metadata(commit.metadata)?;
+        let partition = commit.partition;
+        if !seen.insert((partition.topic_id(), partition.id())) {
+            let text = "a commit names a partition twice".to_owned();
+            return Err(Error::new("commit", Cause::InvalidArgument(text))
+                .at_partition(partition.topic_name(), partition.id()));
+        }
+    }
+    Ok(())
+}
+
+/// What can be wrong with it in the light of the partition and of what is committed. A topic that
+/// was deleted fails here.
+fn check_place(group: &Group, commit: &Commit<'_>) -> Result<()> {
+    let partition = commit.partition;
+    let place = |error: Error| error.at_partition(partition.topic_name(), partition.id());
+    let offsets = partition.offsets().map_err(place)?;
+    let (requested, end) = (commit.offset, offsets.high_watermark());
+    if requested < Offset::ZERO || requested > end {
+        let cause = Cause::OutOfRange { requested, start: offsets.start, end };
+        return Err(place(Error::new("commit", cause)));
+    }
+    let committed = group.committed(partition).map(|committed| committed.offset());
+    if let (CommitMode::Forward, Some(committed)) = (commit.mode, committed)
+        && requested < committed
+    {
+        let cause = Cause::OffsetRegression { committed, requested };
+        return Err(place(Error::new("commit", cause)));
+    }
+    Ok(())
+}
+
+/// The epoch of the record below `offset`, as far as the partition knows.
+fn epoch_before(partition: &Partition, offset: Offset) -> Option<LeaderEpoch> {
+    let entries = partition.log().ok()?.epoch_entries();
+    let below = entries.partition_point(|(_, first)| *first < offset);
+    below.checked_sub(1).map(|at| entries[at].0)
+}
+
+/// What is known while the log is read.
+struct Fold<'a> {
+    engine: &'a Engine,
+    /// The identity of each topic named, `None` for one that does not exist.
+    topics: HashMap<String, Option<TopicId>>,
+    groups: BTreeMap<Arc<str>, Arc<Group>>,
+    skipped: u64,
+}
+
+impl Fold<'_> {
+    fn take(&mut self, record: Replayed<'_>) {
+        if let Err(error) = self.try_take(record) {
+            self.skipped += 1;
+            log::warn!("{OFFSETS_TOPIC}-{}: skipped: {error}", record.partition);
+        }
+    }
+
+    fn try_take(&mut self, record: Replayed<'_>) -> Result<()> {
+        let fault = |fault: super::schema::SchemaFault| {
+            fault.into_error("replay committed offsets", record.offset)
+        };
+        let Some(key) = record.key else {
+            let text = "a record without a key".to_owned();
+            let error = Error::new("replay committed offsets", Cause::Corrupt(text));
+            return Err(error.at_offset(record.offset));
+        };
+        let key = OffsetsKey::parse(key).map_err(fault)?;
+        let OffsetsKey::Committed { group, topic, partition } = key else { return Ok(()) };
+        let committed = match record.value {
+            Some(value) => Some(Committed::of(&CommittedValue::parse(value).map_err(fault)?)),
+            None => None,
+        };
+        match committed {
+            Some(committed) => self.set(group, topic, partition, committed),
+            None => self.remove(group, topic, partition),
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, group: &str, topic: &str, partition: PartitionId, committed: Committed) {
+        if !self.topics.contains_key(topic) {
+            let id = self.engine.topic(topic).ok().map(|topic| topic.id());
+            self.topics.insert(topic.to_owned(), id);
+        }
+        let topic_id = self.topics.get(topic).copied().flatten();
+        if !self.groups.contains_key(group) {
+            self.groups.insert(Arc::from(group), Arc::default());
+        }
+        let Some(group) = self.groups.get(group) else { return };
+        let mut entries = group.entries.lock();
+        if !entries.contains_key(topic) {
+            entries.insert(Arc::from(topic), BTreeMap::new());
+        }
+        if let Some(partitions) = entries.get_mut(topic) {
+            partitions.insert(partition, Entry { topic_id, committed });
+        }
+    }
+
+    fn remove(&mut self, group: &str, topic: &str, partition: PartitionId) {
+        let Some(group) = self.groups.get(group) else { return };
+        let mut entries = group.entries.lock();
+        if let Some(partitions) = entries.get_mut(topic) {
+            partitions.remove(&partition);
+            if partitions.is_empty() {
+                entries.remove(topic);
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

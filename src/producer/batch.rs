@@ -1,0 +1,142 @@
+//! A batch that lingers, and the promise that comes with it.
+//!
+//! Every record in it shares one [`Ticket`], which its `Pending`s wait for. The [`Promise`] is the
+//! other end: whoever takes a batch on its way to the log keeps it with the outcome. One that is
+//! dropped instead, which takes a panic of ours, fails its waiters rather than leave them.
+
+use std::sync::Arc;
+
+use super::memory::Grant;
+use super::receipt::Receipt;
+use crate::config::Durability;
+use crate::engine::Partition;
+use crate::error::{Cause, Error, Outcome, Result};
+use crate::ids::{LeaderEpoch, Offset, PartitionId};
+use crate::log::Appended;
+use crate::record::{AppendBatch, BatchBuffer};
+use crate::sync::Arc as SharedArc;
+use crate::time::Timestamp;
+use crate::wait::Completion;
+
+use std::time::Duration;
+
+/// Where a batch went; what its records' receipts have in common.
+#[derive(Debug)]
+pub(super) struct Written {
+    topic: Arc<str>,
+    partition: PartitionId,
+    pub(super) appended: Appended,
+    /// The timestamp of every record, where the topic sets it.
+    append_time: Option<Timestamp>,
+}
+
+impl Written {
+    pub(super) fn new(
+        partition: &Partition,
+        appended: Appended,
+        append_time: Option<Timestamp>,
+    ) -> Self {
+        let topic = partition.topic_name().clone();
+        Written { topic, partition: partition.id(), appended, append_time }
+    }
+
+    /// The receipt of the record at `index`, which asked for `timestamp`.
+    pub(super) fn receipt(&self, index: u32, timestamp: Option<Timestamp>) -> Receipt {
+        Receipt {
+            topic: self.topic.clone(),
+            partition: self.partition,
+            offset: Offset::new(self.appended.base_offset.get() + i64::from(index)),
+            leader_epoch: self.leader_epoch(),
+            timestamp: self.append_time.or(timestamp),
+        }
+    }
+
+    fn leader_epoch(&self) -> LeaderEpoch {
+        self.appended.epoch
+    }
+}
+
+/// How a batch ended, shared by all that wait for it.
+pub(super) type Ending = Arc<Result<Written>>;
+
+/// What the records of one batch wait for.
+pub(super) type Ticket = Completion<Ending>;
+
+/// The duty to end a ticket.
+#[derive(Debug)]
+pub(super) struct Promise(Option<SharedArc<Ticket>>);
+
+impl Promise {
+    pub(super) fn new() -> Self {
+        Promise(Some(SharedArc::new(Ticket::new())))
+    }
+
+    pub(super) fn ticket(&self) -> &SharedArc<Ticket> {
+        self.0.as_ref().expect("a promise has its ticket until it is kept")
+    }
+
+    /// Ends the ticket. Runs wakers: call it with no lock held.
+    pub(super) fn keep(mut self, ending: Result<Written>) {
+        if let Some(ticket) = self.0.take() {
+            ticket.complete(Arc::new(ending));
+        }
+    }
+
+    /// Lets the ticket go that nobody waits for.
+    fn release(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.0.take() {
+            let error = Error::new("append", Cause::Panicked("the flush of a producer"));
+            ticket.complete(Arc::new(Err(error.with_outcome(Outcome::Unknown))));
+        }
+    }
+}
+
+/// Records that wait for company.
+#[derive(Debug)]
+pub(super) struct LingerBatch {
+    pub(super) buffer: BatchBuffer,
+    pub(super) grant: Grant,
+    pub(super) promise: Promise,
+    /// The strongest word any of its records asked for.
+    pub(super) durability: Durability,
+    /// When it is written at the latest, on the monotonic clock; `None` until someone read that.
+    pub(super) due: Option<Duration>,
+}
+
+impl LingerBatch {
+    pub(super) fn new(buffer: BatchBuffer, grant: Grant) -> Self {
+        LingerBatch {
+            buffer,
+            grant,
+            promise: Promise::new(),
+            durability: Durability::Process,
+            due: None,
+        }
+    }
+
+    /// An empty batch ends without anybody having waited for it.
+    pub(super) fn discard(mut self) -> BatchBuffer {
+        debug_assert!(self.buffer.is_empty(), "records are not dropped");
+        self.promise.release();
+        self.buffer
+    }
+
+    /// Appends it. Durability is not waited for.
+    pub(super) fn append_to(&mut self, partition: &Partition, now: Timestamp) -> Result<Written> {
+        let rules = partition.batch_rules(now)?;
+        self.buffer.seal(&rules.timestamps);
+        let appended = partition.append(&self.buffer, now, Durability::Process)?;
+        debug_assert_eq!(appended.end_offset.since(appended.base_offset), u64::from(self.count()));
+        Ok(Written::new(partition, appended, self.buffer.append_time()))
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        self.buffer.count()
+    }
+}

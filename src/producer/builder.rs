@@ -1,0 +1,239 @@
+//! How a producer is made: its options, their defaults and their ranges.
+//!
+//! Options are checked once, in `build`, and then never change: every handle and every lane reads
+//! the same `Settings`. The store's door makes the builder.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::core::Core;
+use super::handle::Producer;
+use super::partitioner::{DefaultPartitioner, Partitioner};
+use crate::config::Durability;
+use crate::engine::Engine;
+use crate::error::{Cause, Error, Result};
+
+/// What [`enqueue`](crate::TopicProducer::enqueue) does when the producer's buffer has no room.
+///
+/// Either way everything that lingers is flushed at once, which makes room.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidelog::BufferFull;
+/// assert_eq!(BufferFull::default(), BufferFull::Block(Duration::from_secs(60)));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BufferFull {
+    /// Waits up to this long, in real time, for room; then fails as
+    /// [`ErrorKind::Full`](crate::ErrorKind::Full).
+    Block(Duration),
+    /// Fails as [`ErrorKind::Full`](crate::ErrorKind::Full) at once; a later try may succeed.
+    Fail,
+}
+
+impl Default for BufferFull {
+    fn default() -> Self {
+        BufferFull::Block(Duration::from_secs(60))
+    }
+}
+
+/// What a producer was built with.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) partitioner: Arc<dyn Partitioner>,
+    pub(super) durability: Durability,
+    pub(super) linger: Duration,
+    pub(super) batch_bytes: usize,
+    pub(super) batch_records: u32,
+    pub(super) buffer_bytes: usize,
+    pub(super) when_buffer_full: BufferFull,
+}
+
+impl Settings {
+    fn new() -> Self {
+        Settings {
+            partitioner: Arc::new(DefaultPartitioner::new()),
+            durability: Durability::default(),
+            linger: Duration::from_millis(5),
+            batch_bytes: 64 * 1024,
+            batch_records: 10_000,
+            buffer_bytes: 32 << 20,
+            when_buffer_full: BufferFull::default(),
+        }
+    }
+
+    fn validate(&self) -> Result<()> {
+        let refuse = |key: &str, value: String, allowed: &str| {
+            let (key, allowed) = (key.to_owned(), allowed.to_owned());
+            Err(Error::new("build producer", Cause::InvalidConfig { key, value, allowed }))
+        };
+        if self.batch_bytes == 0 {
+            return refuse("batch_bytes", "0".to_owned(), "at least 1 byte");
+        }
+        if self.batch_records == 0 {
+            return refuse("batch_records", "0".to_owned(), "at least 1 record");
+        }
+        if self.buffer_bytes < self.batch_bytes {
+            let allowed = format!("at least batch_bytes, {} bytes", self.batch_bytes);
+            return refuse("buffer_bytes", self.buffer_bytes.to_string(), &allowed);
+        }
+        Ok(())
+    }
+}
+
+/// Builds a [`Producer`]; it comes from `store.producer()`.
+///
+/// Everything has a default; only what lingers ([`enqueue`](crate::TopicProducer::enqueue)) is
+/// touched by the options about batches and the buffer.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidelog::{BufferFull, Durability, Store};
+/// let store = Store::in_memory()?;
+/// let producer = store
+///     .producer()
+///     .durability(Durability::Power)
+///     .linger(Duration::from_millis(20))
+///     .when_buffer_full(BufferFull::Fail)
+///     .build()?;
+/// # drop(producer);
+/// # Ok::<(), tidelog::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct ProducerBuilder {
+    engine: Arc<Engine>,
+    settings: Settings,
+}
+
+impl ProducerBuilder {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        ProducerBuilder { engine, settings: Settings::new() }
+    }
+
+    /// What an acknowledgement promises unless a handle says otherwise; default
+    /// [`Durability::Process`].
+    ///
+    /// ```
+    /// # use tidelog::{Durability, Store};
+    /// # let store = Store::in_memory()?;
+    /// let producer = store.producer().durability(Durability::Power).build()?;
+    /// # drop(producer);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.settings.durability = durability;
+        self
+    }
+
+    /// Who chooses the partition of a record that was sent without one; default
+    /// [`DefaultPartitioner`].
+    ///
+    /// ```
+    /// # use tidelog::{RoundRobin, Store};
+    /// # let store = Store::in_memory()?;
+    /// let producer = store.producer().partitioner(RoundRobin::new()).build()?;
+    /// # drop(producer);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn partitioner(mut self, partitioner: impl Partitioner) -> Self {
+        self.settings.partitioner = Arc::new(partitioner);
+        self
+    }
+
+    /// How long a record lingers for others to share its batch, on the store's clock; default
+    /// 5 ms. Zero: not at all, each enqueue is appended as it comes. There is no largest value.
+    ///
+    /// ```
+    /// # use tidelog::Store;
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// let producer = store.producer().linger(Duration::from_millis(50)).build()?;
+    /// # drop(producer);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.settings.linger = linger;
+        self
+    }
+
+    /// A batch that has reached this many encoded bytes is written; default 65,536, at least 1. It
+    /// passes that by no more than its last record, and never the topic's `max.message.bytes`.
+    ///
+    /// ```
+    /// # use tidelog::Store;
+    /// # let store = Store::in_memory()?;
+    /// let producer = store.producer().batch_bytes(256 * 1024).build()?;
+    /// # drop(producer);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn batch_bytes(mut self, bytes: usize) -> Self {
+        self.settings.batch_bytes = bytes;
+        self
+    }
+
+    /// A batch that has reached this many records is written; default 10,000, at least 1.
+    ///
+    /// ```
+    /// # use tidelog::Store;
+    /// # let store = Store::in_memory()?;
+    /// let producer = store.producer().batch_records(100).build()?;
+    /// # drop(producer);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn batch_records(mut self, records: u32) -> Self {
+        self.settings.batch_records = records;
+        self
+    }
+
+    /// How many bytes may linger in the whole producer, its clones included; default 32 MiB, at
+    /// least `batch_bytes`. It counts encoded records, a little ahead of them; the memory behind
+    /// a batch that grows may be up to twice that. A larger record cannot linger.
+    ///
+    /// ```
+    /// # use tidelog::Store;
+    /// # let store = Store::in_memory()?;
+    /// let producer = store.producer().buffer_bytes(1 << 20).build()?;
+    /// # drop(producer);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn buffer_bytes(mut self, bytes: usize) -> Self {
+        self.settings.buffer_bytes = bytes;
+        self
+    }
+
+    /// What an enqueue does when `buffer_bytes` are taken; default: block for up to 60 s.
+    ///
+    /// ```
+    /// # use tidelog::{BufferFull, Store};
+    /// # let store = Store::in_memory()?;
+    /// let producer = store.producer().when_buffer_full(BufferFull::Fail).build()?;
+    /// # drop(producer);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn when_buffer_full(mut self, what: BufferFull) -> Self {
+        self.settings.when_buffer_full = what;
+        self
+    }
+
+    /// The producer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) for options out of range,
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed) once the store is closed.
+    ///
+    /// ```
+    /// # use tidelog::{ErrorKind, Store};
+    /// # let store = Store::in_memory()?;
+    /// assert!(store.producer().build().is_ok());
+    /// let error = store.producer().batch_bytes(0).build().unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn build(self) -> Result<Producer> {
+        self.settings.validate()?;
+        self.engine.check_open("build producer")?;
+        Ok(Producer::new(Core::new(self.engine, self.settings)))
+    }
+}

@@ -1,0 +1,382 @@
+//! What all handles of one producer share: the lanes, the memory, the way out and the end.
+//!
+//! Records that linger are brought out by whoever fills a batch, by the timer when one is due, by
+//! a flush, or, when memory runs short, by a sweep over all lanes; what needs a sync goes to the
+//! timer too, as errands, so that a caller who did not ask to wait does not. The last handle to
+//! go, or the store's close, ends the producer: nothing is taken from then on, and everything that
+//! was taken is brought out or fails.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use super::batch::{LingerBatch, Ticket};
+use super::builder::{BufferFull, Settings};
+use super::lane::{Lane, closed};
+use super::lanes::Lanes;
+use super::memory::{Grant, Memory};
+use crate::config::Threads;
+use crate::engine::{CloseHook, Due, Engine, Topic};
+use crate::error::{Cause, Error, Result};
+use crate::ids::TopicId;
+use crate::record::{AppendBatch, BatchBuffer};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Arc as SharedArc, Mutex};
+use crate::time::{Timestamp, deadline_after};
+use crate::wait::{WaitSet, Woken};
+
+/// Batches are begun with this much memory and grow; one that was filled is used again.
+const FIRST_BATCH_BYTES: usize = 1024;
+/// Emptied batches kept for use, at most.
+const SPARES: usize = 16;
+
+/// One producer, whatever its handles.
+#[derive(Debug)]
+pub(super) struct Core {
+    engine: Arc<Engine>,
+    settings: Settings,
+    memory: Arc<Memory>,
+    this: Weak<Core>,
+    handles: AtomicUsize,
+    ended: AtomicBool,
+    topics: Mutex<HashMap<TopicId, Arc<Lanes>>>,
+    spares: Mutex<Vec<BatchBuffer>>,
+    errands: Errands,
+}
+
+/// What the timer is asked to do at once.
+#[derive(Debug, Default)]
+struct Errands {
+    /// The timer knows.
+    told: AtomicBool,
+    /// All lanes are to be brought out.
+    sweep: AtomicBool,
+    /// These are.
+    lanes: Mutex<Vec<Arc<Lane>>>,
+}
+
+impl Core {
+    /// A producer with one handle.
+    pub(super) fn new(engine: Arc<Engine>, settings: Settings) -> Arc<Core> {
+        let core = Arc::new_cyclic(|this: &Weak<Core>| Core {
+            memory: Arc::new(Memory::new(settings.buffer_bytes)),
+            engine,
+            settings,
+            this: this.clone(),
+            handles: AtomicUsize::new(1),
+            ended: AtomicBool::new(false),
+            topics: Mutex::new(HashMap::new()),
+            spares: Mutex::new(Vec::new()),
+            errands: Errands::default(),
+        });
+        let hook: Weak<dyn CloseHook> = Arc::downgrade(&core) as Weak<dyn CloseHook>;
+        core.engine.on_close(hook);
+        core
+    }
+
+    #[inline]
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    #[inline]
+    pub(super) fn wall(&self) -> Timestamp {
+        self.engine.clock().wall()
+    }
+
+    /// When a batch that is begun now has to be written.
+    pub(super) fn due_time(&self) -> Duration {
+        self.engine.clock().monotonic().saturating_add(self.settings.linger)
+    }
+
+    pub(super) fn schedule(&self, at: Duration, due: Weak<dyn Due>) {
+        self.engine.timers().schedule(at, due);
+    }
+
+    /// Fails once the producer has ended.
+    #[inline]
+    pub(super) fn check_taking(&self) -> Result<()> {
+        if self.ended.load(Ordering::Acquire) { Err(closed("enqueue")) } else { Ok(()) }
+    }
+
+    /// Whose due work a waiting thread has to run; `None` where a timer thread does.
+    #[inline]
+    pub(super) fn helped(&self) -> Option<Weak<Core>> {
+        (self.engine.threads() == Threads::Host).then(|| self.this.clone())
+    }
+
+    /// Runs the host's due work; returns how long to wait before the next time. On a clock that
+    /// is moved by hand nothing tells when that is, so the naps are short.
+    pub(super) fn help(&self) -> Duration {
+        const NAPS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
+        let next = self.engine.run_own_work();
+        let now = self.engine.clock().monotonic();
+        next.map_or(NAPS.1, |next| next.saturating_sub(now)).clamp(NAPS.0, NAPS.1)
+    }
+}
+
+/// Batches and their memory.
+impl Core {
+    /// A batch for a lane to open. Called under the lane's lock: nothing here waits.
+    pub(super) fn new_batch(&self) -> LingerBatch {
+        let spare = self.spares.lock().pop();
+        let buffer = spare.unwrap_or_else(|| BatchBuffer::new(FIRST_BATCH_BYTES));
+        LingerBatch::new(buffer, Grant::new(&self.memory))
+    }
+
+    /// Takes back a batch that stayed empty.
+    pub(super) fn take_back(&self, batch: Option<LingerBatch>) {
+        if let Some(batch) = batch {
+            self.recycle(batch.discard());
+        }
+    }
+
+    /// Keeps a batch's memory for the next, unless it is larger than usual or there are enough.
+    pub(super) fn recycle(&self, mut buffer: BatchBuffer) {
+        if buffer.len() > self.settings.batch_bytes.saturating_mul(2) {
+            return;
+        }
+        buffer.clear();
+        let most = (self.settings.buffer_bytes / self.settings.batch_bytes).clamp(1, SPARES);
+        let mut spares = self.spares.lock();
+        if spares.len() < most {
+            spares.push(buffer);
+        }
+    }
+
+    /// Whether a batch waits for nothing more.
+    #[inline]
+    pub(super) fn is_full(&self, batch: &LingerBatch) -> bool {
+        let settings = &self.settings;
+        batch.buffer.len() >= settings.batch_bytes
+            || batch.buffer.count() >= settings.batch_records
+            || settings.linger.is_zero()
+    }
+
+    /// Makes room by a sweep and, where the producer blocks, waits for it. `deadline` is set by
+    /// the first call for a record and used by the next.
+    pub(super) fn wait_for_room(
+        &self,
+        needed: usize,
+        deadline: &mut Option<Instant>,
+    ) -> Result<()> {
+        let patience = self.ask_for_room(needed)?;
+        let waiting = WaitSet::new();
+        let registration = waiting.register(self.memory.freed(), 0);
+        waiting.arm(&registration);
+        if self.has_room(needed) {
+            return Ok(());
+        }
+        self.engine.run_own_work();
+        let deadline = *deadline.get_or_insert_with(|| deadline_after(patience));
+        if waiting.wait(Some(deadline)) == Woken::TimedOut {
+            return Err(self.full(&format!("none came free within {patience:?}")));
+        }
+        Ok(())
+    }
+
+    /// The same for a task, which has no deadline but its own.
+    pub(super) async fn room(&self, needed: usize) -> Result<()> {
+        self.ask_for_room(needed)?;
+        let waiting = WaitSet::new();
+        let registration = waiting.register(self.memory.freed(), 0);
+        waiting.arm(&registration);
+        if !self.has_room(needed) {
+            waiting.ready().await;
+        }
+        Ok(())
+    }
+
+    /// Starts a sweep; returns how long to wait for its room, or that it is not waited for.
+    fn ask_for_room(&self, needed: usize) -> Result<Duration> {
+        let limit = self.memory.limit();
+        if needed > limit {
+            let (size, limit) = (needed as u64, limit as u64);
+            let what = "the record, which has to fit into the producer's buffer,";
+            return Err(Error::new("enqueue", Cause::TooLarge { what, size, limit }));
+        }
+        self.errands.sweep.store(true, Ordering::Release);
+        self.tell_timer();
+        match self.settings.when_buffer_full {
+            BufferFull::Block(patience) => Ok(patience),
+            BufferFull::Fail => Err(self.full("it is being flushed")),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn memory_granted(&self) -> usize {
+        self.memory.granted()
+    }
+
+    fn has_room(&self, needed: usize) -> bool {
+        self.memory.granted().saturating_add(needed) <= self.memory.limit()
+    }
+
+    fn full(&self, what: &str) -> Error {
+        let limit = self.memory.limit();
+        let text = format!("the {limit} bytes of the producer's buffer are taken: {what}");
+        Error::new("enqueue", Cause::Full(text))
+    }
+}
+
+/// Lanes, and bringing out what is in them.
+impl Core {
+    /// The lanes of a topic, shared by all handles for it.
+    pub(super) fn lanes_of(&self, topic: Arc<Topic>) -> Arc<Lanes> {
+        let mut topics = self.topics.lock();
+        if !topics.contains_key(&topic.id()) {
+            let alive = |lanes: &Arc<Lanes>| !lanes.topic().is_deleted() || lanes.holds_records();
+            topics.retain(|_, lanes| alive(lanes));
+        }
+        let made = || Arc::new(Lanes::new(topic.clone(), self.this.clone()));
+        topics.entry(topic.id()).or_insert_with(made).clone()
+    }
+
+    fn all_lanes(&self) -> Vec<Arc<Lanes>> {
+        self.topics.lock().values().cloned().collect()
+    }
+
+    /// Has the timer bring out a lane, and sync it, at once.
+    pub(super) fn call_soon(&self, lane: &Arc<Lane>) {
+        if lane.call() {
+            self.errands.lanes.lock().push(lane.clone());
+            self.tell_timer();
+        }
+    }
+
+    fn tell_timer(&self) {
+        if !self.errands.told.swap(true, Ordering::AcqRel) {
+            let due: Weak<dyn Due> = self.this.clone() as Weak<dyn Due>;
+            self.schedule(Duration::ZERO, due);
+        }
+    }
+
+    /// Writes what lingers in these lanes, waits for all of it, and reports the first failure
+    /// since the last flush. Blocks.
+    pub(super) fn flush(&self, topics: &[Arc<Lanes>]) -> Result<()> {
+        let tickets = seal(topics);
+        for lane in lanes(topics) {
+            lane.write(self);
+            lane.sync();
+        }
+        let endings = tickets.iter().filter_map(|ticket| ticket.wait(None));
+        let failed = endings.filter_map(|ending| ending.as_ref().as_ref().err().map(Error::again));
+        report(topics, failed.reduce(|first, _| first))
+    }
+
+    /// The same without waiting: appends are made here, syncs by the timer.
+    pub(super) fn flush_async(
+        &self,
+        topics: Vec<Arc<Lanes>>,
+    ) -> impl Future<Output = Result<()>> + Send + Unpin + 'static + use<> {
+        let tickets = seal(&topics);
+        for lane in lanes(&topics) {
+            if lane.write(self) {
+                self.call_soon(&lane);
+            }
+        }
+        Box::pin(async move {
+            let mut first = None;
+            for ticket in tickets {
+                if let Err(error) = &*crate::wait::Completed::of(&ticket).await {
+                    first.get_or_insert_with(|| error.again());
+                }
+            }
+            report(&topics, first)
+        })
+    }
+
+    pub(super) fn flush_all(&self) -> Result<()> {
+        self.flush(&self.all_lanes())
+    }
+
+    pub(super) fn flush_all_async(
+        &self,
+    ) -> impl Future<Output = Result<()>> + Send + Unpin + 'static + use<> {
+        self.flush_async(self.all_lanes())
+    }
+
+    /// Takes nothing more and brings out what there is.
+    fn end(&self) -> Result<()> {
+        self.ended.store(true, Ordering::Release);
+        self.memory.freed().close();
+        self.flush_all()
+    }
+
+    /// One handle more.
+    pub(super) fn enter(&self) {
+        self.handles.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One handle less; the last one ends the producer.
+    pub(super) fn leave(&self) {
+        if self.handles.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        if self.engine.gate().is_forked_child() {
+            // Locks may be held by threads that are not here: nothing may be touched, nor dropped.
+            std::mem::forget(self.this.upgrade());
+            return;
+        }
+        if let Err(error) = self.end() {
+            log::error!("records of a producer that was dropped were not written: {error}");
+        }
+    }
+}
+
+fn lanes(topics: &[Arc<Lanes>]) -> impl Iterator<Item = Arc<Lane>> {
+    topics.iter().flat_map(|lanes| lanes.made())
+}
+
+/// Closes every open batch; what has to end for a flush to end.
+fn seal(topics: &[Arc<Lanes>]) -> Vec<SharedArc<Ticket>> {
+    let mut tickets = Vec::new();
+    for lane in lanes(topics) {
+        tickets.append(&mut lane.seal());
+    }
+    tickets
+}
+
+/// The first failure of these topics that no flush has reported, or else `seen`.
+fn report(topics: &[Arc<Lanes>], seen: Option<Error>) -> Result<()> {
+    let mut first = None;
+    for lanes in topics {
+        if let Some(error) = lanes.failures().take() {
+            first.get_or_insert(error);
+        }
+    }
+    first.or(seen).map_or(Ok(()), Err)
+}
+
+/// Errands: what callers left to the timer.
+impl Due for Core {
+    fn run(&self, _: Duration) -> Option<Duration> {
+        self.errands.told.swap(false, Ordering::AcqRel); // sees what came before the telling
+        let mut called = std::mem::take(&mut *self.errands.lanes.lock());
+        called.iter().for_each(|lane| lane.answer());
+        if self.errands.sweep.swap(false, Ordering::AcqRel) {
+            let topics = self.all_lanes();
+            called = lanes(&topics).collect();
+            called.iter().for_each(|lane| drop(lane.seal()));
+        }
+        // all appends first: they free memory and cost little, syncs take their time
+        for lane in &called {
+            lane.write(self);
+        }
+        for lane in &called {
+            lane.sync();
+        }
+        None
+    }
+}
+
+/// The store closes: the last moment to bring things out.
+impl CloseHook for Core {
+    fn before_close(&self) -> Result<()> {
+        self.end()
+    }
+}

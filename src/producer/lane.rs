@@ -1,0 +1,340 @@
+//! One partition's lane: what lingers for it, and the order in which it gets to the log.
+//!
+//! Records are encoded into the open batch; a batch that is full or due is sealed; sealed batches
+//! are appended first come, first served, by whoever sealed them or by the timer. Those whose
+//! records asked for power durability then wait for one sync that serves all of them.
+//!
+//! Locks: `queue` guards the batches and is held for a push or a look; `line` is held while
+//! batches are taken and appended, so that none overtakes another; `line` is taken before `queue`.
+//! Promises are kept and memory is given back with neither held.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::batch::{LingerBatch, Promise, Ticket, Written};
+use super::core::Core;
+use super::lanes::Failures;
+use crate::config::Durability;
+use crate::engine::{Due, Partition};
+use crate::error::{Cause, Error, Outcome, Result};
+use crate::record::{BatchRules, Record};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Arc as SharedArc, Mutex};
+
+/// One partition's lane.
+#[derive(Debug)]
+pub(super) struct Lane {
+    partition: Arc<Partition>,
+    core: Weak<Core>,
+    /// Shared with the other lanes of the topic.
+    failures: Arc<Failures>,
+    /// Batches with records that are not in the log yet.
+    unwritten: AtomicUsize,
+    /// On the core's list of errands.
+    called: AtomicBool,
+    queue: Mutex<Queue>,
+    line: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Takes the next record. Holds at least one whenever `queue` is free.
+    open: Option<LingerBatch>,
+    sealed: Vec<LingerBatch>,
+    /// In the log, but the sync they need has not begun.
+    unsynced: Vec<Unsynced>,
+    /// Of all promises that are not kept yet.
+    tickets: Vec<SharedArc<Ticket>>,
+    /// Whether the timer is going to call the lane.
+    alarm: bool,
+}
+
+/// Records that are in the log and whose promise needs a sync.
+#[derive(Debug)]
+struct Unsynced {
+    promise: Promise,
+    written: Written,
+}
+
+/// What became of a record that was to join the open batch.
+#[derive(Debug)]
+pub(super) enum Pushed {
+    Taken(Taken),
+    /// There is no memory for it.
+    NoRoom,
+}
+
+/// A record's place in its batch.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) ticket: SharedArc<Ticket>,
+    pub(super) index: u32,
+    after: After,
+}
+
+/// What the lane needs once its lock is free.
+#[derive(Clone, Copy, Debug, Default)]
+struct After {
+    /// A batch was sealed.
+    write: bool,
+    /// A batch was begun.
+    set_alarm: bool,
+}
+
+impl Queue {
+    fn seal(&mut self) {
+        self.sealed.extend(self.open.take());
+    }
+
+    fn settle(&mut self, ticket: &SharedArc<Ticket>) {
+        self.tickets.retain(|held| !SharedArc::ptr_eq(held, ticket));
+    }
+}
+
+impl Lane {
+    pub(super) fn new(
+        partition: Arc<Partition>,
+        core: Weak<Core>,
+        failures: Arc<Failures>,
+    ) -> Self {
+        Lane {
+            partition,
+            core,
+            failures,
+            unwritten: AtomicUsize::new(0),
+            called: AtomicBool::new(false),
+            queue: Mutex::new(Queue::default()),
+            line: Mutex::new(()),
+        }
+    }
+
+    #[inline]
+    pub(super) fn partition(&self) -> &Arc<Partition> {
+        &self.partition
+    }
+
+    /// Whether a record sent now would overtake one that lingers.
+    #[inline]
+    pub(super) fn holds_records(&self) -> bool {
+        self.unwritten.load(Ordering::Acquire) > 0
+    }
+
+    /// Marks the lane as on the list of errands; `false` if it was.
+    pub(super) fn call(&self) -> bool {
+        !self.called.swap(true, Ordering::AcqRel)
+    }
+
+    /// Takes the lane off the list of errands.
+    pub(super) fn answer(&self) {
+        self.called.store(false, Ordering::Release);
+    }
+
+    /// Encodes a record into the open batch.
+    pub(super) fn push(
+        &self,
+        core: &Core,
+        record: &Record<'_>,
+        rules: &BatchRules,
+        durability: Durability,
+    ) -> Result<Pushed> {
+        let bound = size_bound(record);
+        let mut queue = self.queue.lock();
+        let queue = &mut *queue;
+        core.check_taking()?; // under the lock: what ends the producer seals after it
+        let mut after = After::default();
+        loop {
+            let batch = queue.open.get_or_insert_with(|| core.new_batch());
+            let first = batch.buffer.is_empty();
+            let pushed = if batch.grant.covers(batch.buffer.len() + bound) {
+                batch.buffer.try_push(record, rules)
+            } else {
+                if first {
+                    core.take_back(queue.open.take());
+                }
+                return Ok(Pushed::NoRoom);
+            };
+            match pushed {
+                Ok(Some(index)) => {
+                    let ticket = batch.promise.ticket().clone();
+                    if durability == Durability::Power {
+                        batch.durability = durability;
+                    }
+                    let full = core.is_full(batch);
+                    if first {
+                        self.unwritten.fetch_add(1, Ordering::Release);
+                        queue.tickets.push(ticket.clone());
+                    }
+                    if full {
+                        queue.seal();
+                    }
+                    after.write |= full;
+                    after.set_alarm = first && !full;
+                    return Ok(Pushed::Taken(Taken { ticket, index, after }));
+                }
+                // it would make the batch larger than the topic allows: it begins the next
+                Ok(None) => {
+                    queue.seal();
+                    after.write = true;
+                }
+                Err(error) => {
+                    if first {
+                        core.take_back(queue.open.take());
+                    }
+                    let id = self.partition.id();
+                    return Err(error.at_partition(self.partition.topic_name(), id));
+                }
+            }
+        }
+    }
+
+    /// Does what a push left to be done.
+    pub(super) fn follow_up(self: &Arc<Self>, core: &Core, taken: &Taken) {
+        if taken.after.set_alarm {
+            self.set_alarm(core);
+        }
+        if taken.after.write && self.write(core) {
+            core.call_soon(self);
+        }
+    }
+
+    /// Gives the open batch its time and has the timer come for it. Reads the clock, so no lock is
+    /// held; by then the batch may be another, which only makes its time come a little early.
+    fn set_alarm(self: &Arc<Self>, core: &Core) {
+        let at = core.due_time();
+        {
+            let mut queue = self.queue.lock();
+            match &mut queue.open {
+                Some(open) if open.due.is_none() => open.due = Some(at),
+                _ => return,
+            }
+            if std::mem::replace(&mut queue.alarm, true) {
+                return; // it is set for an earlier batch, and will be set again for this one
+            }
+        }
+        let due: Weak<dyn Due> = Arc::downgrade(self) as Weak<dyn Due>;
+        core.schedule(at, due);
+    }
+
+    /// Closes the open batch; returns the tickets of everything that has not ended.
+    pub(super) fn seal(&self) -> Vec<SharedArc<Ticket>> {
+        let mut queue = self.queue.lock();
+        queue.seal();
+        queue.tickets.clone()
+    }
+
+    /// Appends whatever lingers here, so that the caller's records come behind it.
+    #[cold]
+    pub(super) fn clear_the_way(self: &Arc<Self>, core: &Core) {
+        self.seal();
+        if self.write(core) {
+            core.call_soon(self);
+        }
+    }
+
+    /// Appends what is sealed. `true`: something waits for a sync now.
+    pub(super) fn write(&self, core: &Core) -> bool {
+        let now = core.wall();
+        let mut done = Vec::new();
+        {
+            let _line = self.line.lock();
+            let batches = std::mem::take(&mut self.queue.lock().sealed);
+            done.reserve_exact(batches.len());
+            for mut batch in batches {
+                let result = batch.append_to(&self.partition, now);
+                done.push((batch, result));
+            }
+            self.unwritten.fetch_sub(done.len(), Ordering::Release);
+        }
+        let mut waiting = false;
+        for (batch, result) in done {
+            let LingerBatch { buffer, grant, promise, durability, .. } = batch;
+            core.recycle(buffer);
+            drop(grant);
+            match result {
+                Ok(written) if durability == Durability::Power => {
+                    self.queue.lock().unsynced.push(Unsynced { promise, written });
+                    waiting = true;
+                }
+                result => self.end(promise, result),
+            }
+        }
+        waiting
+    }
+
+    /// Makes what was appended with a promise of power durability durable: one sync for all.
+    pub(super) fn sync(&self) {
+        let unsynced = std::mem::take(&mut self.queue.lock().unsynced);
+        let ends = unsynced.iter().map(|unsynced| unsynced.written.appended.end_offset);
+        let Some(end) = ends.max() else { return };
+        let synced = self.partition.make_durable(end);
+        for Unsynced { promise, written } in unsynced {
+            self.end(
+                promise,
+                match &synced {
+                    Ok(()) => Ok(written),
+                    Err(error) => Err(error.again().with_outcome(Outcome::WrittenNotDurable)),
+                },
+            );
+        }
+    }
+
+    /// Asks for a sync up to the end of records that are in the log already.
+    pub(super) fn await_sync(&self, written: Written) -> SharedArc<Ticket> {
+        let promise = Promise::new();
+        let ticket = promise.ticket().clone();
+        let mut queue = self.queue.lock();
+        queue.tickets.push(ticket.clone());
+        queue.unsynced.push(Unsynced { promise, written });
+        ticket
+    }
+
+    fn end(&self, promise: Promise, result: Result<Written>) {
+        let result = result
+            .map_err(|error| error.at_partition(self.partition.topic_name(), self.partition.id()));
+        if let Err(error) = &result {
+            self.failures.note(error);
+        }
+        let ticket = promise.ticket().clone();
+        promise.keep(result);
+        self.queue.lock().settle(&ticket);
+    }
+}
+
+impl Due for Lane {
+    fn run(&self, now: Duration) -> Option<Duration> {
+        let core = self.core.upgrade()?;
+        {
+            let mut queue = self.queue.lock();
+            let due = queue.open.as_ref().and_then(|open| open.due);
+            if due.is_some_and(|due| due <= now) {
+                queue.seal();
+            }
+        }
+        if self.write(&core) {
+            self.sync();
+        }
+        let mut queue = self.queue.lock();
+        let next = queue.open.as_ref().and_then(|open| open.due);
+        queue.alarm = next.is_some();
+        next
+    }
+}
+
+/// The error of a record that comes after its producer has ended.
+pub(super) fn closed(operation: &'static str) -> Error {
+    Error::new(operation, Cause::Closed("the producer"))
+}
+
+/// At least as many bytes as the record can take in a batch: what it holds and, for each length
+/// and number, the longest form the format has.
+#[inline]
+pub(super) fn size_bound(record: &Record<'_>) -> usize {
+    const NUMBERS: usize = 5 + 1 + 10 + 5 + 5 + 5 + 5;
+    const HEADER_NUMBERS: usize = 5 + 5;
+    let len = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+    let mut bound = NUMBERS + len(record.key_bytes()) + len(record.value());
+    for header in record.headers() {
+        bound += HEADER_NUMBERS + header.name().len() + len(header.value());
+    }
+    bound
+}

@@ -1,0 +1,177 @@
+//! Sending later: records that linger for company, and the flush of one topic.
+//!
+//! An enqueue encodes the record into its partition's open batch under one short lock and returns
+//! a share in the batch's ticket. Whoever fills a batch writes it; the timer writes what is due.
+
+use super::core::Core;
+use super::lane::{Lane, Pushed, Taken, size_bound};
+use super::pending::Pending;
+use super::topic::TopicProducer;
+use crate::error::{Error, Result};
+use crate::ids::PartitionId;
+use crate::record::{BatchHeader, BatchRules, Record};
+use crate::time::Timestamp;
+use std::sync::Arc;
+
+/// Sending in company.
+impl TopicProducer {
+    /// Takes a record to be appended with others of its partition as one batch: when the batch is
+    /// full, when the linger time is over, when a flush or a `send` to the partition comes.
+    ///
+    /// `Ok` acknowledges nothing: the record is copied into memory, its [`Pending`] says what
+    /// became of it. Dropping that is fine: the next [`flush`](TopicProducer::flush) reports what
+    /// failed. A batch that fails takes all of its records with it; those enqueued after it are
+    /// served all the same. Blocks while the producer's buffer is full, if built so; a caller that
+    /// fills a batch appends it.
+    ///
+    /// # Errors
+    /// Those of [`send`](TopicProducer::send) that can be told of the record alone, at once; and
+    /// [`Full`](crate::ErrorKind::Full) if the buffer has no room, with nothing taken.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// let pending = orders.enqueue(Record::new("hello").key("customer-7"))?;
+    /// assert_eq!(pending.wait()?.offset().get(), 0);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn enqueue(&self, record: Record<'_>) -> Result<Pending> {
+        self.take(None, &record)
+    }
+
+    /// [`enqueue`](TopicProducer::enqueue) to a partition of the caller's choice.
+    ///
+    /// ```
+    /// # use tidelog::{PartitionId, Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new().partitions(2))?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// let pending = orders.enqueue_to(PartitionId::new(1), Record::new("hello"))?;
+    /// assert_eq!(pending.wait()?.partition(), PartitionId::new(1));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn enqueue_to(&self, partition: PartitionId, record: Record<'_>) -> Result<Pending> {
+        self.take(Some(partition), &record)
+    }
+
+    /// [`enqueue`](TopicProducer::enqueue) for tasks: awaits room in the producer's buffer, for as
+    /// long as it is polled. The outer result is whether the record was taken, the [`Pending`] is
+    /// what became of it. Lazy: nothing is taken before the first poll.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// let receipt = pollster::block_on(async {
+    ///     orders.enqueue_async(Record::new("hello")).await?.await
+    /// })?;
+    /// assert_eq!(receipt.offset().get(), 0);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub async fn enqueue_async(&self, record: Record<'_>) -> Result<Pending> {
+        let place = self.place(None, &record)?;
+        loop {
+            match place.push(self, &record)? {
+                Some(pending) => return Ok(pending),
+                None => self.core().room(needed(&record)).await?,
+            }
+        }
+    }
+
+    /// Writes what lingers for this topic and blocks until it is in the log, as durable as was
+    /// asked for; see [`Producer::flush`](crate::Producer::flush), which does it for all topics.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// let pending = orders.enqueue(Record::new("hello"))?;
+    /// orders.flush()?;
+    /// assert!(pending.try_get().is_some());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn flush(&self) -> Result<()> {
+        let core = self.core();
+        core.engine().check_open("flush")?;
+        core.flush(std::slice::from_ref(self.lanes()))
+    }
+
+    /// [`flush`](TopicProducer::flush) as a future of no runtime: appends are made in the call,
+    /// syncs are waited for in the future.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// let pending = orders.enqueue(Record::new("hello"))?;
+    /// pollster::block_on(orders.flush_async())?;
+    /// assert!(pending.try_get().is_some());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn flush_async(&self) -> impl Future<Output = Result<()>> + Send + Unpin + 'static + use<> {
+        let core = self.core();
+        let flushing = core
+            .engine()
+            .check_open("flush")
+            .map(|()| core.flush_async(vec![self.lanes().clone()]));
+        Box::pin(async move { flushing?.await })
+    }
+
+    fn take(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Result<Pending> {
+        let place = self.place(wanted, record)?;
+        let mut deadline = None;
+        loop {
+            match place.push(self, record)? {
+                Some(pending) => return Ok(pending),
+                None => self.core().wait_for_room(needed(record), &mut deadline)?,
+            }
+        }
+    }
+
+    /// Where a record goes, decided once however long it waits for room.
+    #[inline]
+    fn place(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Result<Place<'_>> {
+        let now = self.core().wall();
+        let lane = self.lane_of(wanted, record)?;
+        let partition = lane.partition();
+        let rules = partition
+            .batch_rules(now)
+            .map_err(|error: Error| error.at_partition(partition.topic_name(), partition.id()))?;
+        Ok(Place { lane, rules, now, wanted })
+    }
+}
+
+/// A record's way into a lane.
+struct Place<'p> {
+    lane: &'p Arc<Lane>,
+    rules: BatchRules,
+    now: Timestamp,
+    wanted: Option<PartitionId>,
+}
+
+impl Place<'_> {
+    /// `None`: there is no memory for the record.
+    #[inline]
+    fn push(&self, producer: &TopicProducer, record: &Record<'_>) -> Result<Option<Pending>> {
+        let core: &Core = producer.core();
+        let taken = match self.lane.push(core, record, &self.rules, producer.word())? {
+            Pushed::Taken(taken) => taken,
+            Pushed::NoRoom => return Ok(None),
+        };
+        self.lane.follow_up(core, &taken);
+        producer.tell_taken(self.wanted, self.lane, size_bound(record));
+        let Taken { ticket, index, .. } = taken;
+        let timestamp = record.timestamp_at(self.now);
+        Ok(Some(Pending::waiting(ticket, index, timestamp, core.helped())))
+    }
+}
+
+/// The memory that the record takes in a batch of its own.
+fn needed(record: &Record<'_>) -> usize {
+    BatchHeader::LEN + size_bound(record)
+}

@@ -1,0 +1,197 @@
+//! The receipt of a record that is still on its way.
+//!
+//! It holds a share of its batch's ticket, never the producer or the store. With threads of the
+//! host's it also knows, weakly, whose due work it has to run while it waits.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Weak;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::batch::{Ending, Ticket};
+use super::core::Core;
+use super::receipt::Receipt;
+use crate::error::Result;
+use crate::sync::Arc;
+use crate::time::{Timestamp, deadline_after};
+use crate::wait::Completed;
+
+/// A record that was taken but is not yet acknowledged: wait for its [`Receipt`], `.await` it, or
+/// drop it, which takes nothing back.
+///
+/// It comes from [`enqueue`](crate::TopicProducer::enqueue) and from
+/// [`send_async`](crate::TopicProducer::send_async). It ends with the error of its batch if that
+/// could not be written: every record of a batch fails or none does. It can be sent to other
+/// threads and outlives the producer, which flushes before it goes.
+///
+/// ```
+/// use tidelog::{Record, Store, TopicConfig};
+/// let store = Store::in_memory()?;
+/// store.ensure_topic("orders", TopicConfig::new())?;
+/// let orders = store.producer().build()?.topic("orders")?;
+/// let pending = orders.enqueue(Record::new("hello"))?;
+/// assert_eq!(pending.wait()?.offset().get(), 0);
+/// # Ok::<(), tidelog::Error>(())
+/// ```
+pub struct Pending(State);
+
+enum State {
+    /// Known from the start.
+    Known(Result<Receipt>),
+    Waiting(Waiting),
+}
+
+struct Waiting {
+    ticket: Completed<Ending>,
+    index: u32,
+    timestamp: Option<Timestamp>,
+    /// Whose due work a thread runs while it waits; `None` where the store has a timer thread.
+    helped: Option<Weak<Core>>,
+}
+
+impl Waiting {
+    fn result(&self, ending: &Ending) -> Result<Receipt> {
+        match &**ending {
+            Ok(written) => Ok(written.receipt(self.index, self.timestamp)),
+            Err(error) => Err(error.again()),
+        }
+    }
+
+    /// Waits, running the host's due work where nobody else does.
+    fn wait(&self, patience: Option<Duration>) -> Option<Ending> {
+        let deadline = patience.map(deadline_after);
+        while let Some(core) = self.helped.as_ref().and_then(Weak::upgrade) {
+            if let Some(ending) = self.ticket.try_get() {
+                return Some(ending);
+            }
+            let nap = deadline_after(core.help());
+            drop(core);
+            let until = deadline.map_or(nap, |deadline| deadline.min(nap));
+            let ending = self.ticket.wait(Some(until));
+            if ending.is_some() || deadline.is_some_and(|deadline| deadline <= until) {
+                return ending;
+            }
+        }
+        self.ticket.wait(deadline)
+    }
+}
+
+impl Pending {
+    pub(super) fn known(result: Result<Receipt>) -> Self {
+        Pending(State::Known(result))
+    }
+
+    pub(super) fn waiting(
+        ticket: Arc<Ticket>,
+        index: u32,
+        timestamp: Option<Timestamp>,
+        helped: Option<Weak<Core>>,
+    ) -> Self {
+        let ticket = Completed::new(ticket);
+        Pending(State::Waiting(Waiting { ticket, index, timestamp, helped }))
+    }
+
+    /// Blocks until the record is in the log, as durable as its producer promised, or has failed.
+    ///
+    /// A record that lingers is waited for until its batch is written, by size or by time; it is
+    /// not hurried. With [`Threads::Host`](crate::Threads::Host) the call runs due work itself.
+    ///
+    /// # Errors
+    /// Whatever kept the batch from being written; `outcome()` says what became of the record.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// let receipt = orders.enqueue(Record::new("hello"))?.wait()?;
+    /// assert_eq!(receipt.topic(), "orders");
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn wait(self) -> Result<Receipt> {
+        match self.0 {
+            State::Known(result) => result,
+            State::Waiting(waiting) => {
+                let ending = waiting.wait(None).expect("a wait without deadline ends with one");
+                waiting.result(&ending)
+            }
+        }
+    }
+
+    /// Blocks like [`wait`](Pending::wait), but for at most `patience` of real time; `None` after
+    /// that, and the record is still on its way.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// let producer = store.producer().linger(Duration::from_secs(3600)).build()?;
+    /// let pending = producer.topic("orders")?.enqueue(Record::new("hello"))?;
+    /// assert!(pending.wait_for(Duration::from_millis(1)).is_none());
+    /// producer.flush()?;
+    /// assert!(pending.wait_for(Duration::from_millis(1)).is_some());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn wait_for(&self, patience: Duration) -> Option<Result<Receipt>> {
+        match &self.0 {
+            State::Known(result) => Some(again(result)),
+            State::Waiting(waiting) => {
+                waiting.wait(Some(patience)).map(|ending| waiting.result(&ending))
+            }
+        }
+    }
+
+    /// The receipt or the error, if it is known; never blocks.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # use std::time::Duration;
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// let producer = store.producer().linger(Duration::from_secs(3600)).build()?;
+    /// let pending = producer.topic("orders")?.enqueue(Record::new("hello"))?;
+    /// assert!(pending.try_get().is_none()); // in the linger buffer: not acknowledged
+    /// producer.flush()?;
+    /// assert_eq!(pending.try_get().unwrap()?.offset().get(), 0);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn try_get(&self) -> Option<Result<Receipt>> {
+        match &self.0 {
+            State::Known(result) => Some(again(result)),
+            State::Waiting(waiting) => {
+                waiting.ticket.try_get().map(|ending| waiting.result(&ending))
+            }
+        }
+    }
+}
+
+fn again(result: &Result<Receipt>) -> Result<Receipt> {
+    match result {
+        Ok(receipt) => Ok(receipt.clone()),
+        Err(error) => Err(error.again()),
+    }
+}
+
+/// Any runtime will do, or none; dropping it midway takes nothing back. With
+/// [`Threads::Host`](crate::Threads::Host) somebody has to call `run_due`.
+impl Future for Pending {
+    type Output = Result<Receipt>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Receipt>> {
+        match &mut self.get_mut().0 {
+            State::Known(result) => Poll::Ready(again(result)),
+            State::Waiting(waiting) => {
+                Pin::new(&mut waiting.ticket).poll(cx).map(|ending| waiting.result(&ending))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").field("known", &self.try_get()).finish()
+    }
+}

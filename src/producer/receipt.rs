@@ -1,0 +1,227 @@
+//! What an append answers: where the records went.
+//!
+//! A receipt is made only for records that are in the log, with the durability that was asked for.
+
+use std::sync::Arc;
+
+use crate::ids::{LeaderEpoch, Offset, PartitionId};
+use crate::time::Timestamp;
+
+/// One record's place in its partition: it is in the log, as durable as was asked for.
+///
+/// ```
+/// use tidelog::{Offset, Record, Store, TopicConfig};
+/// let store = Store::in_memory()?;
+/// store.ensure_topic("orders", TopicConfig::new())?;
+/// let receipt = store.producer().build()?.topic("orders")?.send(Record::new("hello"))?;
+/// assert_eq!(receipt.topic(), "orders");
+/// assert_eq!(receipt.offset(), Offset::ZERO);
+/// # Ok::<(), tidelog::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: PartitionId,
+    pub(super) offset: Offset,
+    pub(super) leader_epoch: LeaderEpoch,
+    pub(super) timestamp: Option<Timestamp>,
+}
+
+impl Receipt {
+    /// The topic the record went to.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// assert_eq!(orders.send(Record::new("hello"))?.topic(), "orders");
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The partition the record went to.
+    ///
+    /// ```
+    /// # use tidelog::{PartitionId, Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// assert_eq!(orders.send(Record::new("hello"))?.partition(), PartitionId::new(0));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn partition(&self) -> PartitionId {
+        self.partition
+    }
+
+    /// The record's offset in its partition.
+    ///
+    /// ```
+    /// # use tidelog::{Offset, Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// assert_eq!(orders.send(Record::new("first"))?.offset(), Offset::new(0));
+    /// assert_eq!(orders.send(Record::new("second"))?.offset(), Offset::new(1));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn offset(&self) -> Offset {
+        self.offset
+    }
+
+    /// The epoch the record was written under: with the offset it names one record for good.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// assert!(orders.send(Record::new("hello"))?.leader_epoch().get() >= 0);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.leader_epoch
+    }
+
+    /// The timestamp the record carries: its own, or that of the append where the topic sets it;
+    /// `None` for a record sent without one.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, Timestamp, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// let at = Timestamp::from_millis(1_700_000_000_000);
+    /// assert_eq!(orders.send(Record::new("hello").timestamp(at))?.timestamp(), Some(at));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn timestamp(&self) -> Option<Timestamp> {
+        self.timestamp
+    }
+}
+
+/// The place of a batch that was sent whole: its records have the offsets from
+/// [`base_offset`](BatchReceipt::base_offset) up to [`end_offset`](BatchReceipt::end_offset).
+///
+/// ```
+/// use tidelog::{Record, Store, TopicConfig};
+/// let store = Store::in_memory()?;
+/// store.ensure_topic("orders", TopicConfig::new())?;
+/// let orders = store.producer().build()?.topic("orders")?;
+/// let receipt = orders.send_batch(&[Record::new("one"), Record::new("two")])?;
+/// assert_eq!(receipt.record_count(), 2);
+/// # Ok::<(), tidelog::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchReceipt {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: PartitionId,
+    pub(super) base_offset: Offset,
+    pub(super) end_offset: Offset,
+    pub(super) leader_epoch: LeaderEpoch,
+    pub(super) max_timestamp: Option<Timestamp>,
+}
+
+impl BatchReceipt {
+    /// The topic the batch went to.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// assert_eq!(orders.send_batch(&[Record::new("one")])?.topic(), "orders");
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The partition the batch went to.
+    ///
+    /// ```
+    /// # use tidelog::{PartitionId, Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// assert_eq!(orders.send_batch(&[Record::new("one")])?.partition(), PartitionId::new(0));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn partition(&self) -> PartitionId {
+        self.partition
+    }
+
+    /// The offset of the first record.
+    ///
+    /// ```
+    /// # use tidelog::{Offset, Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// assert_eq!(orders.send_batch(&[Record::new("one")])?.base_offset(), Offset::ZERO);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn base_offset(&self) -> Offset {
+        self.base_offset
+    }
+
+    /// One past the offset of the last record.
+    ///
+    /// ```
+    /// # use tidelog::{Offset, Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// assert_eq!(orders.send_batch(&[Record::new("one")])?.end_offset(), Offset::new(1));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn end_offset(&self) -> Offset {
+        self.end_offset
+    }
+
+    /// How many records the batch has.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// assert_eq!(orders.send_batch(&[Record::new("one")])?.record_count(), 1);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn record_count(&self) -> u64 {
+        self.end_offset.since(self.base_offset)
+    }
+
+    /// The epoch the batch was written under.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// assert!(orders.send_batch(&[Record::new("one")])?.leader_epoch().get() >= 0);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.leader_epoch
+    }
+
+    /// The largest timestamp among the records; `None` if none carries one.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, Timestamp, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// let [early, late] = [1_700_000_000_000, 1_700_000_000_009].map(Timestamp::from_millis);
+    /// let records = [Record::new("1").timestamp(late), Record::new("2").timestamp(early)];
+    /// assert_eq!(orders.send_batch(&records)?.max_timestamp(), Some(late));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn max_timestamp(&self) -> Option<Timestamp> {
+        self.max_timestamp
+    }
+}

@@ -1,0 +1,246 @@
+//! What lingers: until it is full, until it is due, within its memory, in order.
+//!
+//! Time is the test's own: nothing is due before the clock was moved.
+
+use std::time::Duration;
+
+use super::*;
+use crate::config::Durability;
+use crate::error::{ErrorKind, Outcome};
+
+const LINGER: Duration = Duration::from_millis(5);
+
+#[test]
+fn a_batch_is_written_when_it_is_due() {
+    let world = World::by_hand();
+    let (topic, orders) = world.orders(TopicConfig::new(), world.producer());
+    let one = orders.enqueue(Record::new("one")).unwrap();
+    world.clock.advance(LINGER - Duration::from_millis(1));
+    let two = orders.enqueue(Record::new("two")).unwrap();
+    world.engine.run_due();
+    assert!(one.try_get().is_none() && values(&topic, 0).is_empty(), "not acknowledged");
+    world.clock.advance(Duration::from_millis(1));
+    world.engine.run_due();
+    assert_eq!(batches(&topic, 0), [["one", "two"]]);
+    assert_eq!(one.try_get().unwrap().unwrap().offset().get(), 0);
+    assert_eq!(two.try_get().unwrap().unwrap().offset().get(), 1);
+    let three = orders.enqueue(Record::new("three")).unwrap();
+    assert_eq!(world.engine.run_due(), Some(2 * LINGER), "the clock stands at one linger");
+    assert!(three.try_get().is_none());
+    world.clock.advance(LINGER);
+    world.engine.run_due();
+    assert_eq!(three.try_get().unwrap().unwrap().offset().get(), 2);
+}
+
+#[test]
+fn a_batch_is_written_when_it_is_full() {
+    let world = World::by_hand();
+    let builder = world.producer().batch_records(3);
+    let (topic, orders) = world.orders(TopicConfig::new(), builder);
+    let pending: Vec<_> =
+        (0..7).map(|n| orders.enqueue(Record::new(&n.to_string())).unwrap()).collect();
+    assert_eq!(batches(&topic, 0), [["0", "1", "2"], ["3", "4", "5"]]);
+    assert!(pending[5].try_get().is_some() && pending[6].try_get().is_none());
+    let full = world.producer().batch_bytes(500).build().unwrap().topic("orders").unwrap();
+    let value = "x".repeat(200);
+    for _ in 0..3 {
+        full.enqueue(Record::new(&value)).unwrap();
+    }
+    assert_eq!(batches(&topic, 0)[2].len(), 3, "it passes its bytes by its last record alone");
+}
+
+#[test]
+fn a_timer_that_was_set_for_a_full_batch_serves_the_next() {
+    let world = World::by_hand();
+    let builder = world.producer().batch_records(2);
+    let (topic, orders) = world.orders(TopicConfig::new(), builder);
+    orders.enqueue(Record::new("a")).unwrap();
+    world.clock.advance(Duration::from_millis(3));
+    orders.enqueue(Record::new("b")).unwrap(); // full: written
+    orders.enqueue(Record::new("c")).unwrap(); // due at 8 ms; the timer comes at 5
+    world.clock.advance(Duration::from_millis(2));
+    assert_eq!(world.engine.run_due(), Some(Duration::from_millis(8)));
+    assert_eq!(batches(&topic, 0), [["a", "b"]]);
+    world.clock.advance(Duration::from_millis(3));
+    world.engine.run_due();
+    assert_eq!(batches(&topic, 0), [vec!["a", "b"], vec!["c"]]);
+}
+
+#[test]
+fn the_topics_limit_splits_batches() {
+    let world = World::by_hand();
+    let config = TopicConfig::new().set("max.message.bytes", "1000").unwrap();
+    let (topic, orders) = world.orders(config, world.producer());
+    let value = "x".repeat(400);
+    let pending: Vec<_> = (0..5).map(|_| orders.enqueue(Record::new(&value)).unwrap()).collect();
+    orders.flush().unwrap();
+    let sizes: Vec<_> = batches(&topic, 0).iter().map(Vec::len).collect();
+    assert_eq!(sizes, [2, 2, 1]);
+    for (number, pending) in (0..).zip(pending) {
+        assert_eq!(pending.wait().unwrap().offset().get(), number);
+    }
+    let large = "x".repeat(1_000);
+    let error = orders.enqueue(Record::new(&large)).unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::TooLarge, Outcome::NotWritten));
+    assert_eq!(error.partition(), Some(("orders", partition(0))));
+    orders.flush().unwrap();
+    assert_eq!(values(&topic, 0).len(), 5);
+}
+
+#[test]
+fn without_linger_each_is_written_at_once() {
+    let world = World::by_hand();
+    let builder = world.producer().linger(Duration::ZERO);
+    let (topic, orders) = world.orders(TopicConfig::new(), builder);
+    assert!(orders.enqueue(Record::new("one")).unwrap().try_get().is_some());
+    assert!(orders.enqueue(Record::new("two")).unwrap().try_get().is_some());
+    assert_eq!(batches(&topic, 0), [["one"], ["two"]]);
+}
+
+#[test]
+fn the_order_of_the_calls_is_the_order_of_the_log() {
+    let world = World::by_hand();
+    let (topic, orders) = world.orders(TopicConfig::new().partitions(2), world.producer());
+    let lingers = orders.enqueue_to(partition(0), Record::new("1")).unwrap();
+    let other = orders.enqueue_to(partition(1), Record::new("other")).unwrap();
+    orders.send_to(partition(0), Record::new("2")).unwrap();
+    assert_eq!(lingers.try_get().unwrap().unwrap().offset().get(), 0, "the send wrote it first");
+    assert!(other.try_get().is_none(), "another partition's is none of its business");
+    orders.enqueue_to(partition(0), Record::new("3")).unwrap();
+    orders.clone().send_batch_to(partition(0), &[Record::new("4")]).unwrap();
+    orders.enqueue_to(partition(0), Record::new("5")).unwrap();
+    pollster::block_on(orders.send_to_async(partition(0), Record::new("6"))).unwrap();
+    assert_eq!(values(&topic, 0), ["1", "2", "3", "4", "5", "6"]);
+}
+
+#[test]
+fn a_send_leaves_the_sync_of_what_lingered_to_the_timer() {
+    let world = World::by_hand();
+    let (topic, orders) = world.orders(TopicConfig::new(), world.producer());
+    let durable = || topic.partition(partition(0)).unwrap().offsets().unwrap().durable.get();
+    let power = orders.with_durability(Durability::Power);
+    let pending = power.enqueue(Record::new("1")).unwrap();
+    orders.send(Record::new("2")).unwrap();
+    assert_eq!(values(&topic, 0), ["1", "2"]);
+    assert!(pending.try_get().is_none(), "it was promised more");
+    assert_eq!(durable(), 0);
+    world.engine.run_due();
+    assert_eq!(pending.try_get().unwrap().unwrap().offset().get(), 0);
+    assert!(durable() >= 1);
+}
+
+#[test]
+fn memory_is_bounded_by_failing() {
+    let world = World::by_hand();
+    let builder = world.producer().batch_bytes(4_000).buffer_bytes(4_000);
+    let builder = builder.when_buffer_full(BufferFull::Fail);
+    let (topic, orders) = world.orders(TopicConfig::new().partitions(100), builder);
+    let value = "x".repeat(300);
+    let mut taken = 0;
+    let error = loop {
+        match orders.enqueue_to(partition(taken), Record::new(&value)) {
+            Ok(_) => taken += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(error.is_full() && error.is_retriable(), "{error}");
+    assert!((3..=9).contains(&taken), "{taken} of about 400 bytes in 4,000");
+    assert!(values(&topic, 0).is_empty());
+    world.engine.run_due(); // the sweep it asked for
+    assert_eq!(values(&topic, 0).len(), 1);
+    orders.enqueue_to(partition(taken), Record::new(&value)).unwrap();
+    let error = orders.enqueue(Record::new(&"x".repeat(4_000))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    let error = pollster::block_on(orders.enqueue_async(Record::new(&"x".repeat(4_000))));
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::TooLarge);
+    orders.flush().unwrap();
+    assert_eq!(orders.core().memory_granted(), 0);
+}
+
+#[test]
+fn memory_is_bounded_by_blocking() {
+    for world in [World::by_hand(), World::with_threads()] {
+        let builder = world.producer().batch_bytes(1_000).buffer_bytes(3_000);
+        let builder = builder.linger(Duration::from_secs(3_600));
+        let (topic, orders) = world.orders(TopicConfig::new().partitions(100), builder);
+        for number in 0..100 {
+            // the clock stands still: only the sweep makes room
+            orders.enqueue_to(partition(number), Record::new(&"x".repeat(300))).unwrap();
+            assert!(orders.core().memory_granted() <= 3_000);
+        }
+        orders.flush().unwrap();
+        assert!((0..100).all(|number| values(&topic, number).len() == 1));
+    }
+}
+
+#[test]
+fn blocking_ends_at_its_deadline() {
+    let world = World::with_threads();
+    let patience = Duration::from_millis(20);
+    let builder = world.producer().batch_bytes(3_000).buffer_bytes(3_000);
+    let builder = builder.when_buffer_full(BufferFull::Block(patience));
+    let config = TopicConfig::new();
+    let config = config.max_bytes(2_000, WhenFull::Block(Duration::from_millis(200)));
+    let (topic, orders) = world.orders(config, builder);
+    let value = "x".repeat(1_600);
+    orders.send(Record::new(&value)).unwrap();
+    // The topic has no room for the batch, so the sweep waits for it and the batch keeps its
+    // memory meanwhile.
+    let pending = orders.enqueue(Record::new(&value)).unwrap();
+    let error = orders.enqueue(Record::new(&value)).unwrap_err();
+    assert!(error.is_full() && error.is_retriable(), "{error}");
+    assert!(error.to_string().contains("within 20ms"), "{error}");
+    assert!(pending.wait().unwrap_err().is_full());
+    assert_eq!(values(&topic, 0).len(), 1);
+}
+
+#[test]
+fn a_task_waits_for_room() {
+    let world = World::with_threads();
+    let builder = world.producer().batch_bytes(1_000).buffer_bytes(1_000);
+    let builder = builder.linger(Duration::from_secs(3_600));
+    let (topic, orders) = world.orders(TopicConfig::new().partitions(10), builder);
+    pollster::block_on(async {
+        for _ in 0..50 {
+            orders.enqueue_async(Record::new(&"x".repeat(300)).key("k")).await.unwrap();
+        }
+        orders.flush_async().await.unwrap();
+    });
+    let total: usize = (0..10).map(|number| values(&topic, number).len()).sum();
+    assert_eq!(total, 50);
+}
+
+#[test]
+fn waiting_without_threads_runs_the_due_work() {
+    let clock = Arc::new(SystemClock::new());
+    let engine = open(Threads::Host, clock, Arc::new(MemoryDisk::new()));
+    let new = NewTopic { name: "orders", config: TopicConfig::new(), internal: false };
+    engine.create_topics(&[new]).unwrap();
+    let producer = ProducerBuilder::new(engine.clone()).build().unwrap();
+    let orders = producer.topic("orders").unwrap();
+    assert_eq!(orders.enqueue(Record::new("v")).unwrap().wait().unwrap().offset().get(), 0);
+    let pending = orders.enqueue(Record::new("v")).unwrap();
+    let receipt = pending.wait_for(Duration::from_secs(60)).unwrap().unwrap();
+    assert_eq!(receipt.offset().get(), 1);
+    let slow = ProducerBuilder::new(engine).linger(Duration::MAX).build().unwrap();
+    let pending = slow.topic("orders").unwrap().enqueue(Record::new("v")).unwrap();
+    assert!(pending.wait_for(Duration::from_millis(20)).is_none());
+    drop(slow);
+    assert_eq!(pending.wait().unwrap().offset().get(), 2, "the drop flushed");
+}
+
+#[test]
+fn a_pending_is_a_future_and_a_thread_waits_for_it() {
+    let world = World::with_threads();
+    let (_, orders) = world.orders(TopicConfig::new(), world.producer());
+    let [one, two] = [(); 2].map(|()| orders.enqueue(Record::new("v")).unwrap());
+    let thread = std::thread::spawn(move || two.wait().unwrap().offset().get());
+    let clock = world.clock.clone();
+    let mover = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(5));
+        clock.advance(LINGER);
+    });
+    assert_eq!(pollster::block_on(one).unwrap().offset().get(), 0);
+    assert_eq!(thread.join().unwrap(), 1);
+    mover.join().unwrap();
+}

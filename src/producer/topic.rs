@@ -1,0 +1,473 @@
+//! Sending at once: one record or one batch, appended before the call returns.
+//!
+//! The walk of a send: the clock, the partitioner, the lane of the partition, the topic's rules,
+//! one measure of the record, the append. No lock of the producer's is taken on the way unless
+//! something lingers for that partition: then it goes first, so that the log has the order of the
+//! calls.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::batch::{Ticket, Written};
+use super::core::Core;
+use super::handle::Lease;
+use super::lane::Lane;
+use super::lanes::Lanes;
+use super::partitioner;
+use super::pending::Pending;
+use super::receipt::{BatchReceipt, Receipt};
+use crate::config::Durability;
+use crate::error::{Cause, Error, Result};
+use crate::ids::PartitionId;
+use crate::log::Appended;
+use crate::record::{AppendBatch, BorrowedBatch, Record};
+use crate::sync::Arc as SharedArc;
+use crate::time::Timestamp;
+use crate::wait::Completed;
+
+/// A producer's handle for one topic: everything that sends.
+///
+/// It belongs to the topic that had the name when it was made: partitions that are added are seen,
+/// and once the topic is deleted each call fails as [`ErrorKind::NotFound`], also if another topic
+/// was made under the name since. Cheap to clone and to share between threads.
+///
+/// The records of one partition are in the log in the order in which calls took them, whichever
+/// calls: a `send` first writes what lingers for its partition.
+///
+/// ```
+/// use tidelog::{PartitionId, Record, Store, TopicConfig};
+/// let store = Store::in_memory()?;
+/// store.ensure_topic("orders", TopicConfig::new().partitions(2))?;
+/// let orders = store.producer().build()?.topic("orders")?;
+/// orders.send(Record::new("chosen by the key").key("customer-7"))?;
+/// orders.send_to(PartitionId::new(1), Record::new("chosen by the caller"))?;
+/// let pending = orders.enqueue(Record::new("in company"))?;
+/// orders.flush()?;
+/// assert_eq!(pending.wait()?.topic(), "orders");
+/// # Ok::<(), tidelog::Error>(())
+/// ```
+///
+/// [`ErrorKind::NotFound`]: crate::ErrorKind::NotFound
+#[derive(Clone)]
+pub struct TopicProducer {
+    lease: Lease,
+    lanes: Arc<Lanes>,
+    durability: Durability,
+}
+
+impl TopicProducer {
+    pub(super) fn new(lease: Lease, lanes: Arc<Lanes>) -> Self {
+        let durability = lease.core().settings().durability;
+        TopicProducer { lease, lanes, durability }
+    }
+
+    #[inline]
+    pub(super) fn core(&self) -> &Arc<Core> {
+        self.lease.core()
+    }
+
+    pub(super) fn lanes(&self) -> &Arc<Lanes> {
+        &self.lanes
+    }
+
+    pub(super) fn word(&self) -> Durability {
+        self.durability
+    }
+
+    /// The topic's name.
+    ///
+    /// ```
+    /// # use tidelog::{Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// store.ensure_topic("orders", TopicConfig::new())?;
+    /// assert_eq!(store.producer().build()?.topic("orders")?.name(), "orders");
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn name(&self) -> &str {
+        self.lanes.topic().name()
+    }
+
+    /// The partition that a record with this key would go to now. With more partitions it may be
+    /// another.
+    ///
+    /// # Errors
+    /// [`Panicked`](crate::ErrorKind::Panicked) and
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) by a partitioner of the caller's,
+    /// [`NotFound`](crate::ErrorKind::NotFound) for a deleted topic.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// store.ensure_topic("orders", TopicConfig::new().partitions(8))?;
+    /// let orders = store.producer().build()?.topic("orders")?;
+    /// let receipt = orders.send(Record::new("hello").key("customer-7"))?;
+    /// assert_eq!(orders.partition_for_key("customer-7")?, receipt.partition());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn partition_for_key(&self, key: impl AsRef<[u8]>) -> Result<PartitionId> {
+        self.lanes.topic().check_exists("choose partition")?;
+        self.choose(&Record::tombstone().key(key.as_ref()))
+    }
+
+    /// The same handle with another durability word: for one call, or to keep.
+    ///
+    /// Records that linger together share the strongest word among them.
+    ///
+    /// ```
+    /// use tidelog::{Durability, Record};
+    /// # use tidelog::{Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// orders.send(Record::new("survives the process"))?;
+    /// orders.with_durability(Durability::Power).send(Record::new("survives a power cut"))?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_durability(&self, durability: Durability) -> TopicProducer {
+        TopicProducer { durability, ..self.clone() }
+    }
+
+    /// Appends one record to the partition its key, or else the partitioner, chooses.
+    ///
+    /// `Ok`: readers can see it, and it is as durable as the producer promises. With
+    /// [`Durability::Power`] the call blocks for a sync; otherwise only where the topic's
+    /// `max_bytes` says so.
+    ///
+    /// # Errors
+    /// `outcome()` says what became of the record. Among others:
+    /// [`InvalidRecord`](crate::ErrorKind::InvalidRecord) and
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) by the topic's rules,
+    /// [`Full`](crate::ErrorKind::Full), [`Panicked`](crate::ErrorKind::Panicked) by the
+    /// partitioner, [`NotFound`](crate::ErrorKind::NotFound) for a deleted topic,
+    /// [`Closed`](crate::ErrorKind::Closed).
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// let orders = store.producer().build()?.topic("orders")?;
+    /// let receipt = orders.send(Record::new("hello").key("customer-7"))?;
+    /// assert_eq!(receipt.offset().get(), 0);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn send(&self, record: Record<'_>) -> Result<Receipt> {
+        self.send_one(None, &record)
+    }
+
+    /// [`send`](TopicProducer::send) to a partition of the caller's choice.
+    ///
+    /// ```
+    /// # use tidelog::{PartitionId, Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new().partitions(2))?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// let receipt = orders.send_to(PartitionId::new(1), Record::new("hello"))?;
+    /// assert_eq!(receipt.partition(), PartitionId::new(1));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn send_to(&self, partition: PartitionId, record: Record<'_>) -> Result<Receipt> {
+        self.send_one(Some(partition), &record)
+    }
+
+    /// Appends records as exactly one record batch, all or none, to the one partition that all of
+    /// them map to. Otherwise as [`send`](TopicProducer::send).
+    ///
+    /// # Errors
+    /// [`InvalidRecord`](crate::ErrorKind::InvalidRecord) with the index of the first record that
+    /// maps to another partition than the first does, or breaks the topic's rules;
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for no records at all. Nothing is
+    /// written then.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new().partitions(4))?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// let both = [Record::new("order").key("c7"), Record::new("payment").key("c7")];
+    /// assert_eq!(orders.send_batch(&both)?.record_count(), 2);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn send_batch(&self, records: &[Record<'_>]) -> Result<BatchReceipt> {
+        self.send_many(None, records)
+    }
+
+    /// [`send_batch`](TopicProducer::send_batch) to a partition of the caller's choice, whatever
+    /// the keys.
+    ///
+    /// ```
+    /// # use tidelog::{PartitionId, Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new().partitions(2))?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// let records = [Record::new("one").key("a"), Record::new("two").key("b")];
+    /// let receipt = orders.send_batch_to(PartitionId::new(1), &records)?;
+    /// assert_eq!((receipt.base_offset().get(), receipt.end_offset().get()), (0, 2));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn send_batch_to(
+        &self,
+        partition: PartitionId,
+        records: &[Record<'_>],
+    ) -> Result<BatchReceipt> {
+        self.send_many(Some(partition), records)
+    }
+
+    /// [`send`](TopicProducer::send) for tasks: the record is in the log when this returns, and
+    /// the future waits for the sync, which the store's timer makes for all who ask; without
+    /// [`Durability::Power`] it is ready at once. Dropping it takes nothing back. The append itself
+    /// may still wait for room in a topic with `WhenFull::Block`.
+    ///
+    /// ```
+    /// # use tidelog::{Durability, Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let orders = store.producer().durability(Durability::Power).build()?.topic("orders")?;
+    /// let receipt = pollster::block_on(orders.send_async(Record::new("hello")))?;
+    /// assert_eq!(receipt.offset().get(), 0);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    #[must_use = "its error is known only from here"]
+    pub fn send_async(&self, record: Record<'_>) -> Pending {
+        self.send_later(None, &record)
+    }
+
+    /// [`send_async`](TopicProducer::send_async) to a partition of the caller's choice.
+    ///
+    /// ```
+    /// # use tidelog::{PartitionId, Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new().partitions(2))?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// let sending = orders.send_to_async(PartitionId::new(1), Record::new("hello"));
+    /// assert_eq!(pollster::block_on(sending)?.partition(), PartitionId::new(1));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    #[must_use = "its error is known only from here"]
+    pub fn send_to_async(&self, partition: PartitionId, record: Record<'_>) -> Pending {
+        self.send_later(Some(partition), &record)
+    }
+
+    /// [`send_batch`](TopicProducer::send_batch) for tasks, as
+    /// [`send_async`](TopicProducer::send_async) is for one record.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// let records = [Record::new("one"), Record::new("two")];
+    /// assert_eq!(pollster::block_on(orders.send_batch_async(&records))?.record_count(), 2);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn send_batch_async(
+        &self,
+        records: &[Record<'_>],
+    ) -> impl Future<Output = Result<BatchReceipt>> + Send + Unpin + 'static + use<> {
+        self.send_batch_later(None, records)
+    }
+
+    /// [`send_batch_to`](TopicProducer::send_batch_to) for tasks.
+    ///
+    /// ```
+    /// # use tidelog::{PartitionId, Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let orders = store.producer().build()?.topic("orders")?;
+    /// let sending = orders.send_batch_to_async(PartitionId::new(0), &[Record::new("one")]);
+    /// assert_eq!(pollster::block_on(sending)?.record_count(), 1);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn send_batch_to_async(
+        &self,
+        partition: PartitionId,
+        records: &[Record<'_>],
+    ) -> impl Future<Output = Result<BatchReceipt>> + Send + Unpin + 'static + use<> {
+        self.send_batch_later(Some(partition), records)
+    }
+}
+
+/// What was appended.
+struct Sent {
+    partition: PartitionId,
+    appended: Appended,
+    max_timestamp: Option<Timestamp>,
+}
+
+/// The walk.
+impl TopicProducer {
+    /// The lane a record goes to, and whether the partitioner chose it.
+    #[inline]
+    pub(super) fn lane_of(
+        &self,
+        wanted: Option<PartitionId>,
+        record: &Record<'_>,
+    ) -> Result<&Arc<Lane>> {
+        let id = match wanted {
+            Some(id) => id,
+            None => self.choose(record)?,
+        };
+        self.lanes.lane(id)
+    }
+
+    #[inline]
+    fn choose(&self, record: &Record<'_>) -> Result<PartitionId> {
+        let partitioner = &*self.core().settings().partitioner;
+        let count = self.lanes.count()?;
+        partitioner::choose(partitioner, self.name(), record.key_bytes(), count)
+    }
+
+    /// Tells the partitioner of records it chose the partition of.
+    #[inline]
+    pub(super) fn tell_taken(&self, wanted: Option<PartitionId>, lane: &Lane, bytes: usize) {
+        if wanted.is_none() {
+            let partitioner = &*self.core().settings().partitioner;
+            partitioner::report_taken(partitioner, self.name(), lane.partition().id(), bytes);
+        }
+    }
+
+    /// The partition that all records of a batch map to.
+    fn choose_one(&self, records: &[Record<'_>]) -> Result<PartitionId> {
+        let Some((first, rest)) = records.split_first() else {
+            let why = "a batch has at least one record".to_owned();
+            return Err(Error::new("append", Cause::InvalidArgument(why)));
+        };
+        let id = self.choose(first)?;
+        for (index, record) in (1..).zip(rest) {
+            let other = self.choose(record)?;
+            if other != id {
+                let reason =
+                    format!("it maps to partition {other}, the first of its batch to {id}");
+                let error = Error::new("append", Cause::InvalidRecord { index, reason });
+                return Err(error.at_partition(self.lanes.topic().name(), id));
+            }
+        }
+        Ok(id)
+    }
+
+    /// Appends records to a lane's partition, behind what lingers there.
+    #[inline]
+    fn append(
+        &self,
+        lane: &Arc<Lane>,
+        records: &[Record<'_>],
+        wanted: Option<PartitionId>,
+        (now, durability): (Timestamp, Durability),
+    ) -> Result<Sent> {
+        if lane.holds_records() {
+            lane.clear_the_way(self.core());
+        }
+        let partition = lane.partition();
+        let placed = |error: Error| error.at_partition(partition.topic_name(), partition.id());
+        let rules = partition.batch_rules(now).map_err(placed)?;
+        let batch = BorrowedBatch::measure(records, &rules).map_err(placed)?;
+        let appended = partition.append(&batch, now, durability).map_err(placed)?;
+        self.tell_taken(wanted, lane, batch.size());
+        let max_timestamp = batch.max_timestamp();
+        Ok(Sent { partition: partition.id(), appended, max_timestamp })
+    }
+
+    #[inline]
+    fn send_one(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Result<Receipt> {
+        let now = self.core().wall();
+        let lane = self.lane_of(wanted, record)?;
+        let records = std::slice::from_ref(record);
+        Ok(self.receipt(&self.append(lane, records, wanted, (now, self.durability))?))
+    }
+
+    fn send_many(
+        &self,
+        wanted: Option<PartitionId>,
+        records: &[Record<'_>],
+    ) -> Result<BatchReceipt> {
+        let now = self.core().wall();
+        let id = wanted.map_or_else(|| self.choose_one(records), Ok)?;
+        let lane = self.lanes.lane(id)?;
+        Ok(self.batch_receipt(&self.append(lane, records, wanted, (now, self.durability))?))
+    }
+
+    fn send_later(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Pending {
+        let now = self.core().wall();
+        let lane = match self.lane_of(wanted, record) {
+            Ok(lane) => lane,
+            Err(error) => return Pending::known(Err(error)),
+        };
+        let records = std::slice::from_ref(record);
+        match self.append(lane, records, wanted, (now, Durability::Process)) {
+            Ok(sent) if self.durability == Durability::Power => {
+                let ticket = self.sync_later(lane, &sent);
+                Pending::waiting(ticket, 0, sent.max_timestamp, self.core().helped())
+            }
+            sent => Pending::known(sent.map(|sent| self.receipt(&sent))),
+        }
+    }
+
+    fn send_batch_later(
+        &self,
+        wanted: Option<PartitionId>,
+        records: &[Record<'_>],
+    ) -> impl Future<Output = Result<BatchReceipt>> + Send + Unpin + 'static + use<> {
+        let appended = self.append_batch_now(wanted, records);
+        Box::pin(async move {
+            let (receipt, ticket) = appended?;
+            let Some(ticket) = ticket else { return Ok(receipt) };
+            match &*Completed::of(&ticket).await {
+                Ok(_) => Ok(receipt),
+                Err(error) => Err(error.again()),
+            }
+        })
+    }
+
+    fn append_batch_now(
+        &self,
+        wanted: Option<PartitionId>,
+        records: &[Record<'_>],
+    ) -> Result<(BatchReceipt, Option<SharedArc<Ticket>>)> {
+        let now = self.core().wall();
+        let id = wanted.map_or_else(|| self.choose_one(records), Ok)?;
+        let lane = self.lanes.lane(id)?;
+        let sent = self.append(lane, records, wanted, (now, Durability::Process))?;
+        let power = self.durability == Durability::Power;
+        let ticket = power.then(|| self.sync_later(lane, &sent));
+        Ok((self.batch_receipt(&sent), ticket))
+    }
+
+    /// Leaves the sync of what was sent to the timer.
+    fn sync_later(&self, lane: &Arc<Lane>, sent: &Sent) -> SharedArc<Ticket> {
+        let written = Written::new(lane.partition(), sent.appended, None);
+        let ticket = lane.await_sync(written);
+        self.core().call_soon(lane);
+        ticket
+    }
+
+    #[inline]
+    fn receipt(&self, sent: &Sent) -> Receipt {
+        Receipt {
+            topic: self.lanes.topic().name().clone(),
+            partition: sent.partition,
+            offset: sent.appended.base_offset,
+            leader_epoch: sent.appended.epoch,
+            timestamp: sent.max_timestamp,
+        }
+    }
+
+    fn batch_receipt(&self, sent: &Sent) -> BatchReceipt {
+        BatchReceipt {
+            topic: self.lanes.topic().name().clone(),
+            partition: sent.partition,
+            base_offset: sent.appended.base_offset,
+            end_offset: sent.appended.end_offset,
+            leader_epoch: sent.appended.epoch,
+            max_timestamp: sent.max_timestamp,
+        }
+    }
+}
+
+impl fmt::Debug for TopicProducer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TopicProducer")
+            .field("topic", &self.name())
+            .field("durability", &self.durability)
+            .finish_non_exhaustive()
+    }
+}

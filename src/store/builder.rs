@@ -1,0 +1,196 @@
+//! How a store is run: which disk, whose clock and threads, how often to sync, how much to hold.
+//!
+//! Everything has a default that suits a program with one store in a directory. Bad values are
+//! refused by `open`, with the key, the value and what is allowed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::handle::Store;
+use crate::config::{BackgroundSync, Threads, WhenFull};
+use crate::disk::{Disk, IoMode, MemoryDisk, RealDisk};
+use crate::engine::{Engine, EngineOptions};
+use crate::error::{Cause, Error, Result};
+use crate::time::{Clock, SystemClock};
+
+/// Builds a [`Store`].
+///
+/// ```
+/// use tidelog::{BackgroundSync, ManualClock, Store, Threads, WhenFull};
+/// let store = Store::builder_in_memory()
+///     .clock(ManualClock::default())
+///     .threads(Threads::Host)
+///     .background_sync(BackgroundSync::OFF)
+///     .max_bytes(1 << 30, WhenFull::Fail)
+///     .open()?;
+/// store.close()?;
+/// # Ok::<(), tidelog::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct StoreBuilder {
+    path: PathBuf,
+    place: Place,
+    clock: Arc<dyn Clock>,
+    threads: Threads,
+    background_sync: BackgroundSync,
+    max_bytes: Option<u64>,
+    when_full: WhenFull,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// The real disk, in the mode its file system asks for.
+    Suited,
+    Mode(IoMode),
+    Disk(Arc<dyn Disk>),
+}
+
+impl StoreBuilder {
+    pub(super) fn new(path: &Path) -> Self {
+        StoreBuilder {
+            path: path.to_owned(),
+            place: Place::Suited,
+            clock: Arc::new(SystemClock::new()),
+            threads: Threads::Own,
+            background_sync: BackgroundSync::default(),
+            max_bytes: None,
+            when_full: WhenFull::Fail,
+        }
+    }
+
+    pub(super) fn in_memory() -> Self {
+        StoreBuilder::new(Path::new("/store")).disk(Arc::new(MemoryDisk::new()))
+    }
+
+    /// How the real disk writes. Default: mapped where the file system is known to overwrite in
+    /// place (ext2 to ext4, XFS, tmpfs), positioned elsewhere.
+    ///
+    /// ```
+    /// use tidelog::{Store, disk::IoMode};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let store = Store::builder(dir.path()).io_mode(IoMode::Positioned).open()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn io_mode(mut self, mode: IoMode) -> Self {
+        self.place = Place::Mode(mode);
+        self
+    }
+
+    /// Another disk than the real one.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tidelog::{Store, disk::MemoryDisk};
+    /// let disk = Arc::new(MemoryDisk::new());
+    /// Store::builder("/a").disk(disk.clone()).open()?.close()?;
+    /// assert!(Store::builder("/a").disk(disk).open()?.open_report().was_closed_cleanly());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
+        self.place = Place::Disk(disk);
+        self
+    }
+
+    /// The clock the store decides by; default the machine's.
+    ///
+    /// ```
+    /// use tidelog::{ManualClock, Store, Timestamp};
+    /// let clock = ManualClock::new(Timestamp::from_millis(1_000));
+    /// let store = Store::builder_in_memory().clock(clock.clone()).open()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Who lends the time for what happens later; default two threads of the store's own.
+    ///
+    /// ```
+    /// use tidelog::{Store, Threads};
+    /// let store = Store::builder_in_memory().threads(Threads::Host).open()?;
+    /// let _when_to_call_again = store.run_due();
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn threads(mut self, threads: Threads) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// When partitions are synced without anybody asking; default after 64 MiB or 30 s.
+    ///
+    /// ```
+    /// use tidelog::{BackgroundSync, Store};
+    /// let sync = BackgroundSync { bytes: Some(1 << 20), interval: None };
+    /// let store = Store::builder_in_memory().background_sync(sync).open()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn background_sync(mut self, sync: BackgroundSync) -> Self {
+        self.background_sync = sync;
+        self
+    }
+
+    /// How many published bytes all topics but the internal ones may hold together, and what an
+    /// append does when there is no room; at least 1 KiB, default no bound.
+    ///
+    /// ```
+    /// use tidelog::{Store, WhenFull};
+    /// let store = Store::builder_in_memory().max_bytes(1 << 20, WhenFull::DropOldest).open()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn max_bytes(mut self, bytes: u64, when_full: WhenFull) -> Self {
+        self.max_bytes = Some(bytes);
+        self.when_full = when_full;
+        self
+    }
+
+    /// Opens the store, recovering what an earlier stop left. Blocks for that: work is
+    /// proportional to what was not synced, and done on every core.
+    ///
+    /// # Errors
+    /// [`Locked`](crate::ErrorKind::Locked) while another store or program uses the directory,
+    /// [`NotAStore`](crate::ErrorKind::NotAStore) for a directory of something else,
+    /// [`NewerVersion`](crate::ErrorKind::NewerVersion), [`Corrupt`](crate::ErrorKind::Corrupt)
+    /// for the store's own files, [`InvalidConfig`](crate::ErrorKind::InvalidConfig), and those of
+    /// the operating system. A damaged partition does not keep the store from opening: see
+    /// [`Store::open_report`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let store = tidelog::Store::builder(dir.path()).open()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn open(self) -> Result<Store> {
+        self.validate()?;
+        let fail = |error| Error::io("open store", &self.path, error);
+        let disk: Arc<dyn Disk> = match self.place {
+            Place::Suited => Arc::new(RealDisk::for_directory(&self.path).map_err(fail)?),
+            Place::Mode(mode) => Arc::new(RealDisk::new(mode).map_err(fail)?),
+            Place::Disk(disk) => disk,
+        };
+        let options = EngineOptions {
+            disk,
+            clock: self.clock,
+            threads: self.threads,
+            background_sync: self.background_sync,
+            max_bytes: self.max_bytes,
+            when_full: self.when_full,
+        };
+        Store::over(Engine::open(options, &self.path)?)
+    }
+
+    fn validate(&self) -> Result<()> {
+        let refuse = |key: &str, value: u64, allowed: &str| {
+            let (key, value, allowed) = (key.to_owned(), value.to_string(), allowed.to_owned());
+            Err(Error::new("open store", Cause::InvalidConfig { key, value, allowed }))
+        };
+        if let Some(bytes) = self.max_bytes.filter(|bytes| *bytes < 1024) {
+            return refuse("max_bytes", bytes, "at least 1024 bytes");
+        }
+        if self.background_sync.bytes == Some(0) {
+            return refuse("background_sync.bytes", 0, "at least 1 byte, or none");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,246 @@
+//! The store itself: opened, shared, closed.
+//!
+//! A [`Store`] is a handle; clones share one store, and so do the producers and consumers made
+//! from it. It closes when `close` is called or when the last of them is dropped.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::builder::StoreBuilder;
+use super::stats::StoreStats;
+use crate::consumer::ConsumerBuilder;
+use crate::engine::{Engine, OpenReport};
+use crate::error::{Error, Result};
+use crate::group::OffsetStore;
+use crate::producer::ProducerBuilder;
+use crate::time::deadline_after;
+use crate::wait::{Completed, Completion};
+
+/// Topics of partitioned logs in a directory, open in this process.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidelog::{Record, Store, TopicConfig};
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path();
+/// let store = Store::open(path)?;
+/// store.ensure_topic("orders", TopicConfig::new().partitions(4))?;
+///
+/// let orders = store.producer().build()?.topic("orders")?;
+/// let receipt = orders.send(Record::new("hello").key("customer-7"))?;
+///
+/// let mut consumer = store.consumer("billing").subscribe(["orders"]).build()?;
+/// for record in &consumer.poll(Duration::from_secs(1))? {
+///     assert_eq!(record.offset(), receipt.offset());
+/// }
+/// consumer.commit()?;
+/// store.close()?;
+/// # Ok::<(), tidelog::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(super) engine: Arc<Engine>,
+    pub(super) offsets: Arc<OffsetStore>,
+}
+
+impl Store {
+    /// Opens the store in a directory, which is made if it is missing, with every default.
+    ///
+    /// # Errors
+    /// Those of [`StoreBuilder::open`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let store = tidelog::Store::open(dir.path())?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn open(path: impl AsRef<Path>) -> Result<Store> {
+        Store::builder(path).open()
+    }
+
+    /// A builder for the store in a directory.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let store = tidelog::Store::builder(dir.path()).open()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn builder(path: impl AsRef<Path>) -> StoreBuilder {
+        StoreBuilder::new(path.as_ref())
+    }
+
+    /// A store in memory, for tests and for what need not last.
+    ///
+    /// # Errors
+    /// Those of [`StoreBuilder::open`].
+    ///
+    /// ```
+    /// let store = tidelog::Store::in_memory()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn in_memory() -> Result<Store> {
+        Store::builder_in_memory().open()
+    }
+
+    /// A builder for a store in memory.
+    ///
+    /// ```
+    /// let clock = tidelog::ManualClock::default();
+    /// let store = tidelog::Store::builder_in_memory().clock(clock).open()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn builder_in_memory() -> StoreBuilder {
+        StoreBuilder::in_memory()
+    }
+
+    /// The coordinators come up on the recovered engine: their state is in its topics.
+    pub(super) fn over(engine: Arc<Engine>) -> Result<Store> {
+        let offsets = OffsetStore::open(engine.clone())?;
+        Ok(Store { engine, offsets })
+    }
+
+    /// What opening found and did.
+    ///
+    /// ```
+    /// assert!(tidelog::Store::in_memory()?.open_report().was_new());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn open_report(&self) -> &OpenReport {
+        self.engine.open_report()
+    }
+
+    /// A builder for a producer.
+    ///
+    /// ```
+    /// let store = tidelog::Store::in_memory()?;
+    /// let producer = store.producer().build()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn producer(&self) -> ProducerBuilder {
+        ProducerBuilder::new(self.engine.clone())
+    }
+
+    /// A builder for a consumer whose committed offsets are kept under `group`.
+    ///
+    /// ```
+    /// use tidelog::TopicConfig;
+    /// let store = tidelog::Store::in_memory()?;
+    /// store.create_topic("orders", TopicConfig::new())?;
+    /// let consumer = store.consumer("billing").assign([("orders", 0)]).build()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn consumer(&self, group: impl Into<String>) -> ConsumerBuilder {
+        let group = Some(group.into());
+        ConsumerBuilder::new(self.engine.clone(), self.offsets.clone(), group)
+    }
+
+    /// A builder for a consumer that keeps no offsets.
+    ///
+    /// ```
+    /// use tidelog::TopicConfig;
+    /// let store = tidelog::Store::in_memory()?;
+    /// store.create_topic("orders", TopicConfig::new())?;
+    /// let reader = store.reader().assign([("orders", 0)]).build()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn reader(&self) -> ConsumerBuilder {
+        ConsumerBuilder::new(self.engine.clone(), self.offsets.clone(), None)
+    }
+
+    /// Numbers for operators, as they are now.
+    ///
+    /// ```
+    /// assert_eq!(tidelog::Store::in_memory()?.stats().appended_records, 0);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn stats(&self) -> StoreStats {
+        StoreStats::of(&self.engine)
+    }
+
+    /// Makes every record appended so far durable, in all partitions, and records it. Blocks for
+    /// the syncs.
+    ///
+    /// # Errors
+    /// [`Poisoned`](crate::ErrorKind::Poisoned) and those of the operating system; the partitions
+    /// that could be synced are.
+    ///
+    /// ```
+    /// tidelog::Store::in_memory()?.flush()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn flush(&self) -> Result<()> {
+        self.engine.flush()
+    }
+
+    /// Does what is due of lingering and timers; returns when there is more. For a store with
+    /// [`Threads::Host`](crate::Threads::Host); with threads of its own there is no need.
+    ///
+    /// ```
+    /// use tidelog::{Store, Threads};
+    /// let store = Store::builder_in_memory().threads(Threads::Host).open()?;
+    /// assert_eq!(store.run_due(), None);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn run_due(&self) -> Option<Instant> {
+        self.engine.run_due().map(|at| self.instant(at))
+    }
+
+    /// Does what is due of background syncs, retention and removal of files; returns when there
+    /// is more. May block for syncs.
+    ///
+    /// ```
+    /// use tidelog::{Store, Threads};
+    /// let store = Store::builder_in_memory().threads(Threads::Host).open()?;
+    /// assert_eq!(store.run_maintenance(), None);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn run_maintenance(&self) -> Option<Instant> {
+        self.engine.run_maintenance().map(|at| self.instant(at))
+    }
+
+    /// A point of the store's monotonic clock in real time.
+    fn instant(&self, at: Duration) -> Instant {
+        deadline_after(at.saturating_sub(self.engine.clock().monotonic()))
+    }
+
+    /// Closes the store: flushes what lingers, wakes whoever waits, seals and syncs every log, and
+    /// frees the directory. Every handle fails as [`Closed`](crate::ErrorKind::Closed) from then
+    /// on; records that were fetched stay valid. Later calls return `Ok`. Blocks for the syncs.
+    ///
+    /// # Errors
+    /// The first failure; the rest is carried out all the same, and the directory is free.
+    ///
+    /// ```
+    /// let store = tidelog::Store::in_memory()?;
+    /// store.close()?;
+    /// assert!(store.describe("orders").unwrap_err().is_closed());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn close(&self) -> Result<()> {
+        self.engine.close()
+    }
+
+    /// [`Store::close`] as a future of any runtime. The work begins at the call, on a thread that
+    /// ends with it, and is done whether or not the future is awaited.
+    ///
+    /// ```
+    /// let store = tidelog::Store::in_memory()?;
+    /// pollster::block_on(store.close_async())?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn close_async(&self) -> impl Future<Output = Result<()>> + Send + use<> {
+        let done: Arc<Completion<Result<(), Arc<Error>>>> = Arc::new(Completion::new());
+        let closing = (self.engine.clone(), done.clone());
+        let run = move || {
+            let (engine, done) = closing;
+            done.complete(engine.close().map_err(Arc::new));
+        };
+        let spawned = std::thread::Builder::new().name("tidelog-close".to_owned()).spawn(run);
+        if spawned.is_err() {
+            done.complete(self.engine.close().map_err(Arc::new));
+        }
+        let done = Completed::of(&done);
+        async move { done.await.map_err(|error| error.again()) }
+    }
+}

@@ -1,0 +1,177 @@
+//! Numbers for operators: snapshots per store, topic and partition.
+//!
+//! Counters run since the store was opened; sizes and offsets are as they are now. A snapshot is
+//! of no single instant: its numbers are read one after the other, without stopping anyone.
+
+use crate::engine::{Engine, Partition, Topic};
+use crate::ids::{Offset, PartitionId};
+
+/// A store in numbers.
+///
+/// ```
+/// use tidelog::{Record, Store, TopicConfig};
+/// let store = Store::in_memory()?;
+/// store.create_topic("orders", TopicConfig::new())?;
+/// store.producer().build()?.topic("orders")?.send(Record::new("hello"))?;
+/// let stats = store.stats();
+/// let orders = stats.topics.iter().find(|topic| topic.name == "orders").unwrap();
+/// assert_eq!((orders.appended_records, orders.partitions[0].end_offset.get()), (1, 1));
+/// assert_eq!(stats.appended_records, 1);
+/// # Ok::<(), tidelog::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct StoreStats {
+    /// Every topic, internal ones too, by name.
+    pub topics: Vec<TopicStats>,
+    /// Bytes of records that are held by [`Records`](crate::Records) somewhere in the program.
+    pub pinned_bytes: u64,
+    /// Bytes counted against `max_bytes`, where one is set.
+    pub budget_used: Option<u64>,
+    /// The sum over the topics.
+    pub bytes: u64,
+    /// The sum over the topics.
+    pub appended_records: u64,
+    /// The sum over the topics.
+    pub appended_bytes: u64,
+    /// The sum over the topics.
+    pub fetched_bytes: u64,
+    /// The sum over the topics.
+    pub syncs: u64,
+    /// Partitions whose log was recovered by this open: something was torn, damaged or left over.
+    pub recovered_partitions: u64,
+    /// Partitions that take no records: not opened, or poisoned.
+    pub failed_partitions: u64,
+}
+
+/// A topic in numbers; the example of [`StoreStats`] shows how to get one.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct TopicStats {
+    /// The name.
+    pub name: String,
+    /// Each partition, by number.
+    pub partitions: Vec<PartitionStats>,
+    /// Published bytes on disk: the sum over the partitions.
+    pub bytes: u64,
+    /// Bytes counted against the topic's `max_bytes`, where one is set.
+    pub budget_used: Option<u64>,
+    /// The sum over the partitions.
+    pub appended_records: u64,
+    /// The sum over the partitions.
+    pub appended_bytes: u64,
+}
+
+/// A partition in numbers; the example of [`StoreStats`] shows how to get one.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct PartitionStats {
+    /// Its number.
+    pub id: PartitionId,
+    /// The first offset that can be read.
+    pub start_offset: Offset,
+    /// All records below it survive a power cut.
+    pub durable_offset: Offset,
+    /// How far syncs have been recorded: where a recovery would begin to look.
+    pub recovery_point: Offset,
+    /// One past the last record.
+    pub end_offset: Offset,
+    /// Published bytes on disk.
+    pub bytes: u64,
+    /// Bytes no sync has covered yet.
+    pub unsynced_bytes: u64,
+    /// Segments that readers can reach.
+    pub segments: usize,
+    /// Records appended since the open.
+    pub appended_records: u64,
+    /// Batches appended since the open.
+    pub appended_batches: u64,
+    /// Bytes appended since the open.
+    pub appended_bytes: u64,
+    /// Appends that failed since the open.
+    pub failed_appends: u64,
+    /// Bytes handed to readers since the open.
+    pub fetched_bytes: u64,
+    /// Records handed to consumers since the open.
+    pub fetched_records: u64,
+    /// Reads that failed since the open.
+    pub failed_reads: u64,
+    /// Segments rolled since the open.
+    pub rolls: u64,
+    /// Syncs since the open.
+    pub syncs: u64,
+    /// Segments dropped by retention, budgets and deleted records since the open.
+    pub dropped_segments: u64,
+    /// Consumers that are waiting for a record of this partition right now.
+    pub waiting: usize,
+    /// Whether it takes no records: not opened, or poisoned.
+    pub failed: bool,
+}
+
+impl StoreStats {
+    pub(super) fn of(engine: &Engine) -> Self {
+        let topics: Vec<_> = engine.topics().iter().map(|topic| TopicStats::of(topic)).collect();
+        let partitions = || topics.iter().flat_map(|topic| &topic.partitions);
+        StoreStats {
+            pinned_bytes: engine.pinned().get(),
+            budget_used: engine.budget().limit().map(|_| engine.budget().used()),
+            bytes: topics.iter().map(|topic| topic.bytes).sum(),
+            appended_records: topics.iter().map(|topic| topic.appended_records).sum(),
+            appended_bytes: topics.iter().map(|topic| topic.appended_bytes).sum(),
+            fetched_bytes: partitions().map(|partition| partition.fetched_bytes).sum(),
+            syncs: partitions().map(|partition| partition.syncs).sum(),
+            recovered_partitions: engine.open_report().partitions().len() as u64,
+            failed_partitions: partitions().filter(|partition| partition.failed).count() as u64,
+            topics,
+        }
+    }
+}
+
+impl TopicStats {
+    fn of(topic: &Topic) -> Self {
+        let partitions: Vec<_> =
+            topic.partitions().iter().map(|partition| PartitionStats::of(partition)).collect();
+        TopicStats {
+            name: topic.name().to_string(),
+            bytes: partitions.iter().map(|partition| partition.bytes).sum(),
+            budget_used: topic.budget().limit().map(|_| topic.budget().used()),
+            appended_records: partitions.iter().map(|stats| stats.appended_records).sum(),
+            appended_bytes: partitions.iter().map(|stats| stats.appended_bytes).sum(),
+            partitions,
+        }
+    }
+}
+
+impl PartitionStats {
+    fn of(partition: &Partition) -> Self {
+        let id = partition.id();
+        let Ok(log) = partition.log() else {
+            return PartitionStats { id, failed: true, ..PartitionStats::default() };
+        };
+        let offsets = log.offsets().snapshot();
+        let counters = log.counters();
+        let (bytes, segments) = log.size();
+        PartitionStats {
+            id,
+            start_offset: offsets.start,
+            durable_offset: offsets.durable,
+            recovery_point: offsets.recovery_point,
+            end_offset: offsets.end,
+            bytes,
+            unsynced_bytes: log.unsynced_bytes(),
+            segments,
+            appended_records: counters.appended_records(),
+            appended_batches: counters.appended_batches(),
+            appended_bytes: counters.appended_bytes(),
+            failed_appends: counters.failed_appends.get(),
+            fetched_bytes: counters.fetched_bytes.get(),
+            fetched_records: counters.fetched_records.get(),
+            failed_reads: counters.failed_reads.get(),
+            rolls: counters.rolls.get(),
+            syncs: counters.syncs.get(),
+            dropped_segments: counters.dropped_segments.get(),
+            waiting: partition.signal().armed_count(),
+            failed: log.check_healthy("look at").is_err(),
+        }
+    }
+}
