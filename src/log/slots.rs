@@ -4,8 +4,9 @@
 //! that is not the newest synced one, so a torn one leaves the other standing. Layout, big-endian:
 //!
 //! ```text
-//! 0  magic "TDLK"   4  version u32   8  sequence u64    16 topic id 16 bytes
-//! 32 recovery point i64   40 log start i64   48 leader epoch i32   52 state u8, 53 adopted u8, 2 zeros
+//! 0  magic "TDLK"   4  version u32   8  sequence u64   16 topic id 16 bytes
+//! 32 recovery point i64   40 log start i64   48 leader epoch i32
+//! 52 state u8   53 adopted u8   54 two zeros
 //! 56 boot id 16 bytes     72 crc32c of bytes 0..72
 //! ```
 //!

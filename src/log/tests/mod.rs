@@ -9,7 +9,7 @@ use super::*;
 use crate::config::TopicConfig;
 use crate::disk::names::{SegmentFile, segment_file};
 use crate::disk::{Access, Disk, MemoryDisk, read_full_at, write_all_at};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 use crate::record::{
     AppendBatch as _, BatchRules, BorrowedBatch, Record, Records, Stamp, TakeRules, TimestampRule,

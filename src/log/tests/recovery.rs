@@ -271,7 +271,7 @@ fn producers_are_read_and_not_continued() {
     let (log, _) = bench.open(facts(0, LastStop::AnotherHand));
     assert_eq!(offsets(&read_from(&log, 0).unwrap()), [0, 1, 2]);
     let error = append(&log, b"x", 1).unwrap_err();
-    assert_eq!(error.kind(), crate::ErrorKind::Unsupported, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
     log.close().unwrap();
 }
 
@@ -293,7 +293,7 @@ fn old_formats_are_refused_only_where_they_are_whole() {
         match bench.try_open(facts(0, LastStop::AnotherHand)) {
             Err(error) => {
                 assert!(refused, "{error}");
-                assert_eq!(error.kind(), crate::ErrorKind::Unsupported);
+                assert_eq!(error.kind(), ErrorKind::Unsupported);
                 assert_eq!(bench.bytes(&Bench::log_path(0)), bytes);
             }
             Ok((_, report)) => assert!(!refused && report.torn_tails().len() == 1),

@@ -115,7 +115,8 @@ fn indexes_are_made_again_for_their_segment_alone() {
     let mut late = good_times.clone();
     let last = late.len() - 12;
     late[last] = 0x7f; // a timestamp
-    let cases: [(&str, Option<&[u8]>, Option<&[u8]>); 8] = [
+    type Case<'a> = (&'a str, Option<&'a [u8]>, Option<&'a [u8]>);
+    let cases: [Case<'_>; 8] = [
         ("as they were", Some(&good_index), Some(&good_times)),
         ("missing", None, None),
         ("no offset index", None, Some(&good_times)),
@@ -226,9 +227,9 @@ fn batches_larger_than_a_segment_are_refused_and_limits_may_change() {
     bench.config = bench.config.segment_bytes(1024);
     let (log, _) = bench.open(facts(0, LastStop::Clean));
     let error = append(&log, &[0; 2000], 1).unwrap_err();
-    assert_eq!(error.kind(), crate::ErrorKind::TooLarge);
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
     assert_eq!(append(&log, &[0; 500], 1).unwrap(), 0);
-    assert_eq!(append(&log, &[0; 2000], 1).unwrap_err().kind(), crate::ErrorKind::TooLarge);
+    assert_eq!(append(&log, &[0; 2000], 1).unwrap_err().kind(), ErrorKind::TooLarge);
     log.set_config(Arc::new(bench.config.clone().segment_bytes(1 << 20)));
     for offset in 1..5 {
         assert_eq!(append(&log, &[0; 90_000], 1).unwrap(), offset);
@@ -252,5 +253,5 @@ fn checks_of_epochs_say_what_was_truncated() {
     check(1, 0).unwrap();
     check(2, 1).unwrap();
     let error = check(2, 0).unwrap_err();
-    assert_eq!(error.kind(), crate::ErrorKind::LogTruncated, "{error}");
+    assert_eq!(error.kind(), ErrorKind::LogTruncated, "{error}");
 }
