@@ -366,3 +366,90 @@ impl Trial {
 fn trials() {
     for_each_seed(SUITE, "trials", seeds(150, 2000, 100_000), |seed| Trial::new(seed).run());
 }
+
+fn open(disk: &SimDisk) -> Log {
+    let config = TopicConfig::new().segment_bytes(1 << 20);
+    Log::builder("/orders-0").disk(Arc::new(disk.clone())).config(config).open().unwrap()
+}
+
+fn values(log: &Log) -> Vec<Vec<u8>> {
+    let (mut found, mut next) = (Vec::new(), log.start_offset());
+    while next < log.end_offset() {
+        for record in &log.read(next, 1 << 20).unwrap() {
+            found.push(record.value().unwrap().to_vec());
+            next = Offset::new(record.offset().get() + 1);
+        }
+    }
+    found
+}
+
+#[test]
+fn a_full_disk_leaves_the_log_as_it_was() {
+    for mode in [IoMode::Mapped, IoMode::Positioned] {
+        let disk = SimDisk::new(1);
+        disk.set_mode(mode);
+        let log = open(&disk);
+        disk.set_capacity(60_000);
+        let mut kept = Vec::new();
+        let error = loop {
+            // small ones through the map, large ones by position
+            let size = if kept.len() % 3 == 2 { 9000 } else { 700 };
+            let value = vec![u8::try_from(kept.len() % 251).unwrap(); size];
+            match log.append(&[Record::new(&value)]) {
+                Ok(_) => kept.push(value),
+                Err(error) => break error,
+            }
+        };
+        assert!(error.is_full() && error.is_retriable(), "{error}");
+        assert_eq!(error.outcome(), Outcome::NotWritten);
+        assert_eq!(log.end_offset().get(), kept.len() as i64);
+        assert!(values(&log) == kept, "{mode:?}: reads go on");
+        disk.set_capacity(1 << 30);
+        log.append(&[Record::new("room again")]).unwrap();
+        kept.push(b"room again".to_vec());
+        let after = disk.kill();
+        drop(log);
+        let log = open(&after);
+        assert!(values(&log) == kept, "{mode:?}: and so does the next process");
+    }
+}
+
+#[test]
+fn the_first_failed_sync_ends_writing_and_nothing_is_believed_after_it() {
+    let disk = SimDisk::new(1);
+    let log = open(&disk);
+    log.append_with(&[Record::new("safe")], Durability::Power).unwrap();
+    disk.fail(Plan::new(Fault::Error(5)).on(Operation::Sync));
+    let error = log.append_with(&[Record::new("doubtful")], Durability::Power).unwrap_err();
+    assert_eq!(error.outcome(), Outcome::WrittenNotDurable, "{error}");
+    assert!(!error.is_retriable());
+    let syncs = disk.syncs();
+    assert!(log.append(&[Record::new("late")]).unwrap_err().is_poisoned());
+    assert!(log.flush().unwrap_err().is_poisoned());
+    assert!(log.close().is_err());
+    assert_eq!(disk.syncs(), syncs, "no sync is tried again");
+    drop(log);
+    // the next open writes the doubtful bytes again before it vouches for them
+    let log = open(&disk);
+    assert_eq!(values(&log), [b"safe".to_vec(), b"doubtful".to_vec()]);
+    log.flush().unwrap();
+    let after = disk.crash(Crash::Nothing);
+    drop(log);
+    assert_eq!(values(&open(&after)), [b"safe".to_vec(), b"doubtful".to_vec()]);
+}
+
+#[test]
+fn a_kill_keeps_what_a_power_cut_may_take() {
+    let disk = SimDisk::new(1);
+    let log = open(&disk);
+    log.append_with(&[Record::new("durable")], Durability::Power).unwrap();
+    log.append(&[Record::new("written")]).unwrap();
+    let killed = disk.kill();
+    drop(log);
+    let log = open(&killed);
+    assert_eq!(values(&log), [b"durable".to_vec(), b"written".to_vec()]);
+    assert!(!log.report().is_notable());
+    let cut = killed.crash(Crash::Nothing);
+    drop(log);
+    assert_eq!(values(&open(&cut)), [b"durable".to_vec()]);
+}

@@ -25,11 +25,10 @@ impl Engine {
         }
         let Some(mut lock) = self.lock.lock().take() else { return Ok(()) };
         let mut first_error = None;
-        let hooks = std::mem::take(&mut *self.hooks.lock());
-        for hook in hooks.iter().filter_map(std::sync::Weak::upgrade) {
-            keep_first(&mut first_error, hook.before_close());
-        }
+        keep_first(&mut first_error, self.run_hooks());
         self.gate.close();
+        // whoever came between is told too: what it holds back can only fail now
+        keep_first(&mut first_error, self.run_hooks());
         self.wake_everyone();
         self.running.join();
         // a change of the catalog that began before the gate closed ends first
@@ -43,6 +42,16 @@ impl Engine {
         let root = self.root.path();
         let unlocked = lock.unlock().map_err(|error| Error::io("unlock store", root, error));
         keep_first(&mut first_error, unlocked);
+        first_error.map_or(Ok(()), Err)
+    }
+
+    /// Has everyone who holds something back bring it out; returns the first failure.
+    fn run_hooks(&self) -> Result<()> {
+        let hooks = self.hooks.lock().clone();
+        let mut first_error = None;
+        for hook in hooks.iter().filter_map(std::sync::Weak::upgrade) {
+            keep_first(&mut first_error, hook.before_close());
+        }
         first_error.map_or(Ok(()), Err)
     }
 

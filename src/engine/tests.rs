@@ -16,10 +16,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::core::*;
 use super::*;
+use crate::config::{BackgroundSync, Threads, WhenFull};
 use crate::config::{Durability, TopicConfig};
+use crate::disk::Disk;
 use crate::disk::{IoMode, MemoryDisk, RealDisk};
 use crate::error::ErrorKind;
+use crate::error::Result;
 use crate::ids::{Offset, PartitionId};
 use crate::log::FetchLimits;
 use crate::record::{Batch, BorrowedBatch, Record};

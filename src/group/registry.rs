@@ -43,12 +43,6 @@ impl Registry {
         &self.counters
     }
 
-    /// How many groups have a live subscriber.
-    #[cfg(test)]
-    pub(crate) fn subscribed_groups(&self) -> usize {
-        self.subscribed.lock().len()
-    }
-
     /// Fails as locked while the group has a live subscriber.
     pub(crate) fn subscribe(self: &Arc<Self>, group: &Arc<str>) -> Result<Subscription> {
         if !self.subscribed.lock().insert(group.clone()) {

@@ -68,7 +68,6 @@ pub(super) struct Unproven {
 /// Files that no reader can reach any more, to be unlinked at a time.
 #[derive(Debug)]
 pub(super) struct Doomed {
-    pub(super) segment: Arc<Segment>,
     pub(super) paths: Vec<std::path::PathBuf>,
     pub(super) due: std::time::Duration,
 }

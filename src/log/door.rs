@@ -13,13 +13,14 @@ use std::time::Duration;
 use super::builder::LogBuilder;
 use super::core::{Attention, PartitionLog};
 use super::fetch::FetchLimits;
-use super::keeper::{Durable, Keeper as _, LogFact};
+use super::keeper::Durable;
+use super::receipt::LogReceipt;
 use super::report::PartitionReport;
 use super::slots::SlotKeeper;
-use crate::config::{BackgroundSync, Durability, TopicConfig};
+use crate::config::{BackgroundSync, Durability};
 use crate::disk::{DirLock, Disk};
 use crate::error::{Cause, Error, Result};
-use crate::ids::{LeaderEpoch, Offset};
+use crate::ids::Offset;
 use crate::record::{AppendBatch as _, BorrowedBatch, Record, Records, TakeRules};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -33,7 +34,7 @@ const MOST_UNSEALED: usize = 8;
 /// What the log asked for since it was last looked after.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
-    rolls: AtomicUsize,
+    pub(super) rolls: AtomicUsize,
 }
 
 impl Attention for Asked {
@@ -41,80 +42,6 @@ impl Attention for Asked {
 
     fn due(&self) {
         self.rolls.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// Where a batch of records went.
-///
-/// ```
-/// use std::sync::Arc;
-/// use tidelog::{Log, Offset, Record, disk::MemoryDisk};
-/// let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
-/// let receipt = log.append(&[Record::new("a"), Record::new("b")])?;
-/// assert_eq!(receipt.first_offset(), Offset::ZERO);
-/// assert_eq!(receipt.next_offset(), Offset::new(2));
-/// # Ok::<(), tidelog::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogReceipt {
-    first_offset: Offset,
-    next_offset: Offset,
-    epoch: LeaderEpoch,
-    timestamp: Option<Timestamp>,
-}
-
-impl LogReceipt {
-    /// The offset of the first record.
-    ///
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use tidelog::{Log, Offset, Record, disk::MemoryDisk};
-    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
-    /// assert_eq!(log.append(&[Record::new("a")])?.first_offset(), Offset::ZERO);
-    /// # Ok::<(), tidelog::Error>(())
-    /// ```
-    pub fn first_offset(&self) -> Offset {
-        self.first_offset
-    }
-
-    /// The offset after the last record.
-    ///
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use tidelog::{Log, Offset, Record, disk::MemoryDisk};
-    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
-    /// assert_eq!(log.append(&[Record::new("a")])?.next_offset(), Offset::new(1));
-    /// # Ok::<(), tidelog::Error>(())
-    /// ```
-    pub fn next_offset(&self) -> Offset {
-        self.next_offset
-    }
-
-    /// The epoch the records were written under: every open has its own.
-    ///
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use tidelog::{LeaderEpoch, Log, Record, disk::MemoryDisk};
-    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
-    /// assert_eq!(log.append(&[Record::new("a")])?.epoch(), LeaderEpoch::new(0));
-    /// # Ok::<(), tidelog::Error>(())
-    /// ```
-    pub fn epoch(&self) -> LeaderEpoch {
-        self.epoch
-    }
-
-    /// The latest timestamp among the records, `None` where they have none.
-    ///
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use tidelog::{Log, Record, Timestamp, disk::MemoryDisk};
-    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
-    /// let at = Timestamp::from_millis(5);
-    /// assert_eq!(log.append(&[Record::new("a").timestamp(at)])?.timestamp(), Some(at));
-    /// # Ok::<(), tidelog::Error>(())
-    /// ```
-    pub fn timestamp(&self) -> Option<Timestamp> {
-        self.timestamp
     }
 }
 
@@ -139,16 +66,16 @@ impl LogReceipt {
 /// ```
 #[derive(Debug)]
 pub struct Log {
-    log: PartitionLog,
-    keeper: SlotKeeper,
-    asked: Arc<Asked>,
+    pub(super) log: PartitionLog,
+    pub(super) keeper: SlotKeeper,
+    pub(super) asked: Arc<Asked>,
     report: PartitionReport,
     disk: Arc<dyn Disk>,
-    clock: Arc<dyn Clock>,
-    background: BackgroundSync,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) background: BackgroundSync,
     read_uncommitted: bool,
     /// When everything was last synced, on the monotonic clock.
-    last_sync: Mutex<Duration>,
+    pub(super) last_sync: Mutex<Duration>,
     closed: AtomicBool,
     /// `None` once it is freed.
     lock: Mutex<Option<Box<dyn DirLock>>>,
@@ -388,117 +315,6 @@ impl Log {
         self.log.find_timestamp(timestamp)
     }
 
-    /// Raises the start to `offset`, which becomes the first that can be read. Durable when it
-    /// returns; blocks for syncs. Whole segments below it are dropped and unlinked later; an
-    /// offset at or below the start changes nothing.
-    ///
-    /// # Errors
-    /// [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) above the end, and those of a
-    /// sync.
-    ///
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use tidelog::{Log, Offset, Record, disk::MemoryDisk};
-    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
-    /// log.append(&[Record::new("a"), Record::new("b")])?;
-    /// log.delete_records_before(Offset::new(1))?;
-    /// assert_eq!(log.start_offset(), Offset::new(1));
-    /// # Ok::<(), tidelog::Error>(())
-    /// ```
-    pub fn delete_records_before(&self, offset: Offset) -> Result<()> {
-        self.check_open("delete records")?;
-        self.log.delete_records_before(offset, &self.keeper).map(drop)
-    }
-
-    /// Drops the segments that the configured retention no longer keeps; returns how many. Blocks
-    /// for syncs where any go.
-    ///
-    /// # Errors
-    /// Those of a sync, and of the disk.
-    ///
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use tidelog::{Log, Record, TopicConfig, disk::MemoryDisk};
-    /// let config = TopicConfig::new().segment_bytes(1024).retention_bytes(2048);
-    /// let disk = Arc::new(MemoryDisk::new());
-    /// let log = Log::builder("/wal").config(config).disk(disk).open()?;
-    /// for _ in 0..50 {
-    ///     log.append(&[Record::new(&[0; 100])])?;
-    /// }
-    /// assert!(log.apply_retention()? > 0);
-    /// assert!(log.start_offset() > tidelog::Offset::ZERO);
-    /// # Ok::<(), tidelog::Error>(())
-    /// ```
-    pub fn apply_retention(&self) -> Result<usize> {
-        self.check_open("apply retention")?;
-        let now = self.clock.wall();
-        match self.log.plan_retention(now, None)? {
-            Some(plan) => Ok(self.log.apply_retention(&plan, &self.keeper, now)?.segments),
-            None => Ok(0),
-        }
-    }
-
-    /// Makes everything appended so far durable; blocks for a sync where it is not already.
-    ///
-    /// # Errors
-    /// Those of a sync; writing ends with the first one that fails.
-    ///
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use tidelog::{Log, Record, disk::MemoryDisk};
-    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
-    /// log.append(&[Record::new("a")])?;
-    /// log.flush()?;
-    /// assert_eq!(log.durable_offset(), log.end_offset());
-    /// # Ok::<(), tidelog::Error>(())
-    /// ```
-    pub fn flush(&self) -> Result<()> {
-        self.check_open("flush")?;
-        self.log.make_durable(self.log.offsets().end())
-    }
-
-    /// Does what is due: seals rolled segments, syncs in the background, applies retention,
-    /// unlinks what was dropped. Call it every second or so; it blocks for the disk where there is
-    /// something to do, and costs next to nothing where there is not.
-    ///
-    /// # Errors
-    /// Those of a sync, and of the disk.
-    ///
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use tidelog::{Log, Record, disk::MemoryDisk};
-    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
-    /// log.append(&[Record::new("a")])?;
-    /// log.maintain()?;
-    /// # Ok::<(), tidelog::Error>(())
-    /// ```
-    pub fn maintain(&self) -> Result<()> {
-        self.check_open("maintain log")?;
-        if self.sync_is_due() {
-            self.checkpoint()?;
-        }
-        self.apply_retention()?;
-        self.log.unlink_dropped(false).map(drop)
-    }
-
-    fn sync_is_due(&self) -> bool {
-        let unsynced = self.log.unsynced_bytes();
-        let waited = self.clock.monotonic().saturating_sub(*self.last_sync.lock());
-        self.asked.rolls.load(Ordering::Relaxed) > 0
-            || self.background.bytes.is_some_and(|most| unsynced >= most)
-            || (unsynced > 0 && self.background.interval.is_some_and(|most| waited >= most))
-    }
-
-    /// Syncs, seals, and records how far the log is known to be whole.
-    fn checkpoint(&self) -> Result<()> {
-        self.asked.rolls.store(0, Ordering::Relaxed);
-        let point = self.log.checkpoint()?;
-        self.keeper.record(&[(self.log.id(), LogFact::RecoveryPoint(point))], Durable::Later)?;
-        self.log.recovery_point_recorded(point);
-        *self.last_sync.lock() = self.clock.monotonic();
-        Ok(())
-    }
-
     /// Tells which offsets are gone where reading at `offset` fails as damaged: from `offset` to
     /// the end of the range, where reading goes on. Changes nothing; blocks for the disk.
     ///
@@ -538,24 +354,6 @@ impl Log {
         &self.report
     }
 
-    /// Takes a new configuration: limits of segments count from the next append on.
-    ///
-    /// # Errors
-    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig).
-    ///
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use tidelog::{Log, TopicConfig, disk::MemoryDisk};
-    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
-    /// log.set_config(TopicConfig::new().segment_bytes(1 << 20))?;
-    /// # Ok::<(), tidelog::Error>(())
-    /// ```
-    pub fn set_config(&self, config: TopicConfig) -> Result<()> {
-        config.validate()?;
-        self.log.set_config(Arc::new(config));
-        Ok(())
-    }
-
     /// Closes the log: what was appended becomes durable, the next open has nothing to recover,
     /// and the directory is free. Blocks for syncs. Closing again does nothing; every other call
     /// fails as [`Closed`](crate::ErrorKind::Closed) from then on.
@@ -590,7 +388,7 @@ impl Log {
         closed.and(unlocked)
     }
 
-    fn check_open(&self, operation: &'static str) -> Result<()> {
+    pub(super) fn check_open(&self, operation: &'static str) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::new(operation, Cause::Closed("the log")));
         }

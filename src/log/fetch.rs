@@ -184,6 +184,9 @@ impl PartitionLog {
         let offsets = self.offsets.snapshot();
         let segments = self.segments.load();
         let at = segments.partition_point(|segment| segment.base() <= offset).saturating_sub(1);
+        if let Some(first) = segments.first().filter(|first| first.base() > offset) {
+            return Ok(first.base()); // everything before it is missing
+        }
         if let Some(segment) = segments.get(at)
             && let Some(resume) = segment.resume_above(offset).map_err(|error| self.named(error))?
         {

@@ -20,18 +20,23 @@ mod keeper;
 mod leftovers;
 mod offsets;
 mod open;
+mod receipt;
 mod report;
 mod retain;
 mod slots;
+#[cfg(test)]
+mod tests;
 mod trim;
+mod upkeep;
 mod verdict;
 
 pub(crate) use append::Appended;
 pub use builder::LogBuilder;
 pub(crate) use core::{Attention, LogName, LogSetup, PartitionLog};
-pub use door::{Log, LogReceipt};
+pub use door::Log;
 pub(crate) use fetch::{Cursor, FetchLimits, Fetched};
 pub(crate) use keeper::{Durable, Keeper, KnownFacts, LastStop, LogFact, LogId};
 pub(crate) use offsets::OffsetSnapshot;
+pub use receipt::LogReceipt;
 pub use report::{Damage, PartitionReport, TornTail};
 pub(crate) use trim::Dropped;

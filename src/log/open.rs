@@ -190,12 +190,12 @@ impl Recovery<'_> {
         loop {
             let scan = segment.scan(start)?;
             self.note(&scan);
-            if let Stop::Bad { fault: fault @ BatchFault::Legacy(_), .. } = &scan.stop
-                && segment.is_legacy_at(scan.position)?
+            if let Stop::Bad { .. } = &scan.stop
+                && let Some(magic) = segment.legacy_at(scan.position)?
             {
-                let at = Some(scan.next_offset);
-                let fault = fault.clone();
-                return Err(fault.into_error("open log", &segment.path(), scan.position, at));
+                let (path, at) = (segment.path(), Some(scan.next_offset));
+                let fault = BatchFault::Legacy(magic);
+                return Err(fault.into_error("open log", &path, scan.position, at));
             }
             let below = promised && scan.next_offset < point;
             let successor = Successor::of(next, scan.next_offset);

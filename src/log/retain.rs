@@ -14,7 +14,6 @@ use crate::time::{Timestamp, millis};
 /// One segment as retention sees it, oldest first.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SegmentFacts {
-    pub(crate) base: Offset,
     /// The next segment's base; the log end for the last one.
     pub(crate) end: Offset,
     pub(crate) bytes: u64,
@@ -103,7 +102,6 @@ mod tests {
     fn three() -> Vec<SegmentFacts> {
         (0..3)
             .map(|number| SegmentFacts {
-                base: Offset::new(number * 10),
                 end: Offset::new(number * 10 + 10),
                 bytes: 100,
                 newest: Timestamp::from_millis(number * 1000),

@@ -4,8 +4,9 @@
 //! that is not the newest synced one, so a torn one leaves the other standing. Layout, big-endian:
 //!
 //! ```text
-//! 0  magic "TDLK"   4  version u32   8  sequence u64    16 topic id 16 bytes
-//! 32 recovery point i64   40 log start i64   48 leader epoch i32   52 state u8, 53 adopted u8, 2 zeros
+//! 0  magic "TDLK"   4  version u32   8  sequence u64   16 topic id 16 bytes
+//! 32 recovery point i64   40 log start i64   48 leader epoch i32
+//! 52 state u8   53 adopted u8   54 two zeros
 //! 56 boot id 16 bytes     72 crc32c of bytes 0..72
 //! ```
 //!
@@ -101,8 +102,10 @@ impl Slot {
 pub(super) fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<(u64, Slot)>> {
     const OPERATION: &str = "read keeper file";
     let path = dir.join(KEEPER);
-    let bytes =
-        read_file(disk, &path, FILE_LEN).map_err(|error| Error::io(OPERATION, &path, error))?;
+    let bytes = read_file(disk, &path, FILE_LEN).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => Error::corrupt(OPERATION, &path, 0, error.to_string()),
+        _ => Error::io(OPERATION, &path, error),
+    })?;
     let Some(bytes) = bytes else { return Ok(None) };
     let second = bytes.get(SLOT_DISTANCE..).unwrap_or(&[]);
     let mut newest = None;

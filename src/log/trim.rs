@@ -54,7 +54,7 @@ impl PartitionLog {
             .zip(ends)
             .map(|(segment, end)| {
                 let newest = if with_age { newest(segment)? } else { Timestamp::from_millis(0) };
-                Ok(SegmentFacts { base: segment.base(), end, bytes: segment.published(), newest })
+                Ok(SegmentFacts { end, bytes: segment.published(), newest })
             })
             .collect::<Result<_>>()
             .map_err(|error| self.named(error))
@@ -178,7 +178,7 @@ impl PartitionLog {
         for segment in dropped {
             self.counters.dropped_segments.add(1);
             match segment.rename_deleted() {
-                Ok(paths) => doomed.push(Doomed { segment, paths, due }),
+                Ok(paths) => doomed.push(Doomed { paths, due }),
                 // the next open finds it below the start
                 Err(error) => failed = failed.or(Some(error)),
             }

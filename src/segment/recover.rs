@@ -13,7 +13,7 @@ use super::index_file::load_indexes;
 use super::scan::{Scan, ScanStart, Walk, WalkStep, scan};
 use super::shared::Segment;
 use crate::disk::names::SegmentFile;
-use crate::disk::{Access, read_full_at, write_all_at};
+use crate::disk::{Access, DiskFile, read_full_at, write_all_at};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use std::sync::Arc;
@@ -93,9 +93,9 @@ impl Segment {
         scan(&**file, self.base(), start, self.published())
     }
 
-    /// Whether a whole message of Kafka's formats 0 or 1 lies at `position`, by its own checksum:
+    /// The format of a whole record of Kafka's formats 0 or 1 at `position`, by its own checksum:
     /// bytes that only look like one are torn or damaged like any others.
-    pub(crate) fn is_legacy_at(&self, position: u64) -> Result<bool> {
+    pub(crate) fn legacy_at(&self, position: u64) -> Result<Option<i8>> {
         const SIZE_AT: usize = 8;
         const CRC_AT: usize = 12;
         const MAGIC_AT: usize = 16;
@@ -104,16 +104,17 @@ impl Segment {
         let fail = |error| Error::io("read segment", &file.path(), error).at_position(position);
         let mut head = [0; LEAST];
         if read_full_at(&**file, &mut head, position).map_err(fail)? < LEAST {
-            return Ok(false);
+            return Ok(None);
         }
         let end = (BigEndian::read_u32(&head[SIZE_AT..]) as usize).saturating_add(CRC_AT);
         let left = usize::try_from(self.published() - position).unwrap_or(usize::MAX);
         if end < LEAST || end > left || !matches!(head[MAGIC_AT], 0 | 1) {
-            return Ok(false);
+            return Ok(None);
         }
-        let mut message = vec![0; end];
-        let got = read_full_at(&**file, &mut message, position).map_err(fail)?;
-        Ok(got == end && crc32(&message[MAGIC_AT..]) == BigEndian::read_u32(&message[CRC_AT..]))
+        let mut whole = vec![0; end];
+        let got = read_full_at(&**file, &mut whole, position).map_err(fail)?;
+        let fits = got == end && crc32(&whole[MAGIC_AT..]) == BigEndian::read_u32(&whole[CRC_AT..]);
+        Ok(fits.then_some(whole[MAGIC_AT].cast_signed()))
     }
 
     /// The segment cut to its first `len` bytes, before anyone reads it. `synced` is for bytes
@@ -128,6 +129,31 @@ impl Segment {
         cut().map_err(|error| Error::io("cut segment", &file.path(), error))?;
         let cut = Segment::on_disk(self.place().clone(), self.base(), len);
         Ok(Arc::new(cut))
+    }
+
+    /// The offset behind the last whole batch of a log file that begins at `base`.
+    pub(crate) fn end_offset_of(file: &dyn DiskFile, base: Offset, len: u64) -> Result<Offset> {
+        let mut walk = Walk::new(file, 0, len);
+        let mut end = base;
+        while let WalkStep::Batch(_, batch) = walk.step()? {
+            end = batch.header().end_offset();
+        }
+        Ok(end)
+    }
+
+    /// Removes the files of a segment that is no longer part of its log. Snapshots of producers
+    /// are another writer's and speak for themselves: they stay.
+    pub(crate) fn remove_files(&self) -> Result<()> {
+        let disk = &self.place().disk;
+        let kinds = SegmentFile::ALL.into_iter();
+        for kind in kinds.filter(|kind| *kind != SegmentFile::ProducerSnapshot) {
+            let path = self.place().path(self.base(), kind);
+            let fail = |error| Error::io("remove segment", &path, error);
+            if disk.metadata(&path).map_err(fail)?.is_some() {
+                disk.remove_file(&path).map_err(fail)?;
+            }
+        }
+        Ok(())
     }
 
     /// Copies the bytes from `position` on into a file beside the segment, synced, and returns

@@ -421,31 +421,6 @@ impl Segment {
         }
     }
 
-    /// The offset behind the last whole batch of a log file that begins at `base`.
-    pub(crate) fn end_offset_of(file: &dyn DiskFile, base: Offset, len: u64) -> Result<Offset> {
-        let mut walk = Walk::new(file, 0, len);
-        let mut end = base;
-        while let WalkStep::Batch(_, batch) = walk.step()? {
-            end = batch.header().end_offset();
-        }
-        Ok(end)
-    }
-
-    /// Removes the files of a segment that is no longer part of its log. Snapshots of producers
-    /// are another writer's and speak for themselves: they stay.
-    pub(crate) fn remove_files(&self) -> Result<()> {
-        let disk = &self.place.disk;
-        let kinds = SegmentFile::ALL.into_iter();
-        for kind in kinds.filter(|kind| *kind != SegmentFile::ProducerSnapshot) {
-            let path = self.place.path(self.base, kind);
-            let fail = |error| Error::io("remove segment", &path, error);
-            if disk.metadata(&path).map_err(fail)?.is_some() {
-                disk.remove_file(&path).map_err(fail)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Gives the files of a dropped segment their `.deleted` names; returns the new paths. Open
     /// handles and views go on reading.
     pub(crate) fn rename_deleted(&self) -> Result<Vec<PathBuf>> {

@@ -100,6 +100,16 @@ impl Store {
         Ok(Store { engine, offsets })
     }
 
+    /// The identity of the store, drawn when its directory was taken: 32 hexadecimal digits.
+    ///
+    /// ```
+    /// assert_eq!(tidelog::Store::in_memory()?.id().len(), 32);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn id(&self) -> String {
+        self.engine.store_id().to_string()
+    }
+
     /// What opening found and did.
     ///
     /// ```

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::super::replace::replace_file;
-use super::super::{TailMap, read_full_at, write_all_at};
+use super::super::{read_full_at, write_all_at};
 use super::*;
 
 const ROOT_DIR: &str = "/";

@@ -71,19 +71,6 @@ struct Inner {
     ended: bool,
 }
 
-/// Reads the state log of `root` and changes nothing.
-///
-/// # Errors
-/// `Corrupt` with the place for a missing, foreign or damaged file, `NewerVersion`, the disk's.
-pub(crate) fn load(
-    disk: &dyn Disk,
-    root: &Path,
-    store_id: StoreId,
-) -> Result<(RootState, RootReport)> {
-    let scan = read(disk, root, Some(store_id))?;
-    Ok((RootState::fold(&scan.facts), report_of(&scan)))
-}
-
 const READ: &str = "read state log";
 
 fn read(disk: &dyn Disk, root: &Path, store_id: Option<StoreId>) -> Result<frame::Scan> {
@@ -189,6 +176,7 @@ impl RootLog {
     ///
     /// # Errors
     /// A failed sync is final.
+    #[cfg(test)]
     pub(crate) fn sync(&self) -> Result<()> {
         self.record(&[], Durable::Now)
     }

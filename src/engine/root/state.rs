@@ -105,6 +105,7 @@ impl RootState {
         self.deleted.values().any(|deleted| deleted == name)
     }
 
+    #[cfg(test)]
     pub(crate) fn highest_epoch(&self) -> Option<LeaderEpoch> {
         self.highest_epoch
     }

@@ -1,6 +1,7 @@
 //! How much the enumerations do, by the words that `tests/common/budget.rs` explains.
 
 use std::env;
+#[cfg(feature = "sim")]
 use std::ops::Range;
 
 /// The figure of `TIDELOG_BUDGET`.
@@ -13,6 +14,7 @@ pub(super) fn pick(small: u64, ci: u64, deep: u64) -> u64 {
     }
 }
 
+#[cfg(feature = "sim")]
 /// The seeds of `TIDELOG_SEED` (`N` or `A..B`), else as many as the budget allows.
 pub(super) fn seeds(small: u64, ci: u64, deep: u64) -> Range<u64> {
     let text = env::var("TIDELOG_SEED").unwrap_or_default();

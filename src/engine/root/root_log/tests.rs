@@ -39,6 +39,12 @@ fn highest(state: &RootState) -> Option<i32> {
     state.highest_epoch().map(LeaderEpoch::get)
 }
 
+/// What the file says, without opening it for writing.
+fn load(disk: &dyn Disk, root: &Path, id: StoreId) -> Result<(RootState, RootReport)> {
+    let scan = read(disk, root, Some(id))?;
+    Ok((RootState::fold(&scan.facts), report_of(&scan)))
+}
+
 #[test]
 fn facts_are_found_again() {
     let disk = made();

@@ -1,0 +1,170 @@
+//! Tests of one log below its door: recovery row by row, upkeep, failures.
+
+mod recovery;
+mod upkeep;
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+/// Nobody maintains a log under test but the test.
+#[derive(Debug)]
+struct Unattended;
+
+impl Attention for Unattended {
+    fn dirty(&self) {}
+    fn due(&self) {}
+}
+
+use crate::config::TopicConfig;
+use crate::disk::names::{SegmentFile, segment_file};
+use crate::disk::{Access, Disk, MemoryDisk, read_full_at, write_all_at};
+use crate::error::{ErrorKind, Result};
+use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
+use crate::record::{
+    AppendBatch as _, BatchRules, BorrowedBatch, Record, Records, Stamp, TakeRules, TimestampRule,
+};
+use crate::time::{ManualClock, Timestamp};
+use std::sync::Arc;
+
+const DIR: &str = "/orders-0";
+
+/// A log on a disk of its own, opened and opened again.
+struct Bench {
+    disk: Arc<dyn Disk>,
+    clock: ManualClock,
+    config: TopicConfig,
+    id: LogId,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let disk = Arc::new(MemoryDisk::new());
+        disk.create_dir_all(Path::new(DIR)).unwrap();
+        Bench::on(disk)
+    }
+
+    fn on(disk: Arc<dyn Disk>) -> Self {
+        Bench {
+            disk,
+            clock: ManualClock::new(Timestamp::from_millis(1_000_000)),
+            config: TopicConfig::new().index_interval_bytes(0).timestamp_after_max(None),
+            id: LogId { topic: TopicId::random(), partition: PartitionId::new(0) },
+        }
+    }
+
+    fn try_open(&self, known: KnownFacts) -> Result<(PartitionLog, PartitionReport)> {
+        let setup = LogSetup {
+            name: LogName { topic: Arc::from("orders"), partition: PartitionId::new(0) },
+            id: self.id,
+            config: Arc::new(self.config.clone()),
+            clock: Arc::new(self.clock.clone()),
+            sync_after: None,
+            attention: Arc::new(Unattended),
+            pinned: Arc::default(),
+        };
+        PartitionLog::open(&self.disk, Path::new(DIR), setup, known)
+    }
+
+    fn open(&self, known: KnownFacts) -> (PartitionLog, PartitionReport) {
+        let (log, report) = self.try_open(known).unwrap();
+        let epoch = log.latest_epoch().map_or(0, |latest| latest.get() + 1);
+        log.begin_epoch(LeaderEpoch::new(epoch));
+        (log, report)
+    }
+
+    fn path(base: i64, kind: SegmentFile) -> PathBuf {
+        Path::new(DIR).join(segment_file(Offset::new(base), kind))
+    }
+
+    fn log_path(base: i64) -> PathBuf {
+        Bench::path(base, SegmentFile::Log)
+    }
+
+    fn bytes(&self, path: &Path) -> Vec<u8> {
+        let file = self.disk.open(path, Access::Read).unwrap();
+        let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+        read_full_at(&*file, &mut bytes, 0).unwrap();
+        bytes
+    }
+
+    fn put(&self, path: &Path, bytes: &[u8]) {
+        let file = self.disk.open(path, Access::Create).unwrap();
+        file.set_len(0).unwrap();
+        write_all_at(&*file, bytes, 0).unwrap();
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.disk.metadata(path).unwrap().is_some()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = self.disk.list(Path::new(DIR)).unwrap();
+        let mut names: Vec<_> = entries.into_iter().map(|entry| entry.name).collect();
+        names.sort();
+        names
+    }
+}
+
+/// A log whose last stop was of the given kind.
+fn facts(recovery_point: i64, last_stop: LastStop) -> KnownFacts {
+    KnownFacts {
+        recovery_point: Offset::new(recovery_point),
+        log_start: Offset::ZERO,
+        last_stop,
+        adopted: false,
+    }
+}
+
+/// One batch of one record at `base`.
+fn batch(base: i64, value: &[u8]) -> Vec<u8> {
+    let rules = BatchRules {
+        timestamps: TimestampRule::Append { now: Timestamp::from_millis(base + 1) },
+        max_bytes: 1 << 20,
+    };
+    let records = [Record::new(value)];
+    let batch = BorrowedBatch::measure(&records, &rules).unwrap();
+    let mut bytes = vec![0; batch.size()];
+    let stamp = Stamp { base_offset: Offset::new(base), leader_epoch: LeaderEpoch::new(0) };
+    batch.write(stamp, &mut bytes);
+    bytes
+}
+
+/// Batches of one record each, `first..end`.
+fn batches(first: i64, end: i64) -> Vec<u8> {
+    (first..end).flat_map(|base| batch(base, format!("value {base}").as_bytes())).collect()
+}
+
+/// Appends one batch of one record; returns its offset.
+fn append(log: &PartitionLog, value: &[u8], at: i64) -> Result<i64> {
+    let now = Timestamp::from_millis(at);
+    let records = [Record::new(value).timestamp(now)];
+    let rules = log.batch_rules(now);
+    let batch = BorrowedBatch::measure(&records, &rules)?;
+    log.append(&batch, now).map(|appended| appended.base_offset.get())
+}
+
+/// Offset and value of every record from `from` on, up to the first that cannot be read.
+fn read_from(log: &PartitionLog, from: i64) -> Result<Vec<(i64, Vec<u8>)>> {
+    let limits = FetchLimits { bytes: 200, records: u64::MAX, durable_only: false };
+    let rules = TakeRules { read_uncommitted: true, max_records: usize::MAX };
+    let mut next = Offset::new(from);
+    let mut found = Vec::new();
+    loop {
+        let fetched = log.fetch(next, None, limits)?;
+        let Some(chunk) = fetched.chunk else { return Ok(found) };
+        let mut records = Records::default();
+        let name = log.name();
+        let taken =
+            records.take_in(&name.topic, name.partition, chunk.bytes, next, rules, log.pinned());
+        assert!(taken.fault.is_none(), "{taken:?}");
+        for record in &records {
+            found.push((record.offset().get(), record.value().unwrap_or_default().to_vec()));
+        }
+        next = fetched.next_offset;
+    }
+}
+
+fn offsets(found: &[(i64, Vec<u8>)]) -> Vec<i64> {
+    found.iter().map(|(offset, _)| *offset).collect()
+}

@@ -1,0 +1,310 @@
+//! Every row of the verdict's table through files, torn tails, damage, leftovers, lost files.
+
+use super::super::verdict::{Ending, Successor, Verdict, judge};
+use super::*;
+
+/// The valid end of the segment that is looked at.
+const VALID: i64 = 3;
+
+fn prepared(ending: Ending, successor: Option<i64>) -> Bench {
+    let bench = Bench::new();
+    let mut bytes = batches(0, VALID);
+    match ending {
+        Ending::Exact => {}
+        Ending::Zeros => bytes.extend([0; 100]),
+        Ending::Bad => bytes.extend([0xab; 100]),
+    }
+    bench.put(&Bench::log_path(0), &bytes);
+    if let Some(base) = successor {
+        bench.put(&Bench::log_path(base), &batches(base, base + 2));
+    }
+    bench
+}
+
+#[test]
+fn every_row_of_the_table_through_files() {
+    let valid_len = batches(0, VALID).len() as u64;
+    for ending in [Ending::Exact, Ending::Zeros, Ending::Bad] {
+        for next in [None, Some(3), Some(5), Some(2)] {
+            for (point, adopted) in [(0, false), (0, true), (4, false), (4, true)] {
+                let row = format!("{ending:?} next {next:?} point {point} adopted {adopted}");
+                let bench = prepared(ending, next);
+                let known = KnownFacts { adopted, ..facts(point, LastStop::PowerCut) };
+                let (log, report) = bench.open(known);
+                let len = bench.bytes(&Bench::log_path(0)).len() as u64;
+                if next.is_some_and(|next| next < point) {
+                    // wholly below the recovery point: not looked at, let alone touched
+                    assert!(!report.is_notable(), "{row}");
+                    continue;
+                }
+                let seen = Successor::of(next.map(Offset::new), Offset::new(VALID));
+                let end = next.map_or(VALID, |next| next + 2).max(point);
+                match judge(ending, seen, VALID < point, !adopted) {
+                    Verdict::Keep | Verdict::Trim => {
+                        assert!(!report.is_notable(), "{row}: {report:?}");
+                        assert_eq!(log.offsets().end().get(), end, "{row}");
+                        assert_eq!(len, valid_len, "{row}");
+                    }
+                    Verdict::CutTail => {
+                        assert_eq!(report.torn_tails().len(), 1, "{row}");
+                        assert_eq!(log.offsets().end().get(), VALID.max(point), "{row}");
+                        assert_eq!(len, valid_len, "{row}");
+                        assert_eq!(report.torn_tails()[0].saved().is_empty(), next.is_none());
+                        if let Some(next) = next {
+                            assert!(!bench.exists(&Bench::log_path(next)), "{row}");
+                        }
+                    }
+                    Verdict::Damage => {
+                        assert_eq!(report.damage().len(), 1, "{row}");
+                        let damage = &report.damage()[0];
+                        assert_eq!(damage.from().get(), VALID, "{row}");
+                        assert_eq!(damage.to().get(), next.unwrap_or(point), "{row}");
+                        assert_eq!(damage.position(), valid_len, "{row}");
+                        assert_eq!(log.offsets().end().get(), end, "{row}");
+                        let error = read_from(&log, VALID).unwrap_err();
+                        assert!(error.is_corrupt(), "{row}: {error}");
+                        let skipped = log.resume_above(Offset::new(VALID)).unwrap();
+                        assert_eq!(skipped, damage.to(), "{row}");
+                        let rest: Vec<_> = next.map_or(vec![], |next| vec![next, next + 1]);
+                        assert_eq!(offsets(&read_from(&log, skipped.get()).unwrap()), rest);
+                    }
+                }
+                let appended = append(&log, b"goes on", 5).unwrap();
+                let (start, end) = (log.offsets().snapshot().start, log.offsets().end());
+                assert_eq!(appended + 1, end.get(), "{row}");
+                assert!(start <= end);
+                let read = read_from(&log, appended).unwrap();
+                assert_eq!(read, [(appended, b"goes on".to_vec())], "{row}");
+                if !adopted {
+                    // what was found is found again, and nothing else, after a clean close
+                    let point = log.close().unwrap();
+                    drop(log);
+                    let (log, again) = bench.open(facts(point.get(), LastStop::Clean));
+                    assert!(!again.is_notable(), "{row}: {again:?}");
+                    assert_eq!(log.offsets().end(), end);
+                    assert_eq!(read_from(&log, appended).unwrap(), read, "{row}");
+                    if !report.damage().is_empty() {
+                        assert!(read_from(&log, VALID).unwrap_err().is_corrupt(), "{row}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_cut_with_whole_batches_in_it_is_saved() {
+    let bench = Bench::new();
+    let mut bytes = batches(0, 8);
+    let third = batches(0, 3).len();
+    bytes[third + 70] ^= 1;
+    bench.put(&Bench::log_path(0), &bytes);
+    let (log, report) = bench.open(facts(0, LastStop::PowerCut));
+    let torn = &report.torn_tails()[0];
+    assert_eq!((torn.offset().get(), torn.position()), (3, third as u64));
+    assert_eq!(bench.bytes(&torn.saved()[0]), &bytes[third..]);
+    assert_eq!(offsets(&read_from(&log, 0).unwrap()), [0, 1, 2]);
+    // half of the last batch alone is nobody's loss
+    let bench = Bench::new();
+    let bytes = batches(0, 4);
+    bench.put(&Bench::log_path(0), &bytes[..bytes.len() - 5]);
+    let (_, report) = bench.open(facts(0, LastStop::KilledSameBoot));
+    assert_eq!(report.torn_tails()[0].offset().get(), 3);
+    assert!(report.torn_tails()[0].saved().is_empty());
+}
+
+#[test]
+fn damage_is_skipped_to_the_next_entry_of_the_index() {
+    let bench = Bench::new();
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    for offset in 0..20 {
+        append(&log, format!("value {offset:02}").as_bytes(), 1000 + offset).unwrap();
+    }
+    let point = log.close().unwrap().get();
+    drop(log);
+    let path = Bench::log_path(0);
+    let whole = bench.bytes(&path);
+    let size = whole.len() / 20;
+    // the records of one batch, the header of another: nothing scans them, reading finds them
+    for at in [7 * size + 65, 11 * size + 8, 13 * size + 1] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x40;
+        bench.put(&path, &bytes);
+        let gone = i64::try_from(at / size).unwrap();
+        let (log, report) = bench.open(facts(point, LastStop::Clean));
+        assert_eq!(report.damage(), []);
+        let error = read_from(&log, 0).unwrap_err();
+        assert!(error.is_corrupt() && error.path() == Some(&*path), "{error}");
+        assert_eq!(error.position(), Some(gone.unsigned_abs() * size as u64), "{error}");
+        let resume = log.resume_above(Offset::new(gone)).unwrap().get();
+        assert_eq!(append(&log, b"on", 5000).unwrap(), 20);
+        let rest: Vec<i64> = (resume..21).collect();
+        assert_eq!((resume, offsets(&read_from(&log, resume).unwrap())), (gone + 1, rest));
+    }
+    // the batch that recovery would begin at is bad too: all is scanned, all is told
+    let mut bytes = whole.clone();
+    bytes[7 * size + 65] ^= 1;
+    bytes[19 * size + 65] ^= 1;
+    bench.put(&path, &bytes);
+    let (log, report) = bench.open(facts(point, LastStop::Clean));
+    let told = report.damage().iter().map(|it| (it.from().get(), it.to().get()));
+    assert_eq!(told.collect::<Vec<_>>(), [(7, 8), (19, 20)]);
+    assert_eq!(append(&log, b"on", 5000).unwrap(), 20);
+    assert!(bench.exists(&Bench::log_path(20)), "appends go on in a segment of their own");
+    assert_eq!(offsets(&read_from(&log, 20).unwrap()), [20]);
+    assert!(read_from(&log, 8).unwrap_err().is_corrupt());
+}
+
+#[test]
+fn lost_files_below_the_recovery_point_are_damage_above_it_not() {
+    let fill = || {
+        let bench = Bench::new();
+        for base in [0, 4, 8] {
+            bench.put(&Bench::log_path(base), &batches(base, base + 4));
+        }
+        bench
+    };
+    let range = |report: &PartitionReport| {
+        let damage = report.damage();
+        damage.iter().map(|it| (it.from().get(), it.to().get())).collect::<Vec<_>>()
+    };
+    let stop = LastStop::PowerCut;
+    for (lost, point, damaged, end) in [
+        (&[0][..], 12, vec![(0, 4)], 12),
+        (&[8], 12, vec![(8, 12)], 12),
+        (&[0, 4, 8], 12, vec![(0, 12)], 12),
+        (&[0], 0, vec![], 0),
+        (&[4], 0, vec![], 4),
+        (&[8], 8, vec![], 8),
+    ] {
+        let bench = fill();
+        for base in lost {
+            bench.disk.remove_file(&Bench::log_path(*base)).unwrap();
+        }
+        let (log, report) = bench.open(facts(point, stop));
+        assert_eq!(range(&report), damaged, "{lost:?} point {point}");
+        assert_eq!(log.offsets().end().get(), end, "{lost:?} point {point}");
+        for (from, to) in damaged {
+            assert!(read_from(&log, from).unwrap_err().is_corrupt());
+            assert_eq!(log.resume_above(Offset::new(from)).unwrap().get(), to);
+        }
+        append(&log, b"goes on", 1).unwrap();
+    }
+    // one in the middle, of which nothing is scanned: reading finds out
+    let bench = fill();
+    bench.disk.remove_file(&Bench::log_path(4)).unwrap();
+    let (log, report) = bench.open(facts(12, LastStop::Clean));
+    assert!(report.damage().is_empty());
+    assert!(read_from(&log, 0).unwrap_err().is_corrupt());
+    assert_eq!(log.resume_above(Offset::new(4)).unwrap().get(), 8);
+    assert_eq!(offsets(&read_from(&log, 8).unwrap()), [8, 9, 10, 11]);
+}
+
+#[test]
+fn leftovers_follow_kafkas_rules() {
+    let bench = Bench::new();
+    let suffixed = |base, suffix: &str| {
+        let mut path = Bench::log_path(base).into_os_string();
+        path.push(suffix);
+        PathBuf::from(path)
+    };
+    for base in [0, 4, 8] {
+        bench.put(&Bench::log_path(base), &batches(base, base + 4));
+    }
+    bench.put(&suffixed(0, ".deleted"), b"x");
+    bench.put(&suffixed(4, ".cleaned"), b"x");
+    bench.put(&suffixed(8, ".swap"), &batches(8, 9));
+    bench.put(&Bench::path(77, SegmentFile::OffsetIndex), b"orphan");
+    bench.put(Path::new("/orders-0/notes.txt"), b"not ours");
+    let (log, report) = bench.open(facts(0, LastStop::PowerCut));
+    assert_eq!(report.removed().len(), 4, "{report:?}");
+    assert_eq!(offsets(&read_from(&log, 0).unwrap()), (0..12).collect::<Vec<_>>());
+    assert!(bench.exists(Path::new("/orders-0/notes.txt")));
+    drop(log);
+    // a swap alone is a finished rewrite: it takes the place of all it covers
+    let rewritten: Vec<u8> = [batch(4, b"kept"), batch(11, b"kept")].concat();
+    bench.put(&suffixed(4, ".swap"), &rewritten);
+    let adopted = KnownFacts { adopted: true, ..facts(0, LastStop::PowerCut) };
+    let (log, _) = bench.open(adopted);
+    assert_eq!(offsets(&read_from(&log, 0).unwrap()), [0, 1, 2, 3, 4, 11]);
+    assert!(!bench.exists(&Bench::log_path(8)));
+}
+
+#[test]
+fn a_window_of_zeros_is_trimmed_in_silence_and_epochs_go_on() {
+    let bench = Bench::new();
+    let mut bytes = batches(0, 5);
+    let len = bytes.len();
+    bytes.resize(len + 4096, 0);
+    bench.put(&Bench::log_path(0), &bytes);
+    let (log, report) = bench.open(facts(0, LastStop::KilledSameBoot));
+    assert!(!report.is_notable());
+    assert_eq!(report.scanned_records(), 5);
+    assert_eq!(bench.bytes(&Bench::log_path(0)).len(), len);
+    assert_eq!(append(&log, b"x", 9).unwrap(), 5);
+    let epochs: Vec<_> =
+        log.epoch_entries().iter().map(|(epoch, start)| (epoch.get(), start.get())).collect();
+    assert_eq!(epochs, [(0, 0), (1, 5)]);
+    assert_eq!(log.offsets().durable(), Offset::ZERO, "a kill proves nothing");
+    log.make_durable(Offset::new(6)).unwrap();
+    assert_eq!(log.offsets().durable().get(), 6);
+}
+
+#[test]
+fn after_a_power_cut_what_is_kept_is_durable_before_it_is_served() {
+    let bench = Bench::new();
+    bench.put(&Bench::log_path(0), &batches(0, 5));
+    let (log, _) = bench.open(facts(2, LastStop::PowerCut));
+    assert_eq!(log.offsets().durable().get(), 5);
+    assert_eq!(log.offsets().snapshot().recovery_point.get(), 2);
+}
+
+#[test]
+fn producers_are_read_and_not_continued() {
+    let bench = Bench::new();
+    let mut bytes = batches(0, 3);
+    let at = batches(0, 2).len();
+    bytes[at + 43..at + 51].copy_from_slice(&7_i64.to_be_bytes());
+    let crc = crc32c::crc32c(&bytes[at + 21..]);
+    bytes[at + 17..at + 21].copy_from_slice(&crc.to_be_bytes());
+    bench.put(&Bench::log_path(0), &bytes);
+    let (log, _) = bench.open(facts(0, LastStop::AnotherHand));
+    assert_eq!(offsets(&read_from(&log, 0).unwrap()), [0, 1, 2]);
+    let error = append(&log, b"x", 1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    log.close().unwrap();
+}
+
+#[test]
+fn old_formats_are_refused_only_where_they_are_whole() {
+    // magic 1, its checksum over magic, attributes, timestamp and two null lengths
+    let mut message = vec![0; 34];
+    message[8..12].copy_from_slice(&22_i32.to_be_bytes());
+    message[16] = 1;
+    message[26..34].fill(0xff);
+    let crc = zip_crc(&message[16..]);
+    message[12..16].copy_from_slice(&crc.to_be_bytes());
+    for (flip, refused) in [(false, true), (true, false)] {
+        let bench = Bench::new();
+        let mut bytes = batches(0, 2);
+        message[20] ^= u8::from(flip);
+        bytes.extend(&message);
+        bench.put(&Bench::log_path(0), &bytes);
+        match bench.try_open(facts(0, LastStop::AnotherHand)) {
+            Err(error) => {
+                assert!(refused, "{error}");
+                assert_eq!(error.kind(), ErrorKind::Unsupported);
+                assert_eq!(bench.bytes(&Bench::log_path(0)), bytes);
+            }
+            Ok((_, report)) => assert!(!refused && report.torn_tails().len() == 1),
+        }
+    }
+}
+
+/// CRC-32 by the book, one bit at a time.
+fn zip_crc(bytes: &[u8]) -> u32 {
+    let step = |crc: u32| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
+    !bytes
+        .iter()
+        .fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)))
+}

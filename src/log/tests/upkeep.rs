@@ -1,0 +1,257 @@
+//! Rolling, indexes, retention, readers that hold on.
+
+use std::time::Duration;
+
+use super::super::keeper::LogFact;
+use super::*;
+use crate::sync::Mutex;
+
+/// Remembers what it was told.
+#[derive(Debug, Default)]
+struct Told(Mutex<Vec<LogFact>>);
+
+impl Keeper for Told {
+    fn record(&self, facts: &[(LogId, LogFact)], _: Durable) -> Result<()> {
+        self.0.lock().extend(facts.iter().map(|(_, fact)| *fact));
+        Ok(())
+    }
+}
+
+fn bases(bench: &Bench) -> Vec<i64> {
+    let names = bench.names();
+    let logs = names.iter().filter_map(|name| name.strip_suffix(".log"));
+    logs.map(|name| name.parse().unwrap()).collect()
+}
+
+#[test]
+fn segments_roll_by_size_time_and_index() {
+    let mut bench = Bench::new();
+    let size = batch(0, &[1; 100]).len() as u64;
+    bench.config = bench.config.segment_bytes(1024).index_interval_bytes(4096);
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    let fit = i64::try_from(1024 / size).unwrap();
+    for _ in 0..2 * fit + 1 {
+        append(&log, &[1; 100], 5).unwrap();
+    }
+    assert_eq!(bases(&bench), [0, fit, 2 * fit], "by size");
+
+    let mut bench = Bench::new();
+    bench.config = bench.config.segment_ms(Duration::from_millis(100));
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    for at in [1000, 1100, 1050, 1101, 1102] {
+        append(&log, b"v", at).unwrap();
+    }
+    assert_eq!(bases(&bench), [0, 3], "by the records' own time");
+
+    let mut bench = Bench::new();
+    bench.config = bench.config.segment_index_bytes(24);
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    for at in 0..6 {
+        append(&log, b"v", at).unwrap();
+    }
+    assert!(bases(&bench).len() > 1, "a full index: {:?}", bases(&bench));
+    assert_eq!(offsets(&read_from(&log, 0).unwrap()), [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn an_offset_that_does_not_fit_the_segment_begins_another() {
+    let mut bench = Bench::new();
+    bench.config = bench.config.index_interval_bytes(4096);
+    bench.put(&Bench::log_path(0), &batch(i64::from(i32::MAX) - 1, b"near the edge"));
+    let adopted = KnownFacts { adopted: true, ..facts(0, LastStop::AnotherHand) };
+    let (log, _) = bench.open(adopted);
+    let next = i64::from(i32::MAX);
+    assert_eq!(append(&log, b"fits", 1).unwrap(), next);
+    assert_eq!(append(&log, b"does not", 1).unwrap(), next + 1);
+    assert_eq!(bases(&bench), [0, next + 1]);
+    assert_eq!(offsets(&read_from(&log, 5).unwrap()), [next - 1, next, next + 1]);
+}
+
+/// Five closed segments of four records, at times that rise, repeat and fall.
+fn closed() -> (Bench, Vec<i64>) {
+    let mut bench = Bench::new();
+    let size = batch(0, b"v").len() as u64;
+    bench.config = bench.config.segment_bytes(1024.max(size * 4));
+    let per_segment = i64::try_from(1024 / size).unwrap();
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    let times: Vec<i64> = (0..per_segment * 5).map(|at| 10 + (at * 7) % 23 + at / 2).collect();
+    for at in &times {
+        append(&log, b"v", *at).unwrap();
+    }
+    let point = log.close().unwrap();
+    assert_eq!(point.get(), i64::try_from(times.len()).unwrap());
+    (bench, times)
+}
+
+fn assert_lookups(log: &PartitionLog, times: &[i64], what: &str) {
+    for wanted in 0..times.iter().max().unwrap() + 3 {
+        let found = log.find_timestamp(Timestamp::from_millis(wanted)).unwrap();
+        let expected = times.iter().position(|at| *at >= wanted);
+        let found = found.map(|(at, timestamp)| (at.get(), timestamp.as_millis()));
+        let expected = expected.map(|at| (i64::try_from(at).unwrap(), times[at]));
+        assert_eq!(found, expected, "{what}: first at or after {wanted}");
+    }
+    for from in 0..times.len() {
+        let limits = FetchLimits { bytes: 1, records: 1, durable_only: false };
+        let from = Offset::new(i64::try_from(from).unwrap());
+        let fetched = log.fetch(from, None, limits).unwrap();
+        assert_eq!(fetched.chunk.unwrap().first_offset, from, "{what}");
+    }
+}
+
+#[test]
+fn indexes_are_made_again_for_their_segment_alone() {
+    let (bench, times) = closed();
+    let end = i64::try_from(times.len()).unwrap();
+    let base = bases(&bench)[2];
+    let index = Bench::path(base, SegmentFile::OffsetIndex);
+    let time_index = Bench::path(base, SegmentFile::TimeIndex);
+    let (good_index, good_times) = (bench.bytes(&index), bench.bytes(&time_index));
+    assert!(good_index.len() > 16 && good_times.len() >= 24);
+    let untouched = Bench::path(bases(&bench)[1], SegmentFile::TimeIndex);
+    let before = bench.bytes(&untouched);
+    let mut flipped = good_index.clone();
+    flipped[6] ^= 0x10; // a position
+    let mut late = good_times.clone();
+    let last = late.len() - 12;
+    late[last] = 0x7f; // a timestamp
+    type Case<'a> = (&'a str, Option<&'a [u8]>, Option<&'a [u8]>);
+    let cases: [Case<'_>; 8] = [
+        ("as they were", Some(&good_index), Some(&good_times)),
+        ("missing", None, None),
+        ("no offset index", None, Some(&good_times)),
+        ("torn", Some(&good_index[..11]), Some(&good_times[..13])),
+        ("its end lost", Some(&good_index[..8]), Some(&good_times[..last])),
+        ("empty", Some(&[]), Some(&[])),
+        ("a position flipped", Some(&flipped), Some(&good_times)),
+        ("a timestamp flipped", Some(&good_index), Some(&late)),
+    ];
+    for (what, offsets, times_of) in cases {
+        for (path, bytes) in [(&index, offsets), (&time_index, times_of)] {
+            match bytes {
+                Some(bytes) => bench.put(path, bytes),
+                None => bench.disk.remove_file(path).unwrap(),
+            }
+        }
+        let (log, report) = bench.open(facts(end, LastStop::Clean));
+        assert!(!report.is_notable(), "{what}");
+        assert_lookups(&log, &times, what);
+    }
+    assert_eq!(bench.bytes(&untouched), before);
+    assert_eq!(bench.bytes(&time_index), good_times, "and what is made again is the same");
+}
+
+#[test]
+fn a_recovered_log_looks_up_like_one_that_was_closed() {
+    let (bench, times) = closed();
+    for name in bench.names() {
+        if name.ends_with("index") {
+            bench.disk.remove_file(&Path::new(DIR).join(name)).unwrap();
+        }
+    }
+    let (log, _) = bench.open(facts(0, LastStop::PowerCut));
+    assert_lookups(&log, &times, "recovered");
+    log.close().unwrap();
+    let (log, _) = bench.open(facts(i64::try_from(times.len()).unwrap(), LastStop::Clean));
+    assert_lookups(&log, &times, "closed again");
+}
+
+#[test]
+fn retention_keeps_views_readable_and_records_the_start_first() {
+    let (bench, times) = closed();
+    let end = i64::try_from(times.len()).unwrap();
+    let told = Told::default();
+    let (log, _) = bench.open(facts(end, LastStop::Clean));
+    let limits = FetchLimits { bytes: 4000, records: 100, durable_only: true };
+    let fetched = log.fetch(Offset::ZERO, None, limits).unwrap();
+    let held = fetched.chunk.clone().unwrap();
+    let copy = held.bytes.to_vec();
+    let middle = Offset::new(end / 2 + 1);
+    let dropped = log.delete_records_before(middle, &told).unwrap();
+    assert!(dropped.segments >= 2, "{dropped:?}");
+    let expected = [LogFact::RecoveryPoint(Offset::new(end)), LogFact::LogStart(middle)];
+    assert_eq!(*told.0.lock(), expected);
+    assert_eq!(held.bytes, copy);
+    let error = log.fetch(Offset::ZERO, fetched.cursor.as_ref(), limits).unwrap_err();
+    assert_eq!(error.available(), Some((middle, Offset::new(end))));
+    let rest: Vec<i64> = (middle.get()..end).collect();
+    assert_eq!(offsets(&read_from(&log, middle.get()).unwrap()), rest);
+    assert!(bench.names().iter().any(|name| name.ends_with(".deleted")));
+    let (left, due) = log.unlink_dropped(false).unwrap();
+    assert_eq!(left, 0);
+    bench.clock.advance(due.unwrap());
+    assert_eq!(log.unlink_dropped(false).unwrap(), (dropped.segments, None));
+    assert!(!bench.names().iter().any(|name| name.ends_with(".deleted")));
+    // all of it, the active segment included
+    append(&log, b"last", 9).unwrap();
+    log.set_config(Arc::new(bench.config.clone().retention_bytes(0)));
+    let now = Timestamp::from_millis(10);
+    let plan = log.plan_retention(now, None).unwrap().unwrap();
+    assert!(plan.takes_active);
+    let hold = log.plan_retention(now, Some(Offset::new(end))).unwrap();
+    assert!(hold.is_none_or(|plan| plan.log_start <= Offset::new(end)), "a hold keeps");
+    log.apply_retention(&plan, &told, now).unwrap();
+    assert_eq!(log.offsets().snapshot().start.get(), end + 1);
+    assert_eq!(append(&log, b"first", 9).unwrap(), end + 1);
+}
+
+#[test]
+fn a_start_that_was_recorded_and_not_carried_out_is_carried_out_by_the_open() {
+    let (bench, times) = closed();
+    let end = i64::try_from(times.len()).unwrap();
+    let bases_before = bases(&bench);
+    let known = KnownFacts {
+        log_start: Offset::new(bases_before[3] + 1),
+        ..facts(end, LastStop::PowerCut)
+    };
+    let (log, report) = bench.open(known);
+    assert_eq!(report.removed().len(), 3);
+    assert_eq!(bases(&bench), bases_before[3..]);
+    assert_eq!(log.offsets().snapshot().start, known.log_start);
+}
+
+#[test]
+fn a_log_without_a_directory_checkpoints_and_closes() {
+    let bench = Bench::on(Arc::new(MemoryDisk::new()));
+    let (log, report) = bench.open(facts(0, LastStop::KilledSameBoot));
+    assert!(!report.is_notable());
+    assert_eq!(log.checkpoint().unwrap(), Offset::ZERO);
+    assert_eq!(append(&log, b"v", 1).unwrap(), 0);
+    assert_eq!(log.close().unwrap().get(), 1);
+    assert!(append(&log, b"v", 1).unwrap_err().is_closed());
+}
+
+#[test]
+fn batches_larger_than_a_segment_are_refused_and_limits_may_change() {
+    let mut bench = Bench::new();
+    bench.config = bench.config.segment_bytes(1024);
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    let error = append(&log, &[0; 2000], 1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    assert_eq!(append(&log, &[0; 500], 1).unwrap(), 0);
+    assert_eq!(append(&log, &[0; 2000], 1).unwrap_err().kind(), ErrorKind::TooLarge);
+    log.set_config(Arc::new(bench.config.clone().segment_bytes(1 << 20)));
+    for offset in 1..5 {
+        assert_eq!(append(&log, &[0; 90_000], 1).unwrap(), offset);
+    }
+    log.set_config(Arc::new(bench.config.clone()));
+    assert_eq!(append(&log, &[0; 100], 1).unwrap(), 5);
+    assert_eq!(offsets(&read_from(&log, 0).unwrap()), [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn checks_of_epochs_say_what_was_truncated() {
+    let bench = Bench::new();
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    append(&log, b"v", 1).unwrap();
+    let point = log.close().unwrap().get();
+    drop(log);
+    let (log, _) = bench.open(facts(point, LastStop::Clean));
+    append(&log, b"v", 1).unwrap();
+    let check =
+        |offset, epoch| log.check_epoch("seek", Offset::new(offset), LeaderEpoch::new(epoch));
+    check(1, 0).unwrap();
+    check(2, 1).unwrap();
+    let error = check(2, 0).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LogTruncated, "{error}");
+}
