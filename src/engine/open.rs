@@ -20,7 +20,7 @@ use super::root::fact::Fact;
 use super::root::last_writer::{LastWriter, Trace};
 use super::root::reconcile::{AdoptedTopic, Reconciled};
 use super::root::state::RootState;
-use super::root::{Root, RootKind, RootOpening, make_directory};
+use super::root::{Root, RootKind, RootOpening, directory};
 use super::threads::{Running, Wakeup};
 use super::timers::Timers;
 use super::topic::Topic;
@@ -111,7 +111,7 @@ impl Engine {
 /// Takes the directory's lock; says whether its file was there before.
 fn lock(disk: &dyn Disk, path: &Path) -> Result<(Box<dyn DirLock>, bool)> {
     let fail = |error: std::io::Error| Error::io("open store", path, error);
-    make_directory(disk, path)?;
+    directory::make(disk, path)?;
     let file = path.join(LOCK);
     let was_there = disk.metadata(&file).map_err(fail)?.is_some();
     let lock = disk.lock(&file).map_err(|error| match error.kind() {

@@ -1,8 +1,8 @@
 //! Records and record batches: Kafka's format version 2, bytes to records and back, no I/O.
 //!
 //! `header` owns the layout of a batch's first 61 bytes, `batch` reads the records behind them in
-//! place, `encode` and `buffer` write, `single` and `records` are what programs hand in and get
-//! back, `fault` says what can be wrong. Every length is bounded before it is used; nothing here
+//! place, `encode` and `buffer` write, `single`, `records` and `view` are what programs hand in and
+//! get back, `fault` says what can be wrong. Every length is bounded before it is used; nothing here
 //! allocates by a number it read, and nothing panics on bytes.
 
 mod batch;
@@ -13,6 +13,7 @@ mod header;
 mod records;
 mod single;
 mod varint;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -24,5 +25,6 @@ pub(crate) use encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, Timestamp
 pub(crate) use fault::BatchFault;
 pub(crate) use header::BatchHeader;
 pub(crate) use records::TakeRules;
-pub use records::{RecordView, Records, RecordsIter};
+pub use records::{Records, RecordsIter};
 pub use single::{Header, OwnedRecord, Record};
+pub use view::RecordView;

@@ -15,11 +15,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::disk::Disk;
-use crate::disk::replace::parent;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids::LeaderEpoch;
 use crate::sync::Arc;
 
+pub(crate) mod directory;
 pub(crate) mod exports;
 pub(crate) mod fact;
 mod frame;
@@ -71,7 +71,7 @@ impl Root {
     /// `NotAStore` for a directory of something else, `Corrupt` and `NewerVersion` for files of
     /// ours that cannot be read, those of the disk.
     pub(crate) fn open_or_create(disk: Arc<dyn Disk>, path: &Path) -> Result<(Root, RootOpening)> {
-        make_directory(&*disk, path)?;
+        directory::make(&*disk, path)?;
         let marker = marker::read(&*disk, path)?;
         let (kind, store_id) = match marker {
             Some(store_id) => (RootKind::Ours, store_id),
@@ -81,7 +81,7 @@ impl Root {
                 let store_id = StoreId::random();
                 root_log::create(&*disk, path, store_id)?;
                 marker::write(&*disk, path, store_id)?;
-                sync_own_name(&*disk, path)?;
+                directory::sync_own_name(&*disk, path)?;
                 (kind, store_id)
             }
         };
@@ -136,34 +136,6 @@ impl Root {
 
     pub(crate) fn store_id(&self) -> StoreId {
         self.store_id
-    }
-}
-
-/// Makes the directory and those above it, each name durable.
-pub(crate) fn make_directory(disk: &dyn Disk, path: &Path) -> Result<()> {
-    let failed = |error| Error::io("open store directory", path, error);
-    let mut missing = Vec::new();
-    for dir in path.ancestors().filter(|dir| !dir.as_os_str().is_empty()) {
-        if disk.metadata(dir).map_err(failed)?.is_some() {
-            break; // if the root itself is a file, listing it will say so
-        }
-        missing.push(dir);
-    }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    disk.create_dir_all(path).map_err(failed)?;
-    missing.iter().try_for_each(|dir| disk.sync_dir(parent(dir)).map_err(failed))
-}
-
-/// A root that is new to us may have been made a moment ago by whoever opens it, or by an opening
-/// that was cut short: the marker must not be lost with the directory's name.
-fn sync_own_name(disk: &dyn Disk, path: &Path) -> Result<()> {
-    match disk.sync_dir(parent(path)) {
-        Err(error) if error.kind() != std::io::ErrorKind::PermissionDenied => {
-            Err(Error::io("open store directory", path, error))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -96,7 +96,7 @@ struct Failing;
 
 impl CloseHook for Failing {
     fn before_close(&self) -> Result<()> {
-        Err(crate::Error::new("flush", crate::error::Cause::Panicked("a producer")))
+        Err(crate::error::Error::new("flush", crate::error::Cause::Panicked("a producer")))
     }
 }
 
