@@ -3,8 +3,8 @@
 //!
 //! It stands for the worst a real disk may do within its promises. Bytes are kept by sector in
 //! `sectors`, names in `names`, planned failures in `faults`, all of it in `world`; here is the
-//! door: the crashes, the faults and the trait. One lock guards all of it: it is for tests, which want
-//! the same run from the same seed, not for speed.
+//! door: the crashes, the faults and the trait. One lock guards all of it: it is for tests, which
+//! want the same run from the same seed, not for speed.
 
 use std::io;
 use std::path::{Path, PathBuf};
