@@ -1,0 +1,114 @@
+//! Whole directories: Kafka's opened by a store, a store's judged by Kafka's own classes.
+//!
+//! Kafka's roots are adopted whole: every topic, every offset, nothing removed although time
+//! passes, what was acknowledged before a `kill -9` still there; and after a close Kafka accepts
+//! them again. A store's own root, with rolled, trimmed and expired segments and several epochs,
+//! is accepted too. Without a JDK only Kafka's verdict is skipped.
+
+mod common;
+
+use std::path::Path;
+use std::time::Duration;
+
+use common::golden::Scenario;
+use common::kafka_check::kafka_check;
+use tidelog::disk::IoMode;
+use tidelog::{ManualClock, Offset, Record, Store, Threads, Timestamp, TopicConfig};
+
+fn open(root: &Path, mode: IoMode, clock: &ManualClock) -> Store {
+    let builder = Store::builder(root).io_mode(mode).clock(clock.clone());
+    builder.threads(Threads::Host).open().expect("a root that opens")
+}
+
+fn accepted(root: &Path, what: &str) {
+    drop(kafka_check(&[root.to_owned()], &[]).accepted(what));
+}
+
+#[test]
+fn kafkas_roots_are_adopted_whole_and_handed_back() {
+    for name in ["clean-root", "groups-root", "kill9-root", "live-copy-root"] {
+        let clock = ManualClock::new(Timestamp::from_millis(1_900_000_000_000));
+        let scenario = Scenario::load(name);
+        let root = scenario.root();
+        for round in 0..2 {
+            let store = open(&scenario.path(), IoMode::Mapped, &clock);
+            let report = store.open_report();
+            assert_eq!(report.another_hand().is_some(), round == 0, "{name}");
+            assert!(report.failed_partitions().is_empty(), "{name}: {report:?}");
+            clock.advance(Duration::from_secs(30 * 24 * 3600));
+            store.run_maintenance();
+            store.apply_retention().expect("a run");
+            for partition in root.partitions.values() {
+                let topic = store.describe(&partition.topic).expect("an adopted topic");
+                assert!(topic.is_adopted(), "{name}");
+                let at = format!("{}-{}", partition.topic, partition.partition);
+                let seen = topic
+                    .partitions()
+                    .iter()
+                    .find(|seen| seen.id().get() == partition.partition)
+                    .expect("the partition");
+                let offsets = (seen.start_offset().get(), seen.end_offset().get());
+                let opened = &partition.opened;
+                let expected = (opened.log_start_offset, opened.log_end_offset);
+                assert_eq!(offsets, expected, "{name}: {at}");
+                let acknowledged = root.last_acked.get(&at);
+                assert!(acknowledged.is_none_or(|last| offsets.1 > *last), "{name}: {at}");
+            }
+            store.close().expect("a clean close");
+        }
+        accepted(&scenario.path(), name);
+    }
+}
+
+#[test]
+fn committed_offsets_of_kafkas_groups_are_read() {
+    let clock = ManualClock::new(Timestamp::from_millis(1_900_000_000_000));
+    let scenario = Scenario::load("groups-root");
+    let store = open(&scenario.path(), IoMode::Positioned, &clock);
+    let groups = store.groups().expect("the groups");
+    assert!(!groups.is_empty());
+    let committed = groups.iter().map(|group| store.committed(group).expect("its offsets").len());
+    assert!(committed.sum::<usize>() > 0);
+    assert_eq!(store.stats().unreadable_commits, 0);
+}
+
+#[test]
+fn our_roots_are_kafkas() {
+    for mode in [IoMode::Mapped, IoMode::Positioned] {
+        let clock = ManualClock::new(Timestamp::from_millis(1_700_000_000_000));
+        let dir = tempfile::tempdir().expect("a directory");
+        let root = dir.path().join("store");
+        for round in 0..3 {
+            let store = open(&root, mode, &clock);
+            if round == 0 {
+                let config = TopicConfig::new().partitions(2).segment_bytes(2048);
+                store.create_topic("orders", config.clone()).expect("a topic");
+                let config = config.retention(Duration::from_secs(3600));
+                store.create_topic("expiring", config).expect("a topic");
+                store.create_topic("empty", TopicConfig::new()).expect("a topic");
+            }
+            for name in ["orders", "expiring"] {
+                let topic = store.producer().build().expect("a producer").topic(name);
+                let topic = topic.expect("the topic");
+                for number in 0..60 {
+                    let key = format!("key-{number}");
+                    let record = Record::new("some value").key(&key).header("h", "v");
+                    topic.send_to(number % 2, record).expect("an append");
+                }
+            }
+            let mut consumer =
+                store.consumer("billing").subscribe(["orders"]).build().expect("a consumer");
+            consumer.try_poll().expect("a poll");
+            consumer.commit().expect("a commit");
+            drop(consumer);
+            let before = Offset::new(17 + 20 * round);
+            store.delete_records_before("orders", 1, before).expect("within the log");
+            if round == 1 {
+                clock.advance(Duration::from_secs(7200));
+                store.apply_retention().expect("a run");
+            }
+            store.close().expect("a clean close");
+            accepted(&root, "our roots");
+        }
+    }
+}
