@@ -10,7 +10,7 @@ use crate::config::TimestampType;
 use crate::ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId};
 use crate::time::Timestamp;
 
-/// One record, lent by the [`Records`] it was fetched with.
+/// One record, lent by the [`Records`](crate::Records) it was fetched with.
 ///
 /// ```
 /// use tidelog::{Offset, Record, Store, TopicConfig};
