@@ -301,6 +301,9 @@ pub trait TailMap: sealed::Sealed + Send + fmt::Debug {
     /// Where `end` falls back or lies beyond the allocated end: a fault of ours.
     fn publish(&mut self, end: u64);
 
+    /// Gives back memory that can be had again: the next store or view costs a little more.
+    fn rest(&mut self) {}
+
     /// The readers' side.
     fn reader(&self) -> Arc<dyn MapReader>;
 }

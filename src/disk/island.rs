@@ -170,6 +170,17 @@ impl Writer {
         }
     }
 
+    /// Takes every page out of this process's memory, the window's too: whoever stores or reads
+    /// next faults them in again. That it fails costs memory only.
+    pub(super) fn let_go_all(&mut self) {
+        let len = usize::try_from(self.bounds.allocated()).unwrap_or(0);
+        debug_assert!(len <= self.mapping.raw.len());
+        // SAFETY: as in `Mapping::let_go` for the published pages; of those above, this writer
+        // holds no slice, since it is borrowed exclusively here.
+        let _ =
+            unsafe { self.mapping.raw.unchecked_advise_range(UncheckedAdvice::DontNeed, 0, len) };
+    }
+
     /// Hands the bytes below `end` to readers.
     #[inline]
     pub(super) fn publish(&mut self, end: u64) {

@@ -39,6 +39,12 @@ impl PartitionLog {
     /// Syncs everything published by now; under the sync lock.
     fn sync_locked(&self, unproven: &mut Vec<Unproven>) -> Result<()> {
         self.latch.check("sync")?;
+        if let Err(error) = self.ready_to_sync(unproven) {
+            if !error.is_retriable() {
+                self.latch.trip(&error);
+            }
+            return Err(error);
+        }
         // bytes before offsets: what is counted as synced was published before the sync began
         let bytes = self.appended_bytes.load(Ordering::Acquire);
         self.told_dirty.store(false, Ordering::Release);
@@ -51,6 +57,26 @@ impl PartitionLog {
         self.counters.syncs.add(1);
         self.synced_bytes.store(bytes, Ordering::Relaxed);
         self.offsets.set_durable(end);
+        Ok(())
+    }
+
+    /// What a sync needs and may not get for want of space or handles: nothing is lost by that, so
+    /// it does not latch the log, and the sync may be asked for again.
+    fn ready_to_sync(&self, unproven: &[Unproven]) -> Result<()> {
+        let segments = self.segments.load_full();
+        let unsynced = segments.iter().rev().take_while(|segment| !segment.is_settled());
+        for segment in unsynced.chain(unproven.iter().map(|range| &range.segment)) {
+            segment.log()?;
+        }
+        if self.metadata_unsynced.swap(false, Ordering::AcqRel) {
+            let path = self.place.dir.join(PARTITION_METADATA);
+            let disk = &*self.place.disk;
+            let written = checkpoint::write_partition_metadata(disk, &path, self.setup.id.topic);
+            if written.is_err() {
+                self.metadata_unsynced.store(true, Ordering::Release);
+            }
+            return written;
+        }
         Ok(())
     }
 
@@ -81,10 +107,6 @@ impl PartitionLog {
     fn sync_names(&self) -> Result<()> {
         let dir = &*self.place.dir;
         let disk = &self.place.disk;
-        if self.metadata_unsynced.swap(false, Ordering::AcqRel) {
-            let path = dir.join(PARTITION_METADATA);
-            checkpoint::write_partition_metadata(&**disk, &path, self.setup.id.topic)?;
-        }
         disk.sync_dir(dir).map_err(|error| Error::io("sync directory", dir, error))?;
         match dir.parent() {
             Some(parent) => {
@@ -135,6 +157,7 @@ impl PartitionLog {
             self.sync_indexes(active.save_growing_indexes()?)?;
         }
         self.write_epochs()?;
+        self.rest_if_idle();
         let settled = active.map_or(Offset::new(i64::MAX), Segment::base);
         for segment in self.segments.load().iter().filter(|segment| segment.base() < settled) {
             if active.is_some() || rolled.iter().any(|sealed| Arc::ptr_eq(sealed, segment)) {
@@ -142,6 +165,16 @@ impl PartitionLog {
             }
         }
         Ok(self.offsets.durable())
+    }
+
+    /// Gives back the memory of a tail nobody appends to: everything published is on the disk.
+    fn rest_if_idle(&self) {
+        let mut writer = self.writer.lock();
+        if writer.next_offset == self.offsets.durable()
+            && let Some(tail) = &mut writer.tail
+        {
+            tail.rest();
+        }
     }
 
     /// An index that could not be synced must not be relied on by a recovery point, and a second

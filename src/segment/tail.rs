@@ -242,6 +242,14 @@ impl Tail {
         });
     }
 
+    /// Gives back memory until the next append, which takes it up again by itself.
+    pub(crate) fn rest(&mut self) {
+        self.scratch = Vec::new();
+        if let MapState::Mapped(map) = &mut self.map {
+            map.rest();
+        }
+    }
+
     /// Ends writing: the final time entry is in, readers go on with what is published.
     ///
     /// The file still has its window of zeros; `trim` takes that away once nothing maps it.

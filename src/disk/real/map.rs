@@ -95,6 +95,10 @@ impl TailMap for RealTail {
         self.writer.publish(end);
     }
 
+    fn rest(&mut self) {
+        self.writer.let_go_all();
+    }
+
     fn reader(&self) -> Arc<dyn MapReader> {
         Arc::new(RealReader { mapping: self.writer.mapping().clone() })
     }
