@@ -112,8 +112,8 @@ pub enum WhenFull {
     Fail,
     /// Waits up to this long for room, then fails.
     Block(Duration),
-    /// Drops the oldest sealed segments until there is room; never one that a hold, an open
-    /// transaction or the high watermark keeps: then it fails and names what keeps it.
+    /// Drops the oldest sealed segments until there is room, rolling the active one if it is the
+    /// only one; never one that a hold keeps: then it fails and names the hold.
     DropOldest,
 }
 

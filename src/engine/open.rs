@@ -165,9 +165,10 @@ fn assemble(
 
 fn report_of(opening: &RootOpening) -> OpenReport {
     let another_hand = match opening.last_writer {
-        LastWriter::AnotherHand { why: Trace::NeverOpened } => (opening.kind == RootKind::Kafka)
-            .then(|| "a directory this library never opened".into()),
-        LastWriter::AnotherHand { why } => Some(format!("{why:?}")),
+        LastWriter::AnotherHand { why: why @ Trace::NeverOpened } => {
+            (opening.kind == RootKind::Kafka).then(|| why.to_string())
+        }
+        LastWriter::AnotherHand { why } => Some(why.to_string()),
         _ => None,
     };
     let mut notes: Vec<_> = opening.exports.faults.iter().map(ToString::to_string).collect();

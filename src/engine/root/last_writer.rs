@@ -48,6 +48,28 @@ pub(crate) enum Trace {
     CheckpointChanged(ExportFile),
 }
 
+impl std::fmt::Display for Trace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Trace::NeverOpened => f.write_str("this library has never opened the directory"),
+            Trace::CleanMarkGone => f.write_str("our mark of a clean close has been removed"),
+            Trace::CleanMarkForeign => f.write_str("there is another mark of a clean close"),
+            Trace::CheckpointChanged(ExportFile::RecoveryPoints) => {
+                f.write_str("the checkpoint of recovery points has been changed")
+            }
+            Trace::CheckpointChanged(ExportFile::LogStarts) => {
+                f.write_str("the checkpoint of log starts has been changed")
+            }
+            Trace::CheckpointChanged(ExportFile::HighWatermarks) => {
+                f.write_str("the checkpoint of high watermarks has been changed")
+            }
+            Trace::CheckpointChanged(ExportFile::CleanShutdown) => {
+                f.write_str("the mark of a clean close has been changed")
+            }
+        }
+    }
+}
+
 const CHECKPOINTS: [ExportFile; 3] =
     [ExportFile::RecoveryPoints, ExportFile::LogStarts, ExportFile::HighWatermarks];
 
