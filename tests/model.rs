@@ -90,9 +90,10 @@ struct Model {
     topics: BTreeMap<String, Vec<Partition>>,
     /// The committed offset, and every one since the last that was durable.
     committed: BTreeMap<(String, u32), Vec<Option<i64>>>,
-    /// Commits that outlived the records they name: the log was truncated below them, so that a
-    /// consumer starts over by its reset policy and may commit less.
-    truncated: BTreeSet<(String, u32)>,
+    /// Commits that outlived the records they name, in some power cut: the log was truncated below
+    /// them, so that a consumer may start over by its reset policy and commit less. One that was
+    /// made again since may stand for new records; then committing less may be refused as well.
+    truncated: BTreeSet<(String, u32, i64)>,
 }
 
 /// Where a store lives, and how it stops without being closed.
@@ -214,7 +215,7 @@ impl Run<'_> {
         self.store.delete_topic(&name).expect("a delete");
         self.model.topics.remove(&name);
         self.model.committed.retain(|(topic, _), _| *topic != name);
-        self.model.truncated.retain(|(topic, _)| *topic != name);
+        self.model.truncated.retain(|(topic, ..)| *topic != name);
     }
 
     fn add_partitions(&mut self) {
@@ -341,11 +342,13 @@ impl Run<'_> {
         let committed =
             consumer.commit_offsets(&[OffsetCommit::new(&name, at, Offset::new(offset))]);
         let place = (name, at);
-        let truncated = self.model.truncated.contains(&place);
         let history = self.model.committed.entry(place.clone()).or_insert_with(|| vec![None]);
         let before = history.last().copied().flatten();
         let forward = before.is_none_or(|before| before <= offset);
-        let expected = forward || truncated;
+        let truncated = before.is_some_and(|before| {
+            self.model.truncated.contains(&(place.0.clone(), place.1, before))
+        });
+        let expected = if truncated { committed.is_ok() } else { forward };
         assert_eq!(
             committed.is_ok(),
             expected,
@@ -353,7 +356,6 @@ impl Run<'_> {
         );
         if committed.is_ok() {
             history.push(Some(offset));
-            self.model.truncated.remove(&place);
         }
     }
 
@@ -466,8 +468,8 @@ impl Run<'_> {
             assert!(history.contains(&committed), "{name}-{at}: {committed:?} of {history:?}");
             *history = vec![committed];
             let end = self.model.topics[name][*at as usize].end;
-            if committed.is_some_and(|committed| committed > end) {
-                self.model.truncated.insert((name.clone(), *at));
+            if let Some(committed) = committed.filter(|committed| *committed > end) {
+                self.model.truncated.insert((name.clone(), *at, committed));
             }
         }
     }

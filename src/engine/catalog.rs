@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::Engine;
 use super::budget::Budget;
 use super::open::Shared;
+use super::partition::Partition;
 use super::root::fact::Fact;
 use super::topic::Topic;
 use crate::config::TopicConfig;
@@ -80,7 +81,7 @@ impl Engine {
             let shared_config = Arc::new(config.clone());
             let topic = Topic::new(Arc::from(*name), id, (*internal, false), shared_config, budget);
             let total = config.partitions;
-            self.add_partitions_to(&topic, total);
+            topic.set_partitions(self.partitions_up_to(&topic, total)?);
             topics.push(Arc::new(topic));
             facts.push(Fact::TopicCreated {
                 id,
@@ -147,7 +148,10 @@ impl Engine {
     }
 
     /// Gives a topic partitions up to `total`, none of which has a directory yet.
-    fn add_partitions_to(&self, topic: &Topic, total: u32) {
+    ///
+    /// # Errors
+    /// What a new one could not be opened for: it must not be recorded then.
+    fn partitions_up_to(&self, topic: &Topic, total: u32) -> Result<Vec<Arc<Partition>>> {
         let shared = Shared {
             options: self.options.clone(),
             gate: self.gate.clone(),
@@ -167,12 +171,10 @@ impl Engine {
         for partition in (first..total).map(PartitionId::new) {
             let id = LogId { topic: topic.id(), partition };
             let (opened, _) = shared.open_partition(topic, id, known, None);
-            if let Ok(log) = opened.log() {
-                log.begin_epoch(self.epoch);
-            }
+            opened.log()?.begin_epoch(self.epoch);
             partitions.push(opened);
         }
-        topic.set_partitions(partitions);
+        Ok(partitions)
     }
 
     /// Changes a topic's configuration; durable when it returns. The number of partitions is not
@@ -202,9 +204,10 @@ impl Engine {
             return Err(Error::new("add partitions", Cause::InvalidArgument(text)));
         }
         self.clear_directories(name, before..total)?;
+        let partitions = self.partitions_up_to(&topic, total)?;
         let fact = Fact::PartitionsAdded { id: topic.id(), total };
         self.root.log().record(&[fact], Durable::Now)?;
-        self.add_partitions_to(&topic, total);
+        topic.set_partitions(partitions);
         drop(one_at_a_time);
         self.catalog_changes.announce();
         Ok(())
