@@ -125,8 +125,11 @@ impl History {
             match step {
                 Step::Create(name, _) => drop(self.topics.get_mut(name).and_then(Vec::pop)),
                 Step::Delete(name) => {
+                    // an earlier try whose outcome is unknown may have taken effect all the same
+                    let tried = before.0.get(name).and_then(|all| all.last());
+                    let tried = tried.is_some_and(|topic| topic.deleting);
                     let last = self.topics.get_mut(name).and_then(|all| all.last_mut());
-                    last.into_iter().for_each(|topic| topic.deleting = topic.deleted);
+                    last.into_iter().for_each(|topic| topic.deleting = topic.deleted || tried);
                 }
                 _ => {}
             }
