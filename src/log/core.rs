@@ -68,8 +68,17 @@ pub(super) struct Unproven {
 /// Files that no reader can reach any more, to be unlinked at a time.
 #[derive(Debug)]
 pub(super) struct Doomed {
-    pub(super) paths: Vec<std::path::PathBuf>,
+    pub(super) files: Files,
     pub(super) due: std::time::Duration,
+}
+
+/// How far a dropped segment's files are on their way out.
+#[derive(Debug)]
+pub(super) enum Files {
+    /// Under their own names still.
+    Standing(Arc<Segment>),
+    /// Under their `.deleted` names.
+    Renamed(Vec<std::path::PathBuf>),
 }
 
 /// The writer's state, under the writer lock.

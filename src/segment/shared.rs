@@ -422,17 +422,20 @@ impl Segment {
     }
 
     /// Gives the files of a dropped segment their `.deleted` names; returns the new paths. Open
-    /// handles and views go on reading.
+    /// handles and views go on reading. Safe to repeat where it failed half-way.
     pub(crate) fn rename_deleted(&self) -> Result<Vec<PathBuf>> {
         let disk = &self.place.disk;
         let mut renamed = Vec::new();
         for kind in SegmentFile::ALL {
             let path = self.place.path(self.base, kind);
             let fail = |error| Error::io("drop segment", &path, error);
+            let gone = self.place.dir.join(leftover_file(self.base, kind, Leftover::Deleted));
             if disk.metadata(&path).map_err(fail)?.is_none() {
+                if disk.metadata(&gone).map_err(fail)?.is_some() {
+                    renamed.push(gone);
+                }
                 continue;
             }
-            let gone = self.place.dir.join(leftover_file(self.base, kind, Leftover::Deleted));
             disk.rename(&path, &gone).map_err(fail)?;
             if kind == SegmentFile::Log
                 && let Some(file) = self.log.get()
