@@ -125,8 +125,10 @@ pub(crate) struct PartitionLog {
     pub(super) gapless: bool,
     pub(super) latch: Latch,
     pub(super) counters: LogCounters,
-    /// Names in the directory, or the directory's own, await a directory sync.
+    /// Names in the directory await a directory sync.
     pub(super) names_changed: AtomicBool,
+    /// The directory's own name does, too.
+    pub(super) own_name_changed: AtomicBool,
     /// The directory is new: its `partition.metadata` is written again, durably, with its names.
     pub(super) metadata_unsynced: AtomicBool,
     /// The maintainer has been told of unsynced bytes.
