@@ -307,10 +307,12 @@ impl Engine {
         for topic in self.topics() {
             for partition in topic.partitions().iter() {
                 let Ok(log) = partition.log() else { continue };
-                match log.unlink_dropped(all) {
-                    Ok((_, Some(next))) => self.requests().unlink_at(next),
-                    Ok((_, None)) => {}
-                    Err(error) => log::warn!("{error}"),
+                let (next, unlinked) = log.unlink_dropped(all);
+                if let Err(error) = unlinked {
+                    log::warn!("{error}");
+                }
+                if let Some(next) = next {
+                    self.requests().unlink_at(next);
                 }
             }
         }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::budget::Budget;
 use super::catalog::CatalogChanges;
+use super::ending::Ending;
 use super::gate::Gate;
 use super::keeper::RootKeeper;
 use super::maintenance::Requests;
@@ -156,7 +157,7 @@ fn assemble(
         running: Running::default(),
         by_hand,
         hooks: Mutex::new(Vec::new()),
-        lock: Mutex::new(Some(lock)),
+        ending: Ending::new(lock),
         pinned: shared.pinned,
         report,
         options: shared.options,

@@ -406,6 +406,7 @@ impl Recovery<'_> {
             latch: Latch::default(),
             counters: LogCounters::default(),
             names_changed: AtomicBool::new(names_changed),
+            own_name_changed: AtomicBool::new(names_changed),
             metadata_unsynced: AtomicBool::new(metadata_lost),
             told_dirty: AtomicBool::new(false),
             appended_bytes: AtomicU64::new(0),

@@ -15,3 +15,6 @@ pub use builder::StoreBuilder;
 pub use describe::{PartitionDescription, TopicDescription};
 pub use handle::Store;
 pub use stats::{GroupStats, PartitionStats, StoreStats, TopicStats};
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
