@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::budget::Budget;
 use super::catalog::CatalogChanges;
+use super::core::{Footing, Owner};
 use super::gate::Gate;
 use super::keeper::RootKeeper;
 use super::maintenance::Requests;
@@ -142,10 +143,12 @@ fn assemble(
     shared.budget.set_limit(shared.options.max_bytes, shared.options.when_full, used);
     Arc::new(Engine {
         gate: shared.gate,
-        keeper: RootKeeper(shared.root.clone()),
-        root: shared.root,
-        epoch,
-        catalog: Mutex::new(()),
+        footing: Footing::Owner(Owner {
+            keeper: RootKeeper(shared.root.clone()),
+            root: shared.root,
+            epoch,
+        }),
+        catalog: Mutex::default(),
         catalog_changes: CatalogChanges::default(),
         table: RwLock::new(table),
         budget: shared.budget,
