@@ -13,7 +13,10 @@
 pub(crate) mod assign;
 mod committed;
 mod identity;
-#[cfg_attr(not(test), expect(dead_code, reason = "consumers are not members of groups yet"))]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "consumers are not members of groups yet")
+)]
 mod membership;
 mod offsets;
 mod registry;
