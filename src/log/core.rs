@@ -184,7 +184,9 @@ impl PartitionLog {
             },
             TimestampType::LogAppendTime => TimestampRule::Append { now },
         };
-        let max_bytes = usize::try_from(config.max_batch_bytes).unwrap_or(usize::MAX);
+        // a batch goes whole into one segment
+        let max_bytes = config.max_batch_bytes.min(config.segment_bytes);
+        let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
         BatchRules { timestamps, max_bytes }
     }
 
