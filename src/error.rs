@@ -96,6 +96,8 @@ pub enum ErrorKind {
     OffsetRegression,
     /// Code handed in by the caller panicked.
     Panicked,
+    /// The store was opened read-only: another process may be writing to it.
+    ReadOnly,
 }
 
 /// Why a call failed, where, and what became of its effect.

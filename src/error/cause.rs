@@ -56,6 +56,8 @@ pub(crate) enum Cause {
     OffsetRegression { committed: Offset, requested: Offset },
     #[error("{0} panicked")]
     Panicked(&'static str),
+    #[error("the store was opened read-only")]
+    ReadOnly,
 }
 
 impl Cause {
@@ -103,6 +105,7 @@ impl Cause {
                 Cause::OffsetRegression { committed: *committed, requested: *requested }
             }
             Cause::Panicked(what) => Cause::Panicked(what),
+            Cause::ReadOnly => Cause::ReadOnly,
         }
     }
 
@@ -129,6 +132,7 @@ impl Cause {
             Cause::Unsupported(_) => ErrorKind::Unsupported,
             Cause::OffsetRegression { .. } => ErrorKind::OffsetRegression,
             Cause::Panicked(_) => ErrorKind::Panicked,
+            Cause::ReadOnly => ErrorKind::ReadOnly,
         }
     }
 }

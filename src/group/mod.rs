@@ -4,15 +4,30 @@
 //! the store itself (replay, commit, forgetting a topic), `registry` which groups have a live
 //! subscriber and what all readers of a store count together.
 //!
+//! `membership` is the pure state of a group (who is in it, who owns what), `assign` who is to read
+//! what, `identity` the words of both.
+//!
 //! Callers: `consumer` commits and asks, `store` opens it, lists and resets offsets, and tells it
 //! of topics that go.
 
+pub(crate) mod assign;
 mod committed;
+mod identity;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "consumers are not members of groups yet")
+)]
+mod membership;
 mod offsets;
 mod registry;
 pub(crate) mod schema;
 
+pub use assign::{
+    Assignment, AssignmentFault, Assignor, GroupView, MemberView, RangeAssignor,
+    RoundRobinAssignor, StickyAssignor, TopicView,
+};
 pub use committed::Committed;
 pub(crate) use committed::{Commit, CommitMode};
+pub use identity::{Generation, MemberId, TopicPartition};
 pub(crate) use offsets::{OffsetStore, check_group_name};
 pub(crate) use registry::Subscription;

@@ -32,6 +32,16 @@ pub(crate) struct Place {
     pub(crate) dir: Arc<Path>,
     /// Bytes of log between two index entries.
     pub(crate) index_interval: u64,
+    pub(crate) tenancy: Tenancy,
+}
+
+/// Whose directory it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tenancy {
+    /// This process writes to it.
+    Own,
+    /// Another process may be writing to it: here nothing is changed, made or mapped.
+    Guest,
 }
 
 impl Place {
@@ -119,8 +129,25 @@ impl Segment {
         Ok(segment)
     }
 
+    /// The same, of a file that lies under another name.
+    pub(crate) fn on_file(place: Place, base: Offset, len: u64, file: Arc<dyn DiskFile>) -> Self {
+        let segment = Segment::on_disk(place, base, len);
+        let _ = segment.log.set(file); // just made: nothing is set
+        segment
+    }
+
     pub(crate) fn base(&self) -> Offset {
         self.base
+    }
+
+    /// Whether the log file was ever opened.
+    pub(crate) fn is_opened(&self) -> bool {
+        self.log.get().is_some()
+    }
+
+    /// Lets go of the index in memory of a segment whose index files another process has sealed.
+    pub(crate) fn let_index_go(&self) {
+        self.growing.store(None);
     }
 
     pub(crate) fn place(&self) -> &Place {
@@ -147,8 +174,12 @@ impl Segment {
         }
         let path = self.place.path(self.base, SegmentFile::Log);
         let disk = &self.place.disk;
+        let access = match self.place.tenancy {
+            Tenancy::Own => Access::Write,
+            Tenancy::Guest => Access::Read,
+        };
         let file =
-            disk.open(&path, Access::Write)
+            disk.open(&path, access)
                 .or_else(|error| match error.kind() {
                     std::io::ErrorKind::PermissionDenied
                     | std::io::ErrorKind::ReadOnlyFilesystem => disk.open(&path, Access::Read),
@@ -391,7 +422,8 @@ impl Segment {
         self.largest_timestamp.store(largest, Ordering::Relaxed);
         let whole = found.position == self.published();
         *saved = SavedEntries::default();
-        let written = whole && index.time_len() > 0 && self.replace_indexes(&index).is_ok();
+        let may_write = whole && index.time_len() > 0 && self.place.tenancy == Tenancy::Own;
+        let written = may_write && self.replace_indexes(&index).is_ok();
         if !written {
             self.growing.store(Some(index.clone()));
         }

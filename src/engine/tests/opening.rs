@@ -167,7 +167,13 @@ fn nothing_is_recorded_once_the_store_is_closed() {
         engine.add_partitions("orders", 3).unwrap_err(),
         engine.flush().unwrap_err(),
         topic.partitions()[0].offsets().unwrap_err(),
-        engine.root.log().record(&[], crate::log::Durable::Now).unwrap_err(),
+        engine
+            .owner("record")
+            .unwrap()
+            .root
+            .log()
+            .record(&[], crate::log::Durable::Now)
+            .unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
     }
