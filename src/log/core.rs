@@ -155,10 +155,6 @@ impl PartitionLog {
         &self.counters
     }
 
-    pub(crate) fn config(&self) -> Arc<TopicConfig> {
-        self.config.load_full()
-    }
-
     /// Takes a new configuration; the active segment heeds it from the next append on.
     pub(crate) fn set_config(&self, config: Arc<TopicConfig>) {
         let limits = tail_limits(&config);
