@@ -155,10 +155,6 @@ impl PartitionLog {
         &self.counters
     }
 
-    pub(crate) fn config(&self) -> Arc<TopicConfig> {
-        self.config.load_full()
-    }
-
     /// Takes a new configuration; the active segment heeds it from the next append on.
     pub(crate) fn set_config(&self, config: Arc<TopicConfig>) {
         let limits = tail_limits(&config);
@@ -184,7 +180,9 @@ impl PartitionLog {
             },
             TimestampType::LogAppendTime => TimestampRule::Append { now },
         };
-        let max_bytes = usize::try_from(config.max_batch_bytes).unwrap_or(usize::MAX);
+        // a batch goes whole into one segment
+        let max_bytes = config.max_batch_bytes.min(config.segment_bytes);
+        let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
         BatchRules { timestamps, max_bytes }
     }
 
