@@ -49,7 +49,9 @@
 //!   [`Pending`]; who goes where: [`Partitioner`].
 //! - Reading: [`ConsumerBuilder`], [`Consumer::poll`], [`Records`], [`RecordView`],
 //!   [`Consumer::read_to_end`]; without a valid position: [`Reset`].
-//! - Offsets: [`Consumer::commit`], [`OffsetCommit`], [`Store::reset_offsets`].
+//! - Offsets: [`Consumer::commit`], [`OffsetCommit`]. Groups: [`Store::groups`],
+//!   [`Store::describe_group`], [`Store::reset_group`], [`Store::delete_group`],
+//!   [`StoreBuilder::offsets_retention`], [`TopicConfig::retain_for`].
 //! - Operating: [`Store::open_report`], [`Store::stats`], [`Error`].
 //! - Tests: [`Store::in_memory`], [`ManualClock`], [`Threads::Host`], [`disk`].
 //!
@@ -115,7 +117,8 @@ mod store;
 
 #[cfg(not(loom))]
 pub use config::{
-    BackgroundSync, CleanupPolicy, Durability, Threads, TimestampType, TopicConfig, WhenFull,
+    BackgroundSync, CleanupPolicy, Durability, HoldCap, Threads, TimestampType, TopicConfig,
+    WhenFull,
 };
 #[cfg(not(loom))]
 pub use consumer::{Consumer, ConsumerBuilder, Interrupt, OffsetCommit, ReadToEnd, Reset};
@@ -123,7 +126,7 @@ pub use consumer::{Consumer, ConsumerBuilder, Interrupt, OffsetCommit, ReadToEnd
 pub use engine::OpenReport;
 pub use error::{Error, ErrorKind, Outcome, Result};
 #[cfg(not(loom))]
-pub use group::{Committed, GroupKind};
+pub use group::{Committed, GroupKind, GroupPhase};
 pub use ids::{Generation, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
 #[cfg(not(loom))]
 pub use log::{Damage, Log, LogBuilder, LogReceipt, PartitionReport, TornTail};
@@ -138,8 +141,9 @@ pub use producer::{
 pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, RecordsIter};
 #[cfg(not(loom))]
 pub use store::{
-    GroupStats, PartitionDescription, PartitionStats, Store, StoreBuilder, StoreStats,
-    TopicDescription, TopicStats,
+    GroupDescription, GroupListing, GroupMember, GroupPartition, GroupReset, GroupStats, HoldStats,
+    OffsetMove, PartitionDescription, PartitionStats, ResetPlan, ResetTo, Store, StoreBuilder,
+    StoreStats, TopicDescription, TopicStats,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 

@@ -18,6 +18,7 @@ use crate::time::Clock;
 
 use super::budget::Budget;
 use super::catalog::CatalogChanges;
+use super::chores::Chores;
 use super::gate::Gate;
 use super::partition::Partition;
 use super::report::OpenReport;
@@ -62,6 +63,7 @@ pub(crate) struct Engine {
     pub(super) table: RwLock<Table>,
     pub(super) budget: Arc<Budget>,
     pub(super) timers: Timers,
+    pub(super) chores: Chores,
     pub(super) requests: Arc<maintenance::Requests>,
     pub(super) timer_wakeup: Arc<threads::Wakeup>,
     pub(super) maintenance_wakeup: Arc<threads::Wakeup>,
@@ -104,6 +106,10 @@ impl Engine {
 
     pub(crate) fn timers(&self) -> &Timers {
         &self.timers
+    }
+
+    pub(crate) fn chores(&self) -> &Chores {
+        &self.chores
     }
 
     pub(crate) fn pinned(&self) -> &Arc<PinCounter> {

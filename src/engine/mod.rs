@@ -3,17 +3,20 @@
 //! Everything above reaches a log through [`Partition`] alone. The rooms: `core` is the
 //! [`Engine`] itself, `open` and `close` are
 //! the order in which a store comes up and goes down, `catalog` changes what topics there are,
-//! `partition`, `budget` and `room` are the append's way in, `maintenance`, `timers` and `threads`
-//! are the background, `root` is what the directory itself knows.
+//! `partition`, `budget`, `room` and `holds` are the append's way in and the retention's way out,
+//! `maintenance`, `chores`, `timers` and `threads` are the background, `root` is what the directory
+//! itself knows.
 //!
 //! Lock order: catalog, then the topic table, then whatever a log takes. No lock here is held
 //! while a log is appended to, and none while code of the host's runs.
 
 mod budget;
 mod catalog;
+mod chores;
 mod close;
 mod core;
 mod gate;
+mod holds;
 mod keeper;
 mod maintenance;
 mod open;
@@ -31,6 +34,7 @@ mod tests;
 pub(crate) use catalog::NewTopic;
 use core::Table;
 pub(crate) use core::{CloseHook, Engine, EngineOptions};
+pub(crate) use holds::HoldState;
 pub(crate) use partition::Partition;
 pub use report::OpenReport;
 pub(crate) use timers::Due;
