@@ -219,6 +219,12 @@ impl Generation {
     pub const fn get(self) -> i32 {
         self.0
     }
+
+    /// The one after this. The largest is its own successor: members are told apart by their ids,
+    /// so nothing that was fenced comes back.
+    pub(crate) const fn next(self) -> Self {
+        Generation(self.0.saturating_add(1))
+    }
 }
 
 impl fmt::Display for Generation {

@@ -126,7 +126,10 @@ pub use consumer::{Consumer, ConsumerBuilder, Interrupt, OffsetCommit, ReadToEnd
 pub use engine::OpenReport;
 pub use error::{Error, ErrorKind, Outcome, Result};
 #[cfg(not(loom))]
-pub use group::{Committed, GroupKind, GroupPhase};
+pub use group::{
+    Assignment, AssignmentFault, Assignor, Committed, GroupKind, GroupPhase, GroupView, MemberId,
+    MemberView, RangeAssignor, RoundRobinAssignor, StickyAssignor, TopicPartition, TopicView,
+};
 pub use ids::{Generation, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
 #[cfg(not(loom))]
 pub use log::{Damage, Log, LogBuilder, LogReceipt, PartitionReport, TornTail};
@@ -142,8 +145,8 @@ pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, Reco
 #[cfg(not(loom))]
 pub use store::{
     GroupDescription, GroupListing, GroupMember, GroupPartition, GroupReset, GroupStats, HoldStats,
-    OffsetMove, PartitionDescription, PartitionStats, ResetPlan, ResetTo, Store, StoreBuilder,
-    StoreStats, TopicDescription, TopicStats,
+    OffsetMove, PartitionDescription, PartitionStats, ReadOnlyStore, ReadOnlyStoreBuilder,
+    ResetPlan, ResetTo, Store, StoreBuilder, StoreStats, TopicDescription, TopicStats,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 

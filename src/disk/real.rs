@@ -196,7 +196,10 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.shared.pool.relieve(|| os::sync_dir(dir))
+        match self.shared.pool.relieve(|| os::open_dir(dir)).map_err(os::not_begun)? {
+            Some(dir) => dir.sync_all(),
+            None => Ok(()),
+        }
     }
 
     fn lock(&self, lock_file: &Path) -> io::Result<Box<dyn DirLock>> {

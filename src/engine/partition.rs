@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::budget::Budget;
+use super::follow::FollowedPartition;
 use super::gate::Gate;
 use super::holds::{HoldState, Holds};
 use super::room;
@@ -43,6 +44,8 @@ pub(crate) struct Partition {
 #[derive(Debug)]
 pub(super) enum Backing {
     Log(Box<PartitionLog>),
+    /// Another process may be writing to it.
+    Followed(Arc<FollowedPartition>),
     /// It could not be opened, and this is why. What an unclean stop left of it is still to be
     /// recovered if it is in doubt.
     Failed {
@@ -63,11 +66,15 @@ pub(super) struct NewPartition {
 
 impl Partition {
     pub(super) fn new(new: NewPartition) -> Self {
+        let signal = match &new.backing {
+            Backing::Followed(followed) => followed.signal().clone(),
+            Backing::Log(_) | Backing::Failed { .. } => Arc::new(Signal::new()),
+        };
         Partition {
             topic: new.topic,
             id: new.id,
             backing: new.backing,
-            signal: Arc::new(Signal::new()),
+            signal,
             holds: Mutex::default(),
             topic_budget: new.topic_budget,
             store_budget: new.store_budget,
@@ -97,10 +104,11 @@ impl Partition {
         &self.gate
     }
 
-    /// The log, or why there is none.
+    /// The log, or why there is none to write to.
     pub(crate) fn log(&self) -> Result<&PartitionLog> {
         match &self.backing {
             Backing::Log(log) => Ok(log),
+            Backing::Followed(_) => Err(Error::new("use log", Cause::ReadOnly)),
             Backing::Failed { error, .. } => Err(error.again()),
         }
     }
@@ -115,6 +123,22 @@ impl Partition {
         self.gate.check(operation)?;
         self.check_exists(operation)?;
         self.log()
+    }
+
+    /// The log of another process, if it is one.
+    pub(crate) fn followed(&self) -> Option<&Arc<FollowedPartition>> {
+        match &self.backing {
+            Backing::Followed(followed) => Some(followed),
+            Backing::Log(_) | Backing::Failed { .. } => None,
+        }
+    }
+
+    /// The log of another process, if the store is open and the topic exists.
+    fn open_followed(&self, operation: &'static str) -> Result<Option<&Arc<FollowedPartition>>> {
+        let Some(followed) = self.followed() else { return Ok(None) };
+        self.gate.check(operation)?;
+        self.check_exists(operation)?;
+        Ok(Some(followed))
     }
 
     /// Fails once the topic is deleted.
@@ -187,15 +211,29 @@ impl Partition {
         cursor: Option<&Cursor>,
         limits: FetchLimits,
     ) -> Result<Fetched> {
+        if let Some(followed) = self.open_followed("read")? {
+            return followed.fetch(from, cursor, limits);
+        }
         self.open_log("read")?.fetch(from, cursor, limits)
     }
 
+    /// Looks now for what another process has written; one's own log shows it by itself.
+    pub(crate) fn look(&self) -> Result<()> {
+        self.open_followed("look up offsets")?.map_or(Ok(()), |followed| followed.look())
+    }
+
     pub(crate) fn offsets(&self) -> Result<OffsetSnapshot> {
+        if let Some(followed) = self.open_followed("look up offsets")? {
+            return followed.offsets();
+        }
         Ok(self.open_log("look up offsets")?.offsets().snapshot())
     }
 
     /// The first record at or after `wanted`.
     pub(crate) fn find_timestamp(&self, wanted: Timestamp) -> Result<Option<(Offset, Timestamp)>> {
+        if let Some(followed) = self.open_followed("look up timestamp")? {
+            return followed.find_timestamp(wanted);
+        }
         self.open_log("look up timestamp")?.find_timestamp(wanted)
     }
 
@@ -206,12 +244,27 @@ impl Partition {
         offset: Offset,
         epoch: LeaderEpoch,
     ) -> Result<()> {
+        if let Some(followed) = self.open_followed(operation)? {
+            return followed.check_epoch(operation, offset, epoch);
+        }
         self.open_log(operation)?.check_epoch(operation, offset, epoch)
     }
 
     /// Where reading may go on behind damage at `offset`.
     pub(crate) fn resume_above(&self, offset: Offset) -> Result<Offset> {
+        if let Some(followed) = self.open_followed("skip damage")? {
+            return followed.resume_above(offset);
+        }
         self.open_log("skip damage")?.resume_above(offset)
+    }
+
+    /// How many records a reader has got, for the counters.
+    pub(crate) fn note_reads(&self, records: u64) {
+        match &self.backing {
+            Backing::Log(log) => log.note_reads(records),
+            Backing::Followed(followed) => followed.note_reads(records),
+            Backing::Failed { .. } => {}
+        }
     }
 
     /// Makes everything below `offset` durable; blocks for a sync unless one covers it already.

@@ -30,6 +30,7 @@ impl OffsetStore {
     /// The names of all groups there are, in order: those that have committed something, those
     /// with records of their own, those with members.
     pub(crate) fn groups(&self) -> Vec<Arc<str>> {
+        self.catch_up_all();
         let mut names: BTreeSet<Arc<str>> = self.registry().live_groups().into_iter().collect();
         let groups = self.groups.lock();
         let used = groups.iter().filter(|(_, group)| !group.is_unused());

@@ -6,14 +6,24 @@
 //! `expiry` what time does, `holds` what groups keep from being removed. `roster` says who is in a
 //! group now; `registry` has the live subscribers and what all readers of a store count together.
 //!
+//! `membership` is the pure state of a group (who is in it, who owns what), `assign` who is to read
+//! what, `identity` the words of both.
+//!
 //! Callers: `consumer` commits and asks, `store` opens it, lists and resets offsets, and tells it
 //! of topics that go.
 
 mod administer;
+pub(crate) mod assign;
 mod committed;
 mod expiry;
 mod generations;
 mod holds;
+mod identity;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "consumers are not members of groups yet")
+)]
+mod membership;
 #[cfg(all(test, not(loom)))]
 mod model_tests;
 mod offsets;
@@ -22,8 +32,13 @@ mod registry;
 mod roster;
 pub(crate) mod schema;
 
+pub use assign::{
+    Assignment, AssignmentFault, Assignor, GroupView, MemberView, RangeAssignor,
+    RoundRobinAssignor, StickyAssignor, TopicView,
+};
 pub use committed::Committed;
 pub(crate) use committed::{Commit, CommitMode};
+pub use identity::{MemberId, TopicPartition};
 pub(crate) use offsets::{OffsetStore, check_group_name};
 pub(crate) use registry::Subscription;
 pub use roster::GroupPhase;

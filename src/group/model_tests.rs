@@ -233,7 +233,9 @@ impl Model {
         self.world.engine.delete_topic(name).unwrap();
         self.world.offsets.forget_topic(name).unwrap();
         topic(&self.world.engine, name, usize::try_from(RECORDS).unwrap());
-        self.expected.values_mut().for_each(|group| drop(group.offsets.remove(name)));
+        for group in self.expected.values_mut() {
+            group.offsets.remove(name);
+        }
     }
 
     fn wait(&mut self) {

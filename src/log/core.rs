@@ -68,8 +68,17 @@ pub(super) struct Unproven {
 /// Files that no reader can reach any more, to be unlinked at a time.
 #[derive(Debug)]
 pub(super) struct Doomed {
-    pub(super) paths: Vec<std::path::PathBuf>,
+    pub(super) files: Files,
     pub(super) due: std::time::Duration,
+}
+
+/// How far a dropped segment's files are on their way out.
+#[derive(Debug)]
+pub(super) enum Files {
+    /// Under their own names still.
+    Standing(Arc<Segment>),
+    /// Under their `.deleted` names.
+    Renamed(Vec<std::path::PathBuf>),
 }
 
 /// The writer's state, under the writer lock.
@@ -116,8 +125,10 @@ pub(crate) struct PartitionLog {
     pub(super) gapless: bool,
     pub(super) latch: Latch,
     pub(super) counters: LogCounters,
-    /// Names in the directory, or the directory's own, await a directory sync.
+    /// Names in the directory await a directory sync.
     pub(super) names_changed: AtomicBool,
+    /// The directory's own name does, too.
+    pub(super) own_name_changed: AtomicBool,
     /// The directory is new: its `partition.metadata` is written again, durably, with its names.
     pub(super) metadata_unsynced: AtomicBool,
     /// The maintainer has been told of unsynced bytes.

@@ -24,7 +24,7 @@ use crate::disk::names::{LEADER_EPOCHS, PARTITION_METADATA, SegmentFile};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::record::BatchFault;
-use crate::segment::{Indexer, Place, Scan, Segment, Stop, Tail};
+use crate::segment::{Indexer, Place, Scan, Segment, Stop, Tail, Tenancy};
 use crate::stats::LogCounters;
 use crate::sync::Mutex;
 use crate::sync::atomic::AtomicU64;
@@ -72,6 +72,7 @@ impl PartitionLog {
             disk: disk.clone(),
             dir: Arc::from(dir),
             index_interval: setup.config.index_interval_bytes,
+            tenancy: Tenancy::Own,
         };
         let mut recovery = Recovery {
             setup: &setup,
@@ -406,6 +407,7 @@ impl Recovery<'_> {
             latch: Latch::default(),
             counters: LogCounters::default(),
             names_changed: AtomicBool::new(names_changed),
+            own_name_changed: AtomicBool::new(names_changed),
             metadata_unsynced: AtomicBool::new(metadata_lost),
             told_dirty: AtomicBool::new(false),
             appended_bytes: AtomicU64::new(0),

@@ -32,6 +32,16 @@ pub(crate) struct Place {
     pub(crate) dir: Arc<Path>,
     /// Bytes of log between two index entries.
     pub(crate) index_interval: u64,
+    pub(crate) tenancy: Tenancy,
+}
+
+/// Whose directory it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tenancy {
+    /// This process writes to it.
+    Own,
+    /// Another process may be writing to it: here nothing is changed, made or mapped.
+    Guest,
 }
 
 impl Place {
@@ -71,6 +81,8 @@ pub(crate) struct Segment {
     synced: AtomicU64,
     /// It was cut to its length, and no sync has covered that.
     trimmed: AtomicBool,
+    /// Part of a failed append may lie behind the published end.
+    littered: AtomicBool,
     /// Neither this segment nor one before it will ever need a sync again.
     settled: AtomicBool,
     /// How many entries of the growing indexes their files have; under `making_index`.
@@ -91,6 +103,7 @@ impl Segment {
             largest_timestamp: AtomicI64::new(NOT_KNOWN),
             synced: AtomicU64::new(0),
             trimmed: AtomicBool::new(false),
+            littered: AtomicBool::new(false),
             settled: AtomicBool::new(false),
             making_index: Mutex::new(SavedEntries::default()),
         }
@@ -116,8 +129,25 @@ impl Segment {
         Ok(segment)
     }
 
+    /// The same, of a file that lies under another name.
+    pub(crate) fn on_file(place: Place, base: Offset, len: u64, file: Arc<dyn DiskFile>) -> Self {
+        let segment = Segment::on_disk(place, base, len);
+        let _ = segment.log.set(file); // just made: nothing is set
+        segment
+    }
+
     pub(crate) fn base(&self) -> Offset {
         self.base
+    }
+
+    /// Whether the log file was ever opened.
+    pub(crate) fn is_opened(&self) -> bool {
+        self.log.get().is_some()
+    }
+
+    /// Lets go of the index in memory of a segment whose index files another process has sealed.
+    pub(crate) fn let_index_go(&self) {
+        self.growing.store(None);
     }
 
     pub(crate) fn place(&self) -> &Place {
@@ -144,8 +174,12 @@ impl Segment {
         }
         let path = self.place.path(self.base, SegmentFile::Log);
         let disk = &self.place.disk;
+        let access = match self.place.tenancy {
+            Tenancy::Own => Access::Write,
+            Tenancy::Guest => Access::Read,
+        };
         let file =
-            disk.open(&path, Access::Write)
+            disk.open(&path, access)
                 .or_else(|error| match error.kind() {
                     std::io::ErrorKind::PermissionDenied
                     | std::io::ErrorKind::ReadOnlyFilesystem => disk.open(&path, Access::Read),
@@ -231,9 +265,10 @@ impl Segment {
         self.synced.store(self.published(), Ordering::Relaxed);
     }
 
-    /// Cuts off the window of zeros behind the last batch of a segment that has stopped growing.
+    /// Cuts off what lies behind the last batch of a segment that has stopped growing: a window of
+    /// zeros, or a failed append's litter.
     pub(crate) fn trim(&self) -> Result<()> {
-        if self.map.load().is_none() {
+        if self.map.load().is_none() && !self.is_littered() {
             return Ok(()); // never mapped: no window
         }
         let file = self.log()?;
@@ -243,7 +278,17 @@ impl Segment {
             self.trimmed.store(true, Ordering::Relaxed);
             file.set_len(published).map_err(fail)?;
         }
+        self.set_littered(false);
         Ok(())
+    }
+
+    /// The tail's side: what a failed append left could not be taken back, or now was.
+    pub(super) fn set_littered(&self, littered: bool) {
+        self.littered.store(littered, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_littered(&self) -> bool {
+        self.littered.load(Ordering::Relaxed)
     }
 
     /// Trims, and says that the length is to be synced too; under the sync lock.
@@ -257,14 +302,12 @@ impl Segment {
 
     /// Brings the files of the growing indexes up to date, so that recovery need not begin at the
     /// segment's start. The files are returned for syncing: a time index that lost its end would
-    /// understate what it speaks of, and nothing could tell.
+    /// understate what it speaks of, and nothing could tell. Where the offset index is empty, all
+    /// lookups walk the segment from its start and find out: such files need no sync.
     pub(crate) fn save_growing_indexes(&self) -> Result<Option<[Arc<dyn DiskFile>; 2]>> {
         let mut saved = self.making_index.lock();
         let Some(index) = self.growing.load_full() else { return Ok(None) };
-        match saved.cover(&index) {
-            true => Ok(None),
-            false => self.write_indexes(&index, &mut saved).map(Some),
-        }
+        self.write_unsaved(&index, &mut saved)
     }
 
     /// Writes the finished index of a segment that has stopped growing, and lets go of it.
@@ -272,12 +315,21 @@ impl Segment {
     pub(crate) fn seal_indexes(&self) -> Result<Option<[Arc<dyn DiskFile>; 2]>> {
         let mut saved = self.making_index.lock();
         let Some(index) = self.growing.load_full() else { return Ok(None) };
-        let files = match saved.cover(&index) {
-            true => None,
-            false => Some(self.write_indexes(&index, &mut saved)?),
-        };
+        let files = self.write_unsaved(&index, &mut saved)?;
         self.growing.store(None);
         Ok(files)
+    }
+
+    fn write_unsaved(
+        &self,
+        index: &SparseIndex,
+        saved: &mut SavedEntries,
+    ) -> Result<Option<[Arc<dyn DiskFile>; 2]>> {
+        if saved.cover(index) {
+            return Ok(None);
+        }
+        let files = self.write_indexes(index, saved)?;
+        Ok((index.offset_entries().next().is_some()).then_some(files))
     }
 
     /// The growing index was taken over from its files.
@@ -370,7 +422,8 @@ impl Segment {
         self.largest_timestamp.store(largest, Ordering::Relaxed);
         let whole = found.position == self.published();
         *saved = SavedEntries::default();
-        let written = whole && index.time_len() > 0 && self.replace_indexes(&index).is_ok();
+        let may_write = whole && index.time_len() > 0 && self.place.tenancy == Tenancy::Own;
+        let written = may_write && self.replace_indexes(&index).is_ok();
         if !written {
             self.growing.store(Some(index.clone()));
         }
@@ -422,17 +475,20 @@ impl Segment {
     }
 
     /// Gives the files of a dropped segment their `.deleted` names; returns the new paths. Open
-    /// handles and views go on reading.
+    /// handles and views go on reading. Safe to repeat where it failed half-way.
     pub(crate) fn rename_deleted(&self) -> Result<Vec<PathBuf>> {
         let disk = &self.place.disk;
         let mut renamed = Vec::new();
         for kind in SegmentFile::ALL {
             let path = self.place.path(self.base, kind);
             let fail = |error| Error::io("drop segment", &path, error);
+            let gone = self.place.dir.join(leftover_file(self.base, kind, Leftover::Deleted));
             if disk.metadata(&path).map_err(fail)?.is_none() {
+                if disk.metadata(&gone).map_err(fail)?.is_some() {
+                    renamed.push(gone);
+                }
                 continue;
             }
-            let gone = self.place.dir.join(leftover_file(self.base, kind, Leftover::Deleted));
             disk.rename(&path, &gone).map_err(fail)?;
             if kind == SegmentFile::Log
                 && let Some(file) = self.log.get()
