@@ -143,6 +143,7 @@ impl sealed::Sealed for RealDisk {}
 impl Disk for RealDisk {
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
         let shared = &self.shared;
+        shared.pool.make_room(); // it may sync: not under the registry's lock
         let inner = shared.registry.add(path, || file::Inner::open(shared, path, access))?;
         Ok(Arc::new(file::RealFile { inner }))
     }

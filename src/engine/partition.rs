@@ -12,14 +12,14 @@ use super::follow::FollowedPartition;
 use super::gate::Gate;
 use super::holds::{HoldState, Holds};
 use super::room;
-use crate::config::{Durability, TimestampType};
+use crate::config::Durability;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 use crate::log::{
     Appended, CappedHold, Cursor, Dropped, FetchLimits, Fetched, Keeper, LogId, OffsetSnapshot,
     PartitionLog,
 };
-use crate::record::{AppendBatch, BatchRules, TimestampRule};
+use crate::record::{AppendBatch, BatchRules};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::time::Timestamp;
@@ -152,19 +152,7 @@ impl Partition {
 
     /// What the topic asks of a batch that is appended at `now`.
     pub(crate) fn batch_rules(&self, now: Timestamp) -> Result<BatchRules> {
-        let config = self.open_log("append")?.config();
-        let timestamps = match config.timestamp_type {
-            TimestampType::CreateTime => TimestampRule::Create {
-                now,
-                before_max: config.timestamp_before_max,
-                after_max: config.timestamp_after_max,
-            },
-            TimestampType::LogAppendTime => TimestampRule::Append { now },
-        };
-        // a batch goes whole into one segment
-        let max_bytes = config.max_batch_bytes.min(config.segment_bytes);
-        let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
-        Ok(BatchRules { timestamps, max_bytes })
+        Ok(self.open_log("append")?.batch_rules(now))
     }
 
     /// Appends one batch, all of it or nothing, and wakes who waits for it. Blocks for a sync with
@@ -288,8 +276,8 @@ impl Partition {
     /// it does. Costs a look at the configuration where it does not.
     pub(crate) fn hold_for_group(&self, group: &Arc<str>, offset: Offset) {
         let Ok(log) = self.log() else { return };
-        if let Some(cap) = log.config().retain_for.get(&**group) {
-            self.holds.lock().set_group(group, offset, *cap);
+        if let Some(cap) = log.hold_cap_of(group) {
+            self.holds.lock().set_group(group, offset, cap);
         }
     }
 

@@ -16,7 +16,7 @@ use super::epochs::EpochCache;
 use super::keeper::LogId;
 use super::offsets::Offsets;
 use super::report::Damage;
-use crate::config::{TimestampType, TopicConfig};
+use crate::config::{HoldCap, TimestampType, TopicConfig};
 use crate::disk::latch::Latch;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
@@ -155,10 +155,6 @@ impl PartitionLog {
         &self.counters
     }
 
-    pub(crate) fn config(&self) -> Arc<TopicConfig> {
-        self.config.load_full()
-    }
-
     /// Takes a new configuration; the active segment heeds it from the next append on.
     pub(crate) fn set_config(&self, config: Arc<TopicConfig>) {
         let limits = tail_limits(&config);
@@ -173,6 +169,11 @@ impl PartitionLog {
         self.epochs.lock().latest().max(self.epoch_floor)
     }
 
+    /// How far a hold of this group goes; `None` where the configuration does not ask for one.
+    pub(crate) fn hold_cap_of(&self, group: &str) -> Option<HoldCap> {
+        self.config.load().retain_for.get(group).copied()
+    }
+
     /// What the configuration asks of a batch that is appended at `now`.
     pub(crate) fn batch_rules(&self, now: Timestamp) -> BatchRules {
         let config = self.config.load();
@@ -184,7 +185,9 @@ impl PartitionLog {
             },
             TimestampType::LogAppendTime => TimestampRule::Append { now },
         };
-        let max_bytes = usize::try_from(config.max_batch_bytes).unwrap_or(usize::MAX);
+        // a batch goes whole into one segment
+        let max_bytes = config.max_batch_bytes.min(config.segment_bytes);
+        let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
         BatchRules { timestamps, max_bytes }
     }
 

@@ -230,6 +230,11 @@ impl PartitionLog {
         (next, failed.map_or(Ok(()), |error| Err(self.named(error))))
     }
 
+    /// When the next dropped files may be unlinked, on the monotonic clock.
+    pub(crate) fn next_unlink(&self) -> Option<Duration> {
+        self.trimming.lock().iter().map(|gone| gone.due).min()
+    }
+
     fn remove_files(&self, paths: &[PathBuf]) -> Result<()> {
         let mut failed = None;
         for path in paths {

@@ -6,11 +6,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::{Durability, Threads, TopicConfig};
+use crate::consumer::Consumer;
 use crate::disk::{IoMode, in_forked_child};
 use crate::error::{ErrorKind, Outcome, Result};
+use crate::ids::Offset;
 use crate::producer::Producer;
 use crate::record::Record;
-use crate::{Consumer, Offset, Store};
+use crate::store::Store;
 
 /// Every file below a directory, with its bytes.
 fn image(dir: &Path, files: &mut BTreeMap<String, Vec<u8>>) {

@@ -129,9 +129,8 @@ pub(super) enum Closing {
 }
 
 impl Inner {
-    /// Opens a file for the first time.
+    /// Opens a file for the first time; the pool has made room for it.
     pub(super) fn open(shared: &Arc<Shared>, path: &Path, access: Access) -> io::Result<Arc<Self>> {
-        shared.pool.make_room();
         let file = shared.pool.relieve(|| options(access).open(path))?;
         if file.metadata()?.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
