@@ -42,4 +42,5 @@ pub(crate) use keeper::{Durable, Keeper, KnownFacts, LastStop, LogFact, LogId};
 pub(crate) use offsets::OffsetSnapshot;
 pub use receipt::LogReceipt;
 pub use report::{Damage, PartitionReport, TornTail};
+pub(crate) use retain::CappedHold;
 pub(crate) use trim::Dropped;
