@@ -444,3 +444,6 @@ impl ReadOnlyStore {
         self.engine.close()
     }
 }
+
+#[cfg(test)]
+mod tests;
