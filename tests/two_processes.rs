@@ -248,8 +248,8 @@ fn killed_on_either_side_every_record_is_read() {
     let [writers, readers] = kills;
     let seconds = began.elapsed().as_secs_f64();
     println!(
-        "suite two_processes: {} states, {writers} writers and {readers} readers killed, {} records \
-         read, 0 failures, {seconds:.1} s",
+        "suite two_processes: {} states, {writers} writers and {readers} readers killed, {} \
+         records read, 0 failures, {seconds:.1} s",
         writers + readers,
         read.get()
     );

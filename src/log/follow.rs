@@ -1,9 +1,10 @@
 //! One partition's log that another process may be writing to: read, followed, never changed.
 //!
 //! What can be read is a [`View`]: segments, offsets and epochs as they were at one look, behind
-//! an atomic pointer. A look costs one small read behind the last batch and one question for the
-//! next segment's name; only where that does not explain what is there (a new reign of a writer, a
-//! file that is gone or was cut, bytes that stay unfinished) the directory is surveyed again.
+//! an atomic pointer. A look costs one small read behind the last batch and a question each for
+//! the next segment's name and for the last one's file; only where that does not explain what is
+//! there (a new reign of a writer, a file that is gone or was cut, bytes that stay unfinished) the
+//! directory is surveyed again.
 //!
 //! Order within a survey, and why: the directory is listed, then the facts are read that the
 //! writer has recorded, then the files. A log start is recorded before files go, a recovery point
@@ -147,7 +148,12 @@ impl FollowedLog {
         };
         let stuck = beyond == Beyond::Unfinished || following.end() < facts.recovery_point;
         let patient = following.surveyed.saturating_add(PATIENCE) > now;
+        let replaced = match (&following.tail, beyond) {
+            (Some(tail), Beyond::Nothing) => self.is_replaced(tail.segment())?,
+            _ => false,
+        };
         match beyond {
+            _ if replaced => self.survey(following, now),
             Beyond::Cut | Beyond::NewEpoch => self.survey(following, now),
             _ if stuck && !patient => self.survey(following, now),
             _ => {
@@ -203,6 +209,15 @@ impl FollowedLog {
         }
         self.check_identity()?;
         Ok(Some(next))
+    }
+
+    /// Whether the name leads to another file than the one that is open: an empty segment is made
+    /// anew where an earlier one of its name was dropped. The same file has grown at most.
+    fn is_replaced(&self, segment: &Segment) -> Result<bool> {
+        let path = self.place.path(segment.base(), SegmentFile::Log);
+        let Some(named) = self.length(&path)? else { return Ok(true) };
+        let open = segment.log()?.len().map_err(|error| Error::io("follow log", &path, error))?;
+        Ok(open < named)
     }
 
     /// Whether there is more than the name: the directory comes with the first batch.

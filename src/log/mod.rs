@@ -3,8 +3,9 @@
 //! [`PartitionLog`] is what the engine opens by the thousand; [`Log`] is the same behind a public
 //! door of its own, for those who want one durable log and no topics. The rooms: `append`,
 //! `fetch`, `durable`, `trim` and `close` are what a log does; `open`, `leftovers` and `verdict`
-//! are recovery; `follow` reads a log that another process writes; `retain` and `epochs` decide; `offsets` holds every offset; `checkpoint` and
-//! `directory` are Kafka's small files; `keeper` says who remembers what the files cannot.
+//! are recovery; `follow` reads a log that another process writes; `retain` and `epochs` decide;
+//! `offsets` holds every offset; `checkpoint` and `directory` are Kafka's small files; `keeper`
+//! says who remembers what the files cannot.
 
 mod append;
 mod builder;

@@ -2,7 +2,8 @@
 //!
 //! `builder` says how a store is run, `handle` is the [`Store`] itself, `admin` what it does with
 //! topics, `groups` with committed offsets and holds, `describe` and `stats` are the snapshots it
-//! answers with, `read_only` is the door for readers in other processes. Nothing is decided here: each call goes down to the engine or a coordinator.
+//! answers with, `read_only` is the door for readers in other processes. Nothing is decided here:
+//! each call goes down to the engine or a coordinator.
 
 mod admin;
 mod builder;
