@@ -123,8 +123,11 @@ pub use consumer::{Consumer, ConsumerBuilder, Interrupt, OffsetCommit, ReadToEnd
 pub use engine::OpenReport;
 pub use error::{Error, ErrorKind, Outcome, Result};
 #[cfg(not(loom))]
-pub use group::Committed;
-pub use ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
+pub use group::{
+    Assignment, AssignmentFault, Assignor, Committed, GroupKind, GroupView, MemberId, MemberView,
+    RangeAssignor, RoundRobinAssignor, StickyAssignor, TopicPartition, TopicView,
+};
+pub use ids::{Generation, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
 #[cfg(not(loom))]
 pub use log::{Damage, Log, LogBuilder, LogReceipt, PartitionReport, TornTail};
 #[cfg(not(loom))]

@@ -9,18 +9,20 @@
 use std::sync::Arc;
 
 use super::Engine;
-use super::core::Footing;
+use super::core::{Footing, Owner};
 use super::partition::Partition;
 use super::root::Root;
 use super::root::exports::{Exports, Occasion};
 use super::root::state::RootState;
+use crate::disk::DirLock;
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
 use crate::log::checkpoint::OffsetLine;
 use crate::log::{Durable, LogFact, PartitionLog};
 
 impl Engine {
-    /// Closes the store. Safe to repeat: later calls return `Ok` at once.
+    /// Closes the store. Safe to repeat: a call during another waits for its end and returns the
+    /// same, later ones return `Ok` at once.
     pub(crate) fn close(&self) -> Result<()> {
         if self.gate.is_forked_child() {
             return Err(Error::new("close store", Cause::Forked));
@@ -29,7 +31,10 @@ impl Engine {
             self.stop_following();
             return Ok(());
         };
-        let Some(mut lock) = self.lock.lock().take() else { return Ok(()) };
+        owner.ending.close(self.running.is_own_thread(), |lock| self.close_with(owner, lock))
+    }
+
+    fn close_with(&self, owner: &Owner, mut lock: Box<dyn DirLock>) -> Result<()> {
         let mut first_error = None;
         keep_first(&mut first_error, self.run_hooks());
         self.gate.close();

@@ -1,14 +1,14 @@
 //! The engine itself: what an open root consists of, and what those above may ask of it.
 //!
-//! Constant: options, footing, report. Locked: the topic table, the catalog's turn, the hooks,
-//! the directory lock. The other rooms of `engine` are this type's deeds, a file each.
+//! Constant: options, footing, report. Locked: the topic table, the catalog's turn, the hooks.
+//! The other rooms of `engine` are this type's deeds, a file each.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::config::{BackgroundSync, Threads, WhenFull};
-use crate::disk::{DirLock, Disk};
+use crate::disk::Disk;
 use crate::error::{Cause, Error, Result};
 use crate::ids::TopicId;
 use crate::log::{Keeper, LogId};
@@ -18,6 +18,7 @@ use crate::time::Clock;
 
 use super::budget::Budget;
 use super::catalog::CatalogChanges;
+use super::ending::Ending;
 use super::follow::{Applied, Follower};
 use super::gate::Gate;
 use super::partition::Partition;
@@ -65,6 +66,7 @@ pub(super) struct Owner {
     pub(super) root: Arc<root::Root>,
     pub(super) keeper: super::keeper::RootKeeper,
     pub(super) epoch: crate::ids::LeaderEpoch,
+    pub(super) ending: Ending,
 }
 
 /// One open root.
@@ -84,7 +86,6 @@ pub(crate) struct Engine {
     pub(super) running: threads::Running,
     pub(super) by_hand: bool,
     pub(super) hooks: Mutex<Vec<Weak<dyn CloseHook>>>,
-    pub(super) lock: Mutex<Option<Box<dyn DirLock>>>,
     pub(super) pinned: Arc<PinCounter>,
     pub(super) report: OpenReport,
 }

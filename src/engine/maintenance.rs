@@ -299,9 +299,10 @@ impl Engine {
 
     /// Has the dropped files of a partition unlinked once their delay is over.
     pub(super) fn unlink_later(&self, partition: &Partition) {
-        let Ok(log) = partition.log() else { return };
-        let at = self.clock().monotonic() + log.config().file_delete_delay;
-        self.requests().unlink_at(at);
+        // the log's own time: the clock may have moved since it set it
+        if let Some(at) = partition.log().ok().and_then(|log| log.next_unlink()) {
+            self.requests().unlink_at(at);
+        }
     }
 
     /// Unlinks what is due.
@@ -309,10 +310,12 @@ impl Engine {
         for topic in self.topics() {
             for partition in topic.partitions().iter() {
                 let Ok(log) = partition.log() else { continue };
-                match log.unlink_dropped(all) {
-                    Ok((_, Some(next))) => self.requests().unlink_at(next),
-                    Ok((_, None)) => {}
-                    Err(error) => log::warn!("{error}"),
+                let (next, unlinked) = log.unlink_dropped(all);
+                if let Err(error) = unlinked {
+                    log::warn!("{error}");
+                }
+                if let Some(next) = next {
+                    self.requests().unlink_at(next);
                 }
             }
         }

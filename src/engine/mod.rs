@@ -13,6 +13,7 @@ mod budget;
 mod catalog;
 mod close;
 mod core;
+mod ending;
 mod follow;
 mod gate;
 mod keeper;

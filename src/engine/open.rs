@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::budget::Budget;
 use super::catalog::CatalogChanges;
 use super::core::{Footing, Owner};
+use super::ending::Ending;
 use super::gate::Gate;
 use super::keeper::RootKeeper;
 use super::maintenance::Requests;
@@ -147,6 +148,7 @@ fn assemble(
             keeper: RootKeeper(shared.root.clone()),
             root: shared.root,
             epoch,
+            ending: Ending::new(lock),
         }),
         catalog: Mutex::default(),
         catalog_changes: CatalogChanges::default(),
@@ -159,7 +161,6 @@ fn assemble(
         running: Running::default(),
         by_hand,
         hooks: Mutex::new(Vec::new()),
-        lock: Mutex::new(Some(lock)),
         pinned: shared.pinned,
         report,
         options: shared.options,

@@ -12,13 +12,13 @@ use super::budget::Budget;
 use super::follow::FollowedPartition;
 use super::gate::Gate;
 use super::room;
-use crate::config::{Durability, TimestampType};
+use crate::config::Durability;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 use crate::log::{
     Appended, Cursor, Dropped, FetchLimits, Fetched, Keeper, LogId, OffsetSnapshot, PartitionLog,
 };
-use crate::record::{AppendBatch, BatchRules, TimestampRule};
+use crate::record::{AppendBatch, BatchRules};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::time::Timestamp;
@@ -151,19 +151,7 @@ impl Partition {
 
     /// What the topic asks of a batch that is appended at `now`.
     pub(crate) fn batch_rules(&self, now: Timestamp) -> Result<BatchRules> {
-        let config = self.open_log("append")?.config();
-        let timestamps = match config.timestamp_type {
-            TimestampType::CreateTime => TimestampRule::Create {
-                now,
-                before_max: config.timestamp_before_max,
-                after_max: config.timestamp_after_max,
-            },
-            TimestampType::LogAppendTime => TimestampRule::Append { now },
-        };
-        // a batch goes whole into one segment
-        let max_bytes = config.max_batch_bytes.min(config.segment_bytes);
-        let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
-        Ok(BatchRules { timestamps, max_bytes })
+        Ok(self.open_log("append")?.batch_rules(now))
     }
 
     /// Appends one batch, all of it or nothing, and wakes who waits for it. Blocks for a sync with

@@ -18,3 +18,6 @@ pub use describe::{PartitionDescription, TopicDescription};
 pub use handle::Store;
 pub use read_only::{ReadOnlyStore, ReadOnlyStoreBuilder};
 pub use stats::{GroupStats, PartitionStats, StoreStats, TopicStats};
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;

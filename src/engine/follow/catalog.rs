@@ -67,7 +67,6 @@ impl Engine {
             running: Running::default(),
             by_hand,
             hooks: Mutex::new(Vec::new()),
-            lock: Mutex::new(None),
             pinned: Arc::default(),
             report: OpenReport::default(),
             options: EngineOptions {
