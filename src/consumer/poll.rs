@@ -133,7 +133,7 @@ impl Consumer {
     /// What every poll does first.
     pub(super) fn begin_poll(&mut self) -> Result<()> {
         self.engine.check_open("poll")?;
-        self.engine.look_if_due()?;
+        self.engine.look_for_news()?;
         self.offsets.registry().counters().polls.add(1);
         self.commit_if_due()?;
         match self.failed.take() {
