@@ -219,13 +219,14 @@ impl Search {
         self.visited.clear();
         self.member_seen[from] = self.round;
         self.queue.push_back(from);
-        let mut least = from;
-        while let Some(at) = self.queue.pop_front() {
-            self.visited.push(at);
+        self.visited.push(from);
+        let (mut least, mut classes_left) = (from, division.classes.len());
+        while let Some(at) = self.queue.pop_front().filter(|_| classes_left > 0) {
             for class in division.held[at].keys() {
                 if std::mem::replace(&mut self.class_seen[*class], self.round) == self.round {
                     continue;
                 }
+                classes_left -= 1;
                 for next in &division.classes[*class] {
                     if self.settled[*next] || self.member_seen[*next] == self.round {
                         continue;
@@ -233,6 +234,7 @@ impl Search {
                     self.member_seen[*next] = self.round;
                     self.before[*next] = (at, *class);
                     self.queue.push_back(*next);
+                    self.visited.push(*next);
                     if division.loads[*next] < division.loads[least] {
                         least = *next;
                     }
