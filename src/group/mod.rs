@@ -1,8 +1,9 @@
 //! Consumer groups: their committed offsets, in Kafka's `__consumer_offsets`, and who reads.
 //!
-//! `schema` owns the bytes, `committed` what an offset store remembers and hands out, `offsets`
-//! the store itself (replay, commit, forgetting a topic), `registry` which groups have a live
-//! subscriber and what all readers of a store count together.
+//! `schema` owns the bytes, `committed` what an offset store remembers and hands out, `records`
+//! what else a group has in the log, `offsets` the store itself (replay, commit, forgetting a
+//! topic), `generations` the part of it that keeps generations, `registry` which groups have a
+//! live subscriber and what all readers of a store count together.
 //!
 //! `membership` is the pure state of a group (who is in it, who owns what), `assign` who is to read
 //! what, `identity` the words of both.
@@ -12,6 +13,7 @@
 
 pub(crate) mod assign;
 mod committed;
+mod generations;
 mod identity;
 #[cfg_attr(
     not(test),
@@ -19,6 +21,7 @@ mod identity;
 )]
 mod membership;
 mod offsets;
+mod records;
 mod registry;
 pub(crate) mod schema;
 
@@ -28,6 +31,7 @@ pub use assign::{
 };
 pub use committed::Committed;
 pub(crate) use committed::{Commit, CommitMode};
-pub use identity::{Generation, MemberId, TopicPartition};
+pub use identity::{MemberId, TopicPartition};
 pub(crate) use offsets::{OffsetStore, check_group_name};
 pub(crate) use registry::Subscription;
+pub use schema::GroupKind;
