@@ -94,6 +94,8 @@ pub enum ErrorKind {
     Unsupported,
     /// A commit would move a committed offset back.
     OffsetRegression,
+    /// The group has members, or what it must not have for what was asked.
+    GroupNotEmpty,
     /// Code handed in by the caller panicked.
     Panicked,
     /// The store was opened read-only: another process may be writing to it.

@@ -314,8 +314,10 @@ impl ConsumerBuilder {
             (true, _) => None,
             (false, group) => {
                 let registry = self.offsets.registry();
-                let turn = group.as_ref().map(|group| registry.subscribe(group)).transpose()?;
-                let topics = self.subscribed.iter().map(|topic| Arc::from(&**topic)).collect();
+                let topics: Vec<Arc<str>> =
+                    self.subscribed.iter().map(|topic| Arc::from(&**topic)).collect();
+                let subscribe = |group| registry.subscribe(group, &topics);
+                let turn = group.as_ref().map(subscribe).transpose()?;
                 Some(Subscribed { topics, _turn: turn, seen: None })
             }
         };

@@ -54,6 +54,8 @@ pub(crate) enum Cause {
     Unsupported(String),
     #[error("offset {requested} is below the committed offset {committed}")]
     OffsetRegression { committed: Offset, requested: Offset },
+    #[error("{0}")]
+    GroupNotEmpty(String),
     #[error("{0} panicked")]
     Panicked(&'static str),
     #[error("the store was opened read-only")]
@@ -104,6 +106,7 @@ impl Cause {
             Cause::OffsetRegression { committed, requested } => {
                 Cause::OffsetRegression { committed: *committed, requested: *requested }
             }
+            Cause::GroupNotEmpty(why) => Cause::GroupNotEmpty(why.clone()),
             Cause::Panicked(what) => Cause::Panicked(what),
             Cause::ReadOnly => Cause::ReadOnly,
         }
@@ -131,6 +134,7 @@ impl Cause {
             Cause::NewerVersion { .. } => ErrorKind::NewerVersion,
             Cause::Unsupported(_) => ErrorKind::Unsupported,
             Cause::OffsetRegression { .. } => ErrorKind::OffsetRegression,
+            Cause::GroupNotEmpty(_) => ErrorKind::GroupNotEmpty,
             Cause::Panicked(_) => ErrorKind::Panicked,
             Cause::ReadOnly => ErrorKind::ReadOnly,
         }

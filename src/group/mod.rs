@@ -1,9 +1,10 @@
 //! Consumer groups: their committed offsets, in Kafka's `__consumer_offsets`, and who reads.
 //!
 //! `schema` owns the bytes, `committed` what an offset store remembers and hands out, `records`
-//! what else a group has in the log, `offsets` the store itself (replay, commit, forgetting a
-//! topic), `generations` the part of it that keeps generations, `registry` which groups have a
-//! live subscriber and what all readers of a store count together.
+//! what else a group has in the log, `offsets` the store itself: replay, commit, forgetting a
+//! topic. Other parts of it: `generations` keeps generations, `administer` is what operators do,
+//! `expiry` what time does, `holds` what groups keep from being removed. `roster` says who is in a
+//! group now; `registry` has the live subscribers and what all readers of a store count together.
 //!
 //! `membership` is the pure state of a group (who is in it, who owns what), `assign` who is to read
 //! what, `identity` the words of both.
@@ -11,18 +12,24 @@
 //! Callers: `consumer` commits and asks, `store` opens it, lists and resets offsets, and tells it
 //! of topics that go.
 
+mod administer;
 pub(crate) mod assign;
 mod committed;
+mod expiry;
 mod generations;
+mod holds;
 mod identity;
 #[cfg_attr(
     not(test),
     expect(dead_code, unused_imports, reason = "consumers are not members of groups yet")
 )]
 mod membership;
+#[cfg(all(test, not(loom)))]
+mod model_tests;
 mod offsets;
 mod records;
 mod registry;
+mod roster;
 pub(crate) mod schema;
 
 pub use assign::{
@@ -34,4 +41,6 @@ pub(crate) use committed::{Commit, CommitMode};
 pub use identity::{MemberId, TopicPartition};
 pub(crate) use offsets::{OffsetStore, check_group_name};
 pub(crate) use registry::Subscription;
+pub use roster::GroupPhase;
+pub(crate) use roster::{Roster, RosterMember};
 pub use schema::GroupKind;

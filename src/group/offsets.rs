@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 use self::follow::Following;
 use super::committed::{Commit, CommitMode, Committed, Entry, Group};
+use super::expiry::Expiry;
+use super::generations::check_kind;
 use super::records::ClassicRecord;
 use super::registry::Registry;
 use super::schema::{
@@ -47,6 +49,8 @@ pub(crate) struct OffsetStore {
     /// Partitions whose offsets are not known: their groups get errors, not resets.
     unread: BTreeMap<PartitionId, Error>,
     skipped: Counter,
+    pub(super) expiry: Mutex<Expiry>,
+    pub(super) expired: Counter,
     registry: Arc<Registry>,
     /// Where another process writes: how far each partition has been read.
     following: Option<Mutex<Following>>,
@@ -68,6 +72,8 @@ impl OffsetStore {
             log,
             unread: skipped.unread,
             skipped: unreadable,
+            expiry: Mutex::default(),
+            expired: Counter::default(),
             registry: Arc::default(),
             following: None,
         };
@@ -90,14 +96,6 @@ impl OffsetStore {
     /// Records of `__consumer_offsets` that could not be understood, since the store was opened.
     pub(crate) fn skipped(&self) -> u64 {
         self.skipped.get()
-    }
-
-    /// The names of all groups that have committed something, in order.
-    pub(crate) fn groups(&self) -> Vec<Arc<str>> {
-        self.catch_up_all();
-        let groups = self.groups.lock();
-        let used = groups.iter().filter(|(_, group)| !group.entries.lock().is_empty());
-        used.map(|(name, _)| name.clone()).collect()
     }
 
     /// All that a group has committed for topics that exist, by topic and partition.
@@ -133,21 +131,44 @@ impl OffsetStore {
         commits: &[Commit<'_>],
         durability: Durability,
     ) -> Result<()> {
+        let log_partition = self.before_commit(group, commits, durability)?;
+        if commits.is_empty() {
+            return Ok(());
+        }
+        let group = self.existing_or_new(group);
+        let _turn = group.1.turn.lock();
+        check_kind("commit", &group.0, group.1.records.lock().kind())?;
+        self.write_commits(log_partition, &group, commits, durability)
+    }
+
+    /// What comes before a commit's turn: checks of its own shape, and the syncs it rests on.
+    pub(super) fn before_commit(
+        &self,
+        group: &str,
+        commits: &[Commit<'_>],
+        durability: Durability,
+    ) -> Result<PartitionId> {
         self.engine.check_open("commit")?;
         self.engine.check_writable("commit")?;
         let log_partition = self.partition_of(group)?;
         check_shape(commits)?;
-        if commits.is_empty() {
-            return Ok(());
-        }
         if durability == Durability::Power {
             for commit in commits {
                 let synced = commit.partition.make_durable(commit.offset);
                 synced.map_err(|error| error.with_outcome(Outcome::NotWritten))?;
             }
         }
-        let group = self.existing_or_new(group);
-        let _turn = group.1.turn.lock();
+        Ok(log_partition)
+    }
+
+    /// Writes a commit, all of it or nothing. Called under the group's turn.
+    pub(super) fn write_commits(
+        &self,
+        log_partition: PartitionId,
+        group: &(Arc<str>, Arc<Group>),
+        commits: &[Commit<'_>],
+        durability: Durability,
+    ) -> Result<()> {
         for commit in commits {
             check_place(&group.1, commit)?;
         }
@@ -177,6 +198,7 @@ impl OffsetStore {
         let appended = self.log.append(log_partition, &changes, durability);
         if in_the_log(&appended) {
             for (commit, committed) in commits.iter().zip(committed) {
+                commit.partition.hold_for_group(&group.0, committed.offset);
                 group.1.insert(commit.partition, committed);
             }
             self.registry.counters().commits.add(1);
@@ -218,6 +240,12 @@ impl OffsetStore {
 
     pub(super) fn existing(&self, group: &str) -> Option<Arc<Group>> {
         self.groups.lock().get(group).cloned()
+    }
+
+    /// A group with its name as it is shared.
+    pub(super) fn existing_named(&self, group: &str) -> Option<(Arc<str>, Arc<Group>)> {
+        let groups = self.groups.lock();
+        groups.get_key_value(group).map(|(name, group)| (name.clone(), group.clone()))
     }
 
     pub(super) fn existing_or_new(&self, group: &str) -> (Arc<str>, Arc<Group>) {
@@ -331,7 +359,7 @@ impl Fold<'_> {
             OffsetsKey::Committed { group, topic, partition } => match record.value {
                 Some(value) => {
                     let value = CommittedValue::parse(value).map_err(fault)?;
-                    self.set(group, topic, partition, Committed::of(&value));
+                    self.set(group, topic, partition, &value);
                 }
                 None => self.remove(group, topic, partition),
             },
@@ -365,7 +393,13 @@ impl Fold<'_> {
         &self.groups[name]
     }
 
-    fn set(&mut self, group: &str, topic: &str, partition: PartitionId, committed: Committed) {
+    fn set(
+        &mut self,
+        group: &str,
+        topic: &str,
+        partition: PartitionId,
+        value: &CommittedValue<'_>,
+    ) {
         if !self.topics.contains_key(topic) {
             let id = self.engine.topic(topic).ok().map(|topic| topic.id());
             self.topics.insert(topic.to_owned(), id);
@@ -376,7 +410,8 @@ impl Fold<'_> {
             entries.insert(Arc::from(topic), BTreeMap::new());
         }
         if let Some(partitions) = entries.get_mut(topic) {
-            partitions.insert(partition, Entry { topic_id, committed });
+            let (committed, expires_at) = (Committed::of(value), value.expires_at);
+            partitions.insert(partition, Entry { topic_id, committed, expires_at });
         }
     }
 

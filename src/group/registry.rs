@@ -4,7 +4,7 @@
 //! record twice: it is refused. Assigning partitions by hand is not: whoever does that divides
 //! them himself.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::{Cause, Error, Result};
@@ -14,7 +14,8 @@ use crate::sync::Mutex;
 /// The readers of one store.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    subscribed: Mutex<HashSet<Arc<str>>>,
+    /// The topics each group's subscriber follows.
+    subscribed: Mutex<HashMap<Arc<str>, Vec<Arc<str>>>>,
     counters: ReadCounters,
 }
 
@@ -44,12 +45,28 @@ impl Registry {
     }
 
     /// Fails as locked while the group has a live subscriber.
-    pub(crate) fn subscribe(self: &Arc<Self>, group: &Arc<str>) -> Result<Subscription> {
-        if !self.subscribed.lock().insert(group.clone()) {
+    pub(crate) fn subscribe(
+        self: &Arc<Self>,
+        group: &Arc<str>,
+        topics: &[Arc<str>],
+    ) -> Result<Subscription> {
+        let mut subscribed = self.subscribed.lock();
+        if subscribed.contains_key(group) {
             let text = format!("group `{group}` has a live subscriber");
             return Err(Error::new("subscribe", Cause::Locked(text)));
         }
+        subscribed.insert(group.clone(), topics.to_vec());
         Ok(Subscription { registry: self.clone(), group: group.clone() })
+    }
+
+    /// What a group's subscriber follows; `None` where there is none.
+    pub(crate) fn topics_of(&self, group: &str) -> Option<Vec<Arc<str>>> {
+        self.subscribed.lock().get(group).cloned()
+    }
+
+    /// The groups that have a subscriber.
+    pub(crate) fn live_groups(&self) -> Vec<Arc<str>> {
+        self.subscribed.lock().keys().cloned().collect()
     }
 }
 

@@ -1,4 +1,5 @@
-//! Taking a whole directory in: at the first look, and when going on does not explain what is there.
+//! Taking a whole directory in: at the first look, and when going on does not explain what is
+//! there.
 //!
 //! The same judgement as recovery's (`verdict`), without its deeds: what a writer would cut is left
 //! out, what it would call damage is a gap that reads as damage. Files that a compaction is about
