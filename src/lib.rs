@@ -97,6 +97,9 @@ mod segment;
 mod log;
 
 #[cfg(not(loom))]
+mod compact;
+
+#[cfg(not(loom))]
 mod engine;
 
 #[cfg(not(loom))]

@@ -23,7 +23,7 @@ use super::partition::Partition;
 use super::report::OpenReport;
 use super::timers::Timers;
 use super::topic::Topic;
-use super::{keeper, maintenance, root, threads};
+use super::{compaction, keeper, maintenance, root, threads};
 
 /// How a store is run; the builder above documents each.
 #[derive(Clone, Debug)]
@@ -63,6 +63,7 @@ pub(crate) struct Engine {
     pub(super) budget: Arc<Budget>,
     pub(super) timers: Timers,
     pub(super) requests: Arc<maintenance::Requests>,
+    pub(super) compaction: compaction::Compaction,
     pub(super) timer_wakeup: Arc<threads::Wakeup>,
     pub(super) maintenance_wakeup: Arc<threads::Wakeup>,
     pub(super) running: threads::Running,

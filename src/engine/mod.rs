@@ -12,6 +12,7 @@
 mod budget;
 mod catalog;
 mod close;
+mod compaction;
 mod core;
 mod gate;
 mod keeper;

@@ -45,7 +45,7 @@ impl OffsetStore {
     /// Reads what is committed. Costs nothing in a store that never committed.
     pub(crate) fn open(engine: Arc<Engine>) -> Result<Arc<OffsetStore>> {
         // Kafka's: 50 partitions, segments of 100 MiB. A commit for very many partitions is one
-        // batch all the same. The topic keeps everything until compaction is there.
+        // batch all the same. The engine compacts the topic, like all internal ones.
         let config =
             TopicConfig::new().partitions(50).segment_bytes(100 << 20).max_batch_bytes(64 << 20);
         let log = StateLog::new(engine.clone(), OFFSETS_TOPIC, config);

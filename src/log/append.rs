@@ -178,5 +178,6 @@ impl PartitionLog {
         if rolled || over {
             attention.due();
         }
+        self.tell_size();
     }
 }

@@ -199,7 +199,7 @@ impl Recovery<'_> {
             }
             let below = promised && scan.next_offset < point;
             let successor = Successor::of(next, scan.next_offset);
-            let gapless = self.known.is_gapless();
+            let gapless = !self.known.allows_gap_to(next.unwrap_or(scan.next_offset));
             match judge(Ending::of(&scan.stop), successor, below, gapless) {
                 Verdict::Keep => return self.keep(segment, scan, first_scanned),
                 Verdict::Trim => {
@@ -345,6 +345,13 @@ impl Recovery<'_> {
         self.report.damage.insert(0, Damage { path, position: 0, from, to, reason });
     }
 
+    /// Why nothing may be appended.
+    fn refusal(&self) -> Option<Refusal> {
+        let why = "it holds records of idempotent or transactional producers, which this \
+                   version reads but does not continue";
+        self.has_producers.then(|| Refusal::Unsupported(Arc::from(why)))
+    }
+
     /// Puts the log together.
     fn finish(mut self, place: Place) -> Result<(PartitionLog, PartitionReport)> {
         let known = *self.known;
@@ -358,11 +365,7 @@ impl Recovery<'_> {
             true => known.log_start,
             false => known.log_start.max(first).min(end),
         };
-        let refuses = self.has_producers.then(|| {
-            let why = "it holds records of idempotent or transactional producers, which this \
-                       version reads but does not continue";
-            Refusal::Unsupported(Arc::from(why))
-        });
+        let refuses = self.refusal();
         let epoch_floor = self.epochs.iter().flatten().map(|(epoch, _)| *epoch).max();
         let epochs = EpochCache::recovered(&self.epochs[0], &self.epochs[1], start, end);
         if refuses.is_some() {
@@ -387,7 +390,7 @@ impl Recovery<'_> {
             config: ArcSwap::new(self.setup.config.clone()),
             setup: self.setup.clone(),
             place,
-            offsets: Offsets::new(start, known.recovery_point.min(end), end),
+            offsets: known.offsets(start, end),
             segments: ArcSwap::from_pointee(self.segments),
             writer: Mutex::new(Writer {
                 tail,
@@ -403,6 +406,8 @@ impl Recovery<'_> {
             epoch_floor,
             damage: self.report.damage.clone(),
             gapless: known.is_gapless(),
+            swaps: AtomicU64::new(0),
+            tell_at: AtomicU64::new(u64::MAX),
             latch: Latch::default(),
             counters: LogCounters::default(),
             names_changed: AtomicBool::new(names_changed),
@@ -415,6 +420,14 @@ impl Recovery<'_> {
             log.make_durable(end)?; // what the cache says may not be what the disk holds
         }
         Ok((log, self.report))
+    }
+}
+
+impl KnownFacts {
+    /// The offsets of a log that was recovered from `start` to `end`.
+    fn offsets(&self, start: Offset, end: Offset) -> Offsets {
+        let point = self.recovery_point.min(end);
+        Offsets::new(start, self.compacted.min(point), point, end)
     }
 }
 

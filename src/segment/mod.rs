@@ -6,18 +6,22 @@
 //! once it is sealed they lie in `.index` and `.timeindex`, and whenever those are missing, torn or
 //! wrong they are made again from the log, for that segment alone.
 //!
-//! Called by `log/` only, which decides when to roll, seal, drop and recover.
+//! Called by `log/`, which decides when to roll, seal, drop and recover, and by `compact/`, which
+//! reads segments and writes them again.
 
 mod index;
 mod index_file;
 mod lookup;
 mod recover;
+mod retire;
+mod rewrite;
 mod scan;
 mod shared;
 mod tail;
 
 pub(crate) use index::Indexer;
 pub(crate) use lookup::{Chunk, Limits};
-pub(crate) use scan::{Scan, Stop};
+pub(crate) use rewrite::{Rewrite, Rewritten};
+pub(crate) use scan::{Scan, Stop, Walk, WalkStep, misfit};
 pub(crate) use shared::{Place, Segment};
 pub(crate) use tail::{Tail, TailLimits};

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::index::{Indexer, OffsetEntry, SparseIndex, TimeEntry};
 use super::index_file::{Found, IndexFile, SavedEntries, index_bytes, write_indexes};
 use super::scan::{ScanStart, Walk, WalkStep, scan};
-use crate::disk::names::{Leftover, SegmentFile, leftover_file, segment_file};
+use crate::disk::names::{SegmentFile, segment_file};
 use crate::disk::replace::replace_file;
 use crate::disk::{Access, Disk, DiskFile, MapReader, read_full_at};
 use crate::error::{Error, Result};
@@ -73,8 +73,10 @@ pub(crate) struct Segment {
     trimmed: AtomicBool,
     /// Neither this segment nor one before it will ever need a sync again.
     settled: AtomicBool,
+    /// Another segment has taken its place, and perhaps its names; see `retire`.
+    pub(super) replaced: AtomicBool,
     /// How many entries of the growing indexes their files have; under `making_index`.
-    making_index: Mutex<SavedEntries>,
+    pub(super) making_index: Mutex<SavedEntries>,
 }
 
 impl Segment {
@@ -92,6 +94,7 @@ impl Segment {
             synced: AtomicU64::new(0),
             trimmed: AtomicBool::new(false),
             settled: AtomicBool::new(false),
+            replaced: AtomicBool::new(false),
             making_index: Mutex::new(SavedEntries::default()),
         }
     }
@@ -153,6 +156,16 @@ impl Segment {
                 })
                 .map_err(|error| Error::io("open segment", &path, error))?;
         Ok(self.log.get_or_init(|| file))
+    }
+
+    /// The log file, if it is open already.
+    pub(super) fn opened_log(&self) -> Option<&Arc<dyn DiskFile>> {
+        self.log.get()
+    }
+
+    /// The log file of a segment that was written under another name.
+    pub(super) fn opened_as(&self, file: Arc<dyn DiskFile>) {
+        let _ = self.log.set(file);
     }
 
     /// Published bytes `start..end`: the mapped memory itself where there is some, else read.
@@ -280,6 +293,12 @@ impl Segment {
         Ok(files)
     }
 
+    /// The index files, written and synced under another name, have got theirs.
+    pub(crate) fn indexes_are_in_place(&self) {
+        let _no_rebuild = self.making_index.lock();
+        self.growing.store(None);
+    }
+
     /// The growing index was taken over from its files.
     pub(super) fn set_saved(&self, saved: SavedEntries) {
         *self.making_index.lock() = saved;
@@ -328,6 +347,9 @@ impl Segment {
     }
 
     fn open_index_files(&self) -> Result<Option<IndexFiles>> {
+        if self.replaced.load(Ordering::Acquire) {
+            return Ok(None); // the files of these names are another's
+        }
         let disk = &*self.place.disk;
         let offset_path = self.place.path(self.base, SegmentFile::OffsetIndex);
         let time_path = self.place.path(self.base, SegmentFile::TimeIndex);
@@ -370,7 +392,8 @@ impl Segment {
         self.largest_timestamp.store(largest, Ordering::Relaxed);
         let whole = found.position == self.published();
         *saved = SavedEntries::default();
-        let written = whole && index.time_len() > 0 && self.replace_indexes(&index).is_ok();
+        let own = !self.replaced.load(Ordering::Acquire);
+        let written = own && whole && index.time_len() > 0 && self.replace_indexes(&index).is_ok();
         if !written {
             self.growing.store(Some(index.clone()));
         }
@@ -419,29 +442,6 @@ impl Segment {
             }
             _ => Ok(None),
         }
-    }
-
-    /// Gives the files of a dropped segment their `.deleted` names; returns the new paths. Open
-    /// handles and views go on reading.
-    pub(crate) fn rename_deleted(&self) -> Result<Vec<PathBuf>> {
-        let disk = &self.place.disk;
-        let mut renamed = Vec::new();
-        for kind in SegmentFile::ALL {
-            let path = self.place.path(self.base, kind);
-            let fail = |error| Error::io("drop segment", &path, error);
-            if disk.metadata(&path).map_err(fail)?.is_none() {
-                continue;
-            }
-            let gone = self.place.dir.join(leftover_file(self.base, kind, Leftover::Deleted));
-            disk.rename(&path, &gone).map_err(fail)?;
-            if kind == SegmentFile::Log
-                && let Some(file) = self.log.get()
-            {
-                file.renamed(&gone);
-            }
-            renamed.push(gone);
-        }
-        Ok(renamed)
     }
 }
 

@@ -155,6 +155,11 @@ pub struct PartitionStats {
     pub syncs: u64,
     /// Segments dropped by retention, budgets and deleted records since the open.
     pub dropped_segments: u64,
+    /// Segments that compaction has written since the open, each in place of older ones. Only the
+    /// store's own topics are compacted.
+    pub compactions: u64,
+    /// Bytes that compaction has freed since the open.
+    pub compacted_bytes: u64,
     /// Consumers that are waiting for a record of this partition right now.
     pub waiting: usize,
     /// Whether it takes no records: not opened, or poisoned.
@@ -241,6 +246,8 @@ impl PartitionStats {
             rolls: counters.rolls.get(),
             syncs: counters.syncs.get(),
             dropped_segments: counters.dropped_segments.get(),
+            compactions: counters.compactions.get(),
+            compacted_bytes: counters.compacted_bytes.get(),
             waiting: partition.signal().armed_count(),
             failed: log.check_healthy("look at").is_err(),
         }
