@@ -126,8 +126,11 @@ pub use consumer::{Consumer, ConsumerBuilder, Interrupt, OffsetCommit, ReadToEnd
 pub use engine::OpenReport;
 pub use error::{Error, ErrorKind, Outcome, Result};
 #[cfg(not(loom))]
-pub use group::Committed;
-pub use ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
+pub use group::{
+    Assignment, AssignmentFault, Assignor, Committed, GroupKind, GroupView, MemberId, MemberView,
+    RangeAssignor, RoundRobinAssignor, StickyAssignor, TopicPartition, TopicView,
+};
+pub use ids::{Generation, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
 #[cfg(not(loom))]
 pub use log::{Damage, Log, LogBuilder, LogReceipt, PartitionReport, TornTail};
 #[cfg(not(loom))]
@@ -141,8 +144,8 @@ pub use producer::{
 pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, RecordsIter};
 #[cfg(not(loom))]
 pub use store::{
-    GroupStats, PartitionDescription, PartitionStats, Store, StoreBuilder, StoreStats,
-    TopicDescription, TopicStats,
+    GroupStats, PartitionDescription, PartitionStats, ReadOnlyStore, ReadOnlyStoreBuilder, Store,
+    StoreBuilder, StoreStats, TopicDescription, TopicStats,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 

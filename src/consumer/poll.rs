@@ -116,6 +116,7 @@ impl Consumer {
                 timer = Some(self.start_timer(begun.saturating_add(self.options.max_wait)));
             }
             self.offsets.registry().counters().waits.add(1);
+            let _watched = self.engine.wait_for_news();
             if self.assignment.set().ready().await == Woken::Interrupted {
                 self.engine.check_open("poll")?;
                 return Ok(self.hand_out());
@@ -132,6 +133,7 @@ impl Consumer {
     /// What every poll does first.
     pub(super) fn begin_poll(&mut self) -> Result<()> {
         self.engine.check_open("poll")?;
+        self.engine.look_if_due()?;
         self.offsets.registry().counters().polls.add(1);
         self.commit_if_due()?;
         match self.failed.take() {
@@ -155,6 +157,7 @@ impl Consumer {
 
     fn wait_until(&self, deadline: Instant) -> Woken {
         self.offsets.registry().counters().waits.add(1);
+        let _watched = self.engine.wait_for_news();
         let set = self.assignment.set();
         if !self.engine.is_run_by_host() {
             return set.wait(Some(deadline));

@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::ids::Offset;
 use crate::log::{Durable, LogId, PartitionLog};
 use crate::sync::Mutex;
+use crate::time::Timestamp;
 
 /// Between two steps.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -87,6 +88,7 @@ impl Engine {
     /// Takes note of logs that asked to be looked at, and does the next step if its time has come;
     /// returns when there is more to do.
     pub(super) fn compact_some(&self, asked: &[Arc<Partition>], now: Duration) -> Option<Duration> {
+        let wall = self.clock().wall(); // the host's code: under no lock
         let mut turns = self.compaction.turns.lock();
         for partition in asked.iter().filter(|partition| self.is_compacted(partition)) {
             self.queue_if_due(&mut turns, partition);
@@ -96,7 +98,7 @@ impl Engine {
         }
         let mut stepped = None;
         if turns.next <= now {
-            let step = self.compact_step(&mut turns);
+            let step = self.compact_step(&mut turns, wall);
             turns.next = now + if matches!(step, Ok(Stepped::More)) { PAUSE } else { REST };
             stepped = Some(step);
         }
@@ -142,12 +144,12 @@ impl Engine {
     }
 
     /// One step of the pass under way, or the beginning of the next.
-    fn compact_step(&self, turns: &mut Turns) -> Result<Stepped> {
+    fn compact_step(&self, turns: &mut Turns, wall: Timestamp) -> Result<Stepped> {
         let Some((partition, mut pass)) = turns.running.take() else {
-            return self.begin_pass(turns);
+            return self.begin_pass(turns, wall);
         };
         let log = partition.log()?;
-        match pass.step(log, self.keeper()) {
+        match pass.step(log, self.keeper()?) {
             Ok(Progress::More) => {
                 turns.running = Some((partition, pass));
                 Ok(Stepped::More)
@@ -165,13 +167,13 @@ impl Engine {
     }
 
     /// Seals what there is, so that all of it is looked at, and begins with it.
-    fn begin_pass(&self, turns: &mut Turns) -> Result<Stepped> {
+    fn begin_pass(&self, turns: &mut Turns, wall: Timestamp) -> Result<Stepped> {
         let Some(id) = turns.waiting.pop_front() else { return Ok(Stepped::More) };
         let Some(partition) = self.partition_by_id(id) else { return Ok(Stepped::More) };
         let log = partition.log()?;
-        let begun = self.seal(&partition, log).and_then(|()| {
+        let begun = self.seal(&partition, log, wall).and_then(|()| {
             let from = turns.mapped.get(&id).copied().unwrap_or(Offset::ZERO);
-            Pass::begin(log, from, Settings::at(self.clock().wall()))
+            Pass::begin(log, from, Settings::at(wall))
         });
         match begun {
             Ok(Some(pass)) => turns.running = Some((partition, pass)),
@@ -185,8 +187,8 @@ impl Engine {
         Ok(Stepped::More)
     }
 
-    fn seal(&self, partition: &Arc<Partition>, log: &PartitionLog) -> Result<()> {
-        log.roll_active(self.clock().wall())?;
+    fn seal(&self, partition: &Arc<Partition>, log: &PartitionLog, wall: Timestamp) -> Result<()> {
+        log.roll_active(wall)?;
         match self.checkpoint(std::slice::from_ref(partition), Durable::Later) {
             None => Ok(()),
             Some(error) => Err(error),

@@ -22,7 +22,7 @@
 //! can be told from the file. Old files are unlinked at once, without `file.delete.delay.ms`: a
 //! reader that still has one looks again (`fetch`), and one in another process finds it gone.
 
-use super::core::{Doomed, PartitionLog};
+use super::core::{Doomed, Files, PartitionLog};
 use super::keeper::{Durable, Keeper, LogFact};
 use crate::error::{Error, Result};
 use crate::ids::Offset;
@@ -30,6 +30,7 @@ use crate::segment::{Rewrite, Rewritten, Segment};
 use crate::sync::atomic::Ordering;
 use crate::time::Timestamp;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A segment that grows no more and lies below the recovery point.
 #[derive(Clone, Debug)]
@@ -98,6 +99,7 @@ impl PartitionLog {
         compacted: Offset,
         keeper: &dyn Keeper,
     ) -> Result<Swapped> {
+        let now = self.setup.clock.monotonic(); // the host's code: under no lock
         let mut doomed = self.trimming.lock();
         let readied = self.check_healthy("compact").and_then(|()| {
             if !self.holds_run(old) {
@@ -112,13 +114,13 @@ impl PartitionLog {
             return Ok(Swapped::Overtaken);
         }
         let freed = self.show_swapped(old, new);
-        if let Err(error) = self.settle_names(&mut doomed, old, new) {
+        if let Err(error) = self.settle_names(&mut doomed, now, old, new) {
             self.latch.trip(&error);
             return Err(self.named(error));
         }
         drop(doomed);
-        if let Err(error) = self.unlink_dropped(false) {
-            log::warn!("{error}: the next open removes it");
+        if let (_, Err(error)) = self.unlink_dropped(false) {
+            log::warn!("{error}");
         }
         Ok(Swapped::Done { freed })
     }
@@ -181,13 +183,13 @@ impl PartitionLog {
     fn settle_names(
         &self,
         doomed: &mut Vec<Doomed>,
+        due: Duration,
         old: &[Arc<Segment>],
         new: &Rewritten,
     ) -> Result<()> {
-        let due = self.setup.clock.monotonic();
         for segment in old {
             let paths = segment.rename_replaced()?;
-            doomed.push(Doomed { paths, due });
+            doomed.push(Doomed { files: Files::Renamed(paths), due });
         }
         self.sync_directory()?;
         new.rename_in_place()?;

@@ -9,6 +9,7 @@
 //! Called by `log/`, which decides when to roll, seal, drop and recover, and by `compact/`, which
 //! reads segments and writes them again.
 
+mod follow;
 mod index;
 mod index_file;
 mod lookup;
@@ -19,9 +20,10 @@ mod scan;
 mod shared;
 mod tail;
 
+pub(crate) use follow::{Beyond, FollowedTail};
 pub(crate) use index::Indexer;
 pub(crate) use lookup::{Chunk, Limits};
 pub(crate) use rewrite::{Rewrite, Rewritten};
 pub(crate) use scan::{Scan, Stop, Walk, WalkStep, misfit};
-pub(crate) use shared::{Place, Segment};
+pub(crate) use shared::{Place, Segment, Tenancy};
 pub(crate) use tail::{Tail, TailLimits};

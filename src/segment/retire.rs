@@ -19,7 +19,7 @@ impl Segment {
     }
 
     /// Gives the files of a dropped segment their `.deleted` names; returns the new paths. Open
-    /// handles and views go on reading.
+    /// handles and views go on reading. Safe to repeat where it failed half-way.
     pub(crate) fn rename_deleted(&self) -> Result<Vec<PathBuf>> {
         self.rename_files(&SegmentFile::ALL)
     }
@@ -36,10 +36,13 @@ impl Segment {
         for kind in kinds.iter().copied() {
             let path = place.path(self.base(), kind);
             let fail = |error| Error::io("drop segment", &path, error);
+            let gone = place.dir.join(leftover_file(self.base(), kind, Leftover::Deleted));
             if place.disk.metadata(&path).map_err(fail)?.is_none() {
+                if place.disk.metadata(&gone).map_err(fail)?.is_some() {
+                    renamed.push(gone);
+                }
                 continue;
             }
-            let gone = place.dir.join(leftover_file(self.base(), kind, Leftover::Deleted));
             place.disk.rename(&path, &gone).map_err(fail)?;
             if kind == SegmentFile::Log
                 && let Some(file) = self.opened_log()

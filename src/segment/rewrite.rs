@@ -144,8 +144,8 @@ impl Rewritten {
     /// The segment for readers. Until [`Segment::indexes_are_in_place`] it is searched by the
     /// index in memory.
     pub(crate) fn segment(&self) -> Arc<Segment> {
-        let segment = Segment::on_disk(self.place.clone(), self.base, self.len);
-        segment.opened_as(self.log.clone());
+        let (place, file) = (self.place.clone(), self.log.clone());
+        let segment = Segment::on_file(place, self.base, self.len, file);
         segment.set_growing(self.indexer.index().clone(), self.indexer.largest_timestamp());
         segment.assume_synced();
         segment.settle();

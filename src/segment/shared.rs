@@ -14,7 +14,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
 use super::index::{Indexer, OffsetEntry, SparseIndex, TimeEntry};
-use super::index_file::{Found, IndexFile, SavedEntries, index_bytes, write_indexes};
+use super::index_file::{Found, IndexFile, SavedEntries, index_bytes};
 use super::scan::{ScanStart, Walk, WalkStep, scan};
 use crate::disk::names::{SegmentFile, segment_file};
 use crate::disk::replace::replace_file;
@@ -25,6 +25,8 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::Arc;
 
+mod seal;
+
 /// What all segments of one log share.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
@@ -32,6 +34,16 @@ pub(crate) struct Place {
     pub(crate) dir: Arc<Path>,
     /// Bytes of log between two index entries.
     pub(crate) index_interval: u64,
+    pub(crate) tenancy: Tenancy,
+}
+
+/// Whose directory it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tenancy {
+    /// This process writes to it.
+    Own,
+    /// Another process may be writing to it: here nothing is changed, made or mapped.
+    Guest,
 }
 
 impl Place {
@@ -71,6 +83,8 @@ pub(crate) struct Segment {
     synced: AtomicU64,
     /// It was cut to its length, and no sync has covered that.
     trimmed: AtomicBool,
+    /// Part of a failed append may lie behind the published end.
+    littered: AtomicBool,
     /// Neither this segment nor one before it will ever need a sync again.
     settled: AtomicBool,
     /// Another segment has taken its place, and perhaps its names; see `retire`.
@@ -93,6 +107,7 @@ impl Segment {
             largest_timestamp: AtomicI64::new(NOT_KNOWN),
             synced: AtomicU64::new(0),
             trimmed: AtomicBool::new(false),
+            littered: AtomicBool::new(false),
             settled: AtomicBool::new(false),
             replaced: AtomicBool::new(false),
             making_index: Mutex::new(SavedEntries::default()),
@@ -119,8 +134,25 @@ impl Segment {
         Ok(segment)
     }
 
+    /// The same, of a file that lies under another name.
+    pub(crate) fn on_file(place: Place, base: Offset, len: u64, file: Arc<dyn DiskFile>) -> Self {
+        let segment = Segment::on_disk(place, base, len);
+        let _ = segment.log.set(file); // just made: nothing is set
+        segment
+    }
+
     pub(crate) fn base(&self) -> Offset {
         self.base
+    }
+
+    /// Whether the log file was ever opened.
+    pub(crate) fn is_opened(&self) -> bool {
+        self.log.get().is_some()
+    }
+
+    /// Lets go of the index in memory of a segment whose index files another process has sealed.
+    pub(crate) fn let_index_go(&self) {
+        self.growing.store(None);
     }
 
     pub(crate) fn place(&self) -> &Place {
@@ -147,8 +179,12 @@ impl Segment {
         }
         let path = self.place.path(self.base, SegmentFile::Log);
         let disk = &self.place.disk;
+        let access = match self.place.tenancy {
+            Tenancy::Own => Access::Write,
+            Tenancy::Guest => Access::Read,
+        };
         let file =
-            disk.open(&path, Access::Write)
+            disk.open(&path, access)
                 .or_else(|error| match error.kind() {
                     std::io::ErrorKind::PermissionDenied
                     | std::io::ErrorKind::ReadOnlyFilesystem => disk.open(&path, Access::Read),
@@ -161,11 +197,6 @@ impl Segment {
     /// The log file, if it is open already.
     pub(super) fn opened_log(&self) -> Option<&Arc<dyn DiskFile>> {
         self.log.get()
-    }
-
-    /// The log file of a segment that was written under another name.
-    pub(super) fn opened_as(&self, file: Arc<dyn DiskFile>) {
-        let _ = self.log.set(file);
     }
 
     /// Published bytes `start..end`: the mapped memory itself where there is some, else read.
@@ -244,81 +275,6 @@ impl Segment {
         self.synced.store(self.published(), Ordering::Relaxed);
     }
 
-    /// Cuts off the window of zeros behind the last batch of a segment that has stopped growing.
-    pub(crate) fn trim(&self) -> Result<()> {
-        if self.map.load().is_none() {
-            return Ok(()); // never mapped: no window
-        }
-        let file = self.log()?;
-        let fail = |error| Error::io("trim segment", &file.path(), error);
-        let published = self.published();
-        if file.len().map_err(fail)? > published {
-            self.trimmed.store(true, Ordering::Relaxed);
-            file.set_len(published).map_err(fail)?;
-        }
-        Ok(())
-    }
-
-    /// Trims, and says that the length is to be synced too; under the sync lock.
-    pub(crate) fn trim_for_sync(&self) -> Result<()> {
-        self.trim()?;
-        if self.trimmed.swap(false, Ordering::Relaxed) {
-            self.synced.store(0, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    /// Brings the files of the growing indexes up to date, so that recovery need not begin at the
-    /// segment's start. The files are returned for syncing: a time index that lost its end would
-    /// understate what it speaks of, and nothing could tell.
-    pub(crate) fn save_growing_indexes(&self) -> Result<Option<[Arc<dyn DiskFile>; 2]>> {
-        let mut saved = self.making_index.lock();
-        let Some(index) = self.growing.load_full() else { return Ok(None) };
-        match saved.cover(&index) {
-            true => Ok(None),
-            false => self.write_indexes(&index, &mut saved).map(Some),
-        }
-    }
-
-    /// Writes the finished index of a segment that has stopped growing, and lets go of it.
-    /// The files are returned for syncing.
-    pub(crate) fn seal_indexes(&self) -> Result<Option<[Arc<dyn DiskFile>; 2]>> {
-        let mut saved = self.making_index.lock();
-        let Some(index) = self.growing.load_full() else { return Ok(None) };
-        let files = match saved.cover(&index) {
-            true => None,
-            false => Some(self.write_indexes(&index, &mut saved)?),
-        };
-        self.growing.store(None);
-        Ok(files)
-    }
-
-    /// The index files, written and synced under another name, have got theirs.
-    pub(crate) fn indexes_are_in_place(&self) {
-        let _no_rebuild = self.making_index.lock();
-        self.growing.store(None);
-    }
-
-    /// The growing index was taken over from its files.
-    pub(super) fn set_saved(&self, saved: SavedEntries) {
-        *self.making_index.lock() = saved;
-    }
-
-    fn write_indexes(
-        &self,
-        index: &SparseIndex,
-        saved: &mut SavedEntries,
-    ) -> Result<[Arc<dyn DiskFile>; 2]> {
-        self.files.store(None);
-        write_indexes(
-            &*self.place.disk,
-            &self.place.path(self.base, SegmentFile::OffsetIndex),
-            &self.place.path(self.base, SegmentFile::TimeIndex),
-            index,
-            saved,
-        )
-    }
-
     /// The index files, opened; made again if they cannot be right.
     pub(super) fn index_files(&self) -> Result<IndexSource> {
         if let Some(index) = self.growing.load_full() {
@@ -392,8 +348,9 @@ impl Segment {
         self.largest_timestamp.store(largest, Ordering::Relaxed);
         let whole = found.position == self.published();
         *saved = SavedEntries::default();
-        let own = !self.replaced.load(Ordering::Acquire);
-        let written = own && whole && index.time_len() > 0 && self.replace_indexes(&index).is_ok();
+        let is_own = self.place.tenancy == Tenancy::Own && !self.replaced.load(Ordering::Acquire);
+        let may_write = is_own && whole && index.time_len() > 0;
+        let written = may_write && self.replace_indexes(&index).is_ok();
         if !written {
             self.growing.store(Some(index.clone()));
         }

@@ -233,7 +233,7 @@ impl Keyed {
         let settings = Settings { most_keys, step_bytes: 250, ..Settings::at(self.clock.wall()) };
         let Some(mut pass) = Pass::begin(log, self.mapped, settings)? else { return Ok(()) };
         for _ in 0..steps {
-            match pass.step(log, engine.keeper())? {
+            match pass.step(log, engine.keeper()?)? {
                 Progress::More => {}
                 Progress::Done(done) => {
                     self.mapped = done.next_from;
