@@ -39,7 +39,7 @@ fn with_records(store: &Store, records: u32) {
 fn groups(store: &Store, count: u32) -> Vec<Consumer> {
     let places = (0..PARTITIONS).map(|partition| ("orders", partition));
     let group = |number: u32| {
-        let builder = store.consumer(&format!("group-{number}"));
+        let builder = store.consumer(format!("group-{number}"));
         builder.assign(places.clone()).build().expect("a consumer")
     };
     (0..count).map(group).collect()
@@ -163,7 +163,10 @@ fn kafka_accepts_what_is_left() {
             assert!(compacted(&store.stats()) > 0, "{mode:?}, round {round}");
             assert_committed(&store, 2, first + 6_999);
             store.close().expect("a clean close");
-            drop(kafka_check(&[root.clone()], &[]).accepted("kafka_accepts_what_is_left"));
+            drop(
+                kafka_check(std::slice::from_ref(&root), &[])
+                    .accepted("kafka_accepts_what_is_left"),
+            );
             clock.advance(Duration::from_secs(2 * 24 * 3600));
         }
     }
