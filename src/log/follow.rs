@@ -221,8 +221,11 @@ impl FollowedLog {
     fn is_replaced(&self, segment: &Segment) -> Result<bool> {
         let path = self.place.path(segment.base(), SegmentFile::Log);
         let Some(named) = self.length(&path)? else { return Ok(true) };
-        let open = segment.log()?.len().map_err(|error| Error::io("follow log", &path, error))?;
-        Ok(open < named)
+        let open = segment.log()?.len().map_err(|error| Error::io("follow log", &path, error));
+        match open {
+            Err(error) if is_vanished(&error) => Ok(true),
+            open => Ok(open? < named),
+        }
     }
 
     /// Whether there is more than the name: the directory comes with the first batch.
