@@ -9,13 +9,17 @@ use std::time::Duration;
 use super::assignment::Assignment;
 use super::fetch::Stage;
 use super::handle::Consumer;
+use super::member::Member;
+use super::rebalance::RebalanceListener;
 use super::reset::Reset;
-use super::subscription::Subscribed;
+use super::subscription::{Following, Subscribed};
 use crate::config::Durability;
 use crate::disk::names::validate_topic_name;
 use crate::engine::Engine;
 use crate::error::{Cause, Error, Result};
-use crate::group::{OffsetStore, check_group_name};
+use crate::group::{
+    Assignor, Interest, JoinRequest, OffsetStore, StickyAssignor, TopicPattern, check_group_name,
+};
 use crate::ids::PartitionId;
 
 /// How a consumer reads.
@@ -67,7 +71,6 @@ impl Default for Options {
 /// assert_eq!(consumer.group(), Some("billing"));
 /// # Ok::<(), tidelog::Error>(())
 /// ```
-#[derive(Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ConsumerBuilder {
     engine: Arc<Engine>,
@@ -75,8 +78,25 @@ pub struct ConsumerBuilder {
     group: Option<String>,
     assigned: Vec<(String, PartitionId)>,
     subscribed: Vec<String>,
+    pattern: Option<String>,
+    place: Place,
     options: Options,
 }
+
+/// What only a member of a group has.
+#[derive(Default)]
+struct Place {
+    assignor: Option<Arc<dyn Assignor>>,
+    instance_id: Option<String>,
+    max_poll_interval: Option<Duration>,
+    listener: Option<Box<dyn RebalanceListener>>,
+}
+
+/// Kafka's `max.poll.interval.ms`.
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(5 * 60);
+
+/// The longest identity of a member, in bytes: what Kafka's format can hold.
+const INSTANCE_ID_LIMIT: usize = 0x7fff;
 
 impl ConsumerBuilder {
     pub(crate) fn new(
@@ -90,12 +110,15 @@ impl ConsumerBuilder {
             group,
             assigned: Vec::new(),
             subscribed: Vec::new(),
+            pattern: None,
+            place: Place::default(),
             options: Options::default(),
         }
     }
 
     /// Reads these partitions, by topic and number; they must exist. Any number of consumers of a
-    /// group may do so: dividing the partitions is up to them.
+    /// group may do so: dividing the partitions is up to them. While the group has members, which
+    /// [`subscribe`](ConsumerBuilder::subscribe), their commits are refused as fenced.
     ///
     /// ```
     /// # use tidelog::TopicConfig;
@@ -114,22 +137,124 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Reads every partition of these topics, those that are added later too. A topic that does
-    /// not exist yet is waited for. A group has one subscriber at a time: `build` fails as locked
-    /// while there is another.
+    /// Joins the group for these topics: its members divide their partitions, those that are added
+    /// later too. A topic that does not exist yet is waited for. A consumer without a group reads
+    /// every partition by itself.
+    ///
+    /// Partitions move within the polls of those concerned: who is to give one up does so in its
+    /// next poll, and who is to have it gets it in a poll after that, at the committed offset. A
+    /// partition that stays is read on meanwhile. The guide's chapter on groups has the whole.
     ///
     /// ```
-    /// # use tidelog::{ErrorKind, TopicConfig};
+    /// # use tidelog::TopicConfig;
     /// # let store = tidelog::Store::in_memory()?;
-    /// store.ensure_topic("orders", TopicConfig::new())?;
-    /// let consumer = store.consumer("billing").subscribe(["orders", "returns"]).build()?;
-    /// let second = store.consumer("billing").subscribe(["orders"]).build();
-    /// assert_eq!(second.unwrap_err().kind(), ErrorKind::Locked);
-    /// # drop(consumer);
+    /// store.ensure_topic("orders", TopicConfig::new().partitions(4))?;
+    /// let mut first = store.consumer("billing").subscribe(["orders", "returns"]).build()?;
+    /// assert_eq!(first.assignment().len(), 4);
+    /// let mut second = store.consumer("billing").subscribe(["orders"]).build()?;
+    /// second.try_poll()?; // divides anew
+    /// first.try_poll()?; // lets go of two partitions
+    /// second.try_poll()?; // takes them
+    /// assert_eq!((first.assignment().len(), second.assignment().len()), (2, 2));
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn subscribe<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
         self.subscribed.extend(topics.into_iter().map(Into::into));
+        self
+    }
+
+    /// [`subscribe`](ConsumerBuilder::subscribe) to every topic whose whole name matches a regular
+    /// expression (crate `regex-lite`), those that are made later too, but never to internal ones.
+    /// `build` fails as invalid for what is no pattern.
+    ///
+    /// ```
+    /// # use tidelog::TopicConfig;
+    /// # let store = tidelog::Store::in_memory()?;
+    /// store.ensure_topic("orders-eu", TopicConfig::new())?;
+    /// store.ensure_topic("orders-us", TopicConfig::new())?;
+    /// store.ensure_topic("returns", TopicConfig::new())?;
+    /// let consumer = store.consumer("billing").subscribe_pattern("orders-.*").build()?;
+    /// assert_eq!(consumer.assignment().len(), 2);
+    /// assert!(store.consumer("billing").subscribe_pattern("orders-(").build().is_err());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn subscribe_pattern(mut self, pattern: impl Into<String>) -> Self {
+        self.pattern = Some(pattern.into());
+        self
+    }
+
+    /// How the group divides partitions; default [`StickyAssignor`]. All members must name the
+    /// same one: `build` fails as invalid otherwise.
+    ///
+    /// ```
+    /// # use tidelog::RangeAssignor;
+    /// # let store = tidelog::Store::in_memory()?;
+    /// let builder = store.consumer("billing").subscribe(["orders"]).assignor(RangeAssignor::new());
+    /// # let consumer = builder.build()?;
+    /// assert!(store.consumer("billing").subscribe(["orders"]).build().is_err()); // sticky
+    /// # drop(consumer);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn assignor(mut self, assignor: impl Assignor + 'static) -> Self {
+        self.place.assignor = Some(Arc::new(assignor));
+        self
+    }
+
+    /// An identity of this member's own, 1 to 32,767 bytes; assignors see it. While a member with
+    /// it lives, `build` fails as locked for another. Default: none.
+    ///
+    /// ```
+    /// # use tidelog::ErrorKind;
+    /// # let store = tidelog::Store::in_memory()?;
+    /// let builder = || store.consumer("billing").subscribe(["orders"]).instance_id("worker-1");
+    /// let worker = builder().build()?;
+    /// assert_eq!(builder().build().unwrap_err().kind(), ErrorKind::Locked);
+    /// drop(worker);
+    /// builder().build()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn instance_id(mut self, id: impl Into<String>) -> Self {
+        self.place.instance_id = Some(id.into());
+        self
+    }
+
+    /// How long, on the store's clock, the member may be away between two polls; at least 1 ms,
+    /// default 5 minutes. A poll that waits is not away. Who is away longer loses its partitions
+    /// to the others: its next commit fails as fenced, its next poll joins again.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # let store = tidelog::Store::in_memory()?;
+    /// let builder = store.consumer("billing").subscribe(["orders"]);
+    /// let builder = builder.max_poll_interval(Duration::from_secs(30));
+    /// # builder.build()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn max_poll_interval(mut self, interval: Duration) -> Self {
+        self.place.max_poll_interval = Some(interval);
+        self
+    }
+
+    /// Who is told of partitions that come and go, within this consumer's own polls.
+    ///
+    /// ```
+    /// use tidelog::{Assigned, RebalanceListener, TopicConfig};
+    /// struct Print;
+    /// impl RebalanceListener for Print {
+    ///     fn on_assigned(&mut self, assigned: &mut Assigned<'_>) -> tidelog::Result<()> {
+    ///         println!("mine: {:?}", assigned.partitions());
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # let store = tidelog::Store::in_memory()?;
+    /// store.ensure_topic("orders", TopicConfig::new())?;
+    /// let builder = store.consumer("billing").subscribe(["orders"]);
+    /// let mut consumer = builder.rebalance_listener(Print).build()?;
+    /// consumer.try_poll()?; // prints
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn rebalance_listener(mut self, listener: impl RebalanceListener + 'static) -> Self {
+        self.place.listener = Some(Box::new(listener));
         self
     }
 
@@ -285,10 +410,14 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Makes the consumer. Decides where reading begins; where that fails (the reset policy may
-    /// ask for a seek), the first poll fails instead. Fails as not found for an assigned partition
-    /// there is none of, as invalid for settings out of their range, as locked for a second
-    /// subscriber of a group, as closed with the store.
+    /// Makes the consumer, a member of its group if it subscribes. It never waits for partitions:
+    /// those that are free for it are its own at once, others come in its polls. Decides where
+    /// reading begins; where that fails (the reset policy may ask for a seek), the first poll
+    /// fails instead. Blocks while another commit of the group is under way.
+    ///
+    /// Fails as not found for an assigned partition there is none of; as invalid for settings out
+    /// of their range, a pattern that is none, and an assignor other than the group's; as locked
+    /// for an instance id that a live member has; as closed with the store.
     ///
     /// ```
     /// # let store = tidelog::Store::in_memory()?;
@@ -305,38 +434,53 @@ impl ConsumerBuilder {
         for (topic, id) in &self.assigned {
             assigned.push(self.engine.topic(topic)?.partition(*id)?);
         }
-        let subscribed = match (self.subscribed.is_empty(), &group) {
-            (true, _) => None,
-            (false, group) => {
-                let registry = self.offsets.registry();
-                let turn = group.as_ref().map(|group| registry.subscribe(group)).transpose()?;
-                let topics = self.subscribed.iter().map(|topic| Arc::from(&**topic)).collect();
-                Some(Subscribed { topics, _turn: turn, seen: None })
+        let interest = self.interest()?;
+        let catalog = self.engine.catalog_changes().signal();
+        let mut assignment = Assignment::new(catalog, self.options.spin);
+        let following = match (interest, &group) {
+            (None, _) => Following::Nothing,
+            (Some(interest), None) => Following::Topics(Subscribed { interest, first: true }),
+            (Some(interest), Some(group)) => {
+                let Place { assignor, instance_id, max_poll_interval, listener } = self.place;
+                let request = JoinRequest {
+                    interest,
+                    assignor: assignor.unwrap_or_else(|| Arc::new(StickyAssignor::new())),
+                    instance_id: instance_id.as_deref().map(Arc::from),
+                    max_poll_interval: max_poll_interval.unwrap_or(MAX_POLL_INTERVAL),
+                };
+                let seat = self.offsets.join(group, request)?;
+                assignment.listen(seat.signal());
+                Following::Group(Box::new(Member::new(seat, listener)))
             }
         };
-        let catalog = self.engine.catalog_changes().signal();
         let mut consumer = Consumer {
-            assignment: Assignment::new(catalog, self.options.spin),
+            assignment,
             engine: self.engine,
             offsets: self.offsets,
             group,
             options: self.options,
-            subscribed,
+            following,
             stage: Stage::default(),
             failed: None,
             auto_commit_at: None,
+            waiting: None,
         };
         for partition in &assigned {
             consumer.assignment.add(partition, false);
         }
-        consumer.refresh()?;
-        let indexes: Vec<usize> = consumer.assignment.iter().map(|(index, _)| index).collect();
-        for index in indexes {
-            if let Err(error) = consumer.resolve(index) {
-                log::debug!("the first poll will fail: {error}");
-            }
-        }
+        consumer.begin_following()?;
         Ok(consumer)
+    }
+
+    fn interest(&self) -> Result<Option<Interest>> {
+        Ok(match &self.pattern {
+            Some(pattern) => Some(Interest::Pattern(Arc::new(TopicPattern::parse(pattern)?))),
+            None if self.subscribed.is_empty() => None,
+            None => {
+                let names = self.subscribed.iter().map(|topic| Arc::from(&**topic));
+                Some(Interest::Topics(names.collect()))
+            }
+        })
     }
 
     fn validate(&self) -> Result<()> {
@@ -349,17 +493,61 @@ impl ConsumerBuilder {
             validate_topic_name(topic)?;
         }
         let options = &self.options;
-        match (self.assigned.is_empty(), self.subscribed.is_empty()) {
-            (true, true) => return invalid("neither partitions nor topics were given"),
-            (false, false) => return invalid("partitions and topics exclude each other"),
+        let subscribes = !self.subscribed.is_empty() || self.pattern.is_some();
+        match (self.assigned.is_empty(), subscribes) {
+            (true, false) => return invalid("neither partitions nor topics were given"),
+            (false, true) => return invalid("partitions and topics exclude each other"),
             _ => {}
+        }
+        if !self.subscribed.is_empty() && self.pattern.is_some() {
+            return invalid("a list of topics and a pattern exclude each other");
         }
         if options.auto_commit.is_some() && self.group.is_none() {
             return invalid("a reader without a group has nothing to commit by itself");
         }
+        self.place.validate(subscribes && self.group.is_some())?;
         check_range("max_bytes", options.max_bytes, usize::MAX)?;
         check_range("max_records", options.max_records, usize::MAX)?;
         check_range("min_bytes", options.min_bytes, options.max_bytes)
+    }
+}
+
+impl Place {
+    fn validate(&self, is_member: bool) -> Result<()> {
+        let refuse = |key: &str, value: String, allowed: &str| {
+            let (key, allowed) = (key.to_owned(), allowed.to_owned());
+            Err(Error::new("build consumer", Cause::InvalidConfig { key, value, allowed }))
+        };
+        let has_any = self.assignor.is_some()
+            || self.instance_id.is_some()
+            || self.max_poll_interval.is_some()
+            || self.listener.is_some();
+        if has_any && !is_member {
+            let text = "an assignor, an instance id, a poll interval and a listener are for \
+                        members: consumers that subscribe with a group";
+            return Err(Error::new("build consumer", Cause::InvalidArgument(text.to_owned())));
+        }
+        if let Some(interval) = self.max_poll_interval
+            && interval < Duration::from_millis(1)
+        {
+            return refuse("max_poll_interval", format!("{interval:?}"), "at least 1 ms");
+        }
+        match self.instance_id.as_deref().map(str::len) {
+            None | Some(1..=INSTANCE_ID_LIMIT) => Ok(()),
+            Some(len) => refuse("instance_id", format!("{len} bytes"), "1 to 32,767 bytes"),
+        }
+    }
+}
+
+impl std::fmt::Debug for ConsumerBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConsumerBuilder")
+            .field("group", &self.group)
+            .field("assigned", &self.assigned)
+            .field("subscribed", &self.subscribed)
+            .field("pattern", &self.pattern)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 

@@ -52,6 +52,8 @@ pub(crate) enum Cause {
     Unsupported(String),
     #[error("offset {requested} is below the committed offset {committed}")]
     OffsetRegression { committed: Offset, requested: Offset },
+    #[error("fenced: {0}")]
+    Fenced(String),
     #[error("{0} panicked")]
     Panicked(&'static str),
 }
@@ -102,6 +104,7 @@ impl Cause {
             Cause::OffsetRegression { committed, requested } => {
                 Cause::OffsetRegression { committed: *committed, requested: *requested }
             }
+            Cause::Fenced(why) => Cause::Fenced(why.clone()),
             Cause::Panicked(what) => Cause::Panicked(what),
         }
     }
@@ -128,6 +131,7 @@ impl Cause {
             Cause::NewerVersion { .. } => ErrorKind::NewerVersion,
             Cause::Unsupported(_) => ErrorKind::Unsupported,
             Cause::OffsetRegression { .. } => ErrorKind::OffsetRegression,
+            Cause::Fenced(_) => ErrorKind::Fenced,
             Cause::Panicked(_) => ErrorKind::Panicked,
         }
     }

@@ -1,30 +1,49 @@
 //! Consumer groups: their committed offsets, in Kafka's `__consumer_offsets`, and who reads.
 //!
 //! `schema` owns the bytes, `committed` what an offset store remembers and hands out, `offsets`
-//! the store itself (replay, commit, forgetting a topic), `registry` which groups have a live
-//! subscriber and what all readers of a store count together.
+//! the store itself (replay, commit, forgetting a topic).
 //!
 //! `membership` is the pure state of a group (who is in it, who owns what), `assign` who is to read
-//! what, `identity` the words of both.
+//! what, `identity` the words of both, `pattern` how a subscriber names topics. `live` is that
+//! state behind its lock with the signals that wake members, `coordinator` all live groups of a
+//! store and the seats in them.
 //!
-//! Callers: `consumer` commits and asks, `store` opens it, lists and resets offsets, and tells it
-//! of topics that go.
+//! Callers: `consumer` takes a seat, commits and asks, `store` opens it, lists and resets offsets,
+//! and tells it of topics that go.
 
 pub(crate) mod assign;
+#[cfg(not(loom))]
 mod committed;
+#[cfg(not(loom))]
+mod coordinator;
 mod identity;
-#[cfg_attr(not(test), expect(dead_code, reason = "consumers are not members of groups yet"))]
+mod live;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod membership;
+#[cfg(not(loom))]
 mod offsets;
-mod registry;
+#[cfg(not(loom))]
+mod pattern;
+#[cfg(not(loom))]
 pub(crate) mod schema;
 
 pub use assign::{
     Assignment, AssignmentFault, Assignor, GroupView, MemberView, RangeAssignor,
     RoundRobinAssignor, StickyAssignor, TopicView,
 };
+#[cfg(not(loom))]
 pub use committed::Committed;
+#[cfg(not(loom))]
 pub(crate) use committed::{Commit, CommitMode};
+#[cfg(not(loom))]
+pub(crate) use coordinator::{Committer, JoinRequest, Seat, Step, known};
 pub use identity::{Generation, MemberId, TopicPartition};
+#[cfg(not(loom))]
+pub(crate) use live::Began;
+#[cfg(not(loom))]
+pub(crate) use membership::Interest;
+#[cfg(not(loom))]
 pub(crate) use offsets::{OffsetStore, check_group_name};
-pub(crate) use registry::Subscription;
+#[cfg(not(loom))]
+pub(crate) use pattern::TopicPattern;

@@ -7,13 +7,14 @@
 //! name from seeing them. Records of kinds unknown here are left as they are.
 //!
 //! Locks: the table of groups, then a group's turn, then its entries. The turn is held across the
-//! append, the others never.
+//! append, the others never. Under the turn the coordinator is asked who may commit.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::committed::{Commit, CommitMode, Committed, Entry, Group};
-use super::registry::Registry;
+use super::coordinator::{Committer, Coordinator};
+use super::identity::Generation;
 use super::schema::{CommittedValue, OffsetsKey, check_metadata, committed_key, group_partition};
 use crate::config::{Durability, TopicConfig};
 use crate::engine::{Engine, Partition};
@@ -32,13 +33,14 @@ const GROUP_NAME_LIMIT: usize = 0x7fff;
 /// All committed offsets of a store.
 #[derive(Debug)]
 pub(crate) struct OffsetStore {
-    engine: Arc<Engine>,
+    pub(super) engine: Arc<Engine>,
     log: StateLog,
     groups: Mutex<BTreeMap<Arc<str>, Arc<Group>>>,
     /// Partitions whose offsets are not known: their groups get errors, not resets.
     unread: BTreeMap<PartitionId, Error>,
     skipped: Counter,
-    registry: Arc<Registry>,
+    coordinator: Coordinator,
+    temporary: Mutex<BTreeMap<Arc<str>, Generation>>,
 }
 
 impl OffsetStore {
@@ -60,12 +62,28 @@ impl OffsetStore {
             log,
             unread: skipped.unread,
             skipped: unreadable,
-            registry: Arc::default(),
+            coordinator: Coordinator::default(),
+            temporary: Mutex::default(),
         }))
     }
 
-    pub(crate) fn registry(&self) -> &Arc<Registry> {
-        &self.registry
+    /// The groups that have members now.
+    pub(crate) fn coordinator(&self) -> &Coordinator {
+        &self.coordinator
+    }
+
+    pub(crate) fn generation(&self, group: &str) -> Generation {
+        self.temporary.lock().get(group).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn record_generation(
+        &self,
+        group: &Arc<str>,
+        generation: Generation,
+        _empty_since: Option<crate::time::Timestamp>,
+    ) -> Result<()> {
+        self.temporary.lock().insert(group.clone(), generation);
+        Ok(())
     }
 
     /// Records of `__consumer_offsets` that could not be understood, since the store was opened.
@@ -104,11 +122,26 @@ impl OffsetStore {
         Ok(self.existing(group).and_then(|group| group.committed(partition)))
     }
 
+    /// [`commit_as`](OffsetStore::commit_as) the operator, whose word counts.
+    pub(crate) fn commit(
+        &self,
+        group: &str,
+        commits: &[Commit<'_>],
+        durability: Durability,
+    ) -> Result<()> {
+        self.commit_as(Committer::Operator, group, commits, durability)
+    }
+
     /// Commits for one group, all of it or nothing. Blocks while another commit of the group is
     /// under way, and for syncs with [`Durability::Power`]: of the records that the offsets stand
     /// for first, so that a durable offset never refers to lost records, then of the commit.
-    pub(crate) fn commit(
+    ///
+    /// # Errors
+    /// `Fenced` if the committer may not, decided in the commit's turn: who takes a partition over
+    /// and then waits for the turn finds a commit of its former owner made, or refused.
+    pub(crate) fn commit_as(
         &self,
+        by: Committer<'_>,
         group: &str,
         commits: &[Commit<'_>],
         durability: Durability,
@@ -116,8 +149,9 @@ impl OffsetStore {
         self.engine.check_open("commit")?;
         let log_partition = self.partition_of(group)?;
         check_shape(commits)?;
+        by.look_at_the_clock(self, group);
         if commits.is_empty() {
-            return Ok(());
+            return by.check(self, group, commits); // who may not commit learns it here too
         }
         if durability == Durability::Power {
             for commit in commits {
@@ -125,15 +159,16 @@ impl OffsetStore {
                 synced.map_err(|error| error.with_outcome(Outcome::NotWritten))?;
             }
         }
+        let now = self.engine.clock().wall();
         let group = self.existing_or_new(group);
         let _turn = group.1.turn.lock();
+        by.check(self, &group.0, commits)?;
         for commit in commits {
             check_place(&group.1, commit)?;
         }
         let mut keys = Vec::with_capacity(commits.len());
         let mut values = Vec::with_capacity(commits.len());
         let mut committed = Vec::with_capacity(commits.len());
-        let now = self.engine.clock().wall();
         for commit in commits {
             let partition = commit.partition;
             let epoch = commit.leader_epoch.or_else(|| epoch_before(partition, commit.offset));
@@ -158,9 +193,16 @@ impl OffsetStore {
             for (commit, committed) in commits.iter().zip(committed) {
                 group.1.insert(commit.partition, committed);
             }
-            self.registry.counters().commits.add(1);
+            self.coordinator.counters().commits.add(1);
         }
         appended.map(|_| ())
+    }
+
+    /// Blocks until the commits of the group that are under way are made or refused.
+    pub(crate) fn wait_for_commits(&self, group: &str) {
+        if let Some(group) = self.existing(group) {
+            drop(group.turn.lock());
+        }
     }
 
     /// Forgets everything that any group has committed for a topic of that name. To be called

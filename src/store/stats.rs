@@ -163,7 +163,7 @@ pub struct PartitionStats {
 
 impl StoreStats {
     pub(super) fn of(engine: &Engine, offsets: &OffsetStore) -> Self {
-        let counters = offsets.registry().counters();
+        let counters = offsets.coordinator().counters();
         let topics: Vec<_> = engine.topics().iter().map(|topic| TopicStats::of(topic)).collect();
         let partitions = || topics.iter().flat_map(|topic| &topic.partitions);
         StoreStats {

@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::places::{Key, Place, key_of};
 use super::rebalance::Plan;
-use super::state::{Departed, GroupState};
+use super::state::{Departed, GroupState, Member};
 use crate::group::identity::{Generation, MemberId, TopicPartition};
 
 /// What became of a plan.
@@ -75,6 +75,12 @@ impl GroupState {
     pub(crate) fn to_revoke(&self, member: MemberId) -> Result<Vec<TopicPartition>, Departed> {
         let member = self.members.get(&member).ok_or(Departed)?;
         Ok(self.places.named(&member.surplus))
+    }
+
+    /// Whether a member that looks finds something to plan, to give up or to take.
+    pub(crate) fn has_work(&self, member: MemberId) -> bool {
+        let waits = |member: &Member| !member.surplus.is_empty() || !member.claimable.is_empty();
+        self.is_due() || self.members.get(&member).is_some_and(waits)
     }
 
     /// Gives partitions up; what the member does not own is passed over. Returns whom to wake: who
