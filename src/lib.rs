@@ -126,10 +126,10 @@ pub use engine::OpenReport;
 pub use error::{Error, ErrorKind, Outcome, Result};
 #[cfg(not(loom))]
 pub use group::{
-    Assignment, AssignmentFault, Assignor, Committed, Generation, GroupView, MemberId, MemberView,
+    Assignment, AssignmentFault, Assignor, Committed, GroupKind, GroupView, MemberId, MemberView,
     RangeAssignor, RoundRobinAssignor, StickyAssignor, TopicPartition, TopicView,
 };
-pub use ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
+pub use ids::{Generation, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
 #[cfg(not(loom))]
 pub use log::{Damage, Log, LogBuilder, LogReceipt, PartitionReport, TornTail};
 #[cfg(not(loom))]

@@ -69,7 +69,12 @@ fn committed_offsets_of_kafkas_groups_are_read() {
     assert!(!groups.is_empty());
     let committed = groups.iter().map(|group| store.committed(group).expect("its offsets").len());
     assert!(committed.sum::<usize>() > 0);
-    assert_eq!(store.stats().unreadable_commits, 0);
+    let stats = store.stats();
+    assert_eq!(stats.unreadable_commits, 0);
+    for (name, generation) in [("classic-group", 2), ("consumer-group", 2), ("standalone", 0)] {
+        let group = stats.groups.iter().find(|group| group.name == name).expect("the group");
+        assert_eq!(group.generation.get(), generation, "{name}");
+    }
 }
 
 #[test]

@@ -16,7 +16,8 @@ use super::handle::Consumer;
 use super::rebalance::{Assigned, RebalanceListener, Revoked};
 use super::subscription::Following;
 use crate::error::Result;
-use crate::group::{Began, Generation, MemberId, Seat, Step, TopicPartition};
+use crate::group::{Began, MemberId, Seat, Step, TopicPartition};
+use crate::ids::Generation;
 
 /// A consumer's place in its group.
 pub(super) struct Member {

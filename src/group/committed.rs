@@ -1,11 +1,13 @@
 //! What a group has committed for a partition, and what a commit asks for.
 //!
 //! [`Group`] is one group's memory. Its `turn` lets one commit through at a time, from the check
-//! to the change of memory; `entries` is locked only to look or to change, never during I/O.
+//! to the change of memory; `entries` and `records` are locked only to look or to change, never
+//! during I/O, and never both at once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::records::GroupRecords;
 use super::schema::CommittedValue;
 use crate::engine::Partition;
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
@@ -146,6 +148,7 @@ pub(super) type Entries = BTreeMap<Arc<str>, BTreeMap<PartitionId, Entry>>;
 pub(super) struct Group {
     pub(super) turn: Mutex<()>,
     pub(super) entries: Mutex<Entries>,
+    pub(super) records: Mutex<GroupRecords>,
 }
 
 impl Group {

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::assign::Assignor;
 use super::committed::Commit;
-use super::identity::{Generation, MemberId, TopicPartition};
+use super::identity::{MemberId, TopicPartition};
 use super::live::{Began, Changed, LiveGroup, Planned};
 use super::membership::{
     Departed, Fenced, GroupSnapshot, Interest, JoinRefused, Joining, KnownTopic, TopicList,
@@ -26,6 +26,7 @@ use super::membership::{
 use super::offsets::OffsetStore;
 use crate::engine::{Due, Engine, Topic};
 use crate::error::{Cause, Error, Result};
+use crate::ids::Generation;
 use crate::ids::{Offset, PartitionId, TopicId};
 use crate::stats::Counter;
 use crate::sync::Mutex;

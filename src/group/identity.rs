@@ -1,7 +1,7 @@
-//! Who and what a group speaks of: its members, its generations, and partitions by identity.
+//! Who and what a group speaks of: its members, and partitions by identity.
 //!
 //! A [`MemberId`] is never used twice while a process runs, so it fences by itself; a
-//! [`Generation`] only rises; a [`TopicPartition`] names its topic by id as well as by name, so
+//! [`TopicPartition`] names its topic by id as well as by name, so
 //! that a topic deleted and made again is another.
 //!
 //! Called by `membership` and `assign`, and shown to hosts.
@@ -47,48 +47,6 @@ impl MemberId {
 impl fmt::Display for MemberId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "member-{}", self.0)
-    }
-}
-
-/// How often a group has divided its partitions anew; Kafka's width, so 0 to `i32::MAX`.
-///
-/// ```
-/// use tidelog::Generation;
-/// assert!(Generation::new(4) > Generation::new(3));
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Generation(i32);
-
-impl Generation {
-    /// The generation with this number; a negative one, which Kafka writes for "none", is 0.
-    ///
-    /// ```
-    /// assert_eq!(tidelog::Generation::new(4).get(), 4);
-    /// assert_eq!(tidelog::Generation::new(-1), tidelog::Generation::default());
-    /// ```
-    pub const fn new(number: i32) -> Self {
-        Generation(if number < 0 { 0 } else { number })
-    }
-
-    /// The number.
-    ///
-    /// ```
-    /// assert_eq!(tidelog::Generation::new(4).get(), 4);
-    /// ```
-    pub const fn get(self) -> i32 {
-        self.0
-    }
-
-    /// The one after this. The largest is its own successor: members are told apart by their ids,
-    /// so nothing that was fenced comes back.
-    pub(crate) const fn next(self) -> Self {
-        Generation(self.0.saturating_add(1))
-    }
-}
-
-impl fmt::Display for Generation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 

@@ -14,11 +14,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::identity::{Generation, MemberId, TopicPartition};
+use super::identity::{MemberId, TopicPartition};
 use super::membership::{
     Departed, Fenced, GroupSnapshot, GroupState, Installed, JoinRefused, Joining, Plan, Rebalance,
     TopicList,
 };
+use crate::ids::Generation;
 use crate::ids::{Offset, PartitionId, TopicId};
 use crate::sync::{Arc, Mutex};
 use crate::wait::Signal;

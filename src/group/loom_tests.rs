@@ -14,9 +14,10 @@ use std::time::Duration;
 use loom::thread;
 
 use super::assign::StickyAssignor;
-use super::identity::{Generation, MemberId, TopicPartition};
+use super::identity::{MemberId, TopicPartition};
 use super::live::{Began, LiveGroup, Planned};
 use super::membership::{Interest, Joining, KnownTopic, TopicList, Visibility};
+use crate::ids::Generation;
 use crate::ids::{PartitionId, TopicId};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Arc, Mutex};

@@ -1,7 +1,8 @@
 //! Consumer groups: their committed offsets, in Kafka's `__consumer_offsets`, and who reads.
 //!
-//! `schema` owns the bytes, `committed` what an offset store remembers and hands out, `offsets`
-//! the store itself (replay, commit, forgetting a topic).
+//! `schema` owns the bytes, `committed` what an offset store remembers and hands out, `records`
+//! what else a group has in the log, `offsets` the store itself (replay, commit, forgetting a
+//! topic), `generations` the part of it that keeps generations.
 //!
 //! `membership` is the pure state of a group (who is in it, who owns what), `assign` who is to read
 //! what, `identity` the words of both, `pattern` how a subscriber names topics. `live` is that
@@ -16,6 +17,8 @@ pub(crate) mod assign;
 mod committed;
 #[cfg(not(loom))]
 mod coordinator;
+#[cfg(not(loom))]
+mod generations;
 mod identity;
 mod live;
 #[cfg(all(test, loom))]
@@ -25,6 +28,8 @@ mod membership;
 mod offsets;
 #[cfg(not(loom))]
 mod pattern;
+#[cfg(not(loom))]
+mod records;
 #[cfg(not(loom))]
 pub(crate) mod schema;
 
@@ -38,7 +43,7 @@ pub use committed::Committed;
 pub(crate) use committed::{Commit, CommitMode};
 #[cfg(not(loom))]
 pub(crate) use coordinator::{Committer, JoinRequest, Seat, Step, known};
-pub use identity::{Generation, MemberId, TopicPartition};
+pub use identity::{MemberId, TopicPartition};
 #[cfg(not(loom))]
 pub(crate) use live::Began;
 #[cfg(not(loom))]
@@ -47,3 +52,5 @@ pub(crate) use membership::Interest;
 pub(crate) use offsets::{OffsetStore, check_group_name};
 #[cfg(not(loom))]
 pub(crate) use pattern::TopicPattern;
+#[cfg(not(loom))]
+pub use schema::GroupKind;

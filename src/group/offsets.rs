@@ -14,8 +14,11 @@ use std::sync::Arc;
 
 use super::committed::{Commit, CommitMode, Committed, Entry, Group};
 use super::coordinator::{Committer, Coordinator};
-use super::identity::Generation;
-use super::schema::{CommittedValue, OffsetsKey, check_metadata, committed_key, group_partition};
+use super::records::ClassicRecord;
+use super::schema::{
+    CONSUMER_GROUP_KEY, CommittedValue, GroupValue, OffsetsKey, SchemaFault, check_metadata,
+    committed_key, consumer_group_epoch, group_partition,
+};
 use crate::config::{Durability, TopicConfig};
 use crate::engine::{Engine, Partition};
 use crate::error::{Cause, Error, Outcome, Result};
@@ -34,17 +37,17 @@ const GROUP_NAME_LIMIT: usize = 0x7fff;
 #[derive(Debug)]
 pub(crate) struct OffsetStore {
     pub(super) engine: Arc<Engine>,
-    log: StateLog,
-    groups: Mutex<BTreeMap<Arc<str>, Arc<Group>>>,
+    pub(super) log: StateLog,
+    pub(super) groups: Mutex<BTreeMap<Arc<str>, Arc<Group>>>,
     /// Partitions whose offsets are not known: their groups get errors, not resets.
     unread: BTreeMap<PartitionId, Error>,
     skipped: Counter,
     coordinator: Coordinator,
-    temporary: Mutex<BTreeMap<Arc<str>, Generation>>,
 }
 
 impl OffsetStore {
-    /// Reads what is committed. Costs nothing in a store that never committed.
+    /// Reads what is committed, and ends the groups that were live. Costs nothing in a store that
+    /// never committed.
     pub(crate) fn open(engine: Arc<Engine>) -> Result<Arc<OffsetStore>> {
         // Kafka's: 50 partitions, segments of 100 MiB. A commit for very many partitions is one
         // batch all the same. The topic keeps everything until compaction is there.
@@ -56,34 +59,21 @@ impl OffsetStore {
         let skipped = log.replay(|record| fold.take(record))?;
         let unreadable = Counter::default();
         unreadable.add(fold.skipped + skipped.places);
-        Ok(Arc::new(OffsetStore {
+        let store = OffsetStore {
             groups: Mutex::new(fold.groups),
             engine,
             log,
             unread: skipped.unread,
             skipped: unreadable,
             coordinator: Coordinator::default(),
-            temporary: Mutex::default(),
-        }))
+        };
+        store.end_lives_of_before();
+        Ok(Arc::new(store))
     }
 
     /// The groups that have members now.
     pub(crate) fn coordinator(&self) -> &Coordinator {
         &self.coordinator
-    }
-
-    pub(crate) fn generation(&self, group: &str) -> Generation {
-        self.temporary.lock().get(group).copied().unwrap_or_default()
-    }
-
-    pub(crate) fn record_generation(
-        &self,
-        group: &Arc<str>,
-        generation: Generation,
-        _empty_since: Option<crate::time::Timestamp>,
-    ) -> Result<()> {
-        self.temporary.lock().insert(group.clone(), generation);
-        Ok(())
     }
 
     /// Records of `__consumer_offsets` that could not be understood, since the store was opened.
@@ -237,11 +227,11 @@ impl OffsetStore {
         touched.into_iter().try_for_each(|partition| self.log.make_durable(partition))
     }
 
-    fn existing(&self, group: &str) -> Option<Arc<Group>> {
+    pub(super) fn existing(&self, group: &str) -> Option<Arc<Group>> {
         self.groups.lock().get(group).cloned()
     }
 
-    fn existing_or_new(&self, group: &str) -> (Arc<str>, Arc<Group>) {
+    pub(super) fn existing_or_new(&self, group: &str) -> (Arc<str>, Arc<Group>) {
         let mut groups = self.groups.lock();
         if let Some((name, group)) = groups.get_key_value(group) {
             return (name.clone(), group.clone());
@@ -252,7 +242,7 @@ impl OffsetStore {
     }
 
     /// Where a group's offsets lie; fails for an illegal name and where that place is lost.
-    fn partition_of(&self, group: &str) -> Result<PartitionId> {
+    pub(super) fn partition_of(&self, group: &str) -> Result<PartitionId> {
         check_group_name(group)?;
         let partition = PartitionId::new(group_partition(group, self.log.partition_count()?));
         match self.unread.get(&partition) {
@@ -274,7 +264,7 @@ pub(crate) fn check_group_name(group: &str) -> Result<()> {
 }
 
 /// Whether the records are in the log, so that a reopened store would see them.
-fn in_the_log<T>(appended: &Result<T>) -> bool {
+pub(super) fn in_the_log<T>(appended: &Result<T>) -> bool {
     match appended {
         Ok(_) => true,
         Err(error) => error.outcome() == Outcome::WrittenNotDurable,
@@ -342,25 +332,48 @@ impl Fold<'_> {
     }
 
     fn try_take(&mut self, record: Replayed<'_>) -> Result<()> {
-        let fault = |fault: super::schema::SchemaFault| {
-            fault.into_error("replay committed offsets", record.offset)
-        };
-        let Some(key) = record.key else {
+        let fault = |fault: SchemaFault| fault.into_error("replay groups", record.offset);
+        let Some(bytes) = record.key else {
             let text = "a record without a key".to_owned();
-            let error = Error::new("replay committed offsets", Cause::Corrupt(text));
+            let error = Error::new("replay groups", Cause::Corrupt(text));
             return Err(error.at_offset(record.offset));
         };
-        let key = OffsetsKey::parse(key).map_err(fault)?;
-        let OffsetsKey::Committed { group, topic, partition } = key else { return Ok(()) };
-        let committed = match record.value {
-            Some(value) => Some(Committed::of(&CommittedValue::parse(value).map_err(fault)?)),
-            None => None,
-        };
-        match committed {
-            Some(committed) => self.set(group, topic, partition, committed),
-            None => self.remove(group, topic, partition),
+        match OffsetsKey::parse(bytes).map_err(fault)? {
+            OffsetsKey::Committed { group, topic, partition } => match record.value {
+                Some(value) => {
+                    let value = CommittedValue::parse(value).map_err(fault)?;
+                    self.set(group, topic, partition, Committed::of(&value));
+                }
+                None => self.remove(group, topic, partition),
+            },
+            OffsetsKey::Classic { group } => {
+                let value = record.value.map(GroupValue::parse).transpose().map_err(fault)?;
+                let mut records = self.group(group).records.lock();
+                records.classic = value.as_ref().map(ClassicRecord::of);
+            }
+            OffsetsKey::Newer { group, version, .. } => {
+                let epoch = match record.value {
+                    Some(value) if version == CONSUMER_GROUP_KEY => {
+                        Some(consumer_group_epoch(value).map_err(fault))
+                    }
+                    _ => None,
+                };
+                let mut records = self.group(group).records.lock();
+                records.note_newer(version, bytes, record.value.is_some());
+                if version == CONSUMER_GROUP_KEY {
+                    records.epoch = epoch.transpose()?;
+                }
+            }
+            OffsetsKey::Unknown { .. } => {}
         }
         Ok(())
+    }
+
+    fn group(&mut self, name: &str) -> &Group {
+        if !self.groups.contains_key(name) {
+            self.groups.insert(Arc::from(name), Arc::default());
+        }
+        &self.groups[name]
     }
 
     fn set(&mut self, group: &str, topic: &str, partition: PartitionId, committed: Committed) {
@@ -369,11 +382,7 @@ impl Fold<'_> {
             self.topics.insert(topic.to_owned(), id);
         }
         let topic_id = self.topics.get(topic).copied().flatten();
-        if !self.groups.contains_key(group) {
-            self.groups.insert(Arc::from(group), Arc::default());
-        }
-        let Some(group) = self.groups.get(group) else { return };
-        let mut entries = group.entries.lock();
+        let mut entries = self.group(group).entries.lock();
         if !entries.contains_key(topic) {
             entries.insert(Arc::from(topic), BTreeMap::new());
         }
@@ -395,4 +404,4 @@ impl Fold<'_> {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests;
+pub(super) mod tests;

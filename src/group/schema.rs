@@ -1,54 +1,32 @@
 //! The records of `__consumer_offsets` in Kafka's bytes, and which partition a group's lie in.
 //!
-//! Owns: keys v0 and v1 (a committed offset), v2 (a classic group's metadata; only its name is
-//! read), every other version as `Unknown`, which callers keep as it is; committed values v0 to
-//! v4 read, v4 written as Kafka 4.1.1 writes it (no tagged fields; 4.3 adds one, which is
-//! skipped). A null value is a tombstone and never comes here.
+//! `key` owns what a record is about: a committed offset, a classic group, a record of a group of
+//! one of Kafka's newer kinds (kept, never written), every other version as `Unknown`, which
+//! callers keep as it is. `committed` owns the values of committed offsets, `group` those of
+//! groups. A null value is a tombstone and never comes here. This file has what they share.
 //!
 //! Invariants: a length is checked against the bytes that are left before it is used, nothing
 //! panics on foreign bytes, and bytes left over after a known schema are a fault: the record was
 //! not written by that schema. Everything is big-endian.
 //!
-//! Callers: the group room's fold over its log, and commits.
+//! Callers: the group room's fold over its log, and what writes there.
+
+mod committed;
+mod group;
+mod key;
 
 use byteorder::{BigEndian, ByteOrder};
 
 use crate::error::{Cause, Error, Result};
-use crate::ids::{LeaderEpoch, Offset, PartitionId};
-use crate::time::Timestamp;
+use crate::ids::{Offset, PartitionId};
 
-/// Most bytes of UTF-8 that a commit's metadata may take; Kafka's `offset.metadata.max.bytes`.
-pub(crate) const METADATA_LIMIT: usize = 4_096;
+pub(crate) use committed::{CommittedValue, check_metadata};
+pub(crate) use group::{GroupValue, consumer_group_epoch};
+pub use key::GroupKind;
+pub(crate) use key::{CONSUMER_GROUP_KEY, OffsetsKey, committed_key, group_key, tombstone_order};
 
 /// Longest string of a key, and of a value as Kafka's own reader accepts it.
 const STRING_LIMIT: usize = 0x7fff;
-
-const KEY_VERSION: i16 = 1;
-const VALUE_VERSION: i16 = 4;
-
-/// What the key of a record in `__consumer_offsets` says the record is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OffsetsKey<'a> {
-    /// A group's committed offset of one partition.
-    Committed { group: &'a str, topic: &'a str, partition: PartitionId },
-    /// A classic group's members and protocol.
-    GroupMetadata { group: &'a str },
-    /// Of a kind not known here: kept as it is, through compaction too.
-    Unknown { version: i16 },
-}
-
-/// The value of a committed offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct CommittedValue<'a> {
-    /// The next offset to read.
-    pub offset: Offset,
-    /// The epoch of the last record read; before v3 there was none.
-    pub leader_epoch: Option<LeaderEpoch>,
-    pub metadata: &'a str,
-    pub committed_at: Timestamp,
-    /// Only v1 has one.
-    pub expires_at: Option<Timestamp>,
-}
 
 /// Why bytes are not a key or value of `__consumer_offsets`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,53 +43,19 @@ pub(crate) enum SchemaFault {
     Varint,
     #[error("{0} bytes are left over")]
     LeftOver(usize),
-    #[error("version {0} of a committed offset's value is not known")]
-    Version(i16),
+    #[error("version {version} of {what} is not known")]
+    Version { what: &'static str, version: i16 },
 }
 
 impl SchemaFault {
     /// `offset` is that of the record in `__consumer_offsets`.
     pub(crate) fn into_error(self, operation: &'static str, offset: Offset) -> Error {
         let cause = match self {
-            SchemaFault::Version(_) => Cause::Unsupported(self.to_string()),
+            SchemaFault::Version { .. } => Cause::Unsupported(self.to_string()),
             _ => Cause::Corrupt(self.to_string()),
         };
         Error::new(operation, cause).at_offset(offset)
     }
-}
-
-impl<'a> OffsetsKey<'a> {
-    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, SchemaFault> {
-        let mut input = Input(bytes);
-        let key = match input.i16("key version")? {
-            0 | 1 => OffsetsKey::Committed {
-                group: input.string("group")?,
-                topic: input.string("topic")?,
-                partition: input.partition()?,
-            },
-            2 => OffsetsKey::GroupMetadata { group: input.string("group")? },
-            version => return Ok(OffsetsKey::Unknown { version }),
-        };
-        input.end()?;
-        Ok(key)
-    }
-}
-
-/// The key under which a group's offset of one partition is committed.
-///
-/// Fails for names longer than the format holds (32,767 bytes) and for a partition above
-/// `i32::MAX`.
-pub(crate) fn committed_key(group: &str, topic: &str, partition: PartitionId) -> Result<Vec<u8>> {
-    let partition = i32::try_from(partition.get()).map_err(|_| {
-        let text = format!("partition {partition} is above {}", i32::MAX);
-        Error::new("encode committed offset", Cause::InvalidArgument(text))
-    })?;
-    let mut bytes = Vec::with_capacity(10 + group.len() + topic.len());
-    bytes.extend_from_slice(&KEY_VERSION.to_be_bytes());
-    put_string(&mut bytes, "group name", group)?;
-    put_string(&mut bytes, "topic name", topic)?;
-    bytes.extend_from_slice(&partition.to_be_bytes());
-    Ok(bytes)
 }
 
 fn put_string(bytes: &mut Vec<u8>, what: &'static str, string: &str) -> Result<()> {
@@ -125,67 +69,6 @@ fn put_string(bytes: &mut Vec<u8>, what: &'static str, string: &str) -> Result<(
 fn too_large(operation: &'static str, what: &'static str, text: &str, limit: usize) -> Error {
     // usize to u64 never loses: 64-bit targets only.
     Error::new(operation, Cause::TooLarge { what, size: text.len() as u64, limit: limit as u64 })
-}
-
-/// Refuses metadata that a commit may not carry; asked before anything is written.
-pub(crate) fn check_metadata(metadata: &str) -> Result<()> {
-    if metadata.len() > METADATA_LIMIT {
-        return Err(too_large("commit", "commit metadata", metadata, METADATA_LIMIT));
-    }
-    Ok(())
-}
-
-impl<'a> CommittedValue<'a> {
-    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, SchemaFault> {
-        let mut input = Input(bytes);
-        let version = input.i16("value version")?;
-        if !(0..=VALUE_VERSION).contains(&version) {
-            return Err(SchemaFault::Version(version));
-        }
-        let offset = input.i64("offset")?;
-        if offset < 0 {
-            return Err(SchemaFault::Number { field: "offset", number: offset });
-        }
-        let epoch = if version >= 3 { input.i32("leader epoch")? } else { -1 };
-        let metadata = match version {
-            4.. => input.compact_string("metadata")?,
-            _ => input.string("metadata")?,
-        };
-        let committed_at = Timestamp::from_millis(input.i64("commit timestamp")?);
-        let expires_at = if version == 1 { input.i64("expire timestamp")? } else { -1 };
-        if version >= 4 {
-            input.skip_tagged_fields()?;
-        }
-        input.end()?;
-        Ok(CommittedValue {
-            offset: Offset::new(offset),
-            leader_epoch: LeaderEpoch::from_wire(epoch),
-            metadata,
-            committed_at,
-            expires_at: Timestamp::from_wire(expires_at),
-        })
-    }
-
-    /// The bytes of v4, which has no place for `expires_at`. Fails for metadata over
-    /// [`METADATA_LIMIT`] and for a negative offset.
-    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
-        check_metadata(self.metadata)?;
-        if self.offset < Offset::ZERO {
-            let text = format!("the offset {} is negative", self.offset);
-            return Err(Error::new("commit", Cause::InvalidArgument(text)));
-        }
-        let mut bytes = Vec::with_capacity(25 + self.metadata.len());
-        bytes.extend_from_slice(&VALUE_VERSION.to_be_bytes());
-        bytes.extend_from_slice(&self.offset.get().to_be_bytes());
-        let epoch = self.leader_epoch.map_or(-1, LeaderEpoch::get);
-        bytes.extend_from_slice(&epoch.to_be_bytes());
-        let length = u32::try_from(self.metadata.len()).expect("checked against METADATA_LIMIT");
-        put_varint(&mut bytes, length + 1); // 0 would be null, which Kafka refuses here
-        bytes.extend_from_slice(self.metadata.as_bytes());
-        bytes.extend_from_slice(&self.committed_at.as_millis().to_be_bytes());
-        put_varint(&mut bytes, 0); // tagged fields
-        Ok(bytes)
-    }
 }
 
 fn put_varint(bytes: &mut Vec<u8>, mut number: u32) {
@@ -271,6 +154,22 @@ impl<'a> Input<'a> {
             self.take("tagged field", length as usize)?; // u32 always fits: 64-bit targets only
         }
         Ok(())
+    }
+
+    /// A length of two bytes, -1 for null, then UTF-8.
+    fn nullable_string(&mut self, field: &'static str) -> Result<Option<&'a str>, SchemaFault> {
+        if self.0.starts_with(&[0xff, 0xff]) {
+            self.take(field, 2)?;
+            return Ok(None);
+        }
+        self.string(field).map(Some)
+    }
+
+    /// A length of four bytes, then as many bytes.
+    fn bytes(&mut self, field: &'static str) -> Result<&'a [u8], SchemaFault> {
+        let length = self.i32(field)?;
+        let bound = usize::try_from(length);
+        self.take(field, bound.map_err(|_| SchemaFault::Length { field, length: length.into() })?)
     }
 
     fn end(&self) -> Result<(), SchemaFault> {

@@ -5,7 +5,7 @@
 
 use crate::engine::{Engine, Partition, Topic};
 use crate::group::OffsetStore;
-use crate::ids::{Offset, PartitionId};
+use crate::ids::{Generation, Offset, PartitionId};
 
 /// A store in numbers.
 ///
@@ -79,6 +79,8 @@ pub struct GroupStats {
     pub partitions: usize,
     /// Offsets between what it has committed and the ends of those partitions.
     pub lag: u64,
+    /// How often it has divided its partitions anew, over all opens; 0 without members.
+    pub generation: Generation,
 }
 
 /// A topic in numbers.
@@ -194,7 +196,12 @@ impl GroupStats {
             let end = partition.log().ok()?.offsets().end();
             Some(end.since(committed.offset()))
         });
-        GroupStats { name: name.to_owned(), partitions: committed.len(), lag: lag.sum() }
+        GroupStats {
+            name: name.to_owned(),
+            partitions: committed.len(),
+            lag: lag.sum(),
+            generation: offsets.generation(name),
+        }
     }
 }
 

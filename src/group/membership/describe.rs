@@ -10,7 +10,8 @@ use std::sync::Arc;
 use super::rebalance::Fallback;
 use super::state::{GroupState, Presence};
 use super::topics::Interest;
-use crate::group::identity::{Generation, MemberId, TopicPartition};
+use crate::group::identity::{MemberId, TopicPartition};
+use crate::ids::Generation;
 
 /// What a group has seen since its state was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,7 +12,8 @@ use std::collections::{BTreeSet, HashSet};
 use super::places::{Key, Place, key_of};
 use super::rebalance::Plan;
 use super::state::{Departed, GroupState, Member};
-use crate::group::identity::{Generation, MemberId, TopicPartition};
+use crate::group::identity::{MemberId, TopicPartition};
+use crate::ids::Generation;
 
 /// What became of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,7 +16,8 @@ use super::describe::GroupCounters;
 use super::places::{Key, Place, Places};
 use super::rebalance::Fallback;
 use super::topics::{Interest, TopicList};
-use crate::group::identity::{Generation, MemberId};
+use crate::group::identity::MemberId;
+use crate::ids::Generation;
 
 /// Whether a member is in a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,12 +11,12 @@ use crate::error::ErrorKind;
 use crate::record::{BorrowedBatch, Record};
 use crate::time::{ManualClock, Timestamp};
 
-const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+pub(in crate::group) const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
-fn engine_on(disk: &Arc<MemoryDisk>) -> Arc<Engine> {
+pub(in crate::group) fn engine_on(disk: &Arc<MemoryDisk>, now: Timestamp) -> Arc<Engine> {
     let options = EngineOptions {
         disk: disk.clone(),
-        clock: Arc::new(ManualClock::new(NOW)),
+        clock: Arc::new(ManualClock::new(now)),
         threads: Threads::Host,
         background_sync: BackgroundSync::OFF,
         max_bytes: None,
@@ -25,22 +25,25 @@ fn engine_on(disk: &Arc<MemoryDisk>) -> Arc<Engine> {
     Engine::open(options, Path::new("/store")).unwrap()
 }
 
-fn store() -> (Arc<MemoryDisk>, Arc<Engine>, Arc<OffsetStore>) {
+pub(in crate::group) fn store() -> (Arc<MemoryDisk>, Arc<Engine>, Arc<OffsetStore>) {
     let disk = Arc::new(MemoryDisk::new());
-    let engine = engine_on(&disk);
+    let engine = engine_on(&disk, NOW);
     let offsets = OffsetStore::open(engine.clone()).unwrap();
     (disk, engine, offsets)
 }
 
-fn reopen(disk: &Arc<MemoryDisk>, engine: &Engine) -> (Arc<Engine>, Arc<OffsetStore>) {
+pub(in crate::group) fn reopen(
+    disk: &Arc<MemoryDisk>,
+    engine: &Engine,
+) -> (Arc<Engine>, Arc<OffsetStore>) {
     engine.close().unwrap();
-    let engine = engine_on(disk);
+    let engine = engine_on(disk, NOW);
     let offsets = OffsetStore::open(engine.clone()).unwrap();
     (engine, offsets)
 }
 
 /// Makes a topic of one partition with that many records.
-fn topic(engine: &Engine, name: &str, records: usize) -> Arc<Partition> {
+pub(in crate::group) fn topic(engine: &Engine, name: &str, records: usize) -> Arc<Partition> {
     let config = TopicConfig::new();
     let topics = engine.create_topics(&[NewTopic { name, config, internal: false }]).unwrap();
     let partition = topics[0].partition(PartitionId::new(0)).unwrap();
@@ -48,7 +51,7 @@ fn topic(engine: &Engine, name: &str, records: usize) -> Arc<Partition> {
     partition
 }
 
-fn send(partition: &Partition, key: Option<&[u8]>, value: Option<&[u8]>) {
+pub(in crate::group) fn send(partition: &Partition, key: Option<&[u8]>, value: Option<&[u8]>) {
     let record = value.map_or(Record::tombstone(), Record::new);
     let records = [match key {
         Some(key) => record.key(key),
@@ -58,20 +61,24 @@ fn send(partition: &Partition, key: Option<&[u8]>, value: Option<&[u8]>) {
     partition.append(&batch, NOW, Durability::Process).unwrap();
 }
 
-fn commit(partition: &Partition, offset: i64, mode: CommitMode) -> Commit<'_> {
+pub(in crate::group) fn commit(partition: &Partition, offset: i64, mode: CommitMode) -> Commit<'_> {
     Commit { partition, offset: Offset::new(offset), leader_epoch: None, metadata: "", mode }
 }
 
-fn forward(partition: &Partition, offset: i64) -> [Commit<'_>; 1] {
+pub(in crate::group) fn forward(partition: &Partition, offset: i64) -> [Commit<'_>; 1] {
     [commit(partition, offset, CommitMode::Forward)]
 }
 
-fn offset_of(offsets: &OffsetStore, group: &str, partition: &Partition) -> Option<i64> {
+pub(in crate::group) fn offset_of(
+    offsets: &OffsetStore,
+    group: &str,
+    partition: &Partition,
+) -> Option<i64> {
     offsets.committed(group, partition).unwrap().map(|committed| committed.offset().get())
 }
 
 /// A topic like Kafka's, with what the test puts in, before any offset store looks.
-fn kafka_topic(engine: &Engine) -> Arc<Partition> {
+pub(in crate::group) fn kafka_topic(engine: &Engine) -> Arc<Partition> {
     let config = TopicConfig::new().partitions(1);
     let new = NewTopic { name: OFFSETS_TOPIC, config, internal: true };
     engine.create_topics(&[new]).unwrap()[0].partition(PartitionId::new(0)).unwrap()
@@ -134,7 +141,7 @@ fn what_others_wrote_is_read_and_what_is_unknown_is_left() {
     let (engine, offsets) = reopen(&disk, &engine);
     let orders = engine.topic("orders").unwrap().partition(PartitionId::new(0)).unwrap();
     assert_eq!(offset_of(&offsets, "g", &orders), Some(3));
-    assert_eq!(offsets.skipped(), 3);
+    assert_eq!(offsets.skipped(), 4);
     let end = || {
         let log = engine.topic(OFFSETS_TOPIC).unwrap().partition(PartitionId::new(0)).unwrap();
         log.offsets().unwrap()

@@ -3,8 +3,11 @@
 
 use proptest::prelude::*;
 
+use super::committed::METADATA_LIMIT;
 use super::*;
 use crate::error::ErrorKind;
+use crate::ids::{Generation, LeaderEpoch};
+use crate::time::Timestamp;
 
 fn bytes(hex: &str) -> Vec<u8> {
     let hex: String = hex.split_whitespace().collect();
@@ -79,16 +82,130 @@ fn broker_bytes_of_the_longest_metadata() {
     assert_eq!(expected.encode().unwrap(), stored);
 }
 
+/// A classic group's life: made by Kafka's first look at it, with a member, empty again.
 #[test]
-fn other_keys_of_the_broker() {
-    let group = bytes("0002000d636c61737369632d67726f7570");
-    assert_eq!(OffsetsKey::parse(&group), Ok(OffsetsKey::GroupMetadata { group: "classic-group" }));
-    // A KIP-848 group's metadata and a share group's: kept, whatever is in them.
-    for (version, rest) in [(3, "000e636f6e73756d65722d67726f7570"), (15, ""), (-1, "ff")] {
+fn broker_bytes_of_a_classic_group() {
+    let key = bytes("0002000d636c61737369632d67726f7570");
+    assert_eq!(OffsetsKey::parse(&key), Ok(OffsetsKey::Classic { group: "classic-group" }));
+    assert_eq!(group_key("classic-group").unwrap(), key);
+    let of = |protocol_type, generation, since, has_members| GroupValue {
+        protocol_type,
+        generation: Generation::new(generation),
+        state_since: Some(Timestamp::from_millis(since)),
+        has_members,
+    };
+    let made = "0003000000000000ffffffff000001a209d01f5900000000";
+    let live = "00030008636f6e73756d657200000001000572616e6765003e636f6e73756d65722d636c61737369
+        632d67726f75702d35372d63616263383137342d666432622d343164632d396462302d6366393234
+        30373966643731000001a209d01f6700000001003e636f6e73756d65722d636c61737369632d6772
+        6f75702d35372d63616263383137342d666432622d343164632d396462302d636639323430373966
+        643731ffff0019636f6e73756d65722d636c61737369632d67726f75702d3537000a2f3132372e30
+        2e302e31000493e00000afc8000000250003000000020006672d646174610007672d6f74686572ff
+        ffffff00000000ffffffffffff000000330003000000020007672d6f746865720000000100000000
+        0006672d6461746100000003000000000000000100000002ffffffff";
+    let empty = "00030008636f6e73756d657200000002ffffffff000001a209d01fc800000000";
+    let left = of("consumer", 2, 1_795_460_964_296, false);
+    for (hex, expected) in [
+        (made, of("", 0, 1_795_460_964_185, false)),
+        (live, of("consumer", 1, 1_795_460_964_199, true)),
+        (empty, left),
+    ] {
+        assert_eq!(GroupValue::parse(&bytes(hex)), Ok(expected), "{hex}");
+    }
+    assert_eq!(left.encode().unwrap(), bytes(empty));
+    let ours = GroupValue::of_consumers(Generation::new(2), left.state_since);
+    assert_eq!(ours.encode().unwrap(), bytes(empty));
+    let live = GroupValue::of_consumers(Generation::new(7), None);
+    assert_eq!(GroupValue::parse(&live.encode().unwrap()), Ok(live));
+}
+
+#[test]
+fn older_values_of_groups_and_damaged_ones() {
+    let head = "0008636f6e73756d6572 00000005 0001 70 0001 6c";
+    let member = "0001 6d 0001 63 0001 68";
+    let v0 = format!("0000 {head} 00000001 {member} 00000009 00000001 aa 00000000");
+    let v1 = format!("0001 {head} 00000001 {member} 00000008 00000009 00000001 aa 00000000");
+    let v2 = format!("0002 {head} 0000000000000006 00000000");
+    let v3 = format!(
+        "0003 {head} 0000000000000006 00000001 0001 6d 0001 69 0001 63 0001 68
+         00000008 00000009 00000001 aa 00000001 bb"
+    );
+    for (hex, since, has_members) in
+        [(v0, None, true), (v1, None, true), (v2, Some(6), false), (v3, Some(6), true)]
+    {
+        let stored = bytes(&hex);
+        let expected = GroupValue {
+            protocol_type: "consumer",
+            generation: Generation::new(5),
+            state_since: since.map(Timestamp::from_millis),
+            has_members,
+        };
+        assert_eq!(GroupValue::parse(&stored), Ok(expected), "{hex}");
+        for end in 0..stored.len() {
+            assert!(GroupValue::parse(&stored[..end]).is_err(), "{hex} cut at {end}");
+        }
+    }
+    let head = "0003 0000 00000000 ffff ffff 0000000000000000";
+    for (rest, fault) in [
+        ("ffffffff", SchemaFault::Length { field: "count of members", length: -1 }),
+        ("7fffffff", SchemaFault::Short { field: "member id", needed: 2, available: 0 }),
+        ("00000000 00", SchemaFault::LeftOver(1)),
+    ] {
+        assert_eq!(GroupValue::parse(&bytes(&format!("{head}{rest}"))), Err(fault), "{rest}");
+    }
+    let version = GroupValue::parse(&bytes("0004")).unwrap_err();
+    assert_eq!(version.into_error("replay", Offset::ZERO).kind(), ErrorKind::Unsupported);
+    let name = "n".repeat(STRING_LIMIT + 1);
+    assert_eq!(group_key(&name).unwrap_err().kind(), ErrorKind::TooLarge);
+}
+
+/// Keys of a KIP-848 group and of a share group, as the broker wrote them.
+#[test]
+fn keys_of_newer_kinds_name_their_group() {
+    let member = "00166845767648515644516465365a4f502d4743776b5167";
+    let consumer = "000e636f6e73756d65722d67726f7570";
+    let share = "000b73686172652d67726f7570";
+    for (version, group, has_member) in [
+        (3, "consumer-group", false),
+        (5, "consumer-group", true),
+        (6, "consumer-group", false),
+        (7, "consumer-group", true),
+        (8, "consumer-group", true),
+        (10, "share-group", true),
+        (11, "share-group", false),
+        (12, "share-group", false),
+        (13, "share-group", true),
+        (14, "share-group", true),
+        (15, "share-group", false),
+    ] {
+        let (kind, name) = match group {
+            "share-group" => (GroupKind::Share, share),
+            _ => (GroupKind::Consumer, consumer),
+        };
+        let rest = if has_member { member } else { "" };
+        let stored = bytes(&format!("{version:04x} {name} {rest}"));
+        let expected = OffsetsKey::Newer { group, kind, version };
+        assert_eq!(OffsetsKey::parse(&stored), Ok(expected), "{version}");
+        let longer = [&stored[..], &[0]].concat();
+        assert_eq!(OffsetsKey::parse(&longer), Err(SchemaFault::LeftOver(1)), "{version}");
+    }
+    for (version, rest) in [(9, "ff"), (18, ""), (24, ""), (-1, "ff")] {
         let mut stored = i16::to_be_bytes(version).to_vec();
         stored.extend(bytes(rest));
         assert_eq!(OffsetsKey::parse(&stored), Ok(OffsetsKey::Unknown { version }));
     }
+    let first = consumer_group_epoch(&bytes("0000000000010100081e2451005ff9c662"));
+    assert_eq!(first, Ok(Generation::new(1)));
+    assert_eq!(consumer_group_epoch(&bytes("00000000000200")), Ok(Generation::new(2)));
+    assert!(consumer_group_epoch(&bytes("00010000000200")).is_err());
+    assert!(consumer_group_epoch(&bytes("0000000000020000")).is_err());
+}
+
+#[test]
+fn members_records_end_before_those_of_their_group() {
+    let mut versions = [3, 4, 5, 6, 7, 8, 16];
+    versions.sort_by_key(|version| tombstone_order(*version));
+    assert_eq!(versions, [8, 7, 6, 5, 16, 4, 3], "as Kafka's own coordinator ends a group");
 }
 
 #[test]
@@ -153,7 +270,7 @@ fn foreign_bytes_are_typed_faults() {
         assert_eq!(CommittedValue::parse(&bytes(&format!("{head}{rest}"))), Err(fault), "{rest}");
     }
     let newer = CommittedValue::parse(&bytes("0005")).unwrap_err();
-    assert_eq!(newer, SchemaFault::Version(5));
+    assert_eq!(newer, SchemaFault::Version { what: "a committed offset's value", version: 5 });
     assert_eq!(newer.into_error("replay", Offset::new(3)).kind(), ErrorKind::Unsupported);
     let negative = CommittedValue::parse(&bytes("0000 ffffffffffffffff")).unwrap_err();
     assert_eq!(negative, SchemaFault::Number { field: "offset", number: -1 });
@@ -220,10 +337,12 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic(version in -1i16..6, rest in proptest::collection::vec(any::<u8>(), 0..80)) {
+    fn no_bytes_panic(version in -1i16..25, rest in proptest::collection::vec(any::<u8>(), 0..80)) {
         let mut input = version.to_be_bytes().to_vec();
         input.extend(rest);
         let _ = OffsetsKey::parse(&input);
         let _ = CommittedValue::parse(&input);
+        let _ = GroupValue::parse(&input);
+        let _ = consumer_group_epoch(&input);
     }
 }
