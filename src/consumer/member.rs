@@ -19,10 +19,12 @@ use crate::error::Result;
 use crate::group::{Began, MemberId, Seat, Step, TopicPartition};
 use crate::ids::Generation;
 
+type Listener = dyn RebalanceListener;
+
 /// A consumer's place in its group.
 pub(super) struct Member {
     pub(super) seat: Arc<Seat>,
-    listener: Option<Box<dyn RebalanceListener>>,
+    listener: Option<Box<Listener>>,
     /// Acquired, and not shown to the listener yet.
     unannounced: BTreeSet<TopicPartition>,
 }
@@ -85,7 +87,7 @@ impl Drop for Polling {
 }
 
 impl Member {
-    pub(super) fn new(seat: Arc<Seat>, listener: Option<Box<dyn RebalanceListener>>) -> Self {
+    pub(super) fn new(seat: Arc<Seat>, listener: Option<Box<Listener>>) -> Self {
         Member { seat, listener, unannounced: BTreeSet::new() }
     }
 }
@@ -258,7 +260,7 @@ impl Consumer {
     fn call(
         &mut self,
         told: &[TopicPartition],
-        call: impl FnOnce(&mut dyn RebalanceListener, &mut Consumer, &[TopicPartition]) -> Result<()>,
+        call: impl FnOnce(&mut Listener, &mut Consumer, &[TopicPartition]) -> Result<()>,
     ) -> Result<()> {
         if told.is_empty() {
             return Ok(());

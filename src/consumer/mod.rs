@@ -1,7 +1,7 @@
 //! Consumers: reading partitions in order, waiting for more, remembering how far.
 //!
-//! `builder` says how, `handle` is the [`Consumer`], the rest are its duties, a file each:
-//! `assignment` which partitions there are and which are ready, `subscription` how they come and
+//! `builder` says how, `place` the part of it that only a member of a group has, `handle` is the
+//! [`Consumer`], the rest are its duties, a file each: `assignment` which partitions there are and which are ready, `subscription` how they come and
 //! go, `member` how a group has them come and go, `rebalance` who is told of it, `start` where
 //! reading a partition begins and begins again, `fetch` one round over what is ready, `poll` the
 //! calls that wait for it, `stream` the tasks that do, `to_end` the call with a definite end,
@@ -18,6 +18,7 @@ mod commit;
 mod fetch;
 mod handle;
 mod member;
+mod place;
 mod poll;
 mod rebalance;
 mod reset;

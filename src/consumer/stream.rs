@@ -143,6 +143,7 @@ impl Consumer {
 /// item loses and skips nothing.
 ///
 /// ```
+/// use std::future::poll_fn;
 /// use std::pin::Pin;
 /// use futures_core::Stream;
 /// use tidelog::{Record, Store, TopicConfig};
@@ -152,7 +153,7 @@ impl Consumer {
 /// let mut consumer = store.consumer("billing").subscribe(["orders"]).build()?;
 /// # pollster::block_on(async {
 /// // as `consumer.next().await` of the crate futures-util
-/// while let Some(records) = std::future::poll_fn(|cx| Pin::new(&mut consumer).poll_next(cx)).await {
+/// while let Some(records) = poll_fn(|cx| Pin::new(&mut consumer).poll_next(cx)).await {
 ///     for record in &records? {
 ///         assert_eq!(record.value(), Some(&b"hello"[..]));
 ///     }
