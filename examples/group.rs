@@ -79,7 +79,7 @@ fn send(store: &Store, whole: Duration) -> Result<u64, Failure> {
     let began = Instant::now();
     let mut sent = 0_u64;
     while began.elapsed() < whole {
-        orders.send(Record::new("an order").key(sent.to_string()))?;
+        orders.send(Record::new("an order").key(&sent.to_string()))?;
         sent += 1;
         thread::sleep(Duration::from_micros(200));
     }

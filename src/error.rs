@@ -11,8 +11,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(crate) use cause::Cause;
 use cause::is_passing;
+pub(crate) use cause::{Cause, NotBegun};
 
 use crate::ids::{Offset, PartitionId};
 
@@ -99,6 +99,8 @@ pub enum ErrorKind {
     Fenced,
     /// Code handed in by the caller panicked.
     Panicked,
+    /// The store was opened read-only: another process may be writing to it.
+    ReadOnly,
 }
 
 /// Why a call failed, where, and what became of its effect.
@@ -143,7 +145,10 @@ impl Error {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Cause::Full(error.to_string())
             }
-            _ => Cause::Io(error),
+            _ => match error.downcast::<NotBegun>() {
+                Ok(NotBegun(error)) => Cause::NotBegun(error),
+                Err(error) => Cause::Io(error),
+            },
         };
         Error::new(operation, cause).at_path(path)
     }
@@ -186,6 +191,11 @@ impl Error {
     pub(crate) fn with_outcome(mut self, outcome: Outcome) -> Self {
         self.0.outcome = outcome;
         self
+    }
+
+    /// Whether a sync was so much as tried: if not, it may be asked for again.
+    pub(crate) fn is_of_a_sync_begun(&self) -> bool {
+        !matches!(self.0.cause, Cause::NotBegun(_))
     }
 
     pub(crate) fn cause(&self) -> &Cause {
@@ -307,7 +317,7 @@ impl Error {
     /// ```
     pub fn is_retriable(&self) -> bool {
         let passing = match &self.0.cause {
-            Cause::Full(_) | Cause::Locked(_) => true,
+            Cause::Full(_) | Cause::Locked(_) | Cause::NotBegun(_) => true,
             Cause::Io(error) => is_passing(error),
             _ => false,
         };
@@ -420,7 +430,7 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.0.cause {
-            Cause::Io(error) => Some(error),
+            Cause::Io(error) | Cause::NotBegun(error) => Some(error),
             _ => None,
         }
     }

@@ -143,8 +143,8 @@ pub use producer::{
 pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, RecordsIter};
 #[cfg(not(loom))]
 pub use store::{
-    GroupStats, PartitionDescription, PartitionStats, Store, StoreBuilder, StoreStats,
-    TopicDescription, TopicStats,
+    GroupStats, PartitionDescription, PartitionStats, ReadOnlyStore, ReadOnlyStoreBuilder, Store,
+    StoreBuilder, StoreStats, TopicDescription, TopicStats,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 

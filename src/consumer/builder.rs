@@ -339,6 +339,10 @@ impl ConsumerBuilder {
     pub fn build(self) -> Result<Consumer> {
         self.engine.check_open("build consumer")?;
         self.validate()?;
+        if self.options.auto_commit.is_some() || (self.group.is_some() && self.assigned.is_empty())
+        {
+            self.engine.check_writable("build consumer")?; // groups live in the process that writes
+        }
         let group: Option<Arc<str>> = self.group.as_deref().map(Arc::from);
         let mut assigned = Vec::with_capacity(self.assigned.len());
         for (topic, id) in &self.assigned {

@@ -119,6 +119,11 @@ impl Consumer {
             }
             Err(error) => return Err(slot.named(error)),
         };
+        if let Some(epoch) = at.epoch.filter(|_| slot.partition.followed().is_some())
+            && let Err(error) = slot.partition.check_epoch("poll", from, epoch)
+        {
+            return self.follow_truncation(index, error);
+        }
         let Some(chunk) = fetched.chunk else {
             // offsets without records: read on behind them
             self.step_over(index, bound.max(from));
@@ -173,9 +178,7 @@ impl Consumer {
         }
         if taken.records > 0 {
             self.stage.bytes += size;
-            if let Ok(log) = slot.partition.log() {
-                log.note_reads(taken.records as u64);
-            }
+            slot.partition.note_reads(taken.records as u64);
         }
         let cursor = cursor.filter(|_| taken.next_offset == next_offset);
         let position = Position { offset: taken.next_offset, epoch: taken.epoch.or(epoch), cursor };
@@ -211,6 +214,18 @@ impl Consumer {
         self.go_ahead(index, position, Step::Jump);
         if let Some(slot) = self.assignment.get_mut(index) {
             slot.truncated |= truncated;
+        }
+        Ok(Read::More)
+    }
+
+    /// Another process has cut the log below the position and written on: what is there now is
+    /// something else, and the policy says where to go on.
+    fn follow_truncation(&mut self, index: usize, error: Error) -> Result<Read> {
+        let Some(slot) = self.assignment.get(index) else { return Ok(Read::Drained) };
+        let offset = self.after_truncation(slot, error).map_err(|error| slot.named(error))?;
+        self.go_ahead(index, Position { offset, epoch: None, cursor: None }, Step::Jump);
+        if let Some(slot) = self.assignment.get_mut(index) {
+            slot.truncated = true;
         }
         Ok(Read::More)
     }

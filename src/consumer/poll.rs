@@ -92,6 +92,7 @@ impl Consumer {
     /// What every poll does first.
     pub(super) fn begin_poll(&mut self) -> Result<Polling> {
         self.engine.check_open("poll")?;
+        self.engine.look_if_due()?;
         self.offsets.coordinator().counters().polls.add(1);
         let polling = self.begin_polling()?;
         self.commit_if_due()?;
@@ -116,6 +117,7 @@ impl Consumer {
 
     fn wait_until(&self, deadline: Instant) -> Woken {
         self.offsets.coordinator().counters().waits.add(1);
+        let _watched = self.engine.wait_for_news();
         let set = self.assignment.set();
         if !self.engine.is_run_by_host() {
             return set.wait(Some(deadline));

@@ -117,7 +117,7 @@ impl Consumer {
     }
 
     /// The policy's answer to `error`, which may say that the log was truncated.
-    fn after_truncation(&self, slot: &Slot, error: Error) -> Result<Offset> {
+    pub(super) fn after_truncation(&self, slot: &Slot, error: Error) -> Result<Offset> {
         let Cause::LogTruncated { epoch_end, .. } = *error.cause() else { return Err(error) };
         let (end, now) = (self.bound(slot)?, self.engine.clock().wall());
         let policy = self.options.reset;

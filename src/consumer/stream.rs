@@ -15,7 +15,7 @@ use futures_core::Stream;
 use super::assignment::TIMER;
 use super::handle::Consumer;
 use super::member::Polling;
-use crate::engine::Due;
+use crate::engine::{Due, Waiting as Watching};
 use crate::error::Result;
 use crate::record::Records;
 use crate::wait::{Registration, Signal, Woken};
@@ -26,6 +26,8 @@ pub(super) struct Waiting {
     begun: Duration,
     /// Ends the patience for `min_bytes`.
     timer: Option<(Arc<Alarm>, Registration)>,
+    /// Has what another process writes looked at meanwhile.
+    watching: Option<Watching>,
     _polling: Polling,
 }
 
@@ -90,13 +92,16 @@ impl Consumer {
         } else {
             let polling = self.begin_poll()?;
             let begun = self.engine.clock().monotonic();
-            self.waiting = Some(Waiting { begun, timer: None, _polling: polling });
+            self.waiting = Some(Waiting { begun, timer: None, watching: None, _polling: polling });
         }
         loop {
             if self.gather_all()? || self.is_out_of_patience() {
                 return Poll::Ready(Ok(self.hand_out()));
             }
             self.start_patience();
+            if let Some(waiting) = &mut self.waiting {
+                waiting.watching = self.engine.wait_for_news();
+            }
             self.offsets.coordinator().counters().waits.add(1);
             match self.assignment.set().poll_wait(cx) {
                 Poll::Pending => return Poll::Pending,

@@ -158,7 +158,8 @@ pub trait Disk: sealed::Sealed + Send + Sync + fmt::Debug {
     /// Makes the names in a directory durable.
     ///
     /// # Errors
-    /// Those of the operating system; the names may or may not survive a power cut then.
+    /// Those of the operating system; the names may or may not survive a power cut then. One that
+    /// says the sync never began, for want of a handle, left things as they were.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Takes the exclusive lock of a directory by its lock file, which is made if missing.
@@ -234,6 +235,15 @@ pub trait DiskFile: sealed::Sealed + Send + Sync + fmt::Debug {
     /// # Errors
     /// Those of the operating system.
     fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Keeps what the file needs to be written and synced, a handle of the system's, for as long as
+    /// this value lives: neither will ever fail for want of one.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn keep_open(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Makes every byte written so far, through this handle or its maps, and the length durable.
     ///

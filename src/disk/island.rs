@@ -253,7 +253,7 @@ pub(super) fn file_description_lock(file: &File, locking: Locking) -> io::Result
 
 /// Runs `child` in a forked process and returns its exit code.
 #[cfg(test)]
-pub(super) fn in_forked_child(child: impl FnOnce() -> i32) -> i32 {
+pub(crate) fn in_forked_child(child: impl FnOnce() -> i32) -> i32 {
     // SAFETY: the child runs only the closure, which takes no lock another thread may have held
     // but the allocator's (made ready for this by the C library), and leaves by `_exit`.
     let pid = unsafe { libc::fork() };

@@ -29,6 +29,8 @@ mod tail;
 mod tests;
 
 pub use family::{Access, DirLock, Disk, DiskFile, Entry, IoMode, MapReader, Metadata, TailMap};
+#[cfg(all(test, target_os = "linux"))]
+pub(crate) use island::in_forked_child;
 pub use memory::MemoryDisk;
 pub use real::RealDisk;
 #[cfg(feature = "sim")]

@@ -143,6 +143,7 @@ impl sealed::Sealed for RealDisk {}
 impl Disk for RealDisk {
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
         let shared = &self.shared;
+        shared.pool.make_room(); // it may sync: not under the registry's lock
         let inner = shared.registry.add(path, || file::Inner::open(shared, path, access))?;
         Ok(Arc::new(file::RealFile { inner }))
     }
@@ -196,7 +197,10 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.shared.pool.relieve(|| os::sync_dir(dir))
+        match self.shared.pool.relieve(|| os::open_dir(dir)).map_err(os::not_begun)? {
+            Some(dir) => dir.sync_all(),
+            None => Ok(()),
+        }
     }
 
     fn lock(&self, lock_file: &Path) -> io::Result<Box<dyn DirLock>> {

@@ -16,6 +16,20 @@ use super::{Access, Disk, read_full_at, write_all_at};
 /// Those of the operating system. The old contents stay unless the rename was done; then only
 /// the durability of the name is open.
 pub(crate) fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_file_name_later(disk, path, bytes)?;
+    disk.sync_dir(parent(path))
+}
+
+/// The same, except that the caller syncs the directory: until then the name may hold the old
+/// bytes or, where there were none, be lost.
+///
+/// # Errors
+/// Those of the operating system.
+pub(crate) fn replace_file_name_later(
+    disk: &dyn Disk,
+    path: &Path,
+    bytes: &[u8],
+) -> io::Result<()> {
     let beside = beside(path)?;
     let written = write_beside(disk, &beside, bytes).and_then(|()| disk.rename(&beside, path));
     if let Err(error) = written {
@@ -23,7 +37,7 @@ pub(crate) fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Re
         let _ = disk.remove_file(&beside);
         return Err(error);
     }
-    disk.sync_dir(parent(path))
+    Ok(())
 }
 
 /// The whole file, `None` where there is none.

@@ -53,7 +53,7 @@ impl CatalogChanges {
     }
 
     /// The table shows a change. Called with no lock of readers held: it may run wakers.
-    fn announce(&self) {
+    pub(super) fn announce(&self) {
         self.count.fetch_add(1, Ordering::AcqRel);
         self.signal.notify();
     }
@@ -64,6 +64,7 @@ impl Engine {
     pub(crate) fn create_topics(&self, new: &[NewTopic<'_>]) -> Result<Vec<Arc<Topic>>> {
         let one_at_a_time = self.catalog.lock();
         self.check_open("create topic")?;
+        let root = &self.owner("create topic")?.root;
         let mut topics = Vec::with_capacity(new.len());
         let mut facts = Vec::with_capacity(new.len());
         for NewTopic { name, config, internal } in new {
@@ -92,7 +93,7 @@ impl Engine {
                 internal: *internal,
             });
         }
-        self.root.log().record(&facts, Durable::Now)?; // one frame: all or none
+        root.log().record(&facts, Durable::Now)?; // one frame: all or none
         let mut table = self.table.write();
         for topic in &topics {
             table.insert(topic.clone());
@@ -113,7 +114,8 @@ impl Engine {
     /// `AlreadyExists` where the directory is not one of a deleted topic; the disk's.
     fn clear_directories(&self, name: &str, partitions: Range<u32>) -> Result<()> {
         let disk = &*self.options.disk;
-        let root = self.root.path();
+        let log = self.owner("create topic")?.root.log();
+        let root = self.path();
         let mut gone = Vec::new();
         for partition in partitions.map(PartitionId::new) {
             let dir = root.join(partition_dir(name, partition));
@@ -122,7 +124,7 @@ impl Engine {
                 continue;
             }
             let id = read_partition_metadata(disk, &dir.join(PARTITION_METADATA))?;
-            let deleted = self.root.log().with_state(|state| match id {
+            let deleted = log.with_state(|state| match id {
                 Some(id) => state.is_deleted(id),
                 None => state.is_deleted_name(name),
             });
@@ -152,13 +154,14 @@ impl Engine {
     /// # Errors
     /// What a new one could not be opened for: it must not be recorded then.
     fn partitions_up_to(&self, topic: &Topic, total: u32) -> Result<Vec<Arc<Partition>>> {
+        let owner = self.owner("add partitions")?;
         let shared = Shared {
             options: self.options.clone(),
             gate: self.gate.clone(),
             requests: self.requests.clone(),
             budget: self.budget.clone(),
             pinned: self.pinned.clone(),
-            root: self.root.clone(),
+            root: owner.root.clone(),
         };
         let known = KnownFacts {
             recovery_point: Offset::ZERO,
@@ -171,7 +174,7 @@ impl Engine {
         for partition in (first..total).map(PartitionId::new) {
             let id = LogId { topic: topic.id(), partition };
             let (opened, _) = shared.open_partition(topic, id, known, None);
-            opened.log()?.begin_epoch(self.epoch);
+            opened.log()?.begin_epoch(owner.epoch);
             partitions.push(opened);
         }
         Ok(partitions)
@@ -182,11 +185,12 @@ impl Engine {
     pub(crate) fn alter_topic(&self, name: &str, config: TopicConfig) -> Result<()> {
         config.validate()?;
         let _one_at_a_time = self.catalog.lock();
+        let root = &self.owner("alter topic")?.root;
         let topic = self.topic(name)?;
         let partitions = u32::try_from(topic.partitions().len()).unwrap_or(u32::MAX);
         let config = config.partitions(partitions);
         let fact = Fact::TopicAltered { id: topic.id(), config: config.changed_entries() };
-        self.root.log().record(&[fact], Durable::Now)?;
+        root.log().record(&[fact], Durable::Now)?;
         topic.set_config(Arc::new(config));
         self.maintenance_wakeup.wake();
         Ok(())
@@ -195,6 +199,7 @@ impl Engine {
     /// Gives a topic more partitions; durable when it returns.
     pub(crate) fn add_partitions(&self, name: &str, total: u32) -> Result<()> {
         let one_at_a_time = self.catalog.lock();
+        let root = &self.owner("add partitions")?.root;
         let topic = self.topic(name)?;
         let before = u32::try_from(topic.partitions().len()).unwrap_or(u32::MAX);
         TopicConfig::new().partitions(total).validate()?;
@@ -206,7 +211,7 @@ impl Engine {
         self.clear_directories(name, before..total)?;
         let partitions = self.partitions_up_to(&topic, total)?;
         let fact = Fact::PartitionsAdded { id: topic.id(), total };
-        self.root.log().record(&[fact], Durable::Now)?;
+        root.log().record(&[fact], Durable::Now)?;
         topic.set_partitions(partitions);
         drop(one_at_a_time);
         self.catalog_changes.announce();
@@ -218,9 +223,10 @@ impl Engine {
     /// store is opened next, or when their name is wanted.
     pub(crate) fn delete_topic(&self, name: &str) -> Result<Arc<Topic>> {
         let one_at_a_time = self.catalog.lock();
+        let root = &self.owner("delete topic")?.root;
         let topic = self.topic(name)?;
         let deleted = Fact::TopicDeleted { id: topic.id(), name: name.to_owned() };
-        self.root.log().record(&[deleted], Durable::Now)?;
+        root.log().record(&[deleted], Durable::Now)?;
         topic.set_deleted();
         self.table.write().remove(&topic);
         for partition in topic.partitions().iter() {
@@ -228,7 +234,7 @@ impl Engine {
         }
         let removed = self.remove_directories(&topic).and_then(|()| {
             let forgotten = Fact::TopicForgotten { id: topic.id() };
-            self.root.log().record(&[forgotten], Durable::Later)
+            root.log().record(&[forgotten], Durable::Later)
         });
         if let Err(error) = removed {
             log::warn!("topic `{name}` is deleted, but not all of its files are gone: {error}");
@@ -240,7 +246,7 @@ impl Engine {
 
     fn remove_directories(&self, topic: &Topic) -> Result<()> {
         let disk = &*self.options.disk;
-        let root = self.root.path();
+        let root = self.path();
         let mut renamed = Vec::new();
         for partition in topic.partitions().iter() {
             let dir = root.join(partition_dir(topic.name(), partition.id()));

@@ -9,21 +9,32 @@
 use std::sync::Arc;
 
 use super::Engine;
+use super::core::{Footing, Owner};
 use super::partition::Partition;
+use super::root::Root;
 use super::root::exports::{Exports, Occasion};
 use super::root::state::RootState;
+use crate::disk::DirLock;
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
 use crate::log::checkpoint::OffsetLine;
 use crate::log::{Durable, LogFact, PartitionLog};
 
 impl Engine {
-    /// Closes the store. Safe to repeat: later calls return `Ok` at once.
+    /// Closes the store. Safe to repeat: a call during another waits for its end and returns the
+    /// same, later ones return `Ok` at once.
     pub(crate) fn close(&self) -> Result<()> {
         if self.gate.is_forked_child() {
             return Err(Error::new("close store", Cause::Forked));
         }
-        let Some(mut lock) = self.lock.lock().take() else { return Ok(()) };
+        let Footing::Owner(owner) = &self.footing else {
+            self.stop_following();
+            return Ok(());
+        };
+        owner.ending.close(self.running.is_own_thread(), |lock| self.close_with(owner, lock))
+    }
+
+    fn close_with(&self, owner: &Owner, mut lock: Box<dyn DirLock>) -> Result<()> {
         let mut first_error = None;
         keep_first(&mut first_error, self.run_hooks());
         self.gate.close();
@@ -35,11 +46,11 @@ impl Engine {
         let catalog = self.catalog.lock();
         self.wake_everyone();
         let partitions = self.all_partitions();
-        let closed = self.close_logs(&partitions).and_then(|()| self.export(&partitions));
+        let closed = self.close_logs(&partitions).and_then(|()| export(&owner.root, &partitions));
         keep_first(&mut first_error, closed);
-        self.root.log().end();
+        owner.root.log().end();
         drop(catalog);
-        let root = self.root.path();
+        let root = owner.root.path();
         let unlocked = lock.unlock().map_err(|error| Error::io("unlock store", root, error));
         keep_first(&mut first_error, unlocked);
         first_error.map_or(Ok(()), Err)
@@ -73,13 +84,13 @@ impl Engine {
         self.topics().iter().flat_map(|topic| topic.partitions().to_vec()).collect()
     }
 
-    /// Writes Kafka's checkpoint files, and the stamp unless a partition is still in doubt from an
-    /// earlier unclean stop: the next open has to know.
-    fn export(&self, partitions: &[Arc<Partition>]) -> Result<()> {
-        let in_doubt = partitions.iter().any(|partition| partition.is_in_doubt());
-        let occasion = if in_doubt { Occasion::Interim } else { Occasion::CleanClose };
-        let exports = self.root.log().with_state(|state| exports_of(partitions, state));
-        self.root.export(&exports, occasion)
+    /// Nothing is held back, held or written by who only reads: they who wait are told.
+    fn stop_following(&self) {
+        self.gate.close();
+        self.wake_everyone();
+        self.running.join();
+        let _no_change = self.catalog.lock(); // one that came between is told too
+        self.wake_everyone();
     }
 
     /// Closes every log and records how far each is safe, in one write.
@@ -98,13 +109,25 @@ impl Engine {
             }
         }
         if !facts.is_empty() {
-            keep_first(&mut first_error, self.keeper().record(&facts, Durable::Now));
+            keep_first(
+                &mut first_error,
+                self.keeper().and_then(|keeper| keeper.record(&facts, Durable::Now)),
+            );
         }
         if first_error.is_none() {
             points.iter().for_each(|(log, point)| log.recovery_point_recorded(*point));
         }
         first_error.map_or(Ok(()), Err)
     }
+}
+
+/// Writes Kafka's checkpoint files, and the stamp unless a partition is still in doubt from an
+/// earlier unclean stop: the next open has to know.
+fn export(root: &Root, partitions: &[Arc<Partition>]) -> Result<()> {
+    let in_doubt = partitions.iter().any(|partition| partition.is_in_doubt());
+    let occasion = if in_doubt { Occasion::Interim } else { Occasion::CleanClose };
+    let exports = root.log().with_state(|state| exports_of(partitions, state));
+    root.export(&exports, occasion)
 }
 
 impl Drop for Engine {

@@ -1,14 +1,14 @@
 //! The engine itself: what an open root consists of, and what those above may ask of it.
 //!
-//! Constant: options, root, epoch, report. Locked: the topic table, the catalog's turn, the hooks,
-//! the directory lock. The other rooms of `engine` are this type's deeds, a file each.
+//! Constant: options, footing, report. Locked: the topic table, the catalog's turn, the hooks.
+//! The other rooms of `engine` are this type's deeds, a file each.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::config::{BackgroundSync, Threads, WhenFull};
-use crate::disk::{DirLock, Disk};
+use crate::disk::Disk;
 use crate::error::{Cause, Error, Result};
 use crate::ids::TopicId;
 use crate::log::{Keeper, LogId};
@@ -18,12 +18,14 @@ use crate::time::Clock;
 
 use super::budget::Budget;
 use super::catalog::CatalogChanges;
+use super::ending::Ending;
+use super::follow::{Applied, Follower};
 use super::gate::Gate;
 use super::partition::Partition;
 use super::report::OpenReport;
 use super::timers::Timers;
 use super::topic::Topic;
-use super::{keeper, maintenance, root, threads};
+use super::{maintenance, root, threads};
 
 /// How a store is run; the builder above documents each.
 #[derive(Clone, Debug)]
@@ -49,15 +51,31 @@ pub(super) struct Table {
     pub(super) ids: HashMap<TopicId, Arc<Topic>>,
 }
 
+/// How an engine stands in its root.
+#[derive(Debug)]
+pub(super) enum Footing {
+    /// It holds the lock and writes.
+    Owner(Owner),
+    /// It reads what another process may be writing.
+    Guest(Arc<Follower>),
+}
+
+/// What the one who writes has.
+#[derive(Debug)]
+pub(super) struct Owner {
+    pub(super) root: Arc<root::Root>,
+    pub(super) keeper: super::keeper::RootKeeper,
+    pub(super) epoch: crate::ids::LeaderEpoch,
+    pub(super) ending: Ending,
+}
+
 /// One open root.
 pub(crate) struct Engine {
     pub(super) options: EngineOptions,
     pub(super) gate: Arc<Gate>,
-    pub(super) root: Arc<root::Root>,
-    pub(super) keeper: keeper::RootKeeper,
-    pub(super) epoch: crate::ids::LeaderEpoch,
+    pub(super) footing: Footing,
     /// One change of the catalog at a time.
-    pub(super) catalog: Mutex<()>,
+    pub(super) catalog: Mutex<Applied>,
     pub(super) catalog_changes: CatalogChanges,
     pub(super) table: RwLock<Table>,
     pub(super) budget: Arc<Budget>,
@@ -68,7 +86,6 @@ pub(crate) struct Engine {
     pub(super) running: threads::Running,
     pub(super) by_hand: bool,
     pub(super) hooks: Mutex<Vec<Weak<dyn CloseHook>>>,
-    pub(super) lock: Mutex<Option<Box<dyn DirLock>>>,
     pub(super) pinned: Arc<PinCounter>,
     pub(super) report: OpenReport,
 }
@@ -77,7 +94,7 @@ impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let topics = self.table.read().names.len();
         f.debug_struct("Engine")
-            .field("root", &self.root.path())
+            .field("root", &self.path())
             .field("topics", &topics)
             .finish_non_exhaustive()
     }
@@ -114,8 +131,36 @@ impl Engine {
         &self.gate
     }
 
-    pub(crate) fn keeper(&self) -> &dyn Keeper {
-        &self.keeper
+    /// Who keeps the facts of every log. Fails as read-only where another process does.
+    pub(crate) fn keeper(&self) -> Result<&dyn Keeper> {
+        Ok(&self.owner("record facts")?.keeper)
+    }
+
+    /// Fails as read-only where another process may be writing.
+    pub(crate) fn check_writable(&self, operation: &'static str) -> Result<()> {
+        self.owner(operation).map(drop)
+    }
+
+    pub(super) fn owner(&self, operation: &'static str) -> Result<&Owner> {
+        match &self.footing {
+            Footing::Owner(owner) => Ok(owner),
+            Footing::Guest(_) => Err(Error::new(operation, Cause::ReadOnly)),
+        }
+    }
+
+    /// Whoever follows what another process writes; `None` for who writes.
+    pub(super) fn follower(&self) -> Option<&Arc<Follower>> {
+        match &self.footing {
+            Footing::Owner(_) => None,
+            Footing::Guest(follower) => Some(follower),
+        }
+    }
+
+    pub(super) fn path(&self) -> &std::path::Path {
+        match &self.footing {
+            Footing::Owner(owner) => owner.root.path(),
+            Footing::Guest(follower) => follower.root().path(),
+        }
     }
 
     pub(crate) fn open_report(&self) -> &OpenReport {
@@ -127,7 +172,10 @@ impl Engine {
     }
 
     pub(crate) fn store_id(&self) -> root::marker::StoreId {
-        self.root.store_id()
+        match &self.footing {
+            Footing::Owner(owner) => owner.root.store_id(),
+            Footing::Guest(follower) => follower.root().store_id(),
+        }
     }
 
     pub(super) fn requests(&self) -> &Arc<maintenance::Requests> {
@@ -149,6 +197,7 @@ impl Engine {
     /// The topic of that name.
     pub(crate) fn topic(&self, name: &str) -> Result<Arc<Topic>> {
         self.check_open("find topic")?;
+        self.look_if_due()?;
         self.table.read().names.get(name).cloned().ok_or_else(|| {
             Error::new("find topic", Cause::NotFound { what: "topic", name: name.to_owned() })
         })

@@ -175,6 +175,7 @@ impl Engine {
     /// Nothing is done, and nothing due, once the store is closed and in a forked child.
     pub(crate) fn run_maintenance(&self) -> Option<Duration> {
         self.check_open("maintain").ok()?;
+        self.check_writable("maintain").ok()?;
         let now = self.clock().monotonic();
         let due = self.requests().take_due(now);
         let partitions: Vec<_> = due.iter().filter_map(|id| self.partition_by_id(*id)).collect();
@@ -215,7 +216,7 @@ impl Engine {
             return failed;
         }
         let facts: Vec<_> = points.iter().map(|(_, fact, _)| *fact).collect();
-        match self.keeper().record(&facts, durable) {
+        match self.keeper().and_then(|keeper| keeper.record(&facts, durable)) {
             Ok(()) => {
                 for (log, _, point) in points {
                     log.recovery_point_recorded(point);
@@ -250,17 +251,18 @@ impl Engine {
         partition: &Partition,
         offset: Offset,
     ) -> Result<()> {
-        partition.delete_records_before(offset, self.keeper())?;
+        partition.delete_records_before(offset, self.keeper()?)?;
         self.unlink_later(partition);
         Ok(())
     }
 
     /// Applies every topic's retention now; adopted topics have none.
     pub(crate) fn retain_all(&self) {
+        let Ok(keeper) = self.keeper() else { return };
         let now = self.clock().wall();
         for topic in self.topics().iter().filter(|topic| !topic.is_adopted()) {
             for partition in topic.partitions().iter() {
-                match partition.retain(self.keeper(), now) {
+                match partition.retain(keeper, now) {
                     Ok(dropped) if dropped.segments > 0 => {
                         log::info!(
                             "{}-{}: retention dropped {} segments, {} bytes",
@@ -297,9 +299,10 @@ impl Engine {
 
     /// Has the dropped files of a partition unlinked once their delay is over.
     pub(super) fn unlink_later(&self, partition: &Partition) {
-        let Ok(log) = partition.log() else { return };
-        let at = self.clock().monotonic() + log.config().file_delete_delay;
-        self.requests().unlink_at(at);
+        // the log's own time: the clock may have moved since it set it
+        if let Some(at) = partition.log().ok().and_then(|log| log.next_unlink()) {
+            self.requests().unlink_at(at);
+        }
     }
 
     /// Unlinks what is due.
@@ -307,10 +310,12 @@ impl Engine {
         for topic in self.topics() {
             for partition in topic.partitions().iter() {
                 let Ok(log) = partition.log() else { continue };
-                match log.unlink_dropped(all) {
-                    Ok((_, Some(next))) => self.requests().unlink_at(next),
-                    Ok((_, None)) => {}
-                    Err(error) => log::warn!("{error}"),
+                let (next, unlinked) = log.unlink_dropped(all);
+                if let Err(error) = unlinked {
+                    log::warn!("{error}");
+                }
+                if let Some(next) = next {
+                    self.requests().unlink_at(next);
                 }
             }
         }

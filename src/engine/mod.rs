@@ -1,10 +1,10 @@
 //! One open root: the lock, the catalog, every partition, and what runs in the background.
 //!
 //! Everything above reaches a log through [`Partition`] alone. The rooms: `core` is the
-//! [`Engine`] itself, `open` and `close` are
-//! the order in which a store comes up and goes down, `catalog` changes what topics there are,
-//! `partition`, `budget` and `room` are the append's way in, `maintenance`, `timers` and `threads`
-//! are the background, `root` is what the directory itself knows.
+//! [`Engine`] itself, `open` and `close` are the order in which a store comes up and goes down,
+//! `catalog` changes what topics there are, `partition`, `budget` and `room` are the append's way
+//! in, `maintenance`, `timers` and `threads` are the background, `root` is what the directory
+//! itself knows, and `follow` reads a root that another process writes.
 //!
 //! Lock order: catalog, then the topic table, then whatever a log takes. No lock here is held
 //! while a log is appended to, and none while code of the host's runs.
@@ -13,6 +13,8 @@ mod budget;
 mod catalog;
 mod close;
 mod core;
+mod ending;
+mod follow;
 mod gate;
 mod keeper;
 mod maintenance;
@@ -31,6 +33,7 @@ mod tests;
 pub(crate) use catalog::NewTopic;
 use core::Table;
 pub(crate) use core::{CloseHook, Engine, EngineOptions};
+pub(crate) use follow::{FollowOptions, FollowedPartition, Waiting};
 pub(crate) use partition::Partition;
 pub use report::OpenReport;
 pub(crate) use timers::Due;

@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use super::budget::Budget;
 use super::catalog::CatalogChanges;
+use super::core::{Footing, Owner};
+use super::ending::Ending;
 use super::gate::Gate;
 use super::keeper::RootKeeper;
 use super::maintenance::Requests;
@@ -142,10 +144,13 @@ fn assemble(
     shared.budget.set_limit(shared.options.max_bytes, shared.options.when_full, used);
     Arc::new(Engine {
         gate: shared.gate,
-        keeper: RootKeeper(shared.root.clone()),
-        root: shared.root,
-        epoch,
-        catalog: Mutex::new(()),
+        footing: Footing::Owner(Owner {
+            keeper: RootKeeper(shared.root.clone()),
+            root: shared.root,
+            epoch,
+            ending: Ending::new(lock),
+        }),
+        catalog: Mutex::default(),
         catalog_changes: CatalogChanges::default(),
         table: RwLock::new(table),
         budget: shared.budget,
@@ -156,7 +161,6 @@ fn assemble(
         running: Running::default(),
         by_hand,
         hooks: Mutex::new(Vec::new()),
-        lock: Mutex::new(Some(lock)),
         pinned: shared.pinned,
         report,
         options: shared.options,

@@ -9,15 +9,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::budget::Budget;
+use super::follow::FollowedPartition;
 use super::gate::Gate;
 use super::room;
-use crate::config::{Durability, TimestampType};
+use crate::config::Durability;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 use crate::log::{
     Appended, Cursor, Dropped, FetchLimits, Fetched, Keeper, LogId, OffsetSnapshot, PartitionLog,
 };
-use crate::record::{AppendBatch, BatchRules, TimestampRule};
+use crate::record::{AppendBatch, BatchRules};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::time::Timestamp;
@@ -42,6 +43,8 @@ pub(crate) struct Partition {
 #[derive(Debug)]
 pub(super) enum Backing {
     Log(Box<PartitionLog>),
+    /// Another process may be writing to it.
+    Followed(Arc<FollowedPartition>),
     /// It could not be opened, and this is why. What an unclean stop left of it is still to be
     /// recovered if it is in doubt.
     Failed {
@@ -62,11 +65,15 @@ pub(super) struct NewPartition {
 
 impl Partition {
     pub(super) fn new(new: NewPartition) -> Self {
+        let signal = match &new.backing {
+            Backing::Followed(followed) => followed.signal().clone(),
+            Backing::Log(_) | Backing::Failed { .. } => Arc::new(Signal::new()),
+        };
         Partition {
             topic: new.topic,
             id: new.id,
             backing: new.backing,
-            signal: Arc::new(Signal::new()),
+            signal,
             holds: Mutex::new(BTreeMap::new()),
             topic_budget: new.topic_budget,
             store_budget: new.store_budget,
@@ -96,10 +103,11 @@ impl Partition {
         &self.gate
     }
 
-    /// The log, or why there is none.
+    /// The log, or why there is none to write to.
     pub(crate) fn log(&self) -> Result<&PartitionLog> {
         match &self.backing {
             Backing::Log(log) => Ok(log),
+            Backing::Followed(_) => Err(Error::new("use log", Cause::ReadOnly)),
             Backing::Failed { error, .. } => Err(error.again()),
         }
     }
@@ -116,6 +124,22 @@ impl Partition {
         self.log()
     }
 
+    /// The log of another process, if it is one.
+    pub(crate) fn followed(&self) -> Option<&Arc<FollowedPartition>> {
+        match &self.backing {
+            Backing::Followed(followed) => Some(followed),
+            Backing::Log(_) | Backing::Failed { .. } => None,
+        }
+    }
+
+    /// The log of another process, if the store is open and the topic exists.
+    fn open_followed(&self, operation: &'static str) -> Result<Option<&Arc<FollowedPartition>>> {
+        let Some(followed) = self.followed() else { return Ok(None) };
+        self.gate.check(operation)?;
+        self.check_exists(operation)?;
+        Ok(Some(followed))
+    }
+
     /// Fails once the topic is deleted.
     fn check_exists(&self, operation: &'static str) -> Result<()> {
         if self.deleted.load(Ordering::Acquire) {
@@ -127,19 +151,7 @@ impl Partition {
 
     /// What the topic asks of a batch that is appended at `now`.
     pub(crate) fn batch_rules(&self, now: Timestamp) -> Result<BatchRules> {
-        let config = self.open_log("append")?.config();
-        let timestamps = match config.timestamp_type {
-            TimestampType::CreateTime => TimestampRule::Create {
-                now,
-                before_max: config.timestamp_before_max,
-                after_max: config.timestamp_after_max,
-            },
-            TimestampType::LogAppendTime => TimestampRule::Append { now },
-        };
-        // a batch goes whole into one segment
-        let max_bytes = config.max_batch_bytes.min(config.segment_bytes);
-        let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
-        Ok(BatchRules { timestamps, max_bytes })
+        Ok(self.open_log("append")?.batch_rules(now))
     }
 
     /// Appends one batch, all of it or nothing, and wakes who waits for it. Blocks for a sync with
@@ -186,15 +198,29 @@ impl Partition {
         cursor: Option<&Cursor>,
         limits: FetchLimits,
     ) -> Result<Fetched> {
+        if let Some(followed) = self.open_followed("read")? {
+            return followed.fetch(from, cursor, limits);
+        }
         self.open_log("read")?.fetch(from, cursor, limits)
     }
 
+    /// Looks now for what another process has written; one's own log shows it by itself.
+    pub(crate) fn look(&self) -> Result<()> {
+        self.open_followed("look up offsets")?.map_or(Ok(()), |followed| followed.look())
+    }
+
     pub(crate) fn offsets(&self) -> Result<OffsetSnapshot> {
+        if let Some(followed) = self.open_followed("look up offsets")? {
+            return followed.offsets();
+        }
         Ok(self.open_log("look up offsets")?.offsets().snapshot())
     }
 
     /// The first record at or after `wanted`.
     pub(crate) fn find_timestamp(&self, wanted: Timestamp) -> Result<Option<(Offset, Timestamp)>> {
+        if let Some(followed) = self.open_followed("look up timestamp")? {
+            return followed.find_timestamp(wanted);
+        }
         self.open_log("look up timestamp")?.find_timestamp(wanted)
     }
 
@@ -205,12 +231,27 @@ impl Partition {
         offset: Offset,
         epoch: LeaderEpoch,
     ) -> Result<()> {
+        if let Some(followed) = self.open_followed(operation)? {
+            return followed.check_epoch(operation, offset, epoch);
+        }
         self.open_log(operation)?.check_epoch(operation, offset, epoch)
     }
 
     /// Where reading may go on behind damage at `offset`.
     pub(crate) fn resume_above(&self, offset: Offset) -> Result<Offset> {
+        if let Some(followed) = self.open_followed("skip damage")? {
+            return followed.resume_above(offset);
+        }
         self.open_log("skip damage")?.resume_above(offset)
+    }
+
+    /// How many records a reader has got, for the counters.
+    pub(crate) fn note_reads(&self, records: u64) {
+        match &self.backing {
+            Backing::Log(log) => log.note_reads(records),
+            Backing::Followed(followed) => followed.note_reads(records),
+            Backing::Failed { .. } => {}
+        }
     }
 
     /// Makes everything below `offset` durable; blocks for a sync unless one covers it already.

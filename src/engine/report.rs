@@ -17,7 +17,7 @@ use crate::log::PartitionReport;
 /// assert!(report.failed_partitions().is_empty());
 /// # Ok::<(), tidelog::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct OpenReport {
     pub(super) new: bool,
     pub(super) clean: bool,

@@ -114,9 +114,10 @@ fn drop_one(partition: &Partition, scope: Scope) -> Result<(), Option<String>> {
         }
     }
     candidates.sort_by_key(|(oldest, _)| *oldest);
+    let Ok(keeper) = engine.keeper() else { return Err(kept) };
     let now = engine.clock().wall();
     for (_, candidate) in candidates {
-        match candidate.drop_oldest(engine.keeper(), now) {
+        match candidate.drop_oldest(keeper, now) {
             Ok(0) => {}
             Ok(_) => {
                 engine.unlink_later(&candidate);

@@ -6,7 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 
 use super::Engine;
@@ -49,6 +49,7 @@ impl Wakeup {
 #[derive(Debug, Default)]
 pub(super) struct Running {
     handles: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Vec<ThreadId>>,
 }
 
 impl Running {
@@ -83,8 +84,14 @@ impl Running {
             .name(format!("tidelog-{name}"))
             .spawn(run)
             .map_err(|error| Error::io("start thread", std::path::Path::new(name), error))?;
+        self.threads.lock().push(handle.thread().id());
         self.handles.lock().push(handle);
         Ok(())
+    }
+
+    /// Whether the call comes from one of them.
+    pub(super) fn is_own_thread(&self) -> bool {
+        self.threads.lock().contains(&std::thread::current().id())
     }
 
     /// Waits for the threads to end, but never for the one that calls.

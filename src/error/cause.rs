@@ -14,6 +14,8 @@ use crate::ids::{LeaderEpoch, Offset};
 pub(crate) enum Cause {
     #[error("{0}")]
     Io(#[source] io::Error),
+    #[error("{0}")]
+    NotBegun(#[source] io::Error),
     #[error("no space: {0}")]
     Full(String),
     #[error("poisoned by an earlier failure: {0}")]
@@ -56,15 +58,15 @@ pub(crate) enum Cause {
     Fenced(String),
     #[error("{0} panicked")]
     Panicked(&'static str),
+    #[error("the store was opened read-only")]
+    ReadOnly,
 }
 
 impl Cause {
     pub(super) fn again(&self) -> Cause {
         match self {
-            Cause::Io(error) => Cause::Io(match error.raw_os_error() {
-                Some(code) => io::Error::from_raw_os_error(code),
-                None => io::Error::new(error.kind(), error.to_string()),
-            }),
+            Cause::Io(error) => Cause::Io(io_again(error)),
+            Cause::NotBegun(error) => Cause::NotBegun(io_again(error)),
             Cause::Full(what) => Cause::Full(what.clone()),
             Cause::Poisoned(first) => Cause::Poisoned(first.clone()),
             Cause::Corrupt(what) => Cause::Corrupt(what.clone()),
@@ -106,12 +108,13 @@ impl Cause {
             }
             Cause::Fenced(why) => Cause::Fenced(why.clone()),
             Cause::Panicked(what) => Cause::Panicked(what),
+            Cause::ReadOnly => Cause::ReadOnly,
         }
     }
 
     pub(super) fn kind(&self) -> ErrorKind {
         match self {
-            Cause::Io(_) => ErrorKind::Io,
+            Cause::Io(_) | Cause::NotBegun(_) => ErrorKind::Io,
             Cause::Full(_) => ErrorKind::Full,
             Cause::Poisoned(_) => ErrorKind::Poisoned,
             Cause::Corrupt(_) => ErrorKind::Corrupt,
@@ -133,9 +136,23 @@ impl Cause {
             Cause::OffsetRegression { .. } => ErrorKind::OffsetRegression,
             Cause::Fenced(_) => ErrorKind::Fenced,
             Cause::Panicked(_) => ErrorKind::Panicked,
+            Cause::ReadOnly => ErrorKind::ReadOnly,
         }
     }
 }
+
+fn io_again(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
+/// A sync that found no handle to be made through: it never began, so nothing is in doubt that was
+/// not before, unlike after any sync that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct NotBegun(#[source] pub(crate) io::Error);
 
 /// Errors that say the machine is short of something now, not that anything is wrong.
 pub(super) fn is_passing(error: &io::Error) -> bool {

@@ -1,8 +1,8 @@
 //! Who and what a group speaks of: its members, and partitions by identity.
 //!
 //! A [`MemberId`] is never used twice while a process runs, so it fences by itself; a
-//! [`TopicPartition`] names its topic by id as well as by name, so
-//! that a topic deleted and made again is another.
+//! [`TopicPartition`] names its topic by id as well as by name, so that a topic deleted and made
+//! again is another.
 //!
 //! Called by `membership` and `assign`, and shown to hosts.
 

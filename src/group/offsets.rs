@@ -6,12 +6,17 @@
 //! writes tombstones, and until they are written the identity keeps a topic made again under the
 //! name from seeing them. Records of kinds unknown here are left as they are.
 //!
+//! `follow` keeps the fold going where another process writes the log.
+//!
 //! Locks: the table of groups, then a group's turn, then its entries. The turn is held across the
 //! append, the others never. Under the turn the coordinator is asked who may commit.
+
+mod follow;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use self::follow::Following;
 use super::committed::{Commit, CommitMode, Committed, Entry, Group};
 use super::coordinator::{Committer, Coordinator};
 use super::records::ClassicRecord;
@@ -43,17 +48,15 @@ pub(crate) struct OffsetStore {
     unread: BTreeMap<PartitionId, Error>,
     skipped: Counter,
     coordinator: Coordinator,
+    /// Where another process writes: how far each partition has been read.
+    following: Option<Mutex<Following>>,
 }
 
 impl OffsetStore {
     /// Reads what is committed, and ends the groups that were live. Costs nothing in a store that
     /// never committed.
     pub(crate) fn open(engine: Arc<Engine>) -> Result<Arc<OffsetStore>> {
-        // Kafka's: 50 partitions, segments of 100 MiB. A commit for very many partitions is one
-        // batch all the same. The topic keeps everything until compaction is there.
-        let config =
-            TopicConfig::new().partitions(50).segment_bytes(100 << 20).max_batch_bytes(64 << 20);
-        let log = StateLog::new(engine.clone(), OFFSETS_TOPIC, config);
+        let log = OffsetStore::log_of(&engine);
         let mut fold =
             Fold { engine: &engine, topics: HashMap::new(), groups: BTreeMap::new(), skipped: 0 };
         let skipped = log.replay(|record| fold.take(record))?;
@@ -66,9 +69,18 @@ impl OffsetStore {
             unread: skipped.unread,
             skipped: unreadable,
             coordinator: Coordinator::default(),
+            following: None,
         };
         store.end_lives_of_before();
         Ok(Arc::new(store))
+    }
+
+    fn log_of(engine: &Arc<Engine>) -> StateLog {
+        // Kafka's: 50 partitions, segments of 100 MiB. A commit for very many partitions is one
+        // batch all the same. The topic keeps everything until compaction is there.
+        let config =
+            TopicConfig::new().partitions(50).segment_bytes(100 << 20).max_batch_bytes(64 << 20);
+        StateLog::new(engine.clone(), OFFSETS_TOPIC, config)
     }
 
     /// The groups that have members now.
@@ -83,6 +95,7 @@ impl OffsetStore {
 
     /// The names of all groups that have committed something, in order.
     pub(crate) fn groups(&self) -> Vec<Arc<str>> {
+        self.catch_up_all();
         let groups = self.groups.lock();
         let used = groups.iter().filter(|(_, group)| !group.entries.lock().is_empty());
         used.map(|(name, _)| name.clone()).collect()
@@ -90,7 +103,7 @@ impl OffsetStore {
 
     /// All that a group has committed for topics that exist, by topic and partition.
     pub(crate) fn all_committed(&self, group: &str) -> Result<Vec<(Arc<Partition>, Committed)>> {
-        self.partition_of(group)?;
+        self.catch_up(self.partition_of(group)?)?;
         let Some(group) = self.existing(group) else { return Ok(Vec::new()) };
         let entries = group.entries.lock().clone();
         let mut all = Vec::new();
@@ -108,7 +121,7 @@ impl OffsetStore {
         group: &str,
         partition: &Partition,
     ) -> Result<Option<Committed>> {
-        self.partition_of(group)?;
+        self.catch_up(self.partition_of(group)?)?;
         Ok(self.existing(group).and_then(|group| group.committed(partition)))
     }
 
@@ -137,6 +150,7 @@ impl OffsetStore {
         durability: Durability,
     ) -> Result<()> {
         self.engine.check_open("commit")?;
+        self.engine.check_writable("commit")?;
         let log_partition = self.partition_of(group)?;
         check_shape(commits)?;
         by.look_at_the_clock(self, group);

@@ -131,6 +131,7 @@ impl PartitionLog {
         if self.segments.load().is_empty() {
             directory::make(&self.place, self.setup.id.topic)?;
             self.metadata_unsynced.store(true, Ordering::Release);
+            self.own_name_changed.store(true, Ordering::Release);
         }
         let (segment, tail) = self.new_tail(base, now).inspect_err(|_| {
             // the old segment goes on: a file that says it ended here must not be found later

@@ -15,12 +15,14 @@ use std::io;
 use std::path::Path;
 
 use crate::disk::Disk;
-use crate::disk::replace::{read_file, replace_file};
+use crate::disk::replace::{read_file, replace_file, replace_file_name_later};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 
 /// The largest text file that is read: some five million lines, far above any real directory.
 const MAX_TEXT: usize = 256 << 20;
+
+const WRITE_METADATA: &str = "write partition metadata";
 
 /// What is wrong with a text file, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -229,9 +231,10 @@ pub(crate) fn read_epochs(disk: &dyn Disk, path: &Path) -> Result<Vec<EpochLine>
     parse_epochs(&bytes).map_err(|fault| fault.into_error(OPERATION, path))
 }
 
-/// Replaces a `leader-epoch-checkpoint`; durable when it returns.
+/// Replaces a `leader-epoch-checkpoint`; durable once the caller has synced the directory.
 pub(crate) fn write_epochs(disk: &dyn Disk, path: &Path, lines: &[EpochLine]) -> Result<()> {
-    replace(disk, path, &format_epochs(lines), "write leader epoch checkpoint")
+    replace_file_name_later(disk, path, &format_epochs(lines))
+        .map_err(|error| Error::io("write leader epoch checkpoint", path, error))
 }
 
 /// The topic id in a `partition.metadata`, `None` where the file is missing.
@@ -244,11 +247,18 @@ pub(crate) fn read_partition_metadata(disk: &dyn Disk, path: &Path) -> Result<Op
 
 /// Replaces a `partition.metadata`; durable when it returns.
 pub(crate) fn write_partition_metadata(disk: &dyn Disk, path: &Path, id: TopicId) -> Result<()> {
-    replace(disk, path, &format_partition_metadata(id), "write partition metadata")
+    replace_file(disk, path, &format_partition_metadata(id))
+        .map_err(|error| Error::io(WRITE_METADATA, path, error))
 }
 
-fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], operation: &'static str) -> Result<()> {
-    replace_file(disk, path, bytes).map_err(|error| Error::io(operation, path, error))
+/// The same; durable once the caller has synced the directory.
+pub(crate) fn write_partition_metadata_name_later(
+    disk: &dyn Disk,
+    path: &Path,
+    id: TopicId,
+) -> Result<()> {
+    replace_file_name_later(disk, path, &format_partition_metadata(id))
+        .map_err(|error| Error::io(WRITE_METADATA, path, error))
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ impl PartitionLog {
     pub(crate) fn close(&self) -> Result<Offset> {
         self.stop_appends();
         let point = self.checkpoint();
-        let unlinked = self.unlink_dropped(true);
+        let (_, unlinked) = self.unlink_dropped(true);
         let point = point?;
         unlinked?;
         Ok(point)

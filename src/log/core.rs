@@ -68,8 +68,17 @@ pub(super) struct Unproven {
 /// Files that no reader can reach any more, to be unlinked at a time.
 #[derive(Debug)]
 pub(super) struct Doomed {
-    pub(super) paths: Vec<std::path::PathBuf>,
+    pub(super) files: Files,
     pub(super) due: std::time::Duration,
+}
+
+/// How far a dropped segment's files are on their way out.
+#[derive(Debug)]
+pub(super) enum Files {
+    /// Under their own names still.
+    Standing(Arc<Segment>),
+    /// Under their `.deleted` names.
+    Renamed(Vec<std::path::PathBuf>),
 }
 
 /// The writer's state, under the writer lock.
@@ -116,8 +125,10 @@ pub(crate) struct PartitionLog {
     pub(super) gapless: bool,
     pub(super) latch: Latch,
     pub(super) counters: LogCounters,
-    /// Names in the directory, or the directory's own, await a directory sync.
+    /// Names in the directory await a directory sync.
     pub(super) names_changed: AtomicBool,
+    /// The directory's own name does, too.
+    pub(super) own_name_changed: AtomicBool,
     /// The directory is new: its `partition.metadata` is written again, durably, with its names.
     pub(super) metadata_unsynced: AtomicBool,
     /// The maintainer has been told of unsynced bytes.
@@ -142,10 +153,6 @@ impl PartitionLog {
 
     pub(crate) fn counters(&self) -> &LogCounters {
         &self.counters
-    }
-
-    pub(crate) fn config(&self) -> Arc<TopicConfig> {
-        self.config.load_full()
     }
 
     /// Takes a new configuration; the active segment heeds it from the next append on.
@@ -173,7 +180,9 @@ impl PartitionLog {
             },
             TimestampType::LogAppendTime => TimestampRule::Append { now },
         };
-        let max_bytes = usize::try_from(config.max_batch_bytes).unwrap_or(usize::MAX);
+        // a batch goes whole into one segment
+        let max_bytes = config.max_batch_bytes.min(config.segment_bytes);
+        let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
         BatchRules { timestamps, max_bytes }
     }
 

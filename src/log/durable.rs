@@ -49,9 +49,11 @@ impl PartitionLog {
         let bytes = self.appended_bytes.load(Ordering::Acquire);
         self.told_dirty.store(false, Ordering::Release);
         let end = self.offsets.end();
-        let synced = self.sync_files(unproven);
+        let synced = self.sync_files();
         if let Err(error) = synced {
-            self.latch.trip(&error);
+            if error.is_of_a_sync_begun() {
+                self.latch.trip(&error);
+            }
             return Err(error);
         }
         self.counters.syncs.add(1);
@@ -62,34 +64,34 @@ impl PartitionLog {
 
     /// What a sync needs and may not get for want of space or handles: nothing is lost by that, so
     /// it does not latch the log, and the sync may be asked for again.
-    fn ready_to_sync(&self, unproven: &[Unproven]) -> Result<()> {
+    fn ready_to_sync(&self, unproven: &mut Vec<Unproven>) -> Result<()> {
         let segments = self.segments.load_full();
-        let unsynced = segments.iter().rev().take_while(|segment| !segment.is_settled());
-        for segment in unsynced.chain(unproven.iter().map(|range| &range.segment)) {
+        for segment in segments.iter().rev().take_while(|segment| !segment.is_settled()) {
             segment.log()?;
-        }
-        if self.metadata_unsynced.swap(false, Ordering::AcqRel) {
-            let path = self.place.dir.join(PARTITION_METADATA);
-            let disk = &*self.place.disk;
-            let written = checkpoint::write_partition_metadata(disk, &path, self.setup.id.topic);
-            if written.is_err() {
-                self.metadata_unsynced.store(true, Ordering::Release);
-            }
-            return written;
-        }
-        Ok(())
-    }
-
-    fn sync_files(&self, unproven: &mut Vec<Unproven>) -> Result<()> {
-        let segments = self.segments.load_full();
-        if segments.is_empty() {
-            return Ok(()); // there is no directory yet
         }
         let first = segments.first().map(|segment| segment.base());
         for range in unproven.iter().filter(|range| Some(range.segment.base()) >= first) {
             write_again(range)?; // what was dropped needs no proof
         }
         unproven.clear();
+        if self.metadata_unsynced.swap(false, Ordering::AcqRel) {
+            let path = self.place.dir.join(PARTITION_METADATA);
+            let disk = &*self.place.disk;
+            let id = self.setup.id.topic;
+            let written = checkpoint::write_partition_metadata_name_later(disk, &path, id);
+            let unsynced =
+                if written.is_ok() { &self.names_changed } else { &self.metadata_unsynced };
+            unsynced.store(true, Ordering::Release);
+            return written;
+        }
+        Ok(())
+    }
+
+    fn sync_files(&self) -> Result<()> {
+        let segments = self.segments.load_full();
+        if segments.is_empty() {
+            return Ok(()); // there is no directory yet
+        }
         for segment in segments.iter().rev().take_while(|segment| !segment.is_settled()) {
             segment.sync()?;
         }
@@ -103,17 +105,20 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Makes the directory's names durable, and its own name.
+    /// Makes the directory's names durable, and its own name where that is new.
     fn sync_names(&self) -> Result<()> {
         let dir = &*self.place.dir;
         let disk = &self.place.disk;
         disk.sync_dir(dir).map_err(|error| Error::io("sync directory", dir, error))?;
-        match dir.parent() {
-            Some(parent) => {
-                disk.sync_dir(parent).map_err(|error| Error::io("sync directory", parent, error))
-            }
-            None => Ok(()),
+        let Some(parent) = dir.parent() else { return Ok(()) };
+        if !self.own_name_changed.swap(false, Ordering::AcqRel) {
+            return Ok(());
         }
+        let synced = disk.sync_dir(parent);
+        if synced.is_err() {
+            self.own_name_changed.store(true, Ordering::Release);
+        }
+        synced.map_err(|error| Error::io("sync directory", parent, error))
     }
 
     /// Seals what was rolled, syncs all, and returns how far the recovery point may be recorded.
@@ -148,6 +153,7 @@ impl PartitionLog {
         for segment in rolled {
             segment.trim_for_sync()?;
         }
+        self.write_epochs()?; // before the sync, which is then the directory's only one
         self.sync_locked(unproven)?;
         for segment in rolled {
             self.sync_indexes(segment.seal_indexes()?)?;
@@ -156,7 +162,6 @@ impl PartitionLog {
         if let Some(active) = active {
             self.sync_indexes(active.save_growing_indexes()?)?;
         }
-        self.write_epochs()?;
         self.rest_if_idle();
         let settled = active.map_or(Offset::new(i64::MAX), Segment::base);
         for segment in self.segments.load().iter().filter(|segment| segment.base() < settled) {
@@ -191,8 +196,10 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Writes the epoch file if an epoch began since it was written.
-    pub(super) fn write_epochs(&self) -> Result<()> {
+    /// Writes the epoch file if an epoch began since it was written. Its name awaits the directory
+    /// sync that comes before a recovery point may rise; until then recovery may find an epoch in
+    /// it that has no records, and drops it.
+    fn write_epochs(&self) -> Result<()> {
         let Some(entries) = self.epochs.lock().take_changed() else { return Ok(()) };
         let lines: Vec<_> = entries
             .iter()
@@ -200,8 +207,9 @@ impl PartitionLog {
             .collect();
         let path = self.place.dir.join(LEADER_EPOCHS);
         let written = checkpoint::write_epochs(&*self.place.disk, &path, &lines);
-        if written.is_err() {
-            self.epochs.lock().set_changed();
+        match written {
+            Ok(()) => self.names_changed.store(true, Ordering::Release),
+            Err(_) => self.epochs.lock().set_changed(),
         }
         written
     }

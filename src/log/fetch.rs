@@ -26,9 +26,9 @@ pub(crate) struct FetchLimits {
 /// Where a sequential reader goes on.
 #[derive(Clone, Debug)]
 pub(crate) struct Cursor {
-    segment: Arc<Segment>,
-    position: u64,
-    offset: Offset,
+    pub(super) segment: Arc<Segment>,
+    pub(super) position: u64,
+    pub(super) offset: Offset,
 }
 
 /// What a fetch found.
@@ -40,6 +40,28 @@ pub(crate) struct Fetched {
     /// Where the next read begins: behind what was fetched, or behind a gap.
     pub(crate) next_offset: Offset,
     pub(crate) cursor: Option<Cursor>,
+}
+
+impl Fetched {
+    pub(super) fn of(segment: &Arc<Segment>, chunk: Chunk) -> Self {
+        let next_offset = chunk.next_offset;
+        let cursor =
+            Cursor { segment: segment.clone(), position: chunk.next_position, offset: next_offset };
+        Fetched { chunk: Some(chunk), next_offset, cursor: Some(cursor) }
+    }
+}
+
+/// The segments that may hold `from` or what comes after it.
+pub(super) fn segments_from(segments: &[Arc<Segment>], from: Offset) -> &[Arc<Segment>] {
+    let first = segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
+    &segments[first.min(segments.len())..]
+}
+
+/// Where `from` lies in a segment, if the last read ended right before it.
+pub(super) fn hint(cursor: Option<&Cursor>, segment: &Arc<Segment>, from: Offset) -> Option<u64> {
+    cursor
+        .filter(|cursor| cursor.offset == from && Arc::ptr_eq(&cursor.segment, segment))
+        .map(|cursor| cursor.position)
 }
 
 impl PartitionLog {
@@ -60,16 +82,12 @@ impl PartitionLog {
         }
         let wanted = Limits { bytes: limits.bytes, records: limits.records, bound };
         let segments = self.segments.load();
-        let first = segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
-        for segment in &segments[first.min(segments.len())..] {
-            let hint = cursor
-                .filter(|cursor| cursor.offset == from && Arc::ptr_eq(&cursor.segment, segment))
-                .map(|cursor| cursor.position);
-            let read = segment.read(from.max(segment.base()), hint, wanted);
-            match read {
+        for segment in segments_from(&segments, from) {
+            match segment.read(from.max(segment.base()), hint(cursor, segment, from), wanted) {
                 Ok(Some(chunk)) => {
                     self.check_gap(from, chunk.first_offset)?;
-                    return Ok(self.fetched(segment, chunk));
+                    self.counters.fetched_bytes.add(chunk.bytes.len() as u64);
+                    return Ok(Fetched::of(segment, chunk));
                 }
                 Ok(None) => {}
                 Err(error) => return Err(self.read_failed(error, from)),
@@ -111,14 +129,6 @@ impl PartitionLog {
         self.counters.failed_reads.add(1);
         let offset = fetched.chunk.as_ref().map(|chunk| chunk.first_offset);
         self.named(fault.into_error("read", &path, position, offset))
-    }
-
-    fn fetched(&self, segment: &Arc<Segment>, chunk: Chunk) -> Fetched {
-        self.counters.fetched_bytes.add(chunk.bytes.len() as u64);
-        let next_offset = chunk.next_offset;
-        let cursor =
-            Cursor { segment: segment.clone(), position: chunk.next_position, offset: next_offset };
-        Fetched { chunk: Some(chunk), next_offset, cursor: Some(cursor) }
     }
 
     /// A segment that retention took meanwhile is "out of range", whatever the file system said.

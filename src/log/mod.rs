@@ -3,7 +3,7 @@
 //! [`PartitionLog`] is what the engine opens by the thousand; [`Log`] is the same behind a public
 //! door of its own, for those who want one durable log and no topics. The rooms: `append`,
 //! `fetch`, `durable`, `trim` and `close` are what a log does; `open`, `leftovers` and `verdict`
-//! are recovery; `retain` and `epochs` decide; `offsets` holds every offset; `checkpoint` and
+//! are recovery; `follow` reads a log that another process writes; `retain` and `epochs` decide; `offsets` holds every offset; `checkpoint` and
 //! `directory` are Kafka's small files; `keeper` says who remembers what the files cannot.
 
 mod append;
@@ -16,6 +16,7 @@ mod door;
 mod durable;
 mod epochs;
 mod fetch;
+mod follow;
 mod keeper;
 mod leftovers;
 mod offsets;
@@ -35,6 +36,7 @@ pub use builder::LogBuilder;
 pub(crate) use core::{Attention, LogName, LogSetup, PartitionLog};
 pub use door::Log;
 pub(crate) use fetch::{Cursor, FetchLimits, Fetched};
+pub(crate) use follow::{FactSource, FollowFacts, FollowedLog};
 pub(crate) use keeper::{Durable, Keeper, KnownFacts, LastStop, LogFact, LogId};
 pub(crate) use offsets::OffsetSnapshot;
 pub use receipt::LogReceipt;

@@ -24,11 +24,15 @@ use crate::disk::names::{LEADER_EPOCHS, PARTITION_METADATA, SegmentFile};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::record::BatchFault;
-use crate::segment::{Indexer, Place, Scan, Segment, Stop, Tail};
+use crate::segment::{Indexer, Place, Scan, Segment, Stop, Tail, Tenancy};
 use crate::stats::LogCounters;
 use crate::sync::Mutex;
 use crate::sync::atomic::AtomicU64;
 use std::sync::Arc;
+
+/// Why a log is read and not appended to.
+const WITH_PRODUCERS: &str = "it holds records of idempotent or transactional producers, which \
+                              this version reads but does not continue";
 
 /// What recovery has put together so far.
 struct Recovery<'a> {
@@ -72,6 +76,7 @@ impl PartitionLog {
             disk: disk.clone(),
             dir: Arc::from(dir),
             index_interval: setup.config.index_interval_bytes,
+            tenancy: Tenancy::Own,
         };
         let mut recovery = Recovery {
             setup: &setup,
@@ -358,11 +363,7 @@ impl Recovery<'_> {
             true => known.log_start,
             false => known.log_start.max(first).min(end),
         };
-        let refuses = self.has_producers.then(|| {
-            let why = "it holds records of idempotent or transactional producers, which this \
-                       version reads but does not continue";
-            Refusal::Unsupported(Arc::from(why))
-        });
+        let refuses = self.has_producers.then(|| Refusal::Unsupported(Arc::from(WITH_PRODUCERS)));
         let epoch_floor = self.epochs.iter().flatten().map(|(epoch, _)| *epoch).max();
         let epochs = EpochCache::recovered(&self.epochs[0], &self.epochs[1], start, end);
         if refuses.is_some() {
@@ -406,6 +407,7 @@ impl Recovery<'_> {
             latch: Latch::default(),
             counters: LogCounters::default(),
             names_changed: AtomicBool::new(names_changed),
+            own_name_changed: AtomicBool::new(names_changed),
             metadata_unsynced: AtomicBool::new(metadata_lost),
             told_dirty: AtomicBool::new(false),
             appended_bytes: AtomicU64::new(0),

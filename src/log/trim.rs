@@ -8,14 +8,16 @@
 //!
 //! All under the trim lock, one at a time; appends and reads are not held up.
 
-use super::core::{Doomed, PartitionLog};
+use super::core::{Doomed, Files, PartitionLog};
 use super::keeper::{Durable, Keeper, LogFact};
 use super::retain::{RetentionLimits, RetentionPlan, SegmentFacts, plan};
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
 use crate::segment::Segment;
 use crate::time::Timestamp;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What left the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +69,7 @@ impl PartitionLog {
         offset: Offset,
         keeper: &dyn Keeper,
     ) -> Result<Dropped> {
+        let now = self.setup.clock.monotonic(); // the host's code: under no lock
         let mut doomed = self.trimming.lock();
         let offsets = self.offsets.snapshot();
         if offset > offsets.high_watermark() || offset < Offset::ZERO {
@@ -76,7 +79,7 @@ impl PartitionLog {
             return Ok(Dropped::default());
         }
         self.raise_start(offset, keeper)?;
-        self.drop_below_start(&mut doomed)
+        self.drop_below_start(&mut doomed, now)
     }
 
     /// Carries out a retention plan; rolls first if the active segment goes too.
@@ -86,6 +89,7 @@ impl PartitionLog {
         keeper: &dyn Keeper,
         now: Timestamp,
     ) -> Result<Dropped> {
+        let monotonic = self.setup.clock.monotonic();
         let mut doomed = self.trimming.lock();
         if plan.takes_active && !self.roll_empty(plan.log_start, now)? {
             // something was appended meanwhile: the next run looks again
@@ -94,7 +98,7 @@ impl PartitionLog {
         if plan.log_start > self.offsets.snapshot().start {
             self.raise_start(plan.log_start, keeper)?;
         }
-        self.drop_below_start(&mut doomed)
+        self.drop_below_start(&mut doomed, monotonic)
     }
 
     /// Rolls an empty segment at the end, unless the end has moved from where the plan saw it.
@@ -115,6 +119,7 @@ impl PartitionLog {
         keeper: &dyn Keeper,
         now: Timestamp,
     ) -> Result<Dropped> {
+        let monotonic = self.setup.clock.monotonic();
         let mut doomed = self.trimming.lock();
         let facts = self.segment_facts(false)?;
         let Some(oldest) = facts.first().filter(|oldest| oldest.bytes > 0) else {
@@ -131,7 +136,7 @@ impl PartitionLog {
         if oldest.end > self.offsets.snapshot().start {
             self.raise_start(oldest.end, keeper)?;
         }
-        self.drop_below_start(&mut doomed)
+        self.drop_below_start(&mut doomed, monotonic)
     }
 
     /// No durable fact may refer to data that is not durable: sync first, then record.
@@ -150,11 +155,14 @@ impl PartitionLog {
 
     /// Drops what a stop between the record of a new start and the dropping has left.
     pub(crate) fn drop_unreachable(&self) -> Result<Dropped> {
-        self.drop_below_start(&mut self.trimming.lock())
+        let now = self.setup.clock.monotonic();
+        self.drop_below_start(&mut self.trimming.lock(), now)
     }
 
-    /// Drops the segments that lie wholly below the start; the active one never does.
-    fn drop_below_start(&self, doomed: &mut Vec<Doomed>) -> Result<Dropped> {
+    /// Drops the segments that lie wholly below the start; the active one never does. Once they
+    /// have left the list they are gone, whatever becomes of their files: those that cannot be
+    /// renamed now are renamed when they should be unlinked.
+    fn drop_below_start(&self, doomed: &mut Vec<Doomed>, now: Duration) -> Result<Dropped> {
         self.check_healthy("drop segments")?;
         let start = self.offsets.snapshot().start;
         let dropped = {
@@ -173,49 +181,77 @@ impl PartitionLog {
             segments: dropped.len(),
             bytes: dropped.iter().map(|segment| segment.published()).sum(),
         };
-        let due = self.setup.clock.monotonic() + self.config.load().file_delete_delay;
-        let mut failed = None;
+        let due = now + self.config.load().file_delete_delay;
         for segment in dropped {
             self.counters.dropped_segments.add(1);
-            match segment.rename_deleted() {
-                Ok(paths) => doomed.push(Doomed { paths, due }),
-                // the next open finds it below the start
-                Err(error) => failed = failed.or(Some(error)),
+            let mut gone = Doomed { files: Files::Standing(segment), due };
+            if let Err(error) = gone.rename() {
+                log::warn!("{}", self.named(error));
             }
+            doomed.push(gone);
         }
-        failed.map_or(Ok(gone), |error| Err(self.named(error)))
+        Ok(gone)
     }
 
-    /// Unlinks what is due, or everything; returns how many segments went and when the next is
-    /// due on the monotonic clock.
-    pub(crate) fn unlink_dropped(&self, all: bool) -> Result<(usize, Option<std::time::Duration>)> {
-        let mut doomed = self.trimming.lock();
+    /// Unlinks what is due, or everything; returns when the next is due on the monotonic clock,
+    /// and the first failure. What cannot be unlinked is due again one delay later.
+    pub(crate) fn unlink_dropped(&self, all: bool) -> (Option<Duration>, Result<()>) {
+        const SHORTEST_DELAY: Duration = Duration::from_secs(1);
         let now = self.setup.clock.monotonic();
+        let mut doomed = self.trimming.lock();
+        let again = now + self.config.load().file_delete_delay.max(SHORTEST_DELAY);
         let mut failed = None;
-        let before = doomed.len();
-        doomed.retain(|gone| {
+        doomed.retain_mut(|gone| {
             if !all && gone.due > now {
                 return true;
             }
-            for path in &gone.paths {
-                if let Err(error) = self.place.disk.remove_file(path)
-                    && error.kind() != std::io::ErrorKind::NotFound
-                {
-                    failed.get_or_insert(Error::io("remove segment", path, error));
+            let removed = gone.rename().and_then(|paths| self.remove_files(paths));
+            gone.due = again;
+            match removed {
+                Ok(()) => false,
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    true
                 }
             }
-            false
         });
         let next = doomed.iter().map(|gone| gone.due).min();
-        match failed {
-            Some(error) => Err(self.named(error)),
-            None => Ok((before - doomed.len(), next)),
+        (next, failed.map_or(Ok(()), |error| Err(self.named(error))))
+    }
+
+    /// When the next dropped files may be unlinked, on the monotonic clock.
+    pub(crate) fn next_unlink(&self) -> Option<Duration> {
+        self.trimming.lock().iter().map(|gone| gone.due).min()
+    }
+
+    fn remove_files(&self, paths: &[PathBuf]) -> Result<()> {
+        let mut failed = None;
+        for path in paths {
+            if let Err(error) = self.place.disk.remove_file(path)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                failed.get_or_insert(Error::io("remove segment", path, error));
+            }
         }
+        failed.map_or(Ok(()), Err)
     }
 
     /// The error of an append for which `max_bytes` has no room.
     pub(crate) fn full(&self, what: String) -> Error {
         self.named(Error::new("append", Cause::Full(what)))
+    }
+}
+
+impl Doomed {
+    /// Gives the files their `.deleted` names, if they do not have them yet; returns those.
+    fn rename(&mut self) -> Result<&[PathBuf]> {
+        if let Files::Standing(segment) = &self.files {
+            self.files = Files::Renamed(segment.rename_deleted()?);
+        }
+        match &self.files {
+            Files::Renamed(paths) => Ok(paths),
+            Files::Standing(_) => Ok(&[]),
+        }
     }
 }
 

@@ -102,7 +102,7 @@ impl Log {
             self.checkpoint()?;
         }
         self.apply_retention()?;
-        self.log.unlink_dropped(false).map(drop)
+        self.log.unlink_dropped(false).1
     }
 
     fn sync_is_due(&self) -> bool {

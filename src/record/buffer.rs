@@ -7,7 +7,7 @@
 
 use super::encode::{
     AppendBatch, BatchRules, HeaderFields, Stamp, TimestampRule, body_len, delta, limit, present,
-    put, put_record, too_large,
+    put, put_length, put_record, too_large,
 };
 use super::header::{BatchHeader, at};
 use super::single::Record;
@@ -139,11 +139,13 @@ impl AppendBatch for BatchBuffer {
     }
 
     fn write(&self, stamp: Stamp, out: &mut [u8]) {
-        out.copy_from_slice(&self.bytes);
+        // all but the fields that are stored below, of which the length comes last
+        out[at::MAGIC..].copy_from_slice(&self.bytes[at::MAGIC..]);
         if !self.sealed {
             return self.fields.write(stamp, out);
         }
         put(out, at::BASE_OFFSET, stamp.base_offset.get().to_be_bytes());
         put(out, at::LEADER_EPOCH, stamp.leader_epoch.get().to_be_bytes());
+        put_length(out, self.fields.size);
     }
 }

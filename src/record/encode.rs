@@ -11,6 +11,7 @@ use super::single::{Record, WantedTimestamp};
 use super::varint;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
+use crate::sync::atomic::{Ordering, fence};
 use crate::time::{Timestamp, millis};
 
 /// What is known of a batch only when it is appended.
@@ -117,12 +118,11 @@ pub(super) struct HeaderFields {
 }
 
 impl HeaderFields {
-    /// Writes the header and, over the records that stand behind it, the checksum.
+    /// Writes the header and, over the records that stand behind it, the checksum; the length
+    /// last of all.
     pub(super) fn write(&self, stamp: Stamp, out: &mut [u8]) {
-        let length = i32::try_from(self.size - LENGTH_EXCLUDES).unwrap_or(i32::MAX);
         let count = i32::try_from(self.count).unwrap_or(i32::MAX);
         put(out, at::BASE_OFFSET, stamp.base_offset.get().to_be_bytes());
-        put(out, at::LENGTH, length.to_be_bytes());
         put(out, at::LEADER_EPOCH, stamp.leader_epoch.get().to_be_bytes());
         put(out, at::MAGIC, MAGIC.to_be_bytes());
         put(out, at::ATTRIBUTES, self.attributes.to_be_bytes());
@@ -134,7 +134,17 @@ impl HeaderFields {
         put(out, at::COUNT, count.to_be_bytes());
         let crc = crc32c::crc32c(&out[at::ATTRIBUTES..self.size]);
         put(out, at::CRC, crc.to_be_bytes());
+        put_length(out, self.size);
     }
+}
+
+/// Stores the length of a batch whose every other byte is in place. `out` may be memory that
+/// readers in other processes look into: bytes that no checksum covers (offset, epoch) must not
+/// be missing once there is a length. Such a reader looks at the length first.
+pub(super) fn put_length(out: &mut [u8], size: usize) {
+    let length = i32::try_from(size - LENGTH_EXCLUDES).unwrap_or(i32::MAX);
+    fence(Ordering::Release);
+    put(out, at::LENGTH, length.to_be_bytes());
 }
 
 /// Stores a field.

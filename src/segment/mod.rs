@@ -8,6 +8,7 @@
 //!
 //! Called by `log/` only, which decides when to roll, seal, drop and recover.
 
+mod follow;
 mod index;
 mod index_file;
 mod lookup;
@@ -16,8 +17,9 @@ mod scan;
 mod shared;
 mod tail;
 
+pub(crate) use follow::{Beyond, FollowedTail};
 pub(crate) use index::Indexer;
 pub(crate) use lookup::{Chunk, Limits};
 pub(crate) use scan::{Scan, Stop};
-pub(crate) use shared::{Place, Segment};
+pub(crate) use shared::{Place, Segment, Tenancy};
 pub(crate) use tail::{Tail, TailLimits};

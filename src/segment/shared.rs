@@ -14,9 +14,9 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
 use super::index::{Indexer, OffsetEntry, SparseIndex, TimeEntry};
-use super::index_file::{Found, IndexFile, SavedEntries, index_bytes, write_indexes};
+use super::index_file::{Found, IndexFile, SavedEntries, index_bytes};
 use super::scan::{ScanStart, Walk, WalkStep, scan};
-use crate::disk::names::{Leftover, SegmentFile, leftover_file, segment_file};
+use crate::disk::names::{SegmentFile, segment_file};
 use crate::disk::replace::replace_file;
 use crate::disk::{Access, Disk, DiskFile, MapReader, read_full_at};
 use crate::error::{Error, Result};
@@ -25,6 +25,8 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::Arc;
 
+mod seal;
+
 /// What all segments of one log share.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
@@ -32,6 +34,16 @@ pub(crate) struct Place {
     pub(crate) dir: Arc<Path>,
     /// Bytes of log between two index entries.
     pub(crate) index_interval: u64,
+    pub(crate) tenancy: Tenancy,
+}
+
+/// Whose directory it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tenancy {
+    /// This process writes to it.
+    Own,
+    /// Another process may be writing to it: here nothing is changed, made or mapped.
+    Guest,
 }
 
 impl Place {
@@ -71,6 +83,8 @@ pub(crate) struct Segment {
     synced: AtomicU64,
     /// It was cut to its length, and no sync has covered that.
     trimmed: AtomicBool,
+    /// Part of a failed append may lie behind the published end.
+    littered: AtomicBool,
     /// Neither this segment nor one before it will ever need a sync again.
     settled: AtomicBool,
     /// How many entries of the growing indexes their files have; under `making_index`.
@@ -91,6 +105,7 @@ impl Segment {
             largest_timestamp: AtomicI64::new(NOT_KNOWN),
             synced: AtomicU64::new(0),
             trimmed: AtomicBool::new(false),
+            littered: AtomicBool::new(false),
             settled: AtomicBool::new(false),
             making_index: Mutex::new(SavedEntries::default()),
         }
@@ -116,8 +131,25 @@ impl Segment {
         Ok(segment)
     }
 
+    /// The same, of a file that lies under another name.
+    pub(crate) fn on_file(place: Place, base: Offset, len: u64, file: Arc<dyn DiskFile>) -> Self {
+        let segment = Segment::on_disk(place, base, len);
+        let _ = segment.log.set(file); // just made: nothing is set
+        segment
+    }
+
     pub(crate) fn base(&self) -> Offset {
         self.base
+    }
+
+    /// Whether the log file was ever opened.
+    pub(crate) fn is_opened(&self) -> bool {
+        self.log.get().is_some()
+    }
+
+    /// Lets go of the index in memory of a segment whose index files another process has sealed.
+    pub(crate) fn let_index_go(&self) {
+        self.growing.store(None);
     }
 
     pub(crate) fn place(&self) -> &Place {
@@ -144,8 +176,12 @@ impl Segment {
         }
         let path = self.place.path(self.base, SegmentFile::Log);
         let disk = &self.place.disk;
+        let access = match self.place.tenancy {
+            Tenancy::Own => Access::Write,
+            Tenancy::Guest => Access::Read,
+        };
         let file =
-            disk.open(&path, Access::Write)
+            disk.open(&path, access)
                 .or_else(|error| match error.kind() {
                     std::io::ErrorKind::PermissionDenied
                     | std::io::ErrorKind::ReadOnlyFilesystem => disk.open(&path, Access::Read),
@@ -231,75 +267,6 @@ impl Segment {
         self.synced.store(self.published(), Ordering::Relaxed);
     }
 
-    /// Cuts off the window of zeros behind the last batch of a segment that has stopped growing.
-    pub(crate) fn trim(&self) -> Result<()> {
-        if self.map.load().is_none() {
-            return Ok(()); // never mapped: no window
-        }
-        let file = self.log()?;
-        let fail = |error| Error::io("trim segment", &file.path(), error);
-        let published = self.published();
-        if file.len().map_err(fail)? > published {
-            self.trimmed.store(true, Ordering::Relaxed);
-            file.set_len(published).map_err(fail)?;
-        }
-        Ok(())
-    }
-
-    /// Trims, and says that the length is to be synced too; under the sync lock.
-    pub(crate) fn trim_for_sync(&self) -> Result<()> {
-        self.trim()?;
-        if self.trimmed.swap(false, Ordering::Relaxed) {
-            self.synced.store(0, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    /// Brings the files of the growing indexes up to date, so that recovery need not begin at the
-    /// segment's start. The files are returned for syncing: a time index that lost its end would
-    /// understate what it speaks of, and nothing could tell.
-    pub(crate) fn save_growing_indexes(&self) -> Result<Option<[Arc<dyn DiskFile>; 2]>> {
-        let mut saved = self.making_index.lock();
-        let Some(index) = self.growing.load_full() else { return Ok(None) };
-        match saved.cover(&index) {
-            true => Ok(None),
-            false => self.write_indexes(&index, &mut saved).map(Some),
-        }
-    }
-
-    /// Writes the finished index of a segment that has stopped growing, and lets go of it.
-    /// The files are returned for syncing.
-    pub(crate) fn seal_indexes(&self) -> Result<Option<[Arc<dyn DiskFile>; 2]>> {
-        let mut saved = self.making_index.lock();
-        let Some(index) = self.growing.load_full() else { return Ok(None) };
-        let files = match saved.cover(&index) {
-            true => None,
-            false => Some(self.write_indexes(&index, &mut saved)?),
-        };
-        self.growing.store(None);
-        Ok(files)
-    }
-
-    /// The growing index was taken over from its files.
-    pub(super) fn set_saved(&self, saved: SavedEntries) {
-        *self.making_index.lock() = saved;
-    }
-
-    fn write_indexes(
-        &self,
-        index: &SparseIndex,
-        saved: &mut SavedEntries,
-    ) -> Result<[Arc<dyn DiskFile>; 2]> {
-        self.files.store(None);
-        write_indexes(
-            &*self.place.disk,
-            &self.place.path(self.base, SegmentFile::OffsetIndex),
-            &self.place.path(self.base, SegmentFile::TimeIndex),
-            index,
-            saved,
-        )
-    }
-
     /// The index files, opened; made again if they cannot be right.
     pub(super) fn index_files(&self) -> Result<IndexSource> {
         if let Some(index) = self.growing.load_full() {
@@ -370,7 +337,8 @@ impl Segment {
         self.largest_timestamp.store(largest, Ordering::Relaxed);
         let whole = found.position == self.published();
         *saved = SavedEntries::default();
-        let written = whole && index.time_len() > 0 && self.replace_indexes(&index).is_ok();
+        let may_write = whole && index.time_len() > 0 && self.place.tenancy == Tenancy::Own;
+        let written = may_write && self.replace_indexes(&index).is_ok();
         if !written {
             self.growing.store(Some(index.clone()));
         }
@@ -419,29 +387,6 @@ impl Segment {
             }
             _ => Ok(None),
         }
-    }
-
-    /// Gives the files of a dropped segment their `.deleted` names; returns the new paths. Open
-    /// handles and views go on reading.
-    pub(crate) fn rename_deleted(&self) -> Result<Vec<PathBuf>> {
-        let disk = &self.place.disk;
-        let mut renamed = Vec::new();
-        for kind in SegmentFile::ALL {
-            let path = self.place.path(self.base, kind);
-            let fail = |error| Error::io("drop segment", &path, error);
-            if disk.metadata(&path).map_err(fail)?.is_none() {
-                continue;
-            }
-            let gone = self.place.dir.join(leftover_file(self.base, kind, Leftover::Deleted));
-            disk.rename(&path, &gone).map_err(fail)?;
-            if kind == SegmentFile::Log
-                && let Some(file) = self.log.get()
-            {
-                file.renamed(&gone);
-            }
-            renamed.push(gone);
-        }
-        Ok(renamed)
     }
 }
 

@@ -144,6 +144,11 @@ impl Tail {
             let (what, limit) = ("the batch, with its segment,", self.capacity);
             return Err(Error::new("append", Cause::TooLarge { what, size: end, limit }));
         }
+        if self.segment.is_littered() {
+            self.restore(position, position)
+                .map_err(|error| Error::io("append", &self.segment.path(), error))?;
+            self.segment.set_littered(false);
+        }
         if matches!(self.map, MapState::Untried) {
             self.start_map();
         }
@@ -207,11 +212,18 @@ impl Tail {
                 Ok(())
             }
             Err(error) => {
-                let outcome = match self.restore(position, end) {
+                let path = self.segment.path();
+                let restored = self.restore(position, end);
+                let outcome = match restored.map_err(|error| Error::io("append", &path, error)) {
                     Ok(()) => Outcome::NotWritten,
+                    // what is there is no whole batch, and goes before the next one is written
+                    Err(later) if later.is_retriable() => {
+                        self.segment.set_littered(true);
+                        Outcome::NotWritten
+                    }
                     Err(_) => Outcome::Unknown,
                 };
-                Err(Error::io("append", &self.segment.path(), error).with_outcome(outcome))
+                Err(Error::io("append", &path, error).with_outcome(outcome))
             }
         }
     }

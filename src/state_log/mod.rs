@@ -19,7 +19,7 @@ use crate::ids::{Offset, PartitionId};
 use crate::record::{BorrowedBatch, Record};
 use crate::sync::Mutex;
 
-pub(crate) use replay::Replayed;
+pub(crate) use replay::{Progress, Replayed};
 
 /// One internal topic as a log of keyed state.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! Reading a state log from its start: what a fold sees, in the order in which it took effect.
 //!
+//! A replay goes on where the last one ended, for whoever follows what another process writes.
 //! Kafka's coordinators also write within transactions: such records are kept back until their
 //! producer's marker, then handed out or dropped. What cannot be read is stepped over, counted and
 //! logged: losing one group's newest offset makes it read some records again, refusing to open
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use super::StateLog;
 use crate::engine::Partition;
 use crate::error::{Error, Result};
-use crate::ids::{Offset, PartitionId};
+use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::log::{Cursor, FetchLimits};
 use crate::record::{Batch, BatchFault, ControlRecord};
 
@@ -34,7 +35,19 @@ pub(crate) struct Skipped {
     pub(crate) unread: BTreeMap<PartitionId, Error>,
 }
 
+/// How far a partition has been replayed, and what waits there for its transaction's end.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// `None` before anything was read.
+    next: Option<Offset>,
+    epoch: Option<LeaderEpoch>,
+    cursor: Option<Cursor>,
+    /// By producer id.
+    pending: BTreeMap<i64, Vec<Kept>>,
+}
+
 /// A record that waits for its transaction's end.
+#[derive(Debug)]
 struct Kept {
     offset: Offset,
     key: Option<Vec<u8>>,
@@ -49,37 +62,55 @@ impl StateLog {
     pub(crate) fn replay(&self, mut fold: impl FnMut(Replayed<'_>)) -> Result<Skipped> {
         let mut skipped = Skipped::default();
         for partition in self.partitions()? {
-            let mut replay = Replay {
-                partition: &partition,
-                pending: BTreeMap::new(),
-                places: 0,
-                fold: &mut fold,
-            };
-            let read = replay.run();
-            skipped.places += replay.places;
-            if let Err(error) = read {
+            let mut progress = Progress::default();
+            let read = replay_on(&partition, &mut progress, &mut fold);
+            if let Err(error) = read.map(|places| skipped.places += places) {
                 log::error!("the state in {}-{} is lost: {error}", self.name, partition.id());
                 skipped.unread.insert(partition.id(), error);
             }
         }
         Ok(skipped)
     }
+
+    /// Hands out the records of one partition that have come since; returns how many places were
+    /// stepped over. Fails as truncated or out of range where what was handed out is there no
+    /// more: then the state is to be folded again from the start.
+    pub(crate) fn replay_partition(
+        &self,
+        partition: PartitionId,
+        progress: &mut Progress,
+        mut fold: impl FnMut(Replayed<'_>),
+    ) -> Result<u64> {
+        let Some(topic) = self.existing()? else { return Ok(0) };
+        let partition = topic.partition(partition)?;
+        partition.look()?;
+        replay_on(&partition, progress, &mut fold)
+    }
+}
+
+fn replay_on(
+    partition: &Arc<Partition>,
+    progress: &mut Progress,
+    fold: &mut impl FnMut(Replayed<'_>),
+) -> Result<u64> {
+    let mut replay = Replay { partition, progress, places: 0, fold };
+    replay.run()?;
+    Ok(replay.places)
 }
 
 struct Replay<'a, F> {
     partition: &'a Arc<Partition>,
-    /// By producer id.
-    pending: BTreeMap<i64, Vec<Kept>>,
+    progress: &'a mut Progress,
     places: u64,
     fold: &'a mut F,
 }
 
 impl<F: FnMut(Replayed<'_>)> Replay<'_, F> {
     fn run(&mut self) -> Result<()> {
-        let mut from = self.partition.offsets()?.start;
-        let mut cursor: Option<Cursor> = None;
+        let start = self.partition.offsets()?.start;
         loop {
-            let fetched = match self.partition.fetch(from, cursor.as_ref(), LIMITS) {
+            let from = *self.progress.next.get_or_insert(start);
+            let fetched = match self.partition.fetch(from, self.progress.cursor.as_ref(), LIMITS) {
                 Ok(fetched) => fetched,
                 Err(error) if error.is_corrupt() => {
                     let resumed = self.partition.resume_above(from)?;
@@ -87,22 +118,28 @@ impl<F: FnMut(Replayed<'_>)> Replay<'_, F> {
                     if resumed <= from {
                         return Ok(());
                     }
-                    (from, cursor) = (resumed, None);
+                    (self.progress.next, self.progress.cursor) = (Some(resumed), None);
                     continue;
                 }
                 Err(error) => return Err(error),
             };
+            // by what the fetch saw: a log that was cut and has grown again holds other records
+            if let Some(epoch) = self.progress.epoch {
+                self.partition.check_epoch("replay", from, epoch)?;
+            }
             let Some(chunk) = fetched.chunk else { return Ok(()) };
             let mut bytes = &chunk.bytes[..];
             while !bytes.is_empty() {
                 // a fetch returns whole, verified batches
                 let Ok(batch) = Batch::verify(bytes) else { break };
                 bytes = &bytes[batch.header().size()..];
+                self.progress.epoch = batch.header().leader_epoch().max(self.progress.epoch);
                 if let Err(fault) = self.take(&batch) {
                     self.skip(&fault);
                 }
             }
-            (from, cursor) = (fetched.next_offset, fetched.cursor);
+            (self.progress.next, self.progress.cursor) =
+                (Some(fetched.next_offset), fetched.cursor);
         }
     }
 
@@ -116,7 +153,7 @@ impl<F: FnMut(Replayed<'_>)> Replay<'_, F> {
         let header = batch.header();
         let producer = header.producer_id().map(|id| id.get());
         if header.is_control() {
-            let kept = producer.and_then(|producer| self.pending.remove(&producer));
+            let kept = producer.and_then(|producer| self.progress.pending.remove(&producer));
             if let Some(ControlRecord::Commit { .. }) = batch.control()? {
                 for record in kept.into_iter().flatten() {
                     self.hand_out(record.offset, record.key.as_deref(), record.value.as_deref());
@@ -128,7 +165,7 @@ impl<F: FnMut(Replayed<'_>)> Replay<'_, F> {
         for record in batch.records()? {
             let record = record?;
             match producer.filter(|_| header.is_transactional()) {
-                Some(producer) => self.pending.entry(producer).or_default().push(Kept {
+                Some(producer) => self.progress.pending.entry(producer).or_default().push(Kept {
                     offset: record.offset(),
                     key: record.key().map(<[u8]>::to_vec),
                     value: record.value().map(<[u8]>::to_vec),

@@ -3,7 +3,7 @@
 //! A partition that could not be opened is described too, with why.
 
 use crate::config::TopicConfig;
-use crate::engine::{Partition, Topic};
+use crate::engine::{FollowedPartition, Partition, Topic};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 
 /// A topic as it was at one moment.
@@ -148,6 +148,9 @@ pub struct PartitionDescription {
 impl PartitionDescription {
     fn of(partition: &Partition) -> Self {
         let id = partition.id();
+        if let Some(followed) = partition.followed() {
+            return PartitionDescription::of_followed(id, followed);
+        }
         match partition.log() {
             Ok(log) => {
                 let offsets = log.offsets().snapshot();
@@ -160,14 +163,30 @@ impl PartitionDescription {
                     failure: log.check_healthy("describe").err().map(|error| error.to_string()),
                 }
             }
-            Err(error) => PartitionDescription {
-                id,
-                start: Offset::ZERO,
-                durable: Offset::ZERO,
-                end: Offset::ZERO,
-                epochs: Vec::new(),
-                failure: Some(error.to_string()),
-            },
+            Err(error) => PartitionDescription::failed(id, error.to_string()),
+        }
+    }
+
+    fn of_followed(id: PartitionId, followed: &FollowedPartition) -> Self {
+        match followed.log() {
+            Ok(log) => {
+                let offsets = log.offsets();
+                let (start, durable, end) = (offsets.start, offsets.durable, offsets.end);
+                let epochs = log.epoch_entries();
+                PartitionDescription { id, start, durable, end, epochs, failure: None }
+            }
+            Err(error) => PartitionDescription::failed(id, error.to_string()),
+        }
+    }
+
+    fn failed(id: PartitionId, why: String) -> Self {
+        PartitionDescription {
+            id,
+            start: Offset::ZERO,
+            durable: Offset::ZERO,
+            end: Offset::ZERO,
+            epochs: Vec::new(),
+            failure: Some(why),
         }
     }
 

@@ -216,7 +216,9 @@ impl Store {
 
     /// Closes the store: flushes what lingers, wakes whoever waits, seals and syncs every log, and
     /// frees the directory. Every handle fails as [`Closed`](crate::ErrorKind::Closed) from then
-    /// on; records that were fetched stay valid. Later calls return `Ok`. Blocks for the syncs.
+    /// on; records that were fetched stay valid. Blocks for the syncs. A call while another thread
+    /// closes waits for that and returns the same; later calls return `Ok`. A call out of the
+    /// closing itself, such as from a waker, cannot wait for it and returns at once.
     ///
     /// # Errors
     /// The first failure; the rest is carried out all the same, and the directory is free.

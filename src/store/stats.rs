@@ -3,7 +3,7 @@
 //! Counters run since the store was opened; sizes and offsets are as they are now. A snapshot is
 //! of no single instant: its numbers are read one after the other, without stopping anyone.
 
-use crate::engine::{Engine, Partition, Topic};
+use crate::engine::{Engine, FollowedPartition, Partition, Topic};
 use crate::group::OffsetStore;
 use crate::ids::{Generation, Offset, PartitionId};
 
@@ -193,7 +193,7 @@ impl GroupStats {
     fn of(offsets: &OffsetStore, name: &str) -> Self {
         let committed = offsets.all_committed(name).unwrap_or_default();
         let lag = committed.iter().filter_map(|(partition, committed)| {
-            let end = partition.log().ok()?.offsets().end();
+            let end = partition.offsets().ok()?.end;
             Some(end.since(committed.offset()))
         });
         GroupStats {
@@ -223,6 +223,10 @@ impl TopicStats {
 impl PartitionStats {
     fn of(partition: &Partition) -> Self {
         let id = partition.id();
+        let waiting = partition.signal().armed_count();
+        if let Some(followed) = partition.followed() {
+            return PartitionStats { id, waiting, ..PartitionStats::of_followed(followed) };
+        }
         let Ok(log) = partition.log() else {
             return PartitionStats { id, failed: true, ..PartitionStats::default() };
         };
@@ -248,8 +252,28 @@ impl PartitionStats {
             rolls: counters.rolls.get(),
             syncs: counters.syncs.get(),
             dropped_segments: counters.dropped_segments.get(),
-            waiting: partition.signal().armed_count(),
+            waiting,
             failed: log.check_healthy("look at").is_err(),
+        }
+    }
+
+    /// What a reader of another process's store knows: offsets, sizes, and what it has read.
+    fn of_followed(followed: &FollowedPartition) -> Self {
+        let Ok(log) = followed.log() else {
+            return PartitionStats { failed: true, ..PartitionStats::default() };
+        };
+        let (offsets, (bytes, segments)) = (log.offsets(), log.size());
+        PartitionStats {
+            start_offset: offsets.start,
+            durable_offset: offsets.durable,
+            recovery_point: offsets.recovery_point,
+            end_offset: offsets.end,
+            bytes,
+            segments,
+            fetched_bytes: log.counters().fetched_bytes.get(),
+            fetched_records: log.counters().fetched_records.get(),
+            failed_reads: log.counters().failed_reads.get(),
+            ..PartitionStats::default()
         }
     }
 }

@@ -2,5 +2,6 @@
 #![allow(dead_code)]
 
 pub mod budget;
+pub mod child;
 pub mod golden;
 pub mod kafka_check;

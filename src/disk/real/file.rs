@@ -63,6 +63,8 @@ struct State {
     file: Option<Arc<File>>,
     /// Its name is gone: the descriptor is all that leads to it.
     unlinked: bool,
+    /// Its user wants never to wait for a descriptor.
+    kept: bool,
     /// Positioned writes under way.
     writing: u32,
     /// Steps each time positioned writes outside a live map begin or end.
@@ -127,9 +129,8 @@ pub(super) enum Closing {
 }
 
 impl Inner {
-    /// Opens a file for the first time.
+    /// Opens a file for the first time; the pool has made room for it.
     pub(super) fn open(shared: &Arc<Shared>, path: &Path, access: Access) -> io::Result<Arc<Self>> {
-        shared.pool.make_room();
         let file = shared.pool.relieve(|| options(access).open(path))?;
         if file.metadata()?.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
@@ -139,6 +140,7 @@ impl Inner {
             path: path.to_owned(),
             file: Some(Arc::new(file)),
             unlinked: false,
+            kept: false,
             writing: 0,
             dirtied: 0,
             synced: 0,
@@ -246,9 +248,10 @@ impl Inner {
             (maps, state.dirtied != state.synced, state.dirtied, state.progress())
         };
         let mut synced = Ok(());
-        if is_dirty || maps.is_empty() {
-            // Dirty, it is the very descriptor written through; clean, any will do.
-            synced = self.descriptor()?.sync_data();
+        if is_dirty || (maps.is_empty() && generation == 0) {
+            // Dirty, it is the very descriptor written through; never written through, any will
+            // do. Otherwise all of it is synced, perhaps by the pool.
+            synced = self.descriptor().map_err(os::not_begun)?.sync_data();
         }
         for map in &maps {
             synced = synced.and_then(|()| map.flush());
@@ -275,7 +278,8 @@ impl Inner {
         if state.file.is_none() {
             return Closing::NotOpen;
         }
-        if self.lately_used.swap(false, Ordering::Relaxed) || state.writing > 0 || state.unlinked {
+        let lately_used = self.lately_used.swap(false, Ordering::Relaxed);
+        if lately_used || state.writing > 0 || state.unlinked || state.kept {
             return Closing::Needed;
         }
         if state.dirtied != state.synced {
@@ -290,7 +294,7 @@ impl Inner {
     /// failed with is latched.
     pub(super) fn sync_and_close(&self) -> bool {
         let Some(mut state) = self.state.try_lock() else { return false };
-        if state.writing > 0 || state.unlinked {
+        if state.writing > 0 || state.unlinked || state.kept {
             return false;
         }
         let Some(file) = state.file.take() else { return false };
@@ -305,11 +309,16 @@ impl Inner {
     /// Holds the descriptor for good, because the name is about to go; for the registry, under
     /// its lock.
     pub(super) fn pin(self: &Arc<Self>) -> io::Result<()> {
+        self.with_descriptor(|state| state.unlinked = true)
+    }
+
+    /// Marks the state while there is a descriptor for the mark to hold.
+    fn with_descriptor(self: &Arc<Self>, mark: impl FnOnce(&mut State)) -> io::Result<()> {
         loop {
             self.descriptor_at_path()?;
             let mut state = self.state.lock();
             if state.file.is_some() {
-                state.unlinked = true;
+                mark(&mut state);
                 return Ok(());
             }
         }
@@ -400,6 +409,10 @@ impl DiskFile for RealFile {
             return Err(super::super::tail::invalid("a file is not cut under its live map"));
         }
         self.inner.change(len, |file| file.set_len(len))
+    }
+
+    fn keep_open(&self) -> io::Result<()> {
+        self.inner.with_descriptor(|state| state.kept = true)
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 
 use super::super::IoMode;
+use crate::error::NotBegun;
 
 /// Which file a descriptor shows, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,12 +142,18 @@ pub(super) fn boot_id() -> io::Result<[u8; 16]> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "this system names no boot"))
 }
 
+/// The error of a sync that got no further than its handle.
+pub(super) fn not_begun(error: io::Error) -> io::Error {
+    if is_out_of_descriptors(&error) { io::Error::other(NotBegun(error)) } else { error }
+}
+
+/// A directory opened to have its names synced; `None` where that is not done.
 #[cfg(unix)]
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+pub(super) fn open_dir(dir: &Path) -> io::Result<Option<File>> {
+    File::open(dir).map(Some)
 }
 
 #[cfg(not(unix))]
-pub(super) fn sync_dir(_dir: &Path) -> io::Result<()> {
-    Ok(())
+pub(super) fn open_dir(_dir: &Path) -> io::Result<Option<File>> {
+    Ok(None)
 }

@@ -22,6 +22,7 @@ use crate::sync::Arc;
 pub(crate) mod directory;
 pub(crate) mod exports;
 pub(crate) mod fact;
+pub(crate) mod followed;
 mod frame;
 pub(crate) mod last_writer;
 pub(crate) mod marker;

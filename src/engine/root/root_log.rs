@@ -293,6 +293,7 @@ impl Fresh {
         let temporary = temporary(path);
         let write = || {
             let file = disk.open(&temporary, Access::Create)?;
+            file.keep_open()?; // a fact must be recorded though all other handles are taken
             file.set_len(0)?;
             write_all_at(&*file, &self.bytes, 0)?;
             file.sync_data()?;

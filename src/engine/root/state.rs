@@ -105,7 +105,7 @@ impl RootState {
         self.deleted.values().any(|deleted| deleted == name)
     }
 
-    #[cfg(test)]
+    /// The highest epoch that was ever given out.
     pub(crate) fn highest_epoch(&self) -> Option<LeaderEpoch> {
         self.highest_epoch
     }

@@ -1,13 +1,20 @@
 //! Every scenario with its Nth call to the disk failing: typed errors, nothing lost, nothing that
 //! was refused ever seen, and the store goes on.
 
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::{Engine, EngineOptions};
 use super::budget::{pick, seeds};
 use super::crash::{SCENARIOS, cuts, disk, operations};
 use super::history::{History, Promise, Step};
 use crate::config::Durability::{Power, Process};
-use crate::disk::{Crash, Fault, Operation, Plan};
+use crate::config::{TopicConfig, WhenFull};
+use crate::disk::{Crash, Disk as _, Fault, Operation, Plan, SimDisk};
 use crate::error::{ErrorKind, Outcome};
 use crate::ids::Offset;
+use crate::time::{ManualClock, Timestamp};
 
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
@@ -156,5 +163,48 @@ fn a_topic_whose_files_cannot_be_removed_is_deleted_all_the_same() {
         engine.add_partitions("a", 2).unwrap();
         history.append("a", 1, Power).unwrap();
         history.verify(Promise::Process, "grown");
+    }
+}
+
+#[test]
+fn segments_whose_files_cannot_be_renamed_or_unlinked_are_gone_and_tried_again() {
+    for operation in [Operation::Rename, Operation::RemoveFile] {
+        let disk = SimDisk::new(0);
+        let clock = ManualClock::new(Timestamp::from_millis(1_700_000_000_000));
+        let options = EngineOptions {
+            clock: Arc::new(clock.clone()),
+            ..super::options(Arc::new(disk.clone()))
+        };
+        let engine = Engine::open(options, Path::new("/store")).unwrap();
+        let config = TopicConfig::new().segment_bytes(1024).max_bytes(1 << 20, WhenFull::Fail);
+        let topic = super::create(&engine, "orders", config);
+        let partition = topic.partitions()[0].clone();
+        for _ in 0..12 {
+            super::append(&partition, &"x".repeat(300), Process).unwrap();
+        }
+        let files = || {
+            let entries = disk.list(Path::new("/store/orders-0")).unwrap();
+            entries.iter().filter(|entry| entry.name.contains(".log")).count()
+        };
+        let before = files();
+        engine.flush().unwrap(); // what comes now needs neither call but to drop segments
+        disk.fail(Plan::new(Fault::Error(EIO)).on(operation).for_ever());
+        engine.delete_records_before(&partition, Offset::new(9)).unwrap();
+        assert_eq!(partition.offsets().unwrap().start, Offset::new(9));
+        let log = partition.log().unwrap();
+        assert_eq!(topic.budget().used(), log.size().0, "their bytes are given back");
+        assert!(log.first_base().unwrap() > Offset::ZERO);
+        for _ in 0..3 {
+            clock.advance(Duration::from_secs(61));
+            let next = engine.run_maintenance().expect("it is tried again");
+            assert!(next > engine.clock().monotonic(), "and not at once");
+        }
+        assert_eq!(files(), before, "{operation:?}: nothing could be removed");
+        disk.heal();
+        clock.advance(Duration::from_secs(61));
+        engine.run_maintenance();
+        assert_eq!(files(), log.size().1, "{operation:?}");
+        super::append(&partition, "goes on", Power).unwrap();
+        engine.close().unwrap();
     }
 }

@@ -113,6 +113,46 @@ fn what_a_client_fails_to_flush_is_told_and_the_store_is_closed_cleanly_all_the_
     assert!(again.open_report().was_closed_cleanly());
 }
 
+/// Holds a close up until the other thread has had time to come in, and makes it fail.
+struct Slow {
+    begun: std::sync::Barrier,
+    engine: std::sync::Weak<Engine>,
+}
+
+impl CloseHook for Slow {
+    fn before_close(&self) -> Result<()> {
+        let engine = self.engine.upgrade().unwrap();
+        if engine.gate().is_closed() {
+            return Ok(()); // the second round of the same close
+        }
+        engine.close().unwrap(); // out of the closing itself: it must not wait for itself
+        self.begun.wait();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        Err(crate::error::Error::new("flush", crate::error::Cause::Panicked("a producer")))
+    }
+}
+
+#[test]
+fn a_close_during_another_returns_with_it_and_says_the_same() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let root = Path::new("/store");
+    let engine = Engine::open(options(disk.clone()), root).unwrap();
+    let begun = std::sync::Barrier::new(2);
+    let hook = Arc::new(Slow { begun, engine: Arc::downgrade(&engine) });
+    let weak: std::sync::Weak<dyn CloseHook> = Arc::downgrade(&hook) as _;
+    engine.on_close(weak);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| engine.close());
+        hook.begun.wait();
+        let second = engine.close().unwrap_err();
+        let again = Engine::open(options(disk.clone()), root).expect("the lock is free");
+        assert_eq!(second.kind(), ErrorKind::Panicked);
+        assert_eq!(second.to_string(), first.join().unwrap().unwrap_err().to_string());
+        again.close().unwrap();
+    });
+    engine.close().unwrap();
+}
+
 #[test]
 fn nothing_is_recorded_once_the_store_is_closed() {
     let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
@@ -127,7 +167,13 @@ fn nothing_is_recorded_once_the_store_is_closed() {
         engine.add_partitions("orders", 3).unwrap_err(),
         engine.flush().unwrap_err(),
         topic.partitions()[0].offsets().unwrap_err(),
-        engine.root.log().record(&[], crate::log::Durable::Now).unwrap_err(),
+        engine
+            .owner("record")
+            .unwrap()
+            .root
+            .log()
+            .record(&[], crate::log::Durable::Now)
+            .unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
     }

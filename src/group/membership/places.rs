@@ -168,6 +168,7 @@ impl Places {
     }
 
     /// Every place that is taken.
+    #[cfg(any(test, debug_assertions))]
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, Place)> {
         self.topics.iter().flat_map(|(id, topic)| {
             let numbered = (0..).map(PartitionId::new).zip(topic.places.iter().copied());

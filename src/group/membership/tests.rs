@@ -10,8 +10,7 @@ use std::time::Duration;
 use super::*;
 use crate::group::assign::{Assignment, AssignmentFault, Assignor, GroupView, StickyAssignor};
 use crate::group::identity::{MemberId, TopicPartition};
-use crate::ids::Generation;
-use crate::ids::{PartitionId, TopicId};
+use crate::ids::{Generation, PartitionId, TopicId};
 
 const INTERVAL: Duration = Duration::from_secs(300);
 
@@ -290,7 +289,8 @@ fn a_pattern_follows_topics_and_passes_internal_ones_over() {
 
 #[test]
 fn nonsense_and_panics_give_way_to_the_sticky_assignor() {
-    let refusals: [(fn(&GroupView) -> Assignment, Fallback); 2] = [
+    type Answer = fn(&GroupView) -> Assignment;
+    let refusals: [(Answer, Fallback); 2] = [
         (|_| Assignment::new(), Fallback::Refused(AssignmentFault::LeftOut(part("orders", 1, 0)))),
         (|_| panic!("out of ideas"), Fallback::Panicked("out of ideas".to_owned())),
     ];

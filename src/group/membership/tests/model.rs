@@ -493,7 +493,7 @@ impl Model {
             assert!(targets.into_keys().eq(self.expected.wanted()), "every partition has a target");
         }
         assert_eq!(self.state.generation().get(), self.expected.generation);
-        assert_eq!(self.state.contains(MemberId::new(u64::MAX)), false);
+        assert!(!self.state.contains(MemberId::new(u64::MAX)));
         assert_eq!(self.state.is_empty(), self.expected.members.is_empty());
     }
 

@@ -1,0 +1,180 @@
+//! When a followed root is looked at again: by those who read, and by a timer for those who wait.
+//!
+//! Fields: root, clock, interval constant; the rest locked, each lock held for a moment only and
+//! none while a file is read or anyone is woken.
+
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use super::super::Engine;
+use super::super::root::followed::FollowedRoot;
+use super::super::root::state::RootState;
+use super::super::timers::Due;
+use super::partition::FollowedPartition;
+use crate::error::{Cause, Error, Result};
+use crate::ids::Offset;
+use crate::log::{FactSource, FollowFacts, LogId};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::time::Clock;
+
+/// Who looks, and how often.
+#[derive(Debug)]
+pub(in crate::engine) struct Follower {
+    root: FollowedRoot,
+    clock: Arc<dyn Clock>,
+    interval: Duration,
+    looked: LookedAt,
+    /// Partitions someone has waited for, until a look finds that nobody does.
+    watched: Mutex<Vec<Weak<FollowedPartition>>>,
+    waiting: Mutex<Waiters>,
+    engine: OnceLock<Weak<Engine>>,
+}
+
+#[derive(Debug, Default)]
+struct Waiters {
+    count: usize,
+    /// Whether the timer is set.
+    is_timed: bool,
+}
+
+/// When something was looked at last.
+#[derive(Debug, Default)]
+pub(super) struct LookedAt(AtomicU64);
+
+impl LookedAt {
+    /// Nanoseconds of the monotonic clock, one more so that zero is never.
+    fn stamp(now: Duration) -> u64 {
+        u64::try_from(now.as_nanos()).unwrap_or(u64::MAX - 1).saturating_add(1)
+    }
+
+    pub(super) fn set(&self, now: Duration) {
+        self.0.store(LookedAt::stamp(now), Ordering::Release);
+    }
+
+    /// Whether it was never looked at, or longer ago than `interval`.
+    pub(super) fn is_due(&self, now: Duration, interval: Duration) -> bool {
+        let last = self.0.load(Ordering::Acquire);
+        let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        last == 0 || LookedAt::stamp(now) >= last.saturating_add(interval)
+    }
+}
+
+impl Follower {
+    pub(super) fn new(root: FollowedRoot, clock: Arc<dyn Clock>, interval: Duration) -> Self {
+        Follower {
+            root,
+            clock,
+            interval,
+            looked: LookedAt::default(),
+            watched: Mutex::default(),
+            waiting: Mutex::default(),
+            engine: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn set_engine(&self, engine: Weak<Engine>) {
+        let _ = self.engine.set(engine); // set once, where the engine is made
+    }
+
+    pub(in crate::engine) fn root(&self) -> &FollowedRoot {
+        &self.root
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    pub(super) fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    pub(super) fn looked(&self) -> &LookedAt {
+        &self.looked
+    }
+
+    /// Has the timer look at a partition for as long as someone waits for it.
+    pub(super) fn watch(&self, partition: Weak<FollowedPartition>) {
+        self.watched.lock().push(partition);
+    }
+
+    fn look_for_waiters(&self) {
+        let Some(engine) = self.engine.get().and_then(Weak::upgrade) else { return };
+        if let Err(error) = engine.look() {
+            log::debug!("{error}"); // whoever reads next meets it
+        }
+        let watched = self.watched.lock().clone();
+        for partition in watched.iter().filter_map(Weak::upgrade) {
+            partition.look_for_waiters();
+        }
+        self.watched.lock().retain(|partition| {
+            partition.upgrade().is_some_and(|partition| partition.is_still_watched())
+        });
+    }
+}
+
+impl Due for Follower {
+    fn run(&self, now: Duration) -> Option<Duration> {
+        {
+            let mut waiting = self.waiting.lock();
+            if waiting.count == 0 {
+                waiting.is_timed = false;
+                return None;
+            }
+        }
+        self.look_for_waiters();
+        Some(now.saturating_add(self.interval))
+    }
+}
+
+impl FactSource for Follower {
+    fn known(&self, id: LogId) -> Result<FollowFacts> {
+        facts_of(&self.root.known().state, id)
+    }
+
+    fn facts(&self, id: LogId) -> Result<FollowFacts> {
+        facts_of(&self.root.look()?.state, id)
+    }
+}
+
+fn facts_of(state: &RootState, id: LogId) -> Result<FollowFacts> {
+    let Some(topic) = state.topic(id.topic) else {
+        let name = id.topic.to_string();
+        return Err(Error::new("follow log", Cause::NotFound { what: "topic", name }));
+    };
+    let kept = topic.partition(id.partition);
+    Ok(FollowFacts {
+        log_start: kept.map_or(Offset::ZERO, |kept| kept.log_start),
+        recovery_point: kept.map_or(Offset::ZERO, |kept| kept.recovery_point),
+        reign: state.highest_epoch(),
+        // internal topics are compacted, and other writers may leave gaps
+        gapless: !topic.foreign && !topic.internal,
+    })
+}
+
+/// Someone waits, for as long as it lives: what is followed is looked at meanwhile.
+#[derive(Debug)]
+pub(crate) struct Waiting(Arc<Follower>);
+
+impl Engine {
+    /// To be held while a consumer waits; `None` where appends wake it by themselves.
+    pub(crate) fn wait_for_news(&self) -> Option<Waiting> {
+        let follower = self.follower()?;
+        let set = {
+            let mut waiting = follower.waiting.lock();
+            waiting.count += 1;
+            !std::mem::replace(&mut waiting.is_timed, true)
+        };
+        if set {
+            let weak: Weak<dyn Due> = Arc::downgrade(follower) as _;
+            self.timers.schedule(follower.now().saturating_add(follower.interval), weak);
+        }
+        Some(Waiting(follower.clone()))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.lock().count -= 1;
+    }
+}

@@ -1,0 +1,288 @@
+//! One partition's log that another process may be writing to: read, followed, never changed.
+//!
+//! What can be read is a [`View`]: segments, offsets and epochs as they were at one look, behind
+//! an atomic pointer. A look costs one small read behind the last batch and one question for the
+//! next segment's name; only where that does not explain what is there (a new reign of a writer, a
+//! file that is gone or was cut, bytes that stay unfinished) the directory is surveyed again.
+//!
+//! Order within a survey, and why: the directory is listed, then the facts are read that the
+//! writer has recorded, then the files. A log start is recorded before files go, a recovery point
+//! after bytes are final, and an epoch before its first batch; so no file is missed that the facts
+//! promise, nothing is called damage before it is final, and no batch of a reign that is not known.
+//!
+//! Locks: `following`, held across the reads of a look, never while anyone is woken.
+
+mod read;
+mod survey;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::checkpoint::read_partition_metadata;
+use super::core::LogName;
+use super::epochs::EpochCache;
+use super::keeper::LogId;
+use super::offsets::OffsetSnapshot;
+use crate::disk::Disk;
+use crate::disk::names::{PARTITION_METADATA, SegmentFile};
+use crate::error::{Cause, Error, Result};
+use crate::ids::{LeaderEpoch, Offset};
+use crate::segment::{Beyond, FollowedTail, Place, Segment, Tenancy};
+use crate::stats::LogCounters;
+use crate::sync::Mutex;
+
+/// How long bytes that stay unfinished are left alone between two surveys.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the writer has recorded of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FollowFacts {
+    pub(crate) log_start: Offset,
+    /// Everything below is final.
+    pub(crate) recovery_point: Offset,
+    /// The epoch of the writer that opened the store last.
+    pub(crate) reign: Option<LeaderEpoch>,
+    /// Whether every offset from the start on must be there.
+    pub(crate) gapless: bool,
+}
+
+/// Where the facts come from; asked while a log is looked at.
+pub(crate) trait FactSource: Send + Sync + std::fmt::Debug {
+    /// What was recorded when the store was looked at last. Fails as not found once the topic is
+    /// known to be deleted.
+    fn known(&self, id: LogId) -> Result<FollowFacts>;
+
+    /// What is recorded now.
+    fn facts(&self, id: LogId) -> Result<FollowFacts>;
+}
+
+/// What of a log can be read, as of one look.
+#[derive(Clone, Debug)]
+struct View {
+    segments: Vec<Arc<Segment>>,
+    offsets: OffsetSnapshot,
+    epochs: EpochCache,
+    reign: Option<LeaderEpoch>,
+    gapless: bool,
+}
+
+/// What a look goes on from.
+#[derive(Debug, Default)]
+struct Following {
+    /// `None` until the first survey.
+    facts: Option<FollowFacts>,
+    segments: Vec<Arc<Segment>>,
+    /// That of the last of `segments`, if any.
+    tail: Option<FollowedTail>,
+    epochs: EpochCache,
+    surveyed: Duration,
+    /// The last survey found what the one before had.
+    fruitless: bool,
+}
+
+/// One partition's log, followed.
+#[derive(Debug)]
+pub(crate) struct FollowedLog {
+    name: LogName,
+    id: LogId,
+    place: Place,
+    source: Arc<dyn FactSource>,
+    view: ArcSwap<View>,
+    following: Mutex<Following>,
+    counters: LogCounters,
+}
+
+impl FollowedLog {
+    /// A log in `dir`; nothing is looked at yet.
+    pub(crate) fn new(
+        disk: &Arc<dyn Disk>,
+        dir: &std::path::Path,
+        (name, id): (LogName, LogId),
+        index_interval: u64,
+        source: Arc<dyn FactSource>,
+    ) -> Self {
+        let dir = Arc::from(dir);
+        let tenancy = Tenancy::Guest;
+        let zero = Offset::ZERO;
+        let offsets =
+            OffsetSnapshot { start: zero, recovery_point: zero, durable: zero, end: zero };
+        let epochs = EpochCache::default();
+        let view = View { segments: Vec::new(), offsets, epochs, reign: None, gapless: false };
+        FollowedLog {
+            name,
+            id,
+            place: Place { disk: disk.clone(), dir, index_interval, tenancy },
+            source,
+            view: ArcSwap::from_pointee(view),
+            following: Mutex::default(),
+            counters: LogCounters::default(),
+        }
+    }
+
+    /// Looks for what has come and gone; says whether the offsets have changed.
+    pub(crate) fn look(&self, now: Duration) -> Result<bool> {
+        let mut following = self.following.lock();
+        let before = self.view.load().offsets;
+        self.look_locked(&mut following, now).map_err(|error| self.named(error))?;
+        Ok(self.view.load().offsets != before)
+    }
+
+    fn look_locked(&self, following: &mut Following, now: Duration) -> Result<()> {
+        let facts = self.source.known(self.id)?;
+        let goes_on = following
+            .facts
+            .is_some_and(|known| (known.reign, known.gapless) == (facts.reign, facts.gapless));
+        if !goes_on {
+            return self.survey(following, now);
+        }
+        if following.facts != Some(facts) {
+            following.learn(facts);
+        }
+        if following.tail.is_none() {
+            let first = self.place.path(following.end(), SegmentFile::Log);
+            if self.length(&first)?.is_some() {
+                return self.survey(following, now);
+            }
+        }
+        let beyond = match self.advance(following, &facts) {
+            Err(error) if is_vanished(&error) => return self.survey(following, now),
+            advanced => advanced?,
+        };
+        let stuck = beyond == Beyond::Unfinished || following.end() < facts.recovery_point;
+        let patient = following.surveyed.saturating_add(PATIENCE) > now;
+        match beyond {
+            Beyond::Cut | Beyond::NewEpoch => self.survey(following, now),
+            _ if stuck && !patient => self.survey(following, now),
+            _ => {
+                self.show(following);
+                Ok(())
+            }
+        }
+    }
+
+    /// Accepts what was appended, from segment to segment.
+    fn advance(&self, following: &mut Following, facts: &FollowFacts) -> Result<Beyond> {
+        let Some(mut tail) = following.tail.take() else { return Ok(Beyond::Nothing) };
+        let seen = loop {
+            let before = tail.next_offset();
+            let seen = tail.look(facts.reign);
+            for (epoch, first) in tail.take_epochs() {
+                following.epochs.assign(epoch, first);
+            }
+            following.fruitless &= tail.next_offset() == before;
+            if !matches!(seen, Ok(Beyond::Nothing)) {
+                break seen;
+            }
+            match self.successor(&tail, facts) {
+                Ok(Some(next)) => {
+                    let done = std::mem::replace(&mut tail, next).finish();
+                    debug_assert!(
+                        following.segments.last().is_some_and(|last| Arc::ptr_eq(last, &done))
+                    );
+                    following.segments.push(tail.segment().clone());
+                    for (epoch, first) in tail.take_epochs() {
+                        following.epochs.assign(epoch, first);
+                    }
+                }
+                Ok(None) => break seen,
+                Err(error) => break Err(error),
+            }
+        };
+        following.tail = Some(tail);
+        seen
+    }
+
+    /// The segment that begins where the tail ends, once it holds a batch.
+    fn successor(&self, tail: &FollowedTail, facts: &FollowFacts) -> Result<Option<FollowedTail>> {
+        let base = tail.next_offset();
+        if base == tail.segment().base() {
+            return Ok(None);
+        }
+        let path = self.place.path(base, SegmentFile::Log);
+        let Some(len) = self.length(&path)?.filter(|len| *len > 0) else { return Ok(None) };
+        let rules = (!facts.gapless, tail.epoch());
+        let mut next = FollowedTail::begin(&self.place, base, len, base, rules)?;
+        next.look(facts.reign)?;
+        if next.next_offset() == base {
+            return Ok(None);
+        }
+        self.check_identity()?;
+        Ok(Some(next))
+    }
+
+    fn length(&self, path: &std::path::Path) -> Result<Option<u64>> {
+        let found = self.place.disk.metadata(path);
+        let found = found.map_err(|error| Error::io("follow log", path, error))?;
+        Ok(found.filter(|found| !found.is_dir).map(|found| found.len))
+    }
+
+    /// Shows readers what is known now.
+    fn show(&self, following: &mut Following) {
+        let Some(facts) = following.facts else { return };
+        let end = following.end();
+        let first = following.segments.first().map_or(Offset::ZERO, |segment| segment.base());
+        let start = if facts.gapless { facts.log_start } else { facts.log_start.max(first) };
+        let (start, point) = (start.min(end), facts.recovery_point.min(end));
+        let offsets = OffsetSnapshot { start, recovery_point: point, durable: point, end };
+        let shown = self.view.load();
+        let same_segments = shown.segments.len() == following.segments.len()
+            && shown.segments.iter().zip(&following.segments).all(|(a, b)| Arc::ptr_eq(a, b));
+        if same_segments && shown.offsets == offsets && shown.reign == facts.reign {
+            return;
+        }
+        let (segments, mut epochs) = (following.segments.clone(), following.epochs.clone());
+        epochs.truncate_from_start(start);
+        let (reign, gapless) = (facts.reign, facts.gapless);
+        self.view.store(Arc::new(View { segments, offsets, epochs, reign, gapless }));
+    }
+
+    /// Fails where the directory is another topic's by now: one that was made again under the
+    /// name. Asked after files in it were opened: the metadata is there before any batch.
+    fn check_identity(&self) -> Result<()> {
+        let path = self.place.dir.join(PARTITION_METADATA);
+        match read_partition_metadata(&*self.place.disk, &path) {
+            Ok(Some(id)) if id != self.id.topic => {
+                let name = self.name.topic.to_string();
+                Err(Error::new("follow log", Cause::NotFound { what: "topic", name }))
+            }
+            Ok(_) => Ok(()),
+            Err(error) if error.is_corrupt() => Ok(()), // torn by a power cut: it says nothing
+            Err(error) => Err(error),
+        }
+    }
+
+    fn named(&self, error: Error) -> Error {
+        error.at_partition(&self.name.topic, self.name.partition)
+    }
+}
+
+impl Following {
+    /// Where the log ends for a reader. What the recovery point promises and is not there is
+    /// behind a gap that says so, not behind the end.
+    fn end(&self) -> Offset {
+        let seen = self.tail.as_ref().map_or(Offset::ZERO, FollowedTail::next_offset);
+        let Some(facts) = self.facts else { return seen };
+        seen.max(facts.recovery_point).max(facts.log_start)
+    }
+
+    /// Takes over new facts of the same reign.
+    fn learn(&mut self, facts: FollowFacts) {
+        self.facts = Some(facts);
+        self.fruitless = false;
+        let below = |offset: Offset| {
+            let later = self.segments.iter().skip(1);
+            later.take_while(|next| next.base() <= offset).count()
+        };
+        let sealed = below(facts.recovery_point);
+        self.segments[..sealed].iter().for_each(|segment| segment.let_index_go());
+        let gone = below(facts.log_start);
+        self.segments.drain(..gone);
+    }
+}
+
+/// Whether a file was not there any more: renamed, removed or replaced since it was listed.
+fn is_vanished(error: &Error) -> bool {
+    matches!(error.cause(), Cause::Io(io) if io.kind() == std::io::ErrorKind::NotFound)
+}

@@ -1,0 +1,207 @@
+//! Reading what a look has shown: the same questions as to a log of one's own.
+//!
+//! A view may be out of date the moment it is read from: files are renamed, compacted, cut and
+//! written again by another process. So a read that fails, or that meets a batch of an epoch the
+//! view does not know, takes the directory in once more and tries again; what fails twice is an
+//! error.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{FollowedLog, View, is_vanished};
+use crate::error::{Cause, Error, ErrorKind, Result};
+use crate::ids::{LeaderEpoch, Offset};
+use crate::log::fetch::{Cursor, FetchLimits, Fetched, hint, segments_from};
+use crate::log::offsets::OffsetSnapshot;
+use crate::record::BatchHeader;
+use crate::segment::{Chunk, Limits, Segment};
+use crate::stats::LogCounters;
+use crate::time::Timestamp;
+
+/// How often a read is tried.
+const ATTEMPTS: usize = 3;
+
+impl FollowedLog {
+    /// The offsets as of the last look. What is durable is what the writer has recorded as such.
+    pub(crate) fn offsets(&self) -> OffsetSnapshot {
+        self.view.load().offsets
+    }
+
+    /// Every epoch with its first offset.
+    pub(crate) fn epoch_entries(&self) -> Vec<(LeaderEpoch, Offset)> {
+        self.view.load().epochs.entries().to_vec()
+    }
+
+    /// How many bytes and segments can be read.
+    pub(crate) fn size(&self) -> (u64, usize) {
+        let view = self.view.load();
+        (view.segments.iter().map(|segment| segment.published()).sum(), view.segments.len())
+    }
+
+    pub(crate) fn counters(&self) -> &LogCounters {
+        &self.counters
+    }
+
+    /// Reads from `from` on; see [`PartitionLog::fetch`](crate::log::PartitionLog::fetch).
+    pub(crate) fn fetch(
+        &self,
+        from: Offset,
+        cursor: Option<&Cursor>,
+        limits: FetchLimits,
+        now: Duration,
+    ) -> Result<Fetched> {
+        self.steadily(now, |view| self.fetch_in(view, from, cursor, limits))
+    }
+
+    /// The first record at or after `wanted`, first by offset.
+    pub(crate) fn find_timestamp(
+        &self,
+        wanted: Timestamp,
+        now: Duration,
+    ) -> Result<Option<(Offset, Timestamp)>> {
+        self.steadily(now, |view| {
+            for segment in &view.segments {
+                self.open(segment)?;
+                let largest = segment.largest_timestamp()?;
+                if largest.is_none_or(|largest| largest < wanted.as_millis()) {
+                    continue;
+                }
+                let OffsetSnapshot { start, end, .. } = view.offsets;
+                if let Some(found) = segment.find_timestamp(wanted, start, end)? {
+                    return Ok(Some(found));
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    /// Fails as truncated where `epoch` ended before `offset`.
+    pub(crate) fn check_epoch(
+        &self,
+        operation: &'static str,
+        offset: Offset,
+        epoch: LeaderEpoch,
+    ) -> Result<()> {
+        let view = self.view.load();
+        match view.epochs.end_offset_for(epoch, view.offsets.end) {
+            Some((_, epoch_end)) if epoch_end < offset => {
+                let cause = Cause::LogTruncated { epoch, epoch_end };
+                Err(self.named(Error::new(operation, cause).at_offset(offset)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where reading may go on behind damage at `offset`.
+    pub(crate) fn resume_above(&self, offset: Offset, now: Duration) -> Result<Offset> {
+        self.steadily(now, |view| {
+            let (segments, end) = (&view.segments, view.offsets.end);
+            if let Some(first) = segments.first().filter(|first| first.base() > offset) {
+                return Ok(first.base().min(end)); // everything before it is missing
+            }
+            let at = segments.partition_point(|segment| segment.base() <= offset).saturating_sub(1);
+            if let Some(segment) = segments.get(at) {
+                self.open(segment)?;
+                if let Some(resume) = segment.resume_above(offset)? {
+                    return Ok(resume.min(end));
+                }
+            }
+            let next = segments.get(at + 1).map_or(end, |segment| segment.base());
+            Ok(next.max(offset))
+        })
+    }
+
+    /// Runs `read` on the view, and on a new one if that fails for what may have changed.
+    fn steadily<T>(&self, now: Duration, read: impl Fn(&View) -> Result<T>) -> Result<T> {
+        let mut attempt = 1;
+        loop {
+            let view = self.view.load_full();
+            let error = match read(&view) {
+                Err(error) if error.kind() != ErrorKind::OffsetOutOfRange => error,
+                done => return done.map_err(|error| self.named(error)),
+            };
+            if attempt == ATTEMPTS || !self.renew(&view, &error, now)? {
+                self.counters.failed_reads.add(1);
+                return Err(self.named(error));
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Takes the directory in again, unless that was in vain before; says whether to try again.
+    fn renew(&self, read: &Arc<View>, error: &Error, now: Duration) -> Result<bool> {
+        let mut following = self.following.lock();
+        if !Arc::ptr_eq(read, &self.view.load()) {
+            return Ok(true); // someone has looked meanwhile
+        }
+        if following.fruitless && !is_vanished(error) {
+            return Ok(false);
+        }
+        self.survey(&mut following, now).map_err(|error| self.named(error))?;
+        Ok(true)
+    }
+
+    fn fetch_in(
+        &self,
+        view: &View,
+        from: Offset,
+        cursor: Option<&Cursor>,
+        limits: FetchLimits,
+    ) -> Result<Fetched> {
+        let offsets = view.offsets;
+        if from < offsets.start || from > offsets.end {
+            let (requested, start, end) = (from, offsets.start, offsets.end);
+            return Err(Error::new("read", Cause::OutOfRange { requested, start, end }));
+        }
+        let bound = if limits.durable_only { offsets.durable } else { offsets.high_watermark() };
+        if from >= bound {
+            return Ok(Fetched { chunk: None, next_offset: from, cursor: cursor.cloned() });
+        }
+        let wanted = Limits { bytes: limits.bytes, records: limits.records, bound };
+        for segment in segments_from(&view.segments, from) {
+            self.open(segment)?;
+            let read = segment.read(from.max(segment.base()), hint(cursor, segment, from), wanted);
+            if let Some(chunk) = read? {
+                self.check_gap(view, from, chunk.first_offset)?;
+                self.check_reign(view, segment, &chunk)?;
+                self.counters.fetched_bytes.add(chunk.bytes.len() as u64);
+                return Ok(Fetched::of(segment, chunk));
+            }
+        }
+        self.check_gap(view, from, bound)?;
+        Ok(Fetched { chunk: None, next_offset: bound, cursor: None })
+    }
+
+    /// Opens a segment's file, and makes sure that it is this topic's.
+    fn open(&self, segment: &Segment) -> Result<()> {
+        if !segment.is_opened() {
+            segment.log()?;
+            self.check_identity()?;
+        }
+        Ok(())
+    }
+
+    /// Fails where the offsets from `from` up to `first` should be there and are not.
+    fn check_gap(&self, view: &View, from: Offset, first: Offset) -> Result<()> {
+        if first <= from || !view.gapless {
+            return Ok(());
+        }
+        let missing = format!("the records from offset {from} to {first} are missing");
+        Err(Error::corrupt("read", &self.place.dir, 0, missing).at_offset(from))
+    }
+
+    /// Fails where a batch is of a reign that the view does not know: the file was cut and has
+    /// grown again since the view was taken.
+    fn check_reign(&self, view: &View, segment: &Segment, chunk: &Chunk) -> Result<()> {
+        let mut bytes = &chunk.bytes[..];
+        while let Ok(header) = BatchHeader::parse(bytes, bytes.len()) {
+            if header.leader_epoch() > view.reign {
+                let (path, offset) = (segment.path(), header.base_offset());
+                let newer = "a batch of an epoch that is not recorded".to_owned();
+                return Err(Error::corrupt("read", &path, 0, newer).at_offset(offset));
+            }
+            bytes = &bytes[header.size()..];
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,246 @@
+//! Taking a whole directory in: at the first look, and when going on does not explain what is there.
+//!
+//! The same judgement as recovery's (`verdict`), without its deeds: what a writer would cut is left
+//! out, what it would call damage is a gap that reads as damage. Files that a compaction is about
+//! to rename are read where they are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{FollowFacts, FollowedLog, Following, is_vanished};
+use crate::disk::names::{LEADER_EPOCHS, Leftover, SegmentFile, leftover_file, parse_segment_file};
+use crate::disk::{Access, DiskFile, Entry};
+use crate::error::{Error, Result};
+use crate::ids::{LeaderEpoch, Offset};
+use crate::log::checkpoint::read_epochs;
+use crate::log::epochs::EpochCache;
+use crate::segment::{Beyond, FollowedTail, Segment};
+
+/// How often a directory that changes under the reader is taken in anew before that is an error.
+const ATTEMPTS: usize = 5;
+
+/// A log file, and the open file of one that lies under another name.
+#[derive(Debug)]
+struct Found {
+    base: Offset,
+    len: u64,
+    file: Option<Arc<dyn DiskFile>>,
+}
+
+/// A directory as a survey took it in.
+#[derive(Debug)]
+struct Taken {
+    following: Following,
+    /// Something changed meanwhile: another survey will see more.
+    is_moving: bool,
+}
+
+impl FollowedLog {
+    /// Takes the directory in and shows it.
+    pub(super) fn survey(&self, following: &mut Following, now: Duration) -> Result<()> {
+        for attempt in 1.. {
+            let is_last = attempt == ATTEMPTS;
+            match self.take_in() {
+                Ok(taken) if !taken.is_moving || is_last => {
+                    let fruitless = following.looks_like(&taken.following);
+                    *following = Following { surveyed: now, fruitless, ..taken.following };
+                    self.show(following);
+                    break;
+                }
+                Err(error) if is_last || !is_vanished(&error) => return Err(error),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn take_in(&self) -> Result<Taken> {
+        let found = self.list()?;
+        let facts = self.source.facts(self.id)?;
+        let epochs_file = match read_epochs(&*self.place.disk, &self.place.dir.join(LEADER_EPOCHS))
+        {
+            Err(error) if error.is_corrupt() => Vec::new(),
+            read => read?,
+        };
+        let mut taking = Taking {
+            log: self,
+            facts,
+            segments: Vec::new(),
+            tail: None,
+            scanned: Vec::new(),
+            epoch: None,
+            is_moving: false,
+        };
+        taking.run(found)?;
+        if taking.tail.is_some() || !taking.segments.is_empty() {
+            self.check_identity()?;
+        }
+        let file: Vec<_> = epochs_file.iter().map(|line| (line.epoch, line.start)).collect();
+        let mut following = Following {
+            facts: Some(facts),
+            segments: taking.segments,
+            tail: taking.tail,
+            ..Following::default()
+        };
+        let (start, end) = (facts.log_start, following.end());
+        following.epochs = EpochCache::recovered(&file, &taking.scanned, start, end);
+        Ok(Taken { following, is_moving: taking.is_moving })
+    }
+
+    /// The log files that stand, in order. Listed until two listings agree: a name that changes
+    /// meanwhile may be in none.
+    fn list(&self) -> Result<Vec<Found>> {
+        let mut before = self.list_once()?;
+        for _ in 0..ATTEMPTS {
+            let again = self.list_once()?;
+            if names(&before) == names(&again) {
+                return self.standing(again);
+            }
+            before = again;
+        }
+        self.standing(before)
+    }
+
+    fn list_once(&self) -> Result<Vec<Entry>> {
+        let dir = &*self.place.dir;
+        match self.place.disk.list(dir) {
+            Ok(entries) => Ok(entries),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(Error::io("follow log", dir, error)),
+        }
+    }
+
+    /// Which files make up the log; of a rewrite under way, or cut short, what recovery would keep.
+    fn standing(&self, entries: Vec<Entry>) -> Result<Vec<Found>> {
+        let mut standing = BTreeMap::new();
+        let (mut swapped, mut cleaned) = (Vec::new(), None);
+        for Entry { name, len, is_dir } in entries {
+            match parse_segment_file(&name) {
+                Some((base, SegmentFile::Log, leftover)) if !is_dir => match leftover {
+                    Leftover::None => {
+                        standing.insert(base, Found { base, len, file: None });
+                    }
+                    Leftover::Swap => swapped.push((base, len)),
+                    Leftover::Cleaned => cleaned = Some(cleaned.unwrap_or(base).min(base)),
+                    Leftover::Deleted => {}
+                },
+                _ => {}
+            }
+        }
+        for (base, len) in swapped {
+            if cleaned.is_some_and(|lowest| base >= lowest) {
+                continue;
+            }
+            let path = self.place.dir.join(leftover_file(base, SegmentFile::Log, Leftover::Swap));
+            let file = self.place.disk.open(&path, Access::Read);
+            let file = file.map_err(|error| Error::io("follow log", &path, error))?;
+            let end = Segment::end_offset_of(&*file, base, len)?;
+            standing.retain(|replaced, _| !(base..end).contains(replaced));
+            standing.insert(base, Found { base, len, file: Some(file) });
+        }
+        Ok(standing.into_values().collect())
+    }
+}
+
+fn names(entries: &[Entry]) -> Vec<&str> {
+    let mut names: Vec<_> = entries
+        .iter()
+        .map(|entry| &*entry.name)
+        .filter(|name| matches!(parse_segment_file(name), Some((_, SegmentFile::Log, _))))
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+/// A survey under way.
+struct Taking<'a> {
+    log: &'a FollowedLog,
+    facts: FollowFacts,
+    segments: Vec<Arc<Segment>>,
+    tail: Option<FollowedTail>,
+    scanned: Vec<(LeaderEpoch, Offset)>,
+    /// That of the last batch that was scanned.
+    epoch: Option<LeaderEpoch>,
+    is_moving: bool,
+}
+
+impl Taking<'_> {
+    fn run(&mut self, mut found: Vec<Found>) -> Result<()> {
+        let below = found.iter().skip(1).take_while(|next| next.base <= self.facts.log_start);
+        found.drain(..below.count());
+        // what others surround and is empty is left over from a roll that failed
+        let last = found.len().saturating_sub(1);
+        let mut at = 0;
+        found.retain(|found| {
+            at += 1;
+            found.len > 0 || at == 1 || at > last
+        });
+        let mut bases: Vec<_> = found.iter().skip(1).map(|found| Some(found.base)).collect();
+        bases.push(None);
+        for (found, next) in found.into_iter().zip(bases) {
+            if self.take(found, next)? == Then::Stop {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, found: Found, next: Option<Offset>) -> Result<Then> {
+        let Found { base, len, file } = found;
+        let place = self.log.place.clone();
+        let point = self.facts.recovery_point;
+        if let Some(file) = file {
+            self.segments.push(Arc::new(Segment::on_file(place, base, len, file)));
+            return Ok(Then::GoOn);
+        }
+        if next.is_some_and(|next| next < point) {
+            self.segments.push(Arc::new(Segment::on_disk(place, base, len)));
+            return Ok(Then::GoOn);
+        }
+        let rules = (!self.facts.gapless, self.epoch);
+        let mut tail = FollowedTail::begin(&place, base, len, point, rules)?;
+        let beyond = tail.look(self.facts.reign)?;
+        self.is_moving |= beyond == Beyond::NewEpoch;
+        self.scanned.extend(tail.take_epochs());
+        self.epoch = tail.epoch();
+        let reached = tail.next_offset();
+        let Some(next) = next else { return Ok(self.stop_at(tail)) };
+        let promised = point > self.facts.log_start && reached < point;
+        if reached > next || (reached < next && self.facts.gapless && !promised) {
+            // a writer would take the rest away
+            return Ok(self.stop_at(tail));
+        }
+        let whole = reached == next || beyond == Beyond::Nothing;
+        self.segments.push(match whole {
+            true => tail.finish(),
+            // what an index vouches for behind the damage can still be read
+            false => Arc::new(Segment::on_disk(place, base, len)),
+        });
+        Ok(Then::GoOn)
+    }
+
+    fn stop_at(&mut self, tail: FollowedTail) -> Then {
+        self.segments.push(tail.segment().clone());
+        self.tail = Some(tail);
+        Then::Stop
+    }
+}
+
+/// Whether the next segment is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    GoOn,
+    Stop,
+}
+
+impl Following {
+    /// Whether another survey has found nothing else.
+    fn looks_like(&self, other: &Following) -> bool {
+        let end = |following: &Following| following.tail.as_ref().map(FollowedTail::next_offset);
+        let bases = |following: &Following| -> Vec<_> {
+            following.segments.iter().map(|segment| (segment.base(), segment.published())).collect()
+        };
+        self.facts == other.facts && end(self) == end(other) && bases(self) == bases(other)
+    }
+}

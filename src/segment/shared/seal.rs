@@ -1,0 +1,130 @@
+//! What becomes of a segment's files once it grows no more, or has left the log: the window cut
+//! off, the indexes written, at last the names that say it is gone.
+//!
+//! Called by the tail and by whoever holds the log's sync or trim lock.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::super::index::SparseIndex;
+use super::super::index_file::{SavedEntries, write_indexes};
+use super::Segment;
+use crate::disk::DiskFile;
+use crate::disk::names::{Leftover, SegmentFile, leftover_file};
+use crate::error::{Error, Result};
+use crate::sync::atomic::Ordering;
+
+impl Segment {
+    /// Cuts off what lies behind the last batch of a segment that has stopped growing: a window of
+    /// zeros, or a failed append's litter.
+    pub(crate) fn trim(&self) -> Result<()> {
+        if self.map.load().is_none() && !self.is_littered() {
+            return Ok(()); // never mapped: no window
+        }
+        let file = self.log()?;
+        let fail = |error| Error::io("trim segment", &file.path(), error);
+        let published = self.published();
+        if file.len().map_err(fail)? > published {
+            self.trimmed.store(true, Ordering::Relaxed);
+            file.set_len(published).map_err(fail)?;
+        }
+        self.set_littered(false);
+        Ok(())
+    }
+
+    /// The tail's side: what a failed append left could not be taken back, or now was.
+    pub(in crate::segment) fn set_littered(&self, littered: bool) {
+        self.littered.store(littered, Ordering::Relaxed);
+    }
+
+    pub(in crate::segment) fn is_littered(&self) -> bool {
+        self.littered.load(Ordering::Relaxed)
+    }
+
+    /// Trims, and says that the length is to be synced too; under the sync lock.
+    pub(crate) fn trim_for_sync(&self) -> Result<()> {
+        self.trim()?;
+        if self.trimmed.swap(false, Ordering::Relaxed) {
+            self.synced.store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Brings the files of the growing indexes up to date, so that recovery need not begin at the
+    /// segment's start. The files are returned for syncing: a time index that lost its end would
+    /// understate what it speaks of, and nothing could tell. Where the offset index is empty, all
+    /// lookups walk the segment from its start and find out: such files need no sync.
+    pub(crate) fn save_growing_indexes(&self) -> Result<Option<[Arc<dyn DiskFile>; 2]>> {
+        let mut saved = self.making_index.lock();
+        let Some(index) = self.growing.load_full() else { return Ok(None) };
+        self.write_unsaved(&index, &mut saved)
+    }
+
+    /// Writes the finished index of a segment that has stopped growing, and lets go of it.
+    /// The files are returned for syncing.
+    pub(crate) fn seal_indexes(&self) -> Result<Option<[Arc<dyn DiskFile>; 2]>> {
+        let mut saved = self.making_index.lock();
+        let Some(index) = self.growing.load_full() else { return Ok(None) };
+        let files = self.write_unsaved(&index, &mut saved)?;
+        self.growing.store(None);
+        Ok(files)
+    }
+
+    fn write_unsaved(
+        &self,
+        index: &SparseIndex,
+        saved: &mut SavedEntries,
+    ) -> Result<Option<[Arc<dyn DiskFile>; 2]>> {
+        if saved.cover(index) {
+            return Ok(None);
+        }
+        let files = self.write_indexes(index, saved)?;
+        Ok((index.offset_entries().next().is_some()).then_some(files))
+    }
+
+    /// The growing index was taken over from its files.
+    pub(in crate::segment) fn set_saved(&self, saved: SavedEntries) {
+        *self.making_index.lock() = saved;
+    }
+
+    fn write_indexes(
+        &self,
+        index: &SparseIndex,
+        saved: &mut SavedEntries,
+    ) -> Result<[Arc<dyn DiskFile>; 2]> {
+        self.files.store(None);
+        write_indexes(
+            &*self.place.disk,
+            &self.place.path(self.base, SegmentFile::OffsetIndex),
+            &self.place.path(self.base, SegmentFile::TimeIndex),
+            index,
+            saved,
+        )
+    }
+
+    /// Gives the files of a dropped segment their `.deleted` names; returns the new paths. Open
+    /// handles and views go on reading. Safe to repeat where it failed half-way.
+    pub(crate) fn rename_deleted(&self) -> Result<Vec<PathBuf>> {
+        let disk = &self.place.disk;
+        let mut renamed = Vec::new();
+        for kind in SegmentFile::ALL {
+            let path = self.place.path(self.base, kind);
+            let fail = |error| Error::io("drop segment", &path, error);
+            let gone = self.place.dir.join(leftover_file(self.base, kind, Leftover::Deleted));
+            if disk.metadata(&path).map_err(fail)?.is_none() {
+                if disk.metadata(&gone).map_err(fail)?.is_some() {
+                    renamed.push(gone);
+                }
+                continue;
+            }
+            disk.rename(&path, &gone).map_err(fail)?;
+            if kind == SegmentFile::Log
+                && let Some(file) = self.log.get()
+            {
+                file.renamed(&gone);
+            }
+            renamed.push(gone);
+        }
+        Ok(renamed)
+    }
+}
