@@ -97,6 +97,8 @@ pub enum ErrorKind {
     /// The caller is no member of its group any more, or never was, or a partition is another
     /// member's.
     Fenced,
+    /// The group has members, or what it must not have for what was asked.
+    GroupNotEmpty,
     /// Code handed in by the caller panicked.
     Panicked,
     /// The store was opened read-only: another process may be writing to it.

@@ -49,7 +49,9 @@
 //!   [`Pending`]; who goes where: [`Partitioner`].
 //! - Reading: [`ConsumerBuilder`], [`Consumer::poll`], [`Records`], [`RecordView`],
 //!   [`Consumer::read_to_end`]; without a valid position: [`Reset`].
-//! - Offsets: [`Consumer::commit`], [`OffsetCommit`], [`Store::reset_offsets`].
+//! - Offsets: [`Consumer::commit`], [`OffsetCommit`]. Groups: [`Store::groups`],
+//!   [`Store::describe_group`], [`Store::reset_group`], [`Store::delete_group`],
+//!   [`StoreBuilder::offsets_retention`], [`TopicConfig::retain_for`].
 //! - Operating: [`Store::open_report`], [`Store::stats`], [`Error`].
 //! - Tests: [`Store::in_memory`], [`ManualClock`], [`Threads::Host`], [`disk`].
 //!
@@ -114,7 +116,8 @@ mod store;
 
 #[cfg(not(loom))]
 pub use config::{
-    BackgroundSync, CleanupPolicy, Durability, Threads, TimestampType, TopicConfig, WhenFull,
+    BackgroundSync, CleanupPolicy, Durability, HoldCap, Threads, TimestampType, TopicConfig,
+    WhenFull,
 };
 #[cfg(not(loom))]
 pub use consumer::{
@@ -126,8 +129,8 @@ pub use engine::OpenReport;
 pub use error::{Error, ErrorKind, Outcome, Result};
 #[cfg(not(loom))]
 pub use group::{
-    Assignment, AssignmentFault, Assignor, Committed, GroupKind, GroupView, MemberId, MemberView,
-    RangeAssignor, RoundRobinAssignor, StickyAssignor, TopicPartition, TopicView,
+    Assignment, AssignmentFault, Assignor, Committed, GroupKind, GroupPhase, GroupView, MemberId,
+    MemberView, RangeAssignor, RoundRobinAssignor, StickyAssignor, TopicPartition, TopicView,
 };
 pub use ids::{Generation, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
 #[cfg(not(loom))]
@@ -143,8 +146,9 @@ pub use producer::{
 pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, RecordsIter};
 #[cfg(not(loom))]
 pub use store::{
-    GroupStats, PartitionDescription, PartitionStats, ReadOnlyStore, ReadOnlyStoreBuilder, Store,
-    StoreBuilder, StoreStats, TopicDescription, TopicStats,
+    GroupDescription, GroupListing, GroupMember, GroupPartition, GroupReset, GroupStats, HoldStats,
+    OffsetMove, PartitionDescription, PartitionStats, ReadOnlyStore, ReadOnlyStoreBuilder,
+    ResetPlan, ResetTo, Store, StoreBuilder, StoreStats, TopicDescription, TopicStats,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 

@@ -151,7 +151,7 @@ impl RebalanceListener for Listener {
 
     fn on_lost(&mut self, lost: &[TopicPartition]) -> Result<()> {
         let mut reading = self.reading.lock().expect("no panic");
-        lost.iter().for_each(|partition| drop(reading.remove(&place(partition))));
+        reading.retain(|held, _| !lost.iter().any(|partition| place(partition) == *held));
         Ok(())
     }
 }
@@ -385,7 +385,9 @@ impl<'w> Run<'w> {
     fn note_topic(&mut self, name: &str, partitions: u32) {
         let described = self.store.describe(name).expect("there");
         self.ids.insert(name.to_owned(), described.id());
-        (0..partitions).for_each(|at| drop(self.ends.entry((name.to_owned(), at)).or_default()));
+        for at in 0..partitions {
+            self.ends.entry((name.to_owned(), at)).or_default();
+        }
     }
 
     fn delete(&mut self) {

@@ -7,13 +7,18 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use common::golden::Scenario;
 use common::kafka_check::kafka_check;
+use serde_json::Value;
 use tidelog::disk::IoMode;
-use tidelog::{ManualClock, Offset, Record, Store, Threads, Timestamp, TopicConfig};
+use tidelog::{
+    Durability, ErrorKind, GroupKind, ManualClock, Offset, Record, ResetTo, Store, Threads,
+    Timestamp, TopicConfig,
+};
 
 fn open(root: &Path, mode: IoMode, clock: &ManualClock) -> Store {
     let builder = Store::builder(root).io_mode(mode).clock(clock.clone());
@@ -67,7 +72,20 @@ fn committed_offsets_of_kafkas_groups_are_read() {
     let store = open(&scenario.path(), IoMode::Positioned, &clock);
     let groups = store.groups().expect("the groups");
     assert!(!groups.is_empty());
-    let committed = groups.iter().map(|group| store.committed(group).expect("its offsets").len());
+    let kinds: Vec<_> = groups.iter().map(|group| (&*group.name, group.kind)).collect();
+    assert_eq!(
+        kinds,
+        [
+            ("classic-group", GroupKind::Classic),
+            ("consumer-group", GroupKind::Consumer),
+            ("partly-deleted", GroupKind::Classic),
+            ("share-group", GroupKind::Share),
+            ("standalone", GroupKind::Standalone),
+            ("txn-group", GroupKind::Standalone), // another's transaction never ended
+        ]
+    );
+    let committed =
+        groups.iter().map(|group| store.committed(&group.name).expect("its offsets").len());
     assert!(committed.sum::<usize>() > 0);
     let stats = store.stats();
     assert_eq!(stats.unreadable_commits, 0);
@@ -75,6 +93,65 @@ fn committed_offsets_of_kafkas_groups_are_read() {
         let group = stats.groups.iter().find(|group| group.name == name).expect("the group");
         assert_eq!(group.generation.get(), generation, "{name}");
     }
+}
+
+/// What Kafka's coordinator would load of a root's `__consumer_offsets`: keys and values as its own
+/// classes print them. `None`, with a printed reason, where there is no Java.
+fn coordinator_state(root: &Path, what: &str) -> Option<BTreeMap<String, String>> {
+    let lines = kafka_check(&[root.to_owned()], &[]).accepted(what)?;
+    let states = lines.iter().filter_map(|line| line["coordinatorState"].as_object());
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    Some(states.flatten().map(|(key, value)| (key.clone(), text(value))).collect())
+}
+
+#[test]
+fn kafka_reads_what_administration_leaves_of_its_groups() {
+    let clock = ManualClock::new(Timestamp::from_millis(1_900_000_000_000));
+    let scenario = Scenario::load("groups-root");
+    let what = "administration of Kafka's groups";
+    let Some(before) = coordinator_state(&scenario.path(), what) else { return };
+    let store = open(&scenario.path(), IoMode::Mapped, &clock);
+    // one is a share group, the others lie beside transactions, which are not continued yet
+    for group in ["share-group", "classic-group", "consumer-group"] {
+        let error = store.delete_group(group).expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{group}");
+    }
+    store.clone_group("standalone", "standalone-2", Durability::Power).expect("a new group");
+    assert_eq!(store.delete_group_offsets("standalone", "g-data").expect("it rests"), 1);
+    let reset = store.reset_group("standalone").topics(["g-other"]).to(ResetTo::Earliest);
+    reset.execute(Durability::Power).expect("a reset");
+    store.close().expect("a clean close");
+    let after = coordinator_state(&scenario.path(), what).expect("Java is here");
+
+    let offset = |group: &str, topic: &str, partition: u32| {
+        let key = "OffsetCommitKey";
+        format!("{key}(group='{group}', topic='{topic}', partition={partition})")
+    };
+    let written = [
+        (
+            offset("standalone-2", "g-data", 0),
+            "OffsetCommitValue(offset=70, leaderEpoch=-1, metadata=''",
+        ),
+        (
+            offset("standalone-2", "g-other", 0),
+            "OffsetCommitValue(offset=7, leaderEpoch=-1, metadata=''",
+        ),
+        (offset("standalone", "g-other", 0), "OffsetCommitValue(offset=0, leaderEpoch=-1,"),
+    ];
+    for (key, value) in &written {
+        let found = after.get(key).unwrap_or_else(|| panic!("{key}"));
+        assert!(found.starts_with(value), "{key}: {found}");
+        assert!(found.contains("commitTimestamp=1900000000000"), "{key}: {found}");
+    }
+    let changed = |key: &str| {
+        key == offset("standalone", "g-data", 0)
+            || written.iter().any(|(written, _)| written == key)
+    };
+    let mut untouched = before.clone();
+    untouched.retain(|key, _| !changed(key));
+    let mut left = after.clone();
+    left.retain(|key, _| !written.iter().any(|(written, _)| written == key));
+    assert_eq!(left, untouched, "all else is as Kafka left it");
 }
 
 #[test]

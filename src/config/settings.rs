@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::holds::{read_holds, write_holds};
 use super::topic::TopicConfig;
 use crate::time::millis;
 
@@ -118,6 +119,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         write: |c| c.when_full.to_string(),
         read: |c, text| text.parse().ok().map(|when| c.when_full = when),
         takes: "fail, drop-oldest or block:MILLISECONDS",
+    },
+    Setting {
+        key: "tidelog.retain.for",
+        write: |c| write_holds(&c.retain_for),
+        read: |c, text| read_holds(text).map(|holds| c.retain_for = holds),
+        takes: "GROUP=bytes:N,ms:N;..., names with other bytes than letters, digits, `._-` as %xx",
     },
 ];
 

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::holds::{GroupHolds, HoldCap};
 use super::settings::SETTINGS;
 use super::words::{CleanupPolicy, TimestampType, WhenFull, refuse};
 use crate::error::Error;
@@ -43,6 +44,7 @@ pub struct TopicConfig {
     pub(crate) timestamp_after_max: Option<Duration>,
     pub(crate) max_bytes: Option<u64>,
     pub(crate) when_full: WhenFull,
+    pub(crate) retain_for: GroupHolds,
 }
 
 /// The largest segment: Kafka's files stay below 2^31 bytes.
@@ -69,6 +71,7 @@ impl Default for TopicConfig {
             timestamp_after_max: Some(Duration::from_secs(3600)),
             max_bytes: None,
             when_full: WhenFull::Fail,
+            retain_for: GroupHolds::new(),
         }
     }
 }
@@ -282,6 +285,22 @@ impl TopicConfig {
         self.when_full = when_full;
         self
     }
+
+    /// `tidelog.retain.for`: keeps records that retention or a budget would remove while this
+    /// group has not committed past them, as far as `cap` goes; a hold begins with the group's
+    /// first commit for a partition and ends with its offset. Once for each group; default: none.
+    ///
+    /// ```
+    /// use tidelog::{HoldCap, TopicConfig};
+    /// let config = TopicConfig::new().retain_for("billing", HoldCap::bytes(1 << 30));
+    /// let text = config.get("tidelog.retain.for");
+    /// assert_eq!(text.as_deref(), Some("billing=bytes:1073741824"));
+    /// ```
+    #[must_use]
+    pub fn retain_for(mut self, group: impl Into<String>, cap: HoldCap) -> Self {
+        self.retain_for.insert(group.into(), cap);
+        self
+    }
 }
 
 /// The same settings as text.
@@ -376,6 +395,13 @@ impl TopicConfig {
         if let Some(bytes) = self.max_bytes {
             within("tidelog.max.bytes", bytes, 1024, i64::MAX as u64, " bytes")?;
         }
+        for (group, cap) in &self.retain_for {
+            if group.is_empty() || group.len() > 0x7fff || !cap.is_legal() {
+                let allowed = "a group's name, at least 1 byte, at least 1 ms";
+                let shown: String = group.chars().take(64).collect();
+                return Err(refuse("tidelog.retain.for", &format!("{shown}={cap}"), allowed));
+            }
+        }
         if let Some(bytes) = self.retention_bytes {
             within("retention.bytes", bytes, 0, i64::MAX as u64, " bytes")?;
         }
@@ -411,7 +437,8 @@ mod tests {
             .timestamp_type(TimestampType::LogAppendTime)
             .timestamp_before_max(Some(Duration::from_secs(2)))
             .timestamp_after_max(None)
-            .max_bytes(4096, WhenFull::Block(Duration::from_millis(12)));
+            .max_bytes(4096, WhenFull::Block(Duration::from_millis(12)))
+            .retain_for("a group", HoldCap::bytes(9));
         let kept = config.changed_entries();
         assert_eq!(kept.len(), SETTINGS.len() - 1, "all but cleanup.policy differ: {kept:?}");
         assert_eq!(TopicConfig::from_entries(3, &kept).unwrap(), config);

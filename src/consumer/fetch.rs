@@ -79,6 +79,9 @@ impl Consumer {
     /// An error of one partition: it goes out now, or after what is staged. The partition stays
     /// ready, so that it is met again unless something is done about it.
     fn note_failure(&mut self, index: usize, error: Error) -> Result<()> {
+        if error.kind() == ErrorKind::NotFound {
+            self.engine.look()?; // another process may have deleted the topic just now
+        }
         let gone = self
             .assignment
             .get(index)

@@ -161,10 +161,8 @@ impl Consumer {
     pub(super) fn begin_membership(&mut self) -> Result<()> {
         let Some(seat) = self.seat().cloned() else { return Ok(()) };
         self.assignment.arm_changes();
-        match seat.next_step()? {
-            Step::Acquired(partitions) => self.take_over(&seat, partitions),
-            Step::Lost | Step::Revoke(_) | Step::Settled => Ok(()),
-        }
+        let partitions = seat.first_acquired()?;
+        self.take_over(&seat, partitions)
     }
 
     /// Does what the group wants done, until it wants nothing more.

@@ -92,7 +92,7 @@ impl Consumer {
     /// What every poll does first.
     pub(super) fn begin_poll(&mut self) -> Result<Polling> {
         self.engine.check_open("poll")?;
-        self.engine.look_if_due()?;
+        self.engine.look_for_news()?;
         self.offsets.coordinator().counters().polls.add(1);
         let polling = self.begin_polling()?;
         self.commit_if_due()?;

@@ -18,6 +18,7 @@ use crate::time::Clock;
 
 use super::budget::Budget;
 use super::catalog::CatalogChanges;
+use super::chores::Chores;
 use super::ending::Ending;
 use super::follow::{Applied, Follower};
 use super::gate::Gate;
@@ -80,6 +81,7 @@ pub(crate) struct Engine {
     pub(super) table: RwLock<Table>,
     pub(super) budget: Arc<Budget>,
     pub(super) timers: Timers,
+    pub(super) chores: Chores,
     pub(super) requests: Arc<maintenance::Requests>,
     pub(super) timer_wakeup: Arc<threads::Wakeup>,
     pub(super) maintenance_wakeup: Arc<threads::Wakeup>,
@@ -121,6 +123,10 @@ impl Engine {
 
     pub(crate) fn timers(&self) -> &Timers {
         &self.timers
+    }
+
+    pub(crate) fn chores(&self) -> &Chores {
+        &self.chores
     }
 
     pub(crate) fn pinned(&self) -> &Arc<PinCounter> {

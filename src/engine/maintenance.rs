@@ -188,7 +188,9 @@ impl Engine {
         if self.requests().unlink_due(now) {
             self.unlink_dropped(false);
         }
-        self.requests().next(self.has_retention())
+        let chores = self.chores.run_due(now);
+        let next = self.requests().next(self.has_retention());
+        [chores, next].into_iter().flatten().min()
     }
 
     /// Syncs and seals, and records how far each log is safe; returns the first failure.

@@ -2,20 +2,23 @@
 //!
 //! Everything above reaches a log through [`Partition`] alone. The rooms: `core` is the
 //! [`Engine`] itself, `open` and `close` are the order in which a store comes up and goes down,
-//! `catalog` changes what topics there are, `partition`, `budget` and `room` are the append's way
-//! in, `maintenance`, `timers` and `threads` are the background, `root` is what the directory
-//! itself knows, and `follow` reads a root that another process writes.
+//! `catalog` changes what topics there are, `partition`, `budget`, `room` and `holds` are the
+//! append's way in and the retention's way out, `maintenance`, `chores`, `timers` and `threads` are
+//! the background, `root` is what the directory itself knows, and `follow` reads a root that
+//! another process writes.
 //!
 //! Lock order: catalog, then the topic table, then whatever a log takes. No lock here is held
 //! while a log is appended to, and none while code of the host's runs.
 
 mod budget;
 mod catalog;
+mod chores;
 mod close;
 mod core;
 mod ending;
 mod follow;
 mod gate;
+mod holds;
 mod keeper;
 mod maintenance;
 mod open;
@@ -34,6 +37,7 @@ pub(crate) use catalog::NewTopic;
 use core::Table;
 pub(crate) use core::{CloseHook, Engine, EngineOptions};
 pub(crate) use follow::{FollowOptions, FollowedPartition, Waiting};
+pub(crate) use holds::HoldState;
 pub(crate) use partition::Partition;
 pub use report::OpenReport;
 pub(crate) use timers::Due;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::budget::Budget;
 use super::catalog::CatalogChanges;
+use super::chores::Chores;
 use super::core::{Footing, Owner};
 use super::ending::Ending;
 use super::gate::Gate;
@@ -62,8 +63,17 @@ pub(super) struct Shared {
 }
 
 impl Engine {
-    /// Opens the root at `path`, which is made if it is missing.
+    /// The same with nothing to wait for.
+    #[cfg(test)]
     pub(crate) fn open(options: EngineOptions, path: &Path) -> Result<Arc<Engine>> {
+        let engine = Engine::open_quiet(options, path)?;
+        engine.start()?;
+        Ok(engine)
+    }
+
+    /// Opens the root at `path`, which is made if it is missing. Nothing happens in the background
+    /// until [`start`](Engine::start): those above set their holds first.
+    pub(crate) fn open_quiet(options: EngineOptions, path: &Path) -> Result<Arc<Engine>> {
         let (lock, lock_was_there) = lock(&*options.disk, path)?;
         let opened = Root::open_or_create(options.disk.clone(), path);
         if matches!(&opened, Err(error) if error.kind() == ErrorKind::NotAStore) && !lock_was_there
@@ -95,11 +105,11 @@ impl Engine {
         let engine = assemble(shared, table, epoch, report, lock, timer_wakeup, maintenance_wakeup);
         engine.gate.set_engine(Arc::downgrade(&engine));
         engine.drop_unreachable();
-        engine.start_threads()?;
         Ok(engine)
     }
 
-    fn start_threads(self: &Arc<Self>) -> Result<()> {
+    /// Starts the threads, where the store has some of its own.
+    pub(crate) fn start(self: &Arc<Self>) -> Result<()> {
         if self.options.threads == Threads::Host {
             return Ok(());
         }
@@ -155,6 +165,7 @@ fn assemble(
         table: RwLock::new(table),
         budget: shared.budget,
         timers: Timers::new(timer_wakeup.clone()),
+        chores: Chores::new(maintenance_wakeup.clone()),
         requests: shared.requests,
         timer_wakeup,
         maintenance_wakeup,

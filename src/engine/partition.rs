@@ -5,18 +5,19 @@
 //! push down: retention keeps what lies at or above the lowest. A partition whose directory is
 //! lost or cannot be read exists all the same; each call to it says why it fails.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::budget::Budget;
 use super::follow::FollowedPartition;
 use super::gate::Gate;
+use super::holds::{HoldState, Holds};
 use super::room;
 use crate::config::Durability;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 use crate::log::{
-    Appended, Cursor, Dropped, FetchLimits, Fetched, Keeper, LogId, OffsetSnapshot, PartitionLog,
+    Appended, CappedHold, Cursor, Dropped, FetchLimits, Fetched, Keeper, LogId, OffsetSnapshot,
+    PartitionLog,
 };
 use crate::record::{AppendBatch, BatchRules};
 use crate::sync::Mutex;
@@ -31,7 +32,7 @@ pub(crate) struct Partition {
     id: LogId,
     backing: Backing,
     signal: Arc<Signal>,
-    holds: Mutex<BTreeMap<String, Offset>>,
+    holds: Mutex<Holds>,
     pub(super) topic_budget: Arc<Budget>,
     /// `None` for internal topics, which live on a reserve of their own.
     pub(super) store_budget: Option<Arc<Budget>>,
@@ -74,7 +75,7 @@ impl Partition {
             id: new.id,
             backing: new.backing,
             signal,
-            holds: Mutex::new(BTreeMap::new()),
+            holds: Mutex::default(),
             topic_budget: new.topic_budget,
             store_budget: new.store_budget,
             gate: new.gate,
@@ -263,19 +264,36 @@ impl Partition {
 
     /// Keeps everything from `offset` on from being removed, under `name`, until it is released.
     pub(crate) fn hold(&self, name: &str, offset: Offset) {
-        self.holds.lock().insert(name.to_owned(), offset);
+        self.holds.lock().named.insert(name.to_owned(), offset);
     }
 
     /// Lets go of the hold under `name`.
     pub(crate) fn release(&self, name: &str) {
-        self.holds.lock().remove(name);
+        self.holds.lock().named.remove(name);
     }
 
-    /// The lowest hold and its name.
-    pub(crate) fn lowest_hold(&self) -> Option<(String, Offset)> {
-        let holds = self.holds.lock();
-        let lowest = holds.iter().min_by_key(|(_, offset)| **offset)?;
-        Some((lowest.0.clone(), *lowest.1))
+    /// Keeps what lies at or above a group's committed offset, if the topic asks for it, as far as
+    /// it does. Costs a look at the configuration where it does not.
+    pub(crate) fn hold_for_group(&self, group: &Arc<str>, offset: Offset) {
+        let Ok(log) = self.log() else { return };
+        if let Some(cap) = log.hold_cap_of(group) {
+            self.holds.lock().set_group(group, offset, cap);
+        }
+    }
+
+    /// Lets go of a group's hold.
+    pub(crate) fn end_hold_of_group(&self, group: &str) {
+        self.holds.lock().groups.remove(group);
+    }
+
+    /// Lets go of the holds of all other groups.
+    pub(crate) fn retain_holds_of(&self, stays: impl Fn(&str) -> bool) {
+        self.holds.lock().groups.retain(|group, _| stays(group));
+    }
+
+    /// Who holds what.
+    pub(crate) fn holds(&self) -> Vec<HoldState> {
+        self.holds.lock().states()
     }
 
     /// Raises the log start; see [`PartitionLog::delete_records_before`].
@@ -289,21 +307,42 @@ impl Partition {
     /// One run of retention; an adopted topic has no policy and is left alone.
     pub(super) fn retain(&self, keeper: &dyn Keeper, now: Timestamp) -> Result<Dropped> {
         let log = self.open_log("apply retention")?;
-        let hold = self.lowest_hold().map(|(_, offset)| offset);
-        let Some(plan) = log.plan_retention(now, hold)? else { return Ok(Dropped::default()) };
+        let (hold, capped) = self.holds_now();
+        let hold = hold.map(|(_, offset)| offset);
+        let planned = log.plan_retention(now, hold, &capped)?;
+        if !capped.is_empty() {
+            self.holds.lock().note_kept(&capped, &planned.held);
+        }
+        let Some(plan) = planned.plan else { return Ok(Dropped::default()) };
         let dropped = log.apply_retention(&plan, keeper, now)?;
-        self.give_back(dropped.bytes);
+        self.note_dropped(dropped);
         Ok(dropped)
     }
 
     /// Drops the oldest segment for room, unless something holds it.
     pub(super) fn drop_oldest(&self, keeper: &dyn Keeper, now: Timestamp) -> Result<u64> {
         let log = self.open_log("append")?;
-        let hold = self.lowest_hold();
+        let (hold, capped) = self.holds_now();
         let hold = hold.as_ref().map(|(name, offset)| (name.as_str(), *offset));
-        let dropped = log.drop_oldest(hold, keeper, now)?;
-        self.give_back(dropped.bytes);
+        let dropped = log.drop_oldest(hold, &capped, keeper, now)?;
+        self.note_dropped(dropped);
         Ok(dropped.bytes)
+    }
+
+    /// The lowest hold by name, and those of groups.
+    fn holds_now(&self) -> (Option<(String, Offset)>, Vec<CappedHold>) {
+        let holds = self.holds.lock();
+        (holds.lowest_named(), holds.capped())
+    }
+
+    /// Segments have gone: their room is free, and some holds may have been overridden.
+    fn note_dropped(&self, dropped: Dropped) {
+        self.give_back(dropped.bytes);
+        let Ok(log) = self.log() else { return };
+        if dropped.segments > 0 {
+            let start = log.offsets().snapshot().start;
+            self.holds.lock().note_dropped(&self.topic, self.id(), start);
+        }
     }
 
     pub(super) fn give_back(&self, bytes: u64) {

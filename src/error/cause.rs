@@ -56,6 +56,8 @@ pub(crate) enum Cause {
     OffsetRegression { committed: Offset, requested: Offset },
     #[error("fenced: {0}")]
     Fenced(String),
+    #[error("{0}")]
+    GroupNotEmpty(String),
     #[error("{0} panicked")]
     Panicked(&'static str),
     #[error("the store was opened read-only")]
@@ -107,6 +109,7 @@ impl Cause {
                 Cause::OffsetRegression { committed: *committed, requested: *requested }
             }
             Cause::Fenced(why) => Cause::Fenced(why.clone()),
+            Cause::GroupNotEmpty(why) => Cause::GroupNotEmpty(why.clone()),
             Cause::Panicked(what) => Cause::Panicked(what),
             Cause::ReadOnly => Cause::ReadOnly,
         }
@@ -135,6 +138,7 @@ impl Cause {
             Cause::Unsupported(_) => ErrorKind::Unsupported,
             Cause::OffsetRegression { .. } => ErrorKind::OffsetRegression,
             Cause::Fenced(_) => ErrorKind::Fenced,
+            Cause::GroupNotEmpty(_) => ErrorKind::GroupNotEmpty,
             Cause::Panicked(_) => ErrorKind::Panicked,
             Cause::ReadOnly => ErrorKind::ReadOnly,
         }

@@ -138,6 +138,8 @@ pub(super) struct Entry {
     /// The topic it was committed for; `None` where the log names one that did not exist at open.
     pub(super) topic_id: Option<TopicId>,
     pub(super) committed: Committed,
+    /// Only values of version 1 have one.
+    pub(super) expires_at: Option<Timestamp>,
 }
 
 /// By topic and partition.
@@ -164,6 +166,23 @@ impl Group {
         let mut entries = self.entries.lock();
         let topic = entries.entry(partition.topic_name().clone()).or_default();
         let topic_id = Some(partition.topic_id());
-        topic.insert(partition.id(), Entry { topic_id, committed });
+        topic.insert(partition.id(), Entry { topic_id, committed, expires_at: None });
+    }
+
+    /// Whether nothing is known of it.
+    pub(super) fn is_unused(&self) -> bool {
+        self.entries.lock().is_empty() && self.records.lock().is_empty()
+    }
+
+    pub(super) fn forget(&self, places: &[(Arc<str>, PartitionId)]) {
+        let mut entries = self.entries.lock();
+        for (topic, partition) in places {
+            if let Some(partitions) = entries.get_mut(topic) {
+                partitions.remove(partition);
+                if partitions.is_empty() {
+                    entries.remove(topic);
+                }
+            }
+        }
     }
 }

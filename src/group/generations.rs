@@ -67,17 +67,27 @@ impl OffsetStore {
         appended.map(|_| ())
     }
 
-    /// Groups whose records say that they have members have none in a process that has just
-    /// begun: they are empty since now. What fails is logged; the next open tries again.
+    /// Groups that had members of this library have none in a process that has just begun: they
+    /// are empty since now. What cannot be written is logged; the next open tries again.
     pub(super) fn end_lives_of_before(&self) {
+        self.end_lives(Phase::Live);
+    }
+
+    /// The same for groups that had members of a Kafka broker: once the host says that offsets
+    /// expire here, time counts for them too.
+    pub(super) fn end_lives_elsewhere(&self) {
+        self.end_lives(Phase::LiveElsewhere);
+    }
+
+    fn end_lives(&self, of: Phase) {
         let now = self.engine.clock().wall();
         let all: Vec<Arc<str>> = self.groups.lock().keys().cloned().collect();
         for name in all {
             let Some(group) = self.existing(&name) else { continue };
             let generation = match group.records.lock().classic.as_mut() {
-                Some(record) if record.phase == Phase::Live => {
-                    record.phase = Phase::EmptySince(now);
-                    record.generation
+                Some(it) if it.phase == of && it.protocol == Protocol::Consumer => {
+                    it.phase = Phase::EmptySince(now);
+                    it.generation
                 }
                 _ => continue,
             };

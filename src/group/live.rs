@@ -248,6 +248,11 @@ impl LiveGroup {
         })
     }
 
+    /// Whether a plan made now would give a member something that is free.
+    pub(crate) fn has_vacancy(&self, member: MemberId) -> bool {
+        self.0.lock().state.has_vacancy(member)
+    }
+
     /// The snapshot to plan on, if a plan is due and nobody is at it. Whoever gets one comes back
     /// with [`finish_plan`](LiveGroup::finish_plan) or [`give_up_plan`](LiveGroup::give_up_plan).
     pub(crate) fn begin_plan(&self) -> Option<Rebalance> {

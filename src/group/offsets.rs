@@ -18,12 +18,15 @@ use std::sync::Arc;
 
 use self::follow::Following;
 use super::committed::{Commit, CommitMode, Committed, Entry, Group};
-use super::coordinator::{Committer, Coordinator};
+use super::coordinator::Coordinator;
+use super::expiry::Expiry;
+use super::generations::check_kind;
 use super::records::ClassicRecord;
 use super::schema::{
     CONSUMER_GROUP_KEY, CommittedValue, GroupValue, OffsetsKey, SchemaFault, check_metadata,
     committed_key, consumer_group_epoch, group_partition,
 };
+use super::seat::Committer;
 use crate::config::{Durability, TopicConfig};
 use crate::engine::{Engine, Partition};
 use crate::error::{Cause, Error, Outcome, Result};
@@ -47,6 +50,8 @@ pub(crate) struct OffsetStore {
     /// Partitions whose offsets are not known: their groups get errors, not resets.
     unread: BTreeMap<PartitionId, Error>,
     skipped: Counter,
+    pub(super) expiry: Mutex<Expiry>,
+    pub(super) expired: Counter,
     coordinator: Coordinator,
     /// Where another process writes: how far each partition has been read.
     following: Option<Mutex<Following>>,
@@ -68,6 +73,8 @@ impl OffsetStore {
             log,
             unread: skipped.unread,
             skipped: unreadable,
+            expiry: Mutex::default(),
+            expired: Counter::default(),
             coordinator: Coordinator::default(),
             following: None,
         };
@@ -91,14 +98,6 @@ impl OffsetStore {
     /// Records of `__consumer_offsets` that could not be understood, since the store was opened.
     pub(crate) fn skipped(&self) -> u64 {
         self.skipped.get()
-    }
-
-    /// The names of all groups that have committed something, in order.
-    pub(crate) fn groups(&self) -> Vec<Arc<str>> {
-        self.catch_up_all();
-        let groups = self.groups.lock();
-        let used = groups.iter().filter(|(_, group)| !group.entries.lock().is_empty());
-        used.map(|(name, _)| name.clone()).collect()
     }
 
     /// All that a group has committed for topics that exist, by topic and partition.
@@ -125,14 +124,22 @@ impl OffsetStore {
         Ok(self.existing(group).and_then(|group| group.committed(partition)))
     }
 
-    /// [`commit_as`](OffsetStore::commit_as) the operator, whose word counts.
+    /// A commit that nobody is asked about, for tests of what lies below the members.
+    #[cfg(test)]
     pub(crate) fn commit(
         &self,
         group: &str,
         commits: &[Commit<'_>],
         durability: Durability,
     ) -> Result<()> {
-        self.commit_as(Committer::Operator, group, commits, durability)
+        let log_partition = self.before_commit(group, commits, durability)?;
+        if commits.is_empty() {
+            return Ok(());
+        }
+        let group = self.existing_or_new(group);
+        let _turn = group.1.turn.lock();
+        check_kind("commit", &group.0, group.1.records.lock().kind())?;
+        self.write_commits(log_partition, &group, commits, durability)
     }
 
     /// Commits for one group, all of it or nothing. Blocks while another commit of the group is
@@ -149,30 +156,53 @@ impl OffsetStore {
         commits: &[Commit<'_>],
         durability: Durability,
     ) -> Result<()> {
-        self.engine.check_open("commit")?;
-        self.engine.check_writable("commit")?;
-        let log_partition = self.partition_of(group)?;
-        check_shape(commits)?;
+        let log_partition = self.before_commit(group, commits, durability)?;
         by.look_at_the_clock(self, group);
         if commits.is_empty() {
             return by.check(self, group, commits); // who may not commit learns it here too
         }
+        let group = self.existing_or_new(group);
+        let _turn = group.1.turn.lock();
+        by.check(self, &group.0, commits)?;
+        check_kind("commit", &group.0, group.1.records.lock().kind())?;
+        self.write_commits(log_partition, &group, commits, durability)
+    }
+
+    /// What comes before a commit's turn: checks of its own shape, and the syncs it rests on.
+    pub(super) fn before_commit(
+        &self,
+        group: &str,
+        commits: &[Commit<'_>],
+        durability: Durability,
+    ) -> Result<PartitionId> {
+        self.engine.check_open("commit")?;
+        self.engine.check_writable("commit")?;
+        let log_partition = self.partition_of(group)?;
+        check_shape(commits)?;
         if durability == Durability::Power {
             for commit in commits {
                 let synced = commit.partition.make_durable(commit.offset);
                 synced.map_err(|error| error.with_outcome(Outcome::NotWritten))?;
             }
         }
-        let now = self.engine.clock().wall();
-        let group = self.existing_or_new(group);
-        let _turn = group.1.turn.lock();
-        by.check(self, &group.0, commits)?;
+        Ok(log_partition)
+    }
+
+    /// Writes a commit, all of it or nothing. Called under the group's turn.
+    pub(super) fn write_commits(
+        &self,
+        log_partition: PartitionId,
+        group: &(Arc<str>, Arc<Group>),
+        commits: &[Commit<'_>],
+        durability: Durability,
+    ) -> Result<()> {
         for commit in commits {
             check_place(&group.1, commit)?;
         }
         let mut keys = Vec::with_capacity(commits.len());
         let mut values = Vec::with_capacity(commits.len());
         let mut committed = Vec::with_capacity(commits.len());
+        let now = self.engine.clock().wall();
         for commit in commits {
             let partition = commit.partition;
             let epoch = commit.leader_epoch.or_else(|| epoch_before(partition, commit.offset));
@@ -195,6 +225,7 @@ impl OffsetStore {
         let appended = self.log.append(log_partition, &changes, durability);
         if in_the_log(&appended) {
             for (commit, committed) in commits.iter().zip(committed) {
+                commit.partition.hold_for_group(&group.0, committed.offset);
                 group.1.insert(commit.partition, committed);
             }
             self.coordinator.counters().commits.add(1);
@@ -243,6 +274,12 @@ impl OffsetStore {
 
     pub(super) fn existing(&self, group: &str) -> Option<Arc<Group>> {
         self.groups.lock().get(group).cloned()
+    }
+
+    /// A group with its name as it is shared.
+    pub(super) fn existing_named(&self, group: &str) -> Option<(Arc<str>, Arc<Group>)> {
+        let groups = self.groups.lock();
+        groups.get_key_value(group).map(|(name, group)| (name.clone(), group.clone()))
     }
 
     pub(super) fn existing_or_new(&self, group: &str) -> (Arc<str>, Arc<Group>) {
@@ -356,7 +393,7 @@ impl Fold<'_> {
             OffsetsKey::Committed { group, topic, partition } => match record.value {
                 Some(value) => {
                     let value = CommittedValue::parse(value).map_err(fault)?;
-                    self.set(group, topic, partition, Committed::of(&value));
+                    self.set(group, topic, partition, &value);
                 }
                 None => self.remove(group, topic, partition),
             },
@@ -390,7 +427,13 @@ impl Fold<'_> {
         &self.groups[name]
     }
 
-    fn set(&mut self, group: &str, topic: &str, partition: PartitionId, committed: Committed) {
+    fn set(
+        &mut self,
+        group: &str,
+        topic: &str,
+        partition: PartitionId,
+        value: &CommittedValue<'_>,
+    ) {
         if !self.topics.contains_key(topic) {
             let id = self.engine.topic(topic).ok().map(|topic| topic.id());
             self.topics.insert(topic.to_owned(), id);
@@ -401,7 +444,8 @@ impl Fold<'_> {
             entries.insert(Arc::from(topic), BTreeMap::new());
         }
         if let Some(partitions) = entries.get_mut(topic) {
-            partitions.insert(partition, Entry { topic_id, committed });
+            let (committed, expires_at) = (Committed::of(value), value.expires_at);
+            partitions.insert(partition, Entry { topic_id, committed, expires_at });
         }
     }
 

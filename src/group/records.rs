@@ -59,6 +59,10 @@ pub(super) struct NewerKey {
 }
 
 impl GroupRecords {
+    pub(super) fn is_empty(&self) -> bool {
+        self.classic.is_none() && self.newer.is_empty()
+    }
+
     /// Which kind the records make the group; the first key says it, for kinds do not mix.
     pub(super) fn kind(&self) -> GroupKind {
         let newer = self.newer.first().and_then(|key| match OffsetsKey::parse(&key.bytes) {

@@ -16,7 +16,7 @@ use super::epochs::EpochCache;
 use super::keeper::LogId;
 use super::offsets::Offsets;
 use super::report::Damage;
-use crate::config::{TimestampType, TopicConfig};
+use crate::config::{HoldCap, TimestampType, TopicConfig};
 use crate::disk::latch::Latch;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
@@ -167,6 +167,11 @@ impl PartitionLog {
     /// The highest epoch that was ever seen here, records of it left or not.
     pub(crate) fn latest_epoch(&self) -> Option<LeaderEpoch> {
         self.epochs.lock().latest().max(self.epoch_floor)
+    }
+
+    /// How far a hold of this group goes; `None` where the configuration does not ask for one.
+    pub(crate) fn hold_cap_of(&self, group: &str) -> Option<HoldCap> {
+        self.config.load().retain_for.get(group).copied()
     }
 
     /// What the configuration asks of a batch that is appended at `now`.

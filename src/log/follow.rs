@@ -1,9 +1,10 @@
 //! One partition's log that another process may be writing to: read, followed, never changed.
 //!
 //! What can be read is a [`View`]: segments, offsets and epochs as they were at one look, behind
-//! an atomic pointer. A look costs one small read behind the last batch and one question for the
-//! next segment's name; only where that does not explain what is there (a new reign of a writer, a
-//! file that is gone or was cut, bytes that stay unfinished) the directory is surveyed again.
+//! an atomic pointer. A look costs one small read behind the last batch and a question each for
+//! the next segment's name and for the last one's file; only where that does not explain what is
+//! there (a new reign of a writer, a file that is gone or was cut, bytes that stay unfinished) the
+//! directory is surveyed again.
 //!
 //! Order within a survey, and why: the directory is listed, then the facts are read that the
 //! writer has recorded, then the files. A log start is recorded before files go, a recovery point
@@ -50,12 +51,12 @@ pub(crate) struct FollowFacts {
 
 /// Where the facts come from; asked while a log is looked at.
 pub(crate) trait FactSource: Send + Sync + std::fmt::Debug {
-    /// What was recorded when the store was looked at last. Fails as not found once the topic is
-    /// known to be deleted.
-    fn known(&self, id: LogId) -> Result<FollowFacts>;
+    /// What was recorded when the store was looked at last; `None` once the topic is known to be
+    /// deleted.
+    fn known(&self, id: LogId) -> Option<FollowFacts>;
 
     /// What is recorded now.
-    fn facts(&self, id: LogId) -> Result<FollowFacts>;
+    fn facts(&self, id: LogId) -> Result<Option<FollowFacts>>;
 }
 
 /// What of a log can be read, as of one look.
@@ -78,8 +79,6 @@ struct Following {
     tail: Option<FollowedTail>,
     epochs: EpochCache,
     surveyed: Duration,
-    /// The last survey found what the one before had.
-    fruitless: bool,
 }
 
 /// One partition's log, followed.
@@ -130,7 +129,7 @@ impl FollowedLog {
     }
 
     fn look_locked(&self, following: &mut Following, now: Duration) -> Result<()> {
-        let facts = self.source.known(self.id)?;
+        let facts = self.source.known(self.id).ok_or_else(|| self.deleted())?;
         let goes_on = following
             .facts
             .is_some_and(|known| (known.reign, known.gapless) == (facts.reign, facts.gapless));
@@ -140,11 +139,8 @@ impl FollowedLog {
         if following.facts != Some(facts) {
             following.learn(facts);
         }
-        if following.tail.is_none() {
-            let first = self.place.path(following.end(), SegmentFile::Log);
-            if self.length(&first)?.is_some() {
-                return self.survey(following, now);
-            }
+        if following.tail.is_none() && self.has_directory()? {
+            return self.survey(following, now);
         }
         let beyond = match self.advance(following, &facts) {
             Err(error) if is_vanished(&error) => return self.survey(following, now),
@@ -152,7 +148,12 @@ impl FollowedLog {
         };
         let stuck = beyond == Beyond::Unfinished || following.end() < facts.recovery_point;
         let patient = following.surveyed.saturating_add(PATIENCE) > now;
+        let replaced = match (&following.tail, beyond) {
+            (Some(tail), Beyond::Nothing) => self.is_replaced(tail.segment())?,
+            _ => false,
+        };
         match beyond {
+            _ if replaced => self.survey(following, now),
             Beyond::Cut | Beyond::NewEpoch => self.survey(following, now),
             _ if stuck && !patient => self.survey(following, now),
             _ => {
@@ -166,12 +167,10 @@ impl FollowedLog {
     fn advance(&self, following: &mut Following, facts: &FollowFacts) -> Result<Beyond> {
         let Some(mut tail) = following.tail.take() else { return Ok(Beyond::Nothing) };
         let seen = loop {
-            let before = tail.next_offset();
             let seen = tail.look(facts.reign);
             for (epoch, first) in tail.take_epochs() {
                 following.epochs.assign(epoch, first);
             }
-            following.fruitless &= tail.next_offset() == before;
             if !matches!(seen, Ok(Beyond::Nothing)) {
                 break seen;
             }
@@ -212,6 +211,22 @@ impl FollowedLog {
         Ok(Some(next))
     }
 
+    /// Whether the name leads to another file than the one that is open: an empty segment is made
+    /// anew where an earlier one of its name was dropped. The same file has grown at most.
+    fn is_replaced(&self, segment: &Segment) -> Result<bool> {
+        let path = self.place.path(segment.base(), SegmentFile::Log);
+        let Some(named) = self.length(&path)? else { return Ok(true) };
+        let open = segment.log()?.len().map_err(|error| Error::io("follow log", &path, error))?;
+        Ok(open < named)
+    }
+
+    /// Whether there is more than the name: the directory comes with the first batch.
+    fn has_directory(&self) -> Result<bool> {
+        let dir = &*self.place.dir;
+        let found = self.place.disk.metadata(dir);
+        Ok(found.map_err(|error| Error::io("follow log", dir, error))?.is_some())
+    }
+
     fn length(&self, path: &std::path::Path) -> Result<Option<u64>> {
         let found = self.place.disk.metadata(path);
         let found = found.map_err(|error| Error::io("follow log", path, error))?;
@@ -243,14 +258,16 @@ impl FollowedLog {
     fn check_identity(&self) -> Result<()> {
         let path = self.place.dir.join(PARTITION_METADATA);
         match read_partition_metadata(&*self.place.disk, &path) {
-            Ok(Some(id)) if id != self.id.topic => {
-                let name = self.name.topic.to_string();
-                Err(Error::new("follow log", Cause::NotFound { what: "topic", name }))
-            }
+            Ok(Some(id)) if id != self.id.topic => Err(self.deleted()),
             Ok(_) => Ok(()),
             Err(error) if error.is_corrupt() => Ok(()), // torn by a power cut: it says nothing
             Err(error) => Err(error),
         }
+    }
+
+    fn deleted(&self) -> Error {
+        let name = self.name.topic.to_string();
+        Error::new("follow log", Cause::NotFound { what: "topic", name })
     }
 
     fn named(&self, error: Error) -> Error {
@@ -270,7 +287,6 @@ impl Following {
     /// Takes over new facts of the same reign.
     fn learn(&mut self, facts: FollowFacts) {
         self.facts = Some(facts);
-        self.fruitless = false;
         let below = |offset: Offset| {
             let later = self.segments.iter().skip(1);
             later.take_while(|next| next.base() <= offset).count()

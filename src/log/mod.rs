@@ -3,8 +3,9 @@
 //! [`PartitionLog`] is what the engine opens by the thousand; [`Log`] is the same behind a public
 //! door of its own, for those who want one durable log and no topics. The rooms: `append`,
 //! `fetch`, `durable`, `trim` and `close` are what a log does; `open`, `leftovers` and `verdict`
-//! are recovery; `follow` reads a log that another process writes; `retain` and `epochs` decide; `offsets` holds every offset; `checkpoint` and
-//! `directory` are Kafka's small files; `keeper` says who remembers what the files cannot.
+//! are recovery; `follow` reads a log that another process writes; `retain` and `epochs` decide;
+//! `offsets` holds every offset; `checkpoint` and `directory` are Kafka's small files; `keeper`
+//! says who remembers what the files cannot.
 
 mod append;
 mod builder;
@@ -41,4 +42,5 @@ pub(crate) use keeper::{Durable, Keeper, KnownFacts, LastStop, LogFact, LogId};
 pub(crate) use offsets::OffsetSnapshot;
 pub use receipt::LogReceipt;
 pub use report::{Damage, PartitionReport, TornTail};
+pub(crate) use retain::CappedHold;
 pub(crate) use trim::Dropped;

@@ -2,12 +2,15 @@
 //!
 //! The rules are Kafka's (`kafka-format.md` 2.5): three passes, each taking the longest prefix of
 //! oldest segments, none reaching past the high watermark; an empty last segment stays. To them
-//! comes one of ours: a **hold**, an offset someone above still needs, keeps its segment and all
-//! after it. The plan says where the log would start, and whether the active segment goes too, in
-//! which case an empty one is rolled first. Carrying it out is `trim`'s.
+//! come two of ours: a **hold**, an offset someone above still needs, keeps its segment and all
+//! after it; a **capped hold** does so only while the segment is not older than its cap, and the
+//! log from it on not larger. The plan says where the log would start, and whether the active
+//! segment goes too, in which case an empty one is rolled first. Carrying it out is `trim`'s.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::HoldCap;
 use crate::ids::Offset;
 use crate::time::{Timestamp, millis};
 
@@ -28,8 +31,38 @@ pub(crate) struct RetentionLimits {
     pub(crate) bytes: Option<u64>,
     pub(crate) log_start: Offset,
     pub(crate) high_watermark: Offset,
-    /// The lowest offset that is held.
+    /// The lowest offset that is held, whatever it costs.
     pub(crate) hold: Option<Offset>,
+}
+
+/// An offset that somebody needs, as far as the cap goes.
+#[derive(Clone, Debug)]
+pub(crate) struct CappedHold {
+    pub(crate) holder: Arc<str>,
+    pub(crate) offset: Offset,
+    pub(crate) cap: HoldCap,
+}
+
+impl CappedHold {
+    /// Whether it keeps a segment, from which on the log has that many bytes.
+    pub(super) fn keeps(&self, segment: &SegmentFacts, bytes_from: u64, now: Timestamp) -> bool {
+        self.offset < segment.end
+            && self.cap.bytes.is_none_or(|most| bytes_from <= most)
+            && self.cap.age.is_none_or(|most| !is_older(segment, now, most))
+    }
+}
+
+fn is_older(segment: &SegmentFacts, now: Timestamp, age: Duration) -> bool {
+    now.as_millis().saturating_sub(segment.newest.as_millis()) > millis(age)
+}
+
+/// One run of retention, planned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Retention {
+    /// `None` where nothing goes.
+    pub(crate) plan: Option<RetentionPlan>,
+    /// How many bytes stay that would go but for each capped hold, in the order they came.
+    pub(crate) held: Vec<u64>,
 }
 
 /// What retention would do.
@@ -48,7 +81,8 @@ pub(crate) fn plan(
     segments: &[SegmentFacts],
     now: Timestamp,
     limits: &RetentionLimits,
-) -> Option<RetentionPlan> {
+    holds: &[CappedHold],
+) -> Retention {
     let allowed = segments
         .iter()
         .enumerate()
@@ -65,7 +99,7 @@ pub(crate) fn plan(
         .enumerate()
         .take_while(|(at, segment)| at + 1 < segments.len() && segment.end <= limits.log_start)
         .count();
-    let total: u64 = segments.iter().map(|segment| segment.bytes).sum();
+    let total = sum(segments);
     let by_size = limits.bytes.map_or(0, |keep| {
         let mut over = total.saturating_sub(keep);
         allowed
@@ -77,21 +111,34 @@ pub(crate) fn plan(
             })
             .count()
     });
-    let by_age = limits.age.map_or(0, |age| {
-        allowed
-            .iter()
-            .take_while(|segment| {
-                now.as_millis().saturating_sub(segment.newest.as_millis()) > millis(age)
-            })
-            .count()
-    });
-    let count = below_start.max(by_size).max(by_age);
-    let last = allowed.get(count.checked_sub(1)?)?;
-    Some(RetentionPlan {
+    let by_age = limits
+        .age
+        .map_or(0, |age| allowed.iter().take_while(|segment| is_older(segment, now, age)).count());
+    let unheld = below_start.max(by_size).max(by_age);
+    // the first segment that a hold keeps: the log only gets smaller and younger from there on
+    let first_kept = |hold: &CappedHold| {
+        let mut bytes_from = total - sum(&segments[..below_start]);
+        let mut candidates = (below_start..unheld).filter(|at| {
+            let keeps = hold.keeps(&segments[*at], bytes_from, now);
+            bytes_from -= segments[*at].bytes;
+            keeps
+        });
+        candidates.next().unwrap_or(unheld)
+    };
+    let kept: Vec<usize> = holds.iter().map(first_kept).collect();
+    let held = kept.iter().map(|first| sum(&segments[*first..unheld])).collect();
+    let count = kept.into_iter().fold(unheld, usize::min);
+    let last = count.checked_sub(1).and_then(|last| allowed.get(last));
+    let plan = last.map(|last| RetentionPlan {
         segments: count,
         log_start: last.end.max(limits.log_start),
         takes_active: count == segments.len(),
-    })
+    });
+    Retention { plan, held }
+}
+
+fn sum(segments: &[SegmentFacts]) -> u64 {
+    segments.iter().map(|segment| segment.bytes).sum()
 }
 
 #[cfg(test)]
@@ -120,14 +167,15 @@ mod tests {
     }
 
     fn planned(now: i64, limits: RetentionLimits) -> Option<(usize, i64, bool)> {
-        plan(&three(), Timestamp::from_millis(now), &limits)
+        plan(&three(), Timestamp::from_millis(now), &limits, &[])
+            .plan
             .map(|plan| (plan.segments, plan.log_start.get(), plan.takes_active))
     }
 
     #[test]
     fn nothing_goes_without_a_reason() {
         assert_eq!(planned(1 << 40, limits()), None);
-        assert_eq!(plan(&[], Timestamp::from_millis(0), &limits()), None);
+        assert_eq!(plan(&[], Timestamp::from_millis(0), &limits(), &[]), Retention::default());
     }
 
     #[test]
@@ -143,7 +191,7 @@ mod tests {
         let mut segments = three();
         segments[1].newest = Timestamp::from_millis(1 << 50);
         let age = RetentionLimits { age: Some(Duration::from_secs(1)), ..limits() };
-        let plan = plan(&segments, Timestamp::from_millis(1 << 40), &age);
+        let plan = plan(&segments, Timestamp::from_millis(1 << 40), &age, &[]).plan;
         assert_eq!(plan.map(|plan| plan.segments), Some(1));
     }
 
@@ -181,7 +229,48 @@ mod tests {
         segments[2].bytes = 0;
         segments[2].end = Offset::new(20);
         let all = RetentionLimits { bytes: Some(0), ..limits() };
-        let plan = plan(&segments, Timestamp::from_millis(0), &all);
+        let plan = plan(&segments, Timestamp::from_millis(0), &all, &[]).plan;
         assert_eq!(plan.map(|plan| (plan.segments, plan.takes_active)), Some((2, false)));
+    }
+
+    fn hold(offset: i64, cap: HoldCap) -> CappedHold {
+        CappedHold { holder: Arc::from("g"), offset: Offset::new(offset), cap }
+    }
+
+    /// How many segments go and what each hold keeps, where everything would go at `now`.
+    fn held(now: i64, holds: &[CappedHold]) -> (usize, Vec<u64>) {
+        let all = RetentionLimits { bytes: Some(0), ..limits() };
+        let planned = plan(&three(), Timestamp::from_millis(now), &all, holds);
+        (planned.plan.map_or(0, |plan| plan.segments), planned.held)
+    }
+
+    #[test]
+    fn a_capped_hold_keeps_what_its_cap_allows_and_no_more() {
+        let wide = HoldCap::bytes(300);
+        assert_eq!(held(0, &[hold(9, wide)]), (0, vec![300]));
+        assert_eq!(held(0, &[hold(10, wide)]), (1, vec![200]));
+        assert_eq!(held(0, &[hold(30, wide)]), (3, vec![0]), "it has read everything");
+        assert_eq!(held(0, &[hold(0, HoldCap::bytes(299))]), (1, vec![200]));
+        assert_eq!(held(0, &[hold(0, HoldCap::bytes(99))]), (3, vec![0]));
+        let second = HoldCap::age(Duration::from_secs(1));
+        assert_eq!(held(1000, &[hold(0, second)]), (0, vec![300]));
+        assert_eq!(held(1001, &[hold(0, second)]), (1, vec![200]));
+        assert_eq!(held(3001, &[hold(0, second)]), (3, vec![0]));
+        let both = second.and_bytes(100);
+        assert_eq!(held(1001, &[hold(0, both)]), (2, vec![100]));
+        let two = [hold(25, wide), hold(0, HoldCap::bytes(200))];
+        assert_eq!(held(0, &two), (1, vec![100, 200]));
+    }
+
+    #[test]
+    fn a_capped_hold_keeps_nothing_that_would_stay_anyway_or_is_deleted() {
+        let wide = hold(0, HoldCap::bytes(1000));
+        let now = Timestamp::from_millis(0);
+        let planned = plan(&three(), now, &limits(), std::slice::from_ref(&wide));
+        assert_eq!(planned, Retention { plan: None, held: vec![0] });
+        let deleted = RetentionLimits { log_start: Offset::new(15), ..limits() };
+        let planned = plan(&three(), now, &deleted, &[wide]);
+        assert_eq!(planned.plan.map(|plan| plan.segments), Some(1));
+        assert_eq!(planned.held, [0]);
     }
 }

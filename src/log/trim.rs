@@ -10,7 +10,7 @@
 
 use super::core::{Doomed, Files, PartitionLog};
 use super::keeper::{Durable, Keeper, LogFact};
-use super::retain::{RetentionLimits, RetentionPlan, SegmentFacts, plan};
+use super::retain::{CappedHold, Retention, RetentionLimits, RetentionPlan, SegmentFacts, plan};
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
 use crate::segment::Segment;
@@ -27,12 +27,14 @@ pub(crate) struct Dropped {
 }
 
 impl PartitionLog {
-    /// What retention would remove now; `hold` is the lowest offset someone still needs.
+    /// What retention would remove now; `hold` is the lowest offset someone still needs, `capped`
+    /// those that are needed up to a point.
     pub(crate) fn plan_retention(
         &self,
         now: Timestamp,
         hold: Option<Offset>,
-    ) -> Result<Option<RetentionPlan>> {
+        capped: &[CappedHold],
+    ) -> Result<Retention> {
         let config = self.config.load();
         let offsets = self.offsets.snapshot();
         let limits = RetentionLimits {
@@ -42,8 +44,9 @@ impl PartitionLog {
             high_watermark: offsets.high_watermark(),
             hold,
         };
-        let facts = self.segment_facts(limits.age.is_some())?;
-        Ok(plan(&facts, now, &limits))
+        let with_age = limits.age.is_some() || capped.iter().any(|hold| hold.cap.age.is_some());
+        let facts = self.segment_facts(with_age)?;
+        Ok(plan(&facts, now, &limits, capped))
     }
 
     /// The segments as retention sees them, oldest first. Timestamps are looked up only for age.
@@ -112,16 +115,18 @@ impl PartitionLog {
     }
 
     /// Drops the oldest segment, rolling first if it is the active one. Nothing is dropped where
-    /// a hold or the high watermark keeps it: then the error says what does.
+    /// a hold, a capped one within its cap, or the high watermark keeps it: then the error says
+    /// what does.
     pub(crate) fn drop_oldest(
         &self,
         hold: Option<(&str, Offset)>,
+        capped: &[CappedHold],
         keeper: &dyn Keeper,
         now: Timestamp,
     ) -> Result<Dropped> {
         let monotonic = self.setup.clock.monotonic();
         let mut doomed = self.trimming.lock();
-        let facts = self.segment_facts(false)?;
+        let facts = self.segment_facts(capped.iter().any(|hold| hold.cap.age.is_some()))?;
         let Some(oldest) = facts.first().filter(|oldest| oldest.bytes > 0) else {
             return Ok(Dropped::default());
         };
@@ -129,6 +134,12 @@ impl PartitionLog {
             && offset < oldest.end
         {
             return Err(self.full(format!("`{name}` holds the records from offset {offset} on")));
+        }
+        let total = facts.iter().map(|segment| segment.bytes).sum();
+        if let Some(hold) = capped.iter().find(|hold| hold.keeps(oldest, total, now)) {
+            let CappedHold { holder, offset, cap } = hold;
+            let text = format!("the records from {offset} on are kept for group `{holder}`");
+            return Err(self.full(format!("{text}, up to {cap}")));
         }
         if facts.len() == 1 && !self.roll_empty(oldest.end, now)? {
             return Ok(Dropped::default());

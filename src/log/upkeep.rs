@@ -56,7 +56,7 @@ impl Log {
     pub fn apply_retention(&self) -> Result<usize> {
         self.check_open("apply retention")?;
         let now = self.clock.wall();
-        match self.log.plan_retention(now, None)? {
+        match self.log.plan_retention(now, None, &[])?.plan {
             Some(plan) => Ok(self.log.apply_retention(&plan, &self.keeper, now)?.segments),
             None => Ok(0),
         }

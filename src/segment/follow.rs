@@ -22,6 +22,26 @@ use crate::sync::atomic::{Ordering, fence};
 /// Bytes of a batch before which it has no length: offset and length.
 const LENGTH_END: usize = 12;
 
+/// What only a reader of another process's files asks of a segment.
+impl Segment {
+    /// A segment of a file that lies under another name.
+    pub(crate) fn on_file(place: Place, base: Offset, len: u64, file: Arc<dyn DiskFile>) -> Self {
+        let segment = Segment::on_disk(place, base, len);
+        let _ = segment.log.set(file); // just made: nothing is set
+        segment
+    }
+
+    /// Whether the log file was ever opened.
+    pub(crate) fn is_opened(&self) -> bool {
+        self.log.get().is_some()
+    }
+
+    /// Lets go of the index in memory of a segment whose index files another process has sealed.
+    pub(crate) fn let_index_go(&self) {
+        self.growing.store(None);
+    }
+}
+
 /// What lies behind the last batch that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Beyond {

@@ -73,10 +73,10 @@ const NONE: i64 = -1;
 pub(crate) struct Segment {
     place: Place,
     base: Offset,
-    log: OnceLock<Arc<dyn DiskFile>>,
+    pub(super) log: OnceLock<Arc<dyn DiskFile>>,
     published: AtomicU64,
     map: ArcSwapOption<Map>,
-    growing: ArcSwapOption<SparseIndex>,
+    pub(super) growing: ArcSwapOption<SparseIndex>,
     files: ArcSwapOption<IndexFiles>,
     largest_timestamp: AtomicI64,
     /// Bytes that a sync has covered; moved by the log's sync lock only.
@@ -131,25 +131,8 @@ impl Segment {
         Ok(segment)
     }
 
-    /// The same, of a file that lies under another name.
-    pub(crate) fn on_file(place: Place, base: Offset, len: u64, file: Arc<dyn DiskFile>) -> Self {
-        let segment = Segment::on_disk(place, base, len);
-        let _ = segment.log.set(file); // just made: nothing is set
-        segment
-    }
-
     pub(crate) fn base(&self) -> Offset {
         self.base
-    }
-
-    /// Whether the log file was ever opened.
-    pub(crate) fn is_opened(&self) -> bool {
-        self.log.get().is_some()
-    }
-
-    /// Lets go of the index in memory of a segment whose index files another process has sealed.
-    pub(crate) fn let_index_go(&self) {
-        self.growing.store(None);
     }
 
     pub(crate) fn place(&self) -> &Place {

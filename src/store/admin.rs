@@ -168,7 +168,9 @@ impl Store {
     /// ```
     pub fn alter_topic(&self, name: &str, config: TopicConfig) -> Result<()> {
         self.not_internal("alter topic", name)?;
-        self.engine.alter_topic(name, config)
+        self.engine.alter_topic(name, config)?;
+        self.offsets.hold_again(&*self.engine.topic(name)?);
+        Ok(())
     }
 
     /// Gives a topic more partitions, `total` in all. Keys may go to other partitions from then
@@ -246,8 +248,8 @@ impl Store {
         Ok(partition.find_timestamp(timestamp)?.map(|(offset, _)| offset))
     }
 
-    /// Applies every topic's retention now, without waiting for the background's next run. Blocks
-    /// for syncs where something is removed.
+    /// Applies every topic's retention now, and that of committed offsets, without waiting for the
+    /// background's next run. Blocks for syncs where something is removed.
     ///
     /// # Errors
     /// [`Closed`](ErrorKind::Closed). What a single partition fails with is logged.
@@ -258,6 +260,7 @@ impl Store {
     /// ```
     pub fn apply_retention(&self) -> Result<()> {
         self.engine.check_open("apply retention")?;
+        self.offsets.expire_all();
         self.engine.retain_all();
         Ok(())
     }

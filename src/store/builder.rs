@@ -5,9 +5,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::handle::Store;
-use crate::config::{BackgroundSync, Threads, WhenFull};
+use crate::config::{BackgroundSync, OffsetsRetention, Threads, WhenFull};
 use crate::disk::{Disk, IoMode, MemoryDisk, RealDisk};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Cause, Error, Result};
@@ -36,6 +37,7 @@ pub struct StoreBuilder {
     background_sync: BackgroundSync,
     max_bytes: Option<u64>,
     when_full: WhenFull,
+    offsets_retention: OffsetsRetention,
 }
 
 #[derive(Debug)]
@@ -56,6 +58,7 @@ impl StoreBuilder {
             background_sync: BackgroundSync::default(),
             max_bytes: None,
             when_full: WhenFull::Fail,
+            offsets_retention: OffsetsRetention::default(),
         }
     }
 
@@ -145,6 +148,27 @@ impl StoreBuilder {
         self
     }
 
+    /// How long committed offsets outlive their group (Kafka's `offsets.retention.minutes`); at
+    /// least 1 ms, `None` for ever. Default 7 days, and for ever where the offsets came with a
+    /// directory that Kafka wrote.
+    ///
+    /// Time counts from when the group lost its last member; for groups that never had members,
+    /// and for topics that no member follows, from the commit. Looked at every ten minutes.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidelog::Store;
+    /// let day = Duration::from_secs(24 * 3600);
+    /// let store = Store::builder_in_memory().offsets_retention(day).open()?;
+    /// let store = Store::builder_in_memory().offsets_retention(None).open()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn offsets_retention(mut self, age: impl Into<Option<Duration>>) -> Self {
+        let age = age.into();
+        self.offsets_retention = age.map_or(OffsetsRetention::Never, OffsetsRetention::For);
+        self
+    }
+
     /// Opens the store, recovering what an earlier stop left. Blocks for that: work is
     /// proportional to what was not synced, and done on every core.
     ///
@@ -177,7 +201,7 @@ impl StoreBuilder {
             max_bytes: self.max_bytes,
             when_full: self.when_full,
         };
-        Store::over(Engine::open(options, &self.path)?)
+        Store::over(Engine::open_quiet(options, &self.path)?, self.offsets_retention)
     }
 
     fn validate(&self) -> Result<()> {
@@ -187,6 +211,11 @@ impl StoreBuilder {
         };
         if let Some(bytes) = self.max_bytes.filter(|bytes| *bytes < 1024) {
             return refuse("max_bytes", bytes, "at least 1024 bytes");
+        }
+        if let OffsetsRetention::For(age) = self.offsets_retention
+            && age < Duration::from_millis(1)
+        {
+            return refuse("offsets.retention", 0, "at least 1 ms, or none");
         }
         if self.background_sync.bytes == Some(0) {
             return refuse("background_sync.bytes", 0, "at least 1 byte, or none");

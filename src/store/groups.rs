@@ -1,29 +1,55 @@
-//! What a store does with committed offsets, and with holds on records that are still owed.
+//! What a store does with groups, and with holds on records that are still owed.
 //!
-//! Committed offsets only grow by themselves; moving one back is an operator's word, said here. A
-//! hold is a number with a name: nothing at or above it is removed until it is released. Holds are
-//! not kept over a close; whoever needs one sets it again.
+//! Committed offsets only grow by themselves; moving one back is an operator's word, said here, and
+//! only while the group rests. A hold is a number with a name: nothing at or above it is removed
+//! until it is released. Holds by name are not kept over a close; whoever needs one sets it again.
 
+use super::group_view::{GroupDescription, GroupListing};
 use super::handle::Store;
+use super::reset::{GroupReset, reset_commit};
 use crate::config::Durability;
 use crate::engine::Partition;
-use crate::error::Result;
-use crate::group::{Commit, CommitMode, Committed};
+use crate::error::{ErrorKind, Result};
+use crate::group::Committed;
 use crate::ids::{Offset, PartitionId};
 
 impl Store {
-    /// The names of all groups that have committed something, in order.
+    /// All groups, by name: those that have committed something, those that Kafka's members left,
+    /// those with members now.
     ///
     /// # Errors
-    /// [`Closed`](crate::ErrorKind::Closed).
+    /// [`Closed`](crate::ErrorKind::Closed), and why part of `__consumer_offsets` cannot be read.
     ///
     /// ```
     /// assert!(tidelog::Store::in_memory()?.groups()?.is_empty());
     /// # Ok::<(), tidelog::Error>(())
     /// ```
-    pub fn groups(&self) -> Result<Vec<String>> {
+    pub fn groups(&self) -> Result<Vec<GroupListing>> {
         self.engine.check_open("list groups")?;
-        Ok(self.offsets.groups().iter().map(ToString::to_string).collect())
+        let mut listed = Vec::new();
+        for name in self.offsets.groups() {
+            match GroupListing::of(self, &name) {
+                Ok(group) => listed.push(group),
+                Err(error) if error.kind() == ErrorKind::NotFound => {} // it has just gone
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(listed)
+    }
+
+    /// A group with its members, and what it has committed with how much is left to read.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound), [`Closed`](crate::ErrorKind::Closed).
+    ///
+    /// ```
+    /// use tidelog::{ErrorKind, Store};
+    /// let error = Store::in_memory()?.describe_group("nobody").unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::NotFound);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn describe_group(&self, group: &str) -> Result<GroupDescription> {
+        GroupDescription::of(self, group)
     }
 
     /// All that a group has committed, by topic and partition; empty for a group that has not.
@@ -50,11 +76,26 @@ impl Store {
         Ok(all.into_iter().map(named).collect())
     }
 
-    /// Sets committed offsets of a group to whatever the caller says, lower ones too, all of them
-    /// or none; their metadata becomes empty. Consumers that run go on from where they are: reset
-    /// a group while it rests. Blocks for the sync that `durability` may ask for.
+    /// A reset of a group's committed offsets, to be looked at and carried out while the group has
+    /// no members.
+    ///
+    /// ```
+    /// use tidelog::{Durability, ErrorKind, ResetTo, Store};
+    /// let store = Store::in_memory()?;
+    /// let reset = store.reset_group("nobody").to(ResetTo::Earliest);
+    /// assert_eq!(reset.execute(Durability::Power).unwrap_err().kind(), ErrorKind::NotFound);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn reset_group(&self, group: &str) -> GroupReset {
+        GroupReset::new(self, group)
+    }
+
+    /// The explicit form of [`Store::reset_group`]: sets committed offsets of a group to whatever
+    /// the caller says, lower ones too, all of them or none; their metadata becomes empty. Makes
+    /// the group if there is none. Blocks for the sync that `durability` may ask for.
     ///
     /// # Errors
+    /// [`GroupNotEmpty`](crate::ErrorKind::GroupNotEmpty) while the group has members,
     /// [`NotFound`](crate::ErrorKind::NotFound) for a topic or partition there is none of,
     /// [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) beyond the end,
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for one named twice, those of an
@@ -82,17 +123,77 @@ impl Store {
         for (topic, partition, offset) in offsets {
             places.push((self.engine.topic(topic)?.partition(partition.into())?, offset));
         }
-        let commits: Vec<_> = places
-            .iter()
-            .map(|(partition, offset)| Commit {
-                partition,
-                offset: *offset,
-                leader_epoch: None,
-                metadata: "",
-                mode: CommitMode::Reset,
-            })
-            .collect();
-        self.offsets.commit(group, &commits, durability)
+        let commits: Vec<_> =
+            places.iter().map(|(partition, offset)| reset_commit(partition, *offset)).collect();
+        self.offsets.reset(group, &commits, durability)
+    }
+
+    /// Deletes a group: everything it has committed and every record of it. Durable when it
+    /// returns; blocks for a sync.
+    ///
+    /// # Errors
+    /// [`GroupNotEmpty`](crate::ErrorKind::GroupNotEmpty) while it has members,
+    /// [`NotFound`](crate::ErrorKind::NotFound), [`Unsupported`](crate::ErrorKind::Unsupported)
+    /// for Kafka's share and streams groups, whose state lies elsewhere too; those of an append.
+    ///
+    /// ```
+    /// use tidelog::{ErrorKind, Offset, OffsetCommit, Store, TopicConfig};
+    /// let store = Store::in_memory()?;
+    /// store.create_topic("orders", TopicConfig::new())?;
+    /// let mut consumer = store.consumer("billing").assign([("orders", 0)]).build()?;
+    /// consumer.commit_offsets(&[OffsetCommit::new("orders", 0, Offset::ZERO)])?;
+    /// store.delete_group("billing")?;
+    /// assert_eq!(store.delete_group("billing").unwrap_err().kind(), ErrorKind::NotFound);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn delete_group(&self, group: &str) -> Result<()> {
+        self.offsets.delete_group(group)
+    }
+
+    /// Deletes what a group has committed for a topic, which need not exist any more; returns for
+    /// how many partitions. Durable when it returns; blocks for a sync.
+    ///
+    /// # Errors
+    /// [`GroupNotEmpty`](crate::ErrorKind::GroupNotEmpty) while a member follows the topic,
+    /// [`NotFound`](crate::ErrorKind::NotFound) for an unknown group,
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for Kafka's share and streams groups; those
+    /// of an append.
+    ///
+    /// ```
+    /// use tidelog::{Offset, OffsetCommit, Store, TopicConfig};
+    /// let store = Store::in_memory()?;
+    /// store.create_topic("orders", TopicConfig::new())?;
+    /// let mut consumer = store.consumer("billing").assign([("orders", 0)]).build()?;
+    /// consumer.commit_offsets(&[OffsetCommit::new("orders", 0, Offset::ZERO)])?;
+    /// assert_eq!(store.delete_group_offsets("billing", "orders")?, 1);
+    /// assert!(store.committed("billing")?.is_empty());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn delete_group_offsets(&self, group: &str, topic: &str) -> Result<usize> {
+        self.offsets.delete_offsets(group, topic)
+    }
+
+    /// Gives a new group the committed offsets of another, with their metadata, as they are now;
+    /// all of them or none. Blocks for the sync that `durability` may ask for.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) for an unknown `from`,
+    /// [`GroupNotEmpty`](crate::ErrorKind::GroupNotEmpty) if there is a group `to`,
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for Kafka's share and streams groups; those
+    /// of an append.
+    ///
+    /// ```
+    /// use tidelog::{Durability, Offset, OffsetCommit, Store, TopicConfig};
+    /// let store = Store::in_memory()?;
+    /// store.create_topic("orders", TopicConfig::new())?;
+    /// let mut consumer = store.consumer("billing").assign([("orders", 0)]).build()?;
+    /// consumer.commit_offsets(&[OffsetCommit::new("orders", 0, Offset::ZERO)])?;
+    /// store.clone_group("billing", "audit", Durability::Process)?;
+    /// assert_eq!(store.committed("audit")?.len(), 1);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn clone_group(&self, from: &str, to: &str, durability: Durability) -> Result<()> {
+        self.offsets.clone_group(from, to, durability)
     }
 
     /// Keeps the records of a partition from `offset` on from being removed by retention or a

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::builder::StoreBuilder;
 use super::stats::StoreStats;
+use crate::config::OffsetsRetention;
 use crate::consumer::ConsumerBuilder;
 use crate::engine::{Engine, OpenReport};
 use crate::error::{Error, Result};
@@ -94,9 +95,13 @@ impl Store {
         StoreBuilder::in_memory()
     }
 
-    /// The coordinators come up on the recovered engine: their state is in its topics.
-    pub(super) fn over(engine: Arc<Engine>) -> Result<Store> {
+    /// The coordinators come up on the recovered engine: their state is in its topics. Nothing is
+    /// removed before they have said what they still need.
+    pub(super) fn over(engine: Arc<Engine>, retention: OffsetsRetention) -> Result<Store> {
         let offsets = OffsetStore::open(engine.clone())?;
+        offsets.hold_all();
+        offsets.begin_expiry(retention);
+        engine.start()?;
         Ok(Store { engine, offsets })
     }
 

@@ -124,7 +124,7 @@ impl ReadOnlyStoreBuilder {
     /// How old what is known may be before it is looked at again; at least 1 ms, default 10 ms.
     ///
     /// A call that reads looks by itself if the last look is older. While a poll waits, the store
-    /// looks once per interval at what it waits for (two system calls per partition, three for
+    /// looks once per interval at what it waits for (four system calls per partition, as many for
     /// the topics); with nobody waiting nothing runs. It goes by the store's clock.
     ///
     /// ```
@@ -444,3 +444,6 @@ impl ReadOnlyStore {
         self.engine.close()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,8 @@
 //! Counters run since the store was opened; sizes and offsets are as they are now. A snapshot is
 //! of no single instant: its numbers are read one after the other, without stopping anyone.
 
-use crate::engine::{Engine, FollowedPartition, Partition, Topic};
+use crate::config::HoldCap;
+use crate::engine::{Engine, FollowedPartition, HoldState, Partition, Topic};
 use crate::group::OffsetStore;
 use crate::ids::{Generation, Offset, PartitionId};
 
@@ -49,6 +50,10 @@ pub struct StoreStats {
     pub fetched_records: u64,
     /// Records of `__consumer_offsets` that could not be understood when the store was opened.
     pub unreadable_commits: u64,
+    /// Committed offsets that outlived their group and were removed since the open.
+    pub expired_offsets: u64,
+    /// Bytes that stay for groups alone: the sum over the topics.
+    pub held_bytes: u64,
     /// The sum over the topics.
     pub syncs: u64,
     /// Partitions whose log was recovered by this open: something was torn, damaged or left over.
@@ -81,6 +86,9 @@ pub struct GroupStats {
     pub lag: u64,
     /// How often it has divided its partitions anew, over all opens; 0 without members.
     pub generation: Generation,
+    /// How often the sticky assignor had to divide them in place of the group's own, since it has
+    /// had members.
+    pub fallbacks: u64,
 }
 
 /// A topic in numbers.
@@ -103,6 +111,8 @@ pub struct TopicStats {
     pub bytes: u64,
     /// Bytes counted against the topic's `max_bytes`, where one is set.
     pub budget_used: Option<u64>,
+    /// Bytes that stay for groups alone: the sum over the partitions.
+    pub held_bytes: u64,
     /// The sum over the partitions.
     pub appended_records: u64,
     /// The sum over the partitions.
@@ -157,10 +167,42 @@ pub struct PartitionStats {
     pub syncs: u64,
     /// Segments dropped by retention, budgets and deleted records since the open.
     pub dropped_segments: u64,
+    /// Who keeps records from being removed.
+    pub holds: Vec<HoldStats>,
     /// Consumers that are waiting for a record of this partition right now.
     pub waiting: usize,
     /// Whether it takes no records: not opened, or poisoned.
     pub failed: bool,
+}
+
+/// A hold in numbers.
+///
+/// ```
+/// use tidelog::{HoldCap, Offset, OffsetCommit, Store, TopicConfig};
+/// let store = Store::in_memory()?;
+/// let cap = HoldCap::bytes(1 << 30);
+/// store.create_topic("orders", TopicConfig::new().retain_for("billing", cap))?;
+/// let mut consumer = store.consumer("billing").assign([("orders", 0)]).build()?;
+/// consumer.commit_offsets(&[OffsetCommit::new("orders", 0, Offset::ZERO)])?;
+/// let stats = store.stats();
+/// let orders = stats.topics.iter().find(|topic| topic.name == "orders").unwrap();
+/// let hold = &orders.partitions[0].holds[0];
+/// assert_eq!((hold.holder.as_str(), hold.cap, hold.overrides), ("billing", Some(cap), 0));
+/// # Ok::<(), tidelog::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HoldStats {
+    /// The group, or the name given to [`Store::hold`](crate::Store::hold).
+    pub holder: String,
+    /// The first offset that is held.
+    pub offset: Offset,
+    /// How far the hold goes; `None` for one by name, which is absolute.
+    pub cap: Option<HoldCap>,
+    /// Bytes that retention would have removed at its last run but for this hold; only of groups.
+    pub bytes: u64,
+    /// How often segments were removed although the group had not read them, since the open.
+    pub overrides: u64,
 }
 
 impl StoreStats {
@@ -175,6 +217,8 @@ impl StoreStats {
             commits: counters.commits.get(),
             fetched_records: counters.records.get(),
             unreadable_commits: offsets.skipped(),
+            expired_offsets: offsets.expired(),
+            held_bytes: topics.iter().map(|topic| topic.held_bytes).sum(),
             pinned_bytes: engine.pinned().get(),
             budget_used: engine.budget().limit().map(|_| engine.budget().used()),
             bytes: topics.iter().map(|topic| topic.bytes).sum(),
@@ -201,6 +245,7 @@ impl GroupStats {
             partitions: committed.len(),
             lag: lag.sum(),
             generation: offsets.generation(name),
+            fallbacks: offsets.roster(name).map_or(0, |roster| roster.fallbacks),
         }
     }
 }
@@ -213,6 +258,7 @@ impl TopicStats {
             name: topic.name().to_string(),
             bytes: partitions.iter().map(|partition| partition.bytes).sum(),
             budget_used: topic.budget().limit().map(|_| topic.budget().used()),
+            held_bytes: partitions.iter().map(|partition| partition.held_bytes()).sum(),
             appended_records: partitions.iter().map(|stats| stats.appended_records).sum(),
             appended_bytes: partitions.iter().map(|stats| stats.appended_bytes).sum(),
             partitions,
@@ -220,7 +266,19 @@ impl TopicStats {
     }
 }
 
+impl HoldStats {
+    fn of(hold: HoldState) -> Self {
+        let HoldState { holder, offset, cap, bytes, overrides } = hold;
+        HoldStats { holder, offset, cap, bytes, overrides }
+    }
+}
+
 impl PartitionStats {
+    /// Holds overlap: the largest one covers the others.
+    fn held_bytes(&self) -> u64 {
+        self.holds.iter().map(|hold| hold.bytes).max().unwrap_or(0)
+    }
+
     fn of(partition: &Partition) -> Self {
         let id = partition.id();
         let waiting = partition.signal().armed_count();
@@ -252,6 +310,7 @@ impl PartitionStats {
             rolls: counters.rolls.get(),
             syncs: counters.syncs.get(),
             dropped_segments: counters.dropped_segments.get(),
+            holds: partition.holds().into_iter().map(HoldStats::of).collect(),
             waiting,
             failed: log.check_healthy("look at").is_err(),
         }

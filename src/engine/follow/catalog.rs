@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::super::budget::Budget;
 use super::super::catalog::CatalogChanges;
+use super::super::chores::Chores;
 use super::super::core::Footing;
 use super::super::gate::Gate;
 use super::super::maintenance::Requests;
@@ -61,6 +62,7 @@ impl Engine {
             table: RwLock::new(Table::default()),
             budget: Arc::new(Budget::new(None, WhenFull::Fail)),
             timers: Timers::new(timer_wakeup.clone()),
+            chores: Chores::new(maintenance_wakeup.clone()),
             requests: Arc::new(requests),
             timer_wakeup: timer_wakeup.clone(),
             maintenance_wakeup,

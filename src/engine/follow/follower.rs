@@ -11,7 +11,7 @@ use super::super::root::followed::FollowedRoot;
 use super::super::root::state::RootState;
 use super::super::timers::Due;
 use super::partition::FollowedPartition;
-use crate::error::{Cause, Error, Result};
+use crate::error::Result;
 use crate::ids::Offset;
 use crate::log::{FactSource, FollowFacts, LogId};
 use crate::sync::Mutex;
@@ -24,7 +24,10 @@ pub(in crate::engine) struct Follower {
     root: FollowedRoot,
     clock: Arc<dyn Clock>,
     interval: Duration,
+    /// When the state log was looked at.
     looked: LookedAt,
+    /// When all that is watched was.
+    looked_at_all: LookedAt,
     /// Partitions someone has waited for, until a look finds that nobody does.
     watched: Mutex<Vec<Weak<FollowedPartition>>>,
     waiting: Mutex<Waiters>,
@@ -67,6 +70,7 @@ impl Follower {
             clock,
             interval,
             looked: LookedAt::default(),
+            looked_at_all: LookedAt::default(),
             watched: Mutex::default(),
             waiting: Mutex::default(),
             engine: OnceLock::new(),
@@ -98,11 +102,9 @@ impl Follower {
         self.watched.lock().push(partition);
     }
 
-    fn look_for_waiters(&self) {
-        let Some(engine) = self.engine.get().and_then(Weak::upgrade) else { return };
-        if let Err(error) = engine.look() {
-            log::debug!("{error}"); // whoever reads next meets it
-        }
+    /// Looks at everything someone waits for, and tells them.
+    fn look_at_all(&self, engine: &Engine) -> Result<()> {
+        engine.look()?;
         let watched = self.watched.lock().clone();
         for partition in watched.iter().filter_map(Weak::upgrade) {
             partition.look_for_waiters();
@@ -110,6 +112,8 @@ impl Follower {
         self.watched.lock().retain(|partition| {
             partition.upgrade().is_some_and(|partition| partition.is_still_watched())
         });
+        self.looked_at_all.set(self.now());
+        Ok(())
     }
 }
 
@@ -122,28 +126,28 @@ impl Due for Follower {
                 return None;
             }
         }
-        self.look_for_waiters();
+        let engine = self.engine.get().and_then(Weak::upgrade)?;
+        if let Err(error) = self.look_at_all(&engine) {
+            log::debug!("{error}"); // whoever reads next meets it
+        }
         Some(now.saturating_add(self.interval))
     }
 }
 
 impl FactSource for Follower {
-    fn known(&self, id: LogId) -> Result<FollowFacts> {
+    fn known(&self, id: LogId) -> Option<FollowFacts> {
         facts_of(&self.root.known().state, id)
     }
 
-    fn facts(&self, id: LogId) -> Result<FollowFacts> {
-        facts_of(&self.root.look()?.state, id)
+    fn facts(&self, id: LogId) -> Result<Option<FollowFacts>> {
+        Ok(facts_of(&self.root.look()?.state, id))
     }
 }
 
-fn facts_of(state: &RootState, id: LogId) -> Result<FollowFacts> {
-    let Some(topic) = state.topic(id.topic) else {
-        let name = id.topic.to_string();
-        return Err(Error::new("follow log", Cause::NotFound { what: "topic", name }));
-    };
+fn facts_of(state: &RootState, id: LogId) -> Option<FollowFacts> {
+    let topic = state.topic(id.topic)?;
     let kept = topic.partition(id.partition);
-    Ok(FollowFacts {
+    Some(FollowFacts {
         log_start: kept.map_or(Offset::ZERO, |kept| kept.log_start),
         recovery_point: kept.map_or(Offset::ZERO, |kept| kept.recovery_point),
         reign: state.highest_epoch(),
@@ -157,6 +161,17 @@ fn facts_of(state: &RootState, id: LogId) -> Result<FollowFacts> {
 pub(crate) struct Waiting(Arc<Follower>);
 
 impl Engine {
+    /// What a poll does first: looks at what it waited for before, if the last look is older than
+    /// the interval. Where this process writes, appends tell by themselves.
+    pub(crate) fn look_for_news(&self) -> Result<()> {
+        match self.follower() {
+            Some(follower) if follower.looked_at_all.is_due(follower.now(), follower.interval) => {
+                follower.look_at_all(self)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// To be held while a consumer waits; `None` where appends wake it by themselves.
     pub(crate) fn wait_for_news(&self) -> Option<Waiting> {
         let follower = self.follower()?;

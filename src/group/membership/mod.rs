@@ -33,7 +33,6 @@
 //! that is due while everybody sleeps in a poll: the state appoints one polling member to see to
 //! it, and another when that one's poll ends.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the store does not show groups yet"))]
 mod describe;
 mod places;
 mod rebalance;
@@ -44,13 +43,14 @@ mod topics;
 #[cfg(test)]
 mod tests;
 
-#[cfg_attr(not(test), expect(unused_imports, reason = "the store does not show groups yet"))]
-pub(crate) use describe::{GroupCounters, GroupSnapshot, MemberSnapshot, Phase};
-#[cfg_attr(not(test), expect(unused_imports, reason = "the store does not show groups yet"))]
-pub(crate) use rebalance::Fallback;
+pub(crate) use describe::{GroupSnapshot, Phase};
 pub(crate) use rebalance::{Plan, Rebalance};
 pub(crate) use reconcile::{Fenced, Installed};
-#[cfg_attr(not(test), expect(unused_imports, reason = "the store does not show groups yet"))]
-pub(crate) use state::Presence;
 pub(crate) use state::{Departed, GroupState, JoinRefused, Joining};
 pub(crate) use topics::{Interest, KnownTopic, NamePattern, TopicList, Visibility};
+#[cfg(test)]
+use {
+    describe::{GroupCounters, MemberSnapshot},
+    rebalance::Fallback,
+    state::Presence,
+};

@@ -49,6 +49,8 @@ impl OffsetStore {
             engine,
             unread: BTreeMap::new(),
             skipped: Counter::default(),
+            expiry: Mutex::default(),
+            expired: Counter::default(),
             coordinator: Coordinator::default(),
             following: Some(Mutex::default()),
         })
@@ -91,7 +93,7 @@ impl OffsetStore {
     }
 
     /// Reads on in every partition; one that cannot be read keeps what was read of it before.
-    pub(super) fn catch_up_all(&self) {
+    pub(in crate::group) fn catch_up_all(&self) {
         if self.following.is_none() {
             return;
         }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{FollowedLog, View, is_vanished};
+use super::{FollowedLog, View};
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::log::fetch::{Cursor, FetchLimits, Fetched, hint, segments_from};
@@ -120,25 +120,23 @@ impl FollowedLog {
                 Err(error) if error.kind() != ErrorKind::OffsetOutOfRange => error,
                 done => return done.map_err(|error| self.named(error)),
             };
-            if attempt == ATTEMPTS || !self.renew(&view, &error, now)? {
+            if attempt == ATTEMPTS {
                 self.counters.failed_reads.add(1);
                 return Err(self.named(error));
             }
             attempt += 1;
+            self.renew(&view, now)?;
         }
     }
 
-    /// Takes the directory in again, unless that was in vain before; says whether to try again.
-    fn renew(&self, read: &Arc<View>, error: &Error, now: Duration) -> Result<bool> {
+    /// Takes the directory in again, unless someone has meanwhile. That costs each failing read
+    /// of damage a scan of what is not synced: what only looks like damage must not pass for it.
+    fn renew(&self, read: &Arc<View>, now: Duration) -> Result<()> {
         let mut following = self.following.lock();
-        if !Arc::ptr_eq(read, &self.view.load()) {
-            return Ok(true); // someone has looked meanwhile
+        if Arc::ptr_eq(read, &self.view.load()) {
+            self.survey(&mut following, now).map_err(|error| self.named(error))?;
         }
-        if following.fruitless && !is_vanished(error) {
-            return Ok(false);
-        }
-        self.survey(&mut following, now).map_err(|error| self.named(error))?;
-        Ok(true)
+        Ok(())
     }
 
     fn fetch_in(

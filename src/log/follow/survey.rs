@@ -1,4 +1,5 @@
-//! Taking a whole directory in: at the first look, and when going on does not explain what is there.
+//! Taking a whole directory in: at the first look, and when going on does not explain what is
+//! there.
 //!
 //! The same judgement as recovery's (`verdict`), without its deeds: what a writer would cut is left
 //! out, what it would call damage is a gap that reads as damage. Files that a compaction is about
@@ -43,8 +44,7 @@ impl FollowedLog {
             let is_last = attempt == ATTEMPTS;
             match self.take_in() {
                 Ok(taken) if !taken.is_moving || is_last => {
-                    let fruitless = following.looks_like(&taken.following);
-                    *following = Following { surveyed: now, fruitless, ..taken.following };
+                    *following = Following { surveyed: now, ..taken.following };
                     self.show(following);
                     break;
                 }
@@ -57,7 +57,7 @@ impl FollowedLog {
 
     fn take_in(&self) -> Result<Taken> {
         let found = self.list()?;
-        let facts = self.source.facts(self.id)?;
+        let facts = self.source.facts(self.id)?.ok_or_else(|| self.deleted())?;
         let epochs_file = match read_epochs(&*self.place.disk, &self.place.dir.join(LEADER_EPOCHS))
         {
             Err(error) if error.is_corrupt() => Vec::new(),
@@ -232,15 +232,4 @@ impl Taking<'_> {
 enum Then {
     GoOn,
     Stop,
-}
-
-impl Following {
-    /// Whether another survey has found nothing else.
-    fn looks_like(&self, other: &Following) -> bool {
-        let end = |following: &Following| following.tail.as_ref().map(FollowedTail::next_offset);
-        let bases = |following: &Following| -> Vec<_> {
-            following.segments.iter().map(|segment| (segment.base(), segment.published())).collect()
-        };
-        self.facts == other.facts && end(self) == end(other) && bases(self) == bases(other)
-    }
 }

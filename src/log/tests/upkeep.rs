@@ -189,9 +189,9 @@ fn retention_keeps_views_readable_and_records_the_start_first() {
     append(&log, b"last", 9).unwrap();
     log.set_config(Arc::new(bench.config.clone().retention_bytes(0)));
     let now = Timestamp::from_millis(10);
-    let plan = log.plan_retention(now, None).unwrap().unwrap();
+    let plan = log.plan_retention(now, None, &[]).unwrap().plan.unwrap();
     assert!(plan.takes_active);
-    let hold = log.plan_retention(now, Some(Offset::new(end))).unwrap();
+    let hold = log.plan_retention(now, Some(Offset::new(end)), &[]).unwrap().plan;
     assert!(hold.is_none_or(|plan| plan.log_start <= Offset::new(end)), "a hold keeps");
     log.apply_retention(&plan, &told, now).unwrap();
     assert_eq!(log.offsets().snapshot().start.get(), end + 1);

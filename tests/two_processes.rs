@@ -1,0 +1,283 @@
+//! A writer and a reader in two processes, over one real directory, with SIGKILL on either side at
+//! random moments.
+//!
+//! The test's own binary is the writer and the reader: it is run again with a role in its
+//! environment. Each value says where it was appended, so the reader sees by itself whether a
+//! record is another's or was never written; what it may step over is what the writer has noted,
+//! beforehand, as deleted. In the end a last reader gets every record that was acknowledged and is
+//! left. So that the test cannot pass by doing nothing, kills that found their victim at work and
+//! the records that were read are counted.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::budget;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tidelog::{Consumer, Offset, OffsetCommit, ReadOnlyStore, Record, Records, Store, TopicConfig};
+
+const ROLE: &str = "TIDELOG_TWO_PROCESSES_ROLE";
+const DIR: &str = "TIDELOG_TWO_PROCESSES_DIR";
+const PARTITIONS: u32 = 3;
+const GROUP: &str = "billing";
+/// Records that are kept of each partition, more or less.
+const KEPT: i64 = 4_000;
+
+/// Where the children meet.
+#[derive(Clone)]
+struct Place(PathBuf);
+
+impl Place {
+    fn store(&self) -> PathBuf {
+        self.0.join("store")
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.join("over").exists()
+    }
+
+    /// A role's notes: lines, each of which counts once it ends.
+    fn notes(&self, role: &str) -> File {
+        let path = self.0.join(role);
+        OpenOptions::new().create(true).append(true).open(path).expect("notes are opened")
+    }
+
+    /// The numbers of the lines that begin with `word`.
+    fn noted(&self, role: &str, word: &str) -> Vec<(u32, i64)> {
+        let text = fs::read_to_string(self.0.join(role)).unwrap_or_default();
+        let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        let mut noted = Vec::new();
+        for line in lines {
+            let words: Vec<_> = line.split_whitespace().collect();
+            if let [first, partition, number] = words[..]
+                && first == word
+            {
+                let partition = partition.parse().expect("a partition");
+                noted.push((partition, number.parse().expect("a number")));
+            }
+        }
+        noted
+    }
+}
+
+/// Appends, deletes, commits, until it is killed or all is over.
+fn write(place: &Place) {
+    let store = Store::open(place.store()).expect("the lock is free once its holder is dead");
+    let config = TopicConfig::new().partitions(PARTITIONS).segment_bytes(100_000);
+    store.ensure_topic("t", config).expect("the topic");
+    let seen = store.describe("t").expect("there");
+    let mut ends: Vec<i64> =
+        seen.partitions().iter().map(|partition| partition.end_offset().get()).collect();
+    let topic = store.producer().build().expect("built").topic("t").expect("there");
+    let assigned = (0..PARTITIONS).map(|partition| ("t", partition));
+    let mut consumer = store.consumer(GROUP).assign(assigned).build().expect("built");
+    let mut random = StdRng::seed_from_u64(u64::from(std::process::id()));
+    let mut notes = place.notes("writer");
+    while !place.is_over() {
+        let partition = random.random_range(0..PARTITIONS);
+        let end = &mut ends[partition as usize];
+        for _ in 0..random.random_range(1..100) {
+            let count = random.random_range(1..4);
+            let length =
+                if random.random_bool(0.02) { 70_000 } else { random.random_range(0..300) };
+            let values: Vec<String> = (0..count)
+                .map(|at| format!("{partition}:{}:{}", *end + at, "x".repeat(length / 3)))
+                .collect();
+            let records: Vec<_> = values.iter().map(Record::new).collect();
+            topic.send_batch_to(partition, &records).expect("appended");
+            *end += count;
+        }
+        writeln!(notes, "acknowledged {partition} {end}").expect("noted");
+        if random.random_bool(0.2) && *end > KEPT {
+            let start = *end - KEPT;
+            writeln!(notes, "deleting {partition} {start}").expect("noted");
+            store.delete_records_before("t", partition, Offset::new(start)).expect("deleted");
+        }
+        if random.random_bool(0.3) {
+            let commit = OffsetCommit::new("t", partition, Offset::new(*end));
+            consumer.commit_offsets(&[commit]).expect("committed");
+            writeln!(notes, "committed {partition} {end}").expect("noted");
+        }
+    }
+    store.close().expect("closed");
+}
+
+/// What one reader was given: the next offset of each partition.
+struct Reader {
+    place: Place,
+    store: ReadOnlyStore,
+    consumer: Consumer,
+    next: BTreeMap<u32, i64>,
+    committed: BTreeMap<u32, i64>,
+    records: u64,
+}
+
+impl Reader {
+    /// Opens once there is a store with its topic.
+    fn open(place: &Place) -> Option<Reader> {
+        let store = loop {
+            match Store::open_read_only(place.store()) {
+                Ok(store) => break store,
+                Err(_) if place.is_over() => return None,
+                Err(error) => assert_eq!(error.kind(), tidelog::ErrorKind::NotAStore, "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        let consumer = store.reader().subscribe(["t"]).build().expect("built");
+        let (next, committed) = (BTreeMap::new(), BTreeMap::new());
+        Some(Reader { place: place.clone(), store, consumer, next, committed, records: 0 })
+    }
+
+    /// Compares every record.
+    fn take(&mut self, records: &Records) {
+        for record in records {
+            let (partition, offset) = (record.partition().get(), record.offset().get());
+            let value = std::str::from_utf8(record.value().expect("a value")).expect("text");
+            let wanted = format!("{partition}:{offset}:");
+            assert!(value.starts_with(&wanted), "at {wanted} lies {:.40}", value);
+            let next = self.next.insert(partition, offset + 1).unwrap_or(0);
+            if offset != next {
+                let deleted = self.place.noted("writer", "deleting");
+                let start = deleted.iter().filter(|(of, _)| *of == partition).map(|(_, at)| *at);
+                let start = start.max().unwrap_or(0);
+                assert!(next < offset && offset <= start, "{next} to {offset}, start {start}");
+            }
+        }
+        self.records += records.len() as u64;
+    }
+
+    /// What is committed never goes back.
+    fn look_at_commits(&mut self) {
+        for (_, partition, committed) in self.store.committed(GROUP).expect("looked up") {
+            let now = committed.offset().get();
+            let before = self.committed.insert(partition.get(), now);
+            assert!(before.is_none_or(|before| before <= now), "{before:?} went back to {now}");
+        }
+    }
+}
+
+/// Reads and compares until it is killed or all is over.
+fn read(place: &Place) {
+    let Some(mut reader) = Reader::open(place) else { return };
+    let mut notes = place.notes("reader");
+    let mut polls = 0;
+    while !place.is_over() {
+        let records = reader.consumer.poll(Duration::from_millis(20)).expect("a poll");
+        reader.take(&records);
+        writeln!(notes, "read 0 {}", records.len()).expect("noted");
+        polls += 1;
+        if polls % 5 == 0 {
+            reader.look_at_commits();
+        }
+    }
+}
+
+/// The children's part; the parent has no role and does nothing here.
+#[test]
+fn role() {
+    let Some(role) = env::var_os(ROLE) else { return };
+    let place = Place(PathBuf::from(env::var_os(DIR).expect("a role has a directory")));
+    match role.to_str() {
+        Some("writer") => write(&place),
+        Some("reader") => read(&place),
+        _ => panic!("no such role: {role:?}"),
+    }
+}
+
+fn spawn(place: &Path, role: &str) -> Child {
+    let mut command = Command::new(env::current_exe().expect("this test has a path"));
+    command.args(["--exact", "role", "--nocapture"]).env(ROLE, role).env(DIR, place);
+    command.stdout(Stdio::null()).spawn().expect("it starts")
+}
+
+/// Kills a child; says whether it was at work. One that had ended by itself has failed.
+fn kill(child: &mut Child, role: &str) {
+    let ended = child.try_wait().expect("waited for");
+    assert!(ended.is_none(), "the {role} ended by itself: {ended:?}");
+    child.kill().expect("SIGKILL is sent");
+    child.wait().expect("waited for");
+}
+
+fn finish(mut child: Child, role: &str) {
+    let ended = child.wait().expect("waited for");
+    assert!(ended.success(), "the {role} failed: {ended:?}");
+}
+
+#[test]
+fn killed_on_either_side_every_record_is_read() {
+    if env::var_os(ROLE).is_some() {
+        return;
+    }
+    let rounds = budget::Budget::get().pick(8, 60, 400);
+    let (began, mut kills) = (Instant::now(), [0u64; 2]);
+    let read = std::cell::Cell::new(0);
+    let test = "killed_on_either_side_every_record_is_read";
+    let kills_of = std::cell::RefCell::new(&mut kills);
+    budget::for_each_seed("two_processes", test, budget::seeds(4, 50, 200), |seed| {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut writer = spawn(dir.path(), "writer");
+        let mut reader = spawn(dir.path(), "reader");
+        for _ in 0..rounds {
+            std::thread::sleep(Duration::from_micros(random.random_range(500..60_000)));
+            let victim = random.random_range(0..2);
+            kills_of.borrow_mut()[victim] += 1;
+            if victim == 0 {
+                kill(&mut writer, "writer");
+                writer = spawn(dir.path(), "writer");
+            } else {
+                kill(&mut reader, "reader");
+                reader = spawn(dir.path(), "reader");
+            }
+        }
+        // let the last ones come to work
+        std::thread::sleep(Duration::from_millis(100));
+        fs::write(dir.path().join("over"), "").expect("told");
+        finish(writer, "writer");
+        finish(reader, "reader");
+        let place = Place(dir.path().to_owned());
+        read.set(read.get() + compare(&place));
+    });
+    let [writers, readers] = kills;
+    let seconds = began.elapsed().as_secs_f64();
+    println!(
+        "suite two_processes: {} states, {writers} writers and {readers} readers killed, {} \
+         records read, 0 failures, {seconds:.1} s",
+        writers + readers,
+        read.get()
+    );
+    assert!(read.get() > 0, "the children read nothing");
+}
+
+/// A last reader gets all that was acknowledged and is left, and the last commits.
+fn compare(place: &Place) -> u64 {
+    let mut reader = Reader::open(place).expect("there is a store");
+    loop {
+        let records = reader.consumer.poll(Duration::from_millis(30)).expect("a poll");
+        if records.is_empty() {
+            break;
+        }
+        reader.take(&records);
+    }
+    reader.look_at_commits();
+    for (partition, end) in place.noted("writer", "acknowledged") {
+        assert!(reader.next.get(&partition) >= Some(&end), "{partition}: {end} is missing");
+    }
+    for (partition, offset) in place.noted("writer", "committed") {
+        assert!(reader.committed.get(&partition) >= Some(&offset), "{partition}: {offset} is lost");
+    }
+    let store = Store::open(place.store()).expect("opened");
+    for described in store.describe("t").expect("there").partitions() {
+        let end = described.end_offset().get();
+        assert_eq!(reader.next.get(&described.id().get()).copied().unwrap_or(0), end);
+    }
+    let read: i64 = place.noted("reader", "read").iter().map(|(_, count)| *count).sum();
+    reader.records + u64::try_from(read).unwrap_or(0)
+}
