@@ -99,6 +99,9 @@ mod segment;
 mod log;
 
 #[cfg(not(loom))]
+mod compact;
+
+#[cfg(not(loom))]
 mod engine;
 
 #[cfg(not(loom))]

@@ -38,6 +38,8 @@ pub(crate) struct LogCounters {
     pub(crate) rolls: Counter,
     pub(crate) syncs: Counter,
     pub(crate) dropped_segments: Counter,
+    pub(crate) compactions: Counter,
+    pub(crate) compacted_bytes: Counter,
 }
 
 impl LogCounters {

@@ -168,6 +168,7 @@ impl Engine {
             log_start: Offset::ZERO,
             last_stop: LastStop::Clean,
             adopted: false,
+            compacted: Offset::ZERO,
         };
         let mut partitions = topic.partitions().to_vec();
         let first = u32::try_from(partitions.len()).unwrap_or(u32::MAX);

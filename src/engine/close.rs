@@ -42,6 +42,7 @@ impl Engine {
         keep_first(&mut first_error, self.run_hooks());
         self.wake_everyone();
         self.running.join();
+        self.compaction.end();
         // a change of the catalog that began before the gate closed ends first
         let catalog = self.catalog.lock();
         self.wake_everyone();

@@ -26,7 +26,7 @@ use super::partition::Partition;
 use super::report::OpenReport;
 use super::timers::Timers;
 use super::topic::Topic;
-use super::{maintenance, root, threads};
+use super::{compaction, maintenance, root, threads};
 
 /// How a store is run; the builder above documents each.
 #[derive(Clone, Debug)]
@@ -83,6 +83,7 @@ pub(crate) struct Engine {
     pub(super) timers: Timers,
     pub(super) chores: Chores,
     pub(super) requests: Arc<maintenance::Requests>,
+    pub(super) compaction: compaction::Compaction,
     pub(super) timer_wakeup: Arc<threads::Wakeup>,
     pub(super) maintenance_wakeup: Arc<threads::Wakeup>,
     pub(super) running: threads::Running,

@@ -21,6 +21,7 @@ impl Keeper for RootKeeper {
                 match *fact {
                     LogFact::RecoveryPoint(offset) => Fact::RecoveryPoint { id, partition, offset },
                     LogFact::LogStart(offset) => Fact::LogStart { id, partition, offset },
+                    LogFact::Compacted(offset) => Fact::Compacted { id, partition, offset },
                 }
             })
             .collect();

@@ -1,5 +1,5 @@
 //! What happens in the background: syncs that bound the unsynced tail, sealing, retention,
-//! unlinking.
+//! unlinking, compaction.
 //!
 //! A log says once that it has become dirty, and when it needs attention at once; nothing here
 //! looks at partitions that did not. One run takes what is due, partition by partition, and
@@ -189,8 +189,9 @@ impl Engine {
             self.unlink_dropped(false);
         }
         let chores = self.chores.run_due(now);
+        let compaction = self.compact_some(&partitions, now);
         let next = self.requests().next(self.has_retention());
-        [chores, next].into_iter().flatten().min()
+        [chores, compaction, next].into_iter().flatten().min()
     }
 
     /// Syncs and seals, and records how far each log is safe; returns the first failure.

@@ -14,6 +14,7 @@ mod budget;
 mod catalog;
 mod chores;
 mod close;
+mod compaction;
 mod core;
 mod ending;
 mod follow;

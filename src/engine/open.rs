@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::budget::Budget;
 use super::catalog::CatalogChanges;
 use super::chores::Chores;
+use super::compaction::{self, Compaction};
 use super::core::{Footing, Owner};
 use super::ending::Ending;
 use super::gate::Gate;
@@ -167,6 +168,7 @@ fn assemble(
         timers: Timers::new(timer_wakeup.clone()),
         chores: Chores::new(maintenance_wakeup.clone()),
         requests: shared.requests,
+        compaction: Compaction::default(),
         timer_wakeup,
         maintenance_wakeup,
         running: Running::default(),
@@ -316,6 +318,7 @@ impl Known<'_> {
             log_start: recorded.map_or(Offset::ZERO, |kept| kept.log_start),
             last_stop,
             adopted: self.state.topic(id.topic).is_some_and(|topic| topic.foreign),
+            compacted: recorded.map_or(Offset::ZERO, |kept| kept.compacted),
         };
         match self.opening.last_writer {
             LastWriter::OursClean => ours(LastStop::Clean),
@@ -340,7 +343,8 @@ impl Known<'_> {
             false => LastStop::AnotherHand,
         };
         let (recovery_point, log_start) = (of(&self.recovery_points), of(&self.log_starts));
-        KnownFacts { recovery_point, log_start, last_stop, adopted: true }
+        let compacted = Offset::ZERO; // theirs may have gaps anywhere
+        KnownFacts { recovery_point, log_start, last_stop, adopted: true, compacted }
     }
 }
 
@@ -446,6 +450,9 @@ impl Shared {
             Ok((log, report)) => {
                 if log.is_dirty() {
                     self.requests.opened_dirty(id);
+                }
+                if topic.is_internal() && !topic.is_adopted() {
+                    compaction::watch(&log, PartitionId::new(topic.config().partitions).index());
                 }
                 (Backing::Log(Box::new(log)), report)
             }

@@ -3,6 +3,8 @@
 mod background;
 mod budget;
 #[cfg(feature = "sim")]
+mod compaction;
+#[cfg(feature = "sim")]
 mod crash;
 #[cfg(feature = "sim")]
 mod faults;

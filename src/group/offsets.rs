@@ -84,7 +84,7 @@ impl OffsetStore {
 
     fn log_of(engine: &Arc<Engine>) -> StateLog {
         // Kafka's: 50 partitions, segments of 100 MiB. A commit for very many partitions is one
-        // batch all the same. The topic keeps everything until compaction is there.
+        // batch all the same. The engine compacts the topic, like all internal ones.
         let config =
             TopicConfig::new().partitions(50).segment_bytes(100 << 20).max_batch_bytes(64 << 20);
         StateLog::new(engine.clone(), OFFSETS_TOPIC, config)

@@ -179,5 +179,6 @@ impl PartitionLog {
         if rolled || over {
             attention.due();
         }
+        self.tell_size();
     }
 }

@@ -248,7 +248,13 @@ fn known_facts(
 ) -> KnownFacts {
     let Some(slot) = found else {
         let last_stop = if adopted { LastStop::AnotherHand } else { LastStop::Clean };
-        return KnownFacts { recovery_point: Offset::ZERO, log_start, last_stop, adopted };
+        return KnownFacts {
+            recovery_point: Offset::ZERO,
+            log_start,
+            last_stop,
+            adopted,
+            compacted: Offset::ZERO,
+        };
     };
     let last_stop = match (slot.clean, slot.boot_id == boot_id) {
         (true, _) => LastStop::Clean,
@@ -256,7 +262,7 @@ fn known_facts(
         (false, false) => LastStop::PowerCut,
     };
     let Slot { recovery_point, log_start, .. } = slot;
-    KnownFacts { recovery_point, log_start, last_stop, adopted }
+    KnownFacts { recovery_point, log_start, last_stop, adopted, compacted: Offset::ZERO }
 }
 
 /// An epoch above every one that was ever used here.

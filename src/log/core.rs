@@ -121,8 +121,12 @@ pub(crate) struct PartitionLog {
     pub(super) epoch_floor: Option<LeaderEpoch>,
     /// What recovery found missing below the recovery point.
     pub(super) damage: Vec<Damage>,
-    /// Whether a gap between offsets is damage.
+    /// Whether a gap between offsets is damage where compaction has not made it.
     pub(super) gapless: bool,
+    /// How often segments were replaced by others: whoever read meanwhile looks again.
+    pub(super) swaps: AtomicU64,
+    /// How many bytes have to be appended before the maintainer is told of the log's size.
+    pub(super) tell_at: AtomicU64,
     pub(super) latch: Latch,
     pub(super) counters: LogCounters,
     /// Names in the directory await a directory sync.
@@ -153,6 +157,10 @@ impl PartitionLog {
 
     pub(crate) fn counters(&self) -> &LogCounters {
         &self.counters
+    }
+
+    pub(crate) fn config(&self) -> Arc<TopicConfig> {
+        self.config.load_full()
     }
 
     /// Takes a new configuration; the active segment heeds it from the next append on.
@@ -237,6 +245,25 @@ impl PartitionLog {
     pub(crate) fn unsynced_bytes(&self) -> u64 {
         let appended = self.appended_bytes.load(Ordering::Relaxed);
         appended.saturating_sub(self.synced_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Has the maintainer called once the log is larger than `bytes`; at once if it is.
+    pub(crate) fn tell_when_larger(&self, bytes: u64) {
+        let appended = self.appended_bytes.load(Ordering::Relaxed);
+        let left = bytes.saturating_sub(self.size().0);
+        self.tell_at.store(appended.saturating_add(left), Ordering::Relaxed);
+        if left == 0 {
+            self.tell_size();
+        }
+    }
+
+    /// Calls the maintainer, once, if the log has reached the size it asked about.
+    pub(super) fn tell_size(&self) {
+        let reached = |at| at <= self.appended_bytes.load(Ordering::Relaxed);
+        let at = self.tell_at.load(Ordering::Relaxed);
+        if reached(at) && reached(self.tell_at.swap(u64::MAX, Ordering::Relaxed)) {
+            self.setup.attention.due();
+        }
     }
 
     pub(super) fn named(&self, error: Error) -> Error {

@@ -3,12 +3,17 @@
 //! A read begins at an offset that need not exist: gaps and emptied segments are stepped over. It
 //! returns whole, checked batches, at least one where there is any below the bound, however large.
 //! A [`Cursor`] remembers where the next read begins, so that reading on needs no index.
+//!
+//! Compaction replaces segments: a read during which that happened is done again over the new
+//! list, whatever it came to, for the files it read may have got other names meanwhile. So a read
+//! is wholly of before or wholly of after.
 
 use super::core::PartitionLog;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::record::BatchFault;
 use crate::segment::{Chunk, Limits, Segment};
+use crate::sync::atomic::Ordering;
 use crate::time::Timestamp;
 use std::sync::Arc;
 
@@ -72,6 +77,27 @@ impl PartitionLog {
         cursor: Option<&Cursor>,
         limits: FetchLimits,
     ) -> Result<Fetched> {
+        self.over_segments(|segments| self.fetch_from(segments, from, cursor, limits))
+    }
+
+    /// Runs `look` over the segments, again if some were replaced meanwhile.
+    fn over_segments<T>(&self, look: impl Fn(&[Arc<Segment>]) -> Result<T>) -> Result<T> {
+        loop {
+            let swaps = self.swaps.load(Ordering::Acquire); // before the list: it is stored first
+            let seen = look(&self.segments.load());
+            if swaps == self.swaps.load(Ordering::Acquire) {
+                return seen;
+            }
+        }
+    }
+
+    fn fetch_from(
+        &self,
+        segments: &[Arc<Segment>],
+        from: Offset,
+        cursor: Option<&Cursor>,
+        limits: FetchLimits,
+    ) -> Result<Fetched> {
         let offsets = self.offsets.snapshot();
         if from < offsets.start || from > offsets.end {
             return Err(self.out_of_range("read", from));
@@ -81,8 +107,7 @@ impl PartitionLog {
             return Ok(Fetched { chunk: None, next_offset: from, cursor: cursor.cloned() });
         }
         let wanted = Limits { bytes: limits.bytes, records: limits.records, bound };
-        let segments = self.segments.load();
-        for segment in segments_from(&segments, from) {
+        for segment in segments_from(segments, from) {
             match segment.read(from.max(segment.base()), hint(cursor, segment, from), wanted) {
                 Ok(Some(chunk)) => {
                     self.check_gap(from, chunk.first_offset)?;
@@ -108,7 +133,7 @@ impl PartitionLog {
             Some(damage) => {
                 Error::corrupt("read", damage.path(), damage.position(), damage.reason())
             }
-            None if self.gapless => {
+            None if self.gapless && first > self.offsets.compacted() => {
                 let missing = format!("the records from offset {from} to {first} are missing");
                 Error::corrupt("read", &self.place.dir, 0, missing)
             }
@@ -142,9 +167,16 @@ impl PartitionLog {
 
     /// The first record at or after `wanted`, first by offset; `None` where none is that late.
     pub(crate) fn find_timestamp(&self, wanted: Timestamp) -> Result<Option<(Offset, Timestamp)>> {
+        self.over_segments(|segments| self.find_timestamp_in(segments, wanted))
+    }
+
+    fn find_timestamp_in(
+        &self,
+        segments: &[Arc<Segment>],
+        wanted: Timestamp,
+    ) -> Result<Option<(Offset, Timestamp)>> {
         let offsets = self.offsets.snapshot();
-        let segments = self.segments.load();
-        for segment in segments.iter() {
+        for segment in segments {
             let late = segment
                 .largest_timestamp()
                 .map_err(|error| self.named(error))?
@@ -191,8 +223,11 @@ impl PartitionLog {
     /// Where reading may go on behind damage at `offset`: the first offset above it that an index
     /// entry and its batch agree on, else the next segment's first. The offsets between are gone.
     pub(crate) fn resume_above(&self, offset: Offset) -> Result<Offset> {
+        self.over_segments(|segments| self.resume_above_in(segments, offset))
+    }
+
+    fn resume_above_in(&self, segments: &[Arc<Segment>], offset: Offset) -> Result<Offset> {
         let offsets = self.offsets.snapshot();
-        let segments = self.segments.load();
         let at = segments.partition_point(|segment| segment.base() <= offset).saturating_sub(1);
         if let Some(first) = segments.first().filter(|first| first.base() > offset) {
             return Ok(first.base()); // everything before it is missing

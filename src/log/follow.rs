@@ -105,8 +105,13 @@ impl FollowedLog {
         let dir = Arc::from(dir);
         let tenancy = Tenancy::Guest;
         let zero = Offset::ZERO;
-        let offsets =
-            OffsetSnapshot { start: zero, recovery_point: zero, durable: zero, end: zero };
+        let offsets = OffsetSnapshot {
+            start: zero,
+            compacted: zero,
+            recovery_point: zero,
+            durable: zero,
+            end: zero,
+        };
         let epochs = EpochCache::default();
         let view = View { segments: Vec::new(), offsets, epochs, reign: None, gapless: false };
         FollowedLog {
@@ -240,7 +245,9 @@ impl FollowedLog {
         let first = following.segments.first().map_or(Offset::ZERO, |segment| segment.base());
         let start = if facts.gapless { facts.log_start } else { facts.log_start.max(first) };
         let (start, point) = (start.min(end), facts.recovery_point.min(end));
-        let offsets = OffsetSnapshot { start, recovery_point: point, durable: point, end };
+        let compacted = Offset::ZERO; // `gapless` says it here
+        let offsets =
+            OffsetSnapshot { start, compacted, recovery_point: point, durable: point, end };
         let shown = self.view.load();
         let same_segments = shown.segments.len() == following.segments.len()
             && shown.segments.iter().zip(&following.segments).all(|(a, b)| Arc::ptr_eq(a, b));

@@ -22,6 +22,9 @@ pub(crate) enum LogFact {
     RecoveryPoint(Offset),
     /// Nothing below is served any more.
     LogStart(Offset),
+    /// Compaction may have taken records below: gaps there are no damage. It is durable before
+    /// the first of them goes.
+    Compacted(Offset),
 }
 
 /// Whether a record of facts has to survive a power cut before the call returns.
@@ -73,11 +76,20 @@ pub(crate) struct KnownFacts {
     /// Another hand has written here at some time: there may be gaps between offsets, and nothing
     /// is made of them.
     pub(crate) adopted: bool,
+    /// Below it there may be gaps that compaction made.
+    pub(crate) compacted: Offset,
 }
 
 impl KnownFacts {
-    /// Whether every offset from the log start on must be there.
+    /// Whether every offset from the log start on must be there, but for what compaction took.
+    /// It never takes the first or the last offset of a segment it writes: what is missing at
+    /// the front of the log, or of its end, is missing in any case.
     pub(crate) fn is_gapless(&self) -> bool {
         !self.adopted && self.last_stop.is_ours()
+    }
+
+    /// Whether offsets may be missing that end at `end`.
+    pub(crate) fn allows_gap_to(&self, end: Offset) -> bool {
+        !self.is_gapless() || end <= self.compacted
     }
 }

@@ -1,10 +1,25 @@
 //! Tidying a partition directory before its log is recovered: what a stop in the middle of a
 //! deletion, a compaction or a split may leave behind.
 //!
-//! The rules are Kafka's (`kafka-format.md` 2.4). `.deleted` files go. A `.cleaned` file means its
-//! rewrite was not finished: it goes, with every `.swap` file at or above the lowest such base, and
-//! the old segments stand. `.swap` files alone mean the rewrite was finished: the segments they
-//! replace go, then they get their names. Indexes without a log go. Every step is safe to repeat.
+//! The rules are Kafka's (`kafka-format.md` 2.4); the table of `swap` is their other side, and says
+//! which stop leaves what. In order:
+//!
+//! | found | it means | done |
+//! | --- | --- | --- |
+//! | `.deleted` | let go of | goes |
+//! | `.cleaned` | a rewrite was not finished | rolled back (1) |
+//! | `.log.swap` | a rewrite was finished | rolled forward (2) |
+//! | an index `.swap` beside it | belongs to it | gets its name |
+//! | an index `.swap` without it | it may be another log's | goes: an index is made again |
+//! | an index without a log | nothing | goes |
+//!
+//! (1) Every `.swap` at or above the lowest such base goes, durably, then the `.cleaned` files: the
+//! old segments stand. (2) What stands between its base and its last offset goes, durably, then it
+//! gets its name. An index `.swap` is alone when its log has its name already, or when a taking
+//! back was cut short: then it would mislead about the log that stands.
+//!
+//! Every step is safe to repeat, and to be cut short by another stop: what is removed first is what
+//! the rest would be misread with.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -85,6 +100,10 @@ impl Tidying<'_> {
         Ok(())
     }
 
+    fn sync(&self) -> Result<()> {
+        self.disk.sync_dir(self.dir).map_err(|error| Error::io("tidy log", self.dir, error))
+    }
+
     /// Rolls unfinished rewrites back and finished ones forward.
     fn finish_rewrites(
         &mut self,
@@ -96,7 +115,24 @@ impl Tidying<'_> {
         let (undone, swapped): (Vec<_>, Vec<_>) = swapped
             .into_iter()
             .partition(|swap| lowest_cleaned.is_some_and(|lowest| swap.base >= lowest));
-        for found in undone.iter().chain(&cleaned) {
+        for found in &undone {
+            self.remove(&found.path)?;
+        }
+        if !undone.is_empty() {
+            self.sync()?; // without the `.cleaned` files beside them they would pass for finished
+        }
+        for found in &cleaned {
+            self.remove(&found.path)?;
+        }
+        let whole = |index: &Found| {
+            let is_log = |swap: &&Found| swap.kind == SegmentFile::Log && swap.base == index.base;
+            swapped.iter().find(is_log).is_some()
+        };
+        let is_stray = |found: &Found| {
+            matches!(found.kind, SegmentFile::OffsetIndex | SegmentFile::TimeIndex) && !whole(found)
+        };
+        let stray: Vec<_> = swapped.iter().filter(|found| is_stray(found)).cloned().collect();
+        for found in &stray {
             self.remove(&found.path)?;
         }
         let mut replaced = None;
@@ -118,10 +154,9 @@ impl Tidying<'_> {
             }
         }
         if replaced.is_some() {
-            // what is replaced must not come back beside what replaces it
-            self.disk.sync_dir(self.dir).map_err(|error| Error::io("tidy log", self.dir, error))?;
+            self.sync()?; // what is replaced must not come back beside what replaces it
         }
-        for swap in swapped {
+        for swap in swapped.into_iter().filter(|swap| stray.iter().all(|s| s.path != swap.path)) {
             let path = self.dir.join(segment_file(swap.base, swap.kind));
             self.disk
                 .rename(&swap.path, &path)

@@ -4,8 +4,8 @@
 //! door of its own, for those who want one durable log and no topics. The rooms: `append`,
 //! `fetch`, `durable`, `trim` and `close` are what a log does; `open`, `leftovers` and `verdict`
 //! are recovery; `follow` reads a log that another process writes; `retain` and `epochs` decide;
-//! `offsets` holds every offset; `checkpoint` and `directory` are Kafka's small files; `keeper`
-//! says who remembers what the files cannot.
+//! `offsets` holds every offset; `checkpoint` and `directory` are Kafka's small files; `swap` puts
+//! rewritten segments in the place of others; `keeper` says who remembers what the files cannot.
 
 mod append;
 mod builder;
@@ -26,6 +26,7 @@ mod receipt;
 mod report;
 mod retain;
 mod slots;
+mod swap;
 #[cfg(test)]
 mod tests;
 mod trim;
@@ -43,4 +44,5 @@ pub(crate) use offsets::OffsetSnapshot;
 pub use receipt::LogReceipt;
 pub use report::{Damage, PartitionReport, TornTail};
 pub(crate) use retain::CappedHold;
+pub(crate) use swap::{Sealed, Swapped};
 pub(crate) use trim::Dropped;

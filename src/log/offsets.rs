@@ -2,14 +2,15 @@
 //!
 //! ```text
 //!   start <= end        start: the first offset a reader may ask for
-//!   recovery_point <= durable <= end
+//!   compacted <= recovery_point <= durable <= end
 //! ```
 //! `end` is one past the last published record; the high watermark follows it by itself. `durable`
 //! is how far a sync has returned, `recovery_point` how far that has been recorded: below it bad
-//! bytes are damage, above it they are a torn tail. Each has one setter, which asserts the order.
+//! bytes are damage, above it they are a torn tail; `compacted` how far there may be gaps that
+//! compaction made. Each has one setter, which asserts the order.
 //! Setters are called by whoever holds the right to move that offset (the writer lock for `end`,
-//! the sync lock for `durable` and `recovery_point`, the retention lock for `start`); readers take
-//! a snapshot without a lock.
+//! the sync lock for `durable` and `recovery_point`, the retention lock for `start` and
+//! `compacted`); readers take a snapshot without a lock.
 
 use crate::ids::Offset;
 use crate::sync::atomic::{AtomicI64, Ordering};
@@ -18,6 +19,7 @@ use crate::sync::atomic::{AtomicI64, Ordering};
 #[derive(Debug)]
 pub(crate) struct Offsets {
     start: AtomicI64,
+    compacted: AtomicI64,
     recovery_point: AtomicI64,
     durable: AtomicI64,
     end: AtomicI64,
@@ -27,6 +29,7 @@ pub(crate) struct Offsets {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OffsetSnapshot {
     pub(crate) start: Offset,
+    pub(crate) compacted: Offset,
     pub(crate) recovery_point: Offset,
     pub(crate) durable: Offset,
     pub(crate) end: Offset,
@@ -41,9 +44,15 @@ impl OffsetSnapshot {
 
 impl Offsets {
     /// The offsets of a log that has just been opened.
-    pub(crate) fn new(start: Offset, recovery_point: Offset, end: Offset) -> Self {
+    pub(crate) fn new(
+        start: Offset,
+        compacted: Offset,
+        recovery_point: Offset,
+        end: Offset,
+    ) -> Self {
         let offsets = Offsets {
             start: AtomicI64::new(start.get()),
+            compacted: AtomicI64::new(compacted.get()),
             recovery_point: AtomicI64::new(recovery_point.get()),
             durable: AtomicI64::new(recovery_point.get()),
             end: AtomicI64::new(end.get()),
@@ -57,11 +66,13 @@ impl Offsets {
         let read = |offset: &AtomicI64| Offset::new(offset.load(Ordering::Acquire));
         let snapshot = OffsetSnapshot {
             start: read(&self.start),
+            compacted: read(&self.compacted),
             recovery_point: read(&self.recovery_point),
             durable: read(&self.durable),
             end: read(&self.end),
         };
         debug_assert!(snapshot.start <= snapshot.end, "{snapshot:?}");
+        debug_assert!(snapshot.compacted <= snapshot.recovery_point, "{snapshot:?}");
         debug_assert!(snapshot.recovery_point <= snapshot.durable, "{snapshot:?}");
         debug_assert!(snapshot.durable <= snapshot.end, "{snapshot:?}");
         snapshot
@@ -93,6 +104,21 @@ impl Offsets {
         debug_assert!(point.get() >= self.recovery_point.load(Ordering::Relaxed), "never falls");
         debug_assert!(point <= self.durable(), "recorded only after the sync that covers it");
         self.recovery_point.store(point.get(), Ordering::Release);
+    }
+
+    pub(crate) fn compacted(&self) -> Offset {
+        Offset::new(self.compacted.load(Ordering::Acquire))
+    }
+
+    /// It has been recorded that compaction may have taken records below `compacted`. Under the
+    /// retention lock.
+    pub(crate) fn set_compacted(&self, compacted: Offset) {
+        debug_assert!(compacted >= self.compacted(), "never falls");
+        debug_assert!(
+            compacted.get() <= self.recovery_point.load(Ordering::Acquire),
+            "only synced"
+        );
+        self.compacted.store(compacted.get(), Ordering::Release);
     }
 
     /// The log start has been recorded. Under the retention lock.

@@ -204,7 +204,7 @@ impl Recovery<'_> {
             }
             let below = promised && scan.next_offset < point;
             let successor = Successor::of(next, scan.next_offset);
-            let gapless = self.known.is_gapless();
+            let gapless = !self.known.allows_gap_to(next.unwrap_or(scan.next_offset));
             match judge(Ending::of(&scan.stop), successor, below, gapless) {
                 Verdict::Keep => return self.keep(segment, scan, first_scanned),
                 Verdict::Trim => {
@@ -388,7 +388,7 @@ impl Recovery<'_> {
             config: ArcSwap::new(self.setup.config.clone()),
             setup: self.setup.clone(),
             place,
-            offsets: Offsets::new(start, known.recovery_point.min(end), end),
+            offsets: known.offsets(start, end),
             segments: ArcSwap::from_pointee(self.segments),
             writer: Mutex::new(Writer {
                 tail,
@@ -404,6 +404,8 @@ impl Recovery<'_> {
             epoch_floor,
             damage: self.report.damage.clone(),
             gapless: known.is_gapless(),
+            swaps: AtomicU64::new(0),
+            tell_at: AtomicU64::new(u64::MAX),
             latch: Latch::default(),
             counters: LogCounters::default(),
             names_changed: AtomicBool::new(names_changed),
@@ -417,6 +419,14 @@ impl Recovery<'_> {
             log.make_durable(end)?; // what the cache says may not be what the disk holds
         }
         Ok((log, self.report))
+    }
+}
+
+impl KnownFacts {
+    /// The offsets of a log that was recovered from `start` to `end`.
+    fn offsets(&self, start: Offset, end: Offset) -> Offsets {
+        let point = self.recovery_point.min(end);
+        Offsets::new(start, self.compacted.min(point), point, end)
     }
 }
 

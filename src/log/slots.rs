@@ -226,6 +226,8 @@ impl Keeper for SlotKeeper {
                         slot.recovery_point = slot.recovery_point.max(*point);
                     }
                     LogFact::LogStart(start) => slot.log_start = *start,
+                    // a slot has one word for gaps: they are no damage, wherever they are
+                    LogFact::Compacted(_) => slot.adopted = true,
                 }
             }
         })

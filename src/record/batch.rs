@@ -41,7 +41,6 @@ impl<'a> Batch<'a> {
         &self.header
     }
 
-    #[cfg(test)]
     pub(crate) fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
@@ -101,6 +100,11 @@ impl<'a> BatchRecord<'a> {
 
     pub(crate) fn value(&self) -> Option<&'a [u8]> {
         self.value
+    }
+
+    /// The headers as they are written: how many, and their bytes.
+    pub(super) fn written_headers(&self) -> (u32, &'a [u8]) {
+        (self.header_count, self.headers)
     }
 
     fn raw_headers(&self) -> RawHeaders<'a> {

@@ -39,7 +39,9 @@ const CODEC_MASK: i16 = 0x07;
 pub(super) const APPEND_TIME: i16 = 0x08;
 const TRANSACTIONAL: i16 = 0x10;
 const CONTROL: i16 = 0x20;
-const DELETE_HORIZON: i16 = 0x40;
+pub(super) const DELETE_HORIZON: i16 = 0x40;
+/// What of the attributes a batch keeps that has lost its records: no codec, no horizon.
+pub(super) const KEPT_WHEN_EMPTIED: i16 = APPEND_TIME | TRANSACTIONAL | CONTROL;
 
 /// How the records of a batch are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,6 +186,10 @@ impl BatchHeader {
         self.codec
     }
 
+    pub(super) fn attributes(&self) -> i16 {
+        self.attributes
+    }
+
     pub(crate) fn timestamp_type(&self) -> TimestampType {
         match self.attributes & APPEND_TIME {
             0 => TimestampType::CreateTime,
@@ -202,6 +208,11 @@ impl BatchHeader {
     /// Whether the base timestamp is a delete horizon.
     pub(crate) fn has_delete_horizon(&self) -> bool {
         self.attributes & DELETE_HORIZON != 0
+    }
+
+    /// From when on the batch's tombstones may go.
+    pub(crate) fn delete_horizon(&self) -> Option<Timestamp> {
+        self.has_delete_horizon().then(|| Timestamp::from_millis(self.base_timestamp))
     }
 
     /// The field as it stands: record deltas are relative to it, whatever it means.

@@ -6,13 +6,16 @@
 //! once it is sealed they lie in `.index` and `.timeindex`, and whenever those are missing, torn or
 //! wrong they are made again from the log, for that segment alone.
 //!
-//! Called by `log/` only, which decides when to roll, seal, drop and recover.
+//! Called by `log/`, which decides when to roll, seal, drop and recover, and by `compact/`, which
+//! reads segments and writes them again.
 
 mod follow;
 mod index;
 mod index_file;
 mod lookup;
 mod recover;
+mod retire;
+mod rewrite;
 mod scan;
 mod shared;
 mod tail;
@@ -20,6 +23,7 @@ mod tail;
 pub(crate) use follow::{Beyond, FollowedTail};
 pub(crate) use index::Indexer;
 pub(crate) use lookup::{Chunk, Limits};
-pub(crate) use scan::{Scan, Stop};
+pub(crate) use rewrite::{Rewrite, Rewritten};
+pub(crate) use scan::{Scan, Stop, Walk, WalkStep, misfit};
 pub(crate) use shared::{Place, Segment, Tenancy};
 pub(crate) use tail::{Tail, TailLimits};

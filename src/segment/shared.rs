@@ -87,8 +87,10 @@ pub(crate) struct Segment {
     littered: AtomicBool,
     /// Neither this segment nor one before it will ever need a sync again.
     settled: AtomicBool,
+    /// Another segment has taken its place, and perhaps its names; see `retire`.
+    pub(super) replaced: AtomicBool,
     /// How many entries of the growing indexes their files have; under `making_index`.
-    making_index: Mutex<SavedEntries>,
+    pub(super) making_index: Mutex<SavedEntries>,
 }
 
 impl Segment {
@@ -107,6 +109,7 @@ impl Segment {
             trimmed: AtomicBool::new(false),
             littered: AtomicBool::new(false),
             settled: AtomicBool::new(false),
+            replaced: AtomicBool::new(false),
             making_index: Mutex::new(SavedEntries::default()),
         }
     }
@@ -172,6 +175,11 @@ impl Segment {
                 })
                 .map_err(|error| Error::io("open segment", &path, error))?;
         Ok(self.log.get_or_init(|| file))
+    }
+
+    /// The log file, if it is open already.
+    pub(super) fn opened_log(&self) -> Option<&Arc<dyn DiskFile>> {
+        self.log.get()
     }
 
     /// Published bytes `start..end`: the mapped memory itself where there is some, else read.
@@ -278,6 +286,9 @@ impl Segment {
     }
 
     fn open_index_files(&self) -> Result<Option<IndexFiles>> {
+        if self.replaced.load(Ordering::Acquire) {
+            return Ok(None); // the files of these names are another's
+        }
         let disk = &*self.place.disk;
         let offset_path = self.place.path(self.base, SegmentFile::OffsetIndex);
         let time_path = self.place.path(self.base, SegmentFile::TimeIndex);
@@ -320,7 +331,8 @@ impl Segment {
         self.largest_timestamp.store(largest, Ordering::Relaxed);
         let whole = found.position == self.published();
         *saved = SavedEntries::default();
-        let may_write = whole && index.time_len() > 0 && self.place.tenancy == Tenancy::Own;
+        let is_own = self.place.tenancy == Tenancy::Own && !self.replaced.load(Ordering::Acquire);
+        let may_write = is_own && whole && index.time_len() > 0;
         let written = may_write && self.replace_indexes(&index).is_ok();
         if !written {
             self.growing.store(Some(index.clone()));

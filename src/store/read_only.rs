@@ -349,7 +349,8 @@ impl ReadOnlyStore {
         ConsumerBuilder::new(self.engine.clone(), self.offsets.clone(), None)
     }
 
-    /// The names of all groups that have committed something, in order.
+    /// The names of all groups that have committed something or have records of their own, in
+    /// order. Who their members are only the process that writes knows.
     ///
     /// # Errors
     /// Those of [`ReadOnlyStore::topics`].
@@ -358,10 +359,10 @@ impl ReadOnlyStore {
     /// # use tidelog::Store;
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let store = Store::open(dir.path())?;
-    /// assert!(Store::open_read_only(dir.path())?.groups()?.is_empty());
+    /// assert!(Store::open_read_only(dir.path())?.group_names()?.is_empty());
     /// # Ok::<(), tidelog::Error>(())
     /// ```
-    pub fn groups(&self) -> Result<Vec<String>> {
+    pub fn group_names(&self) -> Result<Vec<String>> {
         self.engine.check_open("list groups")?;
         self.engine.look_if_due()?;
         Ok(self.offsets.groups().iter().map(ToString::to_string).collect())

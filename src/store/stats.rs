@@ -169,6 +169,11 @@ pub struct PartitionStats {
     pub dropped_segments: u64,
     /// Who keeps records from being removed.
     pub holds: Vec<HoldStats>,
+    /// Segments that compaction has written since the open, each in place of older ones. Only the
+    /// store's own topics are compacted.
+    pub compactions: u64,
+    /// Bytes that compaction has freed since the open.
+    pub compacted_bytes: u64,
     /// Consumers that are waiting for a record of this partition right now.
     pub waiting: usize,
     /// Whether it takes no records: not opened, or poisoned.
@@ -311,6 +316,8 @@ impl PartitionStats {
             syncs: counters.syncs.get(),
             dropped_segments: counters.dropped_segments.get(),
             holds: partition.holds().into_iter().map(HoldStats::of).collect(),
+            compactions: counters.compactions.get(),
+            compacted_bytes: counters.compacted_bytes.get(),
             waiting,
             failed: log.check_healthy("look at").is_err(),
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::super::budget::Budget;
 use super::super::catalog::CatalogChanges;
 use super::super::chores::Chores;
+use super::super::compaction::Compaction;
 use super::super::core::Footing;
 use super::super::gate::Gate;
 use super::super::maintenance::Requests;
@@ -64,6 +65,7 @@ impl Engine {
             timers: Timers::new(timer_wakeup.clone()),
             chores: Chores::new(maintenance_wakeup.clone()),
             requests: Arc::new(requests),
+            compaction: Compaction::default(),
             timer_wakeup: timer_wakeup.clone(),
             maintenance_wakeup,
             running: Running::default(),

@@ -96,6 +96,9 @@ pub(crate) enum Fact {
     HighestEpoch { epoch: LeaderEpoch },
     /// Another program has written to the topic: its offsets may have gaps from then on.
     OthersWrote { id: TopicId },
+    /// Compaction may have taken records below this offset of the partition: gaps there are no
+    /// damage.
+    Compacted { id: TopicId, partition: PartitionId, offset: Offset },
 }
 
 const OPENED: u8 = 1;
@@ -111,6 +114,7 @@ const RECOVERY_POINT: u8 = 10;
 const LOG_START: u8 = 11;
 const HIGHEST_EPOCH: u8 = 12;
 const OTHERS_WROTE: u8 = 13;
+const COMPACTED: u8 = 14;
 
 const ADOPTED: u8 = 1;
 const INTERNAL: u8 = 2;
@@ -162,6 +166,9 @@ impl Fact {
                 out.push(OTHERS_WROTE);
                 out.extend(id.as_bytes());
             }
+            Fact::Compacted { id, partition, offset } => {
+                put_place(out, COMPACTED, id, *partition, *offset);
+            }
         }
     }
 
@@ -188,7 +195,9 @@ impl Fact {
             Fact::TopicCreated { name, config, .. } if !fits(name, config) => Some(TOO_LONG),
             Fact::TopicAltered { config, .. } if !fits("", config) => Some(TOO_LONG),
             Fact::TopicDeleted { name, .. } if !fits(name, &[]) => Some(TOO_LONG),
-            Fact::RecoveryPoint { offset, .. } | Fact::LogStart { offset, .. }
+            Fact::RecoveryPoint { offset, .. }
+            | Fact::LogStart { offset, .. }
+            | Fact::Compacted { offset, .. }
                 if *offset < Offset::ZERO =>
             {
                 Some(NEGATIVE)
@@ -357,6 +366,11 @@ impl<'a> Input<'a> {
             },
             HIGHEST_EPOCH => Fact::HighestEpoch { epoch: self.epoch()? },
             OTHERS_WROTE => Fact::OthersWrote { id: self.id()? },
+            COMPACTED => Fact::Compacted {
+                id: self.id()?,
+                partition: self.partition()?,
+                offset: self.offset()?,
+            },
             _ => return Err("an unknown kind of fact"),
         })
     }

@@ -15,8 +15,9 @@ use super::fact::Fact;
 use super::marker::StoreId;
 
 const MAGIC: [u8; 8] = *b"TIDESTAT";
-/// The version written and the newest read.
-pub(super) const VERSION: u32 = 1;
+/// The version written and the newest read. The first has no fact `Compacted`.
+pub(super) const VERSION: u32 = 2;
+const OLDEST: u32 = 1;
 pub(super) const HEADER_LEN: usize = 8 + 4 + 16 + 8 + 8 + 8 + 4;
 const CRC_AT: usize = HEADER_LEN - 4;
 const FRAME_HEAD: usize = 4 + 4 + 8;
@@ -71,7 +72,7 @@ impl Header {
             return damage(CRC_AT, "the header's checksum does not fit");
         }
         let version = word(head, 8);
-        if version != VERSION {
+        if !(OLDEST..=VERSION).contains(&version) {
             return Err(Fault::Newer { found: version });
         }
         let header = Header {

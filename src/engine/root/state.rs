@@ -67,6 +67,8 @@ impl TopicState {
 pub(crate) struct PartitionState {
     pub(crate) recovery_point: Offset,
     pub(crate) log_start: Offset,
+    /// Compaction may have taken records below.
+    pub(crate) compacted: Offset,
 }
 
 impl PartitionState {
@@ -182,6 +184,9 @@ impl RootState {
             }
             Fact::LogStart { id, partition, offset } => {
                 self.change_partition(*id, *partition, |state| state.log_start = *offset);
+            }
+            Fact::Compacted { id, partition, offset } => {
+                self.change_partition(*id, *partition, |state| state.compacted = *offset);
             }
             Fact::HighestEpoch { epoch } => self.raise_epoch(*epoch),
             Fact::OthersWrote { id } => self.change(*id, |topic| topic.foreign = true),
@@ -301,6 +306,9 @@ fn snapshot_topic(topic: &TopicState, facts: &mut Vec<Fact>) {
         }
         if state.log_start > Offset::ZERO {
             facts.push(Fact::LogStart { id, partition, offset: state.log_start });
+        }
+        if state.compacted > Offset::ZERO {
+            facts.push(Fact::Compacted { id, partition, offset: state.compacted });
         }
     }
 }

@@ -113,6 +113,7 @@ fn facts(recovery_point: i64, last_stop: LastStop) -> KnownFacts {
         log_start: Offset::ZERO,
         last_stop,
         adopted: false,
+        compacted: Offset::ZERO,
     }
 }
 

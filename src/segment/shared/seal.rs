@@ -1,16 +1,15 @@
-//! What becomes of a segment's files once it grows no more, or has left the log: the window cut
-//! off, the indexes written, at last the names that say it is gone.
+//! What becomes of a segment's files once it grows no more: the window cut off, the indexes
+//! written.
 //!
 //! Called by the tail and by whoever holds the log's sync or trim lock.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::super::index::SparseIndex;
 use super::super::index_file::{SavedEntries, write_indexes};
 use super::Segment;
 use crate::disk::DiskFile;
-use crate::disk::names::{Leftover, SegmentFile, leftover_file};
+use crate::disk::names::SegmentFile;
 use crate::error::{Error, Result};
 use crate::sync::atomic::Ordering;
 
@@ -102,29 +101,9 @@ impl Segment {
         )
     }
 
-    /// Gives the files of a dropped segment their `.deleted` names; returns the new paths. Open
-    /// handles and views go on reading. Safe to repeat where it failed half-way.
-    pub(crate) fn rename_deleted(&self) -> Result<Vec<PathBuf>> {
-        let disk = &self.place.disk;
-        let mut renamed = Vec::new();
-        for kind in SegmentFile::ALL {
-            let path = self.place.path(self.base, kind);
-            let fail = |error| Error::io("drop segment", &path, error);
-            let gone = self.place.dir.join(leftover_file(self.base, kind, Leftover::Deleted));
-            if disk.metadata(&path).map_err(fail)?.is_none() {
-                if disk.metadata(&gone).map_err(fail)?.is_some() {
-                    renamed.push(gone);
-                }
-                continue;
-            }
-            disk.rename(&path, &gone).map_err(fail)?;
-            if kind == SegmentFile::Log
-                && let Some(file) = self.log.get()
-            {
-                file.renamed(&gone);
-            }
-            renamed.push(gone);
-        }
-        Ok(renamed)
+    /// The index files, written and synced under another name, have got theirs.
+    pub(crate) fn indexes_are_in_place(&self) {
+        let _no_rebuild = self.making_index.lock();
+        self.growing.store(None);
     }
 }

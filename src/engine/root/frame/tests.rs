@@ -30,7 +30,7 @@ fn frame_starts(frames: &[Vec<Fact>]) -> Vec<usize> {
 fn the_bytes_are_these() {
     let bytes = log_of(&epochs(1), 0, |_| 0);
     assert_eq!(&bytes[..8], b"TIDESTAT");
-    assert_eq!(&bytes[8..12], [0, 0, 0, 1]);
+    assert_eq!(&bytes[8..12], [0, 0, 0, 2]);
     assert_eq!(HEADER_LEN, 56);
     let frame = &bytes[HEADER_LEN..];
     assert_eq!(&frame[..4], [0, 0, 0, 13]);
@@ -122,11 +122,17 @@ fn zeros_and_noise_behind_the_last_frame_are_torn() {
 
 #[test]
 fn a_newer_version_and_an_unknown_fact_are_told_apart() {
-    let mut newer = log_of(&[], 0, |_| 0);
-    newer[11] = 2;
-    let crc = crc32c::crc32c(&newer[..CRC_AT]);
-    newer[CRC_AT..].copy_from_slice(&crc.to_be_bytes());
-    assert_eq!(scan(&newer).unwrap_err(), Fault::Newer { found: 2 });
+    let of_version = |version| {
+        let mut bytes = log_of(&[], 0, |_| 0);
+        bytes[11] = version;
+        let crc = crc32c::crc32c(&bytes[..CRC_AT]);
+        bytes[CRC_AT..].copy_from_slice(&crc.to_be_bytes());
+        bytes
+    };
+    assert_eq!(scan(&of_version(3)).unwrap_err(), Fault::Newer { found: 3 });
+    for known in [1, 2] {
+        assert!(scan(&of_version(known)).is_ok(), "version {known}");
+    }
 
     let mut unknown = log_of(&epochs(1), 0, |_| 0);
     unknown[HEADER_LEN + FRAME_HEAD + VOUCH_LEN] = 200;

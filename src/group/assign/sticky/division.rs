@@ -10,7 +10,7 @@
 //! Called by the sticky assignor.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use crate::group::assign::{Assignment, GroupView};
@@ -193,7 +193,7 @@ struct Search {
     before: Vec<(Member, Class)>,
     /// Members that no chain will visit any more.
     settled: Vec<bool>,
-    queue: VecDeque<Member>,
+    /// In order; those that have not been followed yet come last.
     visited: Vec<Member>,
     round: usize,
 }
@@ -205,7 +205,6 @@ impl Search {
             class_seen: vec![0; classes],
             before: vec![(0, 0); members],
             settled: vec![false; members],
-            queue: VecDeque::new(),
             visited: Vec::new(),
             round: 0,
         }
@@ -215,24 +214,26 @@ impl Search {
     /// two less.
     fn least_below(&mut self, division: &Division, from: Member) -> Option<Member> {
         self.round += 1;
-        self.queue.clear();
         self.visited.clear();
         self.member_seen[from] = self.round;
-        self.queue.push_back(from);
-        let mut least = from;
-        while let Some(at) = self.queue.pop_front() {
-            self.visited.push(at);
+        self.visited.push(from);
+        let (mut least, mut classes_left) = (from, division.classes.len());
+        let mut followed = 0;
+        while followed < self.visited.len() && classes_left > 0 {
+            let at = self.visited[followed];
+            followed += 1;
             for class in division.held[at].keys() {
                 if std::mem::replace(&mut self.class_seen[*class], self.round) == self.round {
                     continue;
                 }
+                classes_left -= 1;
                 for next in &division.classes[*class] {
                     if self.settled[*next] || self.member_seen[*next] == self.round {
                         continue;
                     }
                     self.member_seen[*next] = self.round;
                     self.before[*next] = (at, *class);
-                    self.queue.push_back(*next);
+                    self.visited.push(*next);
                     if division.loads[*next] < division.loads[least] {
                         least = *next;
                     }

@@ -1,0 +1,135 @@
+//! Which records of a batch stay, and what is written in the batch's place. Pure.
+//!
+//! A record stays if the map does not reach it, if it has no key (Kafka drops those; in a log of
+//! state they are somebody's that we do not know), if no later record of its key is known, and, for
+//! a tombstone, until its **delete horizon**: the first pass that keeps a tombstone writes the time
+//! into its batch from which on it may go, a day later (KIP-534), so that whoever reads slowly
+//! still sees the deletion. A batch of which all stays is copied as it is.
+//!
+//! **Batches that cannot be read here** (compressed, of a transaction, a marker, or with contents
+//! that do not parse) are copied as they are, and say nothing about other records. That is safe:
+//! what goes is only ever superseded by a later record that can be read, stays, and takes effect
+//! after all that came before the one that goes, whatever the batches between hold and whenever
+//! they take effect. One thing could be lost by them: a tombstone whose older value lies in such a
+//! batch must not go, or the value would be back. So **above the first such batch no last tombstone
+//! of a key goes.**
+//!
+//! An emptied batch goes too, unless it carries a producer: it may be the only one to say how far
+//! that has come. The last batch of what is written stays, emptied if need be: see `log::swap`.
+
+use std::time::Duration;
+
+use super::key_map::KeyMap;
+use crate::ids::Offset;
+use crate::record::{Batch, BatchFault, BatchHeader, Codec};
+use crate::time::{Timestamp, millis};
+
+/// How much goes and when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) now: Timestamp,
+    /// How long a tombstone stays after the first pass that kept it.
+    pub(super) delete_retention: Duration,
+    /// Records from here on stay: not all of their keys are known.
+    pub(super) mapped_end: Offset,
+}
+
+/// What is written in a batch's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// The batch, as it is.
+    Whole,
+    /// The batch, with fewer records, none, or a delete horizon.
+    Rewritten(Vec<u8>),
+    /// Nothing; the batch's emptied form, should it be the last.
+    Gone(Vec<u8>),
+}
+
+/// Whether the records of a batch can be taken for what they say.
+pub(super) fn is_readable(batch: &Batch<'_>) -> bool {
+    let BatchKind { control, transactional, compressed } = kind(batch.header());
+    !(control || transactional || compressed) && batch.check_records().is_ok()
+}
+
+struct BatchKind {
+    control: bool,
+    transactional: bool,
+    compressed: bool,
+}
+
+fn kind(header: &BatchHeader) -> BatchKind {
+    BatchKind {
+        control: header.is_control(),
+        transactional: header.is_transactional(),
+        compressed: header.codec() != Codec::None,
+    }
+}
+
+/// Goes through a log's batches in order.
+#[derive(Debug)]
+pub(super) struct Sieve {
+    rules: Rules,
+    /// A batch that cannot be read lies below.
+    unreadable_below: bool,
+}
+
+impl Sieve {
+    pub(super) fn new(rules: Rules) -> Self {
+        Sieve { rules, unreadable_below: false }
+    }
+
+    /// A segment is passed over that nobody looks into.
+    pub(super) fn pass_over(&mut self) {
+        self.unreadable_below = true;
+    }
+
+    /// What becomes of the next batch.
+    pub(super) fn sift(&mut self, batch: &Batch<'_>, map: &KeyMap) -> Result<Fate, BatchFault> {
+        if !is_readable(batch) {
+            self.unreadable_below = true;
+            return Ok(Fate::Whole);
+        }
+        let header = batch.header();
+        let mut keep = Vec::new();
+        let mut fresh_tombstone = false;
+        for record in batch.records()? {
+            let record = record?;
+            let mapped = record.offset() < self.rules.mapped_end;
+            let superseded = mapped
+                && record
+                    .key()
+                    .is_some_and(|key| map.last(key).is_some_and(|last| last > record.offset()));
+            let tombstone = mapped && record.key().is_some() && record.value().is_none();
+            let stays = !(superseded || tombstone && self.is_over(header));
+            fresh_tombstone |= stays && tombstone && !header.has_delete_horizon();
+            keep.push(stays);
+        }
+        let kept = keep.iter().filter(|keep| **keep).count();
+        let horizon = fresh_tombstone.then(|| self.horizon());
+        if kept == 0 && header.producer_id().is_none() {
+            return Ok(Fate::Gone(batch.emptied()));
+        }
+        if kept == 0 && header.count() > 0 {
+            return Ok(Fate::Rewritten(batch.emptied()));
+        }
+        if kept == keep.len() && horizon.is_none() {
+            return Ok(Fate::Whole);
+        }
+        batch.thinned(&keep, horizon).map(Fate::Rewritten)
+    }
+
+    /// Whether the tombstones of a batch have been there for long enough.
+    fn is_over(&self, header: &BatchHeader) -> bool {
+        let horizon = header.delete_horizon();
+        !self.unreadable_below && horizon.is_some_and(|horizon| horizon <= self.rules.now)
+    }
+
+    fn horizon(&self) -> Timestamp {
+        let now = self.rules.now.as_millis().max(0);
+        Timestamp::from_millis(now.saturating_add(millis(self.rules.delete_retention)))
+    }
+}
+
+#[cfg(test)]
+#[path = "sieve/tests.rs"]
+mod tests;

@@ -1,0 +1,235 @@
+//! Each rule of the sieve, on batches made for it.
+
+use super::*;
+use crate::ids::LeaderEpoch;
+use crate::record::{AppendBatch as _, BatchRules, BorrowedBatch, Record, Stamp, TimestampRule};
+
+/// Where the attributes and the producer id of a batch begin, and what its checksum covers.
+const ATTRIBUTES: usize = 21;
+const PRODUCER: usize = 43;
+const SEQUENCE: usize = 53;
+const CRC: usize = 17;
+
+const TRANSACTIONAL: u8 = 0x10;
+const CONTROL: u8 = 0x20;
+const GZIP: u8 = 1;
+
+const DAY: i64 = 24 * 3600 * 1000;
+
+type KeyValue<'a> = (Option<&'a str>, Option<&'a str>);
+
+/// A batch of records at `base`, each ten milliseconds after the one before.
+fn batch(base: i64, records: &[KeyValue<'_>]) -> Vec<u8> {
+    let rules = BatchRules {
+        timestamps: TimestampRule::Create {
+            now: Timestamp::from_millis(1000),
+            before_max: None,
+            after_max: None,
+        },
+        max_bytes: 1 << 20,
+    };
+    let records: Vec<_> = (0..)
+        .zip(records)
+        .map(|(at, (key, value))| {
+            let record = value.map_or(Record::tombstone(), Record::new);
+            let record = record.timestamp(Timestamp::from_millis(1000 + at * 10));
+            let record = record.header("h", "1");
+            key.map_or(record.clone(), |key| record.key(key))
+        })
+        .collect();
+    let batch = BorrowedBatch::measure(&records, &rules).unwrap();
+    let mut bytes = vec![0; batch.size()];
+    let stamp = Stamp { base_offset: Offset::new(base), leader_epoch: LeaderEpoch::new(3) };
+    batch.write(stamp, &mut bytes);
+    bytes
+}
+
+/// The batch with other bytes at `at`, and a checksum that fits.
+fn patched(mut bytes: Vec<u8>, at: usize, patch: &[u8]) -> Vec<u8> {
+    bytes[at..at + patch.len()].copy_from_slice(patch);
+    let crc = crc32c::crc32c(&bytes[ATTRIBUTES..]);
+    bytes[CRC..CRC + 4].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
+fn with_attributes(bytes: Vec<u8>, attributes: u8) -> Vec<u8> {
+    patched(bytes, ATTRIBUTES + 1, &[attributes])
+}
+
+fn with_producer(bytes: Vec<u8>) -> Vec<u8> {
+    let bytes = patched(bytes, PRODUCER, &[0, 0, 0, 0, 0, 0, 0, 9, 0, 2]);
+    patched(bytes, SEQUENCE, &[0, 0, 0, 5])
+}
+
+fn sieve(now: i64, mapped_end: i64) -> Sieve {
+    Sieve::new(Rules {
+        now: Timestamp::from_millis(now),
+        delete_retention: Duration::from_secs(24 * 3600),
+        mapped_end: Offset::new(mapped_end),
+    })
+}
+
+fn map(entries: &[(&str, i64)]) -> KeyMap {
+    let mut map = KeyMap::new(100);
+    entries.iter().for_each(|(key, at)| map.put(key.as_bytes(), Offset::new(*at)).unwrap());
+    map
+}
+
+/// Offset, timestamp, key and value of each record; headers and checksum are checked.
+fn records(bytes: &[u8]) -> Vec<(i64, i64, Option<String>, Option<String>)> {
+    let batch = Batch::verify(bytes).unwrap();
+    assert_eq!(batch.bytes().len(), bytes.len());
+    batch.check_records().unwrap();
+    let text = |bytes: Option<&[u8]>| bytes.map(|b| String::from_utf8(b.to_vec()).unwrap());
+    batch
+        .records()
+        .unwrap()
+        .map(|record| {
+            let record = record.unwrap();
+            let headers: Vec<_> = record.headers().collect();
+            assert_eq!((headers[0].name(), headers[0].value()), ("h", Some(&b"1"[..])));
+            let at = record.timestamp().unwrap().as_millis();
+            (record.offset().get(), at, text(record.key()), text(record.value()))
+        })
+        .collect()
+}
+
+fn sift(sieve: &mut Sieve, bytes: &[u8], map: &KeyMap) -> Fate {
+    sieve.sift(&Batch::verify(bytes).unwrap(), map).unwrap()
+}
+
+fn rewritten(fate: Fate) -> Vec<u8> {
+    match fate {
+        Fate::Rewritten(bytes) => bytes,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_last_record_of_each_key_stays_where_it_was() {
+    let bytes =
+        batch(10, &[(Some("a"), Some("1")), (Some("b"), Some("2")), (Some("a"), Some("3"))]);
+    let map = map(&[("a", 12), ("b", 11)]);
+    let thin = rewritten(sift(&mut sieve(0, 100), &bytes, &map));
+    let kept =
+        |at, time, key: &str, value: &str| (at, time, Some(key.to_owned()), Some(value.to_owned()));
+    assert_eq!(records(&thin), [kept(11, 1010, "b", "2"), kept(12, 1020, "a", "3")]);
+    let (before, after) = (Batch::verify(&bytes).unwrap(), Batch::verify(&thin).unwrap());
+    let (before, after) = (before.header(), after.header());
+    assert_eq!(after.base_offset(), before.base_offset());
+    assert_eq!(after.last_offset_delta(), before.last_offset_delta());
+    assert_eq!(after.leader_epoch(), before.leader_epoch());
+    assert_eq!(after.max_timestamp().unwrap().as_millis(), 1020);
+    assert_eq!(after.base_timestamp().unwrap().as_millis(), 1010);
+    assert_eq!(after.count(), 2);
+    // a later pass finds nothing more to take
+    assert_eq!(sift(&mut sieve(0, 100), &thin, &map), Fate::Whole);
+}
+
+#[test]
+fn what_the_map_does_not_reach_stays_as_it_is() {
+    let bytes = batch(10, &[(Some("a"), Some("1")), (Some("a"), None)]);
+    assert_eq!(sift(&mut sieve(0, 10), &bytes, &map(&[("a", 50)])), Fate::Whole);
+    // between its records: the first is known to be superseded, the second is not
+    let thin = rewritten(sift(&mut sieve(0, 11), &bytes, &map(&[("a", 50)])));
+    assert_eq!(records(&thin).len(), 1);
+    assert!(!Batch::verify(&thin).unwrap().header().has_delete_horizon());
+    assert_eq!(sift(&mut sieve(0, 100), &bytes[..], &map(&[("b", 1)])), {
+        // a key the map does not know stays, its tombstone gets a horizon
+        let whole = Batch::verify(&bytes).unwrap();
+        Fate::Rewritten(whole.thinned(&[true; 2], Some(Timestamp::from_millis(DAY))).unwrap())
+    });
+}
+
+#[test]
+fn records_without_a_key_stay() {
+    let bytes = batch(0, &[(None, Some("x")), (Some("a"), Some("1")), (None, None)]);
+    let thin = rewritten(sift(&mut sieve(DAY * 9, 100), &bytes, &map(&[("a", 7)])));
+    assert_eq!(records(&thin).iter().map(|record| record.0).collect::<Vec<_>>(), [0, 2]);
+}
+
+#[test]
+fn a_tombstone_gets_a_horizon_and_goes_after_it() {
+    let bytes = batch(10, &[(Some("a"), None), (Some("b"), Some("2"))]);
+    let map = map(&[("a", 10), ("b", 11)]);
+    let marked = rewritten(sift(&mut sieve(5000, 100), &bytes, &map));
+    let header = *Batch::verify(&marked).unwrap().header();
+    assert_eq!(header.delete_horizon(), Some(Timestamp::from_millis(5000 + DAY)));
+    let times: Vec<_> = records(&marked).iter().map(|record| (record.0, record.1)).collect();
+    assert_eq!(times, [(10, 1000), (11, 1010)], "timestamps are what they were");
+    // the horizon is set once, from the first pass
+    assert_eq!(sift(&mut sieve(4999 + DAY, 100), &marked, &map), Fate::Whole);
+    let thin = rewritten(sift(&mut sieve(5000 + DAY, 100), &marked, &map));
+    assert_eq!(records(&thin), [(11, 1010, Some("b".into()), Some("2".into()))]);
+    // a superseded one needs no horizon
+    let superseded = map_of_a_later(&bytes);
+    assert_eq!(records(&superseded).len(), 1);
+    assert!(!Batch::verify(&superseded).unwrap().header().has_delete_horizon());
+}
+
+fn map_of_a_later(bytes: &[u8]) -> Vec<u8> {
+    rewritten(sift(&mut sieve(5000, 100), bytes, &map(&[("a", 50), ("b", 11)])))
+}
+
+#[test]
+fn an_emptied_batch_is_kafkas_61_bytes_and_goes() {
+    let bytes = batch(10, &[(Some("a"), Some("1")), (Some("a"), Some("2"))]);
+    let map = map(&[("a", 50)]);
+    let Fate::Gone(emptied) = sift(&mut sieve(0, 100), &bytes, &map) else { panic!() };
+    assert_eq!(emptied.len(), 61);
+    let (before, after) = (Batch::verify(&bytes).unwrap(), Batch::verify(&emptied).unwrap());
+    let (before, after) = (before.header(), after.header());
+    assert_eq!((after.count(), after.base_timestamp()), (0, None));
+    assert_eq!(after.last_offset(), before.last_offset());
+    assert_eq!(after.max_timestamp(), before.max_timestamp());
+    assert_eq!(after.leader_epoch(), before.leader_epoch());
+    assert_eq!(sift(&mut sieve(0, 100), &emptied, &map), Fate::Gone(emptied));
+}
+
+#[test]
+fn an_emptied_batch_of_a_producer_stays() {
+    let bytes = with_producer(batch(10, &[(Some("a"), Some("1"))]));
+    let map = map(&[("a", 50)]);
+    let emptied = rewritten(sift(&mut sieve(0, 100), &bytes, &map));
+    let header = *Batch::verify(&emptied).unwrap().header();
+    assert_eq!((emptied.len(), header.count(), header.base_sequence()), (61, 0, Some(5)));
+    assert_eq!(header.producer_id().map(|id| id.get()), Some(9));
+    assert_eq!(sift(&mut sieve(0, 100), &emptied, &map), Fate::Whole);
+}
+
+#[test]
+fn batches_that_cannot_be_read_stay_and_keep_the_tombstones_above_them() {
+    let plain = || batch(10, &[(Some("a"), Some("1"))]);
+    let bad_contents = patched(plain(), 61, &[0x02]); // its record is one byte long
+    let unreadable = [
+        with_attributes(plain(), GZIP),
+        with_attributes(plain(), TRANSACTIONAL),
+        with_attributes(plain(), TRANSACTIONAL | CONTROL),
+        with_attributes(plain(), CONTROL),
+        bad_contents,
+    ];
+    let map = map(&[("a", 20), ("b", 21)]);
+    let tombstones = batch(20, &[(Some("a"), None), (Some("b"), Some("2"))]);
+    let marked = rewritten(sift(&mut sieve(0, 100), &tombstones, &map));
+    for bytes in unreadable {
+        let mut sieve = sieve(DAY * 2, 100);
+        assert_eq!(sift(&mut sieve, &bytes, &map), Fate::Whole);
+        assert_eq!(sift(&mut sieve, &marked, &map), Fate::Whole, "{bytes:?}");
+        // what a later record supersedes goes all the same
+        let superseded = batch(15, &[(Some("a"), None)]);
+        assert!(matches!(sift(&mut sieve, &superseded, &map), Fate::Gone(_)));
+    }
+    let mut sieve = sieve(DAY * 2, 100);
+    sieve.pass_over();
+    assert_eq!(sift(&mut sieve, &marked, &map), Fate::Whole, "above a segment left as it is");
+}
+
+#[test]
+fn the_logs_own_timestamps_stay() {
+    let bytes = with_attributes(batch(10, &[(Some("a"), None), (Some("b"), Some("2"))]), 0x08);
+    let before = records(&bytes);
+    let marked = rewritten(sift(&mut sieve(0, 100), &bytes, &map(&[("a", 10)])));
+    assert_eq!(records(&marked), before, "one timestamp, the batch's");
+    let thin = rewritten(sift(&mut sieve(0, 100), &bytes, &map(&[("a", 50)])));
+    assert_eq!(records(&thin), before[1..]);
+}

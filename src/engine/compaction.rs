@@ -1,0 +1,212 @@
+//! Compaction of the internal topics: whose turn it is, and a step at a time of it.
+//!
+//! A log tells once it has grown to the size it was given (`log::tell_when_larger`); nothing here
+//! looks at logs that did not. One log is compacted at a time, by whoever runs the maintenance, a
+//! step a run, with a pause after each, so that it takes a part of the disk's time only: at most
+//! 1 MiB in 10 ms. A log that fails is logged and left until it is twice as large.
+//!
+//! An adopted topic is left alone, like all that another hand made: see `design.md` 1.1.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Engine;
+use super::partition::Partition;
+use crate::compact::{Done, Need, Pass, Progress, Settings, need};
+use crate::error::Result;
+use crate::ids::Offset;
+use crate::log::{Durable, LogId, PartitionLog};
+use crate::sync::Mutex;
+use crate::time::Timestamp;
+
+/// Between two steps.
+const PAUSE: Duration = Duration::from_millis(10);
+/// Between two logs: each costs a handful of syncs.
+const REST: Duration = Duration::from_millis(100);
+
+/// What is being compacted.
+#[derive(Debug, Default)]
+pub(super) struct Compaction {
+    turns: Mutex<Turns>,
+}
+
+#[derive(Debug, Default)]
+struct Turns {
+    waiting: VecDeque<LogId>,
+    running: Option<(Arc<Partition>, Pass)>,
+    /// How far the keys of each log are mapped by passes of this process.
+    mapped: HashMap<LogId, Offset>,
+    /// How large a log has to be before it is looked at again, whatever asks.
+    not_before: HashMap<LogId, u64>,
+    /// The next step is due.
+    next: Duration,
+    closed: bool,
+}
+
+impl Compaction {
+    /// Gives up what is under way; nothing begins after.
+    pub(super) fn end(&self) {
+        let mut turns = self.turns.lock();
+        turns.closed = true;
+        turns.waiting.clear();
+        if let Some((_, pass)) = turns.running.take() {
+            pass.abandon();
+        }
+    }
+}
+
+impl Turns {
+    fn is_running(&self, id: LogId) -> bool {
+        let running = self.running.as_ref().and_then(|(partition, _)| partition.log().ok());
+        running.is_some_and(|log| log.id() == id)
+    }
+
+    fn put_off(&mut self, log: &PartitionLog, bytes: u64) {
+        self.not_before.insert(log.id(), bytes);
+        log.tell_when_larger(bytes);
+    }
+}
+
+/// Has the log of an internal topic tell when it may be due.
+pub(super) fn watch(log: &PartitionLog, partitions: usize) {
+    let clean = log.compacted_size();
+    match need(log.size().0, clean, partitions) {
+        Need::At(bytes) => log.tell_when_larger(bytes),
+        Need::Now => log.tell_when_larger(0),
+    }
+}
+
+/// What a step came to.
+enum Stepped {
+    More,
+    /// A pass has ended.
+    Freed(Arc<Partition>, u64),
+}
+
+impl Engine {
+    /// Takes note of logs that asked to be looked at, and does the next step if its time has come;
+    /// returns when there is more to do.
+    pub(super) fn compact_some(&self, asked: &[Arc<Partition>], now: Duration) -> Option<Duration> {
+        let wall = self.clock().wall(); // the host's code: under no lock
+        let mut turns = self.compaction.turns.lock();
+        for partition in asked.iter().filter(|partition| self.is_compacted(partition)) {
+            self.queue_if_due(&mut turns, partition);
+        }
+        if turns.closed || (turns.running.is_none() && turns.waiting.is_empty()) {
+            return None;
+        }
+        let mut stepped = None;
+        if turns.next <= now {
+            let step = self.compact_step(&mut turns, wall);
+            turns.next = now + if matches!(step, Ok(Stepped::More)) { PAUSE } else { REST };
+            stepped = Some(step);
+        }
+        let more = turns.running.is_some() || !turns.waiting.is_empty();
+        let next = more.then_some(turns.next);
+        drop(turns);
+        match stepped {
+            Some(Ok(Stepped::Freed(partition, bytes))) => {
+                let (topic, id) = (partition.topic_name(), partition.id());
+                log::info!("{topic}-{id}: compaction freed {bytes} bytes");
+            }
+            Some(Err(error)) => log::warn!("compaction: {error}"),
+            Some(Ok(Stepped::More)) | None => {}
+        }
+        next
+    }
+
+    fn is_compacted(&self, partition: &Partition) -> bool {
+        let topic = self.topic_by_id(partition.topic_id());
+        topic.is_some_and(|topic| topic.is_internal() && !topic.is_adopted())
+    }
+
+    fn queue_if_due(&self, turns: &mut Turns, partition: &Partition) {
+        let Ok(log) = partition.log() else { return };
+        let id = log.id();
+        if turns.waiting.contains(&id) || turns.is_running(id) {
+            return; // its end looks again
+        }
+        let size = log.size().0;
+        let put_off = turns.not_before.get(&id).copied().filter(|at| size < *at);
+        let need = match put_off {
+            Some(at) => Need::At(at),
+            None => need(size, log.compacted_size(), self.partitions_beside(partition)),
+        };
+        match need {
+            Need::Now => turns.waiting.push_back(id),
+            Need::At(bytes) => log.tell_when_larger(bytes),
+        }
+    }
+
+    fn partitions_beside(&self, partition: &Partition) -> usize {
+        self.topic_by_id(partition.topic_id()).map_or(1, |topic| topic.partition_count())
+    }
+
+    /// One step of the pass under way, or the beginning of the next.
+    fn compact_step(&self, turns: &mut Turns, wall: Timestamp) -> Result<Stepped> {
+        let Some((partition, mut pass)) = turns.running.take() else {
+            return self.begin_pass(turns, wall);
+        };
+        let log = partition.log()?;
+        match pass.step(log, self.keeper()?) {
+            Ok(Progress::More) => {
+                turns.running = Some((partition, pass));
+                Ok(Stepped::More)
+            }
+            Ok(Progress::Done(done)) => {
+                partition.give_back(done.freed);
+                self.end_pass(turns, &partition, log, done);
+                Ok(Stepped::Freed(partition, done.freed))
+            }
+            Err(error) => {
+                turns.put_off(log, log.size().0.saturating_mul(2));
+                Err(error)
+            }
+        }
+    }
+
+    /// Seals what there is, so that all of it is looked at, and begins with it.
+    fn begin_pass(&self, turns: &mut Turns, wall: Timestamp) -> Result<Stepped> {
+        let Some(id) = turns.waiting.pop_front() else { return Ok(Stepped::More) };
+        let Some(partition) = self.partition_by_id(id) else { return Ok(Stepped::More) };
+        let log = partition.log()?;
+        let begun = self.seal(&partition, log, wall).and_then(|()| {
+            let from = turns.mapped.get(&id).copied().unwrap_or(Offset::ZERO);
+            Pass::begin(log, from, Settings::at(wall))
+        });
+        match begun {
+            Ok(Some(pass)) => turns.running = Some((partition, pass)),
+            // nothing, or damage that is left for whoever can mend it
+            Ok(None) => turns.put_off(log, log.size().0.saturating_mul(2)),
+            Err(error) => {
+                turns.put_off(log, log.size().0.saturating_mul(2));
+                return Err(error);
+            }
+        }
+        Ok(Stepped::More)
+    }
+
+    fn seal(&self, partition: &Arc<Partition>, log: &PartitionLog, wall: Timestamp) -> Result<()> {
+        log.roll_active(wall)?;
+        match self.checkpoint(std::slice::from_ref(partition), Durable::Later) {
+            None => Ok(()),
+            Some(error) => Err(error),
+        }
+    }
+
+    fn end_pass(&self, turns: &mut Turns, partition: &Partition, log: &PartitionLog, done: Done) {
+        turns.mapped.insert(log.id(), done.next_from);
+        let sealed_end = log.sealed().last().map(|last| last.end);
+        if sealed_end.is_some_and(|end| done.next_from < end) {
+            turns.waiting.push_back(log.id()); // the map was full: the rest is next
+            return;
+        }
+        // what is left is what lives, whether the pass had anything to write or not
+        let size = log.size().0;
+        match need(size, size, self.partitions_beside(partition)) {
+            Need::At(bytes) => turns.put_off(log, bytes),
+            Need::Now => turns.put_off(log, size.saturating_add(1)), // an empty log
+        }
+    }
+}

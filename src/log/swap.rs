@@ -1,0 +1,213 @@
+//! Putting a rewritten segment in the place of those it was made from: compaction's last step.
+//!
+//! All under the trim lock, one at a time; appends and reads are not held up, but for the swap of
+//! the list. In order, each step durable before the next (`D` is a sync of the directory):
+//!
+//! | step | after a stop here the next open finds | and |
+//! | --- | --- | --- |
+//! | 1. the new files are whole and synced; D | `.cleaned` or nothing | removes it |
+//! | 2. it is recorded what may be gone | the same | the same |
+//! | 3. the files are renamed to `.swap`; D | some `.cleaned` | removes both kinds |
+//! | | `.swap` alone | finishes |
+//! | 4. readers get the new list, old files `.deleted`; D | `.swap`, old files or not | finishes |
+//! | 5. the new files get their own names; D | `.swap` for some of them | finishes |
+//! | 6. the `.deleted` files are unlinked | `.deleted` | removes them |
+//!
+//! Up to a `.cleaned` file the old segments stand; to finish is to remove what the `.swap` files
+//! replace and to give them their names.
+//!
+//! `leftovers` is the other side of the table. From step 4 on there is no way back: a failure
+//! there latches the log, reads go on with the new segments, and the next open finishes. The last
+//! offset of what is replaced is the new segment's last too, so that what a `.swap` file replaces
+//! can be told from the file. Old files are unlinked at once, without `file.delete.delay.ms`: a
+//! reader that still has one looks again (`fetch`), and one in another process finds it gone.
+
+use super::core::{Doomed, Files, PartitionLog};
+use super::keeper::{Durable, Keeper, LogFact};
+use crate::error::{Error, Result};
+use crate::ids::Offset;
+use crate::segment::{Rewrite, Rewritten, Segment};
+use crate::sync::atomic::Ordering;
+use crate::time::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A segment that grows no more and lies below the recovery point.
+#[derive(Clone, Debug)]
+pub(crate) struct Sealed {
+    pub(crate) segment: Arc<Segment>,
+    /// The next segment's base.
+    pub(crate) end: Offset,
+}
+
+/// What became of a swap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Swapped {
+    /// It is done; the log has that many bytes less.
+    Done { freed: u64 },
+    /// The segments are not in the log any more, and nothing was changed.
+    Overtaken,
+}
+
+impl PartitionLog {
+    /// The segments that may be written again, oldest first: none that a sync and a recorded
+    /// recovery point do not cover, and none at all of a log with damage, whose records may still
+    /// be had by other means.
+    pub(crate) fn sealed(&self) -> Vec<Sealed> {
+        if !self.damage.is_empty() {
+            return Vec::new();
+        }
+        let point = self.offsets.snapshot().recovery_point;
+        let segments = self.segments.load();
+        let ends = segments.iter().skip(1).map(|next| next.base());
+        let sealed = segments.iter().zip(ends).take_while(|(_, end)| *end <= point);
+        sealed.map(|(segment, end)| Sealed { segment: segment.clone(), end }).collect()
+    }
+
+    /// Bytes of segments that compaction has been through wholly.
+    pub(crate) fn compacted_size(&self) -> u64 {
+        let compacted = self.offsets.compacted();
+        let sealed = self.sealed().into_iter().take_while(|sealed| sealed.end <= compacted);
+        sealed.map(|sealed| sealed.segment.published()).sum()
+    }
+
+    /// Ends the active segment, so that a checkpoint can seal it and compaction reach it.
+    pub(crate) fn roll_active(&self, now: Timestamp) -> Result<()> {
+        let mut writer = self.writer.lock();
+        self.check_healthy("roll")?;
+        if writer.tail.as_ref().is_none_or(|tail| tail.is_empty()) {
+            return Ok(());
+        }
+        self.roll(&mut writer, now).map_err(|error| self.named(error))
+    }
+
+    /// Begins a segment that is to take the place of others, the first of which begins at `base`.
+    pub(crate) fn begin_rewrite(&self, base: Offset) -> Result<Rewrite> {
+        // a deleted topic's directory may already be another's
+        let _not_retired = self.trimming.lock();
+        self.check_healthy("compact")?;
+        Rewrite::create(self.place.clone(), base).map_err(|error| self.named(error))
+    }
+
+    /// Puts `new` in the place of `old`. Records below `compacted` may be gone from it.
+    ///
+    /// Where it fails before readers see it, its files are removed and the log is as before.
+    pub(crate) fn swap_in(
+        &self,
+        old: &[Arc<Segment>],
+        new: &Rewritten,
+        compacted: Offset,
+        keeper: &dyn Keeper,
+    ) -> Result<Swapped> {
+        let now = self.setup.clock.monotonic(); // the host's code: under no lock
+        let mut doomed = self.trimming.lock();
+        let readied = self.check_healthy("compact").and_then(|()| {
+            if !self.holds_run(old) {
+                return Ok(false);
+            }
+            self.ready_to_swap(new, compacted, keeper).map(|()| true)
+        });
+        if !matches!(readied, Ok(true)) {
+            self.take_back(new)?;
+        }
+        if !readied.map_err(|error| self.named(error))? {
+            return Ok(Swapped::Overtaken);
+        }
+        let freed = self.show_swapped(old, new);
+        if let Err(error) = self.settle_names(&mut doomed, now, old, new) {
+            self.latch.trip(&error);
+            return Err(self.named(error));
+        }
+        drop(doomed);
+        if let (_, Err(error)) = self.unlink_dropped(false) {
+            log::warn!("{error}");
+        }
+        Ok(Swapped::Done { freed })
+    }
+
+    /// Whether the segments lie in the log, one behind the other.
+    fn holds_run(&self, run: &[Arc<Segment>]) -> bool {
+        let segments = self.segments.load();
+        segments
+            .windows(run.len().max(1))
+            .any(|window| window.iter().zip(run).all(|(one, other)| Arc::ptr_eq(one, other)))
+    }
+
+    /// Steps 1 to 3: until a file is called `.swap`, all of it can be taken back.
+    fn ready_to_swap(&self, new: &Rewritten, compacted: Offset, keeper: &dyn Keeper) -> Result<()> {
+        self.sync_directory()?;
+        let offsets = self.offsets.snapshot();
+        let compacted = compacted.max(offsets.compacted);
+        // the recovery point too: it may have been recorded without a sync, and below it alone
+        // may anything be missing
+        let facts = [
+            (self.setup.id, LogFact::RecoveryPoint(offsets.recovery_point)),
+            (self.setup.id, LogFact::Compacted(compacted)),
+        ];
+        keeper.record(&facts, Durable::Now)?;
+        self.offsets.set_compacted(compacted);
+        new.rename_to_swap()?;
+        self.sync_directory()
+    }
+
+    /// Takes back what was readied. If it cannot be, the next open may take it for finished: the
+    /// log, which goes on without it, must not go on.
+    fn take_back(&self, new: &Rewritten) -> Result<()> {
+        new.discard().map_err(|error| {
+            self.latch.trip(&error);
+            self.named(error)
+        })
+    }
+
+    /// Step 4, for readers: list, then counter, then flags; whoever saw the old list knows.
+    fn show_swapped(&self, old: &[Arc<Segment>], new: &Rewritten) -> u64 {
+        let segment = new.segment();
+        let before: u64 = old.iter().map(|segment| segment.published()).sum();
+        let no_roll = self.writer.lock();
+        let is_old = |known: &Arc<Segment>| old.iter().any(|gone| Arc::ptr_eq(gone, known));
+        let mut list = Vec::clone(&self.segments.load());
+        let at = list.iter().position(is_old).unwrap_or(0);
+        list.retain(|known| !is_old(known));
+        list.insert(at, segment);
+        self.segments.store(Arc::new(list));
+        self.swaps.fetch_add(1, Ordering::AcqRel);
+        drop(no_roll);
+        old.iter().for_each(|segment| segment.set_replaced());
+        let freed = before.saturating_sub(new.len());
+        self.counters.compactions.add(1);
+        self.counters.compacted_bytes.add(freed);
+        freed
+    }
+
+    /// Steps 4 and 5, for the directory.
+    fn settle_names(
+        &self,
+        doomed: &mut Vec<Doomed>,
+        due: Duration,
+        old: &[Arc<Segment>],
+        new: &Rewritten,
+    ) -> Result<()> {
+        for segment in old {
+            let paths = segment.rename_replaced()?;
+            doomed.push(Doomed { files: Files::Renamed(paths), due });
+        }
+        self.sync_directory()?;
+        new.rename_in_place()?;
+        let segments = self.segments.load();
+        let own = old.first().map(|first| first.base());
+        if let Some(segment) = segments.iter().find(|segment| Some(segment.base()) == own) {
+            segment.indexes_are_in_place();
+        }
+        self.sync_directory()
+    }
+
+    /// A directory that could not be synced is never trusted to have been by a later sync.
+    fn sync_directory(&self) -> Result<()> {
+        let dir = &*self.place.dir;
+        self.place.disk.sync_dir(dir).map_err(|error| {
+            let error = Error::io("sync directory", dir, error);
+            self.latch.trip(&error);
+            error
+        })
+    }
+}

@@ -1,0 +1,64 @@
+//! A segment that leaves its log: its files get `.deleted` names, whoever reads it goes on.
+//!
+//! One that is dropped takes all of its names along. One that is replaced gives some of them to
+//! the segment in its place, so from then on it touches no file but the log it has open: what
+//! lies under its names is another's.
+
+use std::path::PathBuf;
+
+use super::shared::Segment;
+use crate::disk::names::{Leftover, SegmentFile, leftover_file};
+use crate::error::{Error, Result};
+use crate::sync::atomic::Ordering;
+
+impl Segment {
+    /// Another segment takes this one's place.
+    pub(crate) fn set_replaced(&self) {
+        let _no_rebuild = self.making_index.lock();
+        self.replaced.store(true, Ordering::Release);
+    }
+
+    /// Gives the files of a dropped segment their `.deleted` names; returns the new paths. Open
+    /// handles and views go on reading. Safe to repeat where it failed half-way.
+    pub(crate) fn rename_deleted(&self) -> Result<Vec<PathBuf>> {
+        self.rename_files(&SegmentFile::ALL)
+    }
+
+    /// The same for one that was replaced: a producer snapshot of its name speaks of the offset,
+    /// not of the segment, and stays.
+    pub(crate) fn rename_replaced(&self) -> Result<Vec<PathBuf>> {
+        self.rename_files(&[SegmentFile::Log, SegmentFile::OffsetIndex, SegmentFile::TimeIndex])
+    }
+
+    fn rename_files(&self, kinds: &[SegmentFile]) -> Result<Vec<PathBuf>> {
+        let place = self.place();
+        let mut renamed = Vec::new();
+        for kind in kinds.iter().copied() {
+            let path = place.path(self.base(), kind);
+            let fail = |error| Error::io("drop segment", &path, error);
+            let gone = place.dir.join(leftover_file(self.base(), kind, Leftover::Deleted));
+            if place.disk.metadata(&path).map_err(fail)?.is_none() {
+                if place.disk.metadata(&gone).map_err(fail)?.is_some() {
+                    renamed.push(gone);
+                }
+                continue;
+            }
+            place.disk.rename(&path, &gone).map_err(fail)?;
+            if kind == SegmentFile::Log
+                && let Some(file) = self.opened_log()
+            {
+                file.renamed(&gone);
+            }
+            renamed.push(gone);
+        }
+        Ok(renamed)
+    }
+
+    /// Whether an index of aborted transactions, which only another writer makes, lies beside it.
+    pub(crate) fn has_transaction_index(&self) -> Result<bool> {
+        let path = self.place().path(self.base(), SegmentFile::TransactionIndex);
+        let found = self.place().disk.metadata(&path);
+        let found = found.map_err(|error| Error::io("look at segment", &path, error))?;
+        Ok(found.is_some())
+    }
+}
