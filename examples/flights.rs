@@ -1,22 +1,24 @@
 //! The main job: a file of flights goes through a topic, and out comes a table per carrier.
 //!
 //! `cargo run --release --example flights [-- FILE] [--data DIR] [--json]`. One thread sends every
-//! row, keyed by its carrier, to a topic of four partitions, while two consumers count flights and
-//! average their departure delays. With `--data` the store stays: killed at any moment and run
-//! again on the same file, it ends with the same exact table. Two things make it so.
+//! row, keyed by its carrier, to a topic of four partitions, while a group of two consumers shares
+//! them, counts flights and averages their departure delays. With `--data` the store stays: killed
+//! at any moment and run again on the same file, it ends with the same exact table. Two things make
+//! it so.
 //!
 //! - **Sending goes on where it stopped.** Each record carries its row's line number. Rows are
 //!   sent in the order of the file, so a partition that ends with line 500 has all of its rows up
 //!   to there: on restart the file is reread and those rows are skipped.
 //! - **Result and offset are one write.** Each commit of a partition carries the integer sums of
-//!   its carriers, up to that very offset, in its metadata. A restart takes both up again: nothing
-//!   is counted twice, nothing is left out, and no committed record is read again.
+//!   its carriers, up to that very offset, in its metadata. Whoever gets the partition, in this run
+//!   or the next, takes both up again: nothing is counted twice, nothing is left out, and no
+//!   committed record is read again. The table is the sum of what is committed.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,7 +27,8 @@ use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tidelog::{
-    Consumer, Offset, OffsetCommit, PartitionId, Record, RecordView, Store, TopicConfig,
+    Assigned, Committed, Consumer, Offset, OffsetCommit, PartitionId, RebalanceListener, Record,
+    RecordView, Revoked, Store, TopicConfig,
 };
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -34,6 +37,9 @@ const TOPIC: &str = "flights";
 const GROUP: &str = "carrier-table";
 const PARTITIONS: u32 = 4;
 const CONSUMERS: u32 = 2;
+
+/// How many records a consumer counts between two commits, if more are waiting.
+const BETWEEN_COMMITS: u64 = 5_000;
 
 /// The header that carries a row's line number, eight bytes, big-endian.
 const LINE: &str = "line";
@@ -101,38 +107,33 @@ fn run(store: &Store, input: &Path) -> Result<Run, Failure> {
     let ends: OnceLock<Vec<Offset>> = OnceLock::new();
     let delay_column = columns(input)?.delay;
 
+    let (before, _) = committed_sums(store)?;
+
     let (produced, counted) = thread::scope(|scope| {
         let ends = &ends;
-        let counters: Vec<_> = (0..CONSUMERS)
-            .map(|first| {
-                let mine = (first..PARTITIONS).step_by(CONSUMERS as usize).map(PartitionId::new);
-                let mine: Vec<PartitionId> = mine.collect();
-                scope.spawn(move || count(store, &mine, delay_column, ends))
-            })
-            .collect();
+        let counters: Vec<_> =
+            (0..CONSUMERS).map(|_| scope.spawn(move || count(store, delay_column, ends))).collect();
         let produced = produce(store, input, &lines);
         // Consumers end at the ends, and after a failure at whatever is there.
         let stored = (0..PARTITIONS).map(|partition| end_of(store, PartitionId::new(partition)));
         let _ = ends.set(stored.collect::<Result<_, _>>().unwrap_or_default());
         let counted = counters.into_iter().map(|counter| counter.join().expect("no panic"));
-        (produced, counted.collect::<Result<Vec<Counted>, Failure>>())
+        (produced, counted.collect::<Result<Vec<u64>, Failure>>())
     });
     let (sent, stored_before) = produced?;
+    let read = counted?.iter().sum();
+    let took = began.elapsed();
+    let (_, table) = committed_sums(store)?;
+    Ok(Run { sent, stored_before, counted_before: before, read, table, took })
+}
 
-    let mut run = Run {
-        sent,
-        stored_before,
-        counted_before: 0,
-        read: 0,
-        table: Sums::default(),
-        took: began.elapsed(),
-    };
-    for counted in counted? {
-        run.counted_before += counted.before;
-        run.read += counted.read;
-        counted.sums.values().for_each(|sums| run.table.add(sums));
+/// How many flights the group has counted, and their sums.
+fn committed_sums(store: &Store) -> Result<(u64, Sums), Failure> {
+    let mut table = Sums::default();
+    for (_, _, committed) in store.committed(GROUP)? {
+        table.add(&Sums::from_metadata(committed.metadata())?);
     }
-    Ok(run)
+    Ok((table.flights(), table))
 }
 
 // The input
@@ -318,62 +319,113 @@ impl Sum {
     }
 }
 
-/// What one consumer counted.
+/// What a consumer has counted of a partition, by this run and those before.
 struct Counted {
-    before: u64,
-    read: u64,
-    sums: BTreeMap<PartitionId, Sums>,
+    sums: Sums,
+    /// The offset up to which, once it is another than what is committed.
+    uncommitted: Option<Offset>,
 }
 
-/// Reads its partitions until everything that was stored is counted.
-fn count(
-    store: &Store,
-    mine: &[PartitionId],
-    delay_column: usize,
-    ends: &OnceLock<Vec<Offset>>,
-) -> Result<Counted, Failure> {
-    let assigned = mine.iter().map(|partition| (TOPIC, *partition));
-    let mut consumer = store.consumer(GROUP).assign(assigned).build()?;
-    let mut counted = Counted { before: 0, read: 0, sums: BTreeMap::new() };
-    for partition in mine {
-        let committed = consumer.committed(TOPIC, *partition)?;
-        let sums = match &committed {
-            Some(committed) => Sums::from_metadata(committed.metadata())?,
-            None => Sums::default(),
-        };
-        counted.before += sums.flights();
-        counted.sums.insert(*partition, sums);
+/// The partitions a consumer has now. Its listener keeps them, its loop counts in them.
+#[derive(Clone, Default)]
+struct Mine(Arc<Mutex<BTreeMap<PartitionId, Counted>>>);
+
+impl Mine {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PartitionId, Counted>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    while !reached(&mut consumer, mine, ends)? {
+
+    /// Takes up what whoever had the partition before has committed.
+    fn take(&self, partition: PartitionId, committed: Option<&Committed>) -> Result<(), Failure> {
+        let sums = committed.map(|committed| Sums::from_metadata(committed.metadata()));
+        let sums = sums.transpose()?.unwrap_or_default();
+        self.lock().insert(partition, Counted { sums, uncommitted: None });
+        Ok(())
+    }
+
+    /// Commits, with `commit`, what has been counted since the last time: in one write the offsets
+    /// and the sums up to them.
+    fn commit(
+        &self,
+        mut commit: impl FnMut(&[OffsetCommit<'_>]) -> tidelog::Result<()>,
+    ) -> tidelog::Result<()> {
+        let mut mine = self.lock();
+        let counted: Vec<(PartitionId, Offset, String)> = mine
+            .iter()
+            .filter_map(|(id, counted)| {
+                let next = counted.uncommitted?;
+                Some((*id, next, counted.sums.to_metadata()))
+            })
+            .collect();
+        let commits: Vec<OffsetCommit<'_>> = counted
+            .iter()
+            .map(|(id, next, sums)| OffsetCommit::new(TOPIC, *id, *next).metadata(sums))
+            .collect();
+        commit(&commits)?;
+        mine.values_mut().for_each(|counted| counted.uncommitted = None);
+        Ok(())
+    }
+}
+
+impl RebalanceListener for Mine {
+    fn on_assigned(&mut self, assigned: &mut Assigned<'_>) -> tidelog::Result<()> {
+        for partition in assigned.partitions() {
+            let id = partition.partition();
+            let committed = assigned.committed(TOPIC, id)?;
+            self.take(id, committed.as_ref()).expect("metadata of this example's own");
+        }
+        Ok(())
+    }
+
+    fn on_revoked(&mut self, revoked: &mut Revoked<'_>) -> tidelog::Result<()> {
+        let committed = self.commit(|commits| revoked.commit_offsets(commits));
+        let mut mine = self.lock();
+        for partition in revoked.partitions() {
+            mine.remove(&partition.partition());
+        }
+        committed
+    }
+
+    fn on_lost(&mut self, lost: &[tidelog::TopicPartition]) -> tidelog::Result<()> {
+        let mut mine = self.lock();
+        lost.iter().for_each(|partition| drop(mine.remove(&partition.partition())));
+        Ok(())
+    }
+}
+
+/// Counts as a member of the group until everything that was stored is counted, by whichever
+/// member; returns how many records it has read.
+fn count(store: &Store, delay_column: usize, ends: &OnceLock<Vec<Offset>>) -> Result<u64, Failure> {
+    let mine = Mine::default();
+    let group = store.consumer(GROUP).subscribe([TOPIC]);
+    let mut consumer = group.rebalance_listener(mine.clone()).build()?;
+    let (mut read, mut uncommitted) = (0, 0);
+    while !reached(&consumer, ends)? {
         // The append wakes this; the timeout only bounds how late the end is seen.
         let records = consumer.poll(Duration::from_millis(10))?;
-        let mut commits: BTreeMap<PartitionId, Offset> = BTreeMap::new();
         for record in &records {
-            let sums = counted.sums.entry(record.partition()).or_default();
-            sums.count(&record, delay_column)?;
-            commits.insert(record.partition(), record.offset().next());
-            counted.read += 1;
+            let mut mine = mine.lock();
+            let counted = mine.get_mut(&record.partition()).ok_or("a partition not taken up")?;
+            counted.sums.count(&record, delay_column)?;
+            counted.uncommitted = Some(record.offset().next());
         }
-        // One write for each partition: the offset, and the sums up to it.
-        for (partition, next) in commits {
-            let metadata = counted.sums[&partition].to_metadata();
-            let commit = OffsetCommit::new(TOPIC, partition, next).metadata(&metadata);
-            consumer.commit_offsets(&[commit])?;
+        read += records.len() as u64;
+        uncommitted += records.len() as u64;
+        if records.is_empty() || uncommitted >= BETWEEN_COMMITS {
+            mine.commit(|commits| consumer.commit_offsets(commits))?;
+            uncommitted = 0;
         }
     }
     consumer.close()?;
-    Ok(counted)
+    Ok(read)
 }
 
-fn reached(
-    consumer: &mut Consumer,
-    mine: &[PartitionId],
-    ends: &OnceLock<Vec<Offset>>,
-) -> Result<bool, Failure> {
+/// Whether the group has committed all that was stored.
+fn reached(consumer: &Consumer, ends: &OnceLock<Vec<Offset>>) -> Result<bool, Failure> {
     let Some(ends) = ends.get() else { return Ok(false) };
-    for partition in mine {
-        let end = ends.get(partition.get() as usize);
-        if end.is_some_and(|end| consumer.position(TOPIC, *partition).is_ok_and(|at| at < *end)) {
+    for (partition, end) in (0..).map(PartitionId::new).zip(ends) {
+        let committed = consumer.committed(TOPIC, partition)?;
+        if committed.map_or(Offset::ZERO, |committed| committed.offset()) < *end {
             return Ok(false);
         }
     }

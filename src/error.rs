@@ -94,6 +94,9 @@ pub enum ErrorKind {
     Unsupported,
     /// A commit would move a committed offset back.
     OffsetRegression,
+    /// The caller is no member of its group any more, or never was, or a partition is another
+    /// member's.
+    Fenced,
     /// The group has members, or what it must not have for what was asked.
     GroupNotEmpty,
     /// Code handed in by the caller panicked.
@@ -351,6 +354,26 @@ impl Error {
     /// ```
     pub fn is_closed(&self) -> bool {
         self.kind() == ErrorKind::Closed
+    }
+
+    /// Whether the caller has lost what it acts on: a group's member that was expelled, a
+    /// partition that is another member's now. Making the call again does not help; the next poll
+    /// joins again.
+    ///
+    /// ```
+    /// use tidelog::{Offset, OffsetCommit, Store, TopicConfig};
+    /// let store = Store::in_memory()?;
+    /// store.ensure_topic("orders", TopicConfig::new())?;
+    /// let member = store.consumer("billing").subscribe(["orders"]).build()?;
+    /// let mut outsider = store.consumer("billing").assign([("orders", 0)]).build()?;
+    /// let commit = OffsetCommit::new("orders", 0, Offset::ZERO);
+    /// assert!(outsider.commit_offsets(&[commit]).unwrap_err().is_fenced());
+    /// drop(member);
+    /// outsider.commit_offsets(&[commit])?; // the group has no members now
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn is_fenced(&self) -> bool {
+        self.kind() == ErrorKind::Fenced
     }
 
     /// Whether an earlier failure has ended writing to this partition or store.

@@ -84,8 +84,8 @@ mod stats;
 mod sync;
 mod time;
 
-// loom explores `wait`, with its own atomics and locks in `sync`; the rooms above share their
-// state in std's `Arc`, which those do not fit
+// loom explores `wait` and the hand-over of `group`, with its own atomics and locks in `sync`; the
+// other rooms share their state in std's `Arc`, which those do not fit
 #[cfg(not(loom))]
 pub mod disk;
 #[cfg(not(loom))]
@@ -107,7 +107,6 @@ mod engine;
 #[cfg(not(loom))]
 mod state_log;
 
-#[cfg(not(loom))]
 mod group;
 
 #[cfg(not(loom))]
@@ -124,7 +123,10 @@ pub use config::{
     WhenFull,
 };
 #[cfg(not(loom))]
-pub use consumer::{Consumer, ConsumerBuilder, Interrupt, OffsetCommit, ReadToEnd, Reset};
+pub use consumer::{
+    Assigned, Consumer, ConsumerBuilder, Interrupt, Membership, OffsetCommit, ReadToEnd,
+    RebalanceListener, Reset, Revoked,
+};
 #[cfg(not(loom))]
 pub use engine::OpenReport;
 pub use error::{Error, ErrorKind, Outcome, Result};

@@ -126,18 +126,26 @@ impl Slot {
 #[derive(Debug)]
 pub(super) struct Assignment {
     slots: Vec<Option<Slot>>,
+    /// Places of slots that are gone.
+    free: Vec<usize>,
     index: HashMap<Arc<str>, BTreeMap<PartitionId, usize>>,
     ready: VecDeque<usize>,
     set: WaitSet,
     /// Told of topics that come and go, and of the store's close.
     catalog: Registration,
+    /// Told by the group of what is to be done; `None` outside groups.
+    member: Option<Registration>,
     drained: Vec<usize>,
+    /// Topics have changed, or the group has something to say, since this was last taken.
+    is_stirred: bool,
 }
 
 /// The token of the catalog's signal; no slot has this index.
 const CATALOG: usize = usize::MAX;
 /// The token of a wait's own timer.
 pub(super) const TIMER: usize = usize::MAX - 1;
+/// The token of the signal of the consumer's place in a group.
+const MEMBER: usize = usize::MAX - 2;
 
 impl Assignment {
     pub(super) fn new(catalog: &Arc<Signal>, spin: Duration) -> Self {
@@ -146,24 +154,35 @@ impl Assignment {
         set.arm(&catalog);
         Assignment {
             slots: Vec::new(),
+            free: Vec::new(),
             index: HashMap::new(),
             ready: VecDeque::new(),
             set,
             catalog,
+            member: None,
             drained: Vec::new(),
+            is_stirred: true,
         }
+    }
+
+    /// Has the group's signal wake the consumer too.
+    pub(super) fn listen(&mut self, member: &Arc<Signal>) {
+        let registration = self.set.register(member, MEMBER);
+        self.set.arm(&registration);
+        self.member = Some(registration);
     }
 
     pub(super) fn set(&self) -> &WaitSet {
         &self.set
     }
 
-    /// Adds a partition, ready at first. One that is there already stays as it is.
-    pub(super) fn add(&mut self, partition: &Arc<Partition>, is_new: bool) {
-        if self.index_of(partition.topic_name(), partition.id()).is_some() {
-            return;
+    /// Adds a partition, ready at first; returns its index. One that is there already stays as it
+    /// is.
+    pub(super) fn add(&mut self, partition: &Arc<Partition>, is_new: bool) -> usize {
+        if let Some(index) = self.index_of(partition.topic_name(), partition.id()) {
+            return index;
         }
-        let free = self.slots.iter().position(Option::is_none).filter(|_| is_new);
+        let free = self.free.pop();
         let index = free.unwrap_or(self.slots.len());
         let slot = Slot {
             partition: partition.clone(),
@@ -184,14 +203,23 @@ impl Assignment {
         let topic = self.index.entry(partition.topic_name().clone()).or_default();
         topic.insert(partition.id(), index);
         self.queue(index);
+        index
     }
 
-    pub(super) fn remove(&mut self, index: usize) {
-        let Some(slot) = self.slots.get_mut(index).and_then(Option::take) else { return };
-        self.ready.retain(|ready| *ready != index);
-        if let Some(topic) = self.index.get_mut(slot.partition.topic_name()) {
-            topic.remove(&slot.partition.id());
+    /// Takes slots out; what they stood for is read no more.
+    pub(super) fn remove(&mut self, indexes: &[usize]) {
+        for index in indexes {
+            let Some(slot) = self.slots.get_mut(*index).and_then(Option::take) else { continue };
+            if let Some(topic) = self.index.get_mut(slot.partition.topic_name()) {
+                topic.remove(&slot.partition.id());
+                if topic.is_empty() {
+                    self.index.remove(slot.partition.topic_name());
+                }
+            }
+            self.free.push(*index);
         }
+        let slots = &self.slots;
+        self.ready.retain(|index| slots.get(*index).is_some_and(Option::is_some));
     }
 
     pub(super) fn index_of(&self, topic: &str, partition: PartitionId) -> Option<usize> {
@@ -266,23 +294,36 @@ impl Assignment {
         }
     }
 
-    pub(super) fn arm_catalog(&self) {
+    /// Has changes of topics and of the group wake the consumer. The caller looks at both after
+    /// this.
+    pub(super) fn arm_changes(&self) {
         self.set.arm(&self.catalog);
+        if let Some(member) = &self.member {
+            self.set.arm(member);
+        }
     }
 
-    /// Takes over what has become ready since; returns whether the catalog has changed.
-    pub(super) fn drain(&mut self) -> bool {
+    /// Takes over what has become ready since.
+    pub(super) fn drain(&mut self) {
         let mut tokens = std::mem::take(&mut self.drained);
         self.set.drain_ready(&mut tokens);
-        let mut catalog_changed = false;
         for token in tokens.drain(..) {
             match token {
-                CATALOG => catalog_changed = true,
+                CATALOG | MEMBER => self.is_stirred = true,
                 TIMER => {} // whoever set it looks at its signal
                 index => self.queue(index),
             }
         }
         self.drained = tokens;
-        catalog_changed
+    }
+
+    /// Whether topics or the group have changed since this was asked last; at first they have.
+    pub(super) fn take_stirred(&mut self) -> bool {
+        std::mem::take(&mut self.is_stirred)
+    }
+
+    /// What came of a change could not be taken in: the next look is to try again.
+    pub(super) fn stir(&mut self) {
+        self.is_stirred = true;
     }
 }

@@ -9,13 +9,17 @@ use std::time::Duration;
 use super::assignment::Assignment;
 use super::fetch::Stage;
 use super::handle::Consumer;
+use super::member::Member;
+use super::place::{MAX_POLL_INTERVAL, Place};
 use super::reset::Reset;
-use super::subscription::Subscribed;
+use super::subscription::{Following, Subscribed};
 use crate::config::Durability;
 use crate::disk::names::validate_topic_name;
 use crate::engine::Engine;
 use crate::error::{Cause, Error, Result};
-use crate::group::{OffsetStore, check_group_name};
+use crate::group::{
+    Interest, JoinRequest, OffsetStore, StickyAssignor, TopicPattern, check_group_name,
+};
 use crate::ids::PartitionId;
 
 /// How a consumer reads.
@@ -67,7 +71,6 @@ impl Default for Options {
 /// assert_eq!(consumer.group(), Some("billing"));
 /// # Ok::<(), tidelog::Error>(())
 /// ```
-#[derive(Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ConsumerBuilder {
     engine: Arc<Engine>,
@@ -75,6 +78,8 @@ pub struct ConsumerBuilder {
     group: Option<String>,
     assigned: Vec<(String, PartitionId)>,
     subscribed: Vec<String>,
+    pattern: Option<String>,
+    pub(super) place: Place,
     options: Options,
 }
 
@@ -90,12 +95,15 @@ impl ConsumerBuilder {
             group,
             assigned: Vec::new(),
             subscribed: Vec::new(),
+            pattern: None,
+            place: Place::default(),
             options: Options::default(),
         }
     }
 
     /// Reads these partitions, by topic and number; they must exist. Any number of consumers of a
-    /// group may do so: dividing the partitions is up to them.
+    /// group may do so: dividing the partitions is up to them. While the group has members, which
+    /// [`subscribe`](ConsumerBuilder::subscribe), their commits are refused as fenced.
     ///
     /// ```
     /// # use tidelog::TopicConfig;
@@ -114,22 +122,49 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Reads every partition of these topics, those that are added later too. A topic that does
-    /// not exist yet is waited for. A group has one subscriber at a time: `build` fails as locked
-    /// while there is another.
+    /// Joins the group for these topics: its members divide their partitions, those that are added
+    /// later too. A topic that does not exist yet is waited for. A consumer without a group reads
+    /// every partition by itself.
+    ///
+    /// Partitions move within the polls of those concerned: who is to give one up does so in its
+    /// next poll, and who is to have it gets it in a poll after that, at the committed offset. A
+    /// partition that stays is read on meanwhile. The guide's chapter on groups has the whole.
     ///
     /// ```
-    /// # use tidelog::{ErrorKind, TopicConfig};
+    /// # use tidelog::TopicConfig;
     /// # let store = tidelog::Store::in_memory()?;
-    /// store.ensure_topic("orders", TopicConfig::new())?;
-    /// let consumer = store.consumer("billing").subscribe(["orders", "returns"]).build()?;
-    /// let second = store.consumer("billing").subscribe(["orders"]).build();
-    /// assert_eq!(second.unwrap_err().kind(), ErrorKind::Locked);
-    /// # drop(consumer);
+    /// store.ensure_topic("orders", TopicConfig::new().partitions(4))?;
+    /// let mut first = store.consumer("billing").subscribe(["orders", "returns"]).build()?;
+    /// assert_eq!(first.assignment().len(), 4);
+    /// let mut second = store.consumer("billing").subscribe(["orders"]).build()?;
+    /// second.try_poll()?; // divides anew
+    /// first.try_poll()?; // lets go of two partitions
+    /// second.try_poll()?; // takes them
+    /// assert_eq!((first.assignment().len(), second.assignment().len()), (2, 2));
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn subscribe<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
         self.subscribed.extend(topics.into_iter().map(Into::into));
+        self
+    }
+
+    /// [`subscribe`](ConsumerBuilder::subscribe) to every topic whose whole name matches a regular
+    /// expression (crate `regex-lite`), those that are made later too, but never to internal ones.
+    /// `build` fails as invalid for what is no pattern.
+    ///
+    /// ```
+    /// # use tidelog::TopicConfig;
+    /// # let store = tidelog::Store::in_memory()?;
+    /// store.ensure_topic("orders-eu", TopicConfig::new())?;
+    /// store.ensure_topic("orders-us", TopicConfig::new())?;
+    /// store.ensure_topic("returns", TopicConfig::new())?;
+    /// let consumer = store.consumer("billing").subscribe_pattern("orders-.*").build()?;
+    /// assert_eq!(consumer.assignment().len(), 2);
+    /// assert!(store.consumer("billing").subscribe_pattern("orders-(").build().is_err());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn subscribe_pattern(mut self, pattern: impl Into<String>) -> Self {
+        self.pattern = Some(pattern.into());
         self
     }
 
@@ -285,10 +320,14 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Makes the consumer. Decides where reading begins; where that fails (the reset policy may
-    /// ask for a seek), the first poll fails instead. Fails as not found for an assigned partition
-    /// there is none of, as invalid for settings out of their range, as locked for a second
-    /// subscriber of a group, as closed with the store.
+    /// Makes the consumer, a member of its group if it subscribes. It never waits for partitions:
+    /// those that are free for it are its own at once, others come in its polls. Decides where
+    /// reading begins; where that fails (the reset policy may ask for a seek), the first poll
+    /// fails instead. Blocks while another commit of the group is under way.
+    ///
+    /// Fails as not found for an assigned partition there is none of; as invalid for settings out
+    /// of their range, a pattern that is none, and an assignor other than the group's; as locked
+    /// for an instance id that a live member has; as closed with the store.
     ///
     /// ```
     /// # let store = tidelog::Store::in_memory()?;
@@ -300,8 +339,7 @@ impl ConsumerBuilder {
     pub fn build(self) -> Result<Consumer> {
         self.engine.check_open("build consumer")?;
         self.validate()?;
-        if self.options.auto_commit.is_some()
-            || (self.group.is_some() && !self.subscribed.is_empty())
+        if self.options.auto_commit.is_some() || (self.group.is_some() && self.assigned.is_empty())
         {
             self.engine.check_writable("build consumer")?; // groups live in the process that writes
         }
@@ -310,40 +348,53 @@ impl ConsumerBuilder {
         for (topic, id) in &self.assigned {
             assigned.push(self.engine.topic(topic)?.partition(*id)?);
         }
-        let subscribed = match (self.subscribed.is_empty(), &group) {
-            (true, _) => None,
-            (false, group) => {
-                let registry = self.offsets.registry();
-                let topics: Vec<Arc<str>> =
-                    self.subscribed.iter().map(|topic| Arc::from(&**topic)).collect();
-                let subscribe = |group| registry.subscribe(group, &topics);
-                let turn = group.as_ref().map(subscribe).transpose()?;
-                Some(Subscribed { topics, _turn: turn, seen: None })
+        let interest = self.interest()?;
+        let catalog = self.engine.catalog_changes().signal();
+        let mut assignment = Assignment::new(catalog, self.options.spin);
+        let following = match (interest, &group) {
+            (None, _) => Following::Nothing,
+            (Some(interest), None) => Following::Topics(Subscribed { interest, first: true }),
+            (Some(interest), Some(group)) => {
+                let Place { assignor, instance_id, max_poll_interval, listener } = self.place;
+                let request = JoinRequest {
+                    interest,
+                    assignor: assignor.unwrap_or_else(|| Arc::new(StickyAssignor::new())),
+                    instance_id: instance_id.as_deref().map(Arc::from),
+                    max_poll_interval: max_poll_interval.unwrap_or(MAX_POLL_INTERVAL),
+                };
+                let seat = self.offsets.join(group, request)?;
+                assignment.listen(seat.signal());
+                Following::Group(Box::new(Member::new(seat, listener)))
             }
         };
-        let catalog = self.engine.catalog_changes().signal();
         let mut consumer = Consumer {
-            assignment: Assignment::new(catalog, self.options.spin),
+            assignment,
             engine: self.engine,
             offsets: self.offsets,
             group,
             options: self.options,
-            subscribed,
+            following,
             stage: Stage::default(),
             failed: None,
             auto_commit_at: None,
+            waiting: None,
         };
         for partition in &assigned {
             consumer.assignment.add(partition, false);
         }
-        consumer.refresh()?;
-        let indexes: Vec<usize> = consumer.assignment.iter().map(|(index, _)| index).collect();
-        for index in indexes {
-            if let Err(error) = consumer.resolve(index) {
-                log::debug!("the first poll will fail: {error}");
-            }
-        }
+        consumer.begin_following()?;
         Ok(consumer)
+    }
+
+    fn interest(&self) -> Result<Option<Interest>> {
+        Ok(match &self.pattern {
+            Some(pattern) => Some(Interest::Pattern(Arc::new(TopicPattern::parse(pattern)?))),
+            None if self.subscribed.is_empty() => None,
+            None => {
+                let names = self.subscribed.iter().map(|topic| Arc::from(&**topic));
+                Some(Interest::Topics(names.collect()))
+            }
+        })
     }
 
     fn validate(&self) -> Result<()> {
@@ -356,17 +407,34 @@ impl ConsumerBuilder {
             validate_topic_name(topic)?;
         }
         let options = &self.options;
-        match (self.assigned.is_empty(), self.subscribed.is_empty()) {
-            (true, true) => return invalid("neither partitions nor topics were given"),
-            (false, false) => return invalid("partitions and topics exclude each other"),
+        let subscribes = !self.subscribed.is_empty() || self.pattern.is_some();
+        match (self.assigned.is_empty(), subscribes) {
+            (true, false) => return invalid("neither partitions nor topics were given"),
+            (false, true) => return invalid("partitions and topics exclude each other"),
             _ => {}
+        }
+        if !self.subscribed.is_empty() && self.pattern.is_some() {
+            return invalid("a list of topics and a pattern exclude each other");
         }
         if options.auto_commit.is_some() && self.group.is_none() {
             return invalid("a reader without a group has nothing to commit by itself");
         }
+        self.place.validate(subscribes && self.group.is_some())?;
         check_range("max_bytes", options.max_bytes, usize::MAX)?;
         check_range("max_records", options.max_records, usize::MAX)?;
         check_range("min_bytes", options.min_bytes, options.max_bytes)
+    }
+}
+
+impl std::fmt::Debug for ConsumerBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConsumerBuilder")
+            .field("group", &self.group)
+            .field("assigned", &self.assigned)
+            .field("subscribed", &self.subscribed)
+            .field("pattern", &self.pattern)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 

@@ -11,7 +11,7 @@ use super::handle::Consumer;
 use crate::config::Durability;
 use crate::engine::Partition;
 use crate::error::Result;
-use crate::group::{Commit, CommitMode, Committed};
+use crate::group::{Commit, CommitMode, Committed, Committer};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::record::RecordView;
 
@@ -88,7 +88,9 @@ struct Part {
     mode: CommitMode,
 }
 
-/// Each fails as invalid for a reader without a group.
+/// Each fails as invalid for a reader without a group, and, with nothing written, as fenced: for a
+/// member that was expelled, for a partition that another live member has, and for a consumer that
+/// only assigns while its group has members.
 impl Consumer {
     /// Commits, for each assigned partition, the position after the last record that any poll
     /// returned, with the builder's durability. See [`commit_with`](Consumer::commit_with).
@@ -134,7 +136,7 @@ impl Consumer {
     pub fn commit_with(&mut self, durability: Durability) -> Result<()> {
         self.group_name()?;
         self.engine.check_open("commit")?;
-        let parts = self.delivered_parts(durability)?;
+        let parts = self.delivered_parts(&self.all_indexes(), durability)?;
         self.commit_parts(&parts, durability, None)
     }
 
@@ -273,10 +275,22 @@ impl Consumer {
         }
     }
 
-    /// What was returned and is not committed yet, or not as durably.
-    fn delivered_parts(&self, durability: Durability) -> Result<Vec<Part>> {
+    /// Commits what was returned of these slots.
+    pub(super) fn commit_delivered_of(&mut self, indexes: &[usize]) -> Result<()> {
+        let durability = self.options.durability;
+        let parts = self.delivered_parts(indexes, durability)?;
+        self.commit_parts(&parts, durability, None)
+    }
+
+    fn all_indexes(&self) -> Vec<usize> {
+        self.assignment.iter().map(|(index, _)| index).collect()
+    }
+
+    /// What was returned of these slots and is not committed yet, or not as durably.
+    fn delivered_parts(&self, indexes: &[usize], durability: Durability) -> Result<Vec<Part>> {
         let mut parts = Vec::new();
-        for (index, slot) in self.assignment.iter() {
+        for index in indexes.iter().copied() {
+            let Some(slot) = self.assignment.get(index) else { continue };
             let Some(Delivered { offset, epoch }) = slot.delivered else { continue };
             if self.engine.topic_by_id(slot.partition.topic_id()).is_none() {
                 continue; // a deleted topic keeps no offsets
@@ -327,7 +341,8 @@ impl Consumer {
                 mode: part.mode,
             })
             .collect();
-        self.offsets.commit(self.group_name()?, &commits, durability)?;
+        let by = self.seat().map_or(Committer::Outsider, |seat| Committer::Member(seat));
+        self.offsets.commit_as(by, self.group_name()?, &commits, durability)?;
         for part in parts {
             let Some(slot) = part.index.and_then(|index| self.assignment.get_mut(index)) else {
                 continue;
@@ -353,8 +368,13 @@ impl Consumer {
     /// Commits what was returned, but never moves an offset back: who has sought back reads again
     /// what is committed already.
     pub(super) fn commit_by_itself(&mut self) -> Result<()> {
+        self.commit_by_itself_of(&self.all_indexes())
+    }
+
+    /// [`commit_by_itself`](Consumer::commit_by_itself) for these slots.
+    pub(super) fn commit_by_itself_of(&mut self, indexes: &[usize]) -> Result<()> {
         let durability = self.options.durability;
-        let mut parts = self.delivered_parts(durability)?;
+        let mut parts = self.delivered_parts(indexes, durability)?;
         let group = self.group_name()?;
         let mut behind = Vec::with_capacity(parts.len());
         for part in &parts {

@@ -57,9 +57,7 @@ impl Consumer {
     /// Looks once at everything that is ready. Fails only if nothing is staged.
     pub(super) fn gather(&mut self) -> Result<()> {
         self.engine.check_open("poll")?;
-        if self.assignment.drain() || self.is_unread_subscription() {
-            self.refresh()?;
-        }
+        self.take_changes()?;
         for _ in 0..self.assignment.ready_len() {
             if self.is_full() || self.failed.is_some() {
                 break;
@@ -78,10 +76,6 @@ impl Consumer {
         Ok(())
     }
 
-    fn is_unread_subscription(&self) -> bool {
-        self.subscribed.as_ref().is_some_and(|subscribed| subscribed.seen.is_none())
-    }
-
     /// An error of one partition: it goes out now, or after what is staged. The partition stays
     /// ready, so that it is met again unless something is done about it.
     fn note_failure(&mut self, index: usize, error: Error) -> Result<()> {
@@ -92,9 +86,8 @@ impl Consumer {
             .assignment
             .get(index)
             .is_none_or(|slot| self.engine.topic_by_id(slot.partition.topic_id()).is_none());
-        if gone && self.subscribed.is_some() && error.kind() == ErrorKind::NotFound {
-            self.let_go(index);
-            return Ok(());
+        if gone && self.is_following() && error.kind() == ErrorKind::NotFound {
+            return Ok(()); // off the ready list: the change of the catalog takes it away
         }
         self.assignment.queue(index);
         if !self.stage.has_records() {
@@ -248,7 +241,7 @@ impl Consumer {
                 slot.hand_out();
             }
         }
-        self.offsets.registry().counters().records.add(stage.records.len() as u64);
+        self.offsets.coordinator().counters().records.add(stage.records.len() as u64);
         stage.records
     }
 

@@ -1,14 +1,15 @@
 //! The consumer itself: what it is made of, and what may be asked of it at any time.
 //!
 //! One thread or task uses it at a time (`&mut`), it can move between threads. Dropping it commits
-//! nothing and lets the next subscriber of its group begin.
+//! nothing; a member leaves its group at once.
 
 use std::sync::Arc;
 
 use super::assignment::Assignment;
 use super::builder::Options;
 use super::fetch::Stage;
-use super::subscription::Subscribed;
+use super::stream::Waiting;
+use super::subscription::Following;
 use crate::engine::Engine;
 use crate::error::{Cause, Error, Result};
 use crate::group::OffsetStore;
@@ -43,13 +44,15 @@ pub struct Consumer {
     pub(super) group: Option<Arc<str>>,
     pub(super) options: Options,
     pub(super) assignment: Assignment,
-    pub(super) subscribed: Option<Subscribed>,
+    pub(super) following: Following,
     /// Fetched and not handed out yet.
     pub(super) stage: Stage,
     /// What the next poll reports before anything else: met behind records that went out first.
     pub(super) failed: Option<(usize, Error)>,
     /// When the next poll commits by itself, on the store's monotonic clock.
     pub(super) auto_commit_at: Option<Duration>,
+    /// The poll that waits as a task, between two looks of its.
+    pub(super) waiting: Option<Waiting>,
 }
 
 /// Wakes a consumer that waits in another thread or task.
@@ -141,7 +144,8 @@ impl Consumer {
 
     /// Ends reading. With [`auto_commit`](crate::ConsumerBuilder::auto_commit) it commits what was
     /// returned and not committed yet, and fails if that does; without, it is the same as dropping
-    /// the consumer, which never commits. Blocks as [`commit`](Consumer::commit) does.
+    /// the consumer, which never commits. A member leaves its group at once: the others get its
+    /// partitions in their next polls. Blocks as [`commit`](Consumer::commit) does.
     ///
     /// ```
     /// # let store = tidelog::Store::in_memory()?;

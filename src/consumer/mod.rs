@@ -1,10 +1,12 @@
 //! Consumers: reading partitions in order, waiting for more, remembering how far.
 //!
-//! `builder` says how, `handle` is the [`Consumer`], the rest are its duties, a file each:
-//! `assignment` which partitions there are and which are ready, `subscription` how they come and
-//! go, `start` where reading a partition begins and begins again, `fetch` one round over what is
-//! ready, `poll` the calls that wait for it, `to_end` the one with a definite end, `seek` moving
-//! about, `commit` the offsets that are kept.
+//! `builder` says how, `place` the part of it that only a member of a group has, `handle` is the
+//! [`Consumer`], the rest are its duties, a file each: `assignment` which partitions there are and
+//! which are ready, `subscription` how they come and go, `member` how a group has them come and go,
+//! `rebalance` who is told of it, `start` where reading a partition begins and begins again,
+//! `fetch` one round over what is ready, `poll` the calls that wait for it, `stream` the tasks that
+//! do, `to_end` the call with a definite end, `seek` moving about, `commit` the offsets that are
+//! kept.
 //!
 //! Invariants: a position moves only when the records before it are handed out; a poll costs what
 //! is ready, not what is assigned; nothing is committed unless a call says so.
@@ -16,16 +18,22 @@ mod builder;
 mod commit;
 mod fetch;
 mod handle;
+mod member;
+mod place;
 mod poll;
+mod rebalance;
 mod reset;
 mod seek;
 mod start;
+mod stream;
 mod subscription;
 mod to_end;
 
 pub use builder::ConsumerBuilder;
 pub use commit::OffsetCommit;
 pub use handle::{Consumer, Interrupt};
+pub use member::Membership;
+pub use rebalance::{Assigned, RebalanceListener, Revoked};
 pub use reset::Reset;
 pub use to_end::ReadToEnd;
 

@@ -1,19 +1,17 @@
-//! Waiting for records: the blocking call, the one that never waits, and the future.
+//! Waiting for records: the blocking call, the one that never waits, and what all polls share.
 //!
 //! Each round arms the partitions it finds empty and looks at them once more; then the wait
 //! set sleeps until one of them publishes, the topics change, the store closes or someone
 //! interrupts. No round looks at what is not ready, and nothing wakes up to look.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::assignment::TIMER;
 use super::handle::Consumer;
-use crate::engine::Due;
+use super::member::Polling;
 use crate::error::Result;
 use crate::record::Records;
 use crate::time::deadline_after;
-use crate::wait::{Signal, Woken};
+use crate::wait::Woken;
 
 /// How long a wait may sleep before it runs due work again, where the store has no threads.
 const HOST_SLICE: Duration = Duration::from_millis(10);
@@ -27,13 +25,18 @@ impl Consumer {
     /// longer than `max_wait` once there is anything. With
     /// [`Threads::Host`](crate::Threads::Host) it runs due work while it waits.
     ///
+    /// In a group this is where partitions come and go and where the listener is called; what was
+    /// fetched of a partition that goes is not returned. A member that was expelled joins again.
+    ///
     /// Fails with an error of one partition after the records before it were returned, at that
     /// partition's every turn until it is dealt with: as corrupt where bytes are damaged
     /// ([`skip_damaged`](Consumer::skip_damaged) goes on behind them), as unsupported where a
     /// batch is compressed or belongs to a transaction, as out of range or truncated where the
     /// position holds no more and the reset policy is [`Reset::None`](crate::Reset::None), as not
     /// found where an assigned topic was deleted or `Reset::None` finds no committed offset. Fails
-    /// as closed once the store is, at once if it waits.
+    /// as closed once the store is, at once if it waits. A member also fails with what its listener
+    /// returns, with what keeps a new generation from being written, and as locked while another
+    /// has the instance id it wants to join again with.
     ///
     /// ```
     /// use std::time::Duration;
@@ -50,7 +53,7 @@ impl Consumer {
     pub fn poll(&mut self, timeout: Duration) -> Result<Records> {
         let deadline = deadline_after(timeout);
         let enough_at = deadline_after(self.options.max_wait).min(deadline);
-        self.begin_poll()?;
+        let _polling = self.begin_poll()?;
         self.engine.run_own_work();
         loop {
             if self.gather_all()? || timeout.is_zero() {
@@ -81,69 +84,26 @@ impl Consumer {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn try_poll(&mut self) -> Result<Records> {
-        self.begin_poll()?;
+        let _polling = self.begin_poll()?;
         self.gather_all()?;
         Ok(self.hand_out())
     }
 
-    /// [`poll`](Consumer::poll) as a future of no particular runtime, without a timeout: it waits
-    /// until there are records, or an [`Interrupt`](crate::Interrupt); `max_wait` goes by the
-    /// store's clock here. It may be dropped at any
-    /// moment, by a timeout of the caller's for one: no record is lost or skipped by that. What
-    /// has to be synced or read from a disk is done within the future's poll.
-    ///
-    /// With [`Threads::Host`](crate::Threads::Host) due work is the host's to run meanwhile.
-    ///
-    /// ```
-    /// # use tidelog::{Record, Store, TopicConfig};
-    /// # let store = Store::in_memory()?;
-    /// # store.ensure_topic("orders", TopicConfig::new())?;
-    /// # store.producer().build()?.topic("orders")?.send(Record::new("hello"))?;
-    /// let mut consumer = store.consumer("billing").subscribe(["orders"]).build()?;
-    /// let records = pollster::block_on(consumer.poll_async())?;
-    /// assert_eq!(records.len(), 1);
-    /// # Ok::<(), tidelog::Error>(())
-    /// ```
-    pub async fn poll_async(&mut self) -> Result<Records> {
-        self.begin_poll()?;
-        let begun = self.engine.clock().monotonic();
-        let mut timer = None;
-        loop {
-            if self.gather_all()? {
-                return Ok(self.hand_out());
-            }
-            if self.stage.has_records() && timer.is_none() {
-                timer = Some(self.start_timer(begun.saturating_add(self.options.max_wait)));
-            }
-            self.offsets.registry().counters().waits.add(1);
-            let _watched = self.engine.wait_for_news();
-            if self.assignment.set().ready().await == Woken::Interrupted {
-                self.engine.check_open("poll")?;
-                return Ok(self.hand_out());
-            }
-            if let Some((alarm, _)) = &timer
-                && alarm.0.is_closed()
-            {
-                self.gather_all()?;
-                return Ok(self.hand_out());
-            }
-        }
-    }
-
     /// What every poll does first.
-    pub(super) fn begin_poll(&mut self) -> Result<()> {
+    pub(super) fn begin_poll(&mut self) -> Result<Polling> {
         self.engine.check_open("poll")?;
         self.engine.look_for_news()?;
-        self.offsets.registry().counters().polls.add(1);
+        self.offsets.coordinator().counters().polls.add(1);
+        let polling = self.begin_polling()?;
         self.commit_if_due()?;
         match self.failed.take() {
             Some((_, error)) => Err(error),
-            None => Ok(()),
+            None => Ok(polling),
         }
     }
 
     /// Gathers until there is enough (`true`), or nothing is ready any more.
-    fn gather_all(&mut self) -> Result<bool> {
+    pub(super) fn gather_all(&mut self) -> Result<bool> {
         loop {
             self.gather()?;
             if self.is_enough() {
@@ -156,7 +116,7 @@ impl Consumer {
     }
 
     fn wait_until(&self, deadline: Instant) -> Woken {
-        self.offsets.registry().counters().waits.add(1);
+        self.offsets.coordinator().counters().waits.add(1);
         let _watched = self.engine.wait_for_news();
         let set = self.assignment.set();
         if !self.engine.is_run_by_host() {
@@ -170,25 +130,5 @@ impl Consumer {
                 woken => return woken,
             }
         }
-    }
-
-    /// Has the wait set woken at `at` of the store's clock, for as long as what it returns lives.
-    fn start_timer(&self, at: Duration) -> (Arc<Alarm>, crate::wait::Registration) {
-        let alarm = Arc::new(Alarm(Arc::new(Signal::new())));
-        let registration = self.assignment.set().register(&alarm.0, TIMER);
-        self.assignment.set().arm(&registration);
-        let weak: std::sync::Weak<dyn Due> = Arc::downgrade(&alarm) as _;
-        self.engine.timers().schedule(at, weak);
-        (alarm, registration)
-    }
-}
-
-/// The end of a future's patience.
-struct Alarm(Arc<Signal>);
-
-impl Due for Alarm {
-    fn run(&self, _now: Duration) -> Option<Duration> {
-        self.0.close();
-        None
     }
 }

@@ -37,6 +37,13 @@ impl Consumer {
         Ok(())
     }
 
+    /// [`resolve`](Consumer::resolve) before it is needed; what fails is met again when it is.
+    pub(super) fn resolve_early(&mut self, index: usize) {
+        if let Err(error) = self.resolve(index) {
+            log::debug!("the next poll will fail: {error}");
+        }
+    }
+
     /// As far as the caller may read now.
     pub(super) fn bound(&self, slot: &Slot) -> Result<Offset> {
         let offsets = slot.partition.offsets()?;
@@ -67,14 +74,23 @@ impl Consumer {
         Ok(Start { position: Position { offset, epoch, cursor: None }, truncated: false })
     }
 
-    /// The policy's answer where nothing is committed.
+    /// The policy's answer where nothing is committed; in a group, its first one, so that what
+    /// came since is not skipped when a partition moves before a commit.
     fn first_start(&self, slot: &Slot) -> Result<Start> {
+        let (topic, id) = (slot.partition.topic_id(), slot.partition.id());
+        let seat = self.seat();
+        if let Some(offset) = seat.and_then(|seat| seat.start_of(topic, id)) {
+            return Ok(Start::at(offset.max(slot.partition.offsets()?.start)));
+        }
         let policy = match self.options.reset {
             // all it holds came after the consumer
             Reset::Latest if slot.is_new => Reset::Earliest,
             policy => policy,
         };
         if let Some(offset) = self.place(slot, policy)? {
+            if let Some(seat) = seat {
+                seat.note_start(topic, id, offset);
+            }
             return Ok(Start::at(offset));
         }
         let (what, place) = (

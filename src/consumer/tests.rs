@@ -2,6 +2,7 @@
 
 mod commits;
 mod damage;
+mod groups;
 mod model;
 mod reading;
 mod resets;

@@ -5,10 +5,12 @@
 //! It never waits.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::fetch::Read;
 use super::handle::Consumer;
-use crate::error::{Error, Result};
+use crate::engine::Partition;
+use crate::error::Result;
 use crate::ids::Offset;
 use crate::record::Records;
 
@@ -33,14 +35,24 @@ use crate::record::Records;
 pub struct ReadToEnd<'a> {
     consumer: &'a mut Consumer,
     /// Partitions that are not at their end yet.
-    left: VecDeque<(usize, Offset)>,
+    left: VecDeque<Left>,
+}
+
+/// A partition that is not at its end yet. Its slot may be another's after a rebalance.
+#[derive(Debug)]
+struct Left {
+    index: usize,
+    partition: Arc<Partition>,
+    end: Offset,
 }
 
 impl Consumer {
     /// Reads every assigned partition that is not paused from its position to the end it has now,
     /// gaps or not, and then ends. Each item is as much as one poll returns; items after an error
     /// there are none, and a new call goes on from the positions. Records come and positions move
-    /// as with [`poll`](Consumer::poll), which is also where the errors are listed.
+    /// as with [`poll`](Consumer::poll), which is also where the errors are listed. In a group this
+    /// call and each item count as polls: partitions that go meanwhile are read no further, those
+    /// that come are left for later.
     ///
     /// ```
     /// # use tidelog::{Record, Store, TopicConfig};
@@ -55,9 +67,8 @@ impl Consumer {
     /// ```
     pub fn read_to_end(&mut self) -> Result<ReadToEnd<'_>> {
         self.engine.check_open("read to end")?;
-        if self.assignment.drain() || self.subscribed.is_some() {
-            self.refresh()?;
-        }
+        let _polling = self.begin_polling()?;
+        self.take_changes()?;
         self.forget_fetched();
         self.failed = None;
         let indexes: Vec<usize> = self
@@ -72,7 +83,7 @@ impl Consumer {
             let Some(slot) = self.assignment.get(index) else { continue };
             let end = self.bound(slot).map_err(|error| slot.named(error))?;
             if slot.next().is_some_and(|at| at.offset < end) {
-                left.push_back((index, end));
+                left.push_back(Left { index, partition: slot.partition.clone(), end });
             }
         }
         Ok(ReadToEnd { consumer: self, left })
@@ -102,21 +113,34 @@ impl ReadToEnd<'_> {
 
     fn read_some(&mut self) -> Result<Option<Records>> {
         let consumer = &mut *self.consumer;
-        consumer.begin_poll()?;
-        while let Some((index, end)) = self.left.pop_front() {
+        let _polling = consumer.begin_poll()?;
+        consumer.take_changes()?;
+        self.left.retain(|left| {
+            let slot = consumer.assignment.get(left.index);
+            slot.is_some_and(|slot| Arc::ptr_eq(&slot.partition, &left.partition))
+        });
+        while let Some(left) = self.left.pop_front() {
+            let (index, end) = (left.index, left.end);
             match consumer.read(index, Some(end)) {
                 Ok(Read::Drained) => continue,
                 Ok(Read::Full) => {
-                    self.left.push_front((index, end));
+                    self.left.push_front(left);
                     break;
                 }
                 Ok(Read::More) => {
                     let next = consumer.assignment.get(index).and_then(|slot| slot.next());
                     if next.is_some_and(|at| at.offset < end) {
-                        self.left.push_back((index, end));
+                        self.left.push_back(left);
                     }
                 }
-                Err(error) => return self.fail(index, end, error),
+                Err(error) => {
+                    // what came before the error goes out first
+                    if !consumer.stage.has_records() {
+                        return Err(error);
+                    }
+                    self.left.push_front(left);
+                    break;
+                }
             }
             if consumer.is_full() {
                 break;
@@ -124,15 +148,6 @@ impl ReadToEnd<'_> {
         }
         let records = self.consumer.hand_out();
         Ok((!records.is_empty()).then_some(records))
-    }
-
-    /// What came before the error goes out first.
-    fn fail(&mut self, index: usize, end: Offset, error: Error) -> Result<Option<Records>> {
-        if !self.consumer.stage.has_records() {
-            return Err(error);
-        }
-        self.left.push_front((index, end));
-        Ok(Some(self.consumer.hand_out()))
     }
 }
 

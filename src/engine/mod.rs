@@ -37,7 +37,7 @@ mod tests;
 pub(crate) use catalog::NewTopic;
 use core::Table;
 pub(crate) use core::{CloseHook, Engine, EngineOptions};
-pub(crate) use follow::{FollowOptions, FollowedPartition};
+pub(crate) use follow::{FollowOptions, FollowedPartition, Waiting};
 pub(crate) use holds::HoldState;
 pub(crate) use partition::Partition;
 pub use report::OpenReport;

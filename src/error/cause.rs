@@ -54,6 +54,8 @@ pub(crate) enum Cause {
     Unsupported(String),
     #[error("offset {requested} is below the committed offset {committed}")]
     OffsetRegression { committed: Offset, requested: Offset },
+    #[error("fenced: {0}")]
+    Fenced(String),
     #[error("{0}")]
     GroupNotEmpty(String),
     #[error("{0} panicked")]
@@ -106,6 +108,7 @@ impl Cause {
             Cause::OffsetRegression { committed, requested } => {
                 Cause::OffsetRegression { committed: *committed, requested: *requested }
             }
+            Cause::Fenced(why) => Cause::Fenced(why.clone()),
             Cause::GroupNotEmpty(why) => Cause::GroupNotEmpty(why.clone()),
             Cause::Panicked(what) => Cause::Panicked(what),
             Cause::ReadOnly => Cause::ReadOnly,
@@ -134,6 +137,7 @@ impl Cause {
             Cause::NewerVersion { .. } => ErrorKind::NewerVersion,
             Cause::Unsupported(_) => ErrorKind::Unsupported,
             Cause::OffsetRegression { .. } => ErrorKind::OffsetRegression,
+            Cause::Fenced(_) => ErrorKind::Fenced,
             Cause::GroupNotEmpty(_) => ErrorKind::GroupNotEmpty,
             Cause::Panicked(_) => ErrorKind::Panicked,
             Cause::ReadOnly => ErrorKind::ReadOnly,

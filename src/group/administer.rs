@@ -31,7 +31,7 @@ impl OffsetStore {
     /// with records of their own, those with members.
     pub(crate) fn groups(&self) -> Vec<Arc<str>> {
         self.catch_up_all();
-        let mut names: BTreeSet<Arc<str>> = self.registry().live_groups().into_iter().collect();
+        let mut names: BTreeSet<Arc<str>> = self.coordinator().live_groups().into_iter().collect();
         let groups = self.groups.lock();
         let used = groups.iter().filter(|(_, group)| !group.is_unused());
         names.extend(used.map(|(name, _)| name.clone()));

@@ -9,7 +9,7 @@
 //! `follow` keeps the fold going where another process writes the log.
 //!
 //! Locks: the table of groups, then a group's turn, then its entries. The turn is held across the
-//! append, the others never.
+//! append, the others never. Under the turn the coordinator is asked who may commit.
 
 mod follow;
 
@@ -18,14 +18,15 @@ use std::sync::Arc;
 
 use self::follow::Following;
 use super::committed::{Commit, CommitMode, Committed, Entry, Group};
+use super::coordinator::Coordinator;
 use super::expiry::Expiry;
 use super::generations::check_kind;
 use super::records::ClassicRecord;
-use super::registry::Registry;
 use super::schema::{
     CONSUMER_GROUP_KEY, CommittedValue, GroupValue, OffsetsKey, SchemaFault, check_metadata,
     committed_key, consumer_group_epoch, group_partition,
 };
+use super::seat::Committer;
 use crate::config::{Durability, TopicConfig};
 use crate::engine::{Engine, Partition};
 use crate::error::{Cause, Error, Outcome, Result};
@@ -51,7 +52,7 @@ pub(crate) struct OffsetStore {
     skipped: Counter,
     pub(super) expiry: Mutex<Expiry>,
     pub(super) expired: Counter,
-    registry: Arc<Registry>,
+    coordinator: Coordinator,
     /// Where another process writes: how far each partition has been read.
     following: Option<Mutex<Following>>,
 }
@@ -74,7 +75,7 @@ impl OffsetStore {
             skipped: unreadable,
             expiry: Mutex::default(),
             expired: Counter::default(),
-            registry: Arc::default(),
+            coordinator: Coordinator::default(),
             following: None,
         };
         store.end_lives_of_before();
@@ -89,8 +90,9 @@ impl OffsetStore {
         StateLog::new(engine.clone(), OFFSETS_TOPIC, config)
     }
 
-    pub(crate) fn registry(&self) -> &Arc<Registry> {
-        &self.registry
+    /// The groups that have members now.
+    pub(crate) fn coordinator(&self) -> &Coordinator {
+        &self.coordinator
     }
 
     /// Records of `__consumer_offsets` that could not be understood, since the store was opened.
@@ -122,9 +124,8 @@ impl OffsetStore {
         Ok(self.existing(group).and_then(|group| group.committed(partition)))
     }
 
-    /// Commits for one group, all of it or nothing. Blocks while another commit of the group is
-    /// under way, and for syncs with [`Durability::Power`]: of the records that the offsets stand
-    /// for first, so that a durable offset never refers to lost records, then of the commit.
+    /// A commit that nobody is asked about, for tests of what lies below the members.
+    #[cfg(test)]
     pub(crate) fn commit(
         &self,
         group: &str,
@@ -137,6 +138,32 @@ impl OffsetStore {
         }
         let group = self.existing_or_new(group);
         let _turn = group.1.turn.lock();
+        check_kind("commit", &group.0, group.1.records.lock().kind())?;
+        self.write_commits(log_partition, &group, commits, durability)
+    }
+
+    /// Commits for one group, all of it or nothing. Blocks while another commit of the group is
+    /// under way, and for syncs with [`Durability::Power`]: of the records that the offsets stand
+    /// for first, so that a durable offset never refers to lost records, then of the commit.
+    ///
+    /// # Errors
+    /// `Fenced` if the committer may not, decided in the commit's turn: who takes a partition over
+    /// and then waits for the turn finds a commit of its former owner made, or refused.
+    pub(crate) fn commit_as(
+        &self,
+        by: Committer<'_>,
+        group: &str,
+        commits: &[Commit<'_>],
+        durability: Durability,
+    ) -> Result<()> {
+        let log_partition = self.before_commit(group, commits, durability)?;
+        by.look_at_the_clock(self, group);
+        if commits.is_empty() {
+            return by.check(self, group, commits); // who may not commit learns it here too
+        }
+        let group = self.existing_or_new(group);
+        let _turn = group.1.turn.lock();
+        by.check(self, &group.0, commits)?;
         check_kind("commit", &group.0, group.1.records.lock().kind())?;
         self.write_commits(log_partition, &group, commits, durability)
     }
@@ -201,9 +228,16 @@ impl OffsetStore {
                 commit.partition.hold_for_group(&group.0, committed.offset);
                 group.1.insert(commit.partition, committed);
             }
-            self.registry.counters().commits.add(1);
+            self.coordinator.counters().commits.add(1);
         }
         appended.map(|_| ())
+    }
+
+    /// Blocks until the commits of the group that are under way are made or refused.
+    pub(crate) fn wait_for_commits(&self, group: &str) {
+        if let Some(group) = self.existing(group) {
+            drop(group.turn.lock());
+        }
     }
 
     /// Forgets everything that any group has committed for a topic of that name. To be called

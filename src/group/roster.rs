@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use super::coordinator::known;
+use super::membership::{Interest, KnownTopic, Phase};
 use super::offsets::OffsetStore;
 use crate::error::{Cause, Error, Result};
 use crate::ids::PartitionId;
@@ -51,6 +53,10 @@ pub(crate) struct Roster {
     pub(crate) phase: GroupPhase,
     /// What divides the partitions; `None` before the first time.
     pub(crate) assignor: Option<Arc<str>>,
+    /// Why the sticky assignor divided them instead, this time.
+    pub(crate) fallback: Option<String>,
+    /// How often it had to.
+    pub(crate) fallbacks: u64,
     pub(crate) members: Vec<RosterMember>,
 }
 
@@ -70,17 +76,43 @@ impl Roster {
     }
 }
 
+/// The topics a member follows: those it names, or those its pattern finds.
+fn followed(interest: &Interest, known: &[KnownTopic]) -> Vec<Arc<str>> {
+    match interest {
+        Interest::Topics(names) => names.iter().cloned().collect(),
+        Interest::Pattern(_) => {
+            let found = known.iter().filter(|topic| interest.wants(topic));
+            found.map(|topic| topic.name.clone()).collect()
+        }
+    }
+}
+
 impl OffsetStore {
     /// A group's members; `None` where it has none.
     pub(crate) fn roster(&self, group: &str) -> Option<Roster> {
-        let topics = self.registry().topics_of(group)?;
-        let mut owned = Vec::new();
-        for name in &topics {
-            let Ok(topic) = self.engine.topic(name) else { continue };
-            owned.extend(topic.partitions().iter().map(|each| (name.clone(), each.id())));
+        let shown = self.coordinator().describe(group)?;
+        if shown.members.is_empty() {
+            return None;
         }
-        let member = RosterMember { id: "subscriber".to_owned(), instance_id: None, topics, owned };
-        Some(Roster { phase: GroupPhase::Stable, assignor: None, members: vec![member] })
+        let known: Vec<KnownTopic> = self.engine.topics().iter().map(|each| known(each)).collect();
+        let members = shown.members.iter().map(|member| RosterMember {
+            id: member.id.to_string(),
+            instance_id: member.instance.as_deref().map(str::to_owned),
+            topics: followed(&member.interest, &known),
+            owned: member.owned.iter().map(|p| (p.topic_name().clone(), p.partition())).collect(),
+        });
+        Some(Roster {
+            phase: match shown.phase {
+                Phase::Empty => GroupPhase::Empty,
+                Phase::Assigning => GroupPhase::Assigning,
+                Phase::Reconciling => GroupPhase::Reconciling,
+                Phase::Stable => GroupPhase::Stable,
+            },
+            assignor: shown.assignor,
+            fallback: shown.fallback.map(|why| why.to_string()),
+            fallbacks: shown.counters.fallbacks,
+            members: members.collect(),
+        })
     }
 
     /// Refuses what must not happen to a group while it has members.

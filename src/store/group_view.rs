@@ -69,6 +69,9 @@ pub struct GroupDescription {
     pub generation: Generation,
     /// What divides them; `None` without members.
     pub assignor: Option<String>,
+    /// Why the sticky assignor divided them this time instead of that one: what that one said
+    /// broke the rules, or it panicked.
+    pub fallback: Option<String>,
     /// Its members, in order of joining.
     pub members: Vec<GroupMember>,
     /// What it has committed for, follows or reads, by topic and partition.
@@ -157,6 +160,7 @@ impl GroupDescription {
             kind: kept.kind,
             phase: phase(roster.as_ref()),
             generation: kept.generation,
+            fallback: roster.as_ref().and_then(|roster| roster.fallback.clone()),
             assignor: roster.and_then(|roster| roster.assignor).map(|name| name.to_string()),
             members,
             partitions,

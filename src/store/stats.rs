@@ -86,6 +86,9 @@ pub struct GroupStats {
     pub lag: u64,
     /// How often it has divided its partitions anew, over all opens; 0 without members.
     pub generation: Generation,
+    /// How often the sticky assignor had to divide them in place of the group's own, since it has
+    /// had members.
+    pub fallbacks: u64,
 }
 
 /// A topic in numbers.
@@ -209,7 +212,7 @@ pub struct HoldStats {
 
 impl StoreStats {
     pub(super) fn of(engine: &Engine, offsets: &OffsetStore) -> Self {
-        let counters = offsets.registry().counters();
+        let counters = offsets.coordinator().counters();
         let topics: Vec<_> = engine.topics().iter().map(|topic| TopicStats::of(topic)).collect();
         let partitions = || topics.iter().flat_map(|topic| &topic.partitions);
         StoreStats {
@@ -247,6 +250,7 @@ impl GroupStats {
             partitions: committed.len(),
             lag: lag.sum(),
             generation: offsets.generation(name),
+            fallbacks: offsets.roster(name).map_or(0, |roster| roster.fallbacks),
         }
     }
 }

@@ -116,7 +116,7 @@ fn a_commit_leaves_the_metadata_of_the_same_offset_alone() {
         consumer.commit_with(durability).unwrap();
         assert_eq!(consumer.committed("orders", 0).unwrap().unwrap().metadata(), "mine");
     }
-    assert_eq!(world.offsets.registry().counters().commits.get(), 2, "one more, for the sync");
+    assert_eq!(world.offsets.coordinator().counters().commits.get(), 2, "one more, for the sync");
 }
 
 #[test]

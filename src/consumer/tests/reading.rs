@@ -154,20 +154,6 @@ fn builders_refuse_what_makes_no_sense() {
 }
 
 #[test]
-fn one_subscriber_per_group() {
-    let world = World::new();
-    world.create("orders", 1);
-    let first = world.group("g").subscribe(["orders"]).build().unwrap();
-    let second = world.group("g").subscribe(["orders"]).build().unwrap_err();
-    assert_eq!(second.kind(), ErrorKind::Locked);
-    world.group("h").subscribe(["orders"]).build().unwrap();
-    world.group("g").assign([("orders", 0)]).build().unwrap();
-    drop(first);
-    world.group("g").subscribe(["orders"]).build().unwrap().close().unwrap();
-    world.group("g").subscribe(["orders"]).build().unwrap();
-}
-
-#[test]
 fn subscribers_follow_their_topics() {
     let world = World::new();
     let builder = world.group("g").subscribe(["orders", "returns"]).reset(Reset::Latest);

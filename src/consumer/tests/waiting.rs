@@ -48,7 +48,7 @@ fn a_poll_without_records_ends_in_time() {
     let mut consumer = world.group("g").subscribe(["orders"]).build().unwrap();
     assert!(consumer.poll(Duration::from_millis(20)).unwrap().is_empty());
     assert!(consumer.poll(NONE).unwrap().is_empty());
-    let counters = world.offsets.registry().counters();
+    let counters = world.offsets.coordinator().counters();
     assert_eq!((counters.polls.get(), counters.waits.get()), (2, 1));
 }
 

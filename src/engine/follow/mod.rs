@@ -14,4 +14,5 @@ mod partition;
 pub(super) use catalog::Applied;
 pub(crate) use catalog::FollowOptions;
 pub(super) use follower::Follower;
+pub(crate) use follower::Waiting;
 pub(crate) use partition::FollowedPartition;

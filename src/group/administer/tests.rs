@@ -4,19 +4,34 @@ use super::super::offsets::OFFSETS_TOPIC;
 use super::super::offsets::tests::{
     commit, forward, kafka_topic, offset_of, reopen, send, store, topic,
 };
-use super::super::registry::Subscription;
 use super::*;
 use crate::engine::{Engine, Partition};
 use crate::error::ErrorKind;
-use crate::group::CommitMode;
+use crate::group::{CommitMode, Interest, JoinRequest, Seat, Step, StickyAssignor};
 use crate::ids::Offset;
 use crate::time::Timestamp;
 
 const PROCESS: Durability = Durability::Process;
 
-fn join(offsets: &OffsetStore, group: &str, topics: &[&str]) -> Subscription {
-    let topics: Vec<Arc<str>> = topics.iter().map(|topic| Arc::from(*topic)).collect();
-    offsets.registry().subscribe(&Arc::from(group), &topics).unwrap()
+/// A member; dropping it lets it leave.
+struct Joined(Arc<Seat>);
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+fn join(offsets: &Arc<OffsetStore>, group: &str, topics: &[&str]) -> Joined {
+    let request = JoinRequest {
+        interest: Interest::Topics(topics.iter().map(|topic| Arc::from(*topic)).collect()),
+        assignor: Arc::new(StickyAssignor::new()),
+        instance_id: None,
+        max_poll_interval: std::time::Duration::MAX,
+    };
+    let seat = offsets.join(&Arc::from(group), request).unwrap();
+    while !matches!(seat.next_step().unwrap(), Step::Settled) {}
+    Joined(seat)
 }
 
 fn reset(partition: &Partition, offset: i64) -> [Commit<'_>; 1] {

@@ -50,7 +50,8 @@ fn following(topics: &[&str]) -> Roster {
         topics: topics.iter().map(|topic| Arc::from(*topic)).collect(),
         owned: Vec::new(),
     };
-    Roster { phase: GroupPhase::Stable, assignor: None, members: vec![member] }
+    let members = vec![member];
+    Roster { phase: GroupPhase::Stable, assignor: None, fallback: None, fallbacks: 0, members }
 }
 
 /// The topics whose offsets go at `now` with a retention of 50 ms, and whether the group does.

@@ -47,6 +47,7 @@ pub(crate) enum Phase {
 /// A group at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct GroupSnapshot {
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests compare it"))]
     pub(crate) generation: Generation,
     pub(crate) phase: Phase,
     /// What its members divide by; `None` while there are none.
@@ -64,12 +65,15 @@ pub(crate) struct MemberSnapshot {
     pub(crate) id: MemberId,
     pub(crate) instance: Option<Arc<str>>,
     pub(crate) interest: Arc<Interest>,
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests compare it"))]
     pub(crate) presence: Presence,
     pub(crate) owned: Vec<TopicPartition>,
+    #[cfg_attr(not(test), expect(dead_code, reason = "only tests compare it"))]
     pub(crate) target: Vec<TopicPartition>,
 }
 
 impl GroupState {
+    #[cfg(test)]
     pub(crate) fn counters(&self) -> GroupCounters {
         self.counters
     }

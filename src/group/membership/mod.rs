@@ -43,8 +43,14 @@ mod topics;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use describe::{GroupCounters, GroupSnapshot, MemberSnapshot, Phase};
-pub(crate) use rebalance::{Fallback, Plan, Rebalance};
+pub(crate) use describe::{GroupSnapshot, Phase};
+pub(crate) use rebalance::{Plan, Rebalance};
 pub(crate) use reconcile::{Fenced, Installed};
-pub(crate) use state::{Departed, GroupState, JoinRefused, Joining, Presence};
+pub(crate) use state::{Departed, GroupState, JoinRefused, Joining};
 pub(crate) use topics::{Interest, KnownTopic, NamePattern, TopicList, Visibility};
+#[cfg(test)]
+use {
+    describe::{GroupCounters, MemberSnapshot},
+    rebalance::Fallback,
+    state::Presence,
+};

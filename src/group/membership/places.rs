@@ -56,6 +56,11 @@ impl Places {
         topic.and_then(|topic| topic.places.get(partition.index())).copied().unwrap_or_default()
     }
 
+    /// How many partitions of a topic have an owner or a target.
+    pub(super) fn taken(&self, topic: TopicId) -> usize {
+        self.topics.get(&topic).map_or(0, |topic| topic.taken)
+    }
+
     pub(super) fn unsettled(&self) -> usize {
         self.unsettled
     }
@@ -168,6 +173,7 @@ impl Places {
     }
 
     /// Every place that is taken.
+    #[cfg(any(test, debug_assertions))]
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, Place)> {
         self.topics.iter().flat_map(|(id, topic)| {
             let numbered = (0..).map(PartitionId::new).zip(topic.places.iter().copied());

@@ -11,9 +11,9 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::places::{Key, Place, key_of};
 use super::rebalance::Plan;
-use super::state::{Departed, GroupState};
+use super::state::{Departed, GroupState, Member};
 use crate::group::identity::{MemberId, TopicPartition};
-use crate::ids::Generation;
+use crate::ids::{Generation, PartitionId};
 
 /// What became of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +76,20 @@ impl GroupState {
     pub(crate) fn to_revoke(&self, member: MemberId) -> Result<Vec<TopicPartition>, Departed> {
         let member = self.members.get(&member).ok_or(Departed)?;
         Ok(self.places.named(&member.surplus))
+    }
+
+    /// Whether a member that looks finds something to plan, to give up or to take.
+    pub(crate) fn has_work(&self, member: MemberId) -> bool {
+        let waits = |member: &Member| !member.surplus.is_empty() || !member.claimable.is_empty();
+        self.is_due() || self.members.get(&member).is_some_and(waits)
+    }
+
+    /// Whether a plan made now would give a member something that nobody has or is to have.
+    pub(crate) fn has_vacancy(&self, member: MemberId) -> bool {
+        let Some(member) = self.members.get(&member) else { return false };
+        let wanted = member.interest.resolve(&self.topics);
+        let mut topics = wanted.iter().map(|at| &self.topics.topics()[*at]);
+        topics.any(|topic| self.places.taken(topic.id) < PartitionId::new(topic.partitions).index())
     }
 
     /// Gives partitions up; what the member does not own is passed over. Returns whom to wake: who

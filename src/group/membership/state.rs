@@ -239,6 +239,11 @@ impl GroupState {
         self.topics.count()
     }
 
+    /// The latest look at the catalog.
+    pub(crate) fn topics(&self) -> &Arc<TopicList> {
+        &self.topics
+    }
+
     /// Takes in a newer look at the catalog; an older one, or the same, changes nothing. Partitions
     /// that are gone stop being anybody's target at once: their owners have them to revoke.
     /// Returns whom to wake.

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::coordinator::Coordinator;
 use super::super::schema::group_partition;
 use super::{Fold, Group, OffsetStore};
 use crate::engine::Engine;
@@ -50,7 +51,7 @@ impl OffsetStore {
             skipped: Counter::default(),
             expiry: Mutex::default(),
             expired: Counter::default(),
-            registry: Arc::default(),
+            coordinator: Coordinator::default(),
             following: Some(Mutex::default()),
         })
     }

@@ -1,0 +1,178 @@
+//! The coordinator: the live groups of a store.
+//!
+//! One per store, shared by all its consumers. It brings to a [`LiveGroup`] what that has not of
+//! its own: the timers, the catalog, the log that keeps generations. A group is kept here while
+//! anybody has a seat in it; what outlives that is its generation, in the log.
+//!
+//! Locks: the table of groups, then a group's; a commit's turn is taken before both. None is held
+//! when assignors, clocks, wakers or files are at work.
+//!
+//! Callers: `seat`, the places of members; `roster`, which shows them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::identity::MemberId;
+use super::live::{Changed, LiveGroup};
+use super::membership::{GroupSnapshot, KnownTopic, TopicList, Visibility};
+use super::offsets::OffsetStore;
+use crate::engine::{Due, Engine, Topic};
+use crate::stats::Counter;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// The live groups of one store, and what all its readers count together.
+#[derive(Debug, Default)]
+pub(crate) struct Coordinator {
+    groups: Mutex<BTreeMap<Arc<str>, Held>>,
+    /// The catalog as it was looked at last, for all groups.
+    topics: Mutex<Arc<TopicList>>,
+    members: AtomicU64,
+    counters: ReadCounters,
+}
+
+#[derive(Debug)]
+struct Held {
+    group: Arc<Group>,
+    seats: usize,
+}
+
+/// What all readers of a store have done since it was opened.
+#[derive(Debug, Default)]
+pub(crate) struct ReadCounters {
+    /// Calls that fetch, whatever they returned.
+    pub(crate) polls: Counter,
+    /// Times a reader went to sleep, or left its waker.
+    pub(crate) waits: Counter,
+    /// Records handed out.
+    pub(crate) records: Counter,
+    /// Commits that took effect.
+    pub(crate) commits: Counter,
+}
+
+/// A group somebody has a seat in.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) name: Arc<str>,
+    pub(super) live: LiveGroup,
+    offsets: Weak<OffsetStore>,
+}
+
+impl Coordinator {
+    pub(crate) fn counters(&self) -> &ReadCounters {
+        &self.counters
+    }
+
+    /// A group as it is now; `None` if nobody has a seat in it.
+    pub(crate) fn describe(&self, group: &str) -> Option<GroupSnapshot> {
+        Some(self.group(group)?.live.describe())
+    }
+
+    /// Whether a group has members now.
+    pub(crate) fn has_members(&self, group: &str) -> bool {
+        self.group(group).is_some_and(|group| !group.live.is_empty())
+    }
+
+    /// The groups that have members now.
+    pub(crate) fn live_groups(&self) -> Vec<Arc<str>> {
+        let groups: Vec<Arc<Group>> =
+            self.groups.lock().values().map(|held| held.group.clone()).collect();
+        let live = groups.iter().filter(|group| !group.live.is_empty());
+        live.map(|group| group.name.clone()).collect()
+    }
+
+    pub(super) fn group(&self, name: &str) -> Option<Arc<Group>> {
+        self.groups.lock().get(name).map(|held| held.group.clone())
+    }
+
+    /// An id that no member has had before.
+    pub(super) fn next_member(&self) -> MemberId {
+        MemberId::new(self.members.fetch_add(1, Ordering::AcqRel) + 1)
+    }
+
+    /// The group with one seat more.
+    pub(super) fn take_seat(&self, offsets: &Arc<OffsetStore>, name: &Arc<str>) -> Arc<Group> {
+        let topics = self.topics(&offsets.engine);
+        let mut groups = self.groups.lock();
+        let held = groups.entry(name.clone()).or_insert_with(|| {
+            let live = LiveGroup::new(offsets.generation(name), topics);
+            let offsets = Arc::downgrade(offsets);
+            Held { group: Arc::new(Group { name: name.clone(), live, offsets }), seats: 0 }
+        });
+        held.seats += 1;
+        held.group.clone()
+    }
+
+    pub(super) fn leave_seat(&self, name: &str) {
+        let mut groups = self.groups.lock();
+        if let Some(held) = groups.get_mut(name) {
+            held.seats -= 1;
+            if held.seats == 0 {
+                groups.remove(name);
+            }
+        }
+    }
+
+    /// The catalog as it is now, looked at once for all groups.
+    pub(super) fn topics(&self, engine: &Engine) -> Arc<TopicList> {
+        // never 0, which stands for "not looked at"
+        let count = engine.catalog_changes().count() + 1;
+        {
+            let topics = self.topics.lock();
+            if topics.count() >= count {
+                return topics.clone();
+            }
+        }
+        let looked = TopicList::new(count, engine.topics().iter().map(|topic| known(topic)));
+        let mut topics = self.topics.lock();
+        if topics.count() < count {
+            *topics = Arc::new(looked);
+        }
+        topics.clone()
+    }
+}
+
+/// A topic as interests and assignors see it.
+pub(crate) fn known(topic: &Topic) -> KnownTopic {
+    let partitions = u32::try_from(topic.partitions().len()).unwrap_or(u32::MAX);
+    let visibility = if topic.is_internal() { Visibility::Internal } else { Visibility::Public };
+    KnownTopic { name: topic.name().clone(), id: topic.id(), partitions, visibility }
+}
+
+impl Group {
+    /// Does what a change asks for: sets the timer, notes that nobody is left.
+    pub(super) fn follow_up<T>(self: &Arc<Self>, offsets: &OffsetStore, changed: Changed<T>) -> T {
+        if let Some(at) = changed.alarm {
+            let weak: Weak<dyn Due> = Arc::downgrade(self) as _;
+            offsets.engine.timers().schedule(at, weak);
+        }
+        if changed.emptied {
+            self.note_empty(offsets);
+        }
+        changed.value
+    }
+
+    /// Nobody waits for this, so a failure is only logged: the next open finds the group empty.
+    fn note_empty(&self, offsets: &OffsetStore) {
+        if offsets.engine.check_open("leave group").is_err() {
+            return;
+        }
+        let since = offsets.engine.clock().wall();
+        let generation = self.live.generation();
+        if let Err(error) = offsets.record_generation(&self.name, generation, Some(since)) {
+            log::warn!("group `{}` is empty, which cannot be written: {error}", self.name);
+        }
+    }
+}
+
+impl Due for Group {
+    fn run(&self, now: Duration) -> Option<Duration> {
+        let offsets = self.offsets.upgrade()?;
+        let rung = self.live.ring(now);
+        if rung.emptied {
+            self.note_empty(&offsets);
+        }
+        rung.alarm
+    }
+}
