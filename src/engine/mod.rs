@@ -21,6 +21,7 @@ mod follow;
 mod gate;
 mod holds;
 mod keeper;
+mod known;
 mod maintenance;
 mod open;
 mod partition;

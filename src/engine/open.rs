@@ -5,7 +5,6 @@
 //! and all that was adopted or found gone is recorded in one synced write before anything may be
 //! appended. Cut short anywhere, the next open does the same again.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +16,7 @@ use super::core::{Footing, Owner};
 use super::ending::Ending;
 use super::gate::Gate;
 use super::keeper::RootKeeper;
+use super::known::Known;
 use super::maintenance::Requests;
 use super::partition::{Backing, NewPartition, Partition};
 use super::report::OpenReport;
@@ -33,9 +33,8 @@ use crate::config::{Threads, TopicConfig};
 use crate::disk::names::{LOCK, PartitionDir, parse_partition_dir, partition_dir};
 use crate::disk::{DirLock, Disk};
 use crate::error::{Cause, Error, ErrorKind, Result};
-use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
-use crate::log::checkpoint::OffsetLine;
-use crate::log::{KnownFacts, LastStop, LogId, LogName, LogSetup, PartitionLog, PartitionReport};
+use crate::ids::{LeaderEpoch, PartitionId, TopicId};
+use crate::log::{KnownFacts, LogId, LogName, LogSetup, PartitionLog, PartitionReport};
 use crate::stats::PinCounter;
 use crate::sync::{Mutex, RwLock};
 
@@ -250,13 +249,7 @@ fn topics_of(shared: &Shared, opening: &RootOpening) -> Result<(Vec<OpeningTopic
     }
     let mut state = opening.state.clone();
     facts.iter().for_each(|fact| state.apply(fact));
-    let exports = &opening.exports.contents;
-    let known = Known {
-        opening,
-        state: &state,
-        recovery_points: by_partition(&exports.recovery_points),
-        log_starts: by_partition(&exports.log_starts),
-    };
+    let known = Known::new(opening, &state);
     let mut topics = Vec::new();
     for topic in state.topics() {
         let count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
@@ -292,59 +285,6 @@ fn adoption(adopted: &AdoptedTopic) -> Fact {
         partitions: adopted.partitions,
         adopted: true,
         internal: adopted.internal,
-    }
-}
-
-/// Where each log's facts come from: the state log, or what another hand wrote.
-struct Known<'a> {
-    opening: &'a RootOpening,
-    state: &'a RootState,
-    recovery_points: Lines<'a>,
-    log_starts: Lines<'a>,
-}
-
-/// The lines of a checkpoint, to be found by partition.
-type Lines<'a> = HashMap<(&'a str, PartitionId), Offset>;
-
-fn by_partition(lines: &[OffsetLine]) -> Lines<'_> {
-    lines.iter().map(|line| ((&*line.topic, line.partition), line.offset)).collect()
-}
-
-impl Known<'_> {
-    fn of(&self, name: &str, id: LogId, facts: &mut Vec<Fact>) -> KnownFacts {
-        let recorded = self.state.topic(id.topic).and_then(|topic| topic.partition(id.partition));
-        let ours = |last_stop| KnownFacts {
-            recovery_point: recorded.map_or(Offset::ZERO, |kept| kept.recovery_point),
-            log_start: recorded.map_or(Offset::ZERO, |kept| kept.log_start),
-            last_stop,
-            adopted: self.state.topic(id.topic).is_some_and(|topic| topic.foreign),
-            compacted: recorded.map_or(Offset::ZERO, |kept| kept.compacted),
-        };
-        match self.opening.last_writer {
-            LastWriter::OursClean => ours(LastStop::Clean),
-            LastWriter::OursUnclean { same_boot: true } => ours(LastStop::KilledSameBoot),
-            LastWriter::OursUnclean { same_boot: false } => ours(LastStop::PowerCut),
-            LastWriter::AnotherHand { .. } => {
-                let known = self.theirs(name, id.partition);
-                let (id, partition) = (id.topic, id.partition);
-                let (point, start) = (known.recovery_point, known.log_start);
-                facts.push(Fact::RecoveryPoint { id, partition, offset: point });
-                facts.push(Fact::LogStart { id, partition, offset: start });
-                known
-            }
-        }
-    }
-
-    /// What another hand's checkpoints say of a partition.
-    fn theirs(&self, name: &str, partition: PartitionId) -> KnownFacts {
-        let of = |lines: &Lines| lines.get(&(name, partition)).copied().unwrap_or(Offset::ZERO);
-        let last_stop = match self.opening.exports.has_clean_mark() {
-            true => LastStop::AnotherHandClean,
-            false => LastStop::AnotherHand,
-        };
-        let (recovery_point, log_start) = (of(&self.recovery_points), of(&self.log_starts));
-        let compacted = Offset::ZERO; // theirs may have gaps anywhere
-        KnownFacts { recovery_point, log_start, last_stop, adopted: true, compacted }
     }
 }
 
