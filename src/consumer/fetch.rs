@@ -109,7 +109,6 @@ impl Consumer {
                 return Ok(Read::Drained);
             }
         }
-        let bound = self.bound(slot)?; // before the fetch, which sees all below it
         let limits = FetchLimits {
             bytes: self.options.max_bytes.saturating_sub(self.stage.bytes).max(1),
             records: (self.options.max_records - self.stage.records.len()) as u64,
@@ -128,8 +127,9 @@ impl Consumer {
             return self.follow_truncation(index, error);
         }
         let Some(chunk) = fetched.chunk else {
-            // offsets without records: read on behind them
-            self.step_over(index, bound.max(from));
+            // offsets without records: read on behind them. How far, the fetch alone can say: a
+            // followed log may have been cut since it was asked for its end
+            self.step_over(index, fetched.next_offset);
             return Ok(Read::More);
         };
         let mut bytes = chunk.bytes;
