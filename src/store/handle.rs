@@ -207,7 +207,7 @@ impl Store {
     /// ```
     /// use tidelog::{Store, Threads};
     /// let store = Store::builder_in_memory().threads(Threads::Host).open()?;
-    /// assert_eq!(store.run_maintenance(), None);
+    /// assert!(store.run_maintenance().is_some()); // when expired offsets are looked for
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn run_maintenance(&self) -> Option<Instant> {

@@ -71,6 +71,8 @@ struct Writer {
     incarnations: u64,
     numbers: u64,
     written: HashMap<u64, Place>,
+    /// How often the power was cut.
+    cuts: u64,
 }
 
 impl Writer {
@@ -236,12 +238,12 @@ impl Writer {
         self.reopen();
     }
 
-    /// The process is killed, or the power is cut: the reader lives on in any case, which only
-    /// makes it harder for it.
+    /// The process is killed, and the reader lives on; or the power is cut, and it does not.
     #[cfg(feature = "sim")]
     fn crash(&mut self) {
         let World::Simulated(disk) = &self.world else { return self.reopen() };
         let power = self.random.random_bool(0.5);
+        self.cuts += u64::from(power);
         let left = match power {
             false => disk.kill(),
             true => disk.crash(Crash::Random(self.random.random())),
@@ -264,22 +266,36 @@ impl Writer {
 
 /// A reader, and what it was given: by place, the number.
 struct Reading {
+    guest: Arc<GuestDisk>,
+    path: PathBuf,
+    clock: ManualClock,
+    /// Power cuts that the writer had met before it began.
+    cuts: u64,
     store: ReadOnlyStore,
     reader: Consumer,
     given: HashMap<Place, u64>,
 }
 
 impl Reading {
-    fn open(guest: &Arc<GuestDisk>, path: &Path, clock: &ManualClock) -> Self {
+    fn open(guest: &Arc<GuestDisk>, path: &Path, clock: &ManualClock, cuts: u64) -> Self {
         let store = open_reader(guest.clone(), path, clock);
         let builder = store.reader().subscribe(TOPICS).reset(Reset::Earliest);
         let reader = builder.max_bytes(40_000).build().expect("built");
-        Reading { store, reader, given: HashMap::new() }
+        let (guest, path, clock) = (guest.clone(), path.to_owned(), clock.clone());
+        Reading { guest, path, clock, cuts, store, reader, given: HashMap::new() }
     }
 
     /// One poll; returns how many records it gave.
     fn poll(&mut self, writer: &Mutex<Writer>) -> usize {
-        let records = self.reader.try_poll().expect("a poll");
+        let records = self.reader.try_poll();
+        let cuts = writer.lock().cuts;
+        if cuts != self.cuts {
+            // the machine goes down with all its processes: no reader outlives a power cut
+            self.guest.set_between(None);
+            *self = Reading::open(&self.guest, &self.path, &self.clock, cuts);
+            return 1;
+        }
+        let records = records.expect("a poll");
         let writer = writer.lock();
         let mut last: HashMap<(u64, u32), i64> = HashMap::new();
         for record in &records {
@@ -357,11 +373,12 @@ fn run(seed: u64, world: World, path: PathBuf, states: &mut Suite) {
         incarnations: 0,
         numbers: 0,
         written: HashMap::new(),
+        cuts: 0,
     };
     writer.open();
     writer.create();
     let writer = Arc::new(Mutex::new(writer));
-    let mut reading = Reading::open(&guest, &path, &clock);
+    let mut reading = Reading::open(&guest, &path, &clock, 0);
     let mut random = StdRng::seed_from_u64(seed ^ 0x5eed);
     for _ in 0..40 {
         let busy = writer.clone();
@@ -387,12 +404,13 @@ fn run(seed: u64, world: World, path: PathBuf, states: &mut Suite) {
             reading.drain(&writer, &clock);
         }
         if random.random_bool(0.1) {
-            reading = Reading::open(&guest, &path, &clock);
+            reading = Reading::open(&guest, &path, &clock, writer.lock().cuts);
         }
     }
     reading.drain(&writer, &clock);
     // one that begins now, and one without a writer
-    Reading::open(&guest, &path, &clock).drain(&writer, &clock);
+    let cuts = writer.lock().cuts;
+    Reading::open(&guest, &path, &clock, cuts).drain(&writer, &clock);
     assert_eq!(guest.refused(), 0, "a reader tried to change something");
 }
 
