@@ -497,7 +497,7 @@ fn worlds(mut run: impl FnMut(&mut dyn World)) {
 #[test]
 fn members_at_random_deliver_everything() {
     let suite = Suite::new("groups");
-    let seeds = budget::seeds(12, 60, 2_000);
+    let seeds = budget::seeds(12, 30, 2_000);
     budget::for_each_seed("groups", "members_at_random_deliver_everything", seeds, |seed| {
         worlds(|world| {
             let mut run = Run::new(world, &suite, seed);
@@ -568,7 +568,7 @@ fn threads_share_a_group() {
 #[test]
 fn many_members_on_one_thread_never_wait_for_each_other() {
     let suite = Suite::new("groups_one_thread");
-    let seeds = budget::seeds(8, 40, 1_000);
+    let seeds = budget::seeds(8, 20, 1_000);
     let test = "many_members_on_one_thread_never_wait_for_each_other";
     budget::for_each_seed("groups", test, seeds, |seed| {
         let mut random = StdRng::seed_from_u64(seed);
@@ -621,7 +621,7 @@ fn many_members_on_one_thread_never_wait_for_each_other() {
 fn a_stream_given_up_anywhere_loses_nothing() {
     use std::pin::{Pin, pin};
     use std::task::{Context, Poll, Waker};
-    let seeds = budget::seeds(20, 100, 2_000);
+    let seeds = budget::seeds(20, 50, 2_000);
     let suite = Suite::new("groups_cancelled");
     let test = "a_stream_given_up_anywhere_loses_nothing";
     budget::for_each_seed("groups", test, seeds, |seed| {

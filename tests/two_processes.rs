@@ -215,12 +215,12 @@ fn killed_on_either_side_every_record_is_read() {
     if env::var_os(ROLE).is_some() {
         return;
     }
-    let rounds = budget::Budget::get().pick(8, 60, 400);
+    let rounds = budget::Budget::get().pick(8, 40, 400);
     let (began, mut kills) = (Instant::now(), [0u64; 2]);
     let read = std::cell::Cell::new(0);
     let test = "killed_on_either_side_every_record_is_read";
     let kills_of = std::cell::RefCell::new(&mut kills);
-    budget::for_each_seed("two_processes", test, budget::seeds(4, 50, 200), |seed| {
+    budget::for_each_seed("two_processes", test, budget::seeds(4, 10, 200), |seed| {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut random = StdRng::seed_from_u64(seed);
         let mut writer = spawn(dir.path(), "writer");

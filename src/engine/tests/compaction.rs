@@ -418,7 +418,8 @@ fn stop_at(seed: u64, cut: u64, stop: Stop, again: Option<u64>, tally: &mut Tall
 
 fn enumerate(name: &str, stops: impl Fn(u64) -> Vec<Stop>, again: bool) -> Tally {
     let (mut tally, since) = (Tally::default(), std::time::Instant::now());
-    let most = pick(if again { 25 } else { 120 }, 100_000, 100_000);
+    let (small, ci) = if again { (25, 60) } else { (120, 1_500) };
+    let most = pick(small, ci, 100_000);
     for seed in seeds(2, 4, 100) {
         let (total, passes) = operations(SCENARIO, seed);
         assert_eq!(passes, 3);
@@ -467,7 +468,7 @@ fn any_call_of_a_compaction_may_fail_and_nothing_is_lost() {
     for fault in faults.chain([Fault::ShortWrite(3), Fault::ShortRead(7)]) {
         for seed in seeds(2, 2, 30) {
             let (total, _) = operations(SCENARIO, seed);
-            for nth in cuts(total, pick(60, 100_000, 100_000)) {
+            for nth in cuts(total, pick(60, 300, 100_000)) {
                 let context = format!("seed {seed}, call {nth}, {fault:?}");
                 let mut keyed = Keyed::new(disk(seed));
                 keyed.disk.fail(Plan::new(fault).nth(nth));
@@ -526,7 +527,7 @@ impl Dice {
 fn random_histories_keep_their_state() {
     let (mut tally, since) = (Tally::default(), std::time::Instant::now());
     let mut passes = 0;
-    for seed in seeds(40, 1_000, 100_000) {
+    for seed in seeds(40, 400, 100_000) {
         let mut dice = Dice(seed);
         let mut keyed = Keyed::new(disk(seed));
         keyed.open().unwrap();

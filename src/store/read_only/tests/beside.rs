@@ -462,7 +462,7 @@ impl Drop for Repeat {
 
 #[test]
 fn beside_in_memory() {
-    Suite::over("beside_in_memory", seeds(30, 400, 4000), |seed, suite| {
+    Suite::over("beside_in_memory", seeds(30, 80, 4000), |seed, suite| {
         let world = World::Lasting(Arc::new(MemoryDisk::new()));
         run(seed, world, PathBuf::from("/store"), suite);
     });
@@ -470,7 +470,7 @@ fn beside_in_memory() {
 
 #[test]
 fn beside_on_real_files() {
-    Suite::over("beside_on_real_files", seeds(6, 60, 600), |seed, suite| {
+    Suite::over("beside_on_real_files", seeds(6, 8, 600), |seed, suite| {
         let dir = tempfile::tempdir().unwrap();
         let mode = if seed % 2 == 0 { IoMode::Mapped } else { IoMode::Positioned };
         let world = World::Lasting(Arc::new(RealDisk::new(mode).unwrap()));
@@ -481,7 +481,7 @@ fn beside_on_real_files() {
 #[cfg(feature = "sim")]
 #[test]
 fn beside_through_crashes() {
-    Suite::over("beside_through_crashes", seeds(40, 600, 6000), |seed, suite| {
+    Suite::over("beside_through_crashes", seeds(40, 100, 6000), |seed, suite| {
         run(seed, World::Simulated(SimDisk::new(seed)), PathBuf::from("/store"), suite);
     });
 }
