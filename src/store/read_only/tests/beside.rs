@@ -62,6 +62,7 @@ impl World {
 struct Writer {
     world: World,
     path: PathBuf,
+    #[cfg(feature = "sim")]
     guest: Arc<GuestDisk>,
     clock: ManualClock,
     random: StdRng,
@@ -365,6 +366,7 @@ fn run(seed: u64, world: World, path: PathBuf, states: &mut Suite) {
     let mut writer = Writer {
         world,
         path: path.clone(),
+        #[cfg(feature = "sim")]
         guest: guest.clone(),
         clock: clock.clone(),
         random: StdRng::seed_from_u64(seed),

@@ -58,6 +58,7 @@ impl GuestDisk {
     }
 
     /// What a crash has left of the disk below.
+    #[cfg(feature = "sim")]
     pub(super) fn set_world(&self, world: Arc<dyn Disk>) {
         *self.0.world.lock() = world;
         self.0.worlds.fetch_add(1, Ordering::SeqCst);
