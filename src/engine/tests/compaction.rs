@@ -418,7 +418,7 @@ fn stop_at(seed: u64, cut: u64, stop: Stop, again: Option<u64>, tally: &mut Tall
 
 fn enumerate(name: &str, stops: impl Fn(u64) -> Vec<Stop>, again: bool) -> Tally {
     let (mut tally, since) = (Tally::default(), std::time::Instant::now());
-    let (small, ci) = if again { (25, 60) } else { (120, 1_500) };
+    let (small, ci) = if again { (25, 40) } else { (120, 600) };
     let most = pick(small, ci, 100_000);
     for seed in seeds(2, 4, 100) {
         let (total, passes) = operations(SCENARIO, seed);
