@@ -189,6 +189,7 @@ impl Recovery<'_> {
         // below the log start nothing is promised
         let promised = point > self.known.log_start;
         self.hurt = false;
+        segment.unshare()?; // it may be cut, written again or appended to from here on
         let mut start = segment.scan_start(point)?;
         start.next_offset = start.next_offset.max(segment.base());
         let first_scanned = start.position;

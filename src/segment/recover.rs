@@ -12,14 +12,12 @@ use super::index::{Indexer, relative};
 use super::index_file::load_indexes;
 use super::scan::{Scan, ScanStart, Walk, WalkStep, scan};
 use super::shared::Segment;
+use crate::disk::copy::copy_file;
 use crate::disk::names::SegmentFile;
-use crate::disk::{Access, DiskFile, read_full_at, write_all_at};
+use crate::disk::{DiskFile, read_full_at};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use std::sync::Arc;
-
-/// Bytes copied aside at a time.
-const COPY_BUFFER: usize = 256 << 10;
 
 impl Segment {
     /// Where a scan may begin that has to find everything from `recovery_point` on.
@@ -165,19 +163,7 @@ impl Segment {
         let disk = &self.place().disk;
         let from = self.log()?;
         let copy = || {
-            let to = disk.open(&path, Access::Create)?;
-            to.set_len(0)?;
-            let mut buffer = vec![0; COPY_BUFFER];
-            let mut done = 0;
-            loop {
-                let got = read_full_at(&**from, &mut buffer, position + done)?;
-                if got == 0 {
-                    break;
-                }
-                write_all_at(&*to, &buffer[..got], done)?;
-                done += got as u64;
-            }
-            to.sync_data()?;
+            copy_file(&**disk, &**from, position..u64::MAX, &path)?;
             disk.sync_dir(&self.place().dir)
         };
         copy().map_err(|error| Error::io("save aside", &path, error))?;
