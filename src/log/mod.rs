@@ -5,12 +5,14 @@
 //! `fetch`, `durable`, `trim` and `close` are what a log does; `open`, `leftovers` and `verdict`
 //! are recovery; `follow` reads a log that another process writes; `retain` and `epochs` decide;
 //! `offsets` holds every offset; `checkpoint` and `directory` are Kafka's small files; `swap` puts
-//! rewritten segments in the place of others; `keeper` says who remembers what the files cannot.
+//! rewritten segments in the place of others; `copy_out` copies a log while it is written; `keeper`
+//! says who remembers what the files cannot.
 
 mod append;
 mod builder;
 pub(crate) mod checkpoint;
 mod close;
+mod copy_out;
 mod core;
 mod directory;
 mod door;
@@ -35,6 +37,7 @@ mod verdict;
 
 pub(crate) use append::Appended;
 pub use builder::LogBuilder;
+pub(crate) use copy_out::{Amounts, Secured, Sharing, cut_all};
 pub(crate) use core::{Attention, LogName, LogSetup, PartitionLog};
 pub use door::Log;
 pub(crate) use fetch::{Cursor, FetchLimits, Fetched};

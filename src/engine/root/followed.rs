@@ -55,6 +55,7 @@ impl FollowedRoot {
     /// `NotAStore` where there is none, or one of Kafka's that nobody has adopted; `Corrupt` and
     /// `NewerVersion` for files of ours that cannot be read; the disk's.
     pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<FollowedRoot> {
+        marker::refuse_unfinished(&*disk, path)?;
         let Some(store_id) = marker::read(&*disk, path)? else {
             return Err(no_store(&*disk, path));
         };
