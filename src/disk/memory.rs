@@ -19,6 +19,11 @@ use super::{Access, DirLock, Disk, DiskFile, Entry, Metadata, TailMap, sealed};
 use crate::sync::{Mutex, RwLock};
 use crate::time::{Clock as _, SystemClock, Timestamp};
 
+mod lock;
+
+use lock::MemoryLock;
+pub(super) use lock::held_by_another;
+
 /// A disk in memory. Clones show the same files.
 ///
 /// ```
@@ -323,34 +328,6 @@ impl Disk for MemoryDisk {
 
     fn is_forked_child(&self) -> bool {
         false
-    }
-}
-
-pub(super) fn held_by_another() -> io::Error {
-    io::Error::new(io::ErrorKind::WouldBlock, "another holder has the directory locked")
-}
-
-#[derive(Debug)]
-struct MemoryLock {
-    disk: MemoryDisk,
-    held: Option<PathBuf>,
-}
-
-impl sealed::Sealed for MemoryLock {}
-
-impl DirLock for MemoryLock {
-    fn unlock(&mut self) -> io::Result<()> {
-        if let Some(name) = self.held.take() {
-            self.disk.shared.tree.lock().locks.remove(&name);
-        }
-        Ok(())
-    }
-}
-
-impl Drop for MemoryLock {
-    fn drop(&mut self) {
-        // Never fails.
-        let _ = self.unlock();
     }
 }
 
