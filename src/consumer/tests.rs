@@ -2,6 +2,7 @@
 
 mod commits;
 mod damage;
+mod followed;
 mod groups;
 mod model;
 mod reading;
