@@ -80,6 +80,8 @@ compile_error!("tidelog needs a 64-bit target: segments are mapped whole");
 mod config;
 mod error;
 mod ids;
+#[cfg(all(test, not(loom)))]
+mod seeds;
 mod stats;
 mod sync;
 mod time;

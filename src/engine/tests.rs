@@ -1,7 +1,6 @@
 //! Tests of the engine as a whole: coming up, going down, changing topics, keeping bounds.
 
 mod background;
-mod budget;
 #[cfg(feature = "sim")]
 mod compaction;
 #[cfg(feature = "sim")]

@@ -104,6 +104,25 @@ fn explicit_offsets_carry_metadata_and_are_all_or_none() {
 }
 
 #[test]
+fn a_commit_beyond_the_end_is_refused_and_changes_nothing() {
+    let world = World::new();
+    world.create("orders", 1);
+    world.send("orders", 0, &["a"]);
+    let mut consumer = consumer(&world);
+    consumer.try_poll().unwrap();
+    let commit = |offset| [OffsetCommit::new("orders", 0, Offset::new(offset))];
+    for wrong in [2, i64::MAX, -1, i64::MIN] {
+        let error = consumer.commit_offsets(&commit(wrong)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OffsetOutOfRange, "{error}");
+        assert_eq!(error.available(), Some((Offset::ZERO, Offset::new(1))));
+        assert_eq!(error.partition(), Some(("orders", PartitionId::new(0))));
+        assert_eq!(world.committed("g", "orders", 0), None);
+    }
+    consumer.commit_offsets(&commit(1)).unwrap();
+    assert_eq!(world.committed("g", "orders", 0), Some(1), "the end itself is legal");
+}
+
+#[test]
 fn a_commit_leaves_the_metadata_of_the_same_offset_alone() {
     let world = World::new();
     world.create("orders", 1);

@@ -19,6 +19,7 @@ use crate::consumer::{Consumer, OffsetCommit, Reset};
 use crate::disk::{Crash, SimDisk};
 use crate::error::ErrorKind;
 use crate::ids::Offset;
+use crate::seeds::seeds;
 use crate::sync::Mutex;
 
 const TOPICS: [&str; 3] = ["a", "b", "c"];
@@ -486,20 +487,4 @@ fn beside_through_crashes() {
     Suite::over("beside_through_crashes", seeds(40, 100, 6000), |seed, suite| {
         run(seed, World::Simulated(SimDisk::new(seed)), PathBuf::from("/store"), suite);
     });
-}
-
-/// The seeds of `TIDELOG_SEED` (`N` or `A..B`), else as many as `TIDELOG_BUDGET` allows.
-fn seeds(small: u64, ci: u64, deep: u64) -> std::ops::Range<u64> {
-    let number = |text: &str| text.parse::<u64>().expect("TIDELOG_SEED is N or A..B");
-    let text = std::env::var("TIDELOG_SEED").unwrap_or_default();
-    match text.split_once("..") {
-        Some((start, end)) => number(start)..number(end),
-        None if !text.is_empty() => number(&text)..number(&text) + 1,
-        None => match std::env::var("TIDELOG_BUDGET").as_deref() {
-            Err(_) | Ok("" | "small") => 0..small,
-            Ok("ci") => 0..ci,
-            Ok("deep") => 0..deep,
-            Ok(word) => panic!("TIDELOG_BUDGET={word}: small, ci or deep"),
-        },
-    }
 }
