@@ -71,7 +71,7 @@ pub(crate) enum Planned {
     Installed(Generation),
     /// Something changed meanwhile: plan on this.
     Again(Rebalance),
-    /// Nobody is left to plan for.
+    /// Nobody is left to plan for. The generation that was meant is not had by anybody.
     Idle,
 }
 
@@ -265,6 +265,8 @@ impl LiveGroup {
         rebalance
     }
 
+    /// Puts a plan in force, in the generation behind the last one, which the caller has written
+    /// to the log before: nobody acts in one that a kill could take back.
     pub(crate) fn finish_plan(&self, plan: Plan) -> Changed<Planned> {
         self.change(|locked, tell| match locked.state.install(plan) {
             Installed::At { generation, wake } => {
@@ -276,6 +278,7 @@ impl LiveGroup {
                 Some(rebalance) => Planned::Again(rebalance),
                 None => {
                     locked.is_planning = false;
+                    locked.state.skip_generation(); // it is in the log
                     Planned::Idle
                 }
             },

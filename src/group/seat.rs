@@ -223,7 +223,8 @@ impl Seat {
         }
     }
 
-    /// Divides the partitions anew if that is due and nobody is at it.
+    /// Divides the partitions anew if that is due and nobody is at it. The new generation is in the
+    /// log before anybody acts in it, so that it is never had twice, whatever ends the process.
     fn plan(&self) -> Result<()> {
         /// Others may plan again, even if this one comes to an end in between.
         struct Planning<'a>(&'a LiveGroup);
@@ -232,26 +233,28 @@ impl Seat {
                 self.0.give_up_plan();
             }
         }
-        let live = &self.group.live;
+        let (live, group) = (&self.group.live, &self.group.name);
         let Some(mut rebalance) = live.begin_plan() else { return Ok(()) };
         let planning = Planning(live);
+        let generation = live.generation().next(); // as long as this plans, nobody else does
+        self.offsets.record_generation(group, generation, None)?;
         loop {
             let plan = rebalance.plan(&*self.request.assignor);
             let fallback = plan.fallback().map(ToString::to_string);
-            let finished = live.finish_plan(plan);
-            match self.follow_up(finished) {
+            match self.follow_up(live.finish_plan(plan)) {
                 Planned::Again(next) => rebalance = next,
                 Planned::Idle => {
                     std::mem::forget(planning);
+                    self.group.note_empty(&self.offsets);
                     return Ok(());
                 }
-                Planned::Installed(generation) => {
+                Planned::Installed(installed) => {
                     std::mem::forget(planning);
+                    debug_assert_eq!(installed, generation);
                     if let Some(why) = fallback {
-                        let group = &self.group.name;
                         log::warn!("group `{group}` is divided by the sticky assignor: {why}");
                     }
-                    return self.offsets.record_generation(&self.group.name, generation, None);
+                    return Ok(());
                 }
             }
         }
