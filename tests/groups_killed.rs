@@ -151,22 +151,19 @@ impl Worker<'_> {
     }
 
     fn poll(&mut self, consumer: &mut Consumer, reading: &Reading) {
-        let before = consumer.membership().expect("a member");
         let timeout = Duration::from_micros(self.random.random_range(0..3_000));
         let records = match consumer.poll(timeout) {
             Ok(records) => records,
             Err(error) => return assert!(error.is_fenced(), "{error}"),
         };
-        let after = consumer.membership().expect("a member");
-        // what came of a poll within one generation is that generation's
-        let during = Some(after).filter(|after| *after == before);
-        self.note_delivered(&records, during, &mut reading.lock().expect("no panic"));
+        let membership = consumer.membership().expect("a member");
+        self.note_delivered(&records, membership, &mut reading.lock().expect("no panic"));
     }
 
     fn note_delivered(
         &self,
         records: &Records,
-        during: Option<Membership>,
+        membership: Membership,
         reading: &mut BTreeMap<u32, Option<i64>>,
     ) {
         let mut runs: BTreeMap<u32, (i64, i64)> = BTreeMap::new();
@@ -178,8 +175,7 @@ impl Worker<'_> {
             *next = Some(offset + 1);
             runs.entry(id).or_insert((offset, offset)).1 = offset + 1;
         }
-        let generation = during.map_or(-1, |it| i64::from(it.generation().get()));
-        let member = during.map_or(0, |it| it.member_id().get());
+        let (generation, member) = (membership.generation(), membership.member_id().get());
         for (id, (first, next)) in runs {
             self.notes.write(&format!("delivered {id} {first} {next} {generation} {member}"));
         }
@@ -308,9 +304,7 @@ impl Judge {
             ("still" | "seen", [id, committed]) => self.committed(*id, *committed, line),
             ("delivered", [id, first, next, generation, member]) => {
                 self.take_delivered(*id, *first, *next, line);
-                if *generation >= 0 {
-                    self.take_reader(*id, *generation, *member, line);
-                }
+                self.take_reader(*id, *generation, *member, line);
             }
             _ => panic!("no such line: {line}"),
         }
@@ -360,9 +354,10 @@ fn drain(dir: &Path, judge: &mut Judge) {
     let worker =
         Worker { number: 0, store: &store, notes: &notes, random: StdRng::seed_from_u64(0) };
     let mut consumer = store.consumer(GROUP).subscribe(["orders"]).build().expect("a member");
+    let membership = consumer.membership().expect("a member");
     let mut reading = (0..PARTITIONS).map(|id| (id, None)).collect();
     for records in consumer.read_to_end().expect("begun") {
-        worker.note_delivered(&records.expect("read"), None, &mut reading);
+        worker.note_delivered(&records.expect("read"), membership, &mut reading);
     }
     consumer.commit().expect("committed");
     notes.commits("seen", &store);

@@ -88,6 +88,33 @@ fn who_is_away_too_long_is_expelled_and_fenced() {
     }
 }
 
+/// Else a store that fences by it could not tell a member that was expelled from its successor.
+#[test]
+fn a_stale_member_does_not_know_the_generation_of_who_came_after_it() {
+    let world = World::new();
+    world.create("orders", 2);
+    let generation = |consumer: &Consumer| consumer.membership().unwrap().generation().get();
+    let mut stale = member(&world);
+    stale.try_poll().unwrap();
+    let mut other = member(&world);
+    assert_eq!((generation(&stale), generation(&other)), (1, 1));
+    other.try_poll().unwrap();
+    assert_eq!((generation(&stale), generation(&other)), (1, 2), "it has not given up anything");
+    stale.try_poll().unwrap();
+    assert_eq!(generation(&stale), 2);
+    other.try_poll().unwrap();
+
+    world.clock.advance(INTERVAL);
+    other.try_poll().unwrap();
+    assert_eq!(owned(&other), [0, 1]);
+    assert_eq!((owned(&stale).len(), generation(&stale)), (1, 2));
+    assert!(generation(&other) > 2);
+    stale.try_poll().unwrap();
+    assert!(generation(&stale) > generation(&other), "it divides anew");
+    other.try_poll().unwrap();
+    assert_eq!(generation(&stale), generation(&other));
+}
+
 #[test]
 fn the_timer_expels_without_anybody_polling() {
     let world = World::with(Threads::Host);

@@ -30,7 +30,7 @@ fn join(offsets: &Arc<OffsetStore>, group: &str, topics: &[&str]) -> Joined {
         max_poll_interval: std::time::Duration::MAX,
     };
     let seat = offsets.join(&Arc::from(group), request).unwrap();
-    while !matches!(seat.next_step().unwrap(), Step::Settled) {}
+    while !matches!(seat.next_step().unwrap(), Step::Settled(_)) {}
     Joined(seat)
 }
 

@@ -9,7 +9,9 @@ use super::*;
 use crate::disk::MemoryDisk;
 use crate::engine::Engine;
 use crate::error::ErrorKind;
-use crate::group::{Assignment, Assignor, GroupView, Interest, JoinRequest, Seat, StickyAssignor};
+use crate::group::{
+    Assignment, Assignor, GroupView, Interest, JoinRequest, Seat, Step, StickyAssignor,
+};
 use crate::ids::{Offset, PartitionId};
 
 fn name(name: &str) -> Arc<str> {
@@ -86,13 +88,13 @@ fn nobody_acts_in_a_generation_that_is_not_in_the_log() {
     let (disk, engine, offsets) = store();
     topic(&engine, "orders", 1);
     let first = join(&offsets, StickyAssignor::new());
-    first.first_acquired().unwrap();
-    assert_eq!(first.membership().1, Generation::new(1));
+    first.plan_if_vacant().unwrap();
     assert_eq!(offsets.generation("g"), Generation::new(1));
     let second = join(&offsets, StickyAssignor::new());
     engine.close().unwrap(); // it cannot be written any more
     second.next_step().unwrap_err();
-    assert_eq!(first.membership().1, Generation::new(1), "and is nobody's");
+    let live = offsets.coordinator().describe("g").unwrap();
+    assert_eq!(live.generation, Generation::new(1), "and is nobody's");
     let (_engine, offsets) = reopen(&disk, &engine);
     assert_eq!(offsets.generation("g"), Generation::new(1));
 }
@@ -121,12 +123,14 @@ fn a_group_that_empties_while_it_is_divided_is_empty_in_the_log() {
     let leaves = Arc::new(Leaves(crate::sync::Mutex::default()));
     let seat = join(&offsets, leaves.clone());
     *leaves.0.lock() = Some(seat.clone());
-    assert!(seat.first_acquired().unwrap().is_empty());
+    seat.plan_if_vacant().unwrap();
+    assert!(matches!(seat.planned_step(), Step::Lost));
     assert_eq!(phase(&offsets, "g"), Some(Phase::EmptySince(NOW)));
     assert_eq!(offsets.generation("g"), Generation::new(1), "it was written, and is left out");
     let next = join(&offsets, leaves);
-    next.first_acquired().unwrap();
-    assert_eq!(next.membership().1, Generation::new(2));
+    assert!(matches!(next.next_step().unwrap(), Step::Acquired(_)));
+    let Step::Settled(generation) = next.next_step().unwrap() else { panic!("it has all") };
+    assert_eq!(generation, Generation::new(2));
     assert_eq!(phase(&offsets, "g"), Some(Phase::Live));
 }
 
