@@ -80,7 +80,7 @@ compile_error!("tidelog needs a 64-bit target: segments are mapped whole");
 mod config;
 mod error;
 mod ids;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod seeds;
 mod stats;
 mod sync;
