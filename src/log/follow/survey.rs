@@ -1,6 +1,10 @@
 //! Taking a whole directory in: at the first look, and when going on does not explain what is
 //! there.
 //!
+//! The writer goes on meanwhile. What it had recorded as final before the listing is in the files
+//! listed, unless it had recorded after the listing that they may go: so its facts are read before
+//! and after, and only what both say is promised. A survey that the writer outran is made again.
+//!
 //! The same judgement as recovery's (`verdict`), without its deeds: what a writer would cut is left
 //! out, what it would call damage is a gap that reads as damage. Files that a compaction is about
 //! to rename are read where they are.
@@ -9,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{FollowFacts, FollowedLog, Following, is_vanished};
+use super::{FollowFacts, FollowedLog, Following, Patience, is_vanished};
 use crate::disk::names::{LEADER_EPOCHS, Leftover, SegmentFile, leftover_file, parse_segment_file};
 use crate::disk::{Access, DiskFile, Entry};
 use crate::error::{Error, Result};
@@ -20,6 +24,8 @@ use crate::segment::{Beyond, FollowedTail, Segment};
 
 /// How often a directory that changes under the reader is taken in anew before that is an error.
 const ATTEMPTS: usize = 5;
+/// How often where the writer's records say each time that it has gone on meanwhile.
+const OUTRUN: usize = 100;
 
 /// A log file, and the open file of one that lies under another name.
 #[derive(Debug)]
@@ -40,24 +46,28 @@ struct Taken {
 impl FollowedLog {
     /// Takes the directory in and shows it.
     pub(super) fn survey(&self, following: &mut Following, now: Duration) -> Result<()> {
-        for attempt in 1.. {
-            let is_last = attempt == ATTEMPTS;
-            match self.take_in() {
+        let mut patience = Patience::new(ATTEMPTS, OUTRUN);
+        loop {
+            let taken = self.take_in();
+            let is_last = !patience.lasts(self.source.known(self.id));
+            match taken {
                 Ok(taken) if !taken.is_moving || is_last => {
                     *following = Following { surveyed: now, ..taken.following };
                     self.show(following);
-                    break;
+                    return Ok(());
                 }
                 Err(error) if is_last || !is_vanished(&error) => return Err(error),
                 Ok(_) | Err(_) => {}
             }
         }
-        Ok(())
     }
 
     fn take_in(&self) -> Result<Taken> {
-        let found = self.list()?;
+        let before = self.source.facts(self.id)?.ok_or_else(|| self.deleted())?;
+        let (found, is_settled) = self.list()?;
         let facts = self.source.facts(self.id)?.ok_or_else(|| self.deleted())?;
+        // what was final only after the listing may lie in files that are not in it
+        let promised = before.recovery_point.min(facts.recovery_point);
         let epochs_file = match read_epochs(&*self.place.disk, &self.place.dir.join(LEADER_EPOCHS))
         {
             Err(error) if error.is_corrupt() => Vec::new(),
@@ -66,11 +76,12 @@ impl FollowedLog {
         let mut taking = Taking {
             log: self,
             facts,
+            promised,
             segments: Vec::new(),
             tail: None,
             scanned: Vec::new(),
             epoch: None,
-            is_moving: false,
+            is_moving: !is_settled || before.reign != facts.reign,
         };
         taking.run(found)?;
         if taking.tail.is_some() || !taking.segments.is_empty() {
@@ -79,6 +90,7 @@ impl FollowedLog {
         let file: Vec<_> = epochs_file.iter().map(|line| (line.epoch, line.start)).collect();
         let mut following = Following {
             facts: Some(facts),
+            promised,
             segments: taking.segments,
             tail: taking.tail,
             ..Following::default()
@@ -88,18 +100,25 @@ impl FollowedLog {
         Ok(Taken { following, is_moving: taking.is_moving })
     }
 
-    /// The log files that stand, in order. Listed until two listings agree: a name that changes
-    /// meanwhile may be in none.
-    fn list(&self) -> Result<Vec<Found>> {
+    /// The log files that stand, in order, and whether two listings agreed on them: a name that
+    /// changes meanwhile may be in none. What is newer than all of the first is left for the next
+    /// look, since files before it may be in neither.
+    fn list(&self) -> Result<(Vec<Found>, bool)> {
         let mut before = self.list_once()?;
         for _ in 0..ATTEMPTS {
             let again = self.list_once()?;
+            let newest = names(&before).last().map(|(base, _)| *base);
+            let older = |entry: &Entry| {
+                let base = parse_segment_file(&entry.name).map(|(base, _, _)| base);
+                newest.is_none() || base.is_none_or(|base| Some(base) <= newest)
+            };
+            let (again, newer): (Vec<_>, Vec<_>) = again.into_iter().partition(older);
             if names(&before) == names(&again) {
-                return self.standing(again);
+                return Ok((self.standing(again)?, true));
             }
-            before = again;
+            before = again.into_iter().chain(newer).collect();
         }
-        self.standing(before)
+        Ok((self.standing(before)?, false))
     }
 
     fn list_once(&self) -> Result<Vec<Entry>> {
@@ -143,12 +162,14 @@ impl FollowedLog {
     }
 }
 
-fn names(entries: &[Entry]) -> Vec<&str> {
-    let mut names: Vec<_> = entries
-        .iter()
-        .map(|entry| &*entry.name)
-        .filter(|name| matches!(parse_segment_file(name), Some((_, SegmentFile::Log, _))))
-        .collect();
+/// The log files among the entries, by base offset and name, but for those that are deleted.
+fn names(entries: &[Entry]) -> Vec<(Offset, &str)> {
+    let log = |entry: &'_ Entry| match parse_segment_file(&entry.name) {
+        Some((base, SegmentFile::Log, leftover)) if leftover != Leftover::Deleted => Some(base),
+        _ => None,
+    };
+    let named = entries.iter().filter_map(|entry| Some((log(entry)?, &*entry.name)));
+    let mut names: Vec<_> = named.collect();
     names.sort_unstable();
     names
 }
@@ -157,6 +178,8 @@ fn names(entries: &[Entry]) -> Vec<&str> {
 struct Taking<'a> {
     log: &'a FollowedLog,
     facts: FollowFacts,
+    /// What is there below it is final, and in the files that were listed.
+    promised: Offset,
     segments: Vec<Arc<Segment>>,
     tail: Option<FollowedTail>,
     scanned: Vec<(LeaderEpoch, Offset)>,
@@ -189,7 +212,7 @@ impl Taking<'_> {
     fn take(&mut self, found: Found, next: Option<Offset>) -> Result<Then> {
         let Found { base, len, file } = found;
         let place = self.log.place.clone();
-        let point = self.facts.recovery_point;
+        let point = self.promised;
         if let Some(file) = file {
             self.segments.push(Arc::new(Segment::on_file(place, base, len, file)));
             return Ok(Then::GoOn);
