@@ -35,7 +35,8 @@ const FAILURES: &str = "failures";
 const PARTITIONS: u32 = 3;
 const GROUP: &str = "billing";
 /// Records that are kept of each partition, more or less.
-const KEPT: i64 = 300;
+const KEPT: i64 = 1_000;
+const SEGMENT: u64 = 9_000;
 
 /// Where the children meet.
 #[derive(Clone)]
@@ -77,7 +78,8 @@ impl Place {
 /// Appends, deletes, commits, until it is killed or all is over.
 fn write(place: &Place) {
     let store = Store::open(place.store()).expect("the lock is free once its holder is dead");
-    let config = TopicConfig::new().partitions(PARTITIONS).segment_bytes(9_000);
+    let config = TopicConfig::new().partitions(PARTITIONS).segment_bytes(SEGMENT);
+    let config = config.file_delete_delay(Duration::from_millis(20));
     store.ensure_topic("t", config).expect("the topic");
     let seen = store.describe("t").expect("there");
     let mut ends: Vec<i64> =

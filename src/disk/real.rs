@@ -176,6 +176,11 @@ impl Disk for RealDisk {
         Ok(entries)
     }
 
+    fn names(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let entries = self.shared.pool.relieve(|| fs::read_dir(dir))?;
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
     fn metadata(&self, path: &Path) -> io::Result<Option<Metadata>> {
         match fs::metadata(path) {
             Ok(found) => Ok(Some(Metadata {

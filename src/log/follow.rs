@@ -345,6 +345,11 @@ impl Patience {
         self.still = if went_on { self.most - 1 } else { self.still.saturating_sub(1) };
         self.still > 0 && self.all > 0
     }
+
+    /// Whether the writer went on to the last.
+    fn is_outrun(&self) -> bool {
+        self.all == 0
+    }
 }
 
 /// Whether a file was not there any more: renamed, removed or replaced since it was listed.

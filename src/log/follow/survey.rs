@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::{FollowFacts, FollowedLog, Following, Patience, is_vanished};
 use crate::disk::names::{LEADER_EPOCHS, Leftover, SegmentFile, leftover_file, parse_segment_file};
-use crate::disk::{Access, DiskFile, Entry};
+use crate::disk::{Access, DiskFile};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::log::checkpoint::read_epochs;
@@ -25,7 +25,7 @@ use crate::segment::{Beyond, FollowedTail, Segment};
 /// How often a directory that changes under the reader is taken in anew before that is an error.
 const ATTEMPTS: usize = 5;
 /// How often where the writer's records say each time that it has gone on meanwhile.
-const OUTRUN: usize = 100;
+const OUTRUN: usize = 20;
 
 /// A log file, and the open file of one that lies under another name.
 #[derive(Debug)]
@@ -44,19 +44,22 @@ struct Taken {
 }
 
 impl FollowedLog {
-    /// Takes the directory in and shows it.
+    /// Takes the directory in and shows it. Where a writer outruns that again and again, what was
+    /// shown before stays, until the next look.
     pub(super) fn survey(&self, following: &mut Following, now: Duration) -> Result<()> {
         let mut patience = Patience::new(ATTEMPTS, OUTRUN);
         loop {
             let taken = self.take_in();
             let is_last = !patience.lasts(self.source.known(self.id));
+            let is_outrun = patience.is_outrun() && following.facts.is_some();
             match taken {
-                Ok(taken) if !taken.is_moving || is_last => {
+                Ok(taken) if !taken.is_moving || (is_last && !is_outrun) => {
                     *following = Following { surveyed: now, ..taken.following };
                     self.show(following);
                     return Ok(());
                 }
-                Err(error) if is_last || !is_vanished(&error) => return Err(error),
+                Err(error) if !is_vanished(&error) || (is_last && !is_outrun) => return Err(error),
+                Ok(_) | Err(_) if is_last => return Ok(()),
                 Ok(_) | Err(_) => {}
             }
         }
@@ -64,8 +67,9 @@ impl FollowedLog {
 
     fn take_in(&self) -> Result<Taken> {
         let before = self.source.facts(self.id)?.ok_or_else(|| self.deleted())?;
-        let (found, is_settled) = self.list()?;
+        let (names, is_settled) = self.list(before.gapless)?;
         let facts = self.source.facts(self.id)?.ok_or_else(|| self.deleted())?;
+        let found = self.standing(&names, facts.log_start)?;
         // what was final only after the listing may lie in files that are not in it
         let promised = before.recovery_point.min(facts.recovery_point);
         let epochs_file = match read_epochs(&*self.place.disk, &self.place.dir.join(LEADER_EPOCHS))
@@ -81,7 +85,8 @@ impl FollowedLog {
             tail: None,
             scanned: Vec::new(),
             epoch: None,
-            is_moving: !is_settled || before.reign != facts.reign,
+            is_moving: !is_settled
+                || (before.reign, before.gapless) != (facts.reign, facts.gapless),
         };
         taking.run(found)?;
         if taking.tail.is_some() || !taking.segments.is_empty() {
@@ -100,78 +105,83 @@ impl FollowedLog {
         Ok(Taken { following, is_moving: taking.is_moving })
     }
 
-    /// The log files that stand, in order, and whether two listings agreed on them: a name that
-    /// changes meanwhile may be in none. What is newer than all of the first is left for the next
-    /// look, since files before it may be in neither.
-    fn list(&self) -> Result<(Vec<Found>, bool)> {
+    /// The names in the directory, and whether they are to be relied on. Where segments are
+    /// replaced by others, two listings have to agree: a name that changes meanwhile may be in
+    /// none. Where they only come and go, the facts tell which of them went.
+    fn list(&self, gapless: bool) -> Result<(Vec<String>, bool)> {
         let mut before = self.list_once()?;
+        if gapless {
+            return Ok((before, true));
+        }
         for _ in 0..ATTEMPTS {
             let again = self.list_once()?;
-            let newest = names(&before).last().map(|(base, _)| *base);
-            let older = |entry: &Entry| {
-                let base = parse_segment_file(&entry.name).map(|(base, _, _)| base);
-                newest.is_none() || base.is_none_or(|base| Some(base) <= newest)
-            };
-            let (again, newer): (Vec<_>, Vec<_>) = again.into_iter().partition(older);
-            if names(&before) == names(&again) {
-                return Ok((self.standing(again)?, true));
+            if before == again {
+                return Ok((again, true));
             }
-            before = again.into_iter().chain(newer).collect();
+            before = again;
         }
-        Ok((self.standing(before)?, false))
+        Ok((before, false))
     }
 
-    fn list_once(&self) -> Result<Vec<Entry>> {
+    /// The names of log files that may stand, in order.
+    fn list_once(&self) -> Result<Vec<String>> {
         let dir = &*self.place.dir;
-        match self.place.disk.list(dir) {
-            Ok(entries) => Ok(entries),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(Error::io("follow log", dir, error)),
-        }
+        let mut names = match self.place.disk.names(dir) {
+            Ok(names) => names,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(Error::io("follow log", dir, error)),
+        };
+        names.retain(|name| {
+            let parsed = parse_segment_file(name);
+            matches!(parsed, Some((_, SegmentFile::Log, leftover)) if leftover != Leftover::Deleted)
+        });
+        names.sort_unstable();
+        Ok(names)
     }
 
-    /// Which files make up the log; of a rewrite under way, or cut short, what recovery would keep.
-    fn standing(&self, entries: Vec<Entry>) -> Result<Vec<Found>> {
+    /// Which files make up the log from `start` on; of a rewrite under way, or cut short, what
+    /// recovery would keep.
+    fn standing(&self, names: &[String], start: Offset) -> Result<Vec<Found>> {
         let mut standing = BTreeMap::new();
         let (mut swapped, mut cleaned) = (Vec::new(), None);
-        for Entry { name, len, is_dir } in entries {
-            match parse_segment_file(&name) {
-                Some((base, SegmentFile::Log, leftover)) if !is_dir => match leftover {
-                    Leftover::None => {
-                        standing.insert(base, Found { base, len, file: None });
-                    }
-                    Leftover::Swap => swapped.push((base, len)),
-                    Leftover::Cleaned => cleaned = Some(cleaned.unwrap_or(base).min(base)),
-                    Leftover::Deleted => {}
-                },
+        for name in names {
+            match parse_segment_file(name) {
+                Some((base, _, Leftover::None)) => drop(standing.insert(base, None)),
+                Some((base, _, Leftover::Swap)) => swapped.push(base),
+                Some((base, _, Leftover::Cleaned)) => {
+                    cleaned = Some(cleaned.unwrap_or(base).min(base));
+                }
                 _ => {}
             }
         }
-        for (base, len) in swapped {
+        for base in swapped {
             if cleaned.is_some_and(|lowest| base >= lowest) {
                 continue;
             }
             let path = self.place.dir.join(leftover_file(base, SegmentFile::Log, Leftover::Swap));
-            let file = self.place.disk.open(&path, Access::Read);
-            let file = file.map_err(|error| Error::io("follow log", &path, error))?;
-            let end = Segment::end_offset_of(&*file, base, len)?;
+            let fail = |error| Error::io("follow log", &path, error);
+            let file = self.place.disk.open(&path, Access::Read).map_err(fail)?;
+            let end = Segment::end_offset_of(&*file, base, file.len().map_err(fail)?)?;
             standing.retain(|replaced, _| !(base..end).contains(replaced));
-            standing.insert(base, Found { base, len, file: Some(file) });
+            standing.insert(base, Some(file));
         }
-        Ok(standing.into_values().collect())
+        let below = standing.keys().skip(1).take_while(|next| **next <= start).count();
+        let found = standing.into_iter().skip(below);
+        found.filter_map(|(base, file)| self.find(base, file).transpose()).collect()
     }
-}
 
-/// The log files among the entries, by base offset and name, but for those that are deleted.
-fn names(entries: &[Entry]) -> Vec<(Offset, &str)> {
-    let log = |entry: &'_ Entry| match parse_segment_file(&entry.name) {
-        Some((base, SegmentFile::Log, leftover)) if leftover != Leftover::Deleted => Some(base),
-        _ => None,
-    };
-    let named = entries.iter().filter_map(|entry| Some((log(entry)?, &*entry.name)));
-    let mut names: Vec<_> = named.collect();
-    names.sort_unstable();
-    names
+    /// A file that stands, if it is one.
+    fn find(&self, base: Offset, file: Option<Arc<dyn DiskFile>>) -> Result<Option<Found>> {
+        let path = self.place.path(base, SegmentFile::Log);
+        let fail = |error| Error::io("follow log", &path, error);
+        if let Some(file) = file {
+            let len = file.len().map_err(fail)?;
+            return Ok(Some(Found { base, len, file: Some(file) }));
+        }
+        let found = self.place.disk.metadata(&path).map_err(fail)?;
+        let found = found.ok_or_else(|| fail(std::io::ErrorKind::NotFound.into()))?;
+        Ok((!found.is_dir).then_some(Found { base, len: found.len, file: None }))
+    }
 }
 
 /// A survey under way.
@@ -190,8 +200,6 @@ struct Taking<'a> {
 
 impl Taking<'_> {
     fn run(&mut self, mut found: Vec<Found>) -> Result<()> {
-        let below = found.iter().skip(1).take_while(|next| next.base <= self.facts.log_start);
-        found.drain(..below.count());
         // what others surround and is empty is left over from a roll that failed
         let last = found.len().saturating_sub(1);
         let mut at = 0;
