@@ -309,6 +309,7 @@ impl Following {
     /// Takes over new facts of the same reign.
     fn learn(&mut self, facts: FollowFacts) {
         self.facts = Some(facts);
+        self.promised = self.promised.min(facts.recovery_point); // it is lowered before a cut
         let below = |offset: Offset| {
             let later = self.segments.iter().skip(1);
             later.take_while(|next| next.base() <= offset).count()
