@@ -1,8 +1,8 @@
 //! A disk for guests: reads what another disk holds, and lets nothing be changed.
 //!
 //! Before each call, and in the middle of a listing, it may run what a test has planned, so that
-//! the writer does something in the middle of a reader's look. The disk below may be exchanged for what a crash left of it: handles
-//! that are open then lead to what lies at their path.
+//! the writer does something in the middle of a reader's look. The disk below may be exchanged for
+//! what a crash left of it: handles that are open then lead to what lies at their path.
 
 use std::fmt;
 use std::io;
