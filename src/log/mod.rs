@@ -2,7 +2,7 @@
 //!
 //! [`PartitionLog`] is what the engine opens by the thousand; [`Log`] is the same behind a public
 //! door of its own, for those who want one durable log and no topics. The rooms: `append`,
-//! `fetch`, `durable`, `trim` and `close` are what a log does; `open`, `leftovers` and `verdict`
+//! `fetch`, `durable` (with `commit`), `trim` and `close` are what a log does; `open`, `leftovers` and `verdict`
 //! are recovery; `follow` reads a log that another process writes; `retain` and `epochs` decide;
 //! `offsets` holds every offset; `checkpoint` and `directory` are Kafka's small files; `swap` puts
 //! rewritten segments in the place of others; `keeper` says who remembers what the files cannot.
@@ -11,6 +11,7 @@ mod append;
 mod builder;
 pub(crate) mod checkpoint;
 mod close;
+mod commit;
 mod core;
 mod directory;
 mod door;
@@ -35,6 +36,7 @@ mod verdict;
 
 pub(crate) use append::Appended;
 pub use builder::LogBuilder;
+pub(crate) use commit::Ride;
 pub(crate) use core::{Attention, LogName, LogSetup, PartitionLog};
 pub use door::Log;
 pub(crate) use fetch::{Cursor, FetchLimits, Fetched};

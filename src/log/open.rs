@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicBool;
 use arc_swap::ArcSwap;
 
 use super::checkpoint;
+use super::commit::Commit;
 use super::core::{LogSetup, PartitionLog, Refusal, Unproven, Writer, tail_limits};
 use super::epochs::EpochCache;
 use super::keeper::{KnownFacts, LastStop};
@@ -398,7 +399,11 @@ impl Recovery<'_> {
                 epoch_entered: false,
                 refuses,
             }),
-            syncing: Mutex::new(self.unproven),
+            commit: Commit::new(Box::new({
+                let attention = self.setup.attention.clone();
+                move || attention.tasks_wait()
+            })),
+            unproven: Mutex::new(self.unproven),
             trimming: Mutex::new(Vec::new()),
             epochs: Mutex::new(epochs),
             epoch_floor,
