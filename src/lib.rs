@@ -156,8 +156,9 @@ pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, Reco
 #[cfg(not(loom))]
 pub use store::{
     GroupDescription, GroupListing, GroupMember, GroupPartition, GroupReset, GroupStats, HoldStats,
-    OffsetMove, PartitionDescription, PartitionStats, ReadOnlyStore, ReadOnlyStoreBuilder,
-    ResetPlan, ResetTo, Store, StoreBuilder, StoreStats, TopicDescription, TopicStats,
+    OffsetMove, Partition, PartitionDescription, PartitionStats, ReadOnlyStore,
+    ReadOnlyStoreBuilder, ResetPlan, ResetTo, Store, StoreBuilder, StoreStats, TopicDescription,
+    TopicStats,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 

@@ -1,14 +1,14 @@
 //! Group commit: who may sync, whom a sync serves, and how the others wait for it.
 //!
-//! One caller at a time has the *turn*. A leader reads how far the log has come, begins a sync
-//! that covers all below, and ends it for everybody whose records lie there, with its success or
-//! its failure; it waits for nobody. Meanwhile the next *round* gathers. Its first thread is the
+//! One caller at a time has the *turn*. A leader begins a sync that covers all that is published
+//! by then, and ends it for everybody whose records lie there, with its success or its failure; it
+//! waits for nobody. Meanwhile the next *round* gathers. Its first thread is the
 //! heir: it is woken before all others and leads at once. Tasks never lead: where no thread does,
 //! the timer is called. A checkpoint waits in line for the turn itself, ahead of the heir, whom
 //! its own sync serves.
 //!
-//! Invariants: who joins has published before, so a sync that begins later covers it; a round ends
-//! with the sync that covers it and with no earlier one; a leader begins a sync, or its round
+//! Invariants: who joins has published before, and how far a sync goes is read under the lock that
+//! joins them, so a sync that begins later covers it; a round ends with that sync; a leader begins a sync, or its round
 //! fails; while the turn is free no thread waits, and tasks only with the timer called. A lone
 //! writer takes the turn, syncs and goes: it wakes nobody, and nobody wakes it.
 //!
@@ -72,14 +72,19 @@ enum Phase {
     /// Somebody has it, and no sync is under way.
     Taken,
     /// A sync is under way for all below `cover`.
-    Syncing { cover: Offset, round: Round },
+    Syncing {
+        cover: Offset,
+        round: Round,
+    },
 }
 
 /// What may happen to the turn.
 #[derive(Debug)]
 enum Step {
     Take,
-    Begin(Offset),
+    Begin {
+        cover: Offset,
+    },
     End,
     /// To the next in line, or the heir; free if there is neither.
     Release,
@@ -109,7 +114,7 @@ impl State {
     fn step(&mut self, step: Step, after: &mut After) {
         self.phase = match (std::mem::replace(&mut self.phase, Phase::Free), step) {
             (Phase::Free, Step::Take) => Phase::Taken,
-            (Phase::Taken, Step::Begin(cover)) => {
+            (Phase::Taken, Step::Begin { cover }) => {
                 Phase::Syncing { cover, round: std::mem::take(&mut self.gathering) }
             }
             (Phase::Syncing { round, .. }, Step::End) => {
@@ -183,11 +188,7 @@ impl Commit {
 
     /// The same for a task: what it waits for, `None` if its records are durable already. To let
     /// go of it is to be served unseen.
-    pub(crate) fn ride(
-        &self,
-        target: Offset,
-        durable: impl Fn() -> Offset,
-    ) -> Option<Ride> {
+    pub(crate) fn ride(&self, target: Offset, durable: impl Fn() -> Offset) -> Option<Ride> {
         let (waiter, is_led) = {
             let mut state = self.state.lock();
             if durable() >= target {
@@ -280,10 +281,14 @@ pub(crate) struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// A sync begins that covers everything below `cover`: the log's end, read before.
-    pub(crate) fn begin(&mut self, cover: Offset) {
+    /// A sync begins that covers everything published, whose end `published` reads; returns that.
+    /// All who have joined by now lie below it.
+    pub(crate) fn begin(&mut self, published: impl FnOnce() -> Offset) -> Offset {
         self.must_sync = false;
-        self.commit.step([Step::Begin(cover)]);
+        let mut state = self.commit.state.lock();
+        let cover = published();
+        state.step(Step::Begin { cover }, &mut After::default());
+        cover
     }
 
     /// The sync that was begun has ended. What it made durable can be read already.

@@ -62,8 +62,7 @@ impl PartitionLog {
         // bytes before offsets, and both before the sync: it covers what was published by then
         let bytes = self.appended_bytes.load(Ordering::Acquire);
         self.told_dirty.store(false, Ordering::Release);
-        let end = self.offsets.end();
-        turn.begin(end);
+        let end = turn.begin(|| self.offsets.end());
         self.cover_by_segments().map_err(|error| {
             Arc::new(self.named(error.with_outcome(Outcome::WrittenNotDurable)))
         })?;

@@ -2,10 +2,11 @@
 //!
 //! [`PartitionLog`] is what the engine opens by the thousand; [`Log`] is the same behind a public
 //! door of its own, for those who want one durable log and no topics. The rooms: `append`,
-//! `fetch`, `durable` (with `commit`), `trim` and `close` are what a log does; `open`, `leftovers` and `verdict`
-//! are recovery; `follow` reads a log that another process writes; `retain` and `epochs` decide;
-//! `offsets` holds every offset; `checkpoint` and `directory` are Kafka's small files; `swap` puts
-//! rewritten segments in the place of others; `keeper` says who remembers what the files cannot.
+//! `fetch`, `durable`, `trim` and `close` are what a log does, `commit` who of its callers syncs;
+//! `open`, `leftovers` and `verdict` are recovery, `reopen` lifts a poison by it; `follow` reads a
+//! log that another process writes; `retain` and `epochs` decide; `offsets` holds every offset;
+//! `checkpoint` and `directory` are Kafka's small files; `swap` puts rewritten segments in the place
+//! of others; `keeper` says who remembers what the files cannot.
 
 mod append;
 mod builder;
@@ -24,6 +25,7 @@ mod leftovers;
 mod offsets;
 mod open;
 mod receipt;
+mod reopen;
 mod report;
 mod retain;
 mod slots;
@@ -36,7 +38,6 @@ mod verdict;
 
 pub(crate) use append::Appended;
 pub use builder::LogBuilder;
-pub(crate) use commit::Ride;
 pub(crate) use core::{Attention, LogName, LogSetup, PartitionLog};
 pub use door::Log;
 pub(crate) use fetch::{Cursor, FetchLimits, Fetched};
