@@ -86,8 +86,8 @@ mod stats;
 mod sync;
 mod time;
 
-// loom explores `wait` and the hand-over of `group`, with its own atomics and locks in `sync`; the
-// other rooms share their state in std's `Arc`, which those do not fit
+// loom explores `wait`, the group commit of `log` and the hand-over of `group`, with its own atomics
+// and locks in `sync`; the other rooms share their state in std's `Arc`, which those do not fit
 #[cfg(not(loom))]
 pub mod disk;
 #[cfg(not(loom))]
@@ -99,6 +99,12 @@ mod segment;
 
 #[cfg(not(loom))]
 mod log;
+#[cfg(loom)]
+mod log {
+    mod commit;
+    #[cfg(test)]
+    mod loom_tests;
+}
 
 #[cfg(not(loom))]
 mod compact;
@@ -152,8 +158,9 @@ pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, Reco
 #[cfg(not(loom))]
 pub use store::{
     GroupDescription, GroupListing, GroupMember, GroupPartition, GroupReset, GroupStats, HoldStats,
-    OffsetMove, PartitionDescription, PartitionStats, ReadOnlyStore, ReadOnlyStoreBuilder,
-    ResetPlan, ResetTo, Store, StoreBuilder, StoreStats, TopicDescription, TopicStats,
+    OffsetMove, Partition, PartitionDescription, PartitionStats, ReadOnlyStore,
+    ReadOnlyStoreBuilder, ResetPlan, ResetTo, Store, StoreBuilder, StoreStats, TopicDescription,
+    TopicStats,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 

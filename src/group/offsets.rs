@@ -258,6 +258,15 @@ impl OffsetStore {
         appended.map(|_| ())
     }
 
+    /// Makes every commit of the group so far survive a power cut, for a task.
+    pub(crate) fn make_durable_later(
+        &self,
+        group: &str,
+    ) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
+        let waiting = self.partition_of(group).map(|at| self.log.make_durable_later(at));
+        async move { waiting?.await }
+    }
+
     /// Blocks until the commits of the group that are under way are made or refused.
     pub(crate) fn wait_for_commits(&self, group: &str) {
         if let Some(group) = self.existing(group) {

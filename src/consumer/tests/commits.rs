@@ -271,3 +271,33 @@ fn a_commit_holds_after_somebody_has_reset_the_offset() {
     consumer.commit().unwrap();
     assert_eq!(world.committed("g", "orders", 0), Some(2));
 }
+
+#[test]
+fn a_durable_commit_of_a_task_makes_no_sync_in_a_poll() {
+    use std::future::Future as _;
+    use std::task::{Context, Poll, Waker};
+    let world = World::with(Threads::Host);
+    world.create("orders", 1);
+    world.send("orders", 0, &["a", "b"]);
+    let builder = world.group("g").subscribe(["orders"]).durability(Durability::Power);
+    let mut consumer = builder.build().unwrap();
+    assert_eq!(consumer.try_poll().unwrap().len(), 2);
+    let partition = world.partition("orders", 0);
+    let syncs = |partition: &Partition| partition.log().unwrap().counters().syncs.get();
+    {
+        let mut commit = std::pin::pin!(consumer.commit_async());
+        let mut look = || commit.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        for _ in 0..3 {
+            assert!(look().is_pending());
+            assert_eq!(syncs(&partition), 0, "a poll syncs nothing");
+        }
+        assert_eq!(world.committed("g", "orders", 0), None, "the records come first");
+        world.engine.run_due();
+        assert!(look().is_pending());
+        assert_eq!(world.committed("g", "orders", 0), Some(2), "made, and not yet durable");
+        world.engine.run_due();
+        assert!(matches!(look(), Poll::Ready(Ok(()))));
+    }
+    assert_eq!(syncs(&partition), 1);
+    pollster::block_on(consumer.commit_async()).unwrap(); // nothing is new
+}

@@ -15,8 +15,9 @@ use super::fact::Fact;
 use super::marker::StoreId;
 
 const MAGIC: [u8; 8] = *b"TIDESTAT";
-/// The version written and the newest read. The first has no fact `Compacted`.
-pub(super) const VERSION: u32 = 2;
+/// The version written and the newest read. The first has no fact `Compacted`, the second no
+/// `SyncFailed`.
+pub(super) const VERSION: u32 = 3;
 const OLDEST: u32 = 1;
 pub(super) const HEADER_LEN: usize = 8 + 4 + 16 + 8 + 8 + 8 + 4;
 const CRC_AT: usize = HEADER_LEN - 4;
