@@ -35,6 +35,8 @@ pub(crate) const STATE_LOG: &str = "tidelog.state";
 pub(crate) const UNFINISHED_BACKUP: &str = "tidelog.backup";
 /// What the name of a backup's directory ends in until it is finished.
 pub(crate) const UNFINISHED_SUFFIX: &str = ".unfinished";
+/// Ours: space held in reserve for a full disk, in the root.
+pub(crate) const RESERVE: &str = "tidelog.reserve";
 /// Ours: the two-slot state of a lone log, in its directory.
 pub(crate) const KEEPER: &str = "tidelog.keeper";
 

@@ -3,7 +3,7 @@
 mod background;
 #[cfg(feature = "sim")]
 mod backup;
-mod budget;
+mod commit;
 #[cfg(feature = "sim")]
 mod compaction;
 #[cfg(feature = "sim")]
@@ -11,10 +11,14 @@ mod crash;
 #[cfg(feature = "sim")]
 mod faults;
 #[cfg(feature = "sim")]
+mod full;
+#[cfg(feature = "sim")]
 mod history;
 #[cfg(target_os = "linux")]
 mod many;
 mod opening;
+#[cfg(feature = "sim")]
+mod reopening;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -151,7 +151,8 @@ impl<'a> Cut<'a> {
             disk.create_dir_all(dir)
                 .map_err(|error| log.named(Error::io("make partition directory", dir, error)))?;
         }
-        let unproven = log.syncing.lock();
+        let turn = log.commit.take(); // no sync or sealing under way
+        let unproven = log.unproven.lock();
         let rolled = log.writer.lock().rolled.clone();
         let point = log.offsets.snapshot().recovery_point;
         let mut pieces = Vec::with_capacity(noted.segments.len());
@@ -173,7 +174,7 @@ impl<'a> Cut<'a> {
             }
             pieces.push(Piece { segment: segment.clone(), len, is_final, linked });
         }
-        drop((unproven, self.still));
+        drop((unproven, turn, self.still));
         let offsets = CutOffsets {
             start: self.start,
             end: noted.end,
@@ -299,9 +300,10 @@ impl Secured<'_> {
             last_stop: LastStop::Clean,
             adopted: foreign,
             compacted: self.offsets.compacted,
+            sync_failed: false,
         };
         let (log, report) = PartitionLog::open(disk, dir, setup, known)?;
-        if let Some(lost) = report.damage.first().filter(|_| self.log.damage.is_empty()) {
+        if let Some(lost) = report.damage.first().filter(|_| self.log.damage.load().is_empty()) {
             let text = format!("the copy lacks what the log has: {}", lost.reason);
             let error = Error::corrupt(COPY, &lost.path, lost.position, text);
             return Err(self.log.named(error));

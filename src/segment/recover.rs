@@ -12,9 +12,10 @@ use super::index::{Indexer, relative};
 use super::index_file::load_indexes;
 use super::scan::{Scan, ScanStart, Walk, WalkStep, scan};
 use super::shared::Segment;
+use super::unshare::beside;
 use crate::disk::copy::copy_file;
 use crate::disk::names::SegmentFile;
-use crate::disk::{DiskFile, read_full_at};
+use crate::disk::{Access, DiskFile, read_full_at};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use std::sync::Arc;
@@ -129,6 +130,38 @@ impl Segment {
         Ok(Arc::new(cut))
     }
 
+    /// The segment as a fresh file of its first `len` bytes, on the disk under its name when this
+    /// returns: a sync of the old file has failed, and another one of it would prove nothing. The
+    /// old file is whole for whoever has it open; the indexes are made again.
+    pub(crate) fn renew(&self, len: u64) -> Result<Arc<Segment>> {
+        let (place, base) = (self.place(), self.base());
+        let disk = &place.disk;
+        let path = place.path(base, SegmentFile::Log);
+        let beside = beside(&path);
+        let from = self.log()?;
+        let renew = || {
+            if copy_file(&**disk, &**from, 0..len, &beside)? < len {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            let fresh = disk.open(&beside, Access::Write)?;
+            for kind in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+                let index = place.path(base, kind);
+                if disk.metadata(&index)?.is_some() {
+                    disk.remove_file(&index)?;
+                }
+            }
+            disk.rename(&beside, &path)?;
+            fresh.renamed(&path);
+            disk.sync_dir(&place.dir)?;
+            Ok(fresh)
+        };
+        let fresh = renew().map_err(|error| Error::io("renew segment", &path, error))?;
+        let segment = Segment::on_disk(place.clone(), base, len);
+        let _ = segment.log.set(fresh);
+        segment.assume_synced();
+        Ok(Arc::new(segment))
+    }
+
     /// The offset behind the last whole batch of a log file that begins at `base`.
     pub(crate) fn end_offset_of(file: &dyn DiskFile, base: Offset, len: u64) -> Result<Offset> {
         let mut walk = Walk::new(file, 0, len);
@@ -162,11 +195,11 @@ impl Segment {
         let path = PathBuf::from(path);
         let disk = &self.place().disk;
         let from = self.log()?;
-        let copy = || {
+        let save = || {
             copy_file(&**disk, &**from, position..u64::MAX, &path)?;
             disk.sync_dir(&self.place().dir)
         };
-        copy().map_err(|error| Error::io("save aside", &path, error))?;
+        save().map_err(|error| Error::io("save aside", &path, error))?;
         Ok(path)
     }
 }

@@ -26,9 +26,7 @@ impl Segment {
             return Ok(());
         }
         debug_assert!(self.opened_log().is_none(), "a handle of the shared file would stay");
-        let mut beside = path.clone().into_os_string();
-        beside.push(REPLACEMENT_SUFFIX);
-        let beside = PathBuf::from(beside);
+        let beside = beside(&path);
         let copied = (|| {
             let from = disk.open(&path, Access::Read)?;
             copy_file(disk, &*from, 0..u64::MAX, &beside)?;
@@ -45,4 +43,13 @@ impl Segment {
 /// Whether a file has more than one name.
 pub(super) fn is_shared(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
     Ok(disk.metadata(path)?.is_some_and(|found| found.links > 1))
+}
+
+/// Where the file that is to take the place of `path` is written. The name is no segment's: one
+/// that says "rewritten" would have the next open take back a rewrite of another segment that was
+/// finished, should a power cut have undone the last renaming of that.
+pub(super) fn beside(path: &Path) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(REPLACEMENT_SUFFIX);
+    PathBuf::from(beside)
 }

@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::super::*;
-use super::budget::{pick, seeds};
 use super::crash::cuts;
 use super::history::{History, Promise, ROOT, Step};
 use super::*;
@@ -21,6 +20,7 @@ use crate::disk::{
     Access, Crash, DirLock, DiskFile, Entry, Fault, Metadata, Plan, SimDisk, read_full_at,
 };
 use crate::log::Sharing;
+use crate::seeds::{pick, seeds};
 
 const TARGET: &str = "/copies/one";
 const UNFINISHED: &str = "/copies/one.unfinished";
