@@ -87,7 +87,7 @@ fn records_that_became_final_after_the_listing_are_not_missing() {
 
 #[test]
 fn a_reader_whose_files_go_under_its_hands_is_never_told_of_damage() {
-    const STEPS: u32 = 4_000; // many times what one read tries
+    const STEPS: u32 = 1_500; // many times what one survey tries
     let pair = rolling();
     send_numbers(&pair.store, 0..60);
     let mut reader = pair.reading.reader().assign([("t", 0)]).build().unwrap();
