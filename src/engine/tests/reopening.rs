@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use super::super::{Engine, Partition};
-use super::budget::pick;
 use super::crash::disk;
 use super::history::{History, Promise, Step};
 use super::records;
@@ -12,6 +11,7 @@ use crate::config::Durability::{Power, Process};
 use crate::disk::{Crash, Fault, Operation, Plan};
 use crate::error::{Error, Result};
 use crate::ids::Offset;
+use crate::seeds::pick;
 
 const EIO: i32 = 5;
 
