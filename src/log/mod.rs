@@ -5,9 +5,9 @@
 //! `fetch`, `durable`, `trim` and `close` are what a log does, `commit` who of its callers syncs;
 //! `open`, `leftovers` and `verdict` are recovery, `reopen` lifts a poison by it; `follow` reads a
 //! log that another process writes; `retain` and `epochs` decide; `offsets` holds every offset;
-//! `checkpoint` and `directory` are Kafka's small files; `swap` puts rewritten segments in the place
-//! of others; `copy_out` copies a log while it is written; `keeper` says who remembers what the
-//! files cannot.
+//! `checkpoint` and `directory` are Kafka's small files; `swap` puts rewritten segments in the
+//! place of others; `copy_out` copies a log while it is written; `keeper` says who remembers what
+//! the files cannot.
 
 mod append;
 mod builder;

@@ -1,4 +1,7 @@
 //! What a backup took over, and how, for people and for programs.
+//!
+//! A snapshot: made when the backup is whole and has its name. Numbers count what was taken over
+//! from the store, not the small files that every copy is given anew.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
