@@ -348,3 +348,6 @@ impl fmt::Debug for Commit {
 fn wait(waiter: &Waiter) -> Call {
     waiter.wait(None).expect("a wait without deadline ends with a call")
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests;
