@@ -86,8 +86,9 @@ mod stats;
 mod sync;
 mod time;
 
-// loom explores `wait`, the group commit of `log` and the hand-over of `group`, with its own atomics
-// and locks in `sync`; the other rooms share their state in std's `Arc`, which those do not fit
+// loom explores `wait`, the group commit of `log` and the hand-over of `group`, with its own
+// atomics and locks in `sync`; the other rooms share their state in std's `Arc`, which those do
+// not fit
 #[cfg(not(loom))]
 pub mod disk;
 #[cfg(not(loom))]
@@ -102,8 +103,6 @@ mod log;
 #[cfg(loom)]
 mod log {
     mod commit;
-    #[cfg(test)]
-    mod loom_tests;
 }
 
 #[cfg(not(loom))]

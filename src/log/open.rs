@@ -367,6 +367,15 @@ impl Recovery<'_> {
         self.report.damage.insert(0, Damage { path, position: 0, from, to, reason });
     }
 
+    /// The writer's side of the last segment, if it can go on growing.
+    fn tail(&mut self) -> Result<Option<Tail>> {
+        let (Some(indexer), Some(active)) = (self.active.take(), self.segments.last()) else {
+            return Ok(None);
+        };
+        let limits = tail_limits(&self.setup.config);
+        Tail::new(active.clone(), indexer, limits, self.setup.clock.wall()).map(Some)
+    }
+
     /// Puts the log together.
     fn finish(mut self, place: Place) -> Result<(PartitionLog, PartitionReport)> {
         let known = *self.known;
@@ -386,13 +395,7 @@ impl Recovery<'_> {
         if refuses.is_some() {
             self.seal_active();
         }
-        let tail = match (self.active.take(), self.segments.last()) {
-            (Some(indexer), Some(active)) => {
-                let limits = tail_limits(&self.setup.config);
-                Some(Tail::new(active.clone(), indexer, limits, self.setup.clock.wall())?)
-            }
-            _ => None,
-        };
+        let tail = self.tail()?;
         // a fresh file is on the disk; its name, and that of a new directory, may not be
         let doubted = known.sync_failed && !self.segments.is_empty();
         let wait =
