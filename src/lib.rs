@@ -135,7 +135,7 @@ pub use consumer::{
     RebalanceListener, Reset, Revoked,
 };
 #[cfg(not(loom))]
-pub use engine::OpenReport;
+pub use engine::{BackupReport, OpenReport};
 pub use error::{Error, ErrorKind, Outcome, Result};
 #[cfg(not(loom))]
 pub use group::{
@@ -156,10 +156,10 @@ pub use producer::{
 pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, RecordsIter};
 #[cfg(not(loom))]
 pub use store::{
-    GroupDescription, GroupListing, GroupMember, GroupPartition, GroupReset, GroupStats, HoldStats,
-    OffsetMove, Partition, PartitionDescription, PartitionStats, ReadOnlyStore,
-    ReadOnlyStoreBuilder, ResetPlan, ResetTo, Store, StoreBuilder, StoreStats, TopicDescription,
-    TopicStats,
+    BackupBuilder, GroupDescription, GroupListing, GroupMember, GroupPartition, GroupReset,
+    GroupStats, HoldStats, OffsetMove, Partition, PartitionDescription, PartitionStats,
+    ReadOnlyStore, ReadOnlyStoreBuilder, ResetPlan, ResetTo, Store, StoreBuilder, StoreStats,
+    TopicDescription, TopicStats,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 

@@ -91,6 +91,8 @@ pub struct Metadata {
     pub is_dir: bool,
     /// When its contents last changed.
     pub modified: Timestamp,
+    /// How many names lead to the file; 1 for a directory, and where the system does not count.
+    pub links: u32,
 }
 
 /// A place that holds directories and files.
@@ -150,6 +152,13 @@ pub trait Disk: sealed::Sealed + Send + Sync + fmt::Debug {
     /// # Errors
     /// Those of the operating system.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Gives a file a second name, which must not exist yet: both then lead to the same bytes.
+    ///
+    /// # Errors
+    /// Those of the operating system. `CrossesDevices`, `Unsupported`, `PermissionDenied` and
+    /// `TooManyLinks` say that this file can have no second name there, and must be copied.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file's name. Handles and views that are open keep reading it.
     ///

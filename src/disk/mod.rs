@@ -14,6 +14,7 @@
 
 use std::io;
 
+pub(crate) mod copy;
 mod family;
 #[cfg(target_os = "linux")]
 mod island;

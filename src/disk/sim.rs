@@ -361,7 +361,7 @@ impl Disk for SimDisk {
     fn metadata(&self, path: &Path) -> io::Result<Option<Metadata>> {
         let mut world = self.shared.world.lock();
         world.enter(Operation::Metadata)?;
-        let directory = Metadata { len: 0, is_dir: true, modified: world.now() };
+        let directory = Metadata { len: 0, is_dir: true, modified: world.now(), links: 1 };
         let found = match world.state.names.locate(path) {
             Ok(None) => return Ok(Some(directory)),
             Ok(Some((dir, name))) => world.state.names.now.get(dir, &name),
@@ -373,7 +373,8 @@ impl Disk for SimDisk {
             Link::File(file) => {
                 let contents = world.file(file);
                 let len = contents.bytes.len() as u64;
-                Metadata { len, is_dir: false, modified: contents.modified }
+                let links = world.state.names.now.links(file);
+                Metadata { len, is_dir: false, modified: contents.modified, links }
             }
         }))
     }
@@ -389,6 +390,7 @@ impl Disk for SimDisk {
             return Ok(());
         }
         match (moved, names.now.get(to_dir, &to_name)) {
+            (Link::File(one), Some(Link::File(other))) if one == other => return Ok(()),
             (_, None) | (Link::File(_), Some(Link::File(_))) => {}
             (Link::File(_), Some(Link::Directory(_))) => {
                 return Err(io::ErrorKind::IsADirectory.into());
@@ -407,6 +409,11 @@ impl Disk for SimDisk {
         }
         names.change(vec![(from_dir, from_name, None), (to_dir, to_name, Some(moved))]);
         Ok(())
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut world = self.shared.world.lock();
+        world.enter(Operation::Link).and_then(|_| world.state.names.link(from, to))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {

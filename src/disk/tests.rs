@@ -132,6 +132,42 @@ fn directories_are_made_listed_and_removed() {
 }
 
 #[test]
+fn a_second_name_leads_to_the_same_file() {
+    everywhere(|place| {
+        let (disk, root) = (&place.disk, &place.root);
+        let (one, two, dir) = (root.join("one"), root.join("two"), root.join("dir"));
+        let links = |path: &PathBuf| disk.metadata(path).unwrap().map(|found| found.links);
+        disk.create_dir_all(&dir).unwrap();
+        let file = disk.open(&one, Access::Create).unwrap();
+        write_all_at(&*file, b"before", 0).unwrap();
+        assert_eq!((links(&one), links(&dir)), (Some(1), Some(1)));
+        disk.link(&one, &two).unwrap();
+        assert_eq!((links(&one), links(&two)), (Some(2), Some(2)));
+        write_all_at(&*file, b"behind", 0).unwrap();
+        assert_eq!(content(&*disk.open(&two, Access::Read).unwrap()), b"behind");
+        assert_eq!(kind(disk.link(&one, &two)), io::ErrorKind::AlreadyExists);
+        assert_eq!(kind(disk.link(&root.join("no"), &root.join("x"))), io::ErrorKind::NotFound);
+        assert_eq!(kind(disk.link(&one, &root.join("no/x"))), io::ErrorKind::NotFound);
+        assert_eq!(kind(disk.link(&dir, &root.join("x"))), io::ErrorKind::PermissionDenied);
+        disk.rename(&one, &two).unwrap(); // two names of one file: nothing is done
+        assert_eq!((links(&one), links(&two)), (Some(2), Some(2)));
+
+        // a copy renamed over one name parts them; handles go with the file they have
+        let copy = disk.open(&root.join("copy"), Access::Create).unwrap();
+        write_all_at(&*copy, b"copied", 0).unwrap();
+        disk.rename(&root.join("copy"), &two).unwrap();
+        assert_eq!((links(&one), links(&two)), (Some(1), Some(1)));
+        write_all_at(&*file, b"onward", 0).unwrap();
+        assert_eq!(content(&*disk.open(&two, Access::Read).unwrap()), b"copied");
+        disk.link(&one, &dir.join("one")).unwrap();
+        disk.remove_file(&one).unwrap();
+        assert_eq!(links(&dir.join("one")), Some(1));
+        assert_eq!(content(&*file), b"onward");
+        disk.sync_dir(&dir).unwrap();
+    });
+}
+
+#[test]
 fn removed_and_replaced_files_stay_readable() {
     everywhere(|place| {
         let (disk, root) = (&place.disk, &place.root);

@@ -1,6 +1,8 @@
 //! Tests of the engine as a whole: coming up, going down, changing topics, keeping bounds.
 
 mod background;
+#[cfg(feature = "sim")]
+mod backup;
 mod commit;
 #[cfg(feature = "sim")]
 mod compaction;

@@ -12,6 +12,7 @@
 //! | an index `.swap` beside it | belongs to it | gets its name |
 //! | an index `.swap` without it | it may be another log's | goes: an index is made again |
 //! | an index without a log | nothing | goes |
+//! | `.tmp` of any of these | a replacement was not finished | goes |
 //!
 //! (1) Every `.swap` at or above the lowest such base goes, durably, then the `.cleaned` files: the
 //! old segments stand. (2) What stands between its base and its last offset goes, durably, then it
@@ -24,7 +25,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::disk::names::{Leftover, SegmentFile, parse_segment_file, segment_file};
+use crate::disk::names::{
+    Leftover, REPLACEMENT_SUFFIX, SegmentFile, parse_segment_file, segment_file,
+};
 use crate::disk::{Access, Disk, Entry, read_full_at};
 use crate::error::{Error, Result};
 use crate::ids::Offset;
@@ -56,10 +59,15 @@ pub(super) fn tidy(disk: &dyn Disk, dir: &Path) -> Result<Directory> {
     let mut standing = BTreeMap::new();
     let (mut cleaned, mut swapped) = (Vec::new(), Vec::new());
     for Entry { name, is_dir, len } in entries {
-        let Some((base, kind, leftover)) = parse_segment_file(&name) else { continue };
         if is_dir {
             continue;
         }
+        let replacement = name.strip_suffix(REPLACEMENT_SUFFIX);
+        if replacement.is_some_and(|name| parse_segment_file(name).is_some()) {
+            tidying.remove(&dir.join(&name))?;
+            continue;
+        }
+        let Some((base, kind, leftover)) = parse_segment_file(&name) else { continue };
         let found = Found { base, kind, path: dir.join(&name), len };
         match leftover {
             Leftover::None => {

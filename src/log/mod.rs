@@ -1,18 +1,20 @@
 //! One partition: an append-only log of segments, alone or under a store.
 //!
 //! [`PartitionLog`] is what the engine opens by the thousand; [`Log`] is the same behind a public
-//! door of its own, for those who want one durable log and no topics. The rooms: `append`, `fetch`,
-//! `durable`, `trim` and `close` are what a log does, `commit` who of its callers syncs; `open`,
-//! `leftovers` and `verdict` are recovery, `reopen` lifts a poison by it; `follow` reads a log that
-//! another process writes; `retain` and `epochs` decide; `offsets` holds every offset; `checkpoint`
-//! and `directory` are Kafka's small files; `swap` puts rewritten segments in the place of others;
-//! `keeper` says who remembers what the files cannot.
+//! door of its own, for those who want one durable log and no topics. The rooms: `append`,
+//! `fetch`, `durable`, `trim` and `close` are what a log does, `commit` who of its callers syncs;
+//! `open`, `leftovers` and `verdict` are recovery, `reopen` lifts a poison by it; `follow` reads a
+//! log that another process writes; `retain` and `epochs` decide; `offsets` holds every offset;
+//! `checkpoint` and `directory` are Kafka's small files; `swap` puts rewritten segments in the place
+//! of others; `copy_out` copies a log while it is written; `keeper` says who remembers what the
+//! files cannot.
 
 mod append;
 mod builder;
 pub(crate) mod checkpoint;
 mod close;
 mod commit;
+mod copy_out;
 mod core;
 mod directory;
 mod door;
@@ -38,6 +40,7 @@ mod verdict;
 
 pub(crate) use append::Appended;
 pub use builder::LogBuilder;
+pub(crate) use copy_out::{Amounts, Secured, Sharing, cut_all};
 pub(crate) use core::{Attention, LogName, LogSetup, PartitionLog};
 pub use door::Log;
 pub(crate) use fetch::{Cursor, FetchLimits, Fetched};

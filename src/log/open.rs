@@ -190,6 +190,7 @@ impl Recovery<'_> {
         // below the log start nothing is promised
         let promised = point > self.known.log_start;
         self.hurt = false;
+        segment.unshare()?; // it may be cut, written again or appended to from here on
         let mut start = match self.known.sync_failed {
             true => segment.scan_start_at_front(), // its index files are no better than it is
             false => segment.scan_start(point)?,

@@ -19,6 +19,7 @@ mod rewrite;
 mod scan;
 mod shared;
 mod tail;
+mod unshare;
 
 pub(crate) use follow::{Beyond, FollowedTail};
 pub(crate) use index::Indexer;

@@ -4,7 +4,6 @@
 //! over, the last of them only if the batch it names is there, whole. So opening costs what lies
 //! above the recovery point, not what the segment holds. Cutting is for files nobody reads yet.
 
-use std::ops::Range;
 use std::path::PathBuf;
 
 use byteorder::{BigEndian, ByteOrder as _};
@@ -13,14 +12,13 @@ use super::index::{Indexer, relative};
 use super::index_file::load_indexes;
 use super::scan::{Scan, ScanStart, Walk, WalkStep, scan};
 use super::shared::Segment;
-use crate::disk::names::{Leftover, SegmentFile, leftover_file};
-use crate::disk::{Access, DiskFile, read_full_at, write_all_at};
+use super::unshare::beside;
+use crate::disk::copy::copy_file;
+use crate::disk::names::SegmentFile;
+use crate::disk::{Access, DiskFile, read_full_at};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use std::sync::Arc;
-
-/// Bytes copied aside at a time.
-const COPY_BUFFER: usize = 256 << 10;
 
 impl Segment {
     /// Where a scan may begin that has to find everything from `recovery_point` on.
@@ -139,15 +137,13 @@ impl Segment {
         let (place, base) = (self.place(), self.base());
         let disk = &place.disk;
         let path = place.path(base, SegmentFile::Log);
-        let beside = place.dir.join(leftover_file(base, SegmentFile::Log, Leftover::Cleaned));
+        let beside = beside(&path);
         let from = self.log()?;
         let renew = || {
-            let fresh = disk.open(&beside, Access::Create)?;
-            fresh.set_len(0)?;
-            if copy(&**from, 0..len, &*fresh)? < len {
+            if copy_file(&**disk, &**from, 0..len, &beside)? < len {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
-            fresh.sync_data()?;
+            let fresh = disk.open(&beside, Access::Write)?;
             for kind in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
                 let index = place.path(base, kind);
                 if disk.metadata(&index)?.is_some() {
@@ -200,31 +196,11 @@ impl Segment {
         let disk = &self.place().disk;
         let from = self.log()?;
         let save = || {
-            let to = disk.open(&path, Access::Create)?;
-            to.set_len(0)?;
-            copy(&**from, position..u64::MAX, &*to)?;
-            to.sync_data()?;
+            copy_file(&**disk, &**from, position..u64::MAX, &path)?;
             disk.sync_dir(&self.place().dir)
         };
         save().map_err(|error| Error::io("save aside", &path, error))?;
         Ok(path)
-    }
-}
-
-/// Copies a range of bytes, as far as the file has them, to the front of another file; returns how
-/// many.
-fn copy(from: &dyn DiskFile, range: Range<u64>, to: &dyn DiskFile) -> std::io::Result<u64> {
-    let mut buffer = vec![0; COPY_BUFFER];
-    let mut done = 0;
-    loop {
-        let left = (range.end - range.start).saturating_sub(done);
-        let wanted = usize::try_from(left).unwrap_or(COPY_BUFFER).min(COPY_BUFFER);
-        let got = read_full_at(from, &mut buffer[..wanted], range.start + done)?;
-        if got == 0 {
-            return Ok(done);
-        }
-        write_all_at(to, &buffer[..got], done)?;
-        done += got as u64;
     }
 }
 

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use super::index::{Indexer, OffsetEntry, SparseIndex, TimeEntry};
 use super::index_file::{Found, IndexFile, SavedEntries, index_bytes};
 use super::scan::{ScanStart, Walk, WalkStep, scan};
+use super::unshare::is_shared;
 use crate::disk::names::{SegmentFile, segment_file};
 use crate::disk::replace::replace_file;
 use crate::disk::{Access, Disk, DiskFile, MapReader, read_full_at};
@@ -114,7 +115,8 @@ impl Segment {
         }
     }
 
-    /// A new, empty segment. A file of its name, left behind by an earlier failure, is emptied.
+    /// A new, empty segment. A file of its name, left behind by an earlier failure, is emptied;
+    /// one that has another name too only loses this one.
     pub(crate) fn create(place: Place, base: Offset) -> Result<Self> {
         let path = place.path(base, SegmentFile::Log);
         let fail = |error| Error::io("create segment", &path, error);
@@ -123,6 +125,9 @@ impl Segment {
             if place.disk.metadata(&index).map_err(fail)?.is_some() {
                 place.disk.remove_file(&index).map_err(fail)?;
             }
+        }
+        if is_shared(&*place.disk, &path).map_err(fail)? {
+            place.disk.remove_file(&path).map_err(fail)?;
         }
         let file = place.disk.open(&path, Access::Create).map_err(fail)?;
         if file.len().map_err(fail)? > 0 {

@@ -25,6 +25,8 @@ pub enum Operation {
     Metadata,
     /// Renaming.
     Rename,
+    /// Giving a file a second name.
+    Link,
     /// Removing a file.
     RemoveFile,
     /// Removing a directory.

@@ -45,6 +45,11 @@ impl Tree {
         })
     }
 
+    /// How many names lead to a file.
+    pub(super) fn links(&self, file: u64) -> u32 {
+        self.files().filter(|found| *found == file).count().try_into().unwrap_or(u32::MAX)
+    }
+
     fn apply(&mut self, change: &Change) {
         for (dir, name, link) in change {
             let entries = self.directories.entry(*dir).or_default();
@@ -99,6 +104,22 @@ impl Names {
     pub(super) fn change(&mut self, change: Change) {
         self.now.apply(&change);
         self.pending.push(change);
+    }
+
+    /// Gives a file a second name.
+    pub(super) fn link(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from_dir, from_name) = self.locate(from)?.ok_or(io::ErrorKind::PermissionDenied)?;
+        let (to_dir, to_name) = self.locate(to)?.ok_or(io::ErrorKind::AlreadyExists)?;
+        let file = match self.now.get(from_dir, &from_name) {
+            Some(file @ Link::File(_)) => file,
+            Some(Link::Directory(_)) => return Err(io::ErrorKind::PermissionDenied.into()),
+            None => return Err(io::ErrorKind::NotFound.into()),
+        };
+        if self.now.get(to_dir, &to_name).is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.change(vec![(to_dir, to_name, Some(file))]);
+        Ok(())
     }
 
     pub(super) fn sync(&mut self, dir: u64) {

@@ -117,6 +117,20 @@ pub(crate) fn create(disk: &dyn Disk, root: &Path, store_id: StoreId) -> Result<
         .map_err(|error| Error::io("create state log", &path, error))
 }
 
+/// Makes the state log of a root that begins with `state`; durable when it returns.
+pub(super) fn create_holding(
+    disk: &dyn Disk,
+    root: &Path,
+    store_id: StoreId,
+    state: &RootState,
+) -> Result<()> {
+    let before = Header { store_id, generation: 0, first_sequence: 1, snapshot_through: 0 };
+    let fresh = Fresh::of(state, &before, 1);
+    let path = root.join(names::STATE_LOG);
+    let file = fresh.write(disk, &path)?;
+    fresh.name(disk, root, &path, &*file)
+}
+
 impl RootLog {
     /// Opens the state log of `root` for recording and begins it anew with the state it held.
     ///
