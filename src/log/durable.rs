@@ -129,7 +129,7 @@ impl PartitionLog {
         let (rolled, active, end) = {
             let mut writer = self.writer.lock();
             let rolled = std::mem::take(&mut writer.rolled);
-            let active = writer.tail.as_ref().map(|tail| tail.segment().clone());
+            let active = writer.tail.as_mut().map(|tail| tail.hand_over_digests().clone());
             (rolled, active, writer.next_offset)
         };
         // what is rolled from here on is synced, but not sealed: the point must not cover it
@@ -153,6 +153,7 @@ impl PartitionLog {
         for segment in rolled {
             segment.trim_for_sync()?;
         }
+        self.save_digests(rolled, active)?;
         self.write_epochs()?; // before the sync, which is then the directory's only one
         self.sync_locked(unproven)?;
         for segment in rolled {

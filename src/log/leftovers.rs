@@ -11,7 +11,8 @@
 //! | `.log.swap` | a rewrite was finished | rolled forward (2) |
 //! | an index `.swap` beside it | belongs to it | gets its name |
 //! | an index `.swap` without it | it may be another log's | goes: an index is made again |
-//! | an index without a log | nothing | goes |
+//! | digests `.swap` without it | the same, unless they fit it | get their name, or go |
+//! | an index or digests without a log | nothing | goes |
 //!
 //! (1) Every `.swap` at or above the lowest such base goes, durably, then the `.cleaned` files: the
 //! old segments stand. (2) What stands between its base and its last offset goes, durably, then it
@@ -28,7 +29,7 @@ use crate::disk::names::{Leftover, SegmentFile, parse_segment_file, segment_file
 use crate::disk::{Access, Disk, Entry, read_full_at};
 use crate::error::{Error, Result};
 use crate::ids::Offset;
-use crate::segment::Segment;
+use crate::segment::{Place, Segment};
 
 /// A partition directory, tidied.
 #[derive(Debug, Default)]
@@ -50,9 +51,10 @@ struct Found {
 }
 
 /// Removes and renames leftovers, and lists what stands.
-pub(super) fn tidy(disk: &dyn Disk, dir: &Path) -> Result<Directory> {
+pub(super) fn tidy(place: &Place) -> Result<Directory> {
+    let (disk, dir) = (&*place.disk, &*place.dir);
     let entries = disk.list(dir).map_err(|error| Error::io("open log", dir, error))?;
-    let mut tidying = Tidying { disk, dir, directory: Directory::default() };
+    let mut tidying = Tidying { disk, dir, place, directory: Directory::default() };
     let mut standing = BTreeMap::new();
     let (mut cleaned, mut swapped) = (Vec::new(), Vec::new());
     for Entry { name, is_dir, len } in entries {
@@ -79,7 +81,7 @@ pub(super) fn tidy(disk: &dyn Disk, dir: &Path) -> Result<Directory> {
             SegmentFile::ProducerSnapshot => {
                 tidying.directory.has_producers |= names_producers(disk, &found.path)?;
             }
-            SegmentFile::OffsetIndex | SegmentFile::TimeIndex => {}
+            SegmentFile::OffsetIndex | SegmentFile::TimeIndex | SegmentFile::Digests => {}
         }
     }
     Ok(tidying.directory)
@@ -90,6 +92,7 @@ type Standing = BTreeMap<(Offset, SegmentFile), Found>;
 struct Tidying<'a> {
     disk: &'a dyn Disk,
     dir: &'a Path,
+    place: &'a Place,
     directory: Directory,
 }
 
@@ -128,10 +131,15 @@ impl Tidying<'_> {
             let is_log = |swap: &&Found| swap.kind == SegmentFile::Log && swap.base == index.base;
             swapped.iter().find(is_log).is_some()
         };
-        let is_stray = |found: &Found| {
-            matches!(found.kind, SegmentFile::OffsetIndex | SegmentFile::TimeIndex) && !whole(found)
-        };
-        let stray: Vec<_> = swapped.iter().filter(|found| is_stray(found)).cloned().collect();
+        let mut stray = Vec::new();
+        for found in swapped.iter().filter(|found| !whole(found)) {
+            let goes = match found.kind {
+                SegmentFile::OffsetIndex | SegmentFile::TimeIndex => true,
+                SegmentFile::Digests => !self.fits_standing(found, standing)?,
+                _ => false,
+            };
+            stray.extend(goes.then(|| found.clone()));
+        }
         for found in &stray {
             self.remove(&found.path)?;
         }
@@ -164,6 +172,13 @@ impl Tidying<'_> {
             standing.insert((swap.base, swap.kind), Found { path, ..swap });
         }
         Ok(())
+    }
+
+    /// Whether digests are those of the log of their base that stands: they cannot be made again.
+    fn fits_standing(&self, digests: &Found, standing: &Standing) -> Result<bool> {
+        let Some(log) = standing.get(&(digests.base, SegmentFile::Log)) else { return Ok(false) };
+        let segment = Segment::on_disk(self.place.clone(), log.base, log.len);
+        segment.is_vouched_for_by(&digests.path)
     }
 
     /// The offset behind the last batch of a rewritten segment.

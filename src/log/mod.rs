@@ -4,19 +4,22 @@
 //! door of its own, for those who want one durable log and no topics. The rooms: `append`,
 //! `fetch`, `durable`, `trim` and `close` are what a log does; `open`, `leftovers` and `verdict`
 //! are recovery; `follow` reads a log that another process writes; `retain` and `epochs` decide;
-//! `offsets` holds every offset; `checkpoint` and `directory` are Kafka's small files; `swap` puts
+//! `offsets` holds every offset; `cover` saves digests; `checkpoint` and `directory` are Kafka's small files; `swap` puts
 //! rewritten segments in the place of others; `keeper` says who remembers what the files cannot.
 
 mod append;
+mod audit;
 mod builder;
 pub(crate) mod checkpoint;
 mod close;
 mod core;
+mod cover;
 mod directory;
 mod door;
 mod durable;
 mod epochs;
 mod fetch;
+mod finding;
 mod follow;
 mod keeper;
 mod leftovers;
@@ -34,10 +37,14 @@ mod upkeep;
 mod verdict;
 
 pub(crate) use append::Appended;
+pub(crate) use audit::{
+    AuditFacts, PartitionAudit, PartitionAudited, SegmentAudited, list_lone, unlisted,
+};
 pub use builder::LogBuilder;
 pub(crate) use core::{Attention, LogName, LogSetup, PartitionLog};
 pub use door::Log;
 pub(crate) use fetch::{Cursor, FetchLimits, Fetched};
+pub use finding::{Finding, FindingKind, Unvouched};
 pub(crate) use follow::{FactSource, FollowFacts, FollowedLog};
 pub(crate) use keeper::{Durable, Keeper, KnownFacts, LastStop, LogFact, LogId};
 pub(crate) use offsets::OffsetSnapshot;

@@ -76,6 +76,7 @@ impl PartitionLog {
             disk: disk.clone(),
             dir: Arc::from(dir),
             index_interval: setup.config.index_interval_bytes,
+            identity: setup.id.identity(),
             tenancy: Tenancy::Own,
         };
         let mut recovery = Recovery {
@@ -98,7 +99,7 @@ impl PartitionLog {
         let exists =
             disk.metadata(dir).map_err(|error| Error::io("open log", dir, error))?.is_some();
         if exists {
-            let directory = tidy(&**disk, dir)?;
+            let directory = tidy(&place)?;
             recovery.run(&place, directory)?;
         }
         recovery.finish(place)
@@ -119,6 +120,12 @@ impl Recovery<'_> {
             Err(error) => return Err(error),
         };
         let mut found = directory.segments;
+        if !self.known.last_stop.is_ours() {
+            // another hand may have written anything again: what was true of it says nothing now
+            for (base, len) in &found {
+                Segment::on_disk(place.clone(), *base, *len).remove_digests()?;
+            }
+        }
         if self.known.is_gapless() {
             self.drop_below_start(place, &mut found)?;
         }
@@ -185,15 +192,19 @@ impl Recovery<'_> {
 
     /// Scans one segment and does what the table says.
     fn recover(&mut self, segment: Arc<Segment>, next: Option<Offset>) -> Result<Then> {
-        let point = self.known.recovery_point;
+        let known = self.known;
+        let point = known.recovery_point;
         // below the log start nothing is promised
         let promised = point > self.known.log_start;
         self.hurt = false;
         let mut start = segment.scan_start(point)?;
         start.next_offset = start.next_offset.max(segment.base());
         let first_scanned = start.position;
+        // below the recovery point digests vouch for offsets, above it only their order does
+        let gapless_from = known.is_gapless().then_some(point.max(known.compacted));
         loop {
-            let scan = segment.scan(start)?;
+            start.gapless_from = gapless_from;
+            let scan = segment.scan(start, point)?;
             self.note(&scan);
             if let Stop::Bad { .. } = &scan.stop
                 && let Some(magic) = segment.legacy_at(scan.position)?
@@ -204,7 +215,7 @@ impl Recovery<'_> {
             }
             let below = promised && scan.next_offset < point;
             let successor = Successor::of(next, scan.next_offset);
-            let gapless = !self.known.allows_gap_to(next.unwrap_or(scan.next_offset));
+            let gapless = !known.allows_gap_to(next.unwrap_or(scan.next_offset));
             match judge(Ending::of(&scan.stop), successor, below, gapless) {
                 Verdict::Keep => return self.keep(segment, scan, first_scanned),
                 Verdict::Trim => {
@@ -223,7 +234,9 @@ impl Recovery<'_> {
                     self.damaged(&segment, &scan, to);
                     let Some(behind) = behind else {
                         self.end = self.end.max(to);
+                        segment.resume_digests(point, false)?;
                         self.seal_active();
+                        self.rolled.push(segment.clone());
                         self.segments.push(segment);
                         return Ok(Then::GoOn);
                     };
@@ -249,7 +262,11 @@ impl Recovery<'_> {
             let (from, to) = (first_scanned, scan.position);
             self.unproven.push(Unproven { segment: segment.clone(), from, to });
         }
+        segment.resume_digests(point, !self.hurt)?;
         self.seal_active();
+        if self.hurt {
+            self.rolled.push(segment.clone()); // its digests are to be saved
+        }
         self.active = (!self.hurt).then_some(scan.indexer); // an index of all of it, or none
         self.segments.push(segment);
         Ok(Then::GoOn)

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::index::{OffsetEntry, TimeEntry, relative};
 use super::index_file::Found;
-use super::scan::{Walk, WalkStep, misfit};
+use super::scan::{Walk, WalkStep, misfit, skips};
 use super::shared::Segment;
 use crate::error::Result;
 use crate::ids::{LeaderEpoch, Offset};
@@ -25,6 +25,8 @@ pub(crate) struct Limits {
     pub(crate) records: u64,
     /// No batch that begins at or beyond this offset is returned.
     pub(crate) bound: Offset,
+    /// The offset from which on none may be left out; `None` where any may.
+    pub(crate) gapless_from: Option<Offset>,
 }
 
 /// Whole, checked batches as they lie in a segment.
@@ -61,10 +63,13 @@ impl Segment {
             }
             region.cover(self, position, BatchHeader::LEN, limits.bytes, published)?;
             let left = published - position;
-            let header = match self.header_at(region.from(position), position, left, from) {
+            let vouched = self.vouch_with(position, position + 1, (region.start, &region.bytes));
+            let header =
+                vouched.and_then(|()| self.header_at(region.from(position), position, left, from));
+            let header = match header {
                 Ok(header) => header,
-                // damage on the way: an entry behind it may still name the batch that is wanted
-                Err(error) => match self.position_of(from)? {
+                // damage on the way: what lies behind it may still be named as what is wanted
+                Err(error) => match self.named_place_of(from)? {
                     Some(named) if named > position => {
                         position = named;
                         continue;
@@ -81,11 +86,27 @@ impl Segment {
             }
             position += header.size() as u64;
         }
-        self.collect(&region, position, from, limits).map(Some)
+        let chunk = self.collect(&region, position, from, limits, u64::MAX)?;
+        let have = (region.start, &region.bytes);
+        match self.misfit_in(position, chunk.next_position, have)? {
+            None => Ok(Some(chunk)),
+            // what lies before is handed out first; the next read meets it
+            Some(misfit) if misfit.bytes.start > position => {
+                self.collect(&region, position, from, limits, misfit.bytes.start).map(Some)
+            }
+            Some(misfit) => Err(self.misfit_error(&misfit)),
+        }
     }
 
-    /// Takes whole batches out of a region that holds at least the first of them.
-    fn collect(&self, region: &Region, first: u64, from: Offset, limits: Limits) -> Result<Chunk> {
+    /// Takes whole batches out of a region that holds at least the first of them, up to `end`.
+    fn collect(
+        &self,
+        region: &Region,
+        first: u64,
+        from: Offset,
+        limits: Limits,
+        end: u64,
+    ) -> Result<Chunk> {
         let mut position = first;
         let mut first_offset = None;
         let mut next_offset = self.base();
@@ -95,14 +116,17 @@ impl Segment {
             let rest = region.from(position);
             let taken = usize::try_from(position - first).unwrap_or(usize::MAX);
             let wanted = position == first || (taken < limits.bytes && records < limits.records);
-            if rest.len() < BatchHeader::LEN || !wanted {
+            if rest.len() < BatchHeader::LEN || !wanted || position >= end {
                 break;
             }
             let fault = match Batch::verify(rest) {
                 Ok(batch) => {
                     let header = batch.header();
                     let within = taken + header.size() <= limits.bytes || position == first;
-                    if header.base_offset() >= limits.bound || !within {
+                    let gap = limits.gapless_from.is_some_and(|gapless_from| {
+                        position > first && skips(header, next_offset, gapless_from)
+                    });
+                    if header.base_offset() >= limits.bound || !within || gap {
                         break;
                     }
                     match misfit(header, self.base(), next_offset, epoch) {
@@ -163,20 +187,6 @@ impl Segment {
         Ok(index.floor_offset(relative).map_or(0, |entry| u64::from(entry.position)))
     }
 
-    /// Where the batch with `offset` begins, if the first index entry above names just that one.
-    fn position_of(&self, offset: Offset) -> Result<Option<u64>> {
-        let Some(relative) = self.relative_floor(offset) else { return Ok(None) };
-        let (_, above) = self.index_files()?.offsets_around(relative)?;
-        let Found::Entry(entry) = above else { return Ok(None) };
-        let position = u64::from(entry.position);
-        let file = self.log()?;
-        let mut walk = Walk::new(&**file, position, self.published());
-        let WalkStep::Batch(_, batch) = walk.step()? else { return Ok(None) };
-        let header = batch.header();
-        let named = header.base_offset() <= offset && offset <= header.last_offset();
-        Ok(named.then_some(position))
-    }
-
     /// Whether `last`, the last entry of a time index, is true, and no record behind it in reach
     /// of the offset index says otherwise: a time index that lost its end says too little.
     pub(super) fn is_newest(&self, last: TimeEntry) -> Result<bool> {
@@ -196,7 +206,7 @@ impl Segment {
     }
 
     /// The offset relative to the base; the largest one for offsets beyond it.
-    fn relative_floor(&self, offset: Offset) -> Option<u32> {
+    pub(super) fn relative_floor(&self, offset: Offset) -> Option<u32> {
         if offset < self.base() {
             return None;
         }
@@ -234,6 +244,7 @@ impl Segment {
         let file = self.log()?;
         let mut walk = Walk::new(&**file, position, self.published());
         loop {
+            self.vouch(walk.position(), walk.position() + 1)?;
             let (position, batch) = match walk.step()? {
                 WalkStep::Batch(position, batch) => (position, batch),
                 WalkStep::End => return Ok(None),
@@ -291,41 +302,6 @@ impl Segment {
                 return Ok(named || header.count() == 0);
             }
         }
-    }
-
-    /// The first offset above `offset` at which an index entry and the batch it names agree:
-    /// where reading may go on behind damage. `None` where this segment vouches for none.
-    pub(crate) fn resume_above(&self, offset: Offset) -> Result<Option<Offset>> {
-        Ok(self.resume_behind(offset, None)?.map(|(_, resume)| resume))
-    }
-
-    /// The place and base offset of the first batch above `offset`, and behind `damaged` if that
-    /// is given, that an index entry names and that is whole.
-    pub(super) fn resume_behind(
-        &self,
-        offset: Offset,
-        damaged: Option<u64>,
-    ) -> Result<Option<(u64, Offset)>> {
-        let mut relative = self.relative_floor(offset).unwrap_or(0);
-        let source = self.index_files_as_they_are()?;
-        let file = self.log()?;
-        while let Some(source) = &source
-            && let (_, Found::Entry(entry)) = source.offsets_around(relative)?
-        {
-            let position = u64::from(entry.position);
-            let mut walk = Walk::new(&**file, position, self.published());
-            if damaged.is_none_or(|damaged| position > damaged)
-                && let WalkStep::Batch(_, batch) = walk.step()?
-            {
-                let header = batch.header();
-                let named = self.base().checked_add(i64::from(entry.relative));
-                if named == Some(header.last_offset()) && header.base_offset() > offset {
-                    return Ok(Some((position, header.base_offset())));
-                }
-            }
-            relative = entry.relative;
-        }
-        Ok(None)
     }
 }
 
