@@ -140,7 +140,9 @@ pub use group::{
 };
 pub use ids::{Generation, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
 #[cfg(not(loom))]
-pub use inspect::{Verifier, VerifyProgress, VerifyReport};
+pub use inspect::{
+    Repair, RepairPlan, RepairStep, Repaired, Verifier, VerifyProgress, VerifyReport,
+};
 #[cfg(not(loom))]
 pub use log::{
     Damage, Finding, FindingKind, Log, LogBuilder, LogReceipt, PartitionReport, TornTail, Unvouched,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::root::exports;
 use super::root::followed::FollowedRoot;
+use crate::config::TopicConfig;
 use crate::disk::Disk;
 use crate::disk::names::{STATE_LOG, STORE_MARKER, partition_dir};
 use crate::error::{Error, ErrorKind, Result};
@@ -55,6 +56,8 @@ pub(crate) fn list_root(disk: &Arc<dyn Disk>, path: &Path, is_live: bool) -> Res
     }
     let known = root.known();
     for topic in known.state.topics() {
+        let count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX).max(1);
+        let index_interval = TopicConfig::from_entries(count, &topic.config)?.index_interval_bytes;
         for (number, kept) in (0..).zip(&topic.partitions) {
             let partition = PartitionId::new(number);
             let dir = path.join(partition_dir(&topic.name, partition));
@@ -65,6 +68,7 @@ pub(crate) fn list_root(disk: &Arc<dyn Disk>, path: &Path, is_live: bool) -> Res
                 gapless: !topic.foreign && !topic.adopted,
                 compacted: kept.compacted,
                 is_live,
+                index_interval,
             };
             match PartitionAudit::list(disk, &dir, id, facts) {
                 Ok(audit) => listed.partitions.push(audit),

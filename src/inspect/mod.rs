@@ -6,8 +6,13 @@
 //!
 //! Called by users, and by the store and the lone log, which lend their disk.
 
+mod repair;
 mod report;
 mod verify;
 
+#[cfg(test)]
+mod tests;
+
+pub use repair::{Repair, RepairPlan, RepairStep, Repaired};
 pub use report::{VerifyProgress, VerifyReport};
 pub use verify::Verifier;

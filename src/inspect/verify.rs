@@ -186,12 +186,23 @@ impl Verifier {
         Ok((report, looked))
     }
 
-    fn list(&self, disk: &Arc<dyn Disk>) -> Result<(Vec<Finding>, Vec<PartitionAudit>)> {
+    pub(super) fn check_exists(&self, disk: &dyn Disk) -> Result<()> {
         let there = disk.metadata(&self.path);
         if there.map_err(|error| Error::io("verify", &self.path, error))?.is_none() {
             let cause = Cause::NotAStore("there is nothing".to_owned());
             return Err(Error::new("verify", cause).at_path(&self.path));
         }
+        Ok(())
+    }
+
+    /// Finishes or takes back what was cut short in any partition.
+    pub(super) fn tidy(&self, disk: &Arc<dyn Disk>) -> Result<()> {
+        let (_, partitions) = self.list(disk)?;
+        partitions.iter().try_for_each(PartitionAudit::tidy)
+    }
+
+    fn list(&self, disk: &Arc<dyn Disk>) -> Result<(Vec<Finding>, Vec<PartitionAudit>)> {
+        self.check_exists(&**disk)?;
         if is_root(&**disk, &self.path)? {
             let root = list_root(disk, &self.path, self.is_live)?;
             return Ok((root.findings, root.partitions));

@@ -8,10 +8,12 @@
 use std::path::Path;
 
 use super::builder::log_name;
-use super::checkpoint::{EpochLine, read_epochs, read_partition_metadata};
+use super::checkpoint::{EpochLine, read_epochs, read_partition_metadata, write_epochs};
 use super::finding::{Finding, FindingKind, Unvouched};
 use super::keeper::LogId;
+use super::leftovers::tidy;
 use super::slots;
+use crate::config::TopicConfig;
 use crate::disk::Disk;
 use crate::disk::names::{
     KEEPER, LEADER_EPOCHS, Leftover, PARTITION_METADATA, SegmentFile, parse_segment_file,
@@ -31,6 +33,8 @@ pub(crate) struct AuditFacts {
     pub(crate) compacted: Offset,
     /// Somebody is writing to it.
     pub(crate) is_live: bool,
+    /// Bytes of log between two index entries.
+    pub(crate) index_interval: u64,
 }
 
 /// What the audit of a segment came to.
@@ -52,6 +56,8 @@ pub(crate) struct PartitionAudited {
     pub(crate) unvouched: Vec<Unvouched>,
     pub(crate) batches: u64,
     pub(crate) records: u64,
+    /// Each epoch that begins in the batches, with its first offset.
+    pub(crate) epochs: Vec<(LeaderEpoch, Offset)>,
 }
 
 impl PartitionAudit {
@@ -66,7 +72,7 @@ impl PartitionAudit {
         let place = Place {
             disk: disk.clone(),
             dir: Arc::from(dir),
-            index_interval: 0,
+            index_interval: facts.index_interval,
             identity: id.identity(),
             tenancy: Tenancy::Auditor,
         };
@@ -93,8 +99,40 @@ impl PartitionAudit {
         self.id
     }
 
-    pub(crate) fn place(&self) -> &Place {
-        &self.place
+    pub(crate) fn dir(&self) -> &Path {
+        &self.place.dir
+    }
+
+    /// The place for one who mends it and has the directory's lock.
+    fn owned_place(&self) -> Place {
+        Place { tenancy: Tenancy::Own, ..self.place.clone() }
+    }
+
+    /// The segment of a log file, for one who has the directory's lock.
+    pub(crate) fn owned(&self, path: &Path) -> Option<Segment> {
+        let segment = self.segments.iter().find(|segment| segment.path() == path)?;
+        Some(Segment::on_disk(self.owned_place(), segment.base(), segment.published()))
+    }
+
+    /// Finishes or takes back what a stop has left half done, as an open does.
+    pub(crate) fn tidy(&self) -> Result<()> {
+        let there = self.place.disk.metadata(&self.place.dir);
+        if there.map_err(|error| Error::io("repair", &self.place.dir, error))?.is_none() {
+            return Ok(());
+        }
+        tidy(&self.owned_place()).map(drop)
+    }
+
+    /// Writes the epoch file again from what the batches say; durable when it returns.
+    pub(crate) fn mend_epochs(&self, epochs: &[(LeaderEpoch, Offset)]) -> Result<()> {
+        let line = |(epoch, start): &(LeaderEpoch, Offset)| EpochLine {
+            epoch: *epoch,
+            start: (*start).max(self.facts.log_start),
+        };
+        let lines: Vec<_> = epochs.iter().map(line).collect();
+        let (disk, dir) = (&*self.place.disk, &*self.place.dir);
+        write_epochs(disk, &dir.join(LEADER_EPOCHS), &lines)?;
+        disk.sync_dir(dir).map_err(|error| Error::io("repair", dir, error))
     }
 
     /// The bytes there are to be read.
@@ -148,6 +186,8 @@ impl PartitionAudit {
             self.check_end(end, &mut done.findings);
             self.check_epochs(&epochs, &mut done.findings);
         }
+        epochs.dedup_by_key(|(epoch, _)| *epoch);
+        done.epochs = epochs;
         self.check_metadata(&mut done.findings);
         let start = self.facts.log_start;
         // nobody is served from below the log start
@@ -205,7 +245,7 @@ impl PartitionAudit {
                 (kind, bytes, (from < to).then_some(from..to))
             }
             Wrong::Gap { from, to } => (FindingKind::Gap, 0, Some(from..to)),
-            Wrong::Records { from, to } => (FindingKind::Batch, 0, Some(from..to)),
+            Wrong::Records { bytes, from, to } => (FindingKind::Batch, bytes, Some(from..to)),
             Wrong::Digest { bytes, from, to } => (FindingKind::Digest, bytes, Some(from..to)),
             Wrong::Sidecar => (FindingKind::Sidecar, 0, None),
             Wrong::OffsetIndex | Wrong::TimeIndex => {
@@ -320,6 +360,7 @@ pub(crate) fn list_lone(
         gapless: slot.is_some_and(|slot| !slot.adopted),
         compacted: Offset::ZERO,
         is_live,
+        index_interval: TopicConfig::default().index_interval_bytes,
     };
     Ok((Vec::new(), vec![PartitionAudit::list(disk, dir, id, facts)?]))
 }

@@ -40,6 +40,7 @@ pub(crate) enum Wrong {
     },
     /// A batch whose checksum fits and whose records cannot be read.
     Records {
+        bytes: u64,
         from: Offset,
         to: Offset,
     },
@@ -177,7 +178,7 @@ impl Segment {
         let epoch = audit.epochs.last().map(|(epoch, _)| *epoch);
         let from = audit.next_offset;
         if let Some(what) = misfit(header, self.base(), from, epoch) {
-            let wrong = Wrong::Batch { bytes: header.size() as u64, from, to: None };
+            let wrong = Wrong::Batch { bytes: header.size() as u64, from, to: Some(from) };
             audit.fault(self, wrong, position, what.to_owned());
             return;
         }
@@ -185,7 +186,8 @@ impl Segment {
             && let Err(fault) = batch.check_records()
         {
             let (from, to) = (header.base_offset(), header.end_offset());
-            audit.fault(self, Wrong::Records { from, to }, position, fault.to_string());
+            let wrong = Wrong::Records { bytes: header.size() as u64, from, to };
+            audit.fault(self, wrong, position, fault.to_string());
         }
         let to = header.base_offset();
         if rules.gapless_from.is_some_and(|beyond| skips(header, from, beyond)) {

@@ -379,7 +379,7 @@ impl Segment {
     }
 
     /// Digests of the whole batches in `from..to`, as they are now.
-    fn runs_of_file(&self, from: u64, to: u64) -> Result<Vec<Run>> {
+    pub(super) fn runs_of_file(&self, from: u64, to: u64) -> Result<Vec<Run>> {
         let file = self.log()?;
         let mut walk = Walk::new(&**file, from, to);
         let mut digester = self.digester(Origin::File);

@@ -17,6 +17,7 @@ mod index;
 mod index_file;
 mod locate;
 mod lookup;
+mod mend;
 mod recover;
 mod resume;
 mod retire;
@@ -27,7 +28,7 @@ mod sidecar;
 mod tail;
 
 pub(crate) use audit::{Audit, AuditRules, Fault, Wrong};
-pub(crate) use digest::Identity;
+pub(crate) use digest::{Identity, Origin};
 pub(crate) use follow::{Beyond, FollowedTail};
 pub(crate) use index::Indexer;
 pub(crate) use lookup::{Chunk, Limits};

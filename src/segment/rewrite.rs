@@ -41,14 +41,14 @@ pub(crate) struct Rewrite {
 }
 
 impl Rewrite {
-    /// Begins one; files of its names, left by an earlier try, are emptied.
-    pub(crate) fn create(place: Place, base: Offset) -> Result<Self> {
+    /// Begins one, whose digests vouch for as much as `origin` says; files of its names, left by an earlier try, are emptied.
+    pub(crate) fn create(place: Place, base: Offset, origin: Origin) -> Result<Self> {
         let path = place.dir.join(leftover_file(base, SegmentFile::Log, Leftover::Cleaned));
         let fail = |error| Error::io("compact", &path, error);
         let log = place.disk.open(&path, Access::Create).map_err(fail)?;
         log.set_len(0).map_err(fail)?;
         let indexer = Indexer::new(base, place.index_interval);
-        let digester = Digester::new(place.identity, base, place.index_interval, Origin::Append);
+        let digester = Digester::new(place.identity, base, place.index_interval, origin);
         Ok(Rewrite { place, base, log, buffer: Vec::new(), written: 0, indexer, digester })
     }
 

@@ -265,3 +265,11 @@ pub(crate) fn write_runs(
     };
     write().map_err(|error| Error::io("write digests", path, error))
 }
+
+/// The bytes of a whole sidecar.
+pub(crate) fn sidecar_bytes(identity: Identity, base: Offset, runs: &[Run]) -> Vec<u8> {
+    let seed = run_seed(identity, base);
+    let mut bytes = head(identity, base).to_vec();
+    bytes.extend(runs.iter().flat_map(|run| encode(run, seed)));
+    bytes
+}
