@@ -10,9 +10,6 @@ mod repair;
 mod report;
 mod verify;
 
-#[cfg(test)]
-mod tests;
-
 pub use repair::{Repair, RepairPlan, RepairStep, Repaired};
 pub use report::{VerifyProgress, VerifyReport};
 pub use verify::Verifier;

@@ -1,4 +1,7 @@
 //! What a verification says: how much was read, what is wrong, what nothing vouches for.
+//!
+//! Findings come partition by partition, in the order of the offsets; a report that was broken off
+//! says so. Made by `verify`, read by `repair` and by users.
 
 use std::fmt;
 

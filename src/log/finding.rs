@@ -1,5 +1,8 @@
 //! What an audit says of a store, for people and for programs: findings, each with its place, and
 //! what nothing vouches for.
+//!
+//! A finding that loses records is told from one that the next open or a repair mends without loss.
+//! Made by `audit` and by the engine's for a root; read by `inspect` and by users.
 
 use std::fmt;
 use std::ops::Range;

@@ -22,7 +22,7 @@
 //! Every step is safe to repeat, and to be cut short by another stop: what is removed first is what
 //! the rest would be misread with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::disk::names::{Leftover, SegmentFile, parse_segment_file, segment_file};
@@ -36,6 +36,8 @@ use crate::segment::{Place, Segment};
 pub(super) struct Directory {
     /// Base offset and length of each log file, in order.
     pub(super) segments: Vec<(Offset, u64)>,
+    /// The base offsets of the segments that have digests.
+    pub(super) digests: BTreeSet<Offset>,
     pub(super) removed: Vec<PathBuf>,
     /// Whether a producer snapshot names a producer, or an index an aborted transaction.
     pub(super) has_producers: bool,
@@ -81,7 +83,8 @@ pub(super) fn tidy(place: &Place) -> Result<Directory> {
             SegmentFile::ProducerSnapshot => {
                 tidying.directory.has_producers |= names_producers(disk, &found.path)?;
             }
-            SegmentFile::OffsetIndex | SegmentFile::TimeIndex | SegmentFile::Digests => {}
+            SegmentFile::Digests => drop(tidying.directory.digests.insert(*base)),
+            SegmentFile::OffsetIndex | SegmentFile::TimeIndex => {}
         }
     }
     Ok(tidying.directory)

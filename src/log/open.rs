@@ -46,6 +46,8 @@ struct Recovery<'a> {
     /// What the epoch file says, and what the scanned batches do.
     epochs: [Vec<(LeaderEpoch, Offset)>; 2],
     unproven: Vec<Unproven>,
+    /// Segments below the recovery point that have no digests.
+    bare: Vec<Arc<Segment>>,
     /// Segments that no longer grow and whose indexes are to be sealed.
     rolled: Vec<Arc<Segment>>,
     has_producers: bool,
@@ -92,6 +94,7 @@ impl PartitionLog {
             end: Offset::ZERO,
             epochs: [const { Vec::new() }; 2],
             unproven: Vec::new(),
+            bare: Vec::new(),
             rolled: Vec::new(),
             has_producers: false,
             hurt: false,
@@ -107,7 +110,7 @@ impl PartitionLog {
 }
 
 impl Recovery<'_> {
-    fn run(&mut self, place: &Place, directory: Directory) -> Result<()> {
+    fn run(&mut self, place: &Place, mut directory: Directory) -> Result<()> {
         self.report.removed = directory.removed;
         self.has_producers = directory.has_producers;
         let path = place.dir.join(LEADER_EPOCHS);
@@ -125,6 +128,7 @@ impl Recovery<'_> {
             for (base, len) in &found {
                 Segment::on_disk(place.clone(), *base, *len).remove_digests()?;
             }
+            directory.digests.clear();
         }
         if self.known.is_gapless() {
             self.drop_below_start(place, &mut found)?;
@@ -145,6 +149,9 @@ impl Recovery<'_> {
             if !next_empty && next.is_some_and(|next| next < self.known.recovery_point) {
                 segment.assume_synced();
                 segment.settle();
+                if !directory.digests.contains(base) {
+                    self.bare.push(segment.clone());
+                }
                 self.end = next.unwrap_or(self.end);
                 self.segments.push(segment);
                 continue;
@@ -417,6 +424,7 @@ impl Recovery<'_> {
             }),
             syncing: Mutex::new(self.unproven),
             trimming: Mutex::new(Vec::new()),
+            bare: Mutex::new(self.bare),
             epochs: Mutex::new(epochs),
             epoch_floor,
             damage: self.report.damage.clone(),

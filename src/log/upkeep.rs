@@ -102,6 +102,7 @@ impl Log {
             self.checkpoint()?;
         }
         self.apply_retention()?;
+        self.log.digest_one()?;
         self.log.unlink_dropped(false).1
     }
 

@@ -51,11 +51,26 @@ impl Segment {
         hint: Option<u64>,
         limits: Limits,
     ) -> Result<Option<Chunk>> {
-        let published = self.published();
         let mut position = match hint {
             Some(hint) => hint,
             None => self.position_before(from)?,
         };
+        loop {
+            match self.read_at(position, from, limits) {
+                // damage on the way, be it in what says how far a batch reaches: what lies behind
+                // it may still be named as what is wanted
+                Err(error) if error.is_corrupt() => match self.named_place_of(from)? {
+                    Some(named) if named > position => position = named,
+                    _ => return Err(error),
+                },
+                read => return read,
+            }
+        }
+    }
+
+    /// Reads from the batch at or behind `position` that holds `from`, or lies above it.
+    fn read_at(&self, mut position: u64, from: Offset, limits: Limits) -> Result<Option<Chunk>> {
+        let published = self.published();
         let mut region = Region::empty();
         loop {
             if position >= published {
@@ -63,20 +78,8 @@ impl Segment {
             }
             region.cover(self, position, BatchHeader::LEN, limits.bytes, published)?;
             let left = published - position;
-            let vouched = self.vouch_with(position, position + 1, (region.start, &region.bytes));
-            let header =
-                vouched.and_then(|()| self.header_at(region.from(position), position, left, from));
-            let header = match header {
-                Ok(header) => header,
-                // damage on the way: what lies behind it may still be named as what is wanted
-                Err(error) => match self.named_place_of(from)? {
-                    Some(named) if named > position => {
-                        position = named;
-                        continue;
-                    }
-                    _ => return Err(error),
-                },
-            };
+            self.vouch_with(position, position + 1, (region.start, &region.bytes))?;
+            let header = self.header_at(region.from(position), position, left, from)?;
             if header.base_offset() >= limits.bound {
                 return Ok(None);
             }

@@ -104,11 +104,11 @@ impl Segment {
             None => return Ok(None),
         };
         for (position, end) in places {
-            let head = self.bytes(position, end.min(position + BatchHeader::LEN as u64))?;
-            let holds = |header: &BatchHeader| {
-                header.base_offset() <= offset && offset <= header.last_offset()
-            };
-            if BatchHeader::parse(&head, usize::MAX).is_ok_and(|header| holds(&header)) {
+            // how many offsets a header says it has counts only if its batch is whole
+            if let Some(header) = self.whole_batch(position, end)?
+                && header.base_offset() <= offset
+                && offset <= header.last_offset()
+            {
                 return Ok(Some(position));
             }
         }

@@ -41,7 +41,8 @@ pub(crate) struct Rewrite {
 }
 
 impl Rewrite {
-    /// Begins one, whose digests vouch for as much as `origin` says; files of its names, left by an earlier try, are emptied.
+    /// Begins one, whose digests vouch for as much as `origin` says; files of its names, left by an
+    /// earlier try, are emptied.
     pub(crate) fn create(place: Place, base: Offset, origin: Origin) -> Result<Self> {
         let path = place.dir.join(leftover_file(base, SegmentFile::Log, Leftover::Cleaned));
         let fail = |error| Error::io("compact", &path, error);

@@ -142,6 +142,27 @@ fn another_hand_has_the_digests_dropped_and_taken_again() {
 }
 
 #[test]
+fn segments_that_lack_digests_get_them_one_at_a_time() {
+    let (bench, end) = closed();
+    let (log, _) = bench.open(facts(end, LastStop::AnotherHandClean));
+    let digests = || bench.names().iter().filter(|name| name.ends_with(".digest")).count();
+    assert!(log.lacks_digests() && digests() == 0);
+    let mut steps = 0;
+    while log.lacks_digests() {
+        log.digest_one().unwrap();
+        steps += 1;
+        assert_eq!(digests(), steps);
+    }
+    assert_eq!(steps, 2, "all but the last, which its scan has taken");
+    drop(log);
+    let mut bytes = bench.bytes(&Bench::log_path(0));
+    bytes[12 + 3] ^= 1;
+    bench.put(&Bench::log_path(0), &bytes);
+    let (log, _) = bench.open(facts(end, LastStop::Clean));
+    assert_eq!(all_of(&log, end).1, [0], "from now on it is noticed");
+}
+
+#[test]
 fn a_newer_sidecar_is_refused_and_a_torn_one_goes_on() {
     let (bench, end) = closed();
     let known = facts(end, LastStop::Clean);
