@@ -240,6 +240,9 @@ impl State<'_> {
                 }
             };
             self.compare(partition, &found, &lost)?;
+            // a checkpoint of Kafka's that was changed may promise more than there ever was
+            let end = self.fixture.end(partition);
+            let lost: HashSet<_> = lost.into_iter().filter(|offset| *offset < end).collect();
             if !is_own && !lost.is_empty() {
                 return Err(format!("partition {partition} lost {lost:?}"));
             }

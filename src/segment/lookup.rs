@@ -181,9 +181,11 @@ impl Segment {
         let source = self.index_files()?;
         match source.offsets_around(relative)?.0 {
             Found::Nothing => return Ok(0),
-            Found::Entry(entry) if source.is_memory() || self.entry_fits(entry)? => {
+            Found::Entry(entry) if self.entry_fits(entry, offset)? => {
                 return Ok(u64::from(entry.position));
             }
+            // it was taken over from a file that was damaged, and is the writer's
+            Found::Entry(_) if source.is_memory() => return self.digested_before(offset),
             Found::Entry(_) | Found::Unusable => {}
         }
         let index = self.rebuild_indexes()?;
@@ -216,8 +218,9 @@ impl Segment {
         Some(relative(self.base(), offset).unwrap_or(i32::MAX.unsigned_abs()))
     }
 
-    /// Whether the batch an entry points to begins at or before the offset it names.
-    fn entry_fits(&self, entry: OffsetEntry) -> Result<bool> {
+    /// Whether the batch an entry points to begins at or before the offset it names, and the one
+    /// that is looked for.
+    fn entry_fits(&self, entry: OffsetEntry, offset: Offset) -> Result<bool> {
         let position = u64::from(entry.position);
         let published = self.published();
         let end = (position + BatchHeader::LEN as u64).min(published);
@@ -227,7 +230,7 @@ impl Segment {
         let bytes = self.bytes(position, end)?;
         let left = usize::try_from(published - position).unwrap_or(usize::MAX);
         Ok(BatchHeader::parse(&bytes, left).is_ok_and(|header| {
-            header.base_offset() >= self.base()
+            (self.base()..=offset).contains(&header.base_offset())
                 && relative(self.base(), header.base_offset())
                     .is_some_and(|first| first <= entry.relative)
         }))

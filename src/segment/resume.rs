@@ -115,6 +115,14 @@ impl Segment {
         Ok(None)
     }
 
+    /// The place of a batch at or before the one with `offset`, by the digests alone.
+    pub(super) fn digested_before(&self, offset: Offset) -> Result<u64> {
+        let Some(relative) = self.relative_floor(offset) else { return Ok(0) };
+        let Some(sidecar) = self.sidecar()? else { return Ok(0) };
+        let run = sidecar.runs_beyond(relative).next().transpose()?;
+        Ok(run.filter(|run| run.first <= relative).map_or(0, |run| u64::from(run.start)))
+    }
+
     /// Whether nothing speaks against the header of the batch at `position`.
     fn is_vouched(&self, position: u64) -> Result<bool> {
         match self.vouch(position, position + 1) {
