@@ -122,6 +122,9 @@ mod consumer;
 mod producer;
 
 #[cfg(not(loom))]
+mod inspect;
+
+#[cfg(not(loom))]
 mod store;
 
 #[cfg(not(loom))]
@@ -144,7 +147,13 @@ pub use group::{
 };
 pub use ids::{Generation, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
 #[cfg(not(loom))]
-pub use log::{Damage, Log, LogBuilder, LogReceipt, PartitionReport, TornTail};
+pub use inspect::{
+    Repair, RepairPlan, RepairStep, Repaired, Verifier, VerifyProgress, VerifyReport,
+};
+#[cfg(not(loom))]
+pub use log::{
+    Damage, Finding, FindingKind, Log, LogBuilder, LogReceipt, PartitionReport, TornTail, Unvouched,
+};
 #[cfg(not(loom))]
 #[cfg(not(loom))]
 pub use producer::partitioner::{DefaultPartitioner, Partitioner, RoundRobin};

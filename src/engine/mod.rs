@@ -11,6 +11,7 @@
 //! while a log is appended to, and none while code of the host's runs.
 
 mod backup;
+mod audit;
 mod budget;
 mod catalog;
 mod chores;
@@ -39,6 +40,7 @@ mod topic;
 mod tests;
 
 pub use backup::BackupReport;
+pub(crate) use audit::{is_root, list_root};
 pub(crate) use catalog::NewTopic;
 use core::Table;
 pub(crate) use core::{CloseHook, Engine, EngineOptions};
