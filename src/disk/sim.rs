@@ -401,7 +401,7 @@ impl Disk for SimDisk {
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut world = self.shared.world.lock();
-        world.enter(Operation::Link).and_then(|_| world.state.names.link(from, to))
+        world.enter(Operation::Link).and_then(|_| world.names_mut().link(from, to))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {

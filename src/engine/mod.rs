@@ -10,8 +10,8 @@
 //! Lock order: catalog, then the topic table, then whatever a log takes. No lock here is held
 //! while a log is appended to, and none while code of the host's runs.
 
-mod backup;
 mod audit;
+mod backup;
 mod budget;
 mod catalog;
 mod chores;
@@ -39,8 +39,8 @@ mod topic;
 #[cfg(test)]
 mod tests;
 
-pub use backup::BackupReport;
 pub(crate) use audit::{is_root, list_root};
+pub use backup::BackupReport;
 pub(crate) use catalog::NewTopic;
 use core::Table;
 pub(crate) use core::{CloseHook, Engine, EngineOptions};
