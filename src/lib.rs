@@ -80,12 +80,15 @@ compile_error!("tidelog needs a 64-bit target: segments are mapped whole");
 mod config;
 mod error;
 mod ids;
+#[cfg(test)]
+mod seeds;
 mod stats;
 mod sync;
 mod time;
 
-// loom explores `wait` and the hand-over of `group`, with its own atomics and locks in `sync`; the
-// other rooms share their state in std's `Arc`, which those do not fit
+// loom explores `wait`, the group commit of `log` and the hand-over of `group`, with its own
+// atomics and locks in `sync`; the other rooms share their state in std's `Arc`, which those do
+// not fit
 #[cfg(not(loom))]
 pub mod disk;
 #[cfg(not(loom))]
@@ -97,6 +100,10 @@ mod segment;
 
 #[cfg(not(loom))]
 mod log;
+#[cfg(loom)]
+mod log {
+    mod commit;
+}
 
 #[cfg(not(loom))]
 mod compact;
@@ -159,8 +166,9 @@ pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, Reco
 #[cfg(not(loom))]
 pub use store::{
     GroupDescription, GroupListing, GroupMember, GroupPartition, GroupReset, GroupStats, HoldStats,
-    OffsetMove, PartitionDescription, PartitionStats, ReadOnlyStore, ReadOnlyStoreBuilder,
-    ResetPlan, ResetTo, Store, StoreBuilder, StoreStats, TopicDescription, TopicStats,
+    OffsetMove, Partition, PartitionDescription, PartitionStats, ReadOnlyStore,
+    ReadOnlyStoreBuilder, ResetPlan, ResetTo, Store, StoreBuilder, StoreStats, TopicDescription,
+    TopicStats,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 

@@ -271,92 +271,6 @@ fn work_without_handles_may_be_tried_again_and_goes_on_once_there_are_some() {
     }
 }
 
-/// Takes all the room that is left on the file system of `dir`.
-fn fill_up(dir: &Path) -> std::path::PathBuf {
-    use std::io::Write as _;
-    let path = dir.join("filler");
-    let mut file = File::options().create(true).append(true).open(&path).unwrap();
-    for block in [1 << 20, 4096, 1] {
-        let block = vec![7; block];
-        while file.write_all(&block).is_ok() {}
-    }
-    path
-}
-
-fn open_on_a_full_disk(dir: &Path, mode: IoMode) {
-    kept(builder(&dir.join("store"), mode), 2);
-    let filler = fill_up(dir);
-    for name in ["store", "new"] {
-        let error = builder(&dir.join(name), mode).open().unwrap_err();
-        assert!(error.is_full() && error.is_retriable(), "{error}");
-        assert_eq!(error.outcome(), Outcome::NotWritten);
-        assert!(error.path().is_some_and(|path| path.starts_with(dir)), "{error}");
-    }
-    fs::remove_file(filler).unwrap();
-    let store = builder(&dir.join("store"), mode).open().unwrap();
-    assert!(store.open_report().was_closed_cleanly());
-    assert_eq!(values(&store, 1).unwrap(), ["kept"]);
-    store.close().unwrap();
-    builder(&dir.join("new"), mode).open().unwrap().close().unwrap();
-}
-
-fn append_on_a_full_disk(dir: &Path, mode: IoMode) {
-    let store = builder(&dir.join("store"), mode).open().unwrap();
-    let [first, second] = ["first", "second"].map(|name| dir.join(name));
-    for filler in [&first, &second] {
-        fs::write(filler, vec![1; 2 << 20]).unwrap();
-    }
-    let mut expected = values(&store, 0).unwrap();
-    for round in 0..2 {
-        let mut refused = Vec::new();
-        for number in 0..40_000 {
-            let size = if number % 50 == 0 { 100_000 } else { 900 }; // by position; through the map
-            let value = format!("{round}-{number}-{}", "x".repeat(size));
-            match send(&store, 0, &value, Durability::Process) {
-                Ok(()) => expected.push(value),
-                Err(error) => refused.push(error),
-            }
-            if refused.len() == 30 {
-                break;
-            }
-        }
-        assert_eq!(refused.len(), 30, "the disk is full");
-        for error in &refused {
-            assert!(error.is_full() && error.is_retriable(), "{error}");
-            assert_eq!(error.outcome(), Outcome::NotWritten);
-            assert!(error.path().is_some_and(|path| path.starts_with(dir)), "{error}");
-        }
-        assert!(values(&store, 0).unwrap() == expected, "reads go on");
-        assert_eq!(values(&store, 1).unwrap(), ["kept"]);
-        if round == 0 {
-            fs::remove_file(&first).unwrap();
-        }
-    }
-    fill_up(dir);
-    let closed = store.close(); // there may be no room for the indexes
-    fs::remove_file(&second).unwrap();
-    let store = builder(&dir.join("store"), mode).open().unwrap();
-    assert_eq!(store.open_report().was_closed_cleanly(), closed.is_ok());
-    assert!(values(&store, 0).unwrap() == expected);
-    store.close().unwrap();
-}
-
-#[test]
-fn a_full_file_system_is_a_retriable_error_and_never_a_signal() {
-    const TEST: &str = "a_full_file_system_is_a_retriable_error_and_never_a_signal";
-    if let Some((part, dir)) = child::part() {
-        let mode = MODES[usize::from(part == "positioned")];
-        open_on_a_full_disk(&dir, mode);
-        append_on_a_full_disk(&dir, mode);
-        return child::done();
-    }
-    for part in ["mapped", "positioned"] {
-        let dir = tempfile::tempdir().unwrap();
-        let script = "mount -t tmpfs -o size=8m none \"$D\"";
-        child::run(TEST, part, dir.path(), &Wrapper::mounts(script, dir.path()));
-    }
-}
-
 #[test]
 fn an_unknown_file_system_is_written_by_position_and_one_without_files_refused() {
     const TEST: &str =
@@ -380,8 +294,8 @@ fn an_unknown_file_system_is_written_by_position_and_one_without_files_refused()
     child::run(TEST, "ramfs", dir.path(), &Wrapper::mounts(script, dir.path()));
 }
 
-/// Partition 0 loses its second sync; everything else goes on.
-fn lose_a_sync(dir: &Path, mode: IoMode) {
+/// Partition 0 loses its second sync; everything else goes on, and so does it where it is reopened.
+fn lose_a_sync(dir: &Path, mode: IoMode, reopened: bool) {
     let store = builder(dir, mode).open().unwrap();
     store.ensure_topic("orders", TopicConfig::new().partitions(2)).unwrap();
     send(&store, 0, "safe", Durability::Power).unwrap();
@@ -398,31 +312,46 @@ fn lose_a_sync(dir: &Path, mode: IoMode) {
     }
     assert_eq!(values(&store, 0).unwrap(), ["safe", "doubtful"], "reads go on");
     send(&store, 1, "others go on", Durability::Power).unwrap();
-    assert!(store.close().unwrap_err().is_poisoned());
+    if !reopened {
+        assert!(store.close().unwrap_err().is_poisoned());
+        return;
+    }
+    let partition = store.partition("orders", 0).unwrap();
+    let report = partition.reopen().unwrap().expect("it was poisoned");
+    assert!(report.damage().is_empty() && report.torn_tails().is_empty(), "{report:?}");
+    assert_eq!(partition.durable_offset().unwrap(), partition.end_offset().unwrap());
+    assert!(partition.reopen().unwrap().is_none());
+    assert_eq!(values(&store, 0).unwrap(), ["safe", "doubtful"]);
+    send(&store, 0, "back", Durability::Power).unwrap();
+    store.close().unwrap();
 }
 
 #[test]
 fn a_sync_that_fails_on_a_real_file_poisons_its_partition_alone() {
     const TEST: &str = "a_sync_that_fails_on_a_real_file_poisons_its_partition_alone";
     if let Some((part, dir)) = child::part() {
-        lose_a_sync(&dir, MODES[usize::from(part == "positioned")]);
+        let mode = MODES[usize::from(part.starts_with("positioned"))];
+        lose_a_sync(&dir, mode, part.ends_with("reopened"));
         return child::done();
     }
-    for part in ["mapped", "positioned"] {
+    for part in ["mapped", "positioned", "mapped reopened", "positioned reopened"] {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("store");
         let file = root.join("orders-0/00000000000000000000.log");
         let wrapper = match part {
             // the third of all syncs of maps: after the first of each partition
-            "mapped" => Wrapper::fault("msync:error=EIO:when=3", None),
+            "mapped" | "mapped reopened" => Wrapper::fault("msync:error=EIO:when=3", None),
             _ => Wrapper::fault("fdatasync:error=EIO:when=2", Some(&file)),
         };
         if !child::run(TEST, part, &root, &wrapper) {
             continue;
         }
         let store = Store::open(&root).unwrap();
-        assert!(!store.open_report().was_closed_cleanly());
-        assert_eq!(values(&store, 0).unwrap(), ["safe", "doubtful"]);
+        let reopened = part.ends_with("reopened");
+        assert_eq!(store.open_report().was_closed_cleanly(), reopened, "{part}");
+        let expected =
+            if reopened { &["safe", "doubtful", "back"][..] } else { &["safe", "doubtful"] };
+        assert_eq!(values(&store, 0).unwrap(), expected, "{part}");
         assert_eq!(values(&store, 1).unwrap(), ["safe", "others go on"]);
         send(&store, 0, "well again", Durability::Power).unwrap();
         store.close().unwrap();

@@ -31,6 +31,8 @@ pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
 pub(crate) const STORE_MARKER: &str = "tidelog.store";
 /// Ours: the state log of a root.
 pub(crate) const STATE_LOG: &str = "tidelog.state";
+/// Ours: space held in reserve for a full disk, in the root.
+pub(crate) const RESERVE: &str = "tidelog.reserve";
 /// Ours: the two-slot state of a lone log, in its directory.
 pub(crate) const KEEPER: &str = "tidelog.keeper";
 

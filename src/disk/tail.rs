@@ -237,10 +237,10 @@ impl<B: Backing> MapReader for BufferedReader<B> {
         self.published.load(Ordering::Acquire)
     }
 
-    fn view(&self, start: u64, end: u64) -> Bytes {
+    fn view(&self, start: u64, end: u64) -> io::Result<Bytes> {
         let published = self.published();
         assert!(start <= end && end <= published, "view {start}..{end} leaves 0..{published}");
-        self.backing.view(start, end)
+        Ok(self.backing.view(start, end))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tests of the engine as a whole: coming up, going down, changing topics, keeping bounds.
 
 mod background;
-mod budget;
+mod commit;
 #[cfg(feature = "sim")]
 mod compaction;
 #[cfg(feature = "sim")]
@@ -9,10 +9,14 @@ mod crash;
 #[cfg(feature = "sim")]
 mod faults;
 #[cfg(feature = "sim")]
+mod full;
+#[cfg(feature = "sim")]
 mod history;
 #[cfg(target_os = "linux")]
 mod many;
 mod opening;
+#[cfg(feature = "sim")]
+mod reopening;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -11,7 +11,7 @@
 //!
 //! Called by the coordinator, which brings time, files and assignors; loom runs this very file.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use super::identity::{MemberId, TopicPartition};
@@ -41,7 +41,8 @@ struct Locked {
     alarm: Option<Duration>,
     /// What there was when the group's first member joined: all else is new to it.
     began_with: std::sync::Arc<TopicList>,
-    /// Where a reset policy has begun to read, for whoever reads on before a commit.
+    /// Where a reset policy has begun to read, for whoever reads on before a commit; of topics that
+    /// are there.
     starts: HashMap<(TopicId, PartitionId), Offset>,
 }
 
@@ -62,7 +63,19 @@ pub(crate) enum Began {
     Lost,
     /// It is to look: something may have to be planned, given up or taken.
     ToLook,
-    Quiet,
+    /// Nothing, and all it owns is its own in this generation.
+    Quiet(Generation),
+}
+
+/// What a member is to do next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Give these up: they are the member's until it releases them.
+    Revoke(Vec<TopicPartition>),
+    /// These have just become its own.
+    Acquired(Vec<TopicPartition>),
+    /// Nothing, until it is woken; all it owns is its own in this generation.
+    Settled(Generation),
 }
 
 /// What became of a plan.
@@ -71,7 +84,7 @@ pub(crate) enum Planned {
     Installed(Generation),
     /// Something changed meanwhile: plan on this.
     Again(Rebalance),
-    /// Nobody is left to plan for.
+    /// Nobody is left to plan for. The generation that was meant is not had by anybody.
     Idle,
 }
 
@@ -190,7 +203,7 @@ impl LiveGroup {
             match locked.state.poll_began(member) {
                 Err(Departed) => Began::Lost,
                 Ok(()) if locked.state.has_work(member) => Began::ToLook,
-                Ok(()) => Began::Quiet,
+                Ok(()) => Began::Quiet(locked.state.generation()),
             }
         })
     }
@@ -245,6 +258,11 @@ impl LiveGroup {
         self.change(|locked, tell| {
             let others = locked.state.set_topics(topics);
             locked.tell(others, tell);
+            if !locked.starts.is_empty() {
+                let known = locked.state.topics().topics().iter().map(|topic| topic.id);
+                let known: HashSet<TopicId> = known.collect();
+                locked.starts.retain(|(topic, _), _| known.contains(topic));
+            }
         })
     }
 
@@ -265,6 +283,8 @@ impl LiveGroup {
         rebalance
     }
 
+    /// Puts a plan in force, in the generation behind the last one, which the caller has written
+    /// to the log before: nobody acts in one that a kill could take back.
     pub(crate) fn finish_plan(&self, plan: Plan) -> Changed<Planned> {
         self.change(|locked, tell| match locked.state.install(plan) {
             Installed::At { generation, wake } => {
@@ -276,6 +296,7 @@ impl LiveGroup {
                 Some(rebalance) => Planned::Again(rebalance),
                 None => {
                     locked.is_planning = false;
+                    locked.state.skip_generation(); // it is in the log
                     Planned::Idle
                 }
             },
@@ -286,9 +307,21 @@ impl LiveGroup {
         self.0.lock().is_planning = false;
     }
 
-    /// What a member is to give up.
-    pub(crate) fn to_revoke(&self, member: MemberId) -> Result<Vec<TopicPartition>, Departed> {
-        self.0.lock().state.to_revoke(member)
+    /// What a member is to do next; what is free and meant for it is taken at once.
+    ///
+    /// The generation that comes back is read with the partitions: whoever has one of them after
+    /// this member has it in a later one.
+    pub(crate) fn next(&self, member: MemberId) -> Result<Next, Departed> {
+        let mut locked = self.0.lock();
+        let going = locked.state.to_revoke(member)?;
+        if !going.is_empty() {
+            return Ok(Next::Revoke(going));
+        }
+        let come = locked.state.acquire(member)?;
+        if !come.is_empty() {
+            return Ok(Next::Acquired(come));
+        }
+        Ok(Next::Settled(locked.state.generation()))
     }
 
     /// Gives partitions up, and wakes who waits for them.
@@ -298,11 +331,6 @@ impl LiveGroup {
                 locked.tell(others, tell);
             }
         })
-    }
-
-    /// Takes what is free and meant for the member.
-    pub(crate) fn acquire(&self, member: MemberId) -> Result<Vec<TopicPartition>, Departed> {
-        self.0.lock().state.acquire(member)
     }
 
     /// Whether a member may commit for these partitions; asked under the group's commit turn.

@@ -5,9 +5,10 @@
 //! the durable offset and the recovery point to record are one number.
 
 use super::core::{PartitionLog, Refusal};
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::Offset;
 use crate::segment::Tail;
+use std::sync::Arc;
 
 impl PartitionLog {
     /// Ends appending; reads go on. Every later append fails as closed.
@@ -23,10 +24,12 @@ impl PartitionLog {
     /// become another's. Waits for a sync or a retention under way; none begins after.
     pub(crate) fn retire(&self) {
         let mut doomed = self.trimming.lock();
-        let _no_sync = self.syncing.lock();
+        let mut turn = self.commit.take();
         self.stop_appends();
         doomed.clear(); // their files go with the directory
-        self.latch.trip(&Error::new("delete topic", Cause::Closed("the log")));
+        let error = Arc::new(Error::new("delete topic", Cause::Closed("the log")));
+        self.latch.trip(&error);
+        turn.close(&error);
     }
 
     /// Ends appending and brings everything to the disk; returns the recovery point to record.
@@ -34,6 +37,10 @@ impl PartitionLog {
     pub(crate) fn close(&self) -> Result<Offset> {
         self.stop_appends();
         let point = self.checkpoint();
+        // what became durable just now is; nobody makes the rest so
+        let closed = Error::new("sync", Cause::Closed("the log"));
+        let closed = self.named(closed.with_outcome(Outcome::WrittenNotDurable));
+        self.commit.take().close(&Arc::new(closed));
         let (_, unlinked) = self.unlink_dropped(true);
         let point = point?;
         unlinked?;

@@ -1,17 +1,18 @@
 //! One partition's log: what its files, its offsets and its locks are.
 //!
 //! Constant: identity, place, clock. Atomic: the offsets, the segment list behind a pointer, the
-//! counters, the dirty flag. Locked: the writer (one append at a time), the sync lock (one sync at
-//! a time, never under the writer lock), the trim lock (one retention at a time).
+//! counters, the dirty flag. Locked: the writer (one append at a time), the trim lock (one
+//! retention at a time); one sync at a time by turns (`commit`), never under the writer lock.
 //!
 //! The rest of the room are this type's deeds, a file each: `append`, `fetch`, `durable` (sync,
 //! seal, recovery point), `trim` (retention, log start), `open` (recovery), `close`. Lock order:
-//! trim, then sync, then writer, then epochs. User code runs under none of them.
+//! trim, then the turn, then writer, then epochs. User code runs under none of them.
 
 use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 
+use super::commit::Commit;
 use super::epochs::EpochCache;
 use super::keeper::LogId;
 use super::offsets::Offsets;
@@ -34,6 +35,8 @@ pub(crate) trait Attention: Send + Sync + std::fmt::Debug {
     fn dirty(&self);
     /// More bytes are unsynced than the background sync allows, or a segment was rolled.
     fn due(&self);
+    /// Tasks wait for a sync that nobody makes: the timer is to make it.
+    fn tasks_wait(&self) {}
 }
 
 /// The name a log goes by in errors.
@@ -114,7 +117,10 @@ pub(crate) struct PartitionLog {
     pub(super) offsets: Offsets,
     pub(super) segments: ArcSwap<Vec<Arc<Segment>>>,
     pub(super) writer: Mutex<Writer>,
-    pub(super) syncing: Mutex<Vec<Unproven>>,
+    /// Who syncs, and who waits for it.
+    pub(super) commit: Commit,
+    /// Of the one who has the turn.
+    pub(super) unproven: Mutex<Vec<Unproven>>,
     pub(super) trimming: Mutex<Vec<Doomed>>,
     /// Segments below the recovery point that have no digests yet.
     pub(super) bare: Mutex<Vec<Arc<Segment>>>,
@@ -122,7 +128,7 @@ pub(crate) struct PartitionLog {
     /// The highest epoch that recovery met, in files or batches.
     pub(super) epoch_floor: Option<LeaderEpoch>,
     /// What recovery found missing below the recovery point.
-    pub(super) damage: Vec<Damage>,
+    pub(super) damage: ArcSwap<Vec<Damage>>,
     /// Whether a gap between offsets is damage where compaction has not made it.
     pub(super) gapless: bool,
     /// How often segments were replaced by others: whoever read meanwhile looks again.

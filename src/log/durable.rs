@@ -1,14 +1,15 @@
 //! From the page cache to the disk: syncs, sealing, and how far the recovery point may rise.
 //!
-//! One sync at a time, under the sync lock, never under the writer lock: appends and reads go on.
-//! Before a sync may vouch for bytes that an earlier process left unproven, they are written again
-//! (`design.md` 1.4): the page cache may say "clean" of what never reached the disk. The first
-//! sync that fails latches the log; no sync is ever tried again.
+//! One sync at a time, by whoever has the turn (`commit`), never under the writer lock: appends
+//! and reads go on. Before a sync may vouch for bytes that an earlier process left unproven, they
+//! are written again (`design.md` 1.4): the page cache may say "clean" of what never reached the
+//! disk. The first sync that fails latches the log; no sync is ever tried again.
 //!
 //! A checkpoint is a sync that also seals what was rolled, brings the active segment's index and
 //! the epoch file up to date, and says how far the recovery point may be recorded.
 
 use super::checkpoint::{self, EpochLine};
+use super::commit::{Ending, Joined, Ride, Turn};
 use super::core::{PartitionLog, Unproven};
 use crate::disk::names::{LEADER_EPOCHS, PARTITION_METADATA};
 use crate::disk::{DiskFile, read_full_at, write_all_at};
@@ -23,48 +24,76 @@ const REWRITE_BUFFER: usize = 256 << 10;
 
 impl PartitionLog {
     /// Makes every record below `target` durable, with all before it and the names they need.
-    /// Blocks for a sync unless an earlier one already covers `target`.
+    /// Blocks for a sync, its own or one that others share, unless an earlier one covers `target`.
     pub(crate) fn make_durable(&self, target: Offset) -> Result<()> {
         if self.offsets.durable() >= target {
             return Ok(());
         }
-        let mut unproven = self.syncing.lock();
-        if self.offsets.durable() >= target {
-            return Ok(()); // whoever held the lock synced for us too
+        match self.commit.join(target, || self.offsets.durable()) {
+            Joined::Covered => Ok(()),
+            Joined::Lead(turn) => self.lead(turn),
+            Joined::Served(ending) => ending.map_err(|error| error.again()),
         }
-        self.sync_locked(&mut unproven)
-            .map_err(|error| self.named(error.with_outcome(Outcome::WrittenNotDurable)))
     }
 
-    /// Syncs everything published by now; under the sync lock.
-    fn sync_locked(&self, unproven: &mut Vec<Unproven>) -> Result<()> {
-        self.latch.check("sync")?;
-        if let Err(error) = self.ready_to_sync(unproven) {
-            if !error.is_retriable() {
-                self.latch.trip(&error);
-            }
-            return Err(error);
+    /// The same for a task, which never syncs: `None` if it is so already.
+    pub(crate) fn make_durable_later(&self, target: Offset) -> Option<Ride> {
+        self.commit.ride(target, || self.offsets.durable())
+    }
+
+    /// Syncs for the tasks that wait while nobody leads; for the timer. `false`: there was no need.
+    pub(crate) fn sync_for_tasks(&self) -> bool {
+        let Some(turn) = self.commit.lead_for_tasks() else { return false };
+        if let Err(error) = self.lead(turn) {
+            log::debug!("{error}"); // those it was made for are told
         }
-        // bytes before offsets: what is counted as synced was published before the sync began
+        true
+    }
+
+    fn lead(&self, mut turn: Turn<'_>) -> Result<()> {
+        let ending = self.cover(&mut turn);
+        turn.end_and_release(&ending);
+        ending.map_err(|error| error.again())
+    }
+
+    /// Makes everything published by now durable: the sync that this turn begins. Its end is left
+    /// to the caller.
+    fn cover(&self, turn: &mut Turn<'_>) -> Ending {
+        // bytes before offsets, and both before the sync: it covers what was published by then
         let bytes = self.appended_bytes.load(Ordering::Acquire);
         self.told_dirty.store(false, Ordering::Release);
-        let end = self.offsets.end();
-        let synced = self.sync_files();
-        if let Err(error) = synced {
-            if error.is_of_a_sync_begun() {
-                self.latch.trip(&error);
-            }
-            return Err(error);
-        }
+        let end = turn.begin(|| self.offsets.end());
+        self.cover_by_segments().map_err(|error| {
+            Arc::new(self.named(error.with_outcome(Outcome::WrittenNotDurable)))
+        })?;
         self.counters.syncs.add(1);
         self.synced_bytes.store(bytes, Ordering::Relaxed);
         self.offsets.set_durable(end);
         Ok(())
     }
 
+    /// Brings what was published when the turn's sync began to the disk, where it lies.
+    fn cover_by_segments(&self) -> Result<()> {
+        self.latch.check("sync")?;
+        if let Err(error) = self.ready_to_sync() {
+            if !error.is_retriable() {
+                self.latch.trip(&error);
+            }
+            return Err(error);
+        }
+        let synced = self.sync_files();
+        if let Err(error) = &synced
+            && error.is_of_a_sync_begun()
+        {
+            self.latch.trip(error);
+        }
+        synced
+    }
+
     /// What a sync needs and may not get for want of space or handles: nothing is lost by that, so
     /// it does not latch the log, and the sync may be asked for again.
-    fn ready_to_sync(&self, unproven: &mut Vec<Unproven>) -> Result<()> {
+    fn ready_to_sync(&self) -> Result<()> {
+        let mut unproven = self.unproven.lock();
         let segments = self.segments.load_full();
         for segment in segments.iter().rev().take_while(|segment| !segment.is_settled()) {
             segment.log()?;
@@ -124,7 +153,7 @@ impl PartitionLog {
     /// Seals what was rolled, syncs all, and returns how far the recovery point may be recorded.
     /// Once it is, the caller says so with [`PartitionLog::recovery_point_recorded`].
     pub(crate) fn checkpoint(&self) -> Result<Offset> {
-        let mut unproven = self.syncing.lock();
+        let mut turn = self.commit.take();
         self.latch.check("checkpoint").map_err(|error| self.named(error))?;
         let (rolled, active, end) = {
             let mut writer = self.writer.lock();
@@ -134,7 +163,7 @@ impl PartitionLog {
         };
         // what is rolled from here on is synced, but not sealed: the point must not cover it
         let point = self
-            .checkpoint_locked(&mut unproven, &rolled, active.as_deref())
+            .checkpoint_in_turn(&mut turn, &rolled, active.as_deref())
             .map(|durable| durable.min(end))
             .map_err(|error| self.named(error.with_outcome(Outcome::WrittenNotDurable)));
         if point.is_err() {
@@ -144,9 +173,9 @@ impl PartitionLog {
         point
     }
 
-    fn checkpoint_locked(
+    fn checkpoint_in_turn(
         &self,
-        unproven: &mut Vec<Unproven>,
+        turn: &mut Turn<'_>,
         rolled: &[Arc<Segment>],
         active: Option<&Segment>,
     ) -> Result<Offset> {
@@ -155,7 +184,9 @@ impl PartitionLog {
         }
         self.save_digests(rolled, active)?;
         self.write_epochs()?; // before the sync, which is then the directory's only one
-        self.sync_locked(unproven)?;
+        let ending = self.cover(turn);
+        turn.end(&ending); // whoever waits for this sync has no part in what follows
+        ending.map_err(|error| error.again())?;
         for segment in rolled {
             self.sync_indexes(segment.seal_indexes()?)?;
             segment.drop_map();
@@ -217,10 +248,7 @@ impl PartitionLog {
 
     /// The recovery point has been recorded by the log's keeper.
     pub(crate) fn recovery_point_recorded(&self, point: Offset) {
-        let _one_at_a_time = self.syncing.lock();
-        if point > self.offsets.snapshot().recovery_point {
-            self.offsets.set_recovery_point(point);
-        }
+        self.offsets.raise_recovery_point(point);
     }
 }
 

@@ -9,8 +9,8 @@
 //! bytes are damage, above it they are a torn tail; `compacted` how far there may be gaps that
 //! compaction made. Each has one setter, which asserts the order.
 //! Setters are called by whoever holds the right to move that offset (the writer lock for `end`,
-//! the sync lock for `durable` and `recovery_point`, the retention lock for `start` and
-//! `compacted`); readers take a snapshot without a lock.
+//! the turn to sync for `durable`, the retention lock for `start` and `compacted`; whoever has
+//! recorded a recovery point raises that); readers take a snapshot without a lock.
 
 use crate::ids::Offset;
 use crate::sync::atomic::{AtomicI64, Ordering};
@@ -92,18 +92,17 @@ impl Offsets {
         self.end.store(end.get(), Ordering::Release);
     }
 
-    /// A sync has returned that covers everything below `durable`. Under the sync lock.
+    /// A sync has returned that covers everything below `durable`. By whoever has the turn.
     pub(crate) fn set_durable(&self, durable: Offset) {
         debug_assert!(durable.get() >= self.durable.load(Ordering::Relaxed), "never falls");
         debug_assert!(durable <= self.end(), "only what is published becomes durable");
         self.durable.store(durable.get(), Ordering::Release);
     }
 
-    /// The recovery point has been recorded. Under the sync lock.
-    pub(crate) fn set_recovery_point(&self, point: Offset) {
-        debug_assert!(point.get() >= self.recovery_point.load(Ordering::Relaxed), "never falls");
+    /// The recovery point has been recorded; one that was recorded lower says nothing new.
+    pub(crate) fn raise_recovery_point(&self, point: Offset) {
         debug_assert!(point <= self.durable(), "recorded only after the sync that covers it");
-        self.recovery_point.store(point.get(), Ordering::Release);
+        self.recovery_point.fetch_max(point.get(), Ordering::AcqRel);
     }
 
     pub(crate) fn compacted(&self) -> Offset {
@@ -119,6 +118,14 @@ impl Offsets {
             "only synced"
         );
         self.compacted.store(compacted.get(), Ordering::Release);
+    }
+
+    /// The log was opened again where it lies: its end may have fallen, to no less than what was
+    /// durable, and all of it is. Under all locks.
+    pub(crate) fn reopened(&self, end: Offset) {
+        debug_assert!(end >= self.durable(), "what was durable is there");
+        self.end.store(end.get(), Ordering::Release); // first: what is durable is never above it
+        self.durable.store(end.get(), Ordering::Release);
     }
 
     /// The log start has been recorded. Under the retention lock.

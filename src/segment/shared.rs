@@ -196,7 +196,9 @@ impl Segment {
         if let Some(map) = &*self.map.load()
             && end <= map.0.published()
         {
-            return Ok(map.0.view(start, end));
+            let unreadable =
+                |error| Error::io("read segment", &self.path(), error).at_position(start);
+            return map.0.view(start, end).map_err(unreadable);
         }
         let len = usize::try_from(end.saturating_sub(start)).unwrap_or(0);
         let mut buffer = vec![0; len];
