@@ -1,13 +1,13 @@
 //! One partition: an append-only log of segments, alone or under a store.
 //!
 //! [`PartitionLog`] is what the engine opens by the thousand; [`Log`] is the same behind a public
-//! door of its own, for those who want one durable log and no topics. The rooms: `append`, `fetch`,
-//! `durable`, `trim` and `close` are what a log does, `commit` who of its callers syncs; `open`,
-//! `leftovers` and `verdict` are recovery, `reopen` lifts a poison by it; `follow` reads a log that
-//! another process writes; `retain` and `epochs` decide; `offsets` holds every offset; `cover`
-//! saves digests, `audit` holds a directory against what is known of it; `checkpoint` and `directory` are
-//! Kafka's small files; `swap` puts rewritten segments in the place of others; `keeper` says who
-//! remembers what the files cannot.
+//! door of its own, for those who want one durable log and no topics. The rooms: `append`,
+//! `fetch`, `durable`, `trim` and `close` are what a log does, `commit` who of its callers syncs;
+//! `open`, `leftovers` and `verdict` are recovery, `reopen` lifts a poison by it; `follow` reads
+//! a log that another process writes; `retain` and `epochs` decide; `offsets` holds every offset;
+//! `cover` saves digests, `audit` holds a directory against what is known of it; `checkpoint` and
+//! `directory` are Kafka's small files; `swap` puts rewritten segments in the place of others;
+//! `keeper` says who remembers what the files cannot.
 
 mod append;
 mod audit;
