@@ -401,6 +401,13 @@ impl Recovery<'_> {
         Tail::new(active.clone(), indexer, limits, self.setup.clock.wall()).map(Some)
     }
 
+    /// Whether what the page cache says may not be what the disk holds.
+    fn must_sync(&self) -> bool {
+        let doubted = self.known.sync_failed && !self.segments.is_empty();
+        let is_lost = self.known.last_stop != LastStop::KilledSameBoot;
+        doubted || (is_lost && !self.unproven.is_empty())
+    }
+
     /// Puts the log together.
     fn finish(mut self, place: Place) -> Result<(PartitionLog, PartitionReport)> {
         let known = *self.known;
@@ -422,9 +429,7 @@ impl Recovery<'_> {
         }
         let tail = self.tail()?;
         // a fresh file is on the disk; its name, and that of a new directory, may not be
-        let doubted = known.sync_failed && !self.segments.is_empty();
-        let wait =
-            doubted || (!self.unproven.is_empty() && known.last_stop != LastStop::KilledSameBoot);
+        let wait = self.must_sync();
         let names_changed = !self.segments.is_empty() && !known.last_stop.is_clean();
         // it was not synced before the names were: a power cut may have torn or taken it
         let metadata_lost = names_changed && {
