@@ -214,9 +214,9 @@ fn a_kill_at_any_call_takes_nothing_that_was_acknowledged() {
     let suite = Suite::new("engine-kills");
     let gone = enumerate(&suite, |_| vec![Stop::Kill], false);
     assert_eq!(gone, 0, "nothing at all");
-    let end = operations(ROLL, 0) + 1;
-    let cut = Stop::Cut(Crash::Nothing);
-    let gone = stop_at(("roll", ROLL), 0, end, cut, None, &suite);
+    let power = Stop::Cut(Crash::Nothing);
+    let cut_at = |cut| stop_at(("roll", ROLL), 0, cut, power, None, &suite);
+    let gone = cuts(operations(ROLL, 0), 40).map(cut_at).sum();
     suite.control(gone); // the same count sees what a power cut takes
     suite.end();
 }
