@@ -86,8 +86,9 @@ mod stats;
 mod sync;
 mod time;
 
-// loom explores `wait`, the group commit of `log` and the hand-over of `group`, with its own atomics
-// and locks in `sync`; the other rooms share their state in std's `Arc`, which those do not fit
+// loom explores `wait`, the group commit of `log` and the hand-over of `group`, with its own
+// atomics and locks in `sync`; the other rooms share their state in std's `Arc`, which those do
+// not fit
 #[cfg(not(loom))]
 pub mod disk;
 #[cfg(not(loom))]
@@ -102,8 +103,6 @@ mod log;
 #[cfg(loom)]
 mod log {
     mod commit;
-    #[cfg(test)]
-    mod loom_tests;
 }
 
 #[cfg(not(loom))]
@@ -121,6 +120,9 @@ mod group;
 mod consumer;
 #[cfg(not(loom))]
 mod producer;
+
+#[cfg(not(loom))]
+mod inspect;
 
 #[cfg(not(loom))]
 mod store;
@@ -145,7 +147,13 @@ pub use group::{
 };
 pub use ids::{Generation, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
 #[cfg(not(loom))]
-pub use log::{Damage, Log, LogBuilder, LogReceipt, PartitionReport, TornTail};
+pub use inspect::{
+    Repair, RepairPlan, RepairStep, Repaired, Verifier, VerifyProgress, VerifyReport,
+};
+#[cfg(not(loom))]
+pub use log::{
+    Damage, Finding, FindingKind, Log, LogBuilder, LogReceipt, PartitionReport, TornTail, Unvouched,
+};
 #[cfg(not(loom))]
 #[cfg(not(loom))]
 pub use producer::partitioner::{DefaultPartitioner, Partitioner, RoundRobin};

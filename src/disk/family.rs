@@ -289,7 +289,7 @@ pub trait DiskFile: sealed::Sealed + Send + Sync + fmt::Debug {
 ///     map.allocate(4096)?;
 ///     map.window(0, 5).copy_from_slice(b"hello");
 ///     map.publish(5);
-///     assert_eq!(map.reader().view(0, 5), &b"hello"[..]);
+///     assert_eq!(map.reader().view(0, 5)?, &b"hello"[..]);
 ///     drop(map);
 ///     file.set_len(5)?;
 /// }
@@ -345,7 +345,7 @@ pub trait TailMap: sealed::Sealed + Send + fmt::Debug {
 ///     let reader = map.reader();
 ///     drop((map, file));
 ///     assert_eq!(reader.published(), 5);
-///     assert_eq!(reader.view(1, 3), &b"el"[..]);
+///     assert_eq!(reader.view(1, 3)?, &b"el"[..]);
 /// }
 /// # Ok::<(), std::io::Error>(())
 /// ```
@@ -356,9 +356,12 @@ pub trait MapReader: sealed::Sealed + Send + Sync + fmt::Debug {
     /// A view of published bytes that stays valid while it is held, whatever becomes of the file's
     /// name; on the real disk it is the mapped memory itself.
     ///
+    /// # Errors
+    /// EIO where bytes that are not in memory cannot be read from the device.
+    ///
     /// # Panics
     /// Where the range is not published: a fault of ours.
-    fn view(&self, start: u64, end: u64) -> Bytes;
+    fn view(&self, start: u64, end: u64) -> io::Result<Bytes>;
 }
 
 /// A held directory lock, freed by [`DirLock::unlock`] or by dropping it.

@@ -53,15 +53,18 @@ pub(crate) enum SegmentFile {
     TransactionIndex,
     /// Producer state; its offset is an end offset (exclusive).
     ProducerSnapshot,
+    /// Ours: what vouches for the headers of batches.
+    Digests,
 }
 
 impl SegmentFile {
-    pub(crate) const ALL: [SegmentFile; 5] = [
+    pub(crate) const ALL: [SegmentFile; 6] = [
         SegmentFile::Log,
         SegmentFile::OffsetIndex,
         SegmentFile::TimeIndex,
         SegmentFile::TransactionIndex,
         SegmentFile::ProducerSnapshot,
+        SegmentFile::Digests,
     ];
 
     pub(crate) const fn suffix(self) -> &'static str {
@@ -71,6 +74,7 @@ impl SegmentFile {
             SegmentFile::TimeIndex => ".timeindex",
             SegmentFile::TransactionIndex => ".txnindex",
             SegmentFile::ProducerSnapshot => ".snapshot",
+            SegmentFile::Digests => ".digest",
         }
     }
 }

@@ -10,6 +10,7 @@
 //! Lock order: catalog, then the topic table, then whatever a log takes. No lock here is held
 //! while a log is appended to, and none while code of the host's runs.
 
+mod audit;
 mod backup;
 mod budget;
 mod catalog;
@@ -38,6 +39,7 @@ mod topic;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use audit::{is_root, list_root};
 pub use backup::BackupReport;
 pub(crate) use catalog::NewTopic;
 use core::Table;

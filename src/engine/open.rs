@@ -388,7 +388,7 @@ impl Shared {
         };
         let (backing, report) = match opened {
             Ok((log, report)) => {
-                if log.is_dirty() {
+                if log.is_dirty() || log.lacks_digests() {
                     self.requests.opened_dirty(id);
                 }
                 if topic.is_internal() && !topic.is_adopted() {

@@ -19,6 +19,10 @@ mod many;
 mod opening;
 #[cfg(feature = "sim")]
 mod reopening;
+#[cfg(feature = "sim")]
+#[allow(dead_code)] // shared with the integration tests, which use the rest
+#[path = "../../tests/common/suite.rs"]
+mod suite;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -158,7 +158,7 @@ impl PartitionLog {
         let (rolled, active, end) = {
             let mut writer = self.writer.lock();
             let rolled = std::mem::take(&mut writer.rolled);
-            let active = writer.tail.as_ref().map(|tail| tail.segment().clone());
+            let active = writer.tail.as_mut().map(|tail| tail.hand_over_digests().clone());
             (rolled, active, writer.next_offset)
         };
         // what is rolled from here on is synced, but not sealed: the point must not cover it
@@ -182,6 +182,7 @@ impl PartitionLog {
         for segment in rolled {
             segment.trim_for_sync()?;
         }
+        self.save_digests(rolled, active)?;
         self.write_epochs()?; // before the sync, which is then the directory's only one
         let ending = self.cover(turn);
         turn.end(&ending); // whoever waits for this sync has no part in what follows

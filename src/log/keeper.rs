@@ -7,12 +7,20 @@
 
 use crate::error::Result;
 use crate::ids::{Offset, PartitionId, TopicId};
+use crate::segment::Identity;
 
 /// Which log a fact is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct LogId {
     pub(crate) topic: TopicId,
     pub(crate) partition: PartitionId,
+}
+
+impl LogId {
+    /// What the digests of its segments begin with.
+    pub(crate) fn identity(self) -> Identity {
+        Identity { topic: self.topic, partition: self.partition }
+    }
 }
 
 /// One fact about a log.

@@ -47,6 +47,8 @@ struct Recovery<'a> {
     /// What the epoch file says, and what the scanned batches do.
     epochs: [Vec<(LeaderEpoch, Offset)>; 2],
     unproven: Vec<Unproven>,
+    /// Segments below the recovery point that have no digests.
+    bare: Vec<Arc<Segment>>,
     /// Segments that no longer grow and whose indexes are to be sealed.
     rolled: Vec<Arc<Segment>>,
     has_producers: bool,
@@ -77,6 +79,7 @@ impl PartitionLog {
             disk: disk.clone(),
             dir: Arc::from(dir),
             index_interval: setup.config.index_interval_bytes,
+            identity: setup.id.identity(),
             tenancy: Tenancy::Own,
         };
         let mut recovery = Recovery {
@@ -92,6 +95,7 @@ impl PartitionLog {
             end: Offset::ZERO,
             epochs: [const { Vec::new() }; 2],
             unproven: Vec::new(),
+            bare: Vec::new(),
             rolled: Vec::new(),
             has_producers: false,
             hurt: false,
@@ -99,7 +103,7 @@ impl PartitionLog {
         let exists =
             disk.metadata(dir).map_err(|error| Error::io("open log", dir, error))?.is_some();
         if exists {
-            let directory = tidy(&**disk, dir)?;
+            let directory = tidy(&place)?;
             recovery.run(&place, directory)?;
         }
         recovery.finish(place)
@@ -107,7 +111,7 @@ impl PartitionLog {
 }
 
 impl Recovery<'_> {
-    fn run(&mut self, place: &Place, directory: Directory) -> Result<()> {
+    fn run(&mut self, place: &Place, mut directory: Directory) -> Result<()> {
         self.report.removed = directory.removed;
         self.has_producers = directory.has_producers;
         let path = place.dir.join(LEADER_EPOCHS);
@@ -120,6 +124,13 @@ impl Recovery<'_> {
             Err(error) => return Err(error),
         };
         let mut found = directory.segments;
+        if !self.known.last_stop.is_ours() {
+            // another hand may have written anything again: what was true of it says nothing now
+            for (base, len) in &found {
+                Segment::on_disk(place.clone(), *base, *len).remove_digests()?;
+            }
+            directory.digests.clear();
+        }
         if self.known.is_gapless() {
             self.drop_below_start(place, &mut found)?;
         }
@@ -139,6 +150,9 @@ impl Recovery<'_> {
             if !next_empty && next.is_some_and(|next| next < self.known.recovery_point) {
                 segment.assume_synced();
                 segment.settle();
+                if !directory.digests.contains(base) {
+                    self.bare.push(segment.clone());
+                }
                 self.end = next.unwrap_or(self.end);
                 self.segments.push(segment);
                 continue;
@@ -186,7 +200,8 @@ impl Recovery<'_> {
 
     /// Scans one segment and does what the table says.
     fn recover(&mut self, segment: Arc<Segment>, next: Option<Offset>) -> Result<Then> {
-        let point = self.known.recovery_point;
+        let known = self.known;
+        let point = known.recovery_point;
         // below the log start nothing is promised
         let promised = point > self.known.log_start;
         self.hurt = false;
@@ -197,8 +212,11 @@ impl Recovery<'_> {
         };
         start.next_offset = start.next_offset.max(segment.base());
         let first_scanned = start.position;
+        // below the recovery point digests vouch for offsets, above it only their order does
+        let gapless_from = known.is_gapless().then_some(point.max(known.compacted));
         loop {
-            let scan = segment.scan(start)?;
+            start.gapless_from = gapless_from;
+            let scan = segment.scan(start, point)?;
             self.note(&scan);
             if let Stop::Bad { .. } = &scan.stop
                 && let Some(magic) = segment.legacy_at(scan.position)?
@@ -209,7 +227,7 @@ impl Recovery<'_> {
             }
             let below = promised && scan.next_offset < point;
             let successor = Successor::of(next, scan.next_offset);
-            let gapless = !self.known.allows_gap_to(next.unwrap_or(scan.next_offset));
+            let gapless = !known.allows_gap_to(next.unwrap_or(scan.next_offset));
             match judge(Ending::of(&scan.stop), successor, below, gapless) {
                 Verdict::Keep => return self.keep(segment, scan, first_scanned),
                 Verdict::Trim => {
@@ -228,7 +246,9 @@ impl Recovery<'_> {
                     self.damaged(&segment, &scan, to);
                     let Some(behind) = behind else {
                         self.end = self.end.max(to);
+                        segment.resume_digests(point, false)?;
                         self.seal_active();
+                        self.rolled.push(segment.clone());
                         self.segments.push(segment);
                         return Ok(Then::GoOn);
                     };
@@ -262,7 +282,11 @@ impl Recovery<'_> {
             let (from, to) = (first_scanned, scan.position);
             self.unproven.push(Unproven { segment: segment.clone(), from, to });
         }
+        segment.resume_digests(point, !self.hurt)?;
         self.seal_active();
+        if self.hurt {
+            self.rolled.push(segment.clone()); // its digests are to be saved
+        }
         self.active = (!self.hurt).then_some(scan.indexer); // an index of all of it, or none
         self.segments.push(segment);
         Ok(Then::GoOn)
@@ -368,6 +392,22 @@ impl Recovery<'_> {
         self.report.damage.insert(0, Damage { path, position: 0, from, to, reason });
     }
 
+    /// The writer's side of the last segment, if it can go on growing.
+    fn tail(&mut self) -> Result<Option<Tail>> {
+        let (Some(indexer), Some(active)) = (self.active.take(), self.segments.last()) else {
+            return Ok(None);
+        };
+        let limits = tail_limits(&self.setup.config);
+        Tail::new(active.clone(), indexer, limits, self.setup.clock.wall()).map(Some)
+    }
+
+    /// Whether what the page cache says may not be what the disk holds.
+    fn must_sync(&self) -> bool {
+        let doubted = self.known.sync_failed && !self.segments.is_empty();
+        let is_lost = self.known.last_stop != LastStop::KilledSameBoot;
+        doubted || (is_lost && !self.unproven.is_empty())
+    }
+
     /// Puts the log together.
     fn finish(mut self, place: Place) -> Result<(PartitionLog, PartitionReport)> {
         let known = *self.known;
@@ -387,17 +427,9 @@ impl Recovery<'_> {
         if refuses.is_some() {
             self.seal_active();
         }
-        let tail = match (self.active.take(), self.segments.last()) {
-            (Some(indexer), Some(active)) => {
-                let limits = tail_limits(&self.setup.config);
-                Some(Tail::new(active.clone(), indexer, limits, self.setup.clock.wall())?)
-            }
-            _ => None,
-        };
+        let tail = self.tail()?;
         // a fresh file is on the disk; its name, and that of a new directory, may not be
-        let doubted = known.sync_failed && !self.segments.is_empty();
-        let wait =
-            doubted || (!self.unproven.is_empty() && known.last_stop != LastStop::KilledSameBoot);
+        let wait = self.must_sync();
         let names_changed = !self.segments.is_empty() && !known.last_stop.is_clean();
         // it was not synced before the names were: a power cut may have torn or taken it
         let metadata_lost = names_changed && {
@@ -425,6 +457,7 @@ impl Recovery<'_> {
             })),
             unproven: Mutex::new(self.unproven),
             trimming: Mutex::new(Vec::new()),
+            bare: Mutex::new(self.bare),
             epochs: Mutex::new(epochs),
             epoch_floor,
             damage: ArcSwap::from_pointee(self.report.damage.clone()),

@@ -10,7 +10,7 @@ use byteorder::{BigEndian, ByteOrder as _};
 
 use super::index::{Indexer, relative};
 use super::index_file::load_indexes;
-use super::scan::{Scan, ScanStart, Walk, WalkStep, scan};
+use super::scan::{Scan, ScanStart, Stop, Walk, WalkStep, scan};
 use super::shared::Segment;
 use super::unshare::beside;
 use crate::disk::copy::copy_file;
@@ -18,6 +18,7 @@ use crate::disk::names::SegmentFile;
 use crate::disk::{Access, DiskFile, read_full_at};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
+use crate::record::BatchFault;
 use std::sync::Arc;
 
 impl Segment {
@@ -50,6 +51,7 @@ impl Segment {
                     next_offset: batch.header().base_offset(),
                     indexer: Indexer::resume(base, interval, &loaded.offsets, &loaded.times),
                     epoch: None,
+                    gapless_from: None,
                 };
                 self.set_saved(loaded.saved);
                 return Ok(start);
@@ -65,6 +67,7 @@ impl Segment {
             next_offset: self.base(),
             indexer: Indexer::new(self.base(), self.place().index_interval),
             epoch: None,
+            gapless_from: None,
         }
     }
 
@@ -86,10 +89,18 @@ impl Segment {
         Ok(Some(start))
     }
 
-    /// Scans to the end of the file.
-    pub(crate) fn scan(&self, start: ScanStart) -> Result<Scan> {
+    /// Scans to the end of the file, or to where digests of what lies below the recovery point
+    /// say that it is not what it was.
+    pub(crate) fn scan(&self, start: ScanStart, recovery_point: Offset) -> Result<Scan> {
         let file = self.log()?;
-        scan(&**file, self.base(), start, self.published())
+        let misfit = self.first_misfit(start.position, recovery_point)?;
+        let end = misfit.as_ref().map_or(self.published(), |misfit| misfit.bytes.start);
+        let mut found = scan(&**file, self.base(), start, end)?;
+        if misfit.is_some() && found.position == end {
+            let fault = BatchFault::Header("what no checksum covers does not fit its digest");
+            found.stop = Stop::Bad { fault, later_batch: None };
+        }
+        Ok(found)
     }
 
     /// The format of a whole record of Kafka's formats 0 or 1 at `position`, by its own checksum:
@@ -185,6 +196,17 @@ impl Segment {
             }
         }
         Ok(())
+    }
+
+    /// Removes the digests, which are of other bytes than the segment's.
+    pub(crate) fn remove_digests(&self) -> Result<()> {
+        let path = self.digest_path();
+        match self.place().disk.remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove digests", &path, error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Copies the bytes from `position` on into a file beside the segment, synced, and returns

@@ -133,18 +133,28 @@ impl Names {
 
     /// The names as a restarted machine finds them.
     pub(super) fn after(&self, crash: Crash, random: &mut Random) -> Names {
-        let mut durable = self.durable.clone();
-        let mut waiting = BTreeSet::new();
         let prefix = random.below(self.pending.len() + 1);
         let is_in_order = random.below(2) == 0;
+        self.with(|at| match crash {
+            Crash::Nothing => false,
+            Crash::Everything => true,
+            Crash::Random(_) if is_in_order => at < prefix,
+            Crash::Random(_) => random.below(2) == 0,
+        })
+    }
+
+    /// How many changes no sync has covered.
+    pub(super) fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// The names when these of the changes persist that no sync has covered.
+    pub(super) fn with(&self, mut persists: impl FnMut(usize) -> bool) -> Names {
+        let mut durable = self.durable.clone();
+        let mut waiting = BTreeSet::new();
         for (at, change) in self.pending.iter().enumerate() {
             let entry = |(dir, name, _): &(u64, String, Option<Link>)| (*dir, name.clone());
-            let persists = match crash {
-                Crash::Nothing => false,
-                Crash::Everything => true,
-                Crash::Random(_) if is_in_order => at < prefix,
-                Crash::Random(_) => random.below(2) == 0,
-            };
+            let persists = persists(at);
             if persists && !change.iter().any(|touched| waiting.contains(&entry(touched))) {
                 durable.apply(change);
             } else {

@@ -6,13 +6,13 @@
 //! pages that an earlier process may have failed to write (a second sync of those would lie).
 //!
 //! Failures. Short of space, the reserve is let go and the write made again; short of it still, or
-//! of descriptors, before the sync: the file is cut back, the call may be made again. Any other failed write, a failed sync, a failed cut: the latch trips and nothing is
-//! recorded any more. A failed compaction leaves the old file in force, unless the new one has
-//! already taken its name.
+//! of descriptors, before the sync: the file is cut back, the call may be made again. Any other
+//! failed write, a failed sync, a failed cut: the latch trips and nothing is recorded any more. A
+//! failed compaction leaves the old file in force, unless the new one has already taken its name.
 //!
-//! Invariant: the state in the lock is the fold of the frames below `end`.
-//! Fields: `disk`, `root`, `path` constant, `latch` atomic, the rest inside the lock. Called by the
-//! engine from any thread; a call may sync.
+//! Invariant: the state in the lock is the fold of the frames below `end`. Fields: `disk`, `root`,
+//! `path` constant, `latch` atomic, the rest inside the lock. Called by the engine from any thread;
+//! a call may sync.
 
 use std::path::{Path, PathBuf};
 

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 
 use loom::thread;
 
-use super::commit::{Commit, Ending, Joined, Ride, Turn};
+use super::{Commit, Ending, Joined, Ride, Turn};
 use crate::error::{Cause, Error, Outcome};
 use crate::ids::Offset;
 use crate::sync::Arc;
