@@ -5,9 +5,9 @@
 //! `durable`, `trim` and `close` are what a log does, `commit` who of its callers syncs, `cover`
 //! saves digests; `open`, `leftovers` and `verdict` are recovery, `reopen` lifts a poison by it;
 //! `follow` reads a log that another process writes; `retain` and `epochs` decide; `offsets` holds
-//! every offset; `audit` holds a directory against what is known of it; `checkpoint` and `directory`
-//! are Kafka's small files; `swap` puts rewritten segments in the place of others; `copy_out` copies
-//! a log while it is written; `keeper` says who remembers what the files cannot.
+//! every offset; `audit` holds a directory against what is known of it; `checkpoint` and
+//! `directory` are Kafka's small files; `swap` puts rewritten segments in the place of others;
+//! `copy_out` copies a log while it is written; `keeper` says who remembers what the files cannot.
 
 mod append;
 mod audit;

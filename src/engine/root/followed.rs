@@ -62,8 +62,9 @@ impl FollowedRoot {
     /// `NotAStore` where there is none, or one of Kafka's that nobody has adopted; `Corrupt` and
     /// `NewerVersion` for files of ours that cannot be read; the disk's.
     pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<FollowedRoot> {
-        marker::refuse_unfinished(&*disk, path)?;
-        let store_id = match marker::read(&*disk, path) {
+        let marker =
+            marker::refuse_unfinished(&*disk, path).and_then(|()| marker::read(&*disk, path));
+        let store_id = match marker {
             Ok(Some(store_id)) => store_id,
             Ok(None) => return Err(no_store(&*disk, path)),
             Err(error) if is_no_directory(&error) => return Err(no_store(&*disk, path)),

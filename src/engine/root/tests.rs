@@ -1,13 +1,18 @@
 //! Roots opened, closed, killed and handed to and fro.
 
-use super::fact::ExportFile;
+use std::path::{Path, PathBuf};
+
+use super::exports::{Exports, Occasion};
+use super::fact::{ExportFile, Fact};
 use super::fault_disk::{Call, FaultDisk};
-use super::last_writer::Trace;
+use super::last_writer::{LastWriter, Trace};
+use super::reconcile::Reconciled;
 use super::*;
-use crate::disk::{Access, names, write_all_at};
-use crate::error::ErrorKind;
+use crate::disk::{Access, Disk, names, write_all_at};
+use crate::error::{ErrorKind, Result};
 use crate::ids::{Offset, PartitionId, TopicId};
 use crate::log::checkpoint::{OffsetLine, write_partition_metadata};
+use crate::sync::Arc;
 
 const ROOT: &str = "/store";
 
