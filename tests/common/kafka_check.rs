@@ -1,14 +1,17 @@
 //! Apache Kafka's own classes as the judge of directories: `tests/kafka-check/run.sh`.
 //!
-//! It needs a JDK 17 and, the first time, Maven. Where they are missing the verdict is a skip, and
-//! the test says so and passes; with `TIDELOG_REQUIRE=all`, as in the project's own gate, a skip
-//! fails.
+//! They are asked with the larger budgets: a plain run is to stay quick, and each question starts
+//! a JVM. It needs a JDK 17 and, the first time, Maven. Where they are missing the verdict is a
+//! skip, and the test says so and passes; with `TIDELOG_REQUIRE=all`, as in the project's own
+//! gate, a skip fails.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+
+use super::budget::Budget;
 
 const EXIT_REFUSED: i32 = 1;
 const EXIT_SKIP: i32 = 77;
@@ -22,10 +25,13 @@ pub enum KafkaVerdict {
     Refused(Vec<Value>),
     /// There is no Java here, for the reason given.
     Skip(String),
+    /// The budget is too small for it.
+    NotAsked,
 }
 
 impl KafkaVerdict {
-    /// The lines of accepted directories; `None`, with a printed reason, where it was skipped.
+    /// The lines of accepted directories; `None` where it was not asked, or, with a printed reason,
+    /// skipped.
     ///
     /// # Panics
     /// When something was refused, and on a skip under `TIDELOG_REQUIRE=all`.
@@ -41,6 +47,7 @@ impl KafkaVerdict {
                 skip(test, &reason);
                 None
             }
+            KafkaVerdict::NotAsked => None,
         }
     }
 }
@@ -62,6 +69,9 @@ pub fn skip(test: &str, reason: &str) {
 /// # Panics
 /// When the checker itself fails.
 pub fn kafka_check(dirs: &[PathBuf], args: &[&str]) -> KafkaVerdict {
+    if Budget::get() == Budget::Small {
+        return KafkaVerdict::NotAsked;
+    }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka-check/run.sh");
     let output = match Command::new(&script).args(args).args(dirs).output() {
         Ok(output) => output,
