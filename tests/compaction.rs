@@ -95,7 +95,7 @@ fn assert_committed(store: &Store, groups: u32, expected: u32) {
 #[test]
 fn many_commits_leave_a_few_mib_and_open_as_fast() {
     const GROUPS: u32 = 100;
-    let per_group = u32::try_from(Budget::get().pick(4_000, 8_000, 50_000)).expect("small");
+    let per_group = u32::try_from(Budget::get().pick(1_000, 4_000, 50_000)).expect("small");
     let clock = clock();
     let dir = tempfile::tempdir().expect("a directory");
     let root = dir.path().join("store");
