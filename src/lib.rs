@@ -84,8 +84,8 @@ mod stats;
 mod sync;
 mod time;
 
-// loom explores `wait`, the group commit of `log` and the hand-over of `group`, with its own atomics
-// and locks in `sync`; the other rooms share their state in std's `Arc`, which those do not fit
+// loom explores `wait`, group commit in it too, and the hand-over of `group`, with its own atomics and
+// locks in `sync`; the other rooms share their state in std's `Arc`, which those do not fit
 #[cfg(not(loom))]
 pub mod disk;
 #[cfg(not(loom))]
@@ -96,13 +96,9 @@ mod wait;
 mod segment;
 
 #[cfg(not(loom))]
+mod journal;
+#[cfg(not(loom))]
 mod log;
-#[cfg(loom)]
-mod log {
-    mod commit;
-    #[cfg(test)]
-    mod loom_tests;
-}
 
 #[cfg(not(loom))]
 mod compact;

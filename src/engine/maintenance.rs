@@ -46,6 +46,8 @@ struct Asked {
     /// When files of dropped segments may be unlinked.
     unlink: Option<Duration>,
     next_retention: Duration,
+    /// The journal's file is to be seen to.
+    journal: bool,
 }
 
 impl Requests {
@@ -63,6 +65,24 @@ impl Requests {
     /// What a log reports to.
     pub(super) fn attention(self: &Arc<Self>, id: LogId) -> Arc<dyn Attention> {
         Arc::new(LogAttention { requests: self.clone(), id })
+    }
+
+    /// Has the journal's file seen to.
+    pub(super) fn journal_due(&self) {
+        self.asked.lock().journal = true;
+        self.wakeup.wake();
+    }
+
+    fn take_journal(&self) -> bool {
+        std::mem::take(&mut self.asked.lock().journal)
+    }
+
+    /// Has these logs looked at now.
+    pub(super) fn ask(&self, logs: &[LogId]) {
+        let mut asked = self.asked.lock();
+        let asked = &mut *asked;
+        asked.due.extend(logs.iter().filter(|log| asked.asking.insert(**log)));
+        self.wakeup.wake();
     }
 
     /// Files were dropped that may be unlinked at `at`.
@@ -117,7 +137,7 @@ impl Requests {
     /// When something is due next.
     fn next(&self, with_retention: bool) -> Option<Duration> {
         let asked = self.asked.lock();
-        if !asked.due.is_empty() {
+        if !asked.due.is_empty() || asked.journal {
             return Some(Duration::ZERO);
         }
         let oldest = asked.dirty.front().map(|(since, _)| *since);
@@ -158,15 +178,7 @@ impl Attention for LogAttention {
     }
 
     fn due(&self) {
-        let mut asked = self.requests.asked.lock();
-        let new = asked.asking.insert(self.id);
-        if new {
-            asked.due.push(self.id);
-        }
-        drop(asked);
-        if new {
-            self.requests.wakeup.wake();
-        }
+        self.requests.ask(&[self.id]);
     }
 }
 
@@ -177,6 +189,12 @@ impl Engine {
         self.check_open("maintain").ok()?;
         self.check_writable("maintain").ok()?;
         let now = self.clock().monotonic();
+        if self.requests().take_journal()
+            && let Ok(owner) = self.owner("maintain")
+            && let Some(journal) = &owner.journal
+        {
+            journal.keep_up();
+        }
         let due = self.requests().take_due(now);
         let partitions: Vec<_> = due.iter().filter_map(|id| self.partition_by_id(*id)).collect();
         if let Some(error) = self.checkpoint(&partitions, Durable::Later) {

@@ -3,7 +3,7 @@
 //! Everything above reaches a log through [`Partition`] alone. The rooms: `core` is the
 //! [`Engine`] itself, `open` and `close` are the order in which a store comes up and goes down,
 //! `catalog` changes what topics there are, `partition`, `budget`, `room` and `holds` are the
-//! append's way in and the retention's way out, `maintenance`, `chores`, `timers` and `threads` are
+//! append's way in and the retention's way out, `journal` what an open takes from it, `maintenance`, `chores`, `timers` and `threads` are
 //! the background, `root` is what the directory itself knows, and `follow` reads a root that
 //! another process writes.
 //!
@@ -20,6 +20,7 @@ mod ending;
 mod follow;
 mod gate;
 mod holds;
+mod journal;
 mod keeper;
 mod known;
 mod maintenance;

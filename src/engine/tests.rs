@@ -39,6 +39,7 @@ pub(crate) fn options(disk: Arc<dyn Disk>) -> EngineOptions {
         background_sync: BackgroundSync::default(),
         max_bytes: None,
         when_full: WhenFull::Fail,
+        journal: None,
     }
 }
 

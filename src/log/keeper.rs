@@ -6,14 +6,8 @@
 //! it speaks of. A log start is durable before the files below it go.
 
 use crate::error::Result;
-use crate::ids::{Offset, PartitionId, TopicId};
-
-/// Which log a fact is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct LogId {
-    pub(crate) topic: TopicId,
-    pub(crate) partition: PartitionId,
-}
+pub(crate) use crate::ids::LogId;
+use crate::ids::Offset;
 
 /// One fact about a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 //!
 //! [`PartitionLog`] is what the engine opens by the thousand; [`Log`] is the same behind a public
 //! door of its own, for those who want one durable log and no topics. The rooms: `append`,
-//! `fetch`, `durable` (with `commit`), `trim` and `close` are what a log does; `open`, `leftovers` and `verdict`
-//! are recovery; `follow` reads a log that another process writes; `retain` and `epochs` decide;
+//! `fetch`, `durable`, `trim` and `close` are what a log does, `journaled` what it has the journal do;
+//! `open`, `leftovers` and `verdict` are recovery, with `replay` of the journal; `follow` reads a log that another process writes; `retain` and `epochs` decide;
 //! `offsets` holds every offset; `checkpoint` and `directory` are Kafka's small files; `swap` puts
 //! rewritten segments in the place of others; `keeper` says who remembers what the files cannot.
 
@@ -11,7 +11,6 @@ mod append;
 mod builder;
 pub(crate) mod checkpoint;
 mod close;
-mod commit;
 mod core;
 mod directory;
 mod door;
@@ -19,11 +18,13 @@ mod durable;
 mod epochs;
 mod fetch;
 mod follow;
+mod journaled;
 mod keeper;
 mod leftovers;
 mod offsets;
 mod open;
 mod receipt;
+mod replay;
 mod report;
 mod retain;
 mod slots;
@@ -36,7 +37,6 @@ mod verdict;
 
 pub(crate) use append::Appended;
 pub use builder::LogBuilder;
-pub(crate) use commit::Ride;
 pub(crate) use core::{Attention, LogName, LogSetup, PartitionLog};
 pub use door::Log;
 pub(crate) use fetch::{Cursor, FetchLimits, Fetched};

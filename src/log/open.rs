@@ -11,9 +11,9 @@ use std::sync::atomic::AtomicBool;
 use arc_swap::ArcSwap;
 
 use super::checkpoint;
-use super::commit::Commit;
 use super::core::{LogSetup, PartitionLog, Refusal, Unproven, Writer, tail_limits};
 use super::epochs::EpochCache;
+use super::fetch::Cursor;
 use super::keeper::{KnownFacts, LastStop};
 use super::leftovers::{Directory, tidy};
 use super::offsets::Offsets;
@@ -29,6 +29,7 @@ use crate::segment::{Indexer, Place, Scan, Segment, Stop, Tail, Tenancy};
 use crate::stats::LogCounters;
 use crate::sync::Mutex;
 use crate::sync::atomic::AtomicU64;
+use crate::wait::commit::Commit;
 use std::sync::Arc;
 
 /// Why a log is read and not appended to.
@@ -377,6 +378,12 @@ impl Recovery<'_> {
             }
             _ => None,
         };
+        let point = known.recovery_point.min(end);
+        let covered = tail.as_ref().filter(|_| point == end).map(|tail| Cursor {
+            segment: tail.segment().clone(),
+            position: tail.segment().published(),
+            offset: end,
+        });
         let proven = self.unproven.is_empty();
         let names_changed = !self.segments.is_empty() && !known.last_stop.is_clean();
         // it was not synced before the names were: a power cut may have torn or taken it
@@ -404,6 +411,7 @@ impl Recovery<'_> {
                 move || attention.tasks_wait()
             })),
             unproven: Mutex::new(self.unproven),
+            covered: Mutex::new(covered),
             trimming: Mutex::new(Vec::new()),
             epochs: Mutex::new(epochs),
             epoch_floor,

@@ -200,6 +200,7 @@ impl StoreBuilder {
             background_sync: self.background_sync,
             max_bytes: self.max_bytes,
             when_full: self.when_full,
+            journal: None,
         };
         Store::over(Engine::open_quiet(options, &self.path)?, self.offsets_retention)
     }
