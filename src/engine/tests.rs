@@ -10,6 +10,8 @@ mod crash;
 mod faults;
 #[cfg(feature = "sim")]
 mod history;
+#[cfg(feature = "sim")]
+mod journal;
 #[cfg(target_os = "linux")]
 mod many;
 mod opening;
