@@ -80,6 +80,8 @@ compile_error!("tidelog needs a 64-bit target: segments are mapped whole");
 mod config;
 mod error;
 mod ids;
+#[cfg(test)]
+mod seeds;
 mod stats;
 mod sync;
 mod time;
@@ -121,8 +123,8 @@ mod store;
 
 #[cfg(not(loom))]
 pub use config::{
-    BackgroundSync, CleanupPolicy, Durability, HoldCap, Threads, TimestampType, TopicConfig,
-    WhenFull,
+    BackgroundSync, CleanupPolicy, Durability, HoldCap, Journal, Threads, TimestampType,
+    TopicConfig, WhenFull,
 };
 #[cfg(not(loom))]
 pub use consumer::{
@@ -152,8 +154,9 @@ pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, Reco
 #[cfg(not(loom))]
 pub use store::{
     GroupDescription, GroupListing, GroupMember, GroupPartition, GroupReset, GroupStats, HoldStats,
-    OffsetMove, PartitionDescription, PartitionStats, ReadOnlyStore, ReadOnlyStoreBuilder,
-    ResetPlan, ResetTo, Store, StoreBuilder, StoreStats, TopicDescription, TopicStats,
+    OffsetMove, Partition, PartitionDescription, PartitionStats, ReadOnlyStore,
+    ReadOnlyStoreBuilder, ResetPlan, ResetTo, Store, StoreBuilder, StoreStats, TopicDescription,
+    TopicStats,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 

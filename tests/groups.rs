@@ -9,112 +9,28 @@
 
 mod common;
 
-use std::cell::{Cell, RefCell};
-use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::hash::{Hash, Hasher};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::budget;
+use common::suite::Suite;
+#[cfg(feature = "sim")]
+use common::worlds::Simulated;
+use common::worlds::{InMemory, Real, World};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tidelog::disk::IoMode;
 #[cfg(feature = "sim")]
 use tidelog::disk::SimDisk;
-use tidelog::disk::{Disk, IoMode, MemoryDisk, RealDisk};
 use tidelog::{
-    Assigned, Consumer, ManualClock, Offset, OffsetCommit, RangeAssignor, RebalanceListener,
-    Record, Records, Result, Revoked, Store, Threads, Timestamp, TopicConfig, TopicId,
-    TopicPartition,
+    Assigned, Consumer, ManualClock, Offset, OffsetCommit, RebalanceListener, Record, Records,
+    Result, Revoked, Store, Timestamp, TopicConfig, TopicId, TopicPartition,
 };
 
 const GROUP: &str = "billing";
 const INTERVAL: Duration = Duration::from_secs(300);
 const TOPICS: [&str; 4] = ["orders-eu", "orders-us", "returns", "stock"];
-
-/// Counts what a suite has looked at, and says so when it ends, however it ends.
-struct Suite {
-    name: &'static str,
-    began: Instant,
-    states: Cell<u64>,
-    distinct: RefCell<HashSet<u64>>,
-}
-
-impl Suite {
-    fn new(name: &'static str) -> Self {
-        let (states, distinct) = (Cell::new(0), RefCell::default());
-        Suite { name, began: Instant::now(), states, distinct }
-    }
-
-    fn state(&self, state: impl Hash) {
-        let mut hasher = DefaultHasher::new();
-        state.hash(&mut hasher);
-        self.distinct.borrow_mut().insert(hasher.finish());
-        self.states.set(self.states.get() + 1);
-    }
-}
-
-impl Drop for Suite {
-    fn drop(&mut self) {
-        let failures = u8::from(std::thread::panicking());
-        let (name, seconds) = (self.name, self.began.elapsed().as_secs());
-        let (states, distinct) = (self.states.get(), self.distinct.borrow().len());
-        println!(
-            "suite {name}: {states} states, {distinct} distinct, {failures} failures, {seconds} s"
-        );
-    }
-}
-
-/// Where a store lives, and how it is killed.
-trait World {
-    fn disk(&self) -> Arc<dyn Disk>;
-    fn path(&self) -> PathBuf;
-    /// Ends the process that has the store, if this world can.
-    fn kill(&mut self) -> bool {
-        false
-    }
-}
-
-struct OnDisk(tempfile::TempDir, Arc<dyn Disk>);
-
-impl World for OnDisk {
-    fn disk(&self) -> Arc<dyn Disk> {
-        self.1.clone()
-    }
-    fn path(&self) -> PathBuf {
-        self.0.path().join("store")
-    }
-}
-
-struct InMemory(Arc<MemoryDisk>);
-
-impl World for InMemory {
-    fn disk(&self) -> Arc<dyn Disk> {
-        self.0.clone()
-    }
-    fn path(&self) -> PathBuf {
-        PathBuf::from("/store")
-    }
-}
-
-#[cfg(feature = "sim")]
-struct Simulated(SimDisk);
-
-#[cfg(feature = "sim")]
-impl World for Simulated {
-    fn disk(&self) -> Arc<dyn Disk> {
-        Arc::new(self.0.clone())
-    }
-    fn path(&self) -> PathBuf {
-        PathBuf::from("/store")
-    }
-    fn kill(&mut self) -> bool {
-        self.0 = self.0.kill();
-        true
-    }
-}
 
 /// A partition by its topic's identity.
 type Place = (TopicId, u32);
@@ -178,19 +94,10 @@ struct Run<'w> {
     committed: BTreeMap<(String, u32), i64>,
 }
 
-fn open(world: &dyn World, clock: &ManualClock) -> Store {
-    Store::builder(world.path())
-        .disk(world.disk())
-        .clock(clock.clone())
-        .threads(Threads::Host)
-        .open()
-        .expect("a store that was left behind opens")
-}
-
 impl<'w> Run<'w> {
     fn new(world: &'w mut dyn World, suite: &'w Suite, seed: u64) -> Self {
         let clock = ManualClock::new(Timestamp::from_millis(1_700_000_000_000));
-        let store = open(world, &clock);
+        let store = world.open(&clock);
         let mut run = Run {
             world,
             suite,
@@ -431,7 +338,7 @@ impl<'w> Run<'w> {
             self.store.close().expect("closed");
         }
         self.members.clear();
-        self.store = open(self.world, &self.clock);
+        self.store = self.world.open(&self.clock);
         self.look_at_commits();
     }
 
@@ -485,10 +392,9 @@ fn read_one(consumer: &mut Consumer) -> Records {
 
 fn worlds(mut run: impl FnMut(&mut dyn World)) {
     for mode in [IoMode::Mapped, IoMode::Positioned] {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        run(&mut OnDisk(dir, Arc::new(RealDisk::new(mode).expect("a disk"))));
+        run(&mut Real::new(mode));
     }
-    run(&mut InMemory(Arc::new(MemoryDisk::new())));
+    run(&mut InMemory::default());
     #[cfg(feature = "sim")]
     run(&mut Simulated(SimDisk::new(1)));
 }
@@ -503,178 +409,5 @@ fn members_at_random_deliver_everything() {
             (0..150).for_each(|_| run.step());
             run.finish();
         });
-    });
-}
-
-/// Members in threads of their own, that come and go while records are sent: each record is
-/// delivered, and committed once all is quiet.
-#[test]
-fn threads_share_a_group() {
-    const RECORDS: usize = 4_000;
-    const PARTITIONS: u32 = 8;
-    let store = Store::in_memory().expect("a store");
-    store.create_topic("orders", TopicConfig::new().partitions(PARTITIONS)).expect("made");
-    let seen = Mutex::new(BTreeSet::new());
-    let count = AtomicUsize::new(0);
-    let read_some = |consumer: &mut Consumer| {
-        let records = consumer.poll(Duration::from_millis(20)).expect("a poll");
-        let mut seen = seen.lock().expect("no panic");
-        for record in &records {
-            seen.insert((record.partition().get(), record.offset().get()));
-        }
-        count.store(seen.len(), Ordering::Release);
-        drop(seen);
-        match consumer.commit() {
-            Ok(()) => {}
-            Err(error) => panic!("{error}"),
-        }
-    };
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for thread in 0..4 {
-            let (store, read_some, done) = (&store, &read_some, &done);
-            scope.spawn(move || {
-                while !done.load(Ordering::Acquire) {
-                    let builder = store.consumer(GROUP).subscribe(["orders"]);
-                    let mut consumer =
-                        builder.assignor(RangeAssignor::new()).build().expect("a member");
-                    for _ in 0..5 + thread * 7 {
-                        read_some(&mut consumer);
-                    }
-                }
-            });
-        }
-        let orders = store.producer().build().and_then(|producer| producer.topic("orders"));
-        let orders = orders.expect("a producer");
-        for number in 0..RECORDS {
-            orders.send_to(number as u32 % PARTITIONS, Record::new("x")).expect("sent");
-        }
-        let mut last = store.consumer(GROUP).subscribe(["orders"]).assignor(RangeAssignor::new());
-        last = last.max_records(100);
-        let mut last = last.build().expect("a member");
-        while count.load(Ordering::Acquire) < RECORDS {
-            read_some(&mut last);
-        }
-        done.store(true, Ordering::Release);
-    });
-    let committed = store.committed(GROUP).expect("offsets");
-    let total: i64 = committed.iter().map(|(_, _, committed)| committed.offset().get()).sum();
-    assert_eq!(total, RECORDS as i64);
-    store.close().expect("closed");
-}
-
-/// One thread, many members, whatever the timeouts: no poll waits for another's.
-#[test]
-fn many_members_on_one_thread_never_wait_for_each_other() {
-    let suite = Suite::new("groups_one_thread");
-    let seeds = budget::seeds(8, 20, 1_000);
-    let test = "many_members_on_one_thread_never_wait_for_each_other";
-    budget::for_each_seed("groups", test, seeds, |seed| {
-        let mut random = StdRng::seed_from_u64(seed);
-        let clock = ManualClock::default();
-        let store = Store::builder_in_memory().clock(clock.clone()).threads(Threads::Host);
-        let store = store.open().expect("a store");
-        store.create_topic("orders", TopicConfig::new().partitions(7)).expect("made");
-        let orders = store.producer().build().and_then(|producer| producer.topic("orders"));
-        let orders = orders.expect("a producer");
-        let mut members: Vec<Consumer> = Vec::new();
-        let (mut sent, mut seen) = (0_usize, BTreeSet::new());
-        for _ in 0..80 {
-            match random.random_range(0..6) {
-                0 if members.len() < 6 => {
-                    let builder = store.consumer(GROUP).subscribe(["orders"]);
-                    members.push(builder.build().expect("a member"));
-                }
-                1 if !members.is_empty() => {
-                    drop(members.swap_remove(random.random_range(0..members.len())));
-                }
-                2 => {
-                    orders.send_to(sent as u32 % 7, Record::new("x")).expect("sent");
-                    sent += 1;
-                }
-                _ => {}
-            }
-            for member in &mut members {
-                let timeout = Duration::from_millis(random.random_range(0..3));
-                for record in &member.poll(timeout).expect("a poll") {
-                    seen.insert((record.partition().get(), record.offset().get()));
-                }
-            }
-            let owned: Vec<usize> =
-                members.iter().map(|member| member.assignment().len()).collect();
-            assert!(owned.iter().sum::<usize>() <= 7);
-            suite.state((owned, sent, seen.len()));
-        }
-        let mut last = store.consumer(GROUP).subscribe(["orders"]).build().expect("a member");
-        members.clear();
-        while seen.len() < sent {
-            for record in &last.poll(Duration::from_secs(30)).expect("a poll") {
-                seen.insert((record.partition().get(), record.offset().get()));
-            }
-        }
-    });
-}
-
-/// A task that is given up at each of its waits, in turn, loses and repeats nothing.
-#[test]
-fn a_stream_given_up_anywhere_loses_nothing() {
-    use std::pin::{Pin, pin};
-    use std::task::{Context, Poll, Waker};
-    let seeds = budget::seeds(20, 50, 2_000);
-    let suite = Suite::new("groups_cancelled");
-    let test = "a_stream_given_up_anywhere_loses_nothing";
-    budget::for_each_seed("groups", test, seeds, |seed| {
-        let mut random = StdRng::seed_from_u64(seed);
-        let store = Store::builder_in_memory().threads(Threads::Host).open().expect("a store");
-        store.create_topic("orders", TopicConfig::new().partitions(3)).expect("made");
-        let orders = store.producer().build().and_then(|producer| producer.topic("orders"));
-        let orders = orders.expect("a producer");
-        let builder = store.consumer(GROUP).subscribe(["orders"]).max_records(5);
-        let mut consumer = builder.min_bytes(random.random_range(1..400)).build().expect("built");
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut next = [0_i64; 3];
-        let mut take = |records: &Records| {
-            for record in records {
-                let at = &mut next[record.partition().get() as usize];
-                assert_eq!(record.offset().get(), *at, "in order, once");
-                *at += 1;
-            }
-            next.iter().sum::<i64>()
-        };
-        let (mut sent, mut seen, mut given_up) = (0_i64, 0, 0_u32);
-        while seen < 200 {
-            let looked = match random.random_bool(0.5) {
-                true => {
-                    let mut future = pin!(consumer.poll_async());
-                    let mut looks = random.random_range(1..3);
-                    loop {
-                        let looked = future.as_mut().poll(&mut cx);
-                        looks -= 1;
-                        if looked.is_ready() || looks == 0 {
-                            break looked;
-                        }
-                    }
-                }
-                false => match futures_core::Stream::poll_next(Pin::new(&mut consumer), &mut cx) {
-                    Poll::Pending => Poll::Pending,
-                    Poll::Ready(item) => Poll::Ready(item.expect("the store is open")),
-                },
-            };
-            match looked {
-                Poll::Ready(records) => seen = take(&records.expect("records")),
-                Poll::Pending => given_up += 1,
-            }
-            suite.state((seen, sent, given_up));
-            let more = random.random_range(0..4).min(200 - sent);
-            for _ in 0..more {
-                let partition = random.random_range(0..3_u32);
-                orders.send_to(partition, Record::new("hello")).expect("sent");
-                sent += 1;
-            }
-            if sent == 200 {
-                seen = take(&consumer.try_poll().expect("the rest"));
-            }
-        }
-        assert!(given_up > 0, "nothing was given up");
     });
 }

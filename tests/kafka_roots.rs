@@ -16,8 +16,8 @@ use common::kafka_check::kafka_check;
 use serde_json::Value;
 use tidelog::disk::IoMode;
 use tidelog::{
-    Durability, ErrorKind, GroupKind, ManualClock, Offset, Record, ResetTo, Store, Threads,
-    Timestamp, TopicConfig,
+    Durability, ErrorKind, GroupKind, ManualClock, Offset, OffsetCommit, Record, ResetTo, Store,
+    Threads, Timestamp, TopicConfig,
 };
 
 fn open(root: &Path, mode: IoMode, clock: &ManualClock) -> Store {
@@ -152,6 +152,46 @@ fn kafka_reads_what_administration_leaves_of_its_groups() {
     let mut left = after.clone();
     left.retain(|key, _| !written.iter().any(|(written, _)| written == key));
     assert_eq!(left, untouched, "all else is as Kafka left it");
+}
+
+/// Protocol type, generation and the time since when a group is empty, as Kafka's own classes read
+/// them; members never, for ours live in one process only.
+#[test]
+fn kafka_reads_the_records_of_our_own_groups() {
+    let clock = ManualClock::new(Timestamp::from_millis(1_700_000_000_000));
+    let dir = tempfile::tempdir().expect("a directory");
+    let root = dir.path().join("store");
+    let store = open(&root, IoMode::Mapped, &clock);
+    store.create_topic("orders", TopicConfig::new().partitions(2)).expect("a topic");
+    let member = |group: &str| {
+        let mut consumer = store.consumer(group).subscribe(["orders"]).build().expect("a member");
+        consumer.try_poll().expect("a poll");
+        consumer
+    };
+    for _ in 0..3 {
+        drop(member("billing")); // each divides anew, and leaves
+    }
+    let first = member("audit");
+    let mut both = (first, member("audit"));
+    both.0.try_poll().expect("a poll");
+    let mut outsider = store.consumer("plain").assign([("orders", 0)]).build().expect("a reader");
+    let commit = OffsetCommit::new("orders", 0, Offset::ZERO);
+    outsider.commit_offsets(&[commit]).expect("a commit");
+    store.close().expect("a clean close");
+    let Some(state) = coordinator_state(&root, "the records of our groups") else { return };
+
+    let value = |generation: i32, since: i64| {
+        format!(
+            "GroupMetadataValue(protocolType='consumer', generation={generation}, protocol=null, \
+             leader=null, currentStateTimestamp={since}, members=[])"
+        )
+    };
+    let key = |group: &str| format!("GroupMetadataKey(group='{group}')");
+    assert_eq!(state.get(&key("billing")), Some(&value(3, 1_700_000_000_000)));
+    assert_eq!(state.get(&key("audit")), Some(&value(2, -1)), "it was live when the store closed");
+    assert_eq!(state.get(&key("plain")), None, "it never had members");
+    let plain = "OffsetCommitKey(group='plain', topic='orders', partition=0)";
+    assert!(state.contains_key(plain), "{state:?}");
 }
 
 #[test]

@@ -10,18 +10,19 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use common::budget;
+#[cfg(feature = "sim")]
+use common::worlds::Simulated;
+use common::worlds::{InMemory, Real, World};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tidelog::disk::IoMode;
 #[cfg(feature = "sim")]
-use tidelog::disk::{Crash, SimDisk};
-use tidelog::disk::{Disk, IoMode, MemoryDisk, RealDisk};
+use tidelog::disk::SimDisk;
 use tidelog::{
-    Durability, ManualClock, Offset, OffsetCommit, PartitionId, Record, RecordView, Store, Threads,
+    Durability, ManualClock, Offset, OffsetCommit, PartitionId, Record, RecordView, Store,
     Timestamp, TopicConfig,
 };
 
@@ -96,49 +97,6 @@ struct Model {
     truncated: BTreeSet<(String, u32, i64)>,
 }
 
-/// Where a store lives, and how it stops without being closed.
-trait World {
-    fn disk(&self) -> Arc<dyn Disk>;
-    fn path(&self) -> PathBuf;
-    /// Stops the store at once; says whether the power went too. `None`: this world cannot.
-    fn crash(&mut self, random: &mut StdRng) -> Option<bool>;
-}
-
-struct Real(tempfile::TempDir, Arc<dyn Disk>);
-
-impl World for Real {
-    fn disk(&self) -> Arc<dyn Disk> {
-        self.1.clone()
-    }
-    fn path(&self) -> PathBuf {
-        self.0.path().join("store")
-    }
-    fn crash(&mut self, _: &mut StdRng) -> Option<bool> {
-        None
-    }
-}
-
-#[cfg(feature = "sim")]
-struct Simulated(SimDisk);
-
-#[cfg(feature = "sim")]
-impl World for Simulated {
-    fn disk(&self) -> Arc<dyn Disk> {
-        Arc::new(self.0.clone())
-    }
-    fn path(&self) -> PathBuf {
-        PathBuf::from("/store")
-    }
-    fn crash(&mut self, random: &mut StdRng) -> Option<bool> {
-        let power = random.random_bool(0.5);
-        self.0 = match power {
-            false => self.0.kill(),
-            true => self.0.crash(Crash::Random(random.random())),
-        };
-        Some(power)
-    }
-}
-
 /// A store under test beside its reference.
 struct Run<'w> {
     world: &'w mut dyn World,
@@ -146,15 +104,6 @@ struct Run<'w> {
     clock: ManualClock,
     store: Store,
     model: Model,
-}
-
-fn open(world: &dyn World, clock: &ManualClock) -> Store {
-    Store::builder(world.path())
-        .disk(world.disk())
-        .clock(clock.clone())
-        .threads(Threads::Host)
-        .open()
-        .expect("a store that was left behind opens")
 }
 
 impl Run<'_> {
@@ -430,14 +379,14 @@ impl Run<'_> {
         for history in self.model.committed.values_mut() {
             history.drain(..history.len() - 1);
         }
-        self.store = open(self.world, &self.clock);
+        self.store = self.world.open(&self.clock);
         assert!(self.store.open_report().was_closed_cleanly());
         self.check_all();
     }
 
     fn crash(&mut self) {
         let Some(power) = self.world.crash(&mut self.random) else { return };
-        self.store = open(self.world, &self.clock);
+        self.store = self.world.open(&self.clock);
         if power {
             self.forget_what_was_lost();
         }
@@ -477,7 +426,7 @@ impl Run<'_> {
 
 fn run(world: &mut dyn World, seed: u64, steps: u64) {
     let clock = ManualClock::new(Timestamp::from_millis(BIRTH));
-    let store = open(world, &clock);
+    let store = world.open(&clock);
     let random = StdRng::seed_from_u64(seed);
     let mut run = Run { world, random, clock, store, model: Model::default() };
     run.create();
@@ -488,30 +437,24 @@ fn run(world: &mut dyn World, seed: u64, steps: u64) {
     run.reopen();
 }
 
-fn real(mode: IoMode) -> Real {
-    let disk = Arc::new(RealDisk::new(mode).expect("a real disk"));
-    Real(tempfile::tempdir().expect("a directory"), disk)
-}
-
 #[test]
 fn memory() {
     budget::for_each_seed("model", "memory", budget::seeds(30, 300, 20_000), |seed| {
-        let disk = Arc::new(MemoryDisk::new());
-        run(&mut Real(tempfile::tempdir().expect("a directory"), disk), seed, 200);
+        run(&mut InMemory::default(), seed, 200);
     });
 }
 
 #[test]
 fn mapped() {
     budget::for_each_seed("model", "mapped", budget::seeds(6, 60, 2_000), |seed| {
-        run(&mut real(IoMode::Mapped), seed, 200);
+        run(&mut Real::new(IoMode::Mapped), seed, 200);
     });
 }
 
 #[test]
 fn positioned() {
     budget::for_each_seed("model", "positioned", budget::seeds(6, 60, 2_000), |seed| {
-        run(&mut real(IoMode::Positioned), seed, 200);
+        run(&mut Real::new(IoMode::Positioned), seed, 200);
     });
 }
 
@@ -539,9 +482,9 @@ fn simulated(test: &str, mode: IoMode) {
 /// The reference must be able to fail: a record it never saw is noticed.
 #[test]
 fn a_difference_is_noticed() {
-    let mut world = Real(tempfile::tempdir().expect("a directory"), Arc::new(MemoryDisk::new()));
+    let mut world = InMemory::default();
     let clock = ManualClock::new(Timestamp::from_millis(BIRTH));
-    let store = open(&world, &clock);
+    let store = world.open(&clock);
     let random = StdRng::seed_from_u64(0);
     let mut run = Run { world: &mut world, random, clock, store, model: Model::default() };
     run.create();

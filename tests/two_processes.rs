@@ -10,25 +10,33 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use common::budget;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tempfile::TempDir;
 use tidelog::{Consumer, Offset, OffsetCommit, ReadOnlyStore, Record, Records, Store, TopicConfig};
 
 const ROLE: &str = "TIDELOG_TWO_PROCESSES_ROLE";
 const DIR: &str = "TIDELOG_TWO_PROCESSES_DIR";
+/// What a child prints once it works.
+const AT_WORK: &str = "at work";
+/// Where a child notes why it failed.
+const FAILURES: &str = "failures";
 const PARTITIONS: u32 = 3;
 const GROUP: &str = "billing";
 /// Records that are kept of each partition, more or less.
-const KEPT: i64 = 4_000;
+const KEPT: i64 = 1_000;
+const SEGMENT: u64 = 9_000;
 
 /// Where the children meet.
 #[derive(Clone)]
@@ -70,7 +78,8 @@ impl Place {
 /// Appends, deletes, commits, until it is killed or all is over.
 fn write(place: &Place) {
     let store = Store::open(place.store()).expect("the lock is free once its holder is dead");
-    let config = TopicConfig::new().partitions(PARTITIONS).segment_bytes(100_000);
+    let config = TopicConfig::new().partitions(PARTITIONS).segment_bytes(SEGMENT);
+    let config = config.file_delete_delay(Duration::from_millis(20));
     store.ensure_topic("t", config).expect("the topic");
     let seen = store.describe("t").expect("there");
     let mut ends: Vec<i64> =
@@ -80,13 +89,13 @@ fn write(place: &Place) {
     let mut consumer = store.consumer(GROUP).assign(assigned).build().expect("built");
     let mut random = StdRng::seed_from_u64(u64::from(std::process::id()));
     let mut notes = place.notes("writer");
+    say_at_work();
     while !place.is_over() {
         let partition = random.random_range(0..PARTITIONS);
         let end = &mut ends[partition as usize];
-        for _ in 0..random.random_range(1..100) {
+        for _ in 0..random.random_range(1..20) {
             let count = random.random_range(1..4);
-            let length =
-                if random.random_bool(0.02) { 70_000 } else { random.random_range(0..300) };
+            let length = if random.random_bool(0.02) { 7_000 } else { random.random_range(0..300) };
             let values: Vec<String> = (0..count)
                 .map(|at| format!("{partition}:{}:{}", *end + at, "x".repeat(length / 3)))
                 .collect();
@@ -128,7 +137,7 @@ impl Reader {
                 Err(_) if place.is_over() => return None,
                 Err(error) => assert_eq!(error.kind(), tidelog::ErrorKind::NotAStore, "{error}"),
             }
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::yield_now();
         };
         let consumer = store.reader().subscribe(["t"]).build().expect("built");
         let (next, committed) = (BTreeMap::new(), BTreeMap::new());
@@ -169,14 +178,22 @@ fn read(place: &Place) {
     let mut notes = place.notes("reader");
     let mut polls = 0;
     while !place.is_over() {
-        let records = reader.consumer.poll(Duration::from_millis(20)).expect("a poll");
+        let records = reader.consumer.poll(Duration::from_millis(2)).expect("a poll");
         reader.take(&records);
         writeln!(notes, "read 0 {}", records.len()).expect("noted");
         polls += 1;
+        if polls == 1 {
+            say_at_work();
+        }
         if polls % 5 == 0 {
             reader.look_at_commits();
         }
     }
+}
+
+/// Tells the parent, which reads a child's output, that a kill finds it at work from here on.
+fn say_at_work() {
+    println!("{AT_WORK}");
 }
 
 /// The children's part; the parent has no role and does nothing here.
@@ -184,30 +201,115 @@ fn read(place: &Place) {
 fn role() {
     let Some(role) = env::var_os(ROLE) else { return };
     let place = Place(PathBuf::from(env::var_os(DIR).expect("a role has a directory")));
+    let failures = place.clone();
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // first of all: a kill may come before the child has ended
+        let told = writeln!(failures.notes(FAILURES), "{panic}");
+        print(panic);
+        told.expect("the failure is noted");
+        std::process::exit(1);
+    }));
     match role.to_str() {
         Some("writer") => write(&place),
         Some("reader") => read(&place),
+        Some("failing") => panic!("as it was told to"),
         _ => panic!("no such role: {role:?}"),
     }
 }
 
-fn spawn(place: &Path, role: &str) -> Child {
-    let mut command = Command::new(env::current_exe().expect("this test has a path"));
-    command.args(["--exact", "role", "--nocapture"]).env(ROLE, role).env(DIR, place);
-    command.stdout(Stdio::null()).spawn().expect("it starts")
+/// A child, and what it says.
+struct Role {
+    name: &'static str,
+    child: Child,
+    said: BufReader<ChildStdout>,
+    is_at_work: bool,
 }
 
-/// Kills a child; says whether it was at work. One that had ended by itself has failed.
-fn kill(child: &mut Child, role: &str) {
-    let ended = child.try_wait().expect("waited for");
-    assert!(ended.is_none(), "the {role} ended by itself: {ended:?}");
-    child.kill().expect("SIGKILL is sent");
-    child.wait().expect("waited for");
+impl Role {
+    fn spawn(place: &Path, name: &'static str) -> Role {
+        let mut command = Command::new(env::current_exe().expect("this test has a path"));
+        command.args(["--exact", "role", "--nocapture"]).env(ROLE, name).env(DIR, place);
+        command.stdout(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let said = BufReader::new(child.stdout.take().expect("piped"));
+        Role { name, child, said, is_at_work: false }
+    }
+
+    /// Waits until it is at work, or has ended.
+    fn wait_for_work(&mut self) {
+        let mut line = String::new();
+        while !self.is_at_work {
+            line.clear();
+            if self.said.read_line(&mut line).expect("what it says is text") == 0 {
+                break;
+            }
+            self.is_at_work = line.contains(AT_WORK);
+        }
+    }
+
+    /// Kills it; says whether it was at work. One that had ended or failed by itself is an error,
+    /// with what it noted.
+    fn kill(mut self, place: &Path) -> Result<bool, String> {
+        self.child.kill().expect("SIGKILL is sent");
+        let ended = self.child.wait().expect("waited for");
+        let killed = ended.signal() == Some(9);
+        self.judge(place, killed, ended)?;
+        Ok(self.is_at_work)
+    }
+
+    /// Waits for its end, after all is over.
+    fn finish(mut self, place: &Path) -> Result<(), String> {
+        let mut rest = String::new();
+        self.said.read_to_string(&mut rest).expect("what it says is text");
+        let ended = self.child.wait().expect("waited for");
+        self.judge(place, ended.success(), ended)
+    }
+
+    fn judge(&self, place: &Path, as_wanted: bool, ended: ExitStatus) -> Result<(), String> {
+        let failures = fs::read_to_string(place.join(FAILURES)).unwrap_or_default();
+        if as_wanted && failures.is_empty() {
+            return Ok(());
+        }
+        Err(format!("the {} ended by itself ({ended}), or one failed: {failures}", self.name))
+    }
 }
 
-fn finish(mut child: Child, role: &str) {
-    let ended = child.wait().expect("waited for");
-    assert!(ended.success(), "the {role} failed: {ended:?}");
+/// Where a seed's store lies. A kill loses no page, so a file system in memory, where the machine
+/// has one, is as hard a judge and a quicker one; some seeds take a real one.
+fn directory(seed: u64) -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if seed % 8 != 7
+        && let Ok(dir) = tempfile::tempdir_in(memory)
+    {
+        return dir;
+    }
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+/// Kills either side again and again; counts those of each that were at work.
+fn kill_often(place: &Path, random: &mut StdRng, rounds: u64) -> Result<[u64; 2], String> {
+    const NAMES: [&str; 2] = ["writer", "reader"];
+    let mut roles = NAMES.map(|name| Some(Role::spawn(place, name)));
+    let mut kills = [0; 2];
+    for _ in 0..rounds {
+        let victim = random.random_range(0..2);
+        let mut role = roles[victim].take().expect("there");
+        if random.random_bool(0.8) {
+            role.wait_for_work();
+            std::thread::sleep(Duration::from_micros(random.random_range(0..4_000)));
+        } else {
+            std::thread::sleep(Duration::from_micros(random.random_range(0..4_000)));
+        }
+        kills[victim] += u64::from(role.kill(place)?);
+        roles[victim] = Some(Role::spawn(place, NAMES[victim]));
+    }
+    for role in roles.iter_mut().flatten() {
+        role.wait_for_work();
+    }
+    fs::write(place.join("over"), "").expect("told");
+    roles.into_iter().flatten().try_for_each(|role| role.finish(place))?;
+    Ok(kills)
 }
 
 #[test]
@@ -215,37 +317,18 @@ fn killed_on_either_side_every_record_is_read() {
     if env::var_os(ROLE).is_some() {
         return;
     }
-    let rounds = budget::Budget::get().pick(8, 40, 400);
-    let (began, mut kills) = (Instant::now(), [0u64; 2]);
-    let read = std::cell::Cell::new(0);
+    let rounds = 60;
+    let (began, kills, read) = (Instant::now(), Cell::new([0u64; 2]), Cell::new(0));
     let test = "killed_on_either_side_every_record_is_read";
-    let kills_of = std::cell::RefCell::new(&mut kills);
-    budget::for_each_seed("two_processes", test, budget::seeds(4, 10, 200), |seed| {
-        let dir = tempfile::tempdir().expect("a temporary directory");
+    budget::for_each_seed("two_processes", test, budget::seeds(4, 36, 2_000), |seed| {
+        let dir = directory(seed);
         let mut random = StdRng::seed_from_u64(seed);
-        let mut writer = spawn(dir.path(), "writer");
-        let mut reader = spawn(dir.path(), "reader");
-        for _ in 0..rounds {
-            std::thread::sleep(Duration::from_micros(random.random_range(500..60_000)));
-            let victim = random.random_range(0..2);
-            kills_of.borrow_mut()[victim] += 1;
-            if victim == 0 {
-                kill(&mut writer, "writer");
-                writer = spawn(dir.path(), "writer");
-            } else {
-                kill(&mut reader, "reader");
-                reader = spawn(dir.path(), "reader");
-            }
-        }
-        // let the last ones come to work
-        std::thread::sleep(Duration::from_millis(100));
-        fs::write(dir.path().join("over"), "").expect("told");
-        finish(writer, "writer");
-        finish(reader, "reader");
-        let place = Place(dir.path().to_owned());
-        read.set(read.get() + compare(&place));
+        let killed = kill_often(dir.path(), &mut random, rounds);
+        let killed = killed.unwrap_or_else(|failure| panic!("{failure}"));
+        kills.set([kills.get()[0] + killed[0], kills.get()[1] + killed[1]]);
+        read.set(read.get() + compare(&Place(dir.path().to_owned())));
     });
-    let [writers, readers] = kills;
+    let [writers, readers] = kills.get();
     let seconds = began.elapsed().as_secs_f64();
     println!(
         "suite two_processes: {} states, {writers} writers and {readers} readers killed, {} \
@@ -253,7 +336,28 @@ fn killed_on_either_side_every_record_is_read() {
         writers + readers,
         read.get()
     );
+    assert!(writers > 0 && readers > 0, "no kill found its victim at work");
     assert!(read.get() > 0, "the children read nothing");
+}
+
+#[test]
+fn a_child_that_fails_is_noticed_however_it_ends() {
+    if env::var_os(ROLE).is_some() {
+        return;
+    }
+    for wait in [true, false] {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut role = Role::spawn(dir.path(), "failing");
+        role.wait_for_work(); // it never is: it ends
+        let judged = if wait { role.finish(dir.path()) } else { role.kill(dir.path()).map(drop) };
+        let failure = judged.expect_err("it failed");
+        assert!(failure.contains("as it was told to"), "{failure}");
+    }
+    // its kill came first, its failure before that
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    fs::write(dir.path().join(FAILURES), "it was seen\n").expect("noted");
+    let role = Role::spawn(dir.path(), "reader");
+    assert!(role.kill(dir.path()).expect_err("noticed").contains("it was seen"));
 }
 
 /// A last reader gets all that was acknowledged and is left, and the last commits.

@@ -42,6 +42,7 @@ impl Keeper for Kept {
                 LogFact::RecoveryPoint(offset) => kept[0] = offset.get(),
                 LogFact::LogStart(offset) => kept[1] = offset.get(),
                 LogFact::Compacted(offset) => kept[2] = offset.get(),
+                LogFact::SyncFailed(_) => panic!("the disk is well"),
             }
         }
         Ok(())
@@ -92,6 +93,7 @@ impl Bench {
             last_stop,
             adopted: false,
             compacted: Offset::new(compacted),
+            sync_failed: false,
         };
         let (log, report) = PartitionLog::open(&self.disk, Path::new(DIR), setup, known).unwrap();
         log.begin_epoch(LeaderEpoch::new(log.latest_epoch().map_or(0, |last| last.get() + 1)));

@@ -19,7 +19,7 @@ use crate::wait::{Registration, Signal, WaitSet};
 #[derive(Clone, Debug)]
 pub(super) struct Position {
     pub(super) offset: Offset,
-    /// That of the last record read before it.
+    /// That of the last record before it, read or not.
     pub(super) epoch: Option<LeaderEpoch>,
     pub(super) cursor: Option<Cursor>,
 }
@@ -79,6 +79,23 @@ impl Slot {
     /// Where the next fetch begins, once that has been decided.
     pub(super) fn next(&self) -> Option<&Position> {
         self.ahead.as_ref().map(|ahead| &ahead.position).or(self.position.as_ref())
+    }
+
+    fn next_mut(&mut self) -> Option<&mut Position> {
+        self.ahead.as_mut().map(|ahead| &mut ahead.position).or(self.position.as_mut())
+    }
+
+    /// A position that was chosen, not reached by reading, takes the epoch of the record before
+    /// it: else nothing would tell that another process has cut the log below it. Where this
+    /// process writes nothing is cut while a consumer lives.
+    pub(super) fn learn_epoch(&mut self) -> Result<()> {
+        let Some(followed) = self.partition.followed() else { return Ok(()) };
+        let Some(at) = self.next().filter(|at| at.epoch.is_none()) else { return Ok(()) };
+        let epoch = followed.epoch_before(at.offset)?;
+        if let Some(at) = self.next_mut() {
+            at.epoch = epoch;
+        }
+        Ok(())
     }
 
     /// Goes ahead without handing anything out; returns whether it is the first time since.

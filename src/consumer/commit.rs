@@ -10,7 +10,7 @@ use super::assignment::{Delivered, Slot};
 use super::handle::Consumer;
 use crate::config::Durability;
 use crate::engine::Partition;
-use crate::error::Result;
+use crate::error::{Outcome, Result};
 use crate::group::{Commit, CommitMode, Committed, Committer};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::record::RecordView;
@@ -140,8 +140,10 @@ impl Consumer {
         self.commit_parts(&parts, durability, None)
     }
 
-    /// [`commit`](Consumer::commit) as a future of no particular runtime. The commit is made when
-    /// it is first polled, a sync included; dropped before that, it commits nothing.
+    /// [`commit`](Consumer::commit) as a future of no particular runtime. The commit begins when it
+    /// is first polled; syncs, where the durability asks for them, are made by the store's timer
+    /// or shared with threads, never inside a poll. Dropped before it is polled it commits nothing;
+    /// dropped while it waits for a sync, the commit may have been made or not.
     ///
     /// ```
     /// # let store = tidelog::Store::in_memory()?;
@@ -151,7 +153,21 @@ impl Consumer {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub async fn commit_async(&mut self) -> Result<()> {
-        self.commit()
+        let durability = self.options.durability;
+        if durability == Durability::Process {
+            return self.commit();
+        }
+        let group = self.group_name()?.to_owned();
+        self.engine.check_open("commit")?;
+        let parts = self.delivered_parts(&self.all_indexes(), durability)?;
+        for part in &parts {
+            let synced = part.partition.make_durable_later(part.offset).await;
+            synced.map_err(|error| error.with_outcome(Outcome::NotWritten))?;
+        }
+        self.commit_parts(&parts, Durability::Process, None)?;
+        self.offsets.make_durable_later(&group).await?;
+        self.note_committed(&parts, durability);
+        Ok(())
     }
 
     /// Commits the position after this record, for its partition alone, with the builder's
@@ -343,6 +359,11 @@ impl Consumer {
             .collect();
         let by = self.seat().map_or(Committer::Outsider, |seat| Committer::Member(seat));
         self.offsets.commit_as(by, self.group_name()?, &commits, durability)?;
+        self.note_committed(parts, durability);
+        Ok(())
+    }
+
+    fn note_committed(&mut self, parts: &[Part], durability: Durability) {
         for part in parts {
             let Some(slot) = part.index.and_then(|index| self.assignment.get_mut(index)) else {
                 continue;
@@ -350,7 +371,6 @@ impl Consumer {
             slot.committed = Some((part.offset, durability));
             slot.truncated = false;
         }
-        Ok(())
     }
 
     /// The automatic commit, if its time has come: of what was returned before this poll.

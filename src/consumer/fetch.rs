@@ -100,6 +100,8 @@ impl Consumer {
     /// Reads a slot once, up to `until` if that is given.
     pub(super) fn read(&mut self, index: usize, until: Option<Offset>) -> Result<Read> {
         self.resolve(index)?;
+        let Some(slot) = self.assignment.get_mut(index) else { return Ok(Read::Drained) };
+        slot.learn_epoch().map_err(|error| slot.named(error))?;
         let Some(slot) = self.assignment.get(index) else { return Ok(Read::Drained) };
         let Some(at) = slot.next() else { return Ok(Read::Drained) };
         let from = at.offset;

@@ -25,6 +25,8 @@ type Listener = dyn RebalanceListener;
 pub(super) struct Member {
     pub(super) seat: Arc<Seat>,
     listener: Option<Box<Listener>>,
+    /// In which all it owns is its own, as of its last look.
+    generation: Generation,
     /// Acquired, and not shown to the listener yet.
     unannounced: BTreeSet<TopicPartition>,
 }
@@ -61,7 +63,11 @@ impl Membership {
         self.member
     }
 
-    /// The group's generation, which rises with every new division of its partitions.
+    /// The group's generation as of this member's last poll (or `build`); it rises with every new
+    /// division of the partitions, and none comes twice, not even after a kill. Whoever has a
+    /// partition after this member has it in a later one. So a store that keeps with each partition
+    /// the generation of the last write, and refuses lower ones, is safe from members that were
+    /// away and do not know yet that they were expelled.
     ///
     /// ```
     /// # let store = tidelog::Store::in_memory()?;
@@ -88,7 +94,8 @@ impl Drop for Polling {
 
 impl Member {
     pub(super) fn new(seat: Arc<Seat>, listener: Option<Box<Listener>>) -> Self {
-        Member { seat, listener, unannounced: BTreeSet::new() }
+        let generation = Generation::default();
+        Member { seat, listener, generation, unannounced: BTreeSet::new() }
     }
 }
 
@@ -113,8 +120,7 @@ impl Consumer {
     /// ```
     pub fn membership(&self) -> Option<Membership> {
         let Following::Group(member) = &self.following else { return None };
-        let (member, generation) = member.seat.membership();
-        Some(Membership { member, generation })
+        Some(Membership { member: member.seat.id(), generation: member.generation })
     }
 
     fn member(&mut self) -> Option<&mut Member> {
@@ -142,7 +148,10 @@ impl Consumer {
     pub(super) fn be_polling(&mut self) -> Result<()> {
         let Some(seat) = self.seat().cloned() else { return Ok(()) };
         match seat.poll_began() {
-            Began::Quiet => return Ok(()),
+            Began::Quiet(generation) => {
+                self.note_generation(generation);
+                return Ok(());
+            }
             Began::ToLook => {}
             Began::Lost => self.rejoin(&seat)?,
         }
@@ -161,8 +170,23 @@ impl Consumer {
     pub(super) fn begin_membership(&mut self) -> Result<()> {
         let Some(seat) = self.seat().cloned() else { return Ok(()) };
         self.assignment.arm_changes();
-        let partitions = seat.first_acquired()?;
-        self.take_over(&seat, partitions)
+        seat.plan_if_vacant()?;
+        loop {
+            match seat.planned_step() {
+                Step::Acquired(partitions) => self.take_over(&seat, partitions)?,
+                Step::Settled(generation) => {
+                    self.note_generation(generation);
+                    return Ok(());
+                }
+                Step::Revoke(_) | Step::Lost => return Ok(()), // the first poll sees to it
+            }
+        }
+    }
+
+    fn note_generation(&mut self, generation: Generation) {
+        if let Some(member) = self.member() {
+            member.generation = generation;
+        }
     }
 
     /// Does what the group wants done, until it wants nothing more.
@@ -175,8 +199,13 @@ impl Consumer {
                 Step::Lost => self.rejoin(&seat)?,
                 Step::Revoke(partitions) => self.revoke(&seat, &partitions)?,
                 Step::Acquired(partitions) => self.take_over(&seat, partitions)?,
-                Step::Settled if self.has_unannounced() => self.announce()?,
-                Step::Settled => return Ok(()),
+                Step::Settled(generation) => {
+                    self.note_generation(generation);
+                    if !self.has_unannounced() {
+                        return Ok(());
+                    }
+                    self.announce()?;
+                }
             }
         }
     }

@@ -158,6 +158,9 @@ impl Consumer {
         self.forget_fetched_of(index);
         if let Some(slot) = self.assignment.get_mut(index) {
             slot.move_to(offset, None);
+            if let Err(error) = slot.learn_epoch() {
+                log::debug!("the next poll will try again: {error}");
+            }
         }
         self.assignment.queue(index);
     }

@@ -2,7 +2,9 @@
 
 mod commits;
 mod damage;
+mod followed;
 mod groups;
+mod listeners;
 mod model;
 mod reading;
 mod resets;
@@ -26,6 +28,8 @@ const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const NONE: Duration = Duration::ZERO;
 /// A test that waits this long has failed.
 const LONG: Duration = Duration::from_secs(30);
+/// How long a member may be away, unless it says otherwise.
+const INTERVAL: Duration = Duration::from_secs(300);
 
 struct World {
     disk: Arc<MemoryDisk>,
@@ -130,6 +134,26 @@ fn values(records: &Records) -> Vec<String> {
 
 fn text(bytes: Option<&[u8]>) -> String {
     String::from_utf8(bytes.unwrap_or_default().to_vec()).unwrap()
+}
+
+fn member(world: &World) -> Consumer {
+    world.group("g").subscribe(["orders"]).build().unwrap()
+}
+
+/// The numbers of the partitions of a topic that a consumer has.
+fn owned(consumer: &Consumer) -> Vec<u32> {
+    consumer.assignment().iter().map(|(_, partition)| partition.get()).collect()
+}
+
+/// Polls each in turn until nothing moves any more; returns all values.
+fn settle(consumers: &mut [&mut Consumer]) -> Vec<String> {
+    let mut all = Vec::new();
+    for _ in 0..4 {
+        for consumer in consumers.iter_mut() {
+            all.extend(values(&consumer.try_poll().unwrap()));
+        }
+    }
+    all
 }
 
 /// A batch with header fields of the test's choice.

@@ -125,11 +125,19 @@ pub trait Disk: sealed::Sealed + Send + Sync + fmt::Debug {
     /// Those of the operating system.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
 
-    /// The names in a directory, in no order.
+    /// What a directory holds, in no order. What is renamed meanwhile may be left out.
     ///
     /// # Errors
     /// Those of the operating system.
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
+
+    /// The names in a directory, in no order: less to ask for than [`Disk::list`].
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn names(&self, dir: &Path) -> io::Result<Vec<String>> {
+        Ok(self.list(dir)?.into_iter().map(|entry| entry.name).collect())
+    }
 
     /// What lies at a path, `None` where nothing does.
     ///

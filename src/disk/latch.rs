@@ -1,28 +1,36 @@
 //! The failure latch: once something durability rests on has failed, it stays failed.
 //!
 //! A retried sync can report success for bytes the system has already dropped, so the first
-//! failure decides and its text is what every later call gets. Tripping and checking are
-//! lock-free on the good path. Used by logs, the state log and group commit.
+//! failure decides and its text is what every later call gets. Checking is lock-free. Only who
+//! has put new files in the place of what failed may lift it. Used by logs and the state log.
 
 use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Cause, Error, Result};
+use crate::sync::Mutex;
 
-/// Remembers the first failure for good.
+/// Remembers the first failure.
 #[derive(Debug, Default)]
 pub(crate) struct Latch {
-    first: OnceLock<Arc<str>>,
+    /// Whether there is one; written under the lock.
+    tripped: AtomicBool,
+    first: Mutex<Option<Arc<str>>>,
 }
 
 impl Latch {
-    pub(crate) const fn new() -> Self {
-        Latch { first: OnceLock::new() }
-    }
-
     /// Latches `error` unless something was latched before.
     pub(crate) fn trip(&self, error: &Error) {
-        self.first.get_or_init(|| error.to_string().into());
+        let mut first = self.first.lock();
+        first.get_or_insert_with(|| error.to_string().into());
+        self.tripped.store(true, Ordering::Release);
+    }
+
+    /// Forgets the failure: nothing that it put in doubt is in use any more.
+    pub(crate) fn lift(&self) {
+        let mut first = self.first.lock();
+        *first = None;
+        self.tripped.store(false, Ordering::Release);
     }
 
     /// `Ok` while nothing failed.
@@ -30,15 +38,17 @@ impl Latch {
     /// # Errors
     /// `Poisoned` with the first failure's text.
     pub(crate) fn check(&self, operation: &'static str) -> Result<()> {
-        match self.first.get() {
-            None => Ok(()),
+        if !self.is_tripped() {
+            return Ok(());
+        }
+        match &*self.first.lock() {
+            None => Ok(()), // lifted just now
             Some(text) => Err(Error::new(operation, Cause::Poisoned(text.clone()))),
         }
     }
 
-    #[cfg(test)]
     pub(crate) fn is_tripped(&self) -> bool {
-        self.first.get().is_some()
+        self.tripped.load(Ordering::Acquire)
     }
 }
 
@@ -51,7 +61,7 @@ mod tests {
 
     #[test]
     fn the_first_failure_wins() {
-        let latch = Latch::new();
+        let latch = Latch::default();
         latch.check("append").unwrap();
         let fail = |errno| {
             Error::io("sync segment", Path::new("x.log"), io::Error::from_raw_os_error(errno))
@@ -64,5 +74,7 @@ mod tests {
         assert_eq!(error.operation(), "append");
         assert!(error.to_string().contains("sync segment"), "{error}");
         assert!(!error.to_string().contains("No space"), "{error}");
+        latch.lift();
+        latch.check("append").unwrap();
     }
 }

@@ -33,6 +33,8 @@ pub(crate) const STORE_MARKER: &str = "tidelog.store";
 pub(crate) const STATE_LOG: &str = "tidelog.state";
 /// Ours: the journal of a root.
 pub(crate) const JOURNAL: &str = "tidelog.journal";
+/// Ours: space held in reserve for a full disk, in the root.
+pub(crate) const RESERVE: &str = "tidelog.reserve";
 /// Ours: the two-slot state of a lone log, in its directory.
 pub(crate) const KEEPER: &str = "tidelog.keeper";
 

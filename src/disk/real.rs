@@ -140,6 +140,22 @@ impl RealDisk {
 
 impl sealed::Sealed for RealDisk {}
 
+/// What an entry of a listing is; `None` where another process has renamed or removed it since.
+fn look_at(entry: &fs::DirEntry) -> io::Result<Option<Entry>> {
+    // A link is followed, as opening it would.
+    let found = match fs::metadata(entry.path()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => entry.metadata(),
+        found => found,
+    };
+    let found = match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found?,
+    };
+    let is_dir = found.is_dir();
+    let len = if is_dir { 0 } else { found.len() };
+    Ok(Some(Entry { name: entry.file_name().to_string_lossy().into_owned(), is_dir, len }))
+}
+
 impl Disk for RealDisk {
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
         let shared = &self.shared;
@@ -155,21 +171,14 @@ impl Disk for RealDisk {
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
         for entry in self.shared.pool.relieve(|| fs::read_dir(dir))? {
-            let entry = entry?;
-            // A link is followed, as opening it would.
-            let found = match fs::metadata(entry.path()) {
-                Ok(found) => found,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => entry.metadata()?,
-                Err(error) => return Err(error),
-            };
-            let is_dir = found.is_dir();
-            entries.push(Entry {
-                name: entry.file_name().to_string_lossy().into_owned(),
-                is_dir,
-                len: if is_dir { 0 } else { found.len() },
-            });
+            entries.extend(look_at(&entry?)?);
         }
         Ok(entries)
+    }
+
+    fn names(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let entries = self.shared.pool.relieve(|| fs::read_dir(dir))?;
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
     }
 
     fn metadata(&self, path: &Path) -> io::Result<Option<Metadata>> {

@@ -171,6 +171,7 @@ impl Engine {
             last_stop: LastStop::Clean,
             adopted: false,
             compacted: Offset::ZERO,
+            sync_failed: false,
         };
         let mut partitions = topic.partitions().to_vec();
         let first = u32::try_from(partitions.len()).unwrap_or(u32::MAX);

@@ -47,9 +47,12 @@ impl Engine {
         let catalog = self.catalog.lock();
         self.wake_everyone();
         let partitions = self.all_partitions();
-        let closed = self.close_logs(&partitions).and_then(|()| export(&owner.root, &partitions));
+        let closed = self
+            .close_logs(&owner.root, &partitions)
+            .and_then(|()| export(&owner.root, &partitions));
         keep_first(&mut first_error, closed);
         owner.root.log().end();
+        owner.root.log().regain_reserve(); // for the next open
         drop(catalog);
         let root = owner.root.path();
         let unlocked = lock.unlock().map_err(|error| Error::io("unlock store", root, error));
@@ -95,11 +98,13 @@ impl Engine {
     }
 
     /// Closes every log and records how far each is safe, in one write.
-    fn close_logs(&self, partitions: &[Arc<Partition>]) -> Result<()> {
+    fn close_logs(&self, root: &Root, partitions: &[Arc<Partition>]) -> Result<()> {
         let mut first_error = None;
         let mut facts = Vec::new();
         let mut points = Vec::new();
-        for (log, closed) in close_each(partitions) {
+        let closed = close_each(root, partitions);
+        partitions.iter().for_each(|partition| partition.note_failure());
+        for (log, closed) in closed {
             match closed {
                 Ok(point) if point > log.offsets().snapshot().recovery_point => {
                     facts.push((log.id(), LogFact::RecoveryPoint(point)));
@@ -143,12 +148,16 @@ impl Drop for Engine {
 }
 
 /// Closes the logs, many at a time: each waits for syncs, which the file system can put together.
-fn close_each(partitions: &[Arc<Partition>]) -> Vec<(&PartitionLog, Result<Offset>)> {
+/// One that finds no room for its indexes closes on the space in reserve.
+fn close_each<'a>(
+    root: &Root,
+    partitions: &'a [Arc<Partition>],
+) -> Vec<(&'a PartitionLog, Result<Offset>)> {
     const PARTITIONS_PER_THREAD: usize = 64;
     const MOST_THREADS: usize = 16;
     let close = |share: &'_ [Arc<Partition>]| -> Vec<_> {
         let logs = share.iter().filter_map(|partition| partition.log().ok());
-        logs.map(|log| log.close()).collect()
+        logs.map(|log| root.log().with_reserve(|| log.close())).collect()
     };
     let threads = (partitions.len() / PARTITIONS_PER_THREAD).clamp(1, MOST_THREADS);
     let share = partitions.len().div_ceil(threads).max(1);

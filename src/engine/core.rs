@@ -228,11 +228,15 @@ impl Engine {
         self.table.read().names.values().cloned().collect()
     }
 
-    /// Calls the timers that are due; returns when the next one is, on the monotonic clock.
+    /// Makes the syncs that tasks wait for and calls the timers that are due; returns when there is
+    /// more to do, on the monotonic clock.
     /// Nothing is due once the store is closed and in a forked child.
     pub(crate) fn run_due(&self) -> Option<Duration> {
         self.check_open("run timers").ok()?;
-        self.timers.run_due(self.clock().monotonic())
+        self.sync_for_tasks();
+        let now = self.clock().monotonic();
+        let next = self.timers.run_due(now);
+        if self.requests.has_tasks() { Some(now) } else { next }
     }
 
     /// Whether calls that block have to run what is due themselves.

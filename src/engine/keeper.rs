@@ -22,6 +22,7 @@ impl Keeper for RootKeeper {
                     LogFact::RecoveryPoint(offset) => Fact::RecoveryPoint { id, partition, offset },
                     LogFact::LogStart(offset) => Fact::LogStart { id, partition, offset },
                     LogFact::Compacted(offset) => Fact::Compacted { id, partition, offset },
+                    LogFact::SyncFailed(offset) => Fact::SyncFailed { id, partition, offset },
                 }
             })
             .collect();

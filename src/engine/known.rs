@@ -50,6 +50,7 @@ impl<'a> Known<'a> {
             last_stop,
             adopted: self.state.topic(id.topic).is_some_and(|topic| topic.foreign),
             compacted: recorded.map_or(Offset::ZERO, |kept| kept.compacted),
+            sync_failed: recorded.is_some_and(|kept| kept.sync_failed.is_some()),
         };
         match self.opening.last_writer {
             LastWriter::OursClean => ours(LastStop::Clean),
@@ -75,6 +76,13 @@ impl<'a> Known<'a> {
         };
         let (recovery_point, log_start) = (of(&self.recovery_points), of(&self.log_starts));
         let compacted = Offset::ZERO; // theirs may have gaps anywhere
-        KnownFacts { recovery_point, log_start, last_stop, adopted: true, compacted }
+        KnownFacts {
+            recovery_point,
+            log_start,
+            last_stop,
+            adopted: true,
+            compacted,
+            sync_failed: false, // by them, as far as anybody knows
+        }
     }
 }

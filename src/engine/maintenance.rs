@@ -29,6 +29,9 @@ const RETENTION_INTERVAL: Duration = Duration::from_secs(300);
 pub(super) struct Requests {
     asked: Mutex<Asked>,
     wakeup: Arc<Wakeup>,
+    /// Logs whose tasks wait for a sync by the timer.
+    tasks: Mutex<Vec<LogId>>,
+    timer_wakeup: Arc<Wakeup>,
     clock: Arc<dyn Clock>,
     sync: BackgroundSync,
 }
@@ -51,10 +54,15 @@ struct Asked {
 }
 
 impl Requests {
-    pub(super) fn new(wakeup: Arc<Wakeup>, clock: Arc<dyn Clock>, sync: BackgroundSync) -> Self {
+    pub(super) fn new(
+        [wakeup, timer_wakeup]: [Arc<Wakeup>; 2],
+        clock: Arc<dyn Clock>,
+        sync: BackgroundSync,
+    ) -> Self {
         let asked =
             Asked { next_retention: clock.monotonic() + FIRST_RETENTION, ..Asked::default() };
-        Requests { asked: Mutex::new(asked), wakeup, clock, sync }
+        let tasks = Mutex::default();
+        Requests { asked: Mutex::new(asked), wakeup, tasks, timer_wakeup, clock, sync }
     }
 
     /// A log was opened with records that no recovery point covers.
@@ -97,6 +105,15 @@ impl Requests {
     #[cfg(test)]
     pub(super) fn waiting_count(&self) -> usize {
         self.asked.lock().dirty.len()
+    }
+
+    /// Takes the logs whose tasks wait for the timer.
+    pub(super) fn take_tasks(&self) -> Vec<LogId> {
+        std::mem::take(&mut *self.tasks.lock())
+    }
+
+    pub(super) fn has_tasks(&self) -> bool {
+        !self.tasks.lock().is_empty()
     }
 
     /// Takes the logs that are due at `now`.
@@ -180,6 +197,11 @@ impl Attention for LogAttention {
     fn due(&self) {
         self.requests.ask(&[self.id]);
     }
+
+    fn tasks_wait(&self) {
+        self.requests.tasks.lock().push(self.id);
+        self.requests.timer_wakeup.wake();
+    }
 }
 
 impl Engine {
@@ -206,6 +228,9 @@ impl Engine {
         if self.requests().unlink_due(now) {
             self.unlink_dropped(false);
         }
+        if let Ok(owner) = self.owner("maintain") {
+            owner.root.log().regain_reserve();
+        }
         let chores = self.chores.run_due(now);
         let compaction = self.compact_some(&partitions, now);
         let next = self.requests().next(self.has_retention());
@@ -222,13 +247,18 @@ impl Engine {
         let mut failed = None;
         for partition in partitions {
             let Ok(log) = partition.log() else { continue };
-            match log.checkpoint() {
+            let checkpoint = || log.checkpoint();
+            let root = self.owner("sync").map(|owner| owner.root.log());
+            match root.and_then(|root| root.with_reserve(checkpoint)) {
                 Ok(point) => points.push((log, (log.id(), LogFact::RecoveryPoint(point)), point)),
                 Err(error) => {
                     if log.check_healthy("sync").is_ok() {
                         self.requests().note_dirty(log.id()); // a passing shortage: again later
                     }
-                    failed = failed.or(Some(error));
+                    partition.note_failure();
+                    // a full disk may have no room for indexes: the records need none
+                    let durable = error.is_full() && log.make_durable(log.offsets().end()).is_ok();
+                    failed = failed.or(Some(error).filter(|_| !durable));
                 }
             }
             partition.signal().notify(); // for those who wait for durable records only
@@ -246,23 +276,9 @@ impl Engine {
             }
             Err(error) => {
                 points.iter().for_each(|(log, ..)| self.requests().note_dirty(log.id()));
-                failed.or(Some(error))
+                // the records are durable: a point that is not recorded costs time, not records
+                failed.or(Some(error).filter(|error| !error.is_full()))
             }
-        }
-    }
-
-    /// Makes everything appended so far durable and records it.
-    pub(crate) fn flush(&self) -> Result<()> {
-        self.check_open("flush")?;
-        let partitions: Vec<_> = self
-            .topics()
-            .iter()
-            .flat_map(|topic| topic.partitions().to_vec())
-            .filter(|partition| partition.log().is_ok_and(|log| log.is_dirty()))
-            .collect();
-        match self.checkpoint(&partitions, Durable::Now) {
-            None => Ok(()),
-            Some(error) => Err(error),
         }
     }
 

@@ -95,7 +95,7 @@ impl Engine {
         let timer_wakeup = Arc::new(Wakeup::default());
         let maintenance_wakeup = Arc::new(Wakeup::default());
         let requests = Requests::new(
-            maintenance_wakeup.clone(),
+            [maintenance_wakeup.clone(), timer_wakeup.clone()],
             options.clock.clone(),
             options.background_sync,
         );

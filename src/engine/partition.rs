@@ -38,6 +38,8 @@ pub(crate) struct Partition {
     pub(super) store_budget: Option<Arc<Budget>>,
     gate: Arc<Gate>,
     deleted: AtomicBool,
+    /// That the log is poisoned has been recorded.
+    pub(super) failure_noted: AtomicBool,
 }
 
 /// What a partition stands on.
@@ -80,6 +82,7 @@ impl Partition {
             store_budget: new.store_budget,
             gate: new.gate,
             deleted: AtomicBool::new(false),
+            failure_noted: AtomicBool::new(false),
         }
     }
 
@@ -119,7 +122,7 @@ impl Partition {
     }
 
     /// The log, if the store is open and the topic exists.
-    fn open_log(&self, operation: &'static str) -> Result<&PartitionLog> {
+    pub(super) fn open_log(&self, operation: &'static str) -> Result<&PartitionLog> {
         self.gate.check(operation)?;
         self.check_exists(operation)?;
         self.log()
@@ -166,8 +169,7 @@ impl Partition {
         let appended = self.append_quietly(batch, now)?;
         self.signal.notify();
         if durability == Durability::Power {
-            self.log()?.make_durable(appended.end_offset)?;
-            self.signal.notify(); // for those who wait for durable records only
+            self.make_durable_in(self.log()?, appended.end_offset)?;
         }
         Ok(appended)
     }
@@ -186,6 +188,7 @@ impl Partition {
             Ok(appended) => Ok(appended),
             Err(error) => {
                 self.give_back(size);
+                self.note_failure();
                 self.check_exists("append")?; // deleted meanwhile: that is why
                 Err(error)
             }
@@ -257,9 +260,16 @@ impl Partition {
 
     /// Makes everything below `offset` durable; blocks for a sync unless one covers it already.
     pub(crate) fn make_durable(&self, offset: Offset) -> Result<()> {
-        self.open_log("sync")?.make_durable(offset)?;
-        self.signal.notify();
-        Ok(())
+        self.make_durable_in(self.open_log("sync")?, offset)
+    }
+
+    fn make_durable_in(&self, log: &PartitionLog, offset: Offset) -> Result<()> {
+        let synced = log.make_durable(offset);
+        match &synced {
+            Ok(()) => self.signal.notify(), // for those who wait for durable records only
+            Err(_) => self.note_failure(),
+        }
+        synced
     }
 
     /// Keeps everything from `offset` on from being removed, under `name`, until it is released.

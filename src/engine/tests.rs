@@ -1,7 +1,7 @@
 //! Tests of the engine as a whole: coming up, going down, changing topics, keeping bounds.
 
 mod background;
-mod budget;
+mod commit;
 #[cfg(feature = "sim")]
 mod compaction;
 #[cfg(feature = "sim")]
@@ -9,12 +9,16 @@ mod crash;
 #[cfg(feature = "sim")]
 mod faults;
 #[cfg(feature = "sim")]
+mod full;
+#[cfg(feature = "sim")]
 mod history;
 #[cfg(feature = "sim")]
 mod journal;
 #[cfg(target_os = "linux")]
 mod many;
 mod opening;
+#[cfg(feature = "sim")]
+mod reopening;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -10,9 +10,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::committed::{Commit, Committed, Entries, Group};
+use super::committed::{Commit, Committed, Entries, Entry, Group};
 use super::generations::check_kind;
-use super::offsets::{OffsetStore, in_the_log};
+use super::offsets::{InTurn, OffsetStore, in_the_log};
 use super::schema::{CommittedValue, GroupKind, committed_key, group_key};
 use crate::config::Durability;
 use crate::error::{Cause, Error, Result};
@@ -73,15 +73,10 @@ impl OffsetStore {
         commits: &[Commit<'_>],
         durability: Durability,
     ) -> Result<()> {
+        let operation = "reset offsets";
         let log_partition = self.before_commit(group, commits, durability)?;
-        if commits.is_empty() {
-            return self.check_rests("reset offsets", group);
-        }
-        let group = self.existing_or_new(group);
-        let _turn = group.1.turn.lock();
-        check_kind("reset offsets", &group.0, group.1.records.lock().kind())?;
-        self.check_rests("reset offsets", &group.0)?;
-        self.write_commits(log_partition, &group, commits, durability)
+        let what = InTurn { operation, log_partition, commits, durability };
+        self.commit_in_turn(group, what, |group| self.check_rests(operation, group))
     }
 
     /// Deletes a group: its offsets and its records, all that is known of it.
@@ -125,7 +120,8 @@ impl OffsetStore {
         self.make_tombstones_durable(&name).map(|()| deleted)
     }
 
-    /// Gives a group that does not exist the offsets of another, as they are now.
+    /// Gives a group that does not exist the offsets of another, as they are now, for topics that
+    /// exist: one for another would be the first offset of whatever is made under the name.
     ///
     /// # Errors
     /// `NotFound` for an unknown source, `GroupNotEmpty` for a target that exists.
@@ -134,17 +130,33 @@ impl OffsetStore {
         let (_, source) = self.known(operation, from)?;
         check_kind(operation, from, source.records.lock().kind())?;
         let log_partition = self.partition_of(to)?;
-        let entries = source.entries.lock().clone();
-        self.make_committed_durable(&entries, durability)?;
+        let copies = source.entries.lock().clone();
+        self.make_committed_durable(&copies, durability)?;
         let (name, group) = self.existing_or_new(to);
+        let cloned = self.write_clone(log_partition, (&name, &group), copies, durability);
+        self.prune(&name, group);
+        cloned
+    }
+
+    fn write_clone(
+        &self,
+        log_partition: PartitionId,
+        (name, group): (&Arc<str>, &Group),
+        mut copies: Entries,
+        durability: Durability,
+    ) -> Result<()> {
         let _turn = group.turn.lock();
-        if self.roster(&name).is_some() || !group.is_unused() {
+        if self.roster(name).is_some() || !group.is_unused() {
             let text = format!("group `{name}` exists");
-            return Err(Error::new(operation, Cause::GroupNotEmpty(text)));
+            return Err(Error::new("clone group", Cause::GroupNotEmpty(text)));
         }
         let now = self.engine.clock().wall();
         let mut pairs = Vec::new();
-        let mut copies = entries.clone();
+        // under the turn: a topic that goes after this finds the copies and forgets them
+        copies.retain(|_, partitions| {
+            partitions.retain(|_, entry| self.names_a_topic(entry));
+            !partitions.is_empty()
+        });
         for (topic, partitions) in &mut copies {
             for (partition, entry) in partitions {
                 entry.expires_at = None;
@@ -157,7 +169,7 @@ impl OffsetStore {
                     committed_at: now,
                     expires_at: None,
                 };
-                pairs.push((committed_key(&name, topic, *partition)?, value.encode()?));
+                pairs.push((committed_key(name, topic, *partition)?, value.encode()?));
             }
         }
         if pairs.is_empty() {
@@ -168,9 +180,13 @@ impl OffsetStore {
         let appended = self.log.append(log_partition, &changes, durability);
         if in_the_log(&appended) {
             *group.entries.lock() = copies;
-            self.follow_all(&name, &group);
+            self.follow_all(name, group);
         }
         appended.map(|_| ())
+    }
+
+    fn names_a_topic(&self, entry: &Entry) -> bool {
+        entry.topic_id.is_some_and(|id| self.engine.topic_by_id(id).is_some())
     }
 
     /// A durable offset never refers to lost records.

@@ -154,7 +154,7 @@ impl Group {
     }
 
     /// Nobody waits for this, so a failure is only logged: the next open finds the group empty.
-    fn note_empty(&self, offsets: &OffsetStore) {
+    pub(super) fn note_empty(&self, offsets: &OffsetStore) {
         if offsets.engine.check_open("leave group").is_err() {
             return;
         }

@@ -3,7 +3,8 @@
 //! They lie in the group's own record, as Kafka's do, without members: those live in this process
 //! only. A group that had members when the process ended is, at the next open, empty since that
 //! open; this is written once, so that a process that is killed again and again does not keep a
-//! dead group's offsets for ever.
+//! dead group's offsets for ever. A generation is written before anybody acts in it: none is had
+//! twice, though one may be left out.
 //!
 //! A record of an older generation never takes the place of a newer one's, whichever thread comes
 //! first. Called by the coordinator, with no lock of its own held, and by the open.

@@ -62,7 +62,19 @@ pub(crate) enum Began {
     Lost,
     /// It is to look: something may have to be planned, given up or taken.
     ToLook,
-    Quiet,
+    /// Nothing, and all it owns is its own in this generation.
+    Quiet(Generation),
+}
+
+/// What a member is to do next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Give these up: they are the member's until it releases them.
+    Revoke(Vec<TopicPartition>),
+    /// These have just become its own.
+    Acquired(Vec<TopicPartition>),
+    /// Nothing, until it is woken; all it owns is its own in this generation.
+    Settled(Generation),
 }
 
 /// What became of a plan.
@@ -71,7 +83,7 @@ pub(crate) enum Planned {
     Installed(Generation),
     /// Something changed meanwhile: plan on this.
     Again(Rebalance),
-    /// Nobody is left to plan for.
+    /// Nobody is left to plan for. The generation that was meant is not had by anybody.
     Idle,
 }
 
@@ -190,7 +202,7 @@ impl LiveGroup {
             match locked.state.poll_began(member) {
                 Err(Departed) => Began::Lost,
                 Ok(()) if locked.state.has_work(member) => Began::ToLook,
-                Ok(()) => Began::Quiet,
+                Ok(()) => Began::Quiet(locked.state.generation()),
             }
         })
     }
@@ -265,6 +277,8 @@ impl LiveGroup {
         rebalance
     }
 
+    /// Puts a plan in force, in the generation behind the last one, which the caller has written
+    /// to the log before: nobody acts in one that a kill could take back.
     pub(crate) fn finish_plan(&self, plan: Plan) -> Changed<Planned> {
         self.change(|locked, tell| match locked.state.install(plan) {
             Installed::At { generation, wake } => {
@@ -276,6 +290,7 @@ impl LiveGroup {
                 Some(rebalance) => Planned::Again(rebalance),
                 None => {
                     locked.is_planning = false;
+                    locked.state.skip_generation(); // it is in the log
                     Planned::Idle
                 }
             },
@@ -286,9 +301,21 @@ impl LiveGroup {
         self.0.lock().is_planning = false;
     }
 
-    /// What a member is to give up.
-    pub(crate) fn to_revoke(&self, member: MemberId) -> Result<Vec<TopicPartition>, Departed> {
-        self.0.lock().state.to_revoke(member)
+    /// What a member is to do next; what is free and meant for it is taken at once.
+    ///
+    /// The generation that comes back is read with the partitions: whoever has one of them after
+    /// this member has it in a later one.
+    pub(crate) fn next(&self, member: MemberId) -> Result<Next, Departed> {
+        let mut locked = self.0.lock();
+        let going = locked.state.to_revoke(member)?;
+        if !going.is_empty() {
+            return Ok(Next::Revoke(going));
+        }
+        let come = locked.state.acquire(member)?;
+        if !come.is_empty() {
+            return Ok(Next::Acquired(come));
+        }
+        Ok(Next::Settled(locked.state.generation()))
     }
 
     /// Gives partitions up, and wakes who waits for them.
@@ -298,11 +325,6 @@ impl LiveGroup {
                 locked.tell(others, tell);
             }
         })
-    }
-
-    /// Takes what is free and meant for the member.
-    pub(crate) fn acquire(&self, member: MemberId) -> Result<Vec<TopicPartition>, Departed> {
-        self.0.lock().state.acquire(member)
     }
 
     /// Whether a member may commit for these partitions; asked under the group's commit turn.

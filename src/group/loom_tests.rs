@@ -15,7 +15,7 @@ use loom::thread;
 
 use super::assign::StickyAssignor;
 use super::identity::{MemberId, TopicPartition};
-use super::live::{Began, LiveGroup, Planned};
+use super::live::{Began, LiveGroup, Next, Planned};
 use super::membership::{Interest, Joining, KnownTopic, TopicList, Visibility};
 use crate::ids::Generation;
 use crate::ids::{PartitionId, TopicId};
@@ -74,9 +74,12 @@ fn plan(group: &LiveGroup) {
 /// What a member's poll does of the hand-over; whether it has the partition after it.
 fn look(group: &LiveGroup, id: MemberId) -> bool {
     plan(group);
-    let going = group.to_revoke(id).expect("a member");
-    let _ = group.release(id, &going);
-    !group.acquire(id).expect("a member").is_empty()
+    let mut next = group.next(id).expect("a member");
+    if let Next::Revoke(going) = &next {
+        let _ = group.release(id, going);
+        next = group.next(id).expect("a member");
+    }
+    matches!(next, Next::Acquired(_))
 }
 
 /// A member that waits in a poll until the partition is its own.
@@ -175,7 +178,7 @@ fn a_release_wakes_who_waits_for_it() {
         let releasing = {
             let live = Arc::clone(&live);
             thread::spawn(move || {
-                let going = live.to_revoke(ONE).expect("a member");
+                let Ok(Next::Revoke(going)) = live.next(ONE) else { panic!("it is to go") };
                 assert_eq!(going, partition());
                 let _ = live.release(ONE, &going);
             })

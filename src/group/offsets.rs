@@ -57,6 +57,14 @@ pub(crate) struct OffsetStore {
     following: Option<Mutex<Following>>,
 }
 
+/// A commit whose own shape has been checked, and whose turn comes.
+pub(super) struct InTurn<'a> {
+    pub(super) operation: &'static str,
+    pub(super) log_partition: PartitionId,
+    pub(super) commits: &'a [Commit<'a>],
+    pub(super) durability: Durability,
+}
+
 impl OffsetStore {
     /// Reads what is committed, and ends the groups that were live. Costs nothing in a store that
     /// never committed.
@@ -133,13 +141,8 @@ impl OffsetStore {
         durability: Durability,
     ) -> Result<()> {
         let log_partition = self.before_commit(group, commits, durability)?;
-        if commits.is_empty() {
-            return Ok(());
-        }
-        let group = self.existing_or_new(group);
-        let _turn = group.1.turn.lock();
-        check_kind("commit", &group.0, group.1.records.lock().kind())?;
-        self.write_commits(log_partition, &group, commits, durability)
+        let what = InTurn { operation: "commit", log_partition, commits, durability };
+        self.commit_in_turn(group, what, |_| Ok(()))
     }
 
     /// Commits for one group, all of it or nothing. Blocks while another commit of the group is
@@ -158,14 +161,8 @@ impl OffsetStore {
     ) -> Result<()> {
         let log_partition = self.before_commit(group, commits, durability)?;
         by.look_at_the_clock(self, group);
-        if commits.is_empty() {
-            return by.check(self, group, commits); // who may not commit learns it here too
-        }
-        let group = self.existing_or_new(group);
-        let _turn = group.1.turn.lock();
-        by.check(self, &group.0, commits)?;
-        check_kind("commit", &group.0, group.1.records.lock().kind())?;
-        self.write_commits(log_partition, &group, commits, durability)
+        let what = InTurn { operation: "commit", log_partition, commits, durability };
+        self.commit_in_turn(group, what, |group| by.check(self, group, commits))
     }
 
     /// What comes before a commit's turn: checks of its own shape, and the syncs it rests on.
@@ -188,16 +185,44 @@ impl OffsetStore {
         Ok(log_partition)
     }
 
+    /// Writes a commit if it `may` be, which is asked under the group's turn. A commit of nothing
+    /// is asked about too: who may not commit learns it there.
+    pub(super) fn commit_in_turn(
+        &self,
+        group: &str,
+        what: InTurn<'_>,
+        may: impl FnOnce(&str) -> Result<()>,
+    ) -> Result<()> {
+        let InTurn { operation, log_partition, commits, durability } = what;
+        if commits.is_empty() {
+            return may(group);
+        }
+        let (name, group) = self.existing_or_new(group);
+        let written = {
+            let _turn = group.turn.lock();
+            may(&name)
+                .and_then(|()| check_kind(operation, &name, group.records.lock().kind()))
+                .and_then(|()| {
+                    self.write_commits(log_partition, &name, &group, commits, durability)
+                })
+        };
+        if written.is_err() {
+            self.prune(&name, group); // it may be known by this commit only
+        }
+        written
+    }
+
     /// Writes a commit, all of it or nothing. Called under the group's turn.
-    pub(super) fn write_commits(
+    fn write_commits(
         &self,
         log_partition: PartitionId,
-        group: &(Arc<str>, Arc<Group>),
+        name: &Arc<str>,
+        group: &Group,
         commits: &[Commit<'_>],
         durability: Durability,
     ) -> Result<()> {
         for commit in commits {
-            check_place(&group.1, commit)?;
+            check_place(group, commit)?;
         }
         let mut keys = Vec::with_capacity(commits.len());
         let mut values = Vec::with_capacity(commits.len());
@@ -213,7 +238,7 @@ impl OffsetStore {
                 committed_at: now,
                 expires_at: None,
             };
-            keys.push(committed_key(&group.0, partition.topic_name(), partition.id())?);
+            keys.push(committed_key(name, partition.topic_name(), partition.id())?);
             values.push(value.encode()?);
             committed.push(Committed::of(&value));
         }
@@ -225,12 +250,21 @@ impl OffsetStore {
         let appended = self.log.append(log_partition, &changes, durability);
         if in_the_log(&appended) {
             for (commit, committed) in commits.iter().zip(committed) {
-                commit.partition.hold_for_group(&group.0, committed.offset);
-                group.1.insert(commit.partition, committed);
+                commit.partition.hold_for_group(name, committed.offset);
+                group.insert(commit.partition, committed);
             }
             self.coordinator.counters().commits.add(1);
         }
         appended.map(|_| ())
+    }
+
+    /// Makes every commit of the group so far survive a power cut, for a task.
+    pub(crate) fn make_durable_later(
+        &self,
+        group: &str,
+    ) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
+        let waiting = self.partition_of(group).map(|at| self.log.make_durable_later(at));
+        async move { waiting?.await }
     }
 
     /// Blocks until the commits of the group that are under way are made or refused.

@@ -13,7 +13,7 @@ use super::assign::Assignor;
 use super::committed::Commit;
 use super::coordinator::Group;
 use super::identity::{MemberId, TopicPartition};
-use super::live::{Began, Changed, LiveGroup, Planned};
+use super::live::{Began, Changed, LiveGroup, Next, Planned};
 use super::membership::{Departed, Fenced, Interest, JoinRefused, Joining};
 use super::offsets::OffsetStore;
 use crate::error::{Cause, Error, Result};
@@ -39,8 +39,8 @@ pub(crate) enum Step {
     Revoke(Vec<TopicPartition>),
     /// These are its own from now on.
     Acquired(Vec<TopicPartition>),
-    /// Nothing, until it is woken.
-    Settled,
+    /// Nothing, until it is woken; all it owns is its own in this generation.
+    Settled(Generation),
 }
 
 /// One consumer's place in a group.
@@ -96,12 +96,9 @@ impl Seat {
         &self.group.name
     }
 
-    fn id(&self) -> MemberId {
+    /// The member that sits here now; after it was expelled, the one that did.
+    pub(crate) fn id(&self) -> MemberId {
         MemberId::new(self.member.load(Ordering::Acquire))
-    }
-
-    pub(crate) fn membership(&self) -> (MemberId, Generation) {
-        (self.id(), self.group.live.generation())
     }
 
     fn now(&self) -> Duration {
@@ -190,17 +187,25 @@ impl Seat {
         }
     }
 
-    /// What a member that has just joined gets at once. Where all it wants is somebody's, the plan
-    /// is left to the next poll, its own or another's: many that join in a row cost one plan.
+    /// Divides what nobody has among those who want it, for a member that has just joined. Where
+    /// all it wants is somebody's, the plan is left to the next poll, its own or another's: many
+    /// that join in a row cost one plan.
     ///
     /// # Errors
     /// What keeps a new generation from being recorded.
-    pub(crate) fn first_acquired(&self) -> Result<Vec<TopicPartition>> {
+    pub(crate) fn plan_if_vacant(&self) -> Result<()> {
         self.take_in_topics();
-        if self.group.live.has_vacancy(self.id()) {
-            self.plan()?;
+        if self.group.live.has_vacancy(self.id()) { self.plan() } else { Ok(()) }
+    }
+
+    /// What the member is to do next, of what is planned already.
+    pub(crate) fn planned_step(&self) -> Step {
+        match self.group.live.next(self.id()) {
+            Err(Departed) => Step::Lost,
+            Ok(Next::Revoke(partitions)) => Step::Revoke(partitions),
+            Ok(Next::Acquired(partitions)) => Step::Acquired(partitions),
+            Ok(Next::Settled(generation)) => Step::Settled(generation),
         }
-        Ok(self.group.live.acquire(self.id()).unwrap_or_default())
     }
 
     /// What is to be done next. Plans anew what is due, with the member's assignor.
@@ -210,20 +215,11 @@ impl Seat {
     pub(crate) fn next_step(&self) -> Result<Step> {
         self.take_in_topics();
         self.plan()?;
-        let live = &self.group.live;
-        match live.to_revoke(self.id()) {
-            Err(Departed) => return Ok(Step::Lost),
-            Ok(partitions) if !partitions.is_empty() => return Ok(Step::Revoke(partitions)),
-            Ok(_) => {}
-        }
-        match live.acquire(self.id()) {
-            Err(Departed) => Ok(Step::Lost),
-            Ok(partitions) if !partitions.is_empty() => Ok(Step::Acquired(partitions)),
-            Ok(_) => Ok(Step::Settled),
-        }
+        Ok(self.planned_step())
     }
 
-    /// Divides the partitions anew if that is due and nobody is at it.
+    /// Divides the partitions anew if that is due and nobody is at it. The new generation is in the
+    /// log before anybody acts in it, so that it is never had twice, whatever ends the process.
     fn plan(&self) -> Result<()> {
         /// Others may plan again, even if this one comes to an end in between.
         struct Planning<'a>(&'a LiveGroup);
@@ -232,26 +228,28 @@ impl Seat {
                 self.0.give_up_plan();
             }
         }
-        let live = &self.group.live;
+        let (live, group) = (&self.group.live, &self.group.name);
         let Some(mut rebalance) = live.begin_plan() else { return Ok(()) };
         let planning = Planning(live);
+        let generation = live.generation().next(); // as long as this plans, nobody else does
+        self.offsets.record_generation(group, generation, None)?;
         loop {
             let plan = rebalance.plan(&*self.request.assignor);
             let fallback = plan.fallback().map(ToString::to_string);
-            let finished = live.finish_plan(plan);
-            match self.follow_up(finished) {
+            match self.follow_up(live.finish_plan(plan)) {
                 Planned::Again(next) => rebalance = next,
                 Planned::Idle => {
                     std::mem::forget(planning);
+                    self.group.note_empty(&self.offsets);
                     return Ok(());
                 }
-                Planned::Installed(generation) => {
+                Planned::Installed(installed) => {
                     std::mem::forget(planning);
+                    debug_assert_eq!(installed, generation);
                     if let Some(why) = fallback {
-                        let group = &self.group.name;
                         log::warn!("group `{group}` is divided by the sticky assignor: {why}");
                     }
-                    return self.offsets.record_generation(&self.group.name, generation, None);
+                    return Ok(());
                 }
             }
         }

@@ -222,6 +222,7 @@ impl LogBuilder {
             epoch,
             clean: false,
             adopted,
+            sync_failed: false, // fresh files are in place of what was in doubt
             boot_id,
         };
         let keeper = match kept {
@@ -255,6 +256,7 @@ fn known_facts(
             last_stop,
             adopted,
             compacted: Offset::ZERO,
+            sync_failed: false,
         };
     };
     let last_stop = match (slot.clean, slot.boot_id == boot_id) {
@@ -262,8 +264,9 @@ fn known_facts(
         (false, true) => LastStop::KilledSameBoot,
         (false, false) => LastStop::PowerCut,
     };
-    let Slot { recovery_point, log_start, .. } = slot;
-    KnownFacts { recovery_point, log_start, last_stop, adopted, compacted: Offset::ZERO }
+    let Slot { recovery_point, log_start, sync_failed, .. } = slot;
+    let compacted = Offset::ZERO;
+    KnownFacts { recovery_point, log_start, last_stop, adopted, compacted, sync_failed }
 }
 
 /// An epoch above every one that was ever used here.

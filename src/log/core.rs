@@ -132,7 +132,7 @@ pub(crate) struct PartitionLog {
     /// The highest epoch that recovery met, in files or batches.
     pub(super) epoch_floor: Option<LeaderEpoch>,
     /// What recovery found missing below the recovery point.
-    pub(super) damage: Vec<Damage>,
+    pub(super) damage: ArcSwap<Vec<Damage>>,
     /// Whether a gap between offsets is damage where compaction has not made it.
     pub(super) gapless: bool,
     /// How often segments were replaced by others: whoever read meanwhile looks again.

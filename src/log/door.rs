@@ -186,7 +186,7 @@ impl Log {
         let batch = BorrowedBatch::measure(records, &rules)?;
         let appended = self.log.append(&batch, now)?;
         if durability == Durability::Power {
-            self.log.make_durable(appended.end_offset)?;
+            self.make_durable(appended.end_offset)?;
         }
         if self.asked.rolls.load(Ordering::Relaxed) >= MOST_UNSEALED
             && let Err(error) = self.checkpoint()

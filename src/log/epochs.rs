@@ -91,6 +91,12 @@ impl EpochCache {
         }
     }
 
+    /// That of the record before `offset`, if it is known.
+    pub(crate) fn before(&self, offset: Offset) -> Option<LeaderEpoch> {
+        let begun = self.entries.partition_point(|(_, first)| *first < offset);
+        begun.checked_sub(1).and_then(|last| self.entries.get(last)).map(|(epoch, _)| *epoch)
+    }
+
     /// Where the records of `epoch`, or of the nearest one below it, end. Those of an epoch below
     /// all that are known end where the first of these begins: what lay there is gone. `None` for
     /// a log without epochs.
@@ -145,6 +151,14 @@ mod tests {
         assert_eq!(end(3), Some((3, 20)));
         assert_eq!(end(4), Some((4, 30)));
         assert_eq!(end(9), Some((4, 30)));
+    }
+
+    #[test]
+    fn a_record_is_of_the_epoch_that_began_last_before_it() {
+        let epochs = cache(&[(1, 5), (3, 10)]);
+        let before = |offset| epochs.before(Offset::new(offset)).map(LeaderEpoch::get);
+        assert_eq!([5, 6, 10, 11, 99].map(before), [None, Some(1), Some(1), Some(3), Some(3)]);
+        assert_eq!(EpochCache::default().before(Offset::new(9)), None);
     }
 
     #[test]

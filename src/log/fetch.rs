@@ -128,7 +128,8 @@ impl PartitionLog {
         if first <= from {
             return Ok(());
         }
-        let known = self.damage.iter().find(|damage| damage.from() < first && damage.to() > from);
+        let damage = self.damage.load();
+        let known = damage.iter().find(|damage| damage.from() < first && damage.to() > from);
         let error = match known {
             Some(damage) => {
                 Error::corrupt("read", damage.path(), damage.position(), damage.reason())

@@ -6,10 +6,12 @@
 //! there (a new reign of a writer, a file that is gone or was cut, bytes that stay unfinished) the
 //! directory is surveyed again.
 //!
-//! Order within a survey, and why: the directory is listed, then the facts are read that the
-//! writer has recorded, then the files. A log start is recorded before files go, a recovery point
-//! after bytes are final, and an epoch before its first batch; so no file is missed that the facts
-//! promise, nothing is called damage before it is final, and no batch of a reign that is not known.
+//! Order within a survey, and why: the facts are read that the writer has recorded, the directory
+//! is listed, the facts are read again, then the files. A log start is recorded before files go, a
+//! recovery point after bytes are final, and an epoch before its first batch; so what the first
+//! facts promise and the second do not take back is in the files, and no batch is of a reign that
+//! is not known. Only what was promised so is damage where it is missing. A look that misses what
+//! newer facts promise is no proof of that: it leads to a survey.
 //!
 //! Locks: `following`, held across the reads of a look, never while anyone is woken.
 
@@ -74,6 +76,8 @@ struct View {
 struct Following {
     /// `None` until the first survey.
     facts: Option<FollowFacts>,
+    /// The recovery point that the last survey can vouch for: what is missing below is damage.
+    promised: Offset,
     segments: Vec<Arc<Segment>>,
     /// That of the last of `segments`, if any.
     tail: Option<FollowedTail>,
@@ -151,7 +155,11 @@ impl FollowedLog {
             Err(error) if is_vanished(&error) => return self.survey(following, now),
             advanced => advanced?,
         };
-        let stuck = beyond == Beyond::Unfinished || following.end() < facts.recovery_point;
+        let missing = following.seen() < facts.recovery_point;
+        if missing && facts.recovery_point > following.promised {
+            return self.survey(following, now);
+        }
+        let stuck = beyond == Beyond::Unfinished || missing;
         let patient = following.surveyed.saturating_add(PATIENCE) > now;
         let replaced = match (&following.tail, beyond) {
             (Some(tail), Beyond::Nothing) => self.is_replaced(tail.segment())?,
@@ -286,17 +294,22 @@ impl FollowedLog {
 }
 
 impl Following {
-    /// Where the log ends for a reader. What the recovery point promises and is not there is
-    /// behind a gap that says so, not behind the end.
+    /// The offset behind the last batch that counts.
+    fn seen(&self) -> Offset {
+        self.tail.as_ref().map_or(Offset::ZERO, FollowedTail::next_offset)
+    }
+
+    /// Where the log ends for a reader. What was promised and is not there is behind a gap that
+    /// says so, not behind the end.
     fn end(&self) -> Offset {
-        let seen = self.tail.as_ref().map_or(Offset::ZERO, FollowedTail::next_offset);
-        let Some(facts) = self.facts else { return seen };
-        seen.max(facts.recovery_point).max(facts.log_start)
+        let start = self.facts.map_or(Offset::ZERO, |facts| facts.log_start);
+        self.seen().max(self.promised).max(start)
     }
 
     /// Takes over new facts of the same reign.
     fn learn(&mut self, facts: FollowFacts) {
         self.facts = Some(facts);
+        self.promised = self.promised.min(facts.recovery_point); // it is lowered before a cut
         let below = |offset: Offset| {
             let later = self.segments.iter().skip(1);
             later.take_while(|next| next.base() <= offset).count()
@@ -305,6 +318,38 @@ impl Following {
         self.segments[..sealed].iter().for_each(|segment| segment.let_index_go());
         let gone = below(facts.log_start);
         self.segments.drain(..gone);
+    }
+}
+
+/// How often something is tried that a writer may outrun.
+#[derive(Debug)]
+struct Patience {
+    /// Tries left while nothing changes.
+    still: usize,
+    /// Tries left in all.
+    all: usize,
+    most: usize,
+    known: Option<FollowFacts>,
+}
+
+impl Patience {
+    fn new(still: usize, all: usize) -> Self {
+        Patience { still, all, most: still, known: None }
+    }
+
+    /// Counts a try, after which the writer was known to have recorded this; says whether there
+    /// may be another.
+    fn lasts(&mut self, known: Option<FollowFacts>) -> bool {
+        let went_on = known != self.known;
+        self.known = known;
+        self.all = self.all.saturating_sub(1);
+        self.still = if went_on { self.most - 1 } else { self.still.saturating_sub(1) };
+        self.still > 0 && self.all > 0
+    }
+
+    /// Whether the writer went on to the last.
+    fn is_outrun(&self) -> bool {
+        self.all == 0
     }
 }
 

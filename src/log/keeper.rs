@@ -19,6 +19,9 @@ pub(crate) enum LogFact {
     /// Compaction may have taken records below: gaps there are no damage. It is durable before
     /// the first of them goes.
     Compacted(Offset),
+    /// A sync failed when everything below was durable. It holds until a recovery point above is
+    /// recorded.
+    SyncFailed(Offset),
 }
 
 /// Whether a record of facts has to survive a power cut before the call returns.
@@ -72,6 +75,9 @@ pub(crate) struct KnownFacts {
     pub(crate) adopted: bool,
     /// Below it there may be gaps that compaction made.
     pub(crate) compacted: Offset,
+    /// A sync is known to have failed: what the page cache says of bytes above the recovery point
+    /// proves nothing, nor would another sync of them.
+    pub(crate) sync_failed: bool,
 }
 
 impl KnownFacts {

@@ -3,7 +3,8 @@
 //! [`PartitionLog`] is what the engine opens by the thousand; [`Log`] is the same behind a public
 //! door of its own, for those who want one durable log and no topics. The rooms: `append`,
 //! `fetch`, `durable`, `trim` and `close` are what a log does, `journaled` what it has the journal do;
-//! `open`, `leftovers` and `verdict` are recovery, with `replay` of the journal; `follow` reads a log that another process writes; `retain` and `epochs` decide;
+//! `open`, `leftovers` and `verdict` are recovery, with `replay` of the journal, and `reopen` lifts a
+//! poison by it; `follow` reads a log that another process writes; `retain` and `epochs` decide;
 //! `offsets` holds every offset; `checkpoint` and `directory` are Kafka's small files; `swap` puts
 //! rewritten segments in the place of others; `keeper` says who remembers what the files cannot.
 
@@ -24,6 +25,7 @@ mod leftovers;
 mod offsets;
 mod open;
 mod receipt;
+mod reopen;
 mod replay;
 mod report;
 mod retain;

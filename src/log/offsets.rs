@@ -136,6 +136,15 @@ impl Offsets {
         self.compacted.store(compacted.get(), Ordering::Release);
     }
 
+    /// The log was opened again where it lies: its end may have fallen, to no less than what was
+    /// durable, and all of it is. Under all locks.
+    pub(crate) fn reopened(&self, end: Offset) {
+        debug_assert!(end >= self.durable(), "what was durable is there");
+        self.end.store(end.get(), Ordering::Release); // first: what is durable is never above it
+        self.durable.store(end.get(), Ordering::Release);
+        self.synced.store(end.get(), Ordering::Release);
+    }
+
     /// The log start has been recorded. Under the retention lock.
     pub(crate) fn set_start(&self, start: Offset) {
         debug_assert!(start.get() >= self.start.load(Ordering::Relaxed), "never falls");

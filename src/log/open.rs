@@ -191,7 +191,10 @@ impl Recovery<'_> {
         // below the log start nothing is promised
         let promised = point > self.known.log_start;
         self.hurt = false;
-        let mut start = segment.scan_start(point)?;
+        let mut start = match self.known.sync_failed {
+            true => segment.scan_start_at_front(), // its index files are no better than it is
+            false => segment.scan_start(point)?,
+        };
         start.next_offset = start.next_offset.max(segment.base());
         let first_scanned = start.position;
         loop {
@@ -210,7 +213,7 @@ impl Recovery<'_> {
             match judge(Ending::of(&scan.stop), successor, below, gapless) {
                 Verdict::Keep => return self.keep(segment, scan, first_scanned),
                 Verdict::Trim => {
-                    let segment = segment.cut(scan.position, false)?;
+                    let segment = self.cut(&segment, scan.position, false)?;
                     return self.keep(segment, scan, first_scanned);
                 }
                 Verdict::CutTail => return self.cut_tail(&segment, scan, next, first_scanned),
@@ -245,7 +248,15 @@ impl Recovery<'_> {
         self.end = self.end.max(scan.next_offset);
         let point = self.known.recovery_point;
         let stop = self.known.last_stop;
-        if stop == LastStop::AnotherHandClean || (stop.is_clean() && scan.next_offset <= point) {
+        let mut segment = segment;
+        if self.known.sync_failed {
+            if scan.next_offset > point || scan.position < segment.published() {
+                segment = segment.renew(scan.position)?;
+            }
+            segment.assume_synced();
+        } else if stop == LastStop::AnotherHandClean
+            || (stop.is_clean() && scan.next_offset <= point)
+        {
             segment.assume_synced();
         } else if scan.position > first_scanned {
             let (from, to) = (first_scanned, scan.position);
@@ -255,6 +266,11 @@ impl Recovery<'_> {
         self.active = (!self.hurt).then_some(scan.indexer); // an index of all of it, or none
         self.segments.push(segment);
         Ok(Then::GoOn)
+    }
+
+    /// Cuts a segment, where that is not left to its renewal.
+    fn cut(&self, segment: &Arc<Segment>, len: u64, synced: bool) -> Result<Arc<Segment>> {
+        if self.known.sync_failed { Ok(segment.clone()) } else { segment.cut(len, synced) }
     }
 
     /// The last segment grows no more: the index that its scan made is sealed with those of the
@@ -287,7 +303,7 @@ impl Recovery<'_> {
             torn.saved.push(segment.save_aside(scan.position)?);
         }
         self.report.torn_tails.push(torn);
-        let segment = segment.cut(scan.position, true)?;
+        let segment = self.cut(segment, scan.position, true)?;
         self.keep(segment, scan, first_scanned)?;
         Ok(Then::Stop)
     }
@@ -384,7 +400,10 @@ impl Recovery<'_> {
             position: tail.segment().published(),
             offset: end,
         });
-        let proven = self.unproven.is_empty();
+        // a fresh file is on the disk; its name, and that of a new directory, may not be
+        let doubted = known.sync_failed && !self.segments.is_empty();
+        let wait =
+            doubted || (!self.unproven.is_empty() && known.last_stop != LastStop::KilledSameBoot);
         let names_changed = !self.segments.is_empty() && !known.last_stop.is_clean();
         // it was not synced before the names were: a power cut may have torn or taken it
         let metadata_lost = names_changed && {
@@ -415,7 +434,7 @@ impl Recovery<'_> {
             trimming: Mutex::new(Vec::new()),
             epochs: Mutex::new(epochs),
             epoch_floor,
-            damage: self.report.damage.clone(),
+            damage: ArcSwap::from_pointee(self.report.damage.clone()),
             gapless: known.is_gapless(),
             swaps: AtomicU64::new(0),
             tell_at: AtomicU64::new(u64::MAX),
@@ -428,7 +447,7 @@ impl Recovery<'_> {
             appended_bytes: AtomicU64::new(0),
             synced_bytes: AtomicU64::new(0),
         };
-        if !proven && known.last_stop != LastStop::KilledSameBoot {
+        if wait {
             log.make_durable(end)?; // what the cache says may not be what the disk holds
         }
         Ok((log, self.report))

@@ -151,7 +151,7 @@ impl PartitionLog {
         let goes_on = |tail: &Tail| tail.segment().base() == segment && tail.is_at(position);
         if !writer.tail.as_ref().is_some_and(goes_on) {
             let begins = segment == base && position == 0;
-            if !begins && self.damage.is_empty() {
+            if !begins && self.damage.load().is_empty() {
                 return Err(self.misfit(frame, base, "it lies elsewhere in the segment"));
             }
             let stands = |tail: &Tail| tail.segment().base() == base && tail.is_empty();

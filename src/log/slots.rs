@@ -6,7 +6,7 @@
 //! ```text
 //! 0  magic "TDLK"   4  version u32   8  sequence u64   16 topic id 16 bytes
 //! 32 recovery point i64   40 log start i64   48 leader epoch i32
-//! 52 state u8   53 adopted u8   54 two zeros
+//! 52 state u8   53 adopted u8   54 sync failed u8   55 zero
 //! 56 boot id 16 bytes     72 crc32c of bytes 0..72
 //! ```
 //!
@@ -48,6 +48,8 @@ pub(super) struct Slot {
     pub(super) clean: bool,
     /// Another hand wrote the log's first records: there may be gaps between offsets.
     pub(super) adopted: bool,
+    /// A sync has failed since the log was opened.
+    pub(super) sync_failed: bool,
     pub(super) boot_id: [u8; 16],
 }
 
@@ -63,6 +65,7 @@ impl Slot {
         BigEndian::write_i32(&mut bytes[48..52], self.epoch.get());
         bytes[52] = if self.clean { STATE_CLEAN } else { STATE_OPEN };
         bytes[53] = u8::from(self.adopted);
+        bytes[54] = u8::from(self.sync_failed);
         bytes[56..72].copy_from_slice(&self.boot_id);
         let crc = crc32c::crc32c(&bytes[..CRC_AT]);
         BigEndian::write_u32(&mut bytes[CRC_AT..], crc);
@@ -91,6 +94,7 @@ impl Slot {
             epoch: LeaderEpoch::new(BigEndian::read_i32(&bytes[48..52])),
             clean: bytes[52] == STATE_CLEAN,
             adopted: bytes[53] != 0,
+            sync_failed: bytes[54] != 0,
             boot_id,
         };
         let sane = slot.recovery_point >= Offset::ZERO && slot.log_start >= Offset::ZERO;
@@ -192,7 +196,7 @@ impl SlotKeeper {
         };
         let file = open().map_err(|error| Error::io("open keeper file", &path, error))?;
         let kept = Mutex::new(Kept { sequence, slot, synced: true });
-        Ok(SlotKeeper { path, file, kept, latch: Latch::new() })
+        Ok(SlotKeeper { path, file, kept, latch: Latch::default() })
     }
 
     /// Changes what is kept and writes it over the slot that is not the newest durable one: one
@@ -228,6 +232,8 @@ impl Keeper for SlotKeeper {
                     LogFact::LogStart(start) => slot.log_start = *start,
                     // a slot has one word for gaps: they are no damage, wherever they are
                     LogFact::Compacted(_) => slot.adopted = true,
+                    // until the next open has put fresh files in place
+                    LogFact::SyncFailed(_) => slot.sync_failed = true,
                 }
             }
         })
@@ -247,6 +253,7 @@ mod tests {
             epoch: LeaderEpoch::new(2),
             clean: false,
             adopted: false,
+            sync_failed: false,
             boot_id: [9; 16],
         }
     }

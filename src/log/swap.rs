@@ -54,7 +54,7 @@ impl PartitionLog {
     /// recovery point do not cover, and none at all of a log with damage, whose records may still
     /// be had by other means.
     pub(crate) fn sealed(&self) -> Vec<Sealed> {
-        if !self.damage.is_empty() {
+        if !self.damage.load().is_empty() {
             return Vec::new();
         }
         let point = self.offsets.snapshot().recovery_point;

@@ -150,9 +150,16 @@ impl PartitionLog {
         self.drop_below_start(&mut doomed, monotonic)
     }
 
-    /// No durable fact may refer to data that is not durable: sync first, then record.
+    /// No durable fact may refer to data that is not durable: sync first, then record. A full disk
+    /// may have no room for what a checkpoint writes; it must not keep what would free some.
     fn raise_start(&self, start: Offset, keeper: &dyn Keeper) -> Result<()> {
-        let point = self.checkpoint()?;
+        let point = match self.checkpoint() {
+            Err(error) if error.is_full() => {
+                self.make_durable(start)?;
+                self.offsets.snapshot().recovery_point
+            }
+            point => point?,
+        };
         let facts = [
             (self.setup.id, LogFact::RecoveryPoint(point)),
             (self.setup.id, LogFact::LogStart(start)),
@@ -255,7 +262,7 @@ impl PartitionLog {
 
 impl Doomed {
     /// Gives the files their `.deleted` names, if they do not have them yet; returns those.
-    fn rename(&mut self) -> Result<&[PathBuf]> {
+    pub(super) fn rename(&mut self) -> Result<&[PathBuf]> {
         if let Files::Standing(segment) = &self.files {
             self.files = Files::Renamed(segment.rename_deleted()?);
         }

@@ -6,7 +6,7 @@
 use super::door::Log;
 use super::keeper::{Durable, Keeper as _, LogFact};
 use crate::config::TopicConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::Offset;
 use crate::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -65,7 +65,8 @@ impl Log {
     /// Makes everything appended so far durable; blocks for a sync where it is not already.
     ///
     /// # Errors
-    /// Those of a sync; writing ends with the first one that fails.
+    /// Those of a sync; writing ends with the first one that fails. To go on, close the log and
+    /// open it again: that puts fresh files in place of what no sync may vouch for any more.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -78,7 +79,23 @@ impl Log {
     /// ```
     pub fn flush(&self) -> Result<()> {
         self.check_open("flush")?;
-        self.log.make_durable(self.log.offsets().end())
+        self.make_durable(self.log.offsets().end())
+    }
+
+    /// Syncs up to `target`; a failure is remembered, for the next open not to trust what it finds
+    /// in the page cache.
+    pub(super) fn make_durable(&self, target: Offset) -> Result<()> {
+        self.log.make_durable(target).inspect_err(|error| self.note_failure(error))
+    }
+
+    fn note_failure(&self, error: &Error) {
+        if error.is_poisoned() || self.log.check_healthy("sync").is_ok() {
+            return; // known already, or nothing is in doubt
+        }
+        let fact = (self.log.id(), LogFact::SyncFailed(self.log.offsets().durable()));
+        if let Err(error) = self.keeper.record(&[fact], Durable::Now) {
+            log::warn!("that a sync has failed could not be recorded: {error}");
+        }
     }
 
     /// Does what is due: seals rolled segments, syncs in the background, applies retention,
@@ -116,7 +133,7 @@ impl Log {
     /// Syncs, seals, and records how far the log is known to be whole.
     pub(super) fn checkpoint(&self) -> Result<()> {
         self.asked.rolls.store(0, Ordering::Relaxed);
-        let point = self.log.checkpoint()?;
+        let point = self.log.checkpoint().inspect_err(|error| self.note_failure(error))?;
         self.keeper.record(&[(self.log.id(), LogFact::RecoveryPoint(point))], Durable::Later)?;
         self.log.recovery_point_recorded(point);
         *self.last_sync.lock() = self.clock.monotonic();

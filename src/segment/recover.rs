@@ -4,6 +4,7 @@
 //! over, the last of them only if the batch it names is there, whole. So opening costs what lies
 //! above the recovery point, not what the segment holds. Cutting is for files nobody reads yet.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use byteorder::{BigEndian, ByteOrder as _};
@@ -12,7 +13,7 @@ use super::index::{Indexer, relative};
 use super::index_file::load_indexes;
 use super::scan::{Scan, ScanStart, Walk, WalkStep, scan};
 use super::shared::Segment;
-use crate::disk::names::SegmentFile;
+use crate::disk::names::{Leftover, SegmentFile, leftover_file};
 use crate::disk::{Access, DiskFile, read_full_at, write_all_at};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
@@ -131,6 +132,40 @@ impl Segment {
         Ok(Arc::new(cut))
     }
 
+    /// The segment as a fresh file of its first `len` bytes, on the disk under its name when this
+    /// returns: a sync of the old file has failed, and another one of it would prove nothing. The
+    /// old file is whole for whoever has it open; the indexes are made again.
+    pub(crate) fn renew(&self, len: u64) -> Result<Arc<Segment>> {
+        let (place, base) = (self.place(), self.base());
+        let disk = &place.disk;
+        let path = place.path(base, SegmentFile::Log);
+        let beside = place.dir.join(leftover_file(base, SegmentFile::Log, Leftover::Cleaned));
+        let from = self.log()?;
+        let renew = || {
+            let fresh = disk.open(&beside, Access::Create)?;
+            fresh.set_len(0)?;
+            if copy(&**from, 0..len, &*fresh)? < len {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            fresh.sync_data()?;
+            for kind in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+                let index = place.path(base, kind);
+                if disk.metadata(&index)?.is_some() {
+                    disk.remove_file(&index)?;
+                }
+            }
+            disk.rename(&beside, &path)?;
+            fresh.renamed(&path);
+            disk.sync_dir(&place.dir)?;
+            Ok(fresh)
+        };
+        let fresh = renew().map_err(|error| Error::io("renew segment", &path, error))?;
+        let segment = Segment::on_disk(place.clone(), base, len);
+        let _ = segment.log.set(fresh);
+        segment.assume_synced();
+        Ok(Arc::new(segment))
+    }
+
     /// The offset behind the last whole batch of a log file that begins at `base`.
     pub(crate) fn end_offset_of(file: &dyn DiskFile, base: Offset, len: u64) -> Result<Offset> {
         let mut walk = Walk::new(file, 0, len);
@@ -164,24 +199,32 @@ impl Segment {
         let path = PathBuf::from(path);
         let disk = &self.place().disk;
         let from = self.log()?;
-        let copy = || {
+        let save = || {
             let to = disk.open(&path, Access::Create)?;
             to.set_len(0)?;
-            let mut buffer = vec![0; COPY_BUFFER];
-            let mut done = 0;
-            loop {
-                let got = read_full_at(&**from, &mut buffer, position + done)?;
-                if got == 0 {
-                    break;
-                }
-                write_all_at(&*to, &buffer[..got], done)?;
-                done += got as u64;
-            }
+            copy(&**from, position..u64::MAX, &*to)?;
             to.sync_data()?;
             disk.sync_dir(&self.place().dir)
         };
-        copy().map_err(|error| Error::io("save aside", &path, error))?;
+        save().map_err(|error| Error::io("save aside", &path, error))?;
         Ok(path)
+    }
+}
+
+/// Copies a range of bytes, as far as the file has them, to the front of another file; returns how
+/// many.
+fn copy(from: &dyn DiskFile, range: Range<u64>, to: &dyn DiskFile) -> std::io::Result<u64> {
+    let mut buffer = vec![0; COPY_BUFFER];
+    let mut done = 0;
+    loop {
+        let left = (range.end - range.start).saturating_sub(done);
+        let wanted = usize::try_from(left).unwrap_or(COPY_BUFFER).min(COPY_BUFFER);
+        let got = read_full_at(from, &mut buffer[..wanted], range.start + done)?;
+        if got == 0 {
+            return Ok(done);
+        }
+        write_all_at(to, &buffer[..got], done)?;
+        done += got as u64;
     }
 }
 

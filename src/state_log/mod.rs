@@ -101,6 +101,24 @@ impl StateLog {
         partition.make_durable(partition.offsets()?.end)
     }
 
+    /// The same for a task.
+    pub(crate) fn make_durable_later(
+        &self,
+        partition: PartitionId,
+    ) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
+        let partition = self.existing().and_then(|topic| match topic {
+            Some(topic) => topic.partition(partition).map(Some),
+            None => Ok(None),
+        });
+        let waiting = partition.map(|partition| partition.map(|it| it.flush_later()));
+        async move {
+            match waiting? {
+                Some(waiting) => waiting.await,
+                None => Ok(()),
+            }
+        }
+    }
+
     fn partitions(&self) -> Result<Vec<Arc<Partition>>> {
         Ok(self.existing()?.map_or_else(Vec::new, |topic| topic.partitions().to_vec()))
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::handle::Store;
-use crate::config::{BackgroundSync, OffsetsRetention, Threads, WhenFull};
+use crate::config::{BackgroundSync, Journal, OffsetsRetention, Threads, WhenFull};
 use crate::disk::{Disk, IoMode, MemoryDisk, RealDisk};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Cause, Error, Result};
@@ -35,6 +35,7 @@ pub struct StoreBuilder {
     clock: Arc<dyn Clock>,
     threads: Threads,
     background_sync: BackgroundSync,
+    journal: Journal,
     max_bytes: Option<u64>,
     when_full: WhenFull,
     offsets_retention: OffsetsRetention,
@@ -56,6 +57,7 @@ impl StoreBuilder {
             clock: Arc::new(SystemClock::new()),
             threads: Threads::Own,
             background_sync: BackgroundSync::default(),
+            journal: Journal::default(),
             max_bytes: None,
             when_full: WhenFull::Fail,
             offsets_retention: OffsetsRetention::default(),
@@ -134,6 +136,26 @@ impl StoreBuilder {
         self
     }
 
+    /// Whether power-durable appends share the syncs of one journal, and how large that is: from
+    /// 1 MiB to 1 GiB. Default 64 MiB.
+    ///
+    /// The file `tidelog.journal` is made in the background when two partitions have asked for
+    /// syncs; until then, where it cannot be made, and while all of it is needed, each partition is
+    /// synced by itself. It stays when the store is closed, and goes when the store is opened with
+    /// [`Journal::Off`]. After an unclean stop the next open takes from it what the segments lack,
+    /// whatever is chosen here; Kafka does not: open with this library first.
+    ///
+    /// ```
+    /// use tidelog::{Journal, Store};
+    /// let store = Store::builder_in_memory().journal(Journal::Off).open()?;
+    /// assert!(Store::builder_in_memory().journal(Journal::Bytes(1)).open().is_err());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn journal(mut self, journal: Journal) -> Self {
+        self.journal = journal;
+        self
+    }
+
     /// How many published bytes all topics but the internal ones may hold together, and what an
     /// append does when there is no room; at least 1 KiB, default no bound.
     ///
@@ -200,7 +222,7 @@ impl StoreBuilder {
             background_sync: self.background_sync,
             max_bytes: self.max_bytes,
             when_full: self.when_full,
-            journal: None,
+            journal: self.journal.bytes(),
         };
         Store::over(Engine::open_quiet(options, &self.path)?, self.offsets_retention)
     }
@@ -217,6 +239,11 @@ impl StoreBuilder {
             && age < Duration::from_millis(1)
         {
             return refuse("offsets.retention", 0, "at least 1 ms, or none");
+        }
+        if let Some(bytes) = self.journal.bytes()
+            && !(Journal::LEAST..=Journal::MOST).contains(&bytes)
+        {
+            return refuse("journal", bytes, "1 MiB to 1 GiB, or off");
         }
         if self.background_sync.bytes == Some(0) {
             return refuse("background_sync.bytes", 0, "at least 1 byte, or none");

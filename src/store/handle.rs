@@ -188,6 +188,22 @@ impl Store {
         self.engine.flush()
     }
 
+    /// [`Store::flush`] as a future of any runtime: `Ok` means that every record appended before
+    /// this call, in any partition, survives a power cut. The store's timer makes the syncs, or
+    /// threads that sync anyway; with [`Threads::Host`](crate::Threads::Host) whoever calls
+    /// [`run_due`](Store::run_due). How far each partition is safe is recorded in the background,
+    /// not here: that shortens the next recovery and promises nothing more. Dropping it undoes
+    /// nothing.
+    ///
+    /// ```
+    /// let store = tidelog::Store::in_memory()?;
+    /// pollster::block_on(store.flush_async())?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn flush_async(&self) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
+        self.engine.flush_later()
+    }
+
     /// Does what is due of lingering and timers; returns when there is more. For a store with
     /// [`Threads::Host`](crate::Threads::Host); with threads of its own there is no need.
     ///

@@ -1,7 +1,7 @@
 //! The public door: opening a store, its topics, and what operators want to know.
 //!
 //! `builder` says how a store is run, `handle` is the [`Store`] itself, `admin` what it does with
-//! topics, `groups` with groups, their offsets and holds, `reset` how offsets are moved.
+//! topics, `partition` a handle for one partition, `groups` with groups, their offsets and holds, `reset` how offsets are moved.
 //! `describe`, `group_view` and `stats` are the snapshots it answers with, `read_only` is the door
 //! for readers in other processes. Nothing is decided here: each call goes down to the engine or a
 //! coordinator.
@@ -12,6 +12,7 @@ mod describe;
 mod group_view;
 mod groups;
 mod handle;
+mod partition;
 mod read_only;
 mod reset;
 mod stats;
@@ -20,6 +21,7 @@ pub use builder::StoreBuilder;
 pub use describe::{PartitionDescription, TopicDescription};
 pub use group_view::{GroupDescription, GroupListing, GroupMember, GroupPartition};
 pub use handle::Store;
+pub use partition::Partition;
 pub use read_only::{ReadOnlyStore, ReadOnlyStoreBuilder};
 pub use reset::{GroupReset, OffsetMove, ResetPlan, ResetTo};
 pub use stats::{GroupStats, HoldStats, PartitionStats, StoreStats, TopicStats};

@@ -1,20 +1,20 @@
 //! Group commit: who may sync, whom a sync serves, and how the others wait for it.
 //!
-//! One caller at a time has the *turn*. A leader reads how far the log has come, begins a sync
-//! that covers all below, and ends it for everybody whose records lie there, with its success or
-//! its failure; it waits for nobody. Meanwhile the next *round* gathers. Its first thread is the
+//! One caller at a time has the *turn*. A leader begins a sync that covers all that is published
+//! by then, and ends it for everybody whose records lie there, with its success or its failure; it
+//! waits for nobody. Meanwhile the next *round* gathers. Its first thread is the
 //! heir: it is woken before all others and leads at once. Tasks never lead: where no thread does,
 //! the timer is called. A checkpoint waits in line for the turn itself, ahead of the heir, whom
 //! its own sync serves.
 //!
-//! Invariants: who joins has published before, so a sync that begins later covers it; a round ends
-//! with the sync that covers it and with no earlier one; a leader begins a sync, or its round
+//! Invariants: who joins has published before, and how far a sync goes is read under the lock that
+//! joins them, so a sync that begins later covers it; a round ends with that sync; a leader begins a sync, or its round
 //! fails; while the turn is free no thread waits, and tasks only with the timer called. A lone
 //! writer takes the turn, syncs and goes: it wakes nobody, and nobody wakes it.
 //!
 //! What is counted is the caller's: a log counts offsets, the journal the frames of many logs.
 //!
-//! Called under no lock of the caller's. loom runs this file (`log::loom_tests`).
+//! Called under no lock of the caller's. loom runs this file (`loom_tests`).
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -350,3 +350,6 @@ impl<N: fmt::Debug> fmt::Debug for Commit<N> {
 fn wait(waiter: &Waiter) -> Call {
     waiter.wait(None).expect("a wait without deadline ends with a call")
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests;

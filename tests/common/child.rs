@@ -31,6 +31,12 @@ impl Wrapper {
         Wrapper(["unshare", "-r", "-m", "sh", "-c", &script, "sh"].map(str::to_owned).to_vec())
     }
 
+    /// The same with root's own rights, for mounts that only root may make.
+    pub fn mounts_as_root(script: &str, dir: &Path) -> Self {
+        let script = format!("D='{}'; {script} && exec \"$@\"", dir.display());
+        Wrapper(["unshare", "-m", "sh", "-c", &script, "sh"].map(str::to_owned).to_vec())
+    }
+
     /// Runs without any right that comes from being root.
     pub fn without_rights() -> Self {
         Wrapper(["unshare", "-U"].map(str::to_owned).to_vec())

@@ -5,3 +5,5 @@ pub mod budget;
 pub mod child;
 pub mod golden;
 pub mod kafka_check;
+pub mod suite;
+pub mod worlds;

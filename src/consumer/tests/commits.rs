@@ -104,6 +104,25 @@ fn explicit_offsets_carry_metadata_and_are_all_or_none() {
 }
 
 #[test]
+fn a_commit_beyond_the_end_is_refused_and_changes_nothing() {
+    let world = World::new();
+    world.create("orders", 1);
+    world.send("orders", 0, &["a"]);
+    let mut consumer = consumer(&world);
+    consumer.try_poll().unwrap();
+    let commit = |offset| [OffsetCommit::new("orders", 0, Offset::new(offset))];
+    for wrong in [2, i64::MAX, -1, i64::MIN] {
+        let error = consumer.commit_offsets(&commit(wrong)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OffsetOutOfRange, "{error}");
+        assert_eq!(error.available(), Some((Offset::ZERO, Offset::new(1))));
+        assert_eq!(error.partition(), Some(("orders", PartitionId::new(0))));
+        assert_eq!(world.committed("g", "orders", 0), None);
+    }
+    consumer.commit_offsets(&commit(1)).unwrap();
+    assert_eq!(world.committed("g", "orders", 0), Some(1), "the end itself is legal");
+}
+
+#[test]
 fn a_commit_leaves_the_metadata_of_the_same_offset_alone() {
     let world = World::new();
     world.create("orders", 1);
@@ -251,4 +270,34 @@ fn a_commit_holds_after_somebody_has_reset_the_offset() {
     assert_eq!(world.committed("g", "orders", 0), Some(0));
     consumer.commit().unwrap();
     assert_eq!(world.committed("g", "orders", 0), Some(2));
+}
+
+#[test]
+fn a_durable_commit_of_a_task_makes_no_sync_in_a_poll() {
+    use std::future::Future as _;
+    use std::task::{Context, Poll, Waker};
+    let world = World::with(Threads::Host);
+    world.create("orders", 1);
+    world.send("orders", 0, &["a", "b"]);
+    let builder = world.group("g").subscribe(["orders"]).durability(Durability::Power);
+    let mut consumer = builder.build().unwrap();
+    assert_eq!(consumer.try_poll().unwrap().len(), 2);
+    let partition = world.partition("orders", 0);
+    let syncs = |partition: &Partition| partition.log().unwrap().counters().syncs.get();
+    {
+        let mut commit = std::pin::pin!(consumer.commit_async());
+        let mut look = || commit.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        for _ in 0..3 {
+            assert!(look().is_pending());
+            assert_eq!(syncs(&partition), 0, "a poll syncs nothing");
+        }
+        assert_eq!(world.committed("g", "orders", 0), None, "the records come first");
+        world.engine.run_due();
+        assert!(look().is_pending());
+        assert_eq!(world.committed("g", "orders", 0), Some(2), "made, and not yet durable");
+        world.engine.run_due();
+        assert!(matches!(look(), Poll::Ready(Ok(()))));
+    }
+    assert_eq!(syncs(&partition), 1);
+    pollster::block_on(consumer.commit_async()).unwrap(); // nothing is new
 }

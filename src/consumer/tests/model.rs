@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
+use crate::seeds::seeds;
 
 const PARTITIONS: u32 = 3;
 
@@ -193,8 +194,8 @@ impl Model {
 
 #[test]
 fn random_calls_agree_with_a_plain_reference() {
-    let seeds = std::env::var("TIDELOG_SEEDS").ok().and_then(|count| count.parse().ok());
-    for seed in 0..seeds.unwrap_or(40) {
+    for seed in seeds(40, 400, 10_000) {
+        println!("seed {seed}: TIDELOG_SEED={seed} cargo test --lib random_calls_agree");
         Model::new(seed).run(300);
     }
 }

@@ -41,6 +41,30 @@ fn an_append_wakes_a_poll() {
     }
 }
 
+/// The wait's own deadline is far away and the clock stands still: only a wake-up ends it.
+#[test]
+fn a_sync_wakes_who_sees_durable_records_only() {
+    for how in ["flush", "flush_later", "all"] {
+        let world = World::new();
+        world.create("orders", 1);
+        let partition = world.partition("orders", 0);
+        let mut consumer = world.group("g").subscribe(["orders"]).durable_only().build().unwrap();
+        thread::scope(|scope| {
+            let polled = scope.spawn(|| values(&consumer.poll(LONG).unwrap()));
+            thread::sleep(Duration::from_millis(10));
+            world.send("orders", 0, &["a"]);
+            thread::sleep(Duration::from_millis(10));
+            assert!(!polled.is_finished(), "{how}: nothing is durable");
+            match how {
+                "flush" => partition.flush().unwrap(),
+                "flush_later" => pollster::block_on(partition.flush_later()).unwrap(),
+                _ => world.engine.flush().unwrap(),
+            }
+            assert_eq!(polled.join().unwrap(), ["a"], "{how}");
+        });
+    }
+}
+
 #[test]
 fn a_poll_without_records_ends_in_time() {
     let world = World::new();

@@ -39,6 +39,18 @@ fn modes() -> Vec<IoMode> {
 }
 
 #[test]
+fn an_entry_that_goes_while_its_directory_is_listed_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["stays", "goes"] {
+        fs::write(dir.path().join(name), name).unwrap();
+    }
+    let entries: Vec<_> = fs::read_dir(dir.path()).unwrap().map(Result::unwrap).collect();
+    fs::remove_file(dir.path().join("goes")).unwrap();
+    let seen: Vec<_> = entries.iter().filter_map(|entry| look_at(entry).unwrap()).collect();
+    assert_eq!(seen, [Entry { name: "stays".to_owned(), is_dir: false, len: 5 }]);
+}
+
+#[test]
 fn closed_descriptors_are_opened_again() {
     let directory = tempfile::tempdir().unwrap();
     let disk = RealDisk::with_budget(IoMode::Positioned, 4);

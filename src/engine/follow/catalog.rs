@@ -53,7 +53,8 @@ impl Engine {
         let by_hand = clock.watch(Arc::new(move || wakeup.wake()));
         let maintenance_wakeup = Arc::new(Wakeup::default());
         let no_sync = BackgroundSync::OFF;
-        let requests = Requests::new(maintenance_wakeup.clone(), clock.clone(), no_sync);
+        let wakeups = [maintenance_wakeup.clone(), timer_wakeup.clone()];
+        let requests = Requests::new(wakeups, clock.clone(), no_sync);
         let gate = Arc::new(Gate::new(disk.clone()));
         let engine = Arc::new(Engine {
             gate,

@@ -86,6 +86,11 @@ impl FollowedPartition {
         self.log()?.check_epoch(operation, offset, epoch)
     }
 
+    /// The epoch of the record before `offset`, where one is seen.
+    pub(crate) fn epoch_before(&self, offset: Offset) -> Result<Option<LeaderEpoch>> {
+        Ok(self.log()?.epoch_before(offset))
+    }
+
     pub(crate) fn resume_above(&self, offset: Offset) -> Result<Offset> {
         self.log()?.resume_above(offset, self.follower.now())
     }

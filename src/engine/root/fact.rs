@@ -99,6 +99,9 @@ pub(crate) enum Fact {
     /// Compaction may have taken records below this offset of the partition: gaps there are no
     /// damage.
     Compacted { id: TopicId, partition: PartitionId, offset: Offset },
+    /// A sync of the partition failed when all below this offset was durable: what lies above the
+    /// recovery point is not to be trusted to the page cache until that has risen above it.
+    SyncFailed { id: TopicId, partition: PartitionId, offset: Offset },
 }
 
 const OPENED: u8 = 1;
@@ -115,6 +118,7 @@ const LOG_START: u8 = 11;
 const HIGHEST_EPOCH: u8 = 12;
 const OTHERS_WROTE: u8 = 13;
 const COMPACTED: u8 = 14;
+const SYNC_FAILED: u8 = 15;
 
 const ADOPTED: u8 = 1;
 const INTERNAL: u8 = 2;
@@ -169,6 +173,9 @@ impl Fact {
             Fact::Compacted { id, partition, offset } => {
                 put_place(out, COMPACTED, id, *partition, *offset);
             }
+            Fact::SyncFailed { id, partition, offset } => {
+                put_place(out, SYNC_FAILED, id, *partition, *offset);
+            }
         }
     }
 
@@ -198,6 +205,7 @@ impl Fact {
             Fact::RecoveryPoint { offset, .. }
             | Fact::LogStart { offset, .. }
             | Fact::Compacted { offset, .. }
+            | Fact::SyncFailed { offset, .. }
                 if *offset < Offset::ZERO =>
             {
                 Some(NEGATIVE)
@@ -367,6 +375,11 @@ impl<'a> Input<'a> {
             HIGHEST_EPOCH => Fact::HighestEpoch { epoch: self.epoch()? },
             OTHERS_WROTE => Fact::OthersWrote { id: self.id()? },
             COMPACTED => Fact::Compacted {
+                id: self.id()?,
+                partition: self.partition()?,
+                offset: self.offset()?,
+            },
+            SYNC_FAILED => Fact::SyncFailed {
                 id: self.id()?,
                 partition: self.partition()?,
                 offset: self.offset()?,

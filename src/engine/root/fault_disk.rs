@@ -30,6 +30,7 @@ struct Files {
     dirs: BTreeSet<PathBuf>,
     /// The call to fail, how many of its kind to let pass first, and with what.
     fault: Option<(Call, usize, i32)>,
+    bytes_read: u64,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +59,11 @@ impl FaultDisk {
     /// Takes a fault back that did not strike; says whether it had.
     pub(super) fn has_struck(&self) -> bool {
         self.0.lock().fault.take().is_none()
+    }
+
+    /// How many bytes were read since this was last asked.
+    pub(super) fn take_bytes_read(&self) -> u64 {
+        std::mem::take(&mut self.0.lock().bytes_read)
     }
 
     /// Forgets all bytes that were not synced.
@@ -184,6 +190,8 @@ impl DiskFile for File {
         let rest = content.bytes.get(usize::try_from(position).unwrap()..).unwrap_or(&[]);
         let count = rest.len().min(buffer.len());
         buffer[..count].copy_from_slice(&rest[..count]);
+        drop(content);
+        self.disk.0.lock().bytes_read += count as u64;
         Ok(count)
     }
 

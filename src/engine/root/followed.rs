@@ -1,15 +1,17 @@
 //! The root of a store that another process may be writing to: its marker and its state log, read.
 //!
-//! A look opens the state log by its name and compares header and length: a compaction begins a
-//! new file with a new generation. Where either differs the file is read as a whole. A frame that
-//! is not whole is "not yet", and what the next look begins with; a bad frame that others vouch
-//! for is damage once it is read twice, for a read is not one moment of a file that grows.
+//! A look opens the state log by its name and compares what tells one file from another: the
+//! header, for a compaction begins a new file with a new generation, and the last frame, which a
+//! writer that could not sync it takes back. Where both are the same only what was appended since
+//! is read, else the whole. A frame that is not whole is "not yet", and what the next look begins
+//! with; a bad frame that others vouch for is damage once it is read twice, for a read is not one
+//! moment of a file that grows.
 //!
 //! Lock: one, held across the read. Callers: the engine that follows, from any thread.
 
 use std::path::{Path, PathBuf};
 
-use super::frame::{self, Fault, HEADER_LEN, Header, VERSION};
+use super::frame::{self, Fault, HEADER_LEN, Header, Scan, VERSION};
 use super::marker::{self, StoreId};
 use super::state::RootState;
 use super::survey::{RootKind, classify, survey};
@@ -39,12 +41,17 @@ pub(crate) struct FollowedRoot {
     seen: Mutex<Seen>,
 }
 
+/// What was read of the file, and what it said.
 #[derive(Debug, Default)]
 struct Seen {
     header: Option<Header>,
-    len: u64,
-    /// Where a frame begins that is not whole, and the checksum of what there is of it.
-    unfinished: Option<(u64, u32)>,
+    /// Where the whole frames end, and the sequence of the next one.
+    end: u64,
+    next_sequence: u64,
+    /// Where the last whole frame begins, and its first bytes, which hold its checksum.
+    last: Option<(u64, Vec<u8>)>,
+    /// The checksum of what lay behind the whole frames.
+    unfinished: Option<u32>,
     known: Known,
 }
 
@@ -55,8 +62,11 @@ impl FollowedRoot {
     /// `NotAStore` where there is none, or one of Kafka's that nobody has adopted; `Corrupt` and
     /// `NewerVersion` for files of ours that cannot be read; the disk's.
     pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<FollowedRoot> {
-        let Some(store_id) = marker::read(&*disk, path)? else {
-            return Err(no_store(&*disk, path));
+        let store_id = match marker::read(&*disk, path) {
+            Ok(Some(store_id)) => store_id,
+            Ok(None) => return Err(no_store(&*disk, path)),
+            Err(error) if is_no_directory(&error) => return Err(no_store(&*disk, path)),
+            Err(error) => return Err(error),
         };
         let root = FollowedRoot { disk, path: path.to_owned(), store_id, seen: Mutex::default() };
         root.look()?;
@@ -109,28 +119,22 @@ impl FollowedRoot {
             let text = format!("another store, {}, has taken its place", header.store_id);
             return Err(Error::new(READ, Cause::NotAStore(text)).at_path(path));
         }
-        if seen.header == Some(header) && seen.len == len {
-            let same = match seen.unfinished {
-                None => true,
-                Some((from, crc)) => crc == crc32c::crc32c(&range(&*file, path, from, len)?),
-            };
-            if same {
+        if seen.header == Some(header) && len >= seen.end && seen.still_ends(&*file, path)? {
+            let bytes = range(&*file, path, seen.end, len)?;
+            if (!bytes.is_empty()).then(|| crc32c::crc32c(&bytes)) == seen.unfinished {
                 return Ok(());
             }
+            if let Ok(scan) = frame::scan_on(&bytes, 0, header, seen.next_sequence) {
+                let mut state = RootState::clone(&seen.known.state);
+                scan.facts.iter().for_each(|fact| state.apply(fact));
+                seen.take_over(&bytes, seen.end, &scan, state);
+                return Ok(());
+            } // else what is wrong shows, or not, when all of it is read
         }
         let bytes = range(&*file, path, 0, len)?;
         let scan = frame::scan(&bytes).map_err(|fault| explain(fault, path))?;
-        let unfinished = scan.torn.and_then(|torn| {
-            let from = usize::try_from(torn.position).ok()?;
-            Some((torn.position, crc32c::crc32c(bytes.get(from..)?)))
-        });
         let state = RootState::fold(&scan.facts);
-        if seen.header.is_none() || state != *seen.known.state {
-            seen.known = Known { serial: seen.known.serial + 1, state: Arc::new(state) };
-        }
-        // of the file that was read, which may have been longer than the read by then
-        (seen.header, seen.len) = (Some(scan.header), bytes.len() as u64);
-        seen.unfinished = unfinished;
+        seen.take_over(&bytes, 0, &scan, state);
         Ok(())
     }
 
@@ -139,6 +143,34 @@ impl FollowedRoot {
             return Err(Error::corrupt(READ, path, 0, "the file is missing"));
         }
         Err(no_store(&*self.disk, &self.path))
+    }
+}
+
+impl Seen {
+    /// Whether the last whole frame is still there: a writer may take back the frame it appended
+    /// last, if it could not be synced, and put another in its place.
+    fn still_ends(&self, file: &dyn DiskFile, path: &Path) -> Result<bool> {
+        let Some((from, head)) = &self.last else { return Ok(true) };
+        Ok(range(file, path, *from, from + head.len() as u64)? == *head)
+    }
+
+    /// Takes over what a scan of `bytes`, which begin at `from` in the file, has found.
+    fn take_over(&mut self, bytes: &[u8], from: u64, scan: &Scan, state: RootState) {
+        if self.header.is_none() || state != *self.known.state {
+            self.known = Known { serial: self.known.serial + 1, state: Arc::new(state) };
+        }
+        // of the file that was read, which may have been longer than the read by then
+        let whole = scan.torn.map_or(bytes.len() as u64, |torn| torn.position);
+        let behind = usize::try_from(whole).ok().and_then(|whole| bytes.get(whole..));
+        self.unfinished = behind.filter(|behind| !behind.is_empty()).map(crc32c::crc32c);
+        if let Some(last) = scan.last {
+            let head = bytes[last..].iter().take(frame::FRAME_HEAD).copied().collect();
+            self.last = Some((from + last as u64, head));
+        } else if from == 0 {
+            self.last = None;
+        }
+        (self.header, self.next_sequence) = (Some(scan.header), scan.next_sequence);
+        self.end = from + whole;
     }
 }
 
@@ -162,6 +194,10 @@ fn explain(fault: Fault, path: &Path) -> Error {
     }
 }
 
+fn is_no_directory(error: &Error) -> bool {
+    matches!(error.cause(), Cause::Io(io) if io.kind() == std::io::ErrorKind::NotADirectory)
+}
+
 /// Why a directory without a marker cannot be followed.
 fn no_store(disk: &dyn Disk, path: &Path) -> Error {
     const OPERATION: &str = "open store read-only";
@@ -182,3 +218,6 @@ fn no_store(disk: &dyn Disk, path: &Path) -> Error {
     };
     Error::new(OPERATION, Cause::NotAStore(text)).at_path(path)
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,12 +15,13 @@ use super::fact::Fact;
 use super::marker::StoreId;
 
 const MAGIC: [u8; 8] = *b"TIDESTAT";
-/// The version written and the newest read. The first has no fact `Compacted`.
-pub(super) const VERSION: u32 = 2;
+/// The version written and the newest read. The first has no fact `Compacted`, the second no
+/// `SyncFailed`.
+pub(super) const VERSION: u32 = 3;
 const OLDEST: u32 = 1;
 pub(super) const HEADER_LEN: usize = 8 + 4 + 16 + 8 + 8 + 8 + 4;
 const CRC_AT: usize = HEADER_LEN - 4;
-const FRAME_HEAD: usize = 4 + 4 + 8;
+pub(super) const FRAME_HEAD: usize = 4 + 4 + 8;
 const VOUCH_LEN: usize = 8;
 /// The most a frame's payload may take: some 500,000 recovery points.
 pub(super) const MAX_PAYLOAD: usize = 16 << 20;
@@ -158,6 +159,8 @@ pub(super) struct Scan {
     pub(super) header: Header,
     pub(super) facts: Vec<Fact>,
     pub(super) next_sequence: u64,
+    /// Where the last whole frame begins.
+    pub(super) last: Option<usize>,
     pub(super) torn: Option<TornTail>,
 }
 
@@ -175,15 +178,25 @@ pub(crate) struct TornTail {
 /// Reads a whole state log.
 pub(super) fn scan(bytes: &[u8]) -> Result<Scan, Fault> {
     let header = Header::parse(bytes)?;
-    let mut scan =
-        Scan { header, facts: Vec::new(), next_sequence: header.first_sequence, torn: None };
-    let mut at = HEADER_LEN;
+    scan_on(bytes, HEADER_LEN, header, header.first_sequence)
+}
+
+/// Reads on in a state log from the frame of sequence `next_sequence`, which begins at `at` in
+/// `bytes`; positions are counted in `bytes`.
+pub(super) fn scan_on(
+    bytes: &[u8],
+    mut at: usize,
+    header: Header,
+    next_sequence: u64,
+) -> Result<Scan, Fault> {
+    let mut scan = Scan { header, facts: Vec::new(), next_sequence, last: None, torn: None };
     while at < bytes.len() {
         let expected = scan.next_sequence;
         let Some(frame) = frame(&bytes[at..], expected..=expected) else {
             scan.torn = Some(judge_bad_frame(bytes, at, &header, expected)?);
             return Ok(scan);
         };
+        scan.last = Some(at);
         let mut rest = frame.facts;
         while !rest.is_empty() {
             let fact_at = at + frame.len - rest.len();

@@ -27,6 +27,7 @@ mod frame;
 pub(crate) mod last_writer;
 pub(crate) mod marker;
 pub(crate) mod reconcile;
+mod reserve;
 pub(crate) mod root_log;
 pub(crate) mod state;
 mod survey;
@@ -115,7 +116,9 @@ impl Root {
         facts.push(Fact::Exported { digests: found.digests.clone() });
         facts.push(Fact::Opened { leader_epoch: epoch, boot_id });
         self.log.record(&facts, Durable::Now)?;
-        exports::remove_clean_mark(&*self.disk, &self.path)
+        exports::remove_clean_mark(&*self.disk, &self.path)?;
+        self.log.regain_reserve();
+        Ok(())
     }
 
     /// Writes Kafka's checkpoint files, and at a clean close the stamp that ends the reign.
@@ -123,7 +126,9 @@ impl Root {
     /// # Errors
     /// Those of the state log and the disk.
     pub(crate) fn export(&self, exports: &Exports, occasion: Occasion) -> Result<()> {
-        exports::write_all(&*self.disk, &self.path, &self.log, exports, occasion)
+        self.log.with_reserve(|| {
+            exports::write_all(&*self.disk, &self.path, &self.log, exports, occasion)
+        })
     }
 
     /// The state log.

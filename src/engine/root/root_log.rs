@@ -5,8 +5,8 @@
 //! one's name: a torn tail is gone with the old file, the log starts short, and nothing rests on
 //! pages that an earlier process may have failed to write (a second sync of those would lie).
 //!
-//! Failures. Short of space or descriptors before the sync: the file is cut back, the call may be
-//! made again. Any other failed write, a failed sync, a failed cut: the latch trips and nothing is
+//! Failures. Short of space, the reserve is let go and the write made again; short of it still, or
+//! of descriptors, before the sync: the file is cut back, the call may be made again. Any other failed write, a failed sync, a failed cut: the latch trips and nothing is
 //! recorded any more. A failed compaction leaves the old file in force, unless the new one has
 //! already taken its name.
 //!
@@ -20,6 +20,7 @@ use super::fact::Fact;
 pub(crate) use super::frame::TornTail;
 use super::frame::{self, Fault, HEADER_LEN, Header, MAX_PAYLOAD, VERSION};
 use super::marker::StoreId;
+use super::reserve::Reserve;
 use super::state::RootState;
 use crate::disk::latch::Latch;
 use crate::disk::replace::replace_file;
@@ -54,6 +55,7 @@ pub(crate) struct RootLog {
     root: PathBuf,
     path: PathBuf,
     latch: Latch,
+    reserve: Reserve,
     inner: Mutex<Inner>,
 }
 
@@ -130,12 +132,23 @@ impl RootLog {
         let state = RootState::fold(&scan.facts);
         let fresh = Fresh::of(&state, &scan.header, scan.next_sequence);
         let path = root.join(names::STATE_LOG);
-        let file = fresh.write(&*disk, &path)?;
+        let reserve = Reserve::found(disk.clone(), root, fresh.bytes.len() as u64);
+        let file = using(&reserve, || fresh.write(&*disk, &path))?;
         fresh.name(&*disk, root, &path, &*file)?;
-        let inner = fresh.into_inner(file, state.clone());
+        let inner = Mutex::new(fresh.into_inner(file, state.clone()));
         let root = root.to_owned();
-        let log = RootLog { disk, root, path, latch: Latch::default(), inner: Mutex::new(inner) };
+        let log = RootLog { disk, root, path, latch: Latch::default(), reserve, inner };
         Ok((log, state, report))
+    }
+
+    /// Runs `write`, once more on the space in reserve if there was none else.
+    pub(crate) fn with_reserve<T>(&self, write: impl Fn() -> Result<T>) -> Result<T> {
+        using(&self.reserve, write)
+    }
+
+    /// Takes back the space in reserve, if it was let go and there is room again.
+    pub(crate) fn regain_reserve(&self) {
+        self.reserve.regain();
     }
 
     /// The facts recorded so far, folded.
@@ -198,8 +211,10 @@ impl RootLog {
                 let (size, limit) = (size as u64, MAX_PAYLOAD as u64);
                 Err(Error::new(OPERATION, Cause::TooLarge { what: "a set of facts", size, limit }))
             }
-            Ok(()) => write_all_at(&*inner.file, &bytes, inner.end)
-                .map_err(|error| self.write_failed(inner, error)),
+            Ok(()) => using(&self.reserve, || {
+                write_all_at(&*inner.file, &bytes, inner.end)
+                    .map_err(|error| self.write_failed(inner, error))
+            }),
         };
         let len = bytes.len() as u64;
         inner.scratch = bytes;
@@ -258,6 +273,14 @@ impl RootLog {
         }
         let state = std::mem::take(&mut inner.state);
         *inner = fresh.into_inner(file, state);
+    }
+}
+
+/// Runs `write`; where the disk has no room for it, once more on the space in reserve.
+fn using<T>(reserve: &Reserve, write: impl Fn() -> Result<T>) -> Result<T> {
+    match write() {
+        Err(error) if error.is_full() && reserve.let_go() => write(),
+        done => done,
     }
 }
 

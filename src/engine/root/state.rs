@@ -71,6 +71,8 @@ pub(crate) struct PartitionState {
     pub(crate) log_start: Offset,
     /// Compaction may have taken records below.
     pub(crate) compacted: Offset,
+    /// How far it was durable when a sync failed, until the recovery point has risen above that.
+    pub(crate) sync_failed: Option<Offset>,
 }
 
 impl PartitionState {
@@ -193,13 +195,21 @@ impl RootState {
                 self.deleted.remove(id);
             }
             Fact::RecoveryPoint { id, partition, offset } => {
-                self.change_partition(*id, *partition, |state| state.recovery_point = *offset);
+                self.change_partition(*id, *partition, |state| {
+                    state.recovery_point = *offset;
+                    state.sync_failed = state.sync_failed.filter(|durable| durable >= offset);
+                });
             }
             Fact::LogStart { id, partition, offset } => {
                 self.change_partition(*id, *partition, |state| state.log_start = *offset);
             }
             Fact::Compacted { id, partition, offset } => {
                 self.change_partition(*id, *partition, |state| state.compacted = *offset);
+            }
+            Fact::SyncFailed { id, partition, offset } => {
+                self.change_partition(*id, *partition, |state| {
+                    state.sync_failed = Some(*offset).filter(|at| *at >= state.recovery_point);
+                });
             }
             Fact::HighestEpoch { epoch } => self.raise_epoch(*epoch),
             Fact::OthersWrote { id } => self.change(*id, |topic| topic.foreign = true),
@@ -322,6 +332,9 @@ fn snapshot_topic(topic: &TopicState, facts: &mut Vec<Fact>) {
         }
         if state.compacted > Offset::ZERO {
             facts.push(Fact::Compacted { id, partition, offset: state.compacted });
+        }
+        if let Some(offset) = state.sync_failed {
+            facts.push(Fact::SyncFailed { id, partition, offset });
         }
     }
 }

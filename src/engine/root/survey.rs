@@ -134,7 +134,7 @@ fn is_harmless(entry: &Entry) -> bool {
         return entry.name == "lost+found";
     }
     let name = entry.name.strip_suffix(names::REPLACEMENT_SUFFIX).unwrap_or(&entry.name);
-    [names::LOCK, names::STATE_LOG, names::STORE_MARKER].contains(&name)
+    [names::LOCK, names::STATE_LOG, names::STORE_MARKER, names::RESERVE].contains(&name)
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@
 //! Each suite carries its control: records that were only promised to survive the process do
 //! vanish in some cut.
 
-use super::budget::{pick, seeds};
 use super::history::{History, Promise, Step};
 use crate::config::Durability::{Power, Process};
 use crate::disk::{Crash, Disk, IoMode, SimDisk};
+use crate::seeds::{pick, seeds};
 
 const CREATE: &[Step] = &[
     Step::Create("a", 2),

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::{Engine, EngineOptions};
-use super::budget::{pick, seeds};
 use super::crash::{SCENARIOS, cuts, disk, operations};
 use super::history::{History, Promise, Step};
 use crate::config::Durability::{Power, Process};
@@ -14,6 +13,7 @@ use crate::config::{TopicConfig, WhenFull};
 use crate::disk::{Crash, Disk as _, Fault, Operation, Plan, SimDisk};
 use crate::error::{ErrorKind, Outcome};
 use crate::ids::Offset;
+use crate::seeds::{pick, seeds};
 use crate::time::{ManualClock, Timestamp};
 
 const ENOSPC: i32 = 28;

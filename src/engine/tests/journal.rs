@@ -10,7 +10,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Instant;
 
-use super::budget::{pick, seeds};
 use super::crash::{Stop, cuts, disk, run};
 use super::faults::run_on;
 use super::history::{History, Promise, ROOT, Step};
@@ -18,6 +17,7 @@ use crate::config::Durability::{Power, Process};
 use crate::disk::names::JOURNAL;
 use crate::disk::{Crash, Disk, Fault, Operation, Plan, SimDisk};
 use crate::ids::PartitionId;
+use crate::seeds::{pick, seeds};
 
 /// Halves of 4 KiB: some ten records each.
 const SIZE: u64 = 4096 + 2 * 4096;

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::{Engine, EngineOptions, NewTopic};
-use super::budget::pick;
 use super::{append, options, values};
 use crate::config::{Durability, TopicConfig};
 use crate::disk::{IoMode, RealDisk};
 use crate::ids::PartitionId;
+use crate::seeds::pick;
 
 const PHASE: &str = "TIDELOG_TEST_MANY";
 const NAME: &str = "engine::tests::many::ten_thousand_partitions_work_with_few_descriptors";

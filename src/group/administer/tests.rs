@@ -30,7 +30,7 @@ fn join(offsets: &Arc<OffsetStore>, group: &str, topics: &[&str]) -> Joined {
         max_poll_interval: std::time::Duration::MAX,
     };
     let seat = offsets.join(&Arc::from(group), request).unwrap();
-    while !matches!(seat.next_step().unwrap(), Step::Settled) {}
+    while !matches!(seat.next_step().unwrap(), Step::Settled(_)) {}
     Joined(seat)
 }
 
@@ -161,6 +161,30 @@ fn a_clone_has_the_offsets_and_nothing_else() {
     assert_eq!(copied.metadata(), "sum=7");
     let kept = offsets.kept("look", "h").unwrap();
     assert_eq!((kept.kind, kept.generation), (GroupKind::Standalone, Generation::new(0)));
+}
+
+/// What is committed for a topic that is not there would be the first offset of whatever is made
+/// under its name, for nobody forgets it in a group that is made meanwhile.
+#[test]
+fn a_clone_leaves_out_offsets_of_topics_that_are_not_there() {
+    let (disk, engine, _) = store();
+    let log = kafka_topic(&engine);
+    let key = committed_key("g", "gone", PartitionId::new(0)).unwrap();
+    let value = [&0i16.to_be_bytes()[..], &3i64.to_be_bytes(), &0i16.to_be_bytes(), &[0; 8]];
+    send(&log, Some(&key), Some(&value.concat()));
+    let (engine, offsets) = reopen(&disk, &engine);
+    let before = log_end(&engine);
+    offsets.clone_group("g", "h", PROCESS).unwrap();
+    assert_eq!(
+        (log_end(&engine), offsets.groups().len()),
+        (before, 1),
+        "there is nothing to clone"
+    );
+    let orders = topic(&engine, "orders", 9);
+    offsets.commit("g", &forward(&orders, 5), PROCESS).unwrap();
+    offsets.clone_group("g", "h", PROCESS).unwrap();
+    assert_eq!(log_end(&engine), before + 2, "the commit, and its copy");
+    assert_eq!(offset_of(&offsets, "h", &orders), Some(5));
 }
 
 #[test]

@@ -4,7 +4,6 @@
 mod optimum;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::env;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -12,20 +11,11 @@ use rand::{Rng, SeedableRng};
 use super::*;
 use crate::group::identity::{MemberId, TopicPartition};
 use crate::ids::{PartitionId, TopicId};
+use crate::seeds::pick;
 
 const ONE: MemberId = MemberId::new(1);
 const TWO: MemberId = MemberId::new(2);
 const THREE: MemberId = MemberId::new(3);
-
-/// The figure of `TIDELOG_BUDGET`, whose words `tests/common/budget.rs` explains.
-fn pick(small: u64, ci: u64, deep: u64) -> u64 {
-    match env::var("TIDELOG_BUDGET").as_deref() {
-        Err(_) | Ok("" | "small") => small,
-        Ok("ci") => ci,
-        Ok("deep") => deep,
-        Ok(word) => panic!("TIDELOG_BUDGET={word}: small, ci or deep"),
-    }
-}
 
 fn names(partitions: &[TopicPartition]) -> Vec<String> {
     partitions.iter().map(TopicPartition::to_string).collect()

@@ -9,6 +9,9 @@ use super::*;
 use crate::disk::MemoryDisk;
 use crate::engine::Engine;
 use crate::error::ErrorKind;
+use crate::group::{
+    Assignment, Assignor, GroupView, Interest, JoinRequest, Seat, Step, StickyAssignor,
+};
 use crate::ids::{Offset, PartitionId};
 
 fn name(name: &str) -> Arc<str> {
@@ -67,6 +70,68 @@ fn a_group_that_was_live_is_empty_since_the_first_open_after() {
         engine.close().unwrap();
     }
     assert_eq!(ends, [2, 2, 2], "written once");
+}
+
+fn join(offsets: &Arc<OffsetStore>, assignor: impl Assignor + 'static) -> Arc<Seat> {
+    let request = JoinRequest {
+        interest: Interest::Topics([Arc::from("orders")].into()),
+        assignor: Arc::new(assignor),
+        instance_id: None,
+        max_poll_interval: std::time::Duration::MAX,
+    };
+    offsets.join(&name("g"), request).unwrap()
+}
+
+/// Else a process that is killed before it has written a generation has it again afterwards.
+#[test]
+fn nobody_acts_in_a_generation_that_is_not_in_the_log() {
+    let (disk, engine, offsets) = store();
+    topic(&engine, "orders", 1);
+    let first = join(&offsets, StickyAssignor::new());
+    first.plan_if_vacant().unwrap();
+    assert_eq!(offsets.generation("g"), Generation::new(1));
+    let second = join(&offsets, StickyAssignor::new());
+    engine.close().unwrap(); // it cannot be written any more
+    second.next_step().unwrap_err();
+    let live = offsets.coordinator().describe("g").unwrap();
+    assert_eq!(live.generation, Generation::new(1), "and is nobody's");
+    let (_engine, offsets) = reopen(&disk, &engine);
+    assert_eq!(offsets.generation("g"), Generation::new(1));
+}
+
+/// An assignor in the middle of whose work its only member leaves.
+#[derive(Debug)]
+struct Leaves(crate::sync::Mutex<Option<Arc<Seat>>>);
+
+impl Assignor for Arc<Leaves> {
+    fn name(&self) -> &str {
+        "leaves"
+    }
+
+    fn assign(&self, group: &GroupView) -> Assignment {
+        if let Some(seat) = self.0.lock().take() {
+            seat.leave();
+        }
+        StickyAssignor::new().assign(group)
+    }
+}
+
+#[test]
+fn a_group_that_empties_while_it_is_divided_is_empty_in_the_log() {
+    let (_disk, engine, offsets) = store();
+    topic(&engine, "orders", 1);
+    let leaves = Arc::new(Leaves(crate::sync::Mutex::default()));
+    let seat = join(&offsets, leaves.clone());
+    *leaves.0.lock() = Some(seat.clone());
+    seat.plan_if_vacant().unwrap();
+    assert!(matches!(seat.planned_step(), Step::Lost));
+    assert_eq!(phase(&offsets, "g"), Some(Phase::EmptySince(NOW)));
+    assert_eq!(offsets.generation("g"), Generation::new(1), "it was written, and is left out");
+    let next = join(&offsets, leaves);
+    assert!(matches!(next.next_step().unwrap(), Step::Acquired(_)));
+    let Step::Settled(generation) = next.next_step().unwrap() else { panic!("it has all") };
+    assert_eq!(generation, Generation::new(2));
+    assert_eq!(phase(&offsets, "g"), Some(Phase::Live));
 }
 
 #[test]

@@ -71,6 +71,11 @@ impl GroupState {
         Installed::At { generation: self.generation, wake: wake.into_iter().collect() }
     }
 
+    /// Leaves a generation out: it is in the log, and nobody is left to have it.
+    pub(crate) fn skip_generation(&mut self) {
+        self.generation = self.generation.next();
+    }
+
     /// What a member owns and is to give up, in order: it is the member's until it calls
     /// [`release`](Self::release).
     pub(crate) fn to_revoke(&self, member: MemberId) -> Result<Vec<TopicPartition>, Departed> {

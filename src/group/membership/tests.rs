@@ -1,6 +1,5 @@
 //! The state of a group, transition by transition; `model` has the whole protocol at random.
 
-mod budget;
 mod model;
 mod reference;
 

@@ -245,6 +245,21 @@ fn concurrent_commits_of_a_group_take_turns() {
 }
 
 #[test]
+fn a_refused_commit_leaves_no_group_behind() {
+    let (_disk, engine, offsets) = store();
+    let orders = topic(&engine, "orders", 9);
+    for number in 0..3 {
+        let group = format!("g{number}");
+        let error = offsets.commit(&group, &forward(&orders, 10), Durability::Process);
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::OffsetOutOfRange);
+        assert!(offsets.existing(&group).is_none(), "{group}");
+    }
+    offsets.commit("g0", &forward(&orders, 9), Durability::Process).unwrap();
+    offsets.commit("g0", &forward(&orders, 10), Durability::Process).unwrap_err();
+    assert_eq!(offset_of(&offsets, "g0", &orders), Some(9));
+}
+
+#[test]
 fn a_failed_append_changes_nothing() {
     let (_disk, engine, offsets) = store();
     let orders = topic(&engine, "orders", 9);

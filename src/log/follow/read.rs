@@ -2,13 +2,13 @@
 //!
 //! A view may be out of date the moment it is read from: files are renamed, compacted, cut and
 //! written again by another process. So a read that fails, or that meets a batch of an epoch the
-//! view does not know, takes the directory in once more and tries again; what fails twice is an
-//! error.
+//! view does not know, takes the directory in once more and tries again; what fails on views that
+//! were taken anew is an error, but for files that go again and again while the writer goes on.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{FollowedLog, View};
+use super::{FollowedLog, Patience, View, is_vanished};
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::log::fetch::{Cursor, FetchLimits, Fetched, hint, segments_from};
@@ -18,8 +18,10 @@ use crate::segment::{Chunk, Limits, Segment};
 use crate::stats::LogCounters;
 use crate::time::Timestamp;
 
-/// How often a read is tried.
+/// How often a read is tried on views that surveys have shown.
 const ATTEMPTS: usize = 3;
+/// How often where the writer goes on each time.
+const OUTRUN: usize = 10;
 
 impl FollowedLog {
     /// The offsets as of the last look. What is durable is what the writer has recorded as such.
@@ -42,7 +44,8 @@ impl FollowedLog {
         &self.counters
     }
 
-    /// Reads from `from` on; see [`PartitionLog::fetch`](crate::log::PartitionLog::fetch).
+    /// Reads from `from` on; see [`PartitionLog::fetch`](crate::log::PartitionLog::fetch). Where a
+    /// writer removes the files faster than they can be opened, there is nothing yet.
     pub(crate) fn fetch(
         &self,
         from: Offset,
@@ -50,7 +53,8 @@ impl FollowedLog {
         limits: FetchLimits,
         now: Duration,
     ) -> Result<Fetched> {
-        self.steadily(now, |view| self.fetch_in(view, from, cursor, limits))
+        let nothing = Fetched { chunk: None, next_offset: from, cursor: None };
+        self.steadily(now, Some(nothing), |view| self.fetch_in(view, from, cursor, limits))
     }
 
     /// The first record at or after `wanted`, first by offset.
@@ -59,7 +63,7 @@ impl FollowedLog {
         wanted: Timestamp,
         now: Duration,
     ) -> Result<Option<(Offset, Timestamp)>> {
-        self.steadily(now, |view| {
+        self.steadily(now, None, |view| {
             for segment in &view.segments {
                 self.open(segment)?;
                 let largest = segment.largest_timestamp()?;
@@ -73,6 +77,13 @@ impl FollowedLog {
             }
             Ok(None)
         })
+    }
+
+    /// The epoch of the record before `offset`, as of the last look: `None` where there is none.
+    pub(crate) fn epoch_before(&self, offset: Offset) -> Option<LeaderEpoch> {
+        let view = self.view.load();
+        let OffsetSnapshot { start, end, .. } = view.offsets;
+        (start < offset && offset <= end).then(|| view.epochs.before(offset)).flatten()
     }
 
     /// Fails as truncated where `epoch` ended before `offset`.
@@ -94,7 +105,7 @@ impl FollowedLog {
 
     /// Where reading may go on behind damage at `offset`.
     pub(crate) fn resume_above(&self, offset: Offset, now: Duration) -> Result<Offset> {
-        self.steadily(now, |view| {
+        self.steadily(now, None, |view| {
             let (segments, end) = (&view.segments, view.offsets.end);
             if let Some(first) = segments.first().filter(|first| first.base() > offset) {
                 return Ok(first.base().min(end)); // everything before it is missing
@@ -111,20 +122,30 @@ impl FollowedLog {
         })
     }
 
-    /// Runs `read` on the view, and on a new one if that fails for what may have changed.
-    fn steadily<T>(&self, now: Duration, read: impl Fn(&View) -> Result<T>) -> Result<T> {
-        let mut attempt = 1;
+    /// Runs `read` on the view, and on a new one if that fails for what may have changed. A reader
+    /// that is outrun gets `outrun`, if there is such a thing.
+    fn steadily<T>(
+        &self,
+        now: Duration,
+        outrun: Option<T>,
+        read: impl Fn(&View) -> Result<T>,
+    ) -> Result<T> {
+        let mut patience = Patience::new(ATTEMPTS, OUTRUN);
         loop {
             let view = self.view.load_full();
             let error = match read(&view) {
                 Err(error) if error.kind() != ErrorKind::OffsetOutOfRange => error,
                 done => return done.map_err(|error| self.named(error)),
             };
-            if attempt == ATTEMPTS {
+            // only a vanished file may be the writer's doing each time anew
+            let facts = is_vanished(&error).then(|| self.source.known(self.id)).flatten();
+            if !patience.lasts(facts) {
+                if let Some(outrun) = outrun.filter(|_| patience.is_outrun()) {
+                    return Ok(outrun);
+                }
                 self.counters.failed_reads.add(1);
                 return Err(self.named(error));
             }
-            attempt += 1;
             self.renew(&view, now)?;
         }
     }

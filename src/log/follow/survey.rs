@@ -1,6 +1,10 @@
 //! Taking a whole directory in: at the first look, and when going on does not explain what is
 //! there.
 //!
+//! The writer goes on meanwhile. What it had recorded as final before the listing is in the files
+//! listed, unless it had recorded after the listing that they may go: so its facts are read before
+//! and after, and only what both say is promised. A survey that the writer outran is made again.
+//!
 //! The same judgement as recovery's (`verdict`), without its deeds: what a writer would cut is left
 //! out, what it would call damage is a gap that reads as damage. Files that a compaction is about
 //! to rename are read where they are.
@@ -9,9 +13,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{FollowFacts, FollowedLog, Following, is_vanished};
+use super::{FollowFacts, FollowedLog, Following, Patience, is_vanished};
 use crate::disk::names::{LEADER_EPOCHS, Leftover, SegmentFile, leftover_file, parse_segment_file};
-use crate::disk::{Access, DiskFile, Entry};
+use crate::disk::{Access, DiskFile};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::log::checkpoint::read_epochs;
@@ -20,6 +24,8 @@ use crate::segment::{Beyond, FollowedTail, Segment};
 
 /// How often a directory that changes under the reader is taken in anew before that is an error.
 const ATTEMPTS: usize = 5;
+/// How often where the writer's records say each time that it has gone on meanwhile.
+const OUTRUN: usize = 20;
 
 /// A log file, and the open file of one that lies under another name.
 #[derive(Debug)]
@@ -38,26 +44,34 @@ struct Taken {
 }
 
 impl FollowedLog {
-    /// Takes the directory in and shows it.
+    /// Takes the directory in and shows it. Where a writer outruns that again and again, what was
+    /// shown before stays, until the next look.
     pub(super) fn survey(&self, following: &mut Following, now: Duration) -> Result<()> {
-        for attempt in 1.. {
-            let is_last = attempt == ATTEMPTS;
-            match self.take_in() {
-                Ok(taken) if !taken.is_moving || is_last => {
+        let mut patience = Patience::new(ATTEMPTS, OUTRUN);
+        loop {
+            let taken = self.take_in();
+            let is_last = !patience.lasts(self.source.known(self.id));
+            let is_outrun = patience.is_outrun() && following.facts.is_some();
+            match taken {
+                Ok(taken) if !taken.is_moving || (is_last && !is_outrun) => {
                     *following = Following { surveyed: now, ..taken.following };
                     self.show(following);
-                    break;
+                    return Ok(());
                 }
-                Err(error) if is_last || !is_vanished(&error) => return Err(error),
+                Err(error) if !is_vanished(&error) || (is_last && !is_outrun) => return Err(error),
+                Ok(_) | Err(_) if is_last => return Ok(()),
                 Ok(_) | Err(_) => {}
             }
         }
-        Ok(())
     }
 
     fn take_in(&self) -> Result<Taken> {
-        let found = self.list()?;
+        let before = self.source.facts(self.id)?.ok_or_else(|| self.deleted())?;
+        let (names, is_settled) = self.list(before.gapless)?;
         let facts = self.source.facts(self.id)?.ok_or_else(|| self.deleted())?;
+        let found = self.standing(&names, facts.log_start)?;
+        // what was final only after the listing may lie in files that are not in it
+        let promised = before.recovery_point.min(facts.recovery_point);
         let epochs_file = match read_epochs(&*self.place.disk, &self.place.dir.join(LEADER_EPOCHS))
         {
             Err(error) if error.is_corrupt() => Vec::new(),
@@ -66,11 +80,13 @@ impl FollowedLog {
         let mut taking = Taking {
             log: self,
             facts,
+            promised,
             segments: Vec::new(),
             tail: None,
             scanned: Vec::new(),
             epoch: None,
-            is_moving: false,
+            is_moving: !is_settled
+                || (before.reign, before.gapless) != (facts.reign, facts.gapless),
         };
         taking.run(found)?;
         if taking.tail.is_some() || !taking.segments.is_empty() {
@@ -79,6 +95,7 @@ impl FollowedLog {
         let file: Vec<_> = epochs_file.iter().map(|line| (line.epoch, line.start)).collect();
         let mut following = Following {
             facts: Some(facts),
+            promised,
             segments: taking.segments,
             tail: taking.tail,
             ..Following::default()
@@ -88,75 +105,91 @@ impl FollowedLog {
         Ok(Taken { following, is_moving: taking.is_moving })
     }
 
-    /// The log files that stand, in order. Listed until two listings agree: a name that changes
-    /// meanwhile may be in none.
-    fn list(&self) -> Result<Vec<Found>> {
+    /// The names in the directory, and whether they are to be relied on. Where segments are
+    /// replaced by others, two listings have to agree: a name that changes meanwhile may be in
+    /// none. Where they only come and go, the facts tell which of them went.
+    fn list(&self, gapless: bool) -> Result<(Vec<String>, bool)> {
         let mut before = self.list_once()?;
+        if gapless {
+            return Ok((before, true));
+        }
         for _ in 0..ATTEMPTS {
             let again = self.list_once()?;
-            if names(&before) == names(&again) {
-                return self.standing(again);
+            if before == again {
+                return Ok((again, true));
             }
             before = again;
         }
-        self.standing(before)
+        Ok((before, false))
     }
 
-    fn list_once(&self) -> Result<Vec<Entry>> {
+    /// The names of log files that may stand, in order.
+    fn list_once(&self) -> Result<Vec<String>> {
         let dir = &*self.place.dir;
-        match self.place.disk.list(dir) {
-            Ok(entries) => Ok(entries),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(Error::io("follow log", dir, error)),
-        }
+        let mut names = match self.place.disk.names(dir) {
+            Ok(names) => names,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(Error::io("follow log", dir, error)),
+        };
+        names.retain(|name| {
+            let parsed = parse_segment_file(name);
+            matches!(parsed, Some((_, SegmentFile::Log, leftover)) if leftover != Leftover::Deleted)
+        });
+        names.sort_unstable();
+        Ok(names)
     }
 
-    /// Which files make up the log; of a rewrite under way, or cut short, what recovery would keep.
-    fn standing(&self, entries: Vec<Entry>) -> Result<Vec<Found>> {
+    /// Which files make up the log from `start` on; of a rewrite under way, or cut short, what
+    /// recovery would keep.
+    fn standing(&self, names: &[String], start: Offset) -> Result<Vec<Found>> {
         let mut standing = BTreeMap::new();
         let (mut swapped, mut cleaned) = (Vec::new(), None);
-        for Entry { name, len, is_dir } in entries {
-            match parse_segment_file(&name) {
-                Some((base, SegmentFile::Log, leftover)) if !is_dir => match leftover {
-                    Leftover::None => {
-                        standing.insert(base, Found { base, len, file: None });
-                    }
-                    Leftover::Swap => swapped.push((base, len)),
-                    Leftover::Cleaned => cleaned = Some(cleaned.unwrap_or(base).min(base)),
-                    Leftover::Deleted => {}
-                },
+        for name in names {
+            match parse_segment_file(name) {
+                Some((base, _, Leftover::None)) => drop(standing.insert(base, None)),
+                Some((base, _, Leftover::Swap)) => swapped.push(base),
+                Some((base, _, Leftover::Cleaned)) => {
+                    cleaned = Some(cleaned.unwrap_or(base).min(base));
+                }
                 _ => {}
             }
         }
-        for (base, len) in swapped {
+        for base in swapped {
             if cleaned.is_some_and(|lowest| base >= lowest) {
                 continue;
             }
             let path = self.place.dir.join(leftover_file(base, SegmentFile::Log, Leftover::Swap));
-            let file = self.place.disk.open(&path, Access::Read);
-            let file = file.map_err(|error| Error::io("follow log", &path, error))?;
-            let end = Segment::end_offset_of(&*file, base, len)?;
+            let fail = |error| Error::io("follow log", &path, error);
+            let file = self.place.disk.open(&path, Access::Read).map_err(fail)?;
+            let end = Segment::end_offset_of(&*file, base, file.len().map_err(fail)?)?;
             standing.retain(|replaced, _| !(base..end).contains(replaced));
-            standing.insert(base, Found { base, len, file: Some(file) });
+            standing.insert(base, Some(file));
         }
-        Ok(standing.into_values().collect())
+        let below = standing.keys().skip(1).take_while(|next| **next <= start).count();
+        let found = standing.into_iter().skip(below);
+        found.filter_map(|(base, file)| self.find(base, file).transpose()).collect()
     }
-}
 
-fn names(entries: &[Entry]) -> Vec<&str> {
-    let mut names: Vec<_> = entries
-        .iter()
-        .map(|entry| &*entry.name)
-        .filter(|name| matches!(parse_segment_file(name), Some((_, SegmentFile::Log, _))))
-        .collect();
-    names.sort_unstable();
-    names
+    /// A file that stands, if it is one.
+    fn find(&self, base: Offset, file: Option<Arc<dyn DiskFile>>) -> Result<Option<Found>> {
+        let path = self.place.path(base, SegmentFile::Log);
+        let fail = |error| Error::io("follow log", &path, error);
+        if let Some(file) = file {
+            let len = file.len().map_err(fail)?;
+            return Ok(Some(Found { base, len, file: Some(file) }));
+        }
+        let found = self.place.disk.metadata(&path).map_err(fail)?;
+        let found = found.ok_or_else(|| fail(std::io::ErrorKind::NotFound.into()))?;
+        Ok((!found.is_dir).then_some(Found { base, len: found.len, file: None }))
+    }
 }
 
 /// A survey under way.
 struct Taking<'a> {
     log: &'a FollowedLog,
     facts: FollowFacts,
+    /// What is there below it is final, and in the files that were listed.
+    promised: Offset,
     segments: Vec<Arc<Segment>>,
     tail: Option<FollowedTail>,
     scanned: Vec<(LeaderEpoch, Offset)>,
@@ -167,8 +200,6 @@ struct Taking<'a> {
 
 impl Taking<'_> {
     fn run(&mut self, mut found: Vec<Found>) -> Result<()> {
-        let below = found.iter().skip(1).take_while(|next| next.base <= self.facts.log_start);
-        found.drain(..below.count());
         // what others surround and is empty is left over from a roll that failed
         let last = found.len().saturating_sub(1);
         let mut at = 0;
@@ -189,7 +220,7 @@ impl Taking<'_> {
     fn take(&mut self, found: Found, next: Option<Offset>) -> Result<Then> {
         let Found { base, len, file } = found;
         let place = self.log.place.clone();
-        let point = self.facts.recovery_point;
+        let point = self.promised;
         if let Some(file) = file {
             self.segments.push(Arc::new(Segment::on_file(place, base, len, file)));
             return Ok(Then::GoOn);

@@ -115,6 +115,7 @@ fn facts(recovery_point: i64, last_stop: LastStop) -> KnownFacts {
         last_stop,
         adopted: false,
         compacted: Offset::ZERO,
+        sync_failed: false,
     }
 }
 

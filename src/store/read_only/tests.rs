@@ -5,6 +5,7 @@ mod arrival;
 mod beside;
 mod damage;
 mod guest_disk;
+mod moving;
 mod opening;
 
 use std::path::Path;

@@ -54,7 +54,8 @@ pub(in crate::engine::root) fn any_fact() -> impl Strategy<Value = Fact> {
             offset
         }),
         place.clone().prop_map(|(id, partition, offset)| Fact::LogStart { id, partition, offset }),
-        place.prop_map(|(id, partition, offset)| Fact::Compacted { id, partition, offset }),
+        place.clone().prop_map(|(id, partition, offset)| Fact::Compacted { id, partition, offset }),
+        place.prop_map(|(id, partition, offset)| Fact::SyncFailed { id, partition, offset }),
         epoch().prop_map(|epoch| Fact::HighestEpoch { epoch }),
         id().prop_map(|id| Fact::OthersWrote { id }),
     ]

@@ -1,8 +1,8 @@
 //! A disk for guests: reads what another disk holds, and lets nothing be changed.
 //!
-//! Before each call it may run what a test has planned, so that the writer does something in the
-//! middle of a reader's look. The disk below may be exchanged for what a crash left of it: handles
-//! that are open then lead to what lies at their path.
+//! Before each call, and in the middle of a listing, it may run what a test has planned, so that
+//! the writer does something in the middle of a reader's look. The disk below may be exchanged for
+//! what a crash left of it: handles that are open then lead to what lies at their path.
 
 use std::fmt;
 use std::io;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::disk::{Access, DirLock, Disk, DiskFile, Entry, Metadata, TailMap, sealed::Sealed};
 use crate::sync::Mutex;
 
-type Between = Box<dyn FnMut() + Send>;
+type Between = Box<dyn FnMut(&Path) + Send>;
 
 /// The disk; clones are not needed, handles share its inside.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl GuestDisk {
         }))
     }
 
-    /// Has `between` run before each call, or nothing.
+    /// Has `between` run before each call, with the path it is about, or nothing.
     pub(super) fn set_between(&self, between: Option<Between>) {
         *self.0.between.lock() = between;
     }
@@ -76,11 +76,11 @@ impl GuestDisk {
 }
 
 impl Inside {
-    fn world(&self) -> Arc<dyn Disk> {
+    fn world(&self, path: &Path) -> Arc<dyn Disk> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let taken = self.between.lock().take();
         if let Some(mut between) = taken {
-            between();
+            between(path);
             self.between.lock().get_or_insert(between);
         }
         self.world.lock().clone()
@@ -100,7 +100,7 @@ impl Disk for GuestDisk {
         if access != Access::Read {
             return self.0.refuse();
         }
-        let world = self.0.world();
+        let world = self.0.world(path);
         let worlds = self.0.worlds.load(Ordering::SeqCst);
         let file = Mutex::new((worlds, world.open(path, access)?));
         Ok(Arc::new(GuestFile { disk: self.0.clone(), path: path.to_owned(), file }))
@@ -111,11 +111,20 @@ impl Disk for GuestDisk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        self.0.world().list(dir)
+        // as a real one does it: the names, then what each is, unless it has gone meanwhile
+        let names = self.0.world(dir).list(dir)?;
+        let world = self.0.world(dir);
+        let mut entries = Vec::new();
+        for Entry { name, .. } in names {
+            if let Some(Metadata { len, is_dir, .. }) = world.metadata(&dir.join(&name))? {
+                entries.push(Entry { name, len, is_dir });
+            }
+        }
+        Ok(entries)
     }
 
     fn metadata(&self, path: &Path) -> io::Result<Option<Metadata>> {
-        self.0.world().metadata(path)
+        self.0.world(path).metadata(path)
     }
 
     fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
@@ -139,7 +148,7 @@ impl Disk for GuestDisk {
     }
 
     fn boot_id(&self) -> io::Result<[u8; 16]> {
-        self.0.world().boot_id()
+        self.0.world(Path::new("")).boot_id()
     }
 
     fn is_forked_child(&self) -> bool {
@@ -149,7 +158,7 @@ impl Disk for GuestDisk {
 
 impl GuestFile {
     fn file(&self) -> io::Result<Arc<dyn DiskFile>> {
-        let world = self.disk.world();
+        let world = self.disk.world(&self.path);
         let worlds = self.disk.worlds.load(Ordering::SeqCst);
         let mut held = self.file.lock();
         if held.0 != worlds {

@@ -1,11 +1,15 @@
-//! How much the enumerations do, by the words that `tests/common/budget.rs` explains.
+//! How much the unit tests with random work do, and which seeds they take.
+//!
+//! One room for all of them; only in builds with tests. The words are those of
+//! `tests/common/budget.rs`: `TIDELOG_BUDGET` is `small` (the default), `ci` or `deep`;
+//! `TIDELOG_SEED=N` runs one seed, `TIDELOG_SEED=A..B` those seeds. A failure prints its seed and
+//! the command that repeats it. A misspelt word is a panic: it must not pass as a small budget.
 
 use std::env;
-#[cfg(feature = "sim")]
 use std::ops::Range;
 
 /// The figure of `TIDELOG_BUDGET`.
-pub(super) fn pick(small: u64, ci: u64, deep: u64) -> u64 {
+pub(crate) fn pick(small: u64, ci: u64, deep: u64) -> u64 {
     match env::var("TIDELOG_BUDGET").as_deref() {
         Err(_) | Ok("" | "small") => small,
         Ok("ci") => ci,
@@ -14,9 +18,8 @@ pub(super) fn pick(small: u64, ci: u64, deep: u64) -> u64 {
     }
 }
 
-#[cfg(feature = "sim")]
-/// The seeds of `TIDELOG_SEED` (`N` or `A..B`), else as many as the budget allows.
-pub(super) fn seeds(small: u64, ci: u64, deep: u64) -> Range<u64> {
+/// The seeds of `TIDELOG_SEED` (`N` or `A..B`), else as many from 0 as the budget allows.
+pub(crate) fn seeds(small: u64, ci: u64, deep: u64) -> Range<u64> {
     let text = env::var("TIDELOG_SEED").unwrap_or_default();
     if text.is_empty() {
         return 0..pick(small, ci, deep);

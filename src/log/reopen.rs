@@ -1,0 +1,99 @@
+//! Bringing a poisoned log back without closing it.
+//!
+//! Recovery runs over the directory as an open would run it after a known sync error: what lies
+//! above the recovery point is copied to fresh files, which are synced before they take the old
+//! ones' names, because the old ones' pages may be clean in memory and lost on the disk. Then the
+//! segments change places under the readers, who go on with what they hold, and the latch is
+//! lifted. Where recovery fails, or has less than was durable, the log stays as it was: poisoned.
+//!
+//! Called by the engine, which has drawn a new epoch: an offset may come to mean another record
+//! only under another epoch. Under the trim lock and the turn; appends fail meanwhile.
+
+use super::core::{PartitionLog, Refusal};
+use super::keeper::{KnownFacts, LastStop};
+use super::report::PartitionReport;
+use crate::error::{Cause, Error, Result};
+use crate::ids::LeaderEpoch;
+use crate::sync::atomic::Ordering;
+
+impl PartitionLog {
+    /// Recovers a poisoned log in place; `None` if it is not poisoned. All of it is durable then.
+    /// Blocks for reading and writing what lies above the recovery point. What is appended from
+    /// now on has `epoch`.
+    ///
+    /// # Errors
+    /// Those of the disk; damaged where records that were durable are not there.
+    pub(crate) fn reopen(&self, epoch: LeaderEpoch) -> Result<Option<PartitionReport>> {
+        let mut doomed = self.trimming.lock();
+        let _turn = self.commit.take();
+        if !self.latch.is_tripped() {
+            return Ok(None);
+        }
+        self.end_tail()?;
+        for gone in doomed.iter_mut() {
+            if let Err(error) = gone.rename() {
+                log::debug!("{error}"); // below the log start: recovery removes it
+            }
+        }
+        let mut setup = self.setup.clone();
+        setup.config = self.config();
+        let offsets = self.offsets.snapshot();
+        let known = KnownFacts {
+            recovery_point: offsets.recovery_point,
+            log_start: offsets.start,
+            last_stop: LastStop::KilledSameBoot,
+            adopted: !self.gapless,
+            compacted: offsets.compacted,
+            sync_failed: true,
+        };
+        let (fresh, report) = PartitionLog::open(&self.place.disk, &self.place.dir, setup, known)?;
+        let end = fresh.offsets.end();
+        if end < offsets.durable {
+            let missing = format!("the records from offset {end} to {} are gone", offsets.durable);
+            let error = Error::corrupt("reopen log", &self.place.dir, 0, missing);
+            return Err(self.named(error.at_offset(end)));
+        }
+        doomed.clear(); // recovery has removed them
+        self.take_over(fresh, epoch)?;
+        Ok(Some(report))
+    }
+
+    /// Gives up the writer's side of the active segment. A log that was closed stays so.
+    fn end_tail(&self) -> Result<()> {
+        let mut writer = self.writer.lock();
+        if matches!(writer.refuses, Some(Refusal::Closed)) {
+            return Err(self.named(Error::new("reopen log", Cause::Closed("the log"))));
+        }
+        drop(writer.tail.take());
+        Ok(())
+    }
+
+    /// Puts what recovery has made in the place of what there was.
+    fn take_over(&self, fresh: PartitionLog, epoch: LeaderEpoch) -> Result<()> {
+        let mut writer = self.writer.lock();
+        let mut new = fresh.writer.into_inner();
+        if matches!(writer.refuses, Some(Refusal::Closed)) {
+            return Err(self.named(Error::new("reopen log", Cause::Closed("the log"))));
+        }
+        (new.epoch, new.epoch_entered) = (epoch, false);
+        let old = self.segments.load_full();
+        self.offsets.reopened(new.next_offset);
+        *writer = new;
+        *self.epochs.lock() = fresh.epochs.into_inner();
+        *self.unproven.lock() = fresh.unproven.into_inner();
+        *self.covered.lock() = fresh.covered.into_inner();
+        self.damage.store(fresh.damage.load_full());
+        // for readers: list, then counter, then flags
+        self.segments.store(fresh.segments.load_full());
+        self.swaps.fetch_add(1, Ordering::AcqRel);
+        for segment in old.iter() {
+            segment.set_replaced();
+            segment.settle();
+        }
+        self.names_changed.store(true, Ordering::Release);
+        self.own_name_changed.store(true, Ordering::Release);
+        self.synced_bytes.store(self.appended_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.latch.lift();
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+//! A handle for one partition: how far it has come, and what makes it durable.
+//!
+//! Records go in through producers and out through consumers; this is for hosts that watch over a
+//! partition: that flush it, wait until it is durable, and bring it back after a failure. Each call
+//! goes down to the engine's partition, which it holds, with the store.
+
+use std::sync::Arc;
+
+use super::handle::Store;
+use crate::engine;
+use crate::error::Result;
+use crate::ids::{Offset, PartitionId};
+use crate::log::PartitionReport;
+
+/// One partition of a topic; cheap to clone, and `Send` and `Sync`. It keeps the store open.
+///
+/// It belongs to the topic that had the name when it was made: once that is deleted each call
+/// fails as [`NotFound`](crate::ErrorKind::NotFound), whatever has the name now.
+///
+/// ```
+/// use tidelog::{Offset, Record, Store, TopicConfig};
+/// let store = Store::in_memory()?;
+/// store.create_topic("orders", TopicConfig::new())?;
+/// store.producer().build()?.topic("orders")?.send(Record::new("hello"))?;
+/// let partition = store.partition("orders", 0)?;
+/// partition.flush()?;
+/// assert_eq!(partition.durable_offset()?, Offset::new(1));
+/// # Ok::<(), tidelog::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Partition {
+    store: Store,
+    partition: Arc<engine::Partition>,
+}
+
+impl Store {
+    /// A handle for one partition.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) without such a topic or partition,
+    /// [`Closed`](crate::ErrorKind::Closed).
+    ///
+    /// ```
+    /// use tidelog::{Store, TopicConfig};
+    /// let store = Store::in_memory()?;
+    /// store.create_topic("orders", TopicConfig::new())?;
+    /// assert_eq!(store.partition("orders", 0)?.topic(), "orders");
+    /// assert!(store.partition("orders", 1).is_err());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn partition(&self, topic: &str, partition: impl Into<PartitionId>) -> Result<Partition> {
+        let partition = self.engine.topic(topic)?.partition(partition.into())?;
+        Ok(Partition { store: self.clone(), partition })
+    }
+}
+
+impl Partition {
+    /// The topic's name.
+    ///
+    /// ```
+    /// # use tidelog::{Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// store.create_topic("orders", TopicConfig::new())?;
+    /// assert_eq!(store.partition("orders", 0)?.topic(), "orders");
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn topic(&self) -> &str {
+        self.partition.topic_name()
+    }
+
+    /// The number within the topic.
+    ///
+    /// ```
+    /// # use tidelog::{PartitionId, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// store.create_topic("orders", TopicConfig::new())?;
+    /// assert_eq!(store.partition("orders", 0)?.id(), PartitionId::new(0));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn id(&self) -> PartitionId {
+        self.partition.id()
+    }
+
+    /// The first offset that can be read.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed), [`NotFound`](crate::ErrorKind::NotFound), and why the
+    /// partition could not be opened, if it could not.
+    ///
+    /// ```
+    /// # use tidelog::{Offset, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.create_topic("orders", TopicConfig::new())?;
+    /// assert_eq!(store.partition("orders", 0)?.start_offset()?, Offset::ZERO);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn start_offset(&self) -> Result<Offset> {
+        Ok(self.partition.offsets()?.start)
+    }
+
+    /// The offset the next record will get.
+    ///
+    /// # Errors
+    /// Those of [`start_offset`](Partition::start_offset).
+    ///
+    /// ```
+    /// # use tidelog::{Offset, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.create_topic("orders", TopicConfig::new())?;
+    /// assert_eq!(store.partition("orders", 0)?.end_offset()?, Offset::ZERO);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn end_offset(&self) -> Result<Offset> {
+        Ok(self.partition.offsets()?.end)
+    }
+
+    /// Everything below survives a power cut, without a hole. It only rises, whoever syncs: a
+    /// power-durable send, a flush, the background.
+    ///
+    /// # Errors
+    /// Those of [`start_offset`](Partition::start_offset).
+    ///
+    /// ```
+    /// use tidelog::{Durability, Offset, Record};
+    /// # use tidelog::{Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.create_topic("orders", TopicConfig::new())?;
+    /// let orders = store.producer().build()?.topic("orders")?;
+    /// let partition = store.partition("orders", 0)?;
+    /// orders.send(Record::new("may be lost with the power"))?;
+    /// assert_eq!(partition.durable_offset()?, Offset::ZERO);
+    /// orders.with_durability(Durability::Power).send(Record::new("takes it along"))?;
+    /// assert_eq!(partition.durable_offset()?, Offset::new(2));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn durable_offset(&self) -> Result<Offset> {
+        Ok(self.partition.offsets()?.durable)
+    }
+
+    /// Makes every record appended so far durable. `Ok` means that all of the partition up to the
+    /// end it had at the call survives a power cut: the bytes, the length of the file, its name.
+    /// Blocks for a sync, which others may share, unless an earlier one covers it all.
+    ///
+    /// # Errors
+    /// Those of the sync, with the outcome
+    /// [`WrittenNotDurable`](crate::Outcome::WrittenNotDurable); a failed sync poisons the
+    /// partition, and [`Poisoned`](crate::ErrorKind::Poisoned) from then on.
+    ///
+    /// ```
+    /// # use tidelog::{Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.create_topic("orders", TopicConfig::new())?;
+    /// store.partition("orders", 0)?.flush()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn flush(&self) -> Result<()> {
+        self.partition.flush()
+    }
+
+    /// [`flush`](Partition::flush) as a future of any runtime, for what was appended before this
+    /// call. It never blocks: the sync is made by a thread that needs one too, or else by the
+    /// store's timer; with [`Threads::Host`](crate::Threads::Host) by whoever calls
+    /// [`run_due`](Store::run_due). Dropping it undoes nothing.
+    ///
+    /// ```
+    /// # use tidelog::{Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.create_topic("orders", TopicConfig::new())?;
+    /// pollster::block_on(store.partition("orders", 0)?.flush_async())?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn flush_async(&self) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
+        self.partition.flush_later()
+    }
+
+    /// Brings the partition back after a failure has poisoned it, without closing the store; does
+    /// nothing and returns `None` if it is not poisoned. `Ok` means that it takes records again,
+    /// and that everything up to [`end_offset`](Partition::end_offset) survives a power cut.
+    ///
+    /// Recovery looks at what is there: records that no sync had covered may turn out to be gone,
+    /// and are reported. What was not safe before is copied to fresh files, for another sync of
+    /// the old ones would prove nothing. Readers go on meanwhile; what is appended afterwards has
+    /// a new leader epoch, so that a position in lost records is a typed
+    /// [`LogTruncated`](crate::ErrorKind::LogTruncated). Blocks for reading and writing what lies
+    /// above the last recovery point, a few files as a rule.
+    ///
+    /// # Errors
+    /// Those of the disk: then it stays poisoned, and the call may be made again.
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) where records that were durable are gone;
+    /// [`Poisoned`](crate::ErrorKind::Poisoned) where the store's own state log is: only closing
+    /// and opening the store helps then.
+    ///
+    /// ```
+    /// # use tidelog::{Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.create_topic("orders", TopicConfig::new())?;
+    /// let partition = store.partition("orders", 0)?;
+    /// assert!(partition.reopen()?.is_none()); // nothing was wrong
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn reopen(&self) -> Result<Option<PartitionReport>> {
+        self.store.engine.reopen(&self.partition)
+    }
+}
