@@ -191,7 +191,7 @@ impl Journal {
     }
 }
 
-/// 64 MiB.
+/// 64 MiB: what a store on the real disk has unless it is told otherwise.
 impl Default for Journal {
     fn default() -> Self {
         Journal::Bytes(64 << 20)

@@ -127,8 +127,11 @@ impl Holdings {
     /// Keeps what is held of a partition that could not be opened for an open that can.
     pub(super) fn put_aside(&self, shared: &Shared, log: LogId) -> Result<()> {
         let held = self.of(log);
-        if held.frames.is_empty() || held.unreadable.is_some() {
+        if held.frames.is_empty() {
             return Ok(());
+        }
+        if let Some(error) = &held.unreadable {
+            return Err(error.again()); // what is there cannot be kept together with this
         }
         let path = shared.root.path().join(journal_aside(log));
         let reign = Reign::aside(*shared.root.store_id().as_bytes());
@@ -154,6 +157,11 @@ impl Holdings {
 }
 
 impl Held {
+    /// Whether something is held that the log may not have.
+    pub(super) fn is_something(&self) -> bool {
+        !self.frames.is_empty() || self.unreadable.is_some()
+    }
+
     /// Gives a recovered log what it has lost, and makes all of it durable; returns the recovery
     /// point to record before anything is appended.
     pub(super) fn restore(

@@ -432,7 +432,7 @@ impl Shared {
             Err(error) => {
                 let error = error.at_partition(topic.name(), id.partition);
                 log::error!("{error}");
-                let in_doubt = !known.last_stop.is_clean() || !held.frames.is_empty();
+                let in_doubt = !known.last_stop.is_clean() || held.is_something();
                 (Backing::Failed { error, in_doubt }, PartitionReport::default(), None)
             }
         };

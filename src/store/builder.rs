@@ -35,7 +35,7 @@ pub struct StoreBuilder {
     clock: Arc<dyn Clock>,
     threads: Threads,
     background_sync: BackgroundSync,
-    journal: Journal,
+    journal: Option<Journal>,
     max_bytes: Option<u64>,
     when_full: WhenFull,
     offsets_retention: OffsetsRetention,
@@ -57,7 +57,7 @@ impl StoreBuilder {
             clock: Arc::new(SystemClock::new()),
             threads: Threads::Own,
             background_sync: BackgroundSync::default(),
-            journal: Journal::default(),
+            journal: None,
             max_bytes: None,
             when_full: WhenFull::Fail,
             offsets_retention: OffsetsRetention::default(),
@@ -137,11 +137,11 @@ impl StoreBuilder {
     }
 
     /// Whether power-durable appends share the syncs of one journal, and how large that is: from
-    /// 1 MiB to 1 GiB. Default 64 MiB.
+    /// 1 MiB to 1 GiB. Default 64 MiB on the real disk, none on another.
     ///
-    /// The file `tidelog.journal` is made in the background when two partitions have asked for
-    /// syncs; until then, where it cannot be made, and while all of it is needed, each partition is
-    /// synced by itself. It stays when the store is closed, and goes when the store is opened with
+    /// The file `tidelog.journal` is made in the background once power-durable appends go on; until
+    /// then, where it cannot be made, and while all of it is needed, each partition is synced by
+    /// itself. It stays when the store is closed, and goes when the store is opened with
     /// [`Journal::Off`]. After an unclean stop the next open takes from it what the segments lack,
     /// whatever is chosen here; Kafka does not: open with this library first.
     ///
@@ -152,7 +152,7 @@ impl StoreBuilder {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn journal(mut self, journal: Journal) -> Self {
-        self.journal = journal;
+        self.journal = Some(journal);
         self
     }
 
@@ -210,6 +210,11 @@ impl StoreBuilder {
     pub fn open(self) -> Result<Store> {
         self.validate()?;
         let fail = |error| Error::io("open store", &self.path, error);
+        let suited = match self.place {
+            Place::Suited | Place::Mode(_) => Journal::default(),
+            Place::Disk(_) => Journal::Off,
+        };
+        let journal = self.journal.unwrap_or(suited).bytes();
         let disk: Arc<dyn Disk> = match self.place {
             Place::Suited => Arc::new(RealDisk::for_directory(&self.path).map_err(fail)?),
             Place::Mode(mode) => Arc::new(RealDisk::new(mode).map_err(fail)?),
@@ -222,7 +227,7 @@ impl StoreBuilder {
             background_sync: self.background_sync,
             max_bytes: self.max_bytes,
             when_full: self.when_full,
-            journal: self.journal.bytes(),
+            journal,
         };
         Store::over(Engine::open_quiet(options, &self.path)?, self.offsets_retention)
     }
@@ -240,7 +245,7 @@ impl StoreBuilder {
         {
             return refuse("offsets.retention", 0, "at least 1 ms, or none");
         }
-        if let Some(bytes) = self.journal.bytes()
+        if let Some(bytes) = self.journal.and_then(Journal::bytes)
             && !(Journal::LEAST..=Journal::MOST).contains(&bytes)
         {
             return refuse("journal", bytes, "1 MiB to 1 GiB, or off");
