@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::Engine;
 use super::core::Table;
 use super::maintenance::Requests;
 use super::open::Shared;
@@ -181,13 +182,34 @@ impl Held {
     }
 }
 
+impl Engine {
+    /// Makes the journal's file or removes it, and syncs the segments of logs that pin its space.
+    pub(super) fn keep_up_journal(&self) {
+        for id in self.requests().take_pinning() {
+            let Some(partition) = self.partition_by_id(id) else { continue };
+            let Ok(log) = partition.log() else { continue };
+            if let Err(error) = log.sync_segments() {
+                log::debug!("{error}"); // the journal asks again, the log says it to its callers
+                partition.note_failure();
+            }
+            partition.signal().notify(); // for those who wait for durable records only
+        }
+        if self.requests().take_journal()
+            && let Ok(owner) = self.owner("maintain")
+            && let Some(journal) = &owner.journal
+        {
+            journal.keep_up();
+        }
+    }
+}
+
 impl Upkeep for Requests {
     fn due(&self) {
         self.journal_due();
     }
 
-    fn checkpoint(&self, logs: &[LogId]) {
-        self.ask(logs);
+    fn sync_segments(&self, logs: &[LogId]) {
+        self.unpin(logs);
     }
 }
 

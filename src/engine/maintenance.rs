@@ -51,6 +51,8 @@ struct Asked {
     next_retention: Duration,
     /// The journal's file is to be seen to.
     journal: bool,
+    /// Logs that pin space in the journal until their segments are synced.
+    pinning: Vec<LogId>,
 }
 
 impl Requests {
@@ -81,16 +83,18 @@ impl Requests {
         self.wakeup.wake();
     }
 
-    fn take_journal(&self) -> bool {
+    pub(super) fn take_journal(&self) -> bool {
         std::mem::take(&mut self.asked.lock().journal)
     }
 
-    /// Has these logs looked at now.
-    pub(super) fn ask(&self, logs: &[LogId]) {
-        let mut asked = self.asked.lock();
-        let asked = &mut *asked;
-        asked.due.extend(logs.iter().filter(|log| asked.asking.insert(**log)));
+    /// Has the segments of these logs synced now.
+    pub(super) fn unpin(&self, logs: &[LogId]) {
+        self.asked.lock().pinning.extend(logs);
         self.wakeup.wake();
+    }
+
+    pub(super) fn take_pinning(&self) -> Vec<LogId> {
+        std::mem::take(&mut self.asked.lock().pinning)
     }
 
     /// Files were dropped that may be unlinked at `at`.
@@ -154,7 +158,7 @@ impl Requests {
     /// When something is due next.
     fn next(&self, with_retention: bool) -> Option<Duration> {
         let asked = self.asked.lock();
-        if !asked.due.is_empty() || asked.journal {
+        if !asked.due.is_empty() || !asked.pinning.is_empty() || asked.journal {
             return Some(Duration::ZERO);
         }
         let oldest = asked.dirty.front().map(|(since, _)| *since);
@@ -195,7 +199,15 @@ impl Attention for LogAttention {
     }
 
     fn due(&self) {
-        self.requests.ask(&[self.id]);
+        let mut asked = self.requests.asked.lock();
+        let new = asked.asking.insert(self.id);
+        if new {
+            asked.due.push(self.id);
+        }
+        drop(asked);
+        if new {
+            self.requests.wakeup.wake();
+        }
     }
 
     fn tasks_wait(&self) {
@@ -211,12 +223,7 @@ impl Engine {
         self.check_open("maintain").ok()?;
         self.check_writable("maintain").ok()?;
         let now = self.clock().monotonic();
-        if self.requests().take_journal()
-            && let Ok(owner) = self.owner("maintain")
-            && let Some(journal) = &owner.journal
-        {
-            journal.keep_up();
-        }
+        self.keep_up_journal();
         let due = self.requests().take_due(now);
         let partitions: Vec<_> = due.iter().filter_map(|id| self.partition_by_id(*id)).collect();
         if let Some(error) = self.checkpoint(&partitions, Durable::Later) {

@@ -29,7 +29,7 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::wait::commit::{Commit, Ending, Joined, Turn};
 
-/// A log that is declined because of pins asks for checkpoints every so many times.
+/// Those who pin space are asked again after so many frames found none.
 const ASK_AGAIN: u64 = 256;
 
 /// What a journal asks whoever maintains it for; called under no lock.
@@ -37,7 +37,7 @@ pub(crate) trait Upkeep: Send + Sync + fmt::Debug {
     /// [`Journal::keep_up`] has something to do.
     fn due(&self);
     /// These logs are to sync their segments: they pin space.
-    fn checkpoint(&self, logs: &[LogId]);
+    fn sync_segments(&self, logs: &[LogId]);
 }
 
 /// Whether the journal has taken an extent.
@@ -169,7 +169,7 @@ impl Journal {
         };
         drop(inner);
         if !ask.is_empty() {
-            self.upkeep.checkpoint(&ask);
+            self.upkeep.sync_segments(&ask);
         }
         sequence
     }
@@ -229,7 +229,8 @@ impl Journal {
             other => inner.standing = other,
         }
         drop(inner);
-        self.upkeep.checkpoint(&pinning);
+        self.upkeep.sync_segments(&pinning);
+        self.upkeep.due(); // it may be that nobody needs the file
         error
     }
 

@@ -289,7 +289,7 @@ impl Upkeep for Asked {
         self.0.lock().0 += 1;
     }
 
-    fn checkpoint(&self, logs: &[LogId]) {
+    fn sync_segments(&self, logs: &[LogId]) {
         self.0.lock().1.extend(logs);
     }
 }
@@ -347,4 +347,27 @@ fn a_newer_journal_is_refused_and_kept() {
     journal.keep_up();
     assert_eq!(journal.commit(&extent(0, 0, 1), b"x").unwrap(), Kept::No);
     assert_eq!(file.len().unwrap(), head.len() as u64);
+}
+
+#[test]
+fn who_pins_space_is_asked_to_sync_and_the_journal_goes_on() {
+    let disk = MemoryDisk::new();
+    let (journal, asked) = journal_on(&disk);
+    journal.begin(STORE, LeaderEpoch::new(3));
+    let _ = journal.commit(&extent(0, 0, 1), b"x").unwrap();
+    journal.keep_up();
+    let fill = |number, from| {
+        let mut end = from;
+        while journal.commit(&extent(number, end, end + 1), &[0; 300]).unwrap() == Kept::Yes {
+            end += 1;
+        }
+        end
+    };
+    let end = fill(0, 0);
+    assert_eq!(asked.0.lock().1, [log(0)], "asked when the second lap began");
+    assert_eq!(journal.commit(&extent(1, 0, 1), &[0; 300]).unwrap(), Kept::No, "full");
+    journal.synced(log(0), Offset::new(end));
+    assert!(fill(1, 0) > 10);
+    assert!(!journal.takes(HALF), "a frame is a small part of a half");
+    assert_eq!(journal.commit(&extent(2, 0, 1), &[0; 600]).unwrap(), Kept::No);
 }

@@ -163,6 +163,14 @@ impl PartitionLog {
         synced.map_err(|error| Error::io("sync directory", parent, error))
     }
 
+    /// Syncs the segments, whatever the journal has: no more than that.
+    pub(crate) fn sync_segments(&self) -> Result<()> {
+        let mut turn = self.commit.take();
+        let ending = self.cover(&mut turn, By::Segments);
+        turn.end_and_release(&ending);
+        ending.map_err(|error| error.again())
+    }
+
     /// Seals what was rolled, syncs all, and returns how far the recovery point may be recorded.
     /// Once it is, the caller says so with [`PartitionLog::recovery_point_recorded`].
     pub(crate) fn checkpoint(&self) -> Result<Offset> {
