@@ -146,7 +146,7 @@ impl Holdings {
         for (log, _) in self.0.iter().filter(|(_, held)| held.is_aside) {
             let topic = table.ids.get(&log.topic);
             let partition = topic.and_then(|topic| topic.partition(log.partition).ok());
-            if !partition.is_some_and(|partition| partition.log().is_ok()) {
+            if partition.is_none_or(|partition| partition.log().is_err()) {
                 continue;
             }
             let path = root.join(journal_aside(*log));

@@ -152,7 +152,12 @@ impl PartitionLog {
         if !writer.tail.as_ref().is_some_and(goes_on) {
             let begins = segment == base && position == 0;
             if !begins && self.damage.load().is_empty() {
-                return Err(self.misfit(frame, base, "it lies elsewhere in the segment"));
+                let place = writer.tail.as_ref().map(|tail| {
+                    let segment = tail.segment();
+                    format!(", at {} of segment {}", segment.published(), segment.base())
+                });
+                let reason = format!("the log goes on elsewhere{}", place.unwrap_or_default());
+                return Err(self.misfit(frame, base, &reason));
             }
             let stands = |tail: &Tail| tail.segment().base() == base && tail.is_empty();
             if !writer.tail.as_ref().is_some_and(stands) {

@@ -278,12 +278,12 @@ fn journal_faults_any_call_may_fail_once_and_nothing_is_lost() {
     let faults = [28, 5, 24, 30].map(Fault::Error);
     let faults = faults.into_iter().chain([Fault::ShortWrite(3), Fault::ShortRead(7)]);
     for fault in faults {
-        for (_, steps) in SCENARIOS {
+        for (name, steps) in SCENARIOS {
             let steps = scenario(steps);
             for seed in seeds(1, 1, 50) {
                 let total = operations(&steps, seed);
                 for nth in cuts(total, pick(12, 100_000, 100_000)) {
-                    failures += fail_at(&mut suite, &steps, seed, nth, fault);
+                    failures += fail_at(&mut suite, (name, &steps), (seed, nth), fault);
                 }
             }
         }
@@ -291,9 +291,14 @@ fn journal_faults_any_call_may_fail_once_and_nothing_is_lost() {
     assert!(failures > 0, "the control: faults are felt");
 }
 
-fn fail_at(suite: &mut Suite, steps: &[Step], seed: u64, nth: u64, fault: Fault) -> u64 {
+fn fail_at(
+    suite: &mut Suite,
+    (name, steps): (&str, &[Step]),
+    (seed, nth): (u64, u64),
+    fault: Fault,
+) -> u64 {
     let context = format!(
-        "seed {seed}, call {nth}, {fault:?}; \
+        "{name}, seed {seed}, call {nth}, {fault:?}; \
          TIDELOG_SEED={seed} cargo test --features sim --lib journal_faults"
     );
     let mut history = history(seed);
@@ -383,6 +388,16 @@ fn no_frame_below_a_new_log_start_comes_back() {
     let topic = history.engine().unwrap().topic("a").unwrap();
     let offsets = topic.partitions()[0].offsets().unwrap();
     assert_eq!((offsets.start.get(), offsets.end.get()), (5, 5));
+}
+
+#[test]
+fn a_log_start_is_not_recorded_of_what_only_the_journal_holds() {
+    let mut history = ready(&[Step::Append("a", 0, 7, Power)]);
+    history.disk.fail(Plan::new(Fault::Error(28)).on(Operation::Sync));
+    history.step(Step::DeleteRecords("a", 0, 5)).unwrap_err();
+    cut_power(&mut history);
+    reopened(&mut history, "reopen");
+    history.verify(Promise::Power, "a start that was not reached");
 }
 
 #[test]
