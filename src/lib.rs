@@ -86,8 +86,8 @@ mod stats;
 mod sync;
 mod time;
 
-// loom explores `wait`, group commit in it too, and the hand-over of `group`, with its own atomics and
-// locks in `sync`; the other rooms share their state in std's `Arc`, which those do not fit
+// loom explores `wait`, group commit in it too, and the hand-over of `group`, with its own atomics
+// and locks in `sync`; the other rooms share their state in std's `Arc`, which those do not fit
 #[cfg(not(loom))]
 pub mod disk;
 #[cfg(not(loom))]
@@ -119,6 +119,9 @@ mod consumer;
 mod producer;
 
 #[cfg(not(loom))]
+mod inspect;
+
+#[cfg(not(loom))]
 mod store;
 
 #[cfg(not(loom))]
@@ -132,7 +135,7 @@ pub use consumer::{
     RebalanceListener, Reset, Revoked,
 };
 #[cfg(not(loom))]
-pub use engine::OpenReport;
+pub use engine::{BackupReport, OpenReport};
 pub use error::{Error, ErrorKind, Outcome, Result};
 #[cfg(not(loom))]
 pub use group::{
@@ -141,7 +144,13 @@ pub use group::{
 };
 pub use ids::{Generation, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
 #[cfg(not(loom))]
-pub use log::{Damage, Log, LogBuilder, LogReceipt, PartitionReport, TornTail};
+pub use inspect::{
+    Repair, RepairPlan, RepairStep, Repaired, Verifier, VerifyProgress, VerifyReport,
+};
+#[cfg(not(loom))]
+pub use log::{
+    Damage, Finding, FindingKind, Log, LogBuilder, LogReceipt, PartitionReport, TornTail, Unvouched,
+};
 #[cfg(not(loom))]
 #[cfg(not(loom))]
 pub use producer::partitioner::{DefaultPartitioner, Partitioner, RoundRobin};
@@ -153,10 +162,10 @@ pub use producer::{
 pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, RecordsIter};
 #[cfg(not(loom))]
 pub use store::{
-    GroupDescription, GroupListing, GroupMember, GroupPartition, GroupReset, GroupStats, HoldStats,
-    OffsetMove, Partition, PartitionDescription, PartitionStats, ReadOnlyStore,
-    ReadOnlyStoreBuilder, ResetPlan, ResetTo, Store, StoreBuilder, StoreStats, TopicDescription,
-    TopicStats,
+    BackupBuilder, GroupDescription, GroupListing, GroupMember, GroupPartition, GroupReset,
+    GroupStats, HoldStats, OffsetMove, Partition, PartitionDescription, PartitionStats,
+    ReadOnlyStore, ReadOnlyStoreBuilder, ResetPlan, ResetTo, Store, StoreBuilder, StoreStats,
+    TopicDescription, TopicStats,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 

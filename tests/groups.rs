@@ -356,7 +356,7 @@ impl<'w> Run<'w> {
                 }
             }
         }
-        self.suite.state((shape, &self.ends, &self.committed));
+        self.suite.state((), (shape, &self.ends, &self.committed));
     }
 
     /// Somebody reads all that is left; then nothing is missing.

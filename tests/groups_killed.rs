@@ -398,13 +398,14 @@ fn a_group_killed_in_its_rebalances_loses_nothing() {
         add(&rebalances, judge.rebalances);
     });
     println!(
-        "suite groups_killed: {} kills, {} of them of members at work, in {} generations, {} \
-         deliveries, 0 failures, {:.1} s",
-        kills.get(),
+        "{} of the kills of members at work, in {} generations, {} deliveries",
         at_work.get(),
         rebalances.get(),
-        batches.get(),
-        began.elapsed().as_secs_f64()
+        batches.get()
     );
+    let (kills, seconds) = (kills.get(), began.elapsed().as_secs_f64());
+    common::suite::say(&format!(
+        "suite groups_killed: {kills} states, {kills} distinct, 0 failures, {seconds:.1} s"
+    ));
     assert!(at_work.get() > 0, "no kill found a member at work");
 }

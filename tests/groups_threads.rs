@@ -114,7 +114,7 @@ fn many_members_on_one_thread_never_wait_for_each_other() {
             let owned: Vec<usize> =
                 members.iter().map(|member| member.assignment().len()).collect();
             assert!(owned.iter().sum::<usize>() <= 7);
-            suite.state((owned, sent, seen.len()));
+            suite.state((), (owned, sent, seen.len()));
         }
         let mut last = store.consumer(GROUP).subscribe(["orders"]).build().expect("a member");
         members.clear();
@@ -175,7 +175,7 @@ fn a_stream_given_up_anywhere_loses_nothing() {
                 Poll::Ready(records) => seen = take(&records.expect("records")),
                 Poll::Pending => given_up += 1,
             }
-            suite.state((seen, sent, given_up));
+            suite.state((), (seen, sent, given_up));
             let more = random.random_range(0..4).min(200 - sent);
             for _ in 0..more {
                 let partition = random.random_range(0..3_u32);

@@ -18,6 +18,7 @@ use tidelog::{Durability, ErrorKind, Log, ManualClock, Offset, Outcome, Record};
 use tidelog::{Timestamp, TopicConfig};
 
 use common::budget::{Budget, for_each_seed, seeds};
+use common::suite::Suite;
 
 const SUITE: &str = "log_faults";
 
@@ -47,6 +48,9 @@ struct Trial {
     config: TopicConfig,
     model: Model,
     written: u32,
+    /// What each stop left, and how many records went that were promised less.
+    images: Vec<u64>,
+    gone: u64,
 }
 
 impl Trial {
@@ -64,7 +68,8 @@ impl Trial {
             config = config.retention_bytes(random.random_range(2000..20_000));
         }
         let clock = ManualClock::new(Timestamp::from_millis(1_000));
-        Trial { disk, random, clock, config, model: Model::default(), written: 0 }
+        let model = Model::default();
+        Trial { disk, random, clock, config, model, written: 0, images: Vec::new(), gone: 0 }
     }
 
     fn try_open(&self) -> tidelog::Result<Log> {
@@ -116,6 +121,7 @@ impl Trial {
                 assert!(end >= model.durable, "{end} lost what was durable: {}", model.durable);
                 let whole = end <= model.start || model.batch_ends.contains(&end);
                 assert!(whole && end <= model.records.len(), "{end} is no batch's end");
+                self.gone += (model.records.len() - end) as u64;
                 model.records.truncate(end);
                 model.batch_ends.retain(|batch_end| *batch_end <= end);
                 model.durable = end;
@@ -201,6 +207,7 @@ impl Trial {
             }),
             false => self.disk.kill(),
         };
+        self.images.push(self.disk.image_hash());
         if power { Ending::PowerCut } else { Ending::Kill }
     }
 
@@ -364,7 +371,16 @@ impl Trial {
 
 #[test]
 fn trials() {
-    for_each_seed(SUITE, "trials", seeds(150, 2000, 100_000), |seed| Trial::new(seed).run());
+    let suite = Suite::new("log-crashes");
+    for_each_seed(SUITE, "trials", seeds(150, 2000, 100_000), |seed| {
+        let mut trial = Trial::new(seed);
+        trial.run();
+        for image in trial.images {
+            suite.state(seed, image);
+        }
+        suite.control(trial.gone);
+    });
+    suite.end();
 }
 
 fn open(disk: &SimDisk) -> Log {

@@ -294,8 +294,8 @@ fn an_unknown_file_system_is_written_by_position_and_one_without_files_refused()
     child::run(TEST, "ramfs", dir.path(), &Wrapper::mounts(script, dir.path()));
 }
 
-/// Partition 0 loses its second sync; everything else goes on.
-fn lose_a_sync(dir: &Path, mode: IoMode) {
+/// Partition 0 loses its second sync; everything else goes on, and so does it where it is reopened.
+fn lose_a_sync(dir: &Path, mode: IoMode, reopened: bool) {
     let store = builder(dir, mode).open().unwrap();
     store.ensure_topic("orders", TopicConfig::new().partitions(2)).unwrap();
     send(&store, 0, "safe", Durability::Power).unwrap();
@@ -312,31 +312,46 @@ fn lose_a_sync(dir: &Path, mode: IoMode) {
     }
     assert_eq!(values(&store, 0).unwrap(), ["safe", "doubtful"], "reads go on");
     send(&store, 1, "others go on", Durability::Power).unwrap();
-    assert!(store.close().unwrap_err().is_poisoned());
+    if !reopened {
+        assert!(store.close().unwrap_err().is_poisoned());
+        return;
+    }
+    let partition = store.partition("orders", 0).unwrap();
+    let report = partition.reopen().unwrap().expect("it was poisoned");
+    assert!(report.damage().is_empty() && report.torn_tails().is_empty(), "{report:?}");
+    assert_eq!(partition.durable_offset().unwrap(), partition.end_offset().unwrap());
+    assert!(partition.reopen().unwrap().is_none());
+    assert_eq!(values(&store, 0).unwrap(), ["safe", "doubtful"]);
+    send(&store, 0, "back", Durability::Power).unwrap();
+    store.close().unwrap();
 }
 
 #[test]
 fn a_sync_that_fails_on_a_real_file_poisons_its_partition_alone() {
     const TEST: &str = "a_sync_that_fails_on_a_real_file_poisons_its_partition_alone";
     if let Some((part, dir)) = child::part() {
-        lose_a_sync(&dir, MODES[usize::from(part == "positioned")]);
+        let mode = MODES[usize::from(part.starts_with("positioned"))];
+        lose_a_sync(&dir, mode, part.ends_with("reopened"));
         return child::done();
     }
-    for part in ["mapped", "positioned"] {
+    for part in ["mapped", "positioned", "mapped reopened", "positioned reopened"] {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("store");
         let file = root.join("orders-0/00000000000000000000.log");
         let wrapper = match part {
             // the third of all syncs of maps: after the first of each partition
-            "mapped" => Wrapper::fault("msync:error=EIO:when=3", None),
+            "mapped" | "mapped reopened" => Wrapper::fault("msync:error=EIO:when=3", None),
             _ => Wrapper::fault("fdatasync:error=EIO:when=2", Some(&file)),
         };
         if !child::run(TEST, part, &root, &wrapper) {
             continue;
         }
         let store = Store::open(&root).unwrap();
-        assert!(!store.open_report().was_closed_cleanly());
-        assert_eq!(values(&store, 0).unwrap(), ["safe", "doubtful"]);
+        let reopened = part.ends_with("reopened");
+        assert_eq!(store.open_report().was_closed_cleanly(), reopened, "{part}");
+        let expected =
+            if reopened { &["safe", "doubtful", "back"][..] } else { &["safe", "doubtful"] };
+        assert_eq!(values(&store, 0).unwrap(), expected, "{part}");
         assert_eq!(values(&store, 1).unwrap(), ["safe", "others go on"]);
         send(&store, 0, "well again", Durability::Power).unwrap();
         store.close().unwrap();

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::ids::Offset;
 use crate::log::{Keeper, PartitionLog, Sealed, Swapped};
 use crate::record::{Batch, BatchHeader};
-use crate::segment::{Rewrite, Walk, WalkStep, misfit};
+use crate::segment::{Rewrite, Segment, Walk, WalkStep, misfit};
 use crate::time::Timestamp;
 
 /// Kafka's `delete.retention.ms`.
@@ -179,7 +179,7 @@ impl Pass {
             let mut walk = Walk::new(&**file, *position, segment.published());
             let mut ended = false;
             while left > 0 && mapped_end.is_none() {
-                let Some(batch) = next_batch(&mut walk, &segment.path())? else {
+                let Some(batch) = next_batch(&mut walk, segment)? else {
                     ended = true;
                     break;
                 };
@@ -286,7 +286,7 @@ impl Output {
             let path = segment.path();
             let file = segment.log()?;
             let mut walk = Walk::new(&**file, self.position, segment.published());
-            while let Some((position, batch)) = next_batch(&mut walk, &path)? {
+            while let Some((position, batch)) = next_batch(&mut walk, segment)? {
                 if left == 0 {
                     return Ok(false);
                 }
@@ -349,14 +349,14 @@ fn reread(bytes: &[u8]) -> Result<BatchHeader> {
 
 /// The next batch of a walk, `None` at its end. What is damaged is never written again: the
 /// segment stays as it is.
-fn next_batch<'w>(
-    walk: &'w mut Walk<'_>,
-    path: &std::path::Path,
-) -> Result<Option<(u64, Batch<'w>)>> {
+fn next_batch<'w>(walk: &'w mut Walk<'_>, segment: &Segment) -> Result<Option<(u64, Batch<'w>)>> {
+    segment.vouch(walk.position(), walk.position() + 1)?;
     match walk.step()? {
         WalkStep::Batch(position, batch) => Ok(Some((position, batch))),
         WalkStep::End => Ok(None),
-        WalkStep::Bad(position, fault) => Err(fault.into_error("compact", path, position, None)),
+        WalkStep::Bad(position, fault) => {
+            Err(fault.into_error("compact", &segment.path(), position, None))
+        }
     }
 }
 

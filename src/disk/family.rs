@@ -91,6 +91,8 @@ pub struct Metadata {
     pub is_dir: bool,
     /// When its contents last changed.
     pub modified: Timestamp,
+    /// How many names lead to the file; 1 for a directory, and where the system does not count.
+    pub links: u32,
 }
 
 /// A place that holds directories and files.
@@ -150,6 +152,13 @@ pub trait Disk: sealed::Sealed + Send + Sync + fmt::Debug {
     /// # Errors
     /// Those of the operating system.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Gives a file a second name, which must not exist yet: both then lead to the same bytes.
+    ///
+    /// # Errors
+    /// Those of the operating system. `CrossesDevices`, `Unsupported`, `PermissionDenied` and
+    /// `TooManyLinks` say that this file can have no second name there, and must be copied.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file's name. Handles and views that are open keep reading it.
     ///
@@ -280,7 +289,7 @@ pub trait DiskFile: sealed::Sealed + Send + Sync + fmt::Debug {
 ///     map.allocate(4096)?;
 ///     map.window(0, 5).copy_from_slice(b"hello");
 ///     map.publish(5);
-///     assert_eq!(map.reader().view(0, 5), &b"hello"[..]);
+///     assert_eq!(map.reader().view(0, 5)?, &b"hello"[..]);
 ///     drop(map);
 ///     file.set_len(5)?;
 /// }
@@ -336,7 +345,7 @@ pub trait TailMap: sealed::Sealed + Send + fmt::Debug {
 ///     let reader = map.reader();
 ///     drop((map, file));
 ///     assert_eq!(reader.published(), 5);
-///     assert_eq!(reader.view(1, 3), &b"el"[..]);
+///     assert_eq!(reader.view(1, 3)?, &b"el"[..]);
 /// }
 /// # Ok::<(), std::io::Error>(())
 /// ```
@@ -347,9 +356,12 @@ pub trait MapReader: sealed::Sealed + Send + Sync + fmt::Debug {
     /// A view of published bytes that stays valid while it is held, whatever becomes of the file's
     /// name; on the real disk it is the mapped memory itself.
     ///
+    /// # Errors
+    /// EIO where bytes that are not in memory cannot be read from the device.
+    ///
     /// # Panics
     /// Where the range is not published: a fault of ours.
-    fn view(&self, start: u64, end: u64) -> Bytes;
+    fn view(&self, start: u64, end: u64) -> io::Result<Bytes>;
 }
 
 /// A held directory lock, freed by [`DirLock::unlock`] or by dropping it.

@@ -23,12 +23,17 @@ use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 
 use super::tail::Bounds;
 
+/// What the system's advice is given for; larger pages are multiples of it.
+const PAGE: usize = 4096;
+
 /// A file's memory, shared by one writer and any number of readers.
 #[derive(Debug)]
 pub(super) struct Mapping {
     raw: MmapRaw,
     published: AtomicU64,
     allocated: AtomicU64,
+    /// Published pages below it may have to come from the device.
+    absent_below: AtomicU64,
 }
 
 impl Mapping {
@@ -43,6 +48,7 @@ impl Mapping {
             raw,
             published: AtomicU64::new(published),
             allocated: AtomicU64::new(published),
+            absent_below: AtomicU64::new(published),
         };
         Ok(Writer { mapping: Arc::new(mapping), bounds })
     }
@@ -71,8 +77,7 @@ impl Mapping {
 
     /// Readies `from..to` to be stored into without a fault each page.
     pub(super) fn populate(&self, from: u64, to: u64) -> io::Result<()> {
-        let page = 4096;
-        let start = (from / page * page) as usize;
+        let start = from as usize / PAGE * PAGE;
         let end = to as usize;
         debug_assert!(end <= self.raw.len());
         match self.raw.advise_range(Advice::PopulateWrite, start, end - start) {
@@ -86,6 +91,7 @@ impl Mapping {
     /// cache, or on the disk, and come back when they are looked at.
     pub(super) fn let_go(&self, from: u64, to: u64) -> io::Result<()> {
         assert!(from <= to && to <= self.published(), "only published pages are let go");
+        self.absent_below.fetch_max(to, Ordering::Relaxed);
         debug_assert!(to <= self.raw.len() as u64);
         // `published <= isize::MAX`, so neither number is cut
         let (start, len) = (from as usize, (to - from) as usize);
@@ -95,15 +101,34 @@ impl Mapping {
         unsafe { self.raw.unchecked_advise_range(UncheckedAdvice::DontNeed, start, len) }
     }
 
-    /// A view of published bytes: the memory itself.
-    pub(super) fn view(self: &Arc<Self>, start: u64, end: u64) -> Bytes {
+    /// A view of published bytes: the memory itself. Pages that may be on the device alone are
+    /// brought in first, so that one it cannot read is an error here and no signal at the reader.
+    pub(super) fn view(self: &Arc<Self>, start: u64, end: u64) -> io::Result<Bytes> {
         let published = self.published();
         assert!(start <= end && end <= published, "view {start}..{end} leaves 0..{published}");
         if start == end {
-            return Bytes::new();
+            return Ok(Bytes::new());
         }
+        self.bring_in(start, end.min(self.absent_below.load(Ordering::Relaxed)))?;
         // `published <= isize::MAX`, so neither number is cut.
-        Bytes::from_owner(View { mapping: self.clone(), start: start as usize, end: end as usize })
+        let view = View { mapping: self.clone(), start: start as usize, end: end as usize };
+        Ok(Bytes::from_owner(view))
+    }
+
+    fn bring_in(&self, start: u64, end: u64) -> io::Result<()> {
+        if start >= end {
+            return Ok(());
+        }
+        let start = start as usize / PAGE * PAGE;
+        match self.raw.advise_range(Advice::PopulateRead, start, end as usize - start) {
+            // Linux before 5.14: whoever reads the view faults the pages in.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+            // what a fault would have raised SIGBUS for
+            Err(error) if error.raw_os_error() == Some(libc::EFAULT) => {
+                Err(io::Error::from_raw_os_error(libc::EIO))
+            }
+            other => other,
+        }
     }
 }
 
@@ -175,6 +200,7 @@ impl Writer {
     pub(super) fn let_go_all(&mut self) {
         let len = usize::try_from(self.bounds.allocated()).unwrap_or(0);
         debug_assert!(len <= self.mapping.raw.len());
+        self.mapping.absent_below.fetch_max(self.mapping.published(), Ordering::Relaxed);
         // SAFETY: as in `Mapping::let_go` for the published pages; of those above, this writer
         // holds no slice, since it is borrowed exclusively here.
         let _ =

@@ -3,13 +3,14 @@
 //!
 //! It keeps every promise of the family but durability, of which there is nothing to keep: a sync
 //! does nothing. A removed file stays readable through its handles and views. Paths are compared
-//! by their text, `.` and `..` taken out; there are no links. Every directory above a file must
+//! by their text, `.` and `..` taken out; no link is symbolic. Every directory above a file must
 //! exist, but for the root and the current directory.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 
@@ -17,6 +18,11 @@ use super::tail::{Backing, Bounds, BufferedTail, Overwrites};
 use super::{Access, DirLock, Disk, DiskFile, Entry, Metadata, TailMap, sealed};
 use crate::sync::{Mutex, RwLock};
 use crate::time::{Clock as _, SystemClock, Timestamp};
+
+mod lock;
+
+use lock::MemoryLock;
+pub(super) use lock::held_by_another;
 
 /// A disk in memory. Clones show the same files.
 ///
@@ -53,8 +59,10 @@ enum Node {
     File(Arc<Contents>),
 }
 
-/// A file's bytes, whatever its name.
+/// A file's bytes, whatever its names.
 struct Contents {
+    /// How many lead here; changed under the tree's lock.
+    names: AtomicU32,
     inside: RwLock<Inside>,
 }
 
@@ -205,10 +213,11 @@ impl Disk for MemoryDisk {
             Some(Node::File(contents)) => {
                 let inside = contents.inside.read();
                 let len = inside.bytes.len() as u64;
-                Some(Metadata { len, is_dir: false, modified: inside.modified })
+                let links = contents.names.load(Ordering::Relaxed);
+                Some(Metadata { len, is_dir: false, modified: inside.modified, links })
             }
             None if !is_root(&name) => None,
-            _ => Some(Metadata { len: 0, is_dir: true, modified: now() }),
+            _ => Some(Metadata { len: 0, is_dir: true, modified: now(), links: 1 }),
         })
     }
 
@@ -221,6 +230,8 @@ impl Disk for MemoryDisk {
             return Ok(());
         }
         match (&node, tree.nodes.get(&to)) {
+            // two names of one file: as elsewhere, nothing is done
+            (Node::File(from), Some(Node::File(to))) if Arc::ptr_eq(from, to) => return Ok(()),
             (_, None) | (Node::File(_), Some(Node::File(_))) => {}
             (Node::File(_), Some(Node::Directory)) => {
                 return Err(io::ErrorKind::IsADirectory.into());
@@ -240,7 +251,9 @@ impl Disk for MemoryDisk {
         let moved: Vec<_> =
             tree.below(&from).map(|(path, node)| (path.clone(), node.clone())).collect();
         tree.nodes.remove(&from);
-        tree.nodes.insert(to.clone(), node);
+        if let Some(Node::File(replaced)) = tree.nodes.insert(to.clone(), node) {
+            replaced.names.fetch_sub(1, Ordering::Relaxed);
+        }
         for (path, node) in moved {
             tree.nodes.remove(&path);
             let rest = path.strip_prefix(&from).expect("it was found below the directory");
@@ -249,11 +262,33 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from, to) = (normal(from), normal(to));
+        let mut tree = self.shared.tree.lock();
+        let node = match tree.nodes.get(&from) {
+            Some(node @ Node::File(_)) => node.clone(),
+            Some(Node::Directory) => return Err(io::ErrorKind::PermissionDenied.into()),
+            None => return Err(io::ErrorKind::NotFound.into()),
+        };
+        tree.parent(&to)?;
+        if tree.nodes.contains_key(&to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if let Node::File(contents) = &node {
+            contents.names.fetch_add(1, Ordering::Relaxed);
+        }
+        tree.nodes.insert(to, node);
+        Ok(())
+    }
+
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         let name = normal(path);
         let mut tree = self.shared.tree.lock();
         match tree.nodes.get(&name) {
-            Some(Node::File(_)) => drop(tree.nodes.remove(&name)),
+            Some(Node::File(contents)) => {
+                contents.names.fetch_sub(1, Ordering::Relaxed);
+                tree.nodes.remove(&name);
+            }
             Some(Node::Directory) => return Err(io::ErrorKind::IsADirectory.into()),
             None => return Err(io::ErrorKind::NotFound.into()),
         }
@@ -296,34 +331,6 @@ impl Disk for MemoryDisk {
     }
 }
 
-pub(super) fn held_by_another() -> io::Error {
-    io::Error::new(io::ErrorKind::WouldBlock, "another holder has the directory locked")
-}
-
-#[derive(Debug)]
-struct MemoryLock {
-    disk: MemoryDisk,
-    held: Option<PathBuf>,
-}
-
-impl sealed::Sealed for MemoryLock {}
-
-impl DirLock for MemoryLock {
-    fn unlock(&mut self) -> io::Result<()> {
-        if let Some(name) = self.held.take() {
-            self.disk.shared.tree.lock().locks.remove(&name);
-        }
-        Ok(())
-    }
-}
-
-impl Drop for MemoryLock {
-    fn drop(&mut self) {
-        // Never fails.
-        let _ = self.unlock();
-    }
-}
-
 impl Contents {
     fn new() -> Self {
         let inside = Inside {
@@ -332,7 +339,7 @@ impl Contents {
             is_mapped: false,
             overwrites: Overwrites::default(),
         };
-        Contents { inside: RwLock::new(inside) }
+        Contents { names: AtomicU32::new(1), inside: RwLock::new(inside) }
     }
 
     fn len(&self) -> u64 {

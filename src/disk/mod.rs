@@ -14,6 +14,7 @@
 
 use std::io;
 
+pub(crate) mod copy;
 mod family;
 #[cfg(target_os = "linux")]
 mod island;
@@ -34,7 +35,7 @@ pub(crate) use island::in_forked_child;
 pub use memory::MemoryDisk;
 pub use real::RealDisk;
 #[cfg(feature = "sim")]
-pub use sim::{Crash, Fault, Operation, Plan, SimDisk};
+pub use sim::{Crash, Fault, Moment, Operation, Plan, SimDisk};
 
 pub(crate) mod sealed {
     /// Keeps the family closed to other crates.

@@ -33,6 +33,10 @@ pub(crate) const STORE_MARKER: &str = "tidelog.store";
 pub(crate) const STATE_LOG: &str = "tidelog.state";
 /// Ours: the journal of a root.
 pub(crate) const JOURNAL: &str = "tidelog.journal";
+/// Ours: marks a directory as a backup that is not finished.
+pub(crate) const UNFINISHED_BACKUP: &str = "tidelog.backup";
+/// What the name of a backup's directory ends in until it is finished.
+pub(crate) const UNFINISHED_SUFFIX: &str = ".unfinished";
 /// Ours: space held in reserve for a full disk, in the root.
 pub(crate) const RESERVE: &str = "tidelog.reserve";
 /// Ours: the two-slot state of a lone log, in its directory.
@@ -51,15 +55,18 @@ pub(crate) enum SegmentFile {
     TransactionIndex,
     /// Producer state; its offset is an end offset (exclusive).
     ProducerSnapshot,
+    /// Ours: what vouches for the headers of batches.
+    Digests,
 }
 
 impl SegmentFile {
-    pub(crate) const ALL: [SegmentFile; 5] = [
+    pub(crate) const ALL: [SegmentFile; 6] = [
         SegmentFile::Log,
         SegmentFile::OffsetIndex,
         SegmentFile::TimeIndex,
         SegmentFile::TransactionIndex,
         SegmentFile::ProducerSnapshot,
+        SegmentFile::Digests,
     ];
 
     pub(crate) const fn suffix(self) -> &'static str {
@@ -69,6 +76,7 @@ impl SegmentFile {
             SegmentFile::TimeIndex => ".timeindex",
             SegmentFile::TransactionIndex => ".txnindex",
             SegmentFile::ProducerSnapshot => ".snapshot",
+            SegmentFile::Digests => ".digest",
         }
     }
 }
@@ -97,8 +105,8 @@ impl Leftover {
     }
 }
 
-/// `tidelog.journal-<topic id>-<partition>`: what the journal holds of a partition that could not be
-/// recovered.
+/// `tidelog.journal-<topic id>-<partition>`: what the journal holds of a partition that could not
+/// be recovered.
 pub(crate) fn journal_aside(log: LogId) -> String {
     format!("{JOURNAL}-{}-{}", log.topic.to_hex(), log.partition)
 }
@@ -137,6 +145,23 @@ pub(crate) fn parse_segment_file(name: &str) -> Option<(Offset, SegmentFile, Lef
     }
     let base = digits.parse::<i64>().ok().filter(|base| *base < i64::MAX)?;
     Some((Offset::new(base), kind, leftover))
+}
+
+/// The base offset that the name of a segment's sidecar begins with, be its kind one of
+/// [`SegmentFile`] or another's: of any file but a log and what is on its way in or out.
+pub(crate) fn parse_sidecar(name: &str) -> Option<Offset> {
+    const PASSING: [&str; 5] = [".deleted", ".cleaned", ".swap", REPLACEMENT_SUFFIX, ".cut"];
+    let (digits, kind) = name.split_at(name.find('.')?);
+    let log = SegmentFile::Log.suffix();
+    let is_log =
+        kind.strip_prefix(log).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    if is_log || PASSING.iter().any(|passing| name.ends_with(passing)) {
+        return None;
+    }
+    if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse::<i64>().ok().map(Offset::new)
 }
 
 /// What a directory in a root is for.
@@ -242,6 +267,20 @@ mod tests {
             }
         }
         assert_eq!(segment_file(Offset::new(42), SegmentFile::Log), "00000000000000000042.log");
+    }
+
+    #[test]
+    fn sidecars_are_whatever_lies_beside_a_log_to_stay() {
+        let base = "00000000000000000042";
+        for kind in [".index", ".timeindex", ".txnindex", ".snapshot", ".digest", ".logs"] {
+            assert_eq!(parse_sidecar(&format!("{base}{kind}")), Some(Offset::new(42)), "{kind}");
+        }
+        for kind in [".log", ".log.tmp", ".log.7.cut", ".index.deleted", ".index.swap", ".x.tmp"] {
+            assert_eq!(parse_sidecar(&format!("{base}{kind}")), None, "{kind}");
+        }
+        for name in ["", base, "42.index", "leader-epoch-checkpoint", "partition.metadata"] {
+            assert_eq!(parse_sidecar(name), None, "{name}");
+        }
     }
 
     #[test]

@@ -187,6 +187,7 @@ impl Disk for RealDisk {
                 len: if found.is_dir() { 0 } else { found.len() },
                 is_dir: found.is_dir(),
                 modified: Timestamp::from(found.modified()?),
+                links: os::links(&found),
             })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -195,6 +196,14 @@ impl Disk for RealDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.shared.registry.rename(from, to, || fs::rename(from, to))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if fs::symlink_metadata(from)?.is_symlink() {
+            // the second name would lead to the symbolic link, not to the file
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        fs::hard_link(from, to)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {

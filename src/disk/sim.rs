@@ -16,6 +16,7 @@ use crate::sync::Mutex;
 
 mod faults;
 mod file;
+mod moments;
 mod names;
 mod random;
 mod sectors;
@@ -24,6 +25,7 @@ mod tests;
 mod world;
 
 pub use faults::{Fault, Operation, Plan};
+pub use moments::Moment;
 
 use file::{Handle, SimFile};
 use names::Link;
@@ -206,28 +208,13 @@ impl SimDisk {
         self.shared.world.lock().faults.heal();
     }
 
-    /// Cuts the power at the `n`th call from now, from 1: it and all later ones have no effect and
-    /// fail with EIO, until [`crash`](SimDisk::crash) or [`kill`](SimDisk::kill).
+    /// Whether a sync waits for [`heal`](SimDisk::heal), by [`Fault::Hang`].
     ///
     /// ```
-    /// use tidelog::disk::{Disk, SimDisk};
-    /// let disk = SimDisk::new(1);
-    /// disk.cut_after(2);
-    /// assert!(disk.list("/".as_ref()).is_ok());
-    /// assert!(disk.list("/".as_ref()).is_err());
+    /// assert!(!tidelog::disk::SimDisk::new(1).is_hanging());
     /// ```
-    pub fn cut_after(&self, n: u64) {
-        let faults = &mut self.shared.world.lock().faults;
-        faults.cut_at = Some(faults.operations.saturating_add(n.max(1)));
-    }
-
-    /// Whether the power was cut by [`cut_after`](SimDisk::cut_after).
-    ///
-    /// ```
-    /// assert!(!tidelog::disk::SimDisk::new(1).is_cut());
-    /// ```
-    pub fn is_cut(&self) -> bool {
-        self.shared.world.lock().cut.is_some()
+    pub fn is_hanging(&self) -> bool {
+        self.shared.world.lock().faults.hanging
     }
 
     /// A hash of what is on the device, unsynced bytes and names left out: equal for equal disks,
@@ -313,8 +300,8 @@ impl Disk for SimDisk {
             None => {
                 let file = world.next_id();
                 let contents = SimContents::new(world.now());
-                world.state.files.insert(file, contents);
-                world.state.names.change(vec![(dir, name, Some(Link::File(file)))]);
+                world.state.files.insert(file, Arc::new(contents));
+                world.names_mut().change(vec![(dir, name, Some(Link::File(file)))]);
                 file
             }
         };
@@ -337,7 +324,7 @@ impl Disk for SimDisk {
                 Some(Link::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
                 None => {
                     let inner = world.next_id();
-                    world.state.names.change(vec![(dir, name, Some(Link::Directory(inner)))]);
+                    world.names_mut().change(vec![(dir, name, Some(Link::Directory(inner)))]);
                 }
             }
         }
@@ -361,7 +348,7 @@ impl Disk for SimDisk {
     fn metadata(&self, path: &Path) -> io::Result<Option<Metadata>> {
         let mut world = self.shared.world.lock();
         world.enter(Operation::Metadata)?;
-        let directory = Metadata { len: 0, is_dir: true, modified: world.now() };
+        let directory = Metadata { len: 0, is_dir: true, modified: world.now(), links: 1 };
         let found = match world.state.names.locate(path) {
             Ok(None) => return Ok(Some(directory)),
             Ok(Some((dir, name))) => world.state.names.now.get(dir, &name),
@@ -373,7 +360,8 @@ impl Disk for SimDisk {
             Link::File(file) => {
                 let contents = world.file(file);
                 let len = contents.bytes.len() as u64;
-                Metadata { len, is_dir: false, modified: contents.modified }
+                let links = world.state.names.now.links(file);
+                Metadata { len, is_dir: false, modified: contents.modified, links }
             }
         }))
     }
@@ -381,7 +369,7 @@ impl Disk for SimDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut world = self.shared.world.lock();
         world.enter(Operation::Rename)?;
-        let names = &mut world.state.names;
+        let names = &world.state.names;
         let (from_dir, from_name) = names.locate(from)?.ok_or(io::ErrorKind::ResourceBusy)?;
         let (to_dir, to_name) = names.locate(to)?.ok_or(io::ErrorKind::ResourceBusy)?;
         let moved = names.now.get(from_dir, &from_name).ok_or(io::ErrorKind::NotFound)?;
@@ -389,6 +377,7 @@ impl Disk for SimDisk {
             return Ok(());
         }
         match (moved, names.now.get(to_dir, &to_name)) {
+            (Link::File(one), Some(Link::File(other))) if one == other => return Ok(()),
             (_, None) | (Link::File(_), Some(Link::File(_))) => {}
             (Link::File(_), Some(Link::Directory(_))) => {
                 return Err(io::ErrorKind::IsADirectory.into());
@@ -405,17 +394,24 @@ impl Disk for SimDisk {
         if matches!(moved, Link::Directory(_)) && normal(to).starts_with(normal(from)) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        names.change(vec![(from_dir, from_name, None), (to_dir, to_name, Some(moved))]);
+        let change = vec![(from_dir, from_name, None), (to_dir, to_name, Some(moved))];
+        world.names_mut().change(change);
         Ok(())
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut world = self.shared.world.lock();
+        world.enter(Operation::Link)?;
+        world.names_mut().link(from, to)
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         let mut world = self.shared.world.lock();
         world.enter(Operation::RemoveFile)?;
-        let names = &mut world.state.names;
+        let names = &world.state.names;
         let (dir, name) = names.locate(path)?.ok_or(io::ErrorKind::IsADirectory)?;
         match names.now.get(dir, &name) {
-            Some(Link::File(_)) => names.change(vec![(dir, name, None)]),
+            Some(Link::File(_)) => world.names_mut().change(vec![(dir, name, None)]),
             Some(Link::Directory(_)) => return Err(io::ErrorKind::IsADirectory.into()),
             None => return Err(io::ErrorKind::NotFound.into()),
         }
@@ -425,21 +421,24 @@ impl Disk for SimDisk {
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         let mut world = self.shared.world.lock();
         world.enter(Operation::RemoveDir)?;
-        let names = &mut world.state.names;
+        let names = &world.state.names;
         let (dir, name) = names.locate(path)?.ok_or(io::ErrorKind::ResourceBusy)?;
         let inner = names.directory(path)?;
         if names.now.entries(inner).next().is_some() {
             return Err(io::ErrorKind::DirectoryNotEmpty.into());
         }
-        names.change(vec![(dir, name, None)]);
+        world.names_mut().change(vec![(dir, name, None)]);
         Ok(())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut world = self.shared.world.lock();
-        world.enter(Operation::SyncDir)?;
+        let granted = world.enter(Operation::SyncDir)?;
         let dir = world.state.names.directory(dir)?;
-        world.state.names.sync(dir);
+        if granted == 0 {
+            return Ok(()); // it lies
+        }
+        world.names_mut().sync(dir);
         world.sweep();
         Ok(())
     }

@@ -109,6 +109,12 @@ impl Overwrites {
         self.ranges.clear();
     }
 
+    /// Whether a window is out.
+    #[cfg(feature = "sim")]
+    pub(super) fn is_lent(&self) -> bool {
+        self.lent
+    }
+
     pub(super) fn note(&mut self, start: u64, end: u64) {
         if self.lent && start < end {
             self.ranges.push((start, end));
@@ -237,10 +243,10 @@ impl<B: Backing> MapReader for BufferedReader<B> {
         self.published.load(Ordering::Acquire)
     }
 
-    fn view(&self, start: u64, end: u64) -> Bytes {
+    fn view(&self, start: u64, end: u64) -> io::Result<Bytes> {
         let published = self.published();
         assert!(start <= end && end <= published, "view {start}..{end} leaves 0..{published}");
-        self.backing.view(start, end)
+        Ok(self.backing.view(start, end))
     }
 }
 

@@ -132,6 +132,42 @@ fn directories_are_made_listed_and_removed() {
 }
 
 #[test]
+fn a_second_name_leads_to_the_same_file() {
+    everywhere(|place| {
+        let (disk, root) = (&place.disk, &place.root);
+        let (one, two, dir) = (root.join("one"), root.join("two"), root.join("dir"));
+        let links = |path: &PathBuf| disk.metadata(path).unwrap().map(|found| found.links);
+        disk.create_dir_all(&dir).unwrap();
+        let file = disk.open(&one, Access::Create).unwrap();
+        write_all_at(&*file, b"before", 0).unwrap();
+        assert_eq!((links(&one), links(&dir)), (Some(1), Some(1)));
+        disk.link(&one, &two).unwrap();
+        assert_eq!((links(&one), links(&two)), (Some(2), Some(2)));
+        write_all_at(&*file, b"behind", 0).unwrap();
+        assert_eq!(content(&*disk.open(&two, Access::Read).unwrap()), b"behind");
+        assert_eq!(kind(disk.link(&one, &two)), io::ErrorKind::AlreadyExists);
+        assert_eq!(kind(disk.link(&root.join("no"), &root.join("x"))), io::ErrorKind::NotFound);
+        assert_eq!(kind(disk.link(&one, &root.join("no/x"))), io::ErrorKind::NotFound);
+        assert_eq!(kind(disk.link(&dir, &root.join("x"))), io::ErrorKind::PermissionDenied);
+        disk.rename(&one, &two).unwrap(); // two names of one file: nothing is done
+        assert_eq!((links(&one), links(&two)), (Some(2), Some(2)));
+
+        // a copy renamed over one name parts them; handles go with the file they have
+        let copy = disk.open(&root.join("copy"), Access::Create).unwrap();
+        write_all_at(&*copy, b"copied", 0).unwrap();
+        disk.rename(&root.join("copy"), &two).unwrap();
+        assert_eq!((links(&one), links(&two)), (Some(1), Some(1)));
+        write_all_at(&*file, b"onward", 0).unwrap();
+        assert_eq!(content(&*disk.open(&two, Access::Read).unwrap()), b"copied");
+        disk.link(&one, &dir.join("one")).unwrap();
+        disk.remove_file(&one).unwrap();
+        assert_eq!(links(&dir.join("one")), Some(1));
+        assert_eq!(content(&*file), b"onward");
+        disk.sync_dir(&dir).unwrap();
+    });
+}
+
+#[test]
 fn removed_and_replaced_files_stay_readable() {
     everywhere(|place| {
         let (disk, root) = (&place.disk, &place.root);
@@ -235,7 +271,10 @@ fn stores_show_through_reads_and_views() {
         let Some((file, mut map)) = tail(place, b"head", 1 << 20) else { return };
         assert_eq!(map.allocated(), 4);
         let reader = map.reader();
-        assert_eq!((reader.published(), reader.view(0, 4)), (4, Bytes::from_static(b"head")));
+        assert_eq!(
+            (reader.published(), reader.view(0, 4).unwrap()),
+            (4, Bytes::from_static(b"head"))
+        );
         map.allocate(5000).unwrap();
         map.allocate(100).unwrap();
         assert_eq!((map.allocated(), file.len().unwrap()), (5000, 5000));
@@ -244,9 +283,9 @@ fn stores_show_through_reads_and_views() {
         map.window(7, 3).copy_from_slice(b"two");
         assert_eq!(reader.published(), 4);
         map.publish(10);
-        let view = reader.view(2, 10);
+        let view = reader.view(2, 10).unwrap();
         assert_eq!(view, b"adonetwo"[..]);
-        assert_eq!(reader.view(3, 3).len(), 0);
+        assert_eq!(reader.view(3, 3).unwrap().len(), 0);
         let bytes = content(&*file);
         assert_eq!(&bytes[..10], b"headonetwo");
         assert!(bytes[10..].iter().all(|byte| *byte == 0));
@@ -257,7 +296,7 @@ fn stores_show_through_reads_and_views() {
         drop(map);
         file.set_len(5001).unwrap();
         place.disk.remove_file(&place.root.join("tail")).unwrap();
-        assert_eq!(reader.view(4998, 5001), b"\0zz"[..]);
+        assert_eq!(reader.view(4998, 5001).unwrap(), b"\0zz"[..]);
         drop((file, reader));
         assert_eq!(view, b"adonetwo"[..]);
     });
@@ -279,14 +318,14 @@ fn large_appends_go_by_position_beside_the_map() {
         map.written(end);
         assert_eq!(map.allocated(), end);
         map.publish(end);
-        assert_eq!(map.reader().view(2, end), large);
+        assert_eq!(map.reader().view(2, end).unwrap(), large);
         map.allocate(end + 4096).unwrap();
         map.window(end, 3).copy_from_slice(b"end");
         map.publish(end + 3);
         // Within the window nothing is said.
         write_all_at(&*file, b"inside", end + 3).unwrap();
         map.publish(end + 9);
-        assert_eq!(map.reader().view(end, end + 9), b"endinside"[..]);
+        assert_eq!(map.reader().view(end, end + 9).unwrap(), b"endinside"[..]);
         assert_eq!(&content(&*file)[2..2 + large.len()], large);
         file.sync_data().unwrap();
     });
@@ -340,7 +379,7 @@ fn many_small_appends_are_read_while_they_are_made() {
                 let mut seen = 0;
                 while seen < count * 8 {
                     let published = reader.published();
-                    let view = reader.view(seen, published);
+                    let view = reader.view(seen, published).unwrap();
                     for (at, number) in (seen / 8..).zip(view.chunks(8)) {
                         assert_eq!(number, at.to_be_bytes());
                     }

@@ -17,8 +17,11 @@ use super::partition::Partition;
 use super::root::fact::Fact;
 use super::topic::Topic;
 use crate::config::TopicConfig;
-use crate::disk::Disk;
-use crate::disk::names::{PARTITION_METADATA, deleting_dir, partition_dir, validate_topic_name};
+use crate::disk::names::{
+    PARTITION_METADATA, PartitionDir, deleting_dir, parse_partition_dir, partition_dir,
+    validate_topic_name,
+};
+use crate::disk::{Disk, Entry};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{Offset, PartitionId, TopicId};
 use crate::log::checkpoint::read_partition_metadata;
@@ -78,6 +81,7 @@ impl Engine {
                 return Err(Error::new("create topic", Cause::AlreadyExists { name, difference }));
             }
             self.clear_directories(name, 0..config.partitions)?;
+            facts.extend(self.forgotten(name)?);
             let id = TopicId::random();
             let budget = Arc::new(Budget::new(config.max_bytes, config.when_full));
             let shared_config = Arc::new(config.clone());
@@ -148,6 +152,29 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// The deleted topics that had this name and have no directory of it any more: what lies in one
+    /// from now on is another's, even where a power cut takes its topic id.
+    ///
+    /// # Errors
+    /// The disk's: an unfinished deletion may have left names that were never made durable.
+    fn forgotten(&self, name: &str) -> Result<Vec<Fact>> {
+        let log = self.owner("create topic")?.root.log();
+        let ids = log.with_state(|state| state.deleted_of_name(name));
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (disk, root) = (&*self.options.disk, self.path());
+        let fail = |error| Error::io("create topic", root, error);
+        disk.sync_dir(root).map_err(fail)?;
+        let is_its = |entry: &Entry| match parse_partition_dir(&entry.name) {
+            Some(PartitionDir::Live { topic, .. }) => topic == name,
+            _ => false,
+        };
+        let is_gone = !disk.list(root).map_err(fail)?.iter().any(is_its);
+        let ids = ids.into_iter().filter(|_| is_gone);
+        Ok(ids.map(|id| Fact::TopicForgotten { id }).collect())
     }
 
     /// Gives a topic partitions up to `total`, none of which has a directory yet.

@@ -84,7 +84,7 @@ impl Engine {
         self.catalog_changes.signal().close();
     }
 
-    fn all_partitions(&self) -> Vec<Arc<Partition>> {
+    pub(super) fn all_partitions(&self) -> Vec<Arc<Partition>> {
         self.topics().iter().flat_map(|topic| topic.partitions().to_vec()).collect()
     }
 

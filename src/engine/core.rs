@@ -122,6 +122,14 @@ impl Engine {
         self.options.threads
     }
 
+    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.options.disk
+    }
+
+    pub(crate) fn root_path(&self) -> &std::path::Path {
+        self.path()
+    }
+
     pub(crate) fn catalog_changes(&self) -> &CatalogChanges {
         &self.catalog_changes
     }

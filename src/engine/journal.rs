@@ -2,8 +2,8 @@
 //!
 //! After an unclean stop of ours its frames go to their partitions, each of which takes back what
 //! its log has lost and syncs it, before the new epoch is drawn: from then on all of them count no
-//! more. What a partition that cannot be opened has in it is put aside before, durably, in a file of
-//! the root; the open that finds the partition well replays that. Cut short anywhere, the next open
+//! more. What a partition that cannot be opened has in it is put aside before, durably, in a file
+//! of the root; the open that finds the partition well replays that. Cut short anywhere, the next open
 //! does the same again.
 //!
 //! Called by `open` and by the maintenance.
@@ -16,6 +16,7 @@ use super::core::Table;
 use super::maintenance::Requests;
 use super::open::Shared;
 use super::report::OpenReport;
+use super::root::fact::Fact;
 use super::root::last_writer::LastWriter;
 use super::root::state::RootState;
 use super::root::{Root, RootOpening};
@@ -23,7 +24,7 @@ use crate::disk::Disk;
 use crate::disk::names::{JOURNAL, journal_aside, parse_journal_aside};
 use crate::disk::replace::replace_file;
 use crate::error::{Error, Result};
-use crate::ids::Offset;
+use crate::ids::{LeaderEpoch, Offset};
 use crate::journal::{self, Frame, Journal, Reign, Upkeep};
 use crate::log::{LogId, PartitionLog, PartitionReport};
 use crate::sync::Arc;
@@ -179,6 +180,42 @@ impl Held {
         report.restored(log.replay(&self.frames)?);
         let point = log.offsets().snapshot().recovery_point;
         if point >= end { Ok(None) } else { log.checkpoint().map(Some) }
+    }
+}
+
+/// A partition that has got what the journal held of it.
+pub(super) struct Restored {
+    pub(super) id: LogId,
+    pub(super) point: Offset,
+}
+
+impl Restored {
+    pub(super) fn fact(&self) -> Fact {
+        let (id, partition) = (self.id.topic, self.id.partition);
+        Fact::RecoveryPoint { id, partition, offset: self.point }
+    }
+}
+
+/// The reign before is over: its frames count no more, and the journal serves this one.
+pub(super) fn settle(
+    shared: &Shared,
+    table: &Table,
+    held: &Holdings,
+    restored: &[Restored],
+    epoch: LeaderEpoch,
+) {
+    for Restored { id, point } in restored {
+        let topic = table.ids.get(&id.topic);
+        let partition = topic.and_then(|topic| topic.partition(id.partition).ok());
+        if let Some(log) = partition.as_ref().and_then(|partition| partition.log().ok()) {
+            log.recovery_point_recorded(*point);
+        }
+    }
+    let (disk, root) = (&*shared.options.disk, shared.root.path());
+    held.let_go(disk, root, table);
+    match &shared.journal {
+        Some(journal) => journal.begin(*shared.root.store_id().as_bytes(), epoch),
+        None => remove_unused(disk, root),
     }
 }
 

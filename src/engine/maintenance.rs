@@ -229,6 +229,7 @@ impl Engine {
         if let Some(error) = self.checkpoint(&partitions, Durable::Later) {
             log::error!("background sync: {error}");
         }
+        self.take_missing_digests(&partitions);
         if self.requests().retention_due(now) {
             self.retain_all();
         }
@@ -242,6 +243,18 @@ impl Engine {
         let compaction = self.compact_some(&partitions, now);
         let next = self.requests().next(self.has_retention());
         [chores, compaction, next].into_iter().flatten().min()
+    }
+
+    /// One segment of each partition that lacks digests; the next one is due as a sync is.
+    fn take_missing_digests(&self, partitions: &[Arc<Partition>]) {
+        for log in partitions.iter().filter_map(|partition| partition.log().ok()) {
+            if let Err(error) = log.digest_one() {
+                log::warn!("{error}");
+            }
+            if log.lacks_digests() {
+                self.requests().note_dirty(log.id());
+            }
+        }
     }
 
     /// Syncs and seals, and records how far each log is safe; returns the first failure.

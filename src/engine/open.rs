@@ -15,7 +15,7 @@ use super::compaction::{self, Compaction};
 use super::core::{Footing, Owner};
 use super::ending::Ending;
 use super::gate::Gate;
-use super::journal::{self, Held, Holdings};
+use super::journal::{self, Held, Holdings, Restored};
 use super::keeper::RootKeeper;
 use super::known::Known;
 use super::maintenance::Requests;
@@ -117,7 +117,7 @@ impl Engine {
         let (table, restored) = open_topics(&shared, topics, &held, &mut report)?;
         facts.extend(restored.iter().map(Restored::fact));
         let epoch = begin_reign(&shared, &opening, &table, facts)?;
-        settle_journal(&shared, &table, &held, &restored, epoch);
+        journal::settle(&shared, &table, &held, &restored, epoch);
         report.epoch = epoch;
         let engine = assemble(shared, table, epoch, report, lock, timer_wakeup, maintenance_wakeup);
         engine.gate.set_engine(Arc::downgrade(&engine));
@@ -421,7 +421,7 @@ impl Shared {
         });
         let (backing, report, point) = match opened {
             Ok((log, report, point)) => {
-                if log.is_dirty() {
+                if log.is_dirty() || log.lacks_digests() {
                     self.requests.opened_dirty(id);
                 }
                 if topic.is_internal() && !topic.is_adopted() {
@@ -445,42 +445,6 @@ impl Shared {
             gate: self.gate.clone(),
         });
         Opened { partition: Arc::new(partition), report, point }
-    }
-}
-
-/// A partition that has got what the journal held of it.
-struct Restored {
-    id: LogId,
-    point: Offset,
-}
-
-impl Restored {
-    fn fact(&self) -> Fact {
-        let (id, partition) = (self.id.topic, self.id.partition);
-        Fact::RecoveryPoint { id, partition, offset: self.point }
-    }
-}
-
-/// The reign before is over: its frames count no more, and the journal serves this one.
-fn settle_journal(
-    shared: &Shared,
-    table: &Table,
-    held: &Holdings,
-    restored: &[Restored],
-    epoch: LeaderEpoch,
-) {
-    for Restored { id, point } in restored {
-        let topic = table.ids.get(&id.topic);
-        let partition = topic.and_then(|topic| topic.partition(id.partition).ok());
-        if let Some(log) = partition.as_ref().and_then(|partition| partition.log().ok()) {
-            log.recovery_point_recorded(*point);
-        }
-    }
-    let (disk, root) = (&*shared.options.disk, shared.root.path());
-    held.let_go(disk, root, table);
-    match &shared.journal {
-        Some(journal) => journal.begin(*shared.root.store_id().as_bytes(), epoch),
-        None => journal::remove_unused(disk, root),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Tests of the engine as a whole: coming up, going down, changing topics, keeping bounds.
 
 mod background;
+#[cfg(feature = "sim")]
+mod backup;
 mod commit;
 #[cfg(feature = "sim")]
 mod compaction;
@@ -19,6 +21,10 @@ mod many;
 mod opening;
 #[cfg(feature = "sim")]
 mod reopening;
+#[cfg(feature = "sim")]
+#[allow(dead_code)] // shared with the integration tests, which use the rest
+#[path = "../../tests/common/suite.rs"]
+mod suite;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -11,7 +11,7 @@
 //!
 //! Called by the coordinator, which brings time, files and assignors; loom runs this very file.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use super::identity::{MemberId, TopicPartition};
@@ -41,7 +41,8 @@ struct Locked {
     alarm: Option<Duration>,
     /// What there was when the group's first member joined: all else is new to it.
     began_with: std::sync::Arc<TopicList>,
-    /// Where a reset policy has begun to read, for whoever reads on before a commit.
+    /// Where a reset policy has begun to read, for whoever reads on before a commit; of topics that
+    /// are there.
     starts: HashMap<(TopicId, PartitionId), Offset>,
 }
 
@@ -257,6 +258,11 @@ impl LiveGroup {
         self.change(|locked, tell| {
             let others = locked.state.set_topics(topics);
             locked.tell(others, tell);
+            if !locked.starts.is_empty() {
+                let known = locked.state.topics().topics().iter().map(|topic| topic.id);
+                let known: HashSet<TopicId> = known.collect();
+                locked.starts.retain(|(topic, _), _| known.contains(topic));
+            }
         })
     }
 

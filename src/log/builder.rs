@@ -307,7 +307,7 @@ fn has_segments(disk: &dyn Disk, dir: &Path) -> Result<bool> {
 }
 
 /// A directory of Kafka's names its topic and partition; any other goes by its own name.
-fn log_name(dir: &Path) -> LogName {
+pub(super) fn log_name(dir: &Path) -> LogName {
     let name = dir.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     match parse_partition_dir(&name) {
         Some(PartitionDir::Live { topic, partition }) => {

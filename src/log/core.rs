@@ -128,6 +128,8 @@ pub(crate) struct PartitionLog {
     /// Where the durable offset lies; of the one who has the turn.
     pub(super) covered: Mutex<Option<Cursor>>,
     pub(super) trimming: Mutex<Vec<Doomed>>,
+    /// Segments below the recovery point that have no digests yet.
+    pub(super) bare: Mutex<Vec<Arc<Segment>>>,
     pub(super) epochs: Mutex<EpochCache>,
     /// The highest epoch that recovery met, in files or batches.
     pub(super) epoch_floor: Option<LeaderEpoch>,

@@ -388,6 +388,11 @@ impl Log {
         closed.and(unlocked)
     }
 
+    /// Where it lies.
+    pub(crate) fn place(&self) -> (&Arc<dyn Disk>, &Path) {
+        (&self.disk, &self.log.place.dir)
+    }
+
     pub(super) fn check_open(&self, operation: &'static str) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::new(operation, Cause::Closed("the log")));

@@ -6,8 +6,8 @@
 //! disk. The first sync that fails latches the log; no sync is ever tried again.
 //!
 //! A power-durable call is served by the journal where there is one (`journaled`). A checkpoint is
-//! always a sync of the segments, that also seals what was rolled, brings the active segment's index and
-//! the epoch file up to date, and says how far the recovery point may be recorded.
+//! always a sync of the segments, that also seals what was rolled, brings the active segment's
+//! index and the epoch file up to date, and says how far the recovery point may be recorded.
 
 use super::checkpoint::{self, EpochLine};
 use super::core::{PartitionLog, Unproven};
@@ -179,7 +179,7 @@ impl PartitionLog {
         let (rolled, active, end) = {
             let mut writer = self.writer.lock();
             let rolled = std::mem::take(&mut writer.rolled);
-            let active = writer.tail.as_ref().map(|tail| tail.segment().clone());
+            let active = writer.tail.as_mut().map(|tail| tail.hand_over_digests().clone());
             (rolled, active, writer.next_offset)
         };
         // what is rolled from here on is synced, but not sealed: the point must not cover it
@@ -203,6 +203,7 @@ impl PartitionLog {
         for segment in rolled {
             segment.trim_for_sync()?;
         }
+        self.save_digests(rolled, active)?;
         self.write_epochs()?; // before the sync, which is then the directory's only one
         let ending = self.cover(turn, By::Segments);
         turn.end(&ending); // whoever waits for this sync has no part in what follows

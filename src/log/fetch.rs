@@ -106,7 +106,9 @@ impl PartitionLog {
         if from >= bound {
             return Ok(Fetched { chunk: None, next_offset: from, cursor: cursor.cloned() });
         }
-        let wanted = Limits { bytes: limits.bytes, records: limits.records, bound };
+        let gapless_from = self.gapless.then_some(offsets.compacted);
+        let FetchLimits { bytes, records, .. } = limits;
+        let wanted = Limits { bytes, records, bound, gapless_from };
         for segment in segments_from(segments, from) {
             match segment.read(from.max(segment.base()), hint(cursor, segment, from), wanted) {
                 Ok(Some(chunk)) => {

@@ -121,7 +121,13 @@ impl FollowedLog {
         FollowedLog {
             name,
             id,
-            place: Place { disk: disk.clone(), dir, index_interval, tenancy },
+            place: Place {
+                disk: disk.clone(),
+                dir,
+                index_interval,
+                identity: id.identity(),
+                tenancy,
+            },
             source,
             view: ArcSwap::from_pointee(view),
             following: Mutex::default(),

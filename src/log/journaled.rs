@@ -1,8 +1,8 @@
 //! Making records durable by the journal in place of a sync of their segment.
 //!
 //! What lies between the durable offset and the log's end is read back from the segment, where it
-//! is published, and handed to the journal as it is: so the journal's frame covers the whole prefix,
-//! and appending knows nothing of it. Where that is more than one segment has, or more than a frame
+//! is published, and handed to the journal as it is: so the journal's frame covers the whole
+//! prefix, and appending knows nothing of it. Where that is more than one segment has, or more than a frame
 //! takes, or begins where nobody knows a position, or in a directory that is new, the segments are
 //! synced.
 //!

@@ -8,6 +8,14 @@
 use crate::error::Result;
 pub(crate) use crate::ids::LogId;
 use crate::ids::Offset;
+use crate::segment::Identity;
+
+impl LogId {
+    /// What the digests of its segments begin with.
+    pub(crate) fn identity(self) -> Identity {
+        Identity { topic: self.topic, partition: self.partition }
+    }
+}
 
 /// One fact about a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

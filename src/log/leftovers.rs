@@ -11,7 +11,9 @@
 //! | `.log.swap` | a rewrite was finished | rolled forward (2) |
 //! | an index `.swap` beside it | belongs to it | gets its name |
 //! | an index `.swap` without it | it may be another log's | goes: an index is made again |
-//! | an index without a log | nothing | goes |
+//! | digests `.swap` without it | the same, unless they fit it | get their name, or go |
+//! | an index or digests without a log | nothing | goes |
+//! | `.tmp` of any of these | a replacement was not finished | goes |
 //!
 //! (1) Every `.swap` at or above the lowest such base goes, durably, then the `.cleaned` files: the
 //! old segments stand. (2) What stands between its base and its last offset goes, durably, then it
@@ -21,20 +23,24 @@
 //! Every step is safe to repeat, and to be cut short by another stop: what is removed first is what
 //! the rest would be misread with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::disk::names::{Leftover, SegmentFile, parse_segment_file, segment_file};
+use crate::disk::names::{
+    Leftover, REPLACEMENT_SUFFIX, SegmentFile, parse_segment_file, segment_file,
+};
 use crate::disk::{Access, Disk, Entry, read_full_at};
 use crate::error::{Error, Result};
 use crate::ids::Offset;
-use crate::segment::Segment;
+use crate::segment::{Place, Segment};
 
 /// A partition directory, tidied.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
     /// Base offset and length of each log file, in order.
     pub(super) segments: Vec<(Offset, u64)>,
+    /// The base offsets of the segments that have digests.
+    pub(super) digests: BTreeSet<Offset>,
     pub(super) removed: Vec<PathBuf>,
     /// Whether a producer snapshot names a producer, or an index an aborted transaction.
     pub(super) has_producers: bool,
@@ -50,16 +56,22 @@ struct Found {
 }
 
 /// Removes and renames leftovers, and lists what stands.
-pub(super) fn tidy(disk: &dyn Disk, dir: &Path) -> Result<Directory> {
+pub(super) fn tidy(place: &Place) -> Result<Directory> {
+    let (disk, dir) = (&*place.disk, &*place.dir);
     let entries = disk.list(dir).map_err(|error| Error::io("open log", dir, error))?;
-    let mut tidying = Tidying { disk, dir, directory: Directory::default() };
+    let mut tidying = Tidying { disk, dir, place, directory: Directory::default() };
     let mut standing = BTreeMap::new();
     let (mut cleaned, mut swapped) = (Vec::new(), Vec::new());
     for Entry { name, is_dir, len } in entries {
-        let Some((base, kind, leftover)) = parse_segment_file(&name) else { continue };
         if is_dir {
             continue;
         }
+        let replacement = name.strip_suffix(REPLACEMENT_SUFFIX);
+        if replacement.is_some_and(|name| parse_segment_file(name).is_some()) {
+            tidying.remove(&dir.join(&name))?;
+            continue;
+        }
+        let Some((base, kind, leftover)) = parse_segment_file(&name) else { continue };
         let found = Found { base, kind, path: dir.join(&name), len };
         match leftover {
             Leftover::None => {
@@ -79,6 +91,7 @@ pub(super) fn tidy(disk: &dyn Disk, dir: &Path) -> Result<Directory> {
             SegmentFile::ProducerSnapshot => {
                 tidying.directory.has_producers |= names_producers(disk, &found.path)?;
             }
+            SegmentFile::Digests => drop(tidying.directory.digests.insert(*base)),
             SegmentFile::OffsetIndex | SegmentFile::TimeIndex => {}
         }
     }
@@ -90,6 +103,7 @@ type Standing = BTreeMap<(Offset, SegmentFile), Found>;
 struct Tidying<'a> {
     disk: &'a dyn Disk,
     dir: &'a Path,
+    place: &'a Place,
     directory: Directory,
 }
 
@@ -128,10 +142,15 @@ impl Tidying<'_> {
             let is_log = |swap: &&Found| swap.kind == SegmentFile::Log && swap.base == index.base;
             swapped.iter().find(is_log).is_some()
         };
-        let is_stray = |found: &Found| {
-            matches!(found.kind, SegmentFile::OffsetIndex | SegmentFile::TimeIndex) && !whole(found)
-        };
-        let stray: Vec<_> = swapped.iter().filter(|found| is_stray(found)).cloned().collect();
+        let mut stray = Vec::new();
+        for found in swapped.iter().filter(|found| !whole(found)) {
+            let goes = match found.kind {
+                SegmentFile::OffsetIndex | SegmentFile::TimeIndex => true,
+                SegmentFile::Digests => !self.fits_standing(found, standing)?,
+                _ => false,
+            };
+            stray.extend(goes.then(|| found.clone()));
+        }
         for found in &stray {
             self.remove(&found.path)?;
         }
@@ -164,6 +183,13 @@ impl Tidying<'_> {
             standing.insert((swap.base, swap.kind), Found { path, ..swap });
         }
         Ok(())
+    }
+
+    /// Whether digests are those of the log of their base that stands: they cannot be made again.
+    fn fits_standing(&self, digests: &Found, standing: &Standing) -> Result<bool> {
+        let Some(log) = standing.get(&(digests.base, SegmentFile::Log)) else { return Ok(false) };
+        let segment = Segment::on_disk(self.place.clone(), log.base, log.len);
+        segment.is_vouched_for_by(&digests.path)
     }
 
     /// The offset behind the last batch of a rewritten segment.

@@ -1,23 +1,29 @@
 //! One partition: an append-only log of segments, alone or under a store.
 //!
 //! [`PartitionLog`] is what the engine opens by the thousand; [`Log`] is the same behind a public
-//! door of its own, for those who want one durable log and no topics. The rooms: `append`,
-//! `fetch`, `durable`, `trim` and `close` are what a log does, `journaled` what it has the journal do;
-//! `open`, `leftovers` and `verdict` are recovery, with `replay` of the journal, and `reopen` lifts a
-//! poison by it; `follow` reads a log that another process writes; `retain` and `epochs` decide;
-//! `offsets` holds every offset; `checkpoint` and `directory` are Kafka's small files; `swap` puts
-//! rewritten segments in the place of others; `keeper` says who remembers what the files cannot.
+//! door of its own, for those who want one durable log and no topics. The rooms: `append`, `fetch`,
+//! `durable`, `trim` and `close` are what a log does, `journaled` what the journal does for it,
+//! `cover` saves digests; `open`, `leftovers` and `verdict` are recovery, with `replay` of the
+//! journal, `reopen` lifts a poison by it; `follow` reads a log that another process writes;
+//! `retain` and `epochs` decide; `offsets` holds every offset; `audit` holds a directory against
+//! what is known of it; `checkpoint` and `directory` are Kafka's small files; `swap` puts rewritten
+//! segments in the place of others; `copy_out` copies a log while it is written; `keeper` says who
+//! remembers what the files cannot.
 
 mod append;
+mod audit;
 mod builder;
 pub(crate) mod checkpoint;
 mod close;
+mod copy_out;
 mod core;
+mod cover;
 mod directory;
 mod door;
 mod durable;
 mod epochs;
 mod fetch;
+mod finding;
 mod follow;
 mod journaled;
 mod keeper;
@@ -38,10 +44,15 @@ mod upkeep;
 mod verdict;
 
 pub(crate) use append::Appended;
+pub(crate) use audit::{
+    AuditFacts, PartitionAudit, PartitionAudited, SegmentAudited, list_lone, unlisted,
+};
 pub use builder::LogBuilder;
+pub(crate) use copy_out::{Amounts, Secured, Sharing, cut_all};
 pub(crate) use core::{Attention, LogName, LogSetup, PartitionLog};
 pub use door::Log;
 pub(crate) use fetch::{Cursor, FetchLimits, Fetched};
+pub use finding::{Finding, FindingKind, Unvouched};
 pub(crate) use follow::{FactSource, FollowFacts, FollowedLog};
 pub(crate) use keeper::{Durable, Keeper, KnownFacts, LastStop, LogFact, LogId};
 pub(crate) use offsets::OffsetSnapshot;

@@ -7,8 +7,8 @@
 //! `end` is one past the last published record; the high watermark follows it by itself. `durable`
 //! is how far a sync has returned, of the segments or of the journal; `synced` how far one of the
 //! segments; `recovery_point` how far that has been recorded: below it bad bytes are damage, above
-//! it they are a torn tail; `compacted` how far there may be gaps that compaction made. Each has one
-//! setter, which asserts the order.
+//! it they are a torn tail; `compacted` how far there may be gaps that compaction made. Each has
+//! one setter, which asserts the order.
 //! Setters are called by whoever holds the right to move that offset (the writer lock for `end`,
 //! the turn to sync for `durable`, the retention lock for `start` and `compacted`; whoever has
 //! recorded a recovery point raises that); readers take a snapshot without a lock.

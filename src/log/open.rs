@@ -48,6 +48,8 @@ struct Recovery<'a> {
     /// What the epoch file says, and what the scanned batches do.
     epochs: [Vec<(LeaderEpoch, Offset)>; 2],
     unproven: Vec<Unproven>,
+    /// Segments below the recovery point that have no digests.
+    bare: Vec<Arc<Segment>>,
     /// Segments that no longer grow and whose indexes are to be sealed.
     rolled: Vec<Arc<Segment>>,
     has_producers: bool,
@@ -78,6 +80,7 @@ impl PartitionLog {
             disk: disk.clone(),
             dir: Arc::from(dir),
             index_interval: setup.config.index_interval_bytes,
+            identity: setup.id.identity(),
             tenancy: Tenancy::Own,
         };
         let mut recovery = Recovery {
@@ -93,6 +96,7 @@ impl PartitionLog {
             end: Offset::ZERO,
             epochs: [const { Vec::new() }; 2],
             unproven: Vec::new(),
+            bare: Vec::new(),
             rolled: Vec::new(),
             has_producers: false,
             hurt: false,
@@ -100,7 +104,7 @@ impl PartitionLog {
         let exists =
             disk.metadata(dir).map_err(|error| Error::io("open log", dir, error))?.is_some();
         if exists {
-            let directory = tidy(&**disk, dir)?;
+            let directory = tidy(&place)?;
             recovery.run(&place, directory)?;
         }
         recovery.finish(place)
@@ -108,7 +112,7 @@ impl PartitionLog {
 }
 
 impl Recovery<'_> {
-    fn run(&mut self, place: &Place, directory: Directory) -> Result<()> {
+    fn run(&mut self, place: &Place, mut directory: Directory) -> Result<()> {
         self.report.removed = directory.removed;
         self.has_producers = directory.has_producers;
         let path = place.dir.join(LEADER_EPOCHS);
@@ -121,6 +125,13 @@ impl Recovery<'_> {
             Err(error) => return Err(error),
         };
         let mut found = directory.segments;
+        if !self.known.last_stop.is_ours() {
+            // another hand may have written anything again: what was true of it says nothing now
+            for (base, len) in &found {
+                Segment::on_disk(place.clone(), *base, *len).remove_digests()?;
+            }
+            directory.digests.clear();
+        }
         if self.known.is_gapless() {
             self.drop_below_start(place, &mut found)?;
         }
@@ -140,6 +151,9 @@ impl Recovery<'_> {
             if !next_empty && next.is_some_and(|next| next < self.known.recovery_point) {
                 segment.assume_synced();
                 segment.settle();
+                if !directory.digests.contains(base) {
+                    self.bare.push(segment.clone());
+                }
                 self.end = next.unwrap_or(self.end);
                 self.segments.push(segment);
                 continue;
@@ -187,18 +201,23 @@ impl Recovery<'_> {
 
     /// Scans one segment and does what the table says.
     fn recover(&mut self, segment: Arc<Segment>, next: Option<Offset>) -> Result<Then> {
-        let point = self.known.recovery_point;
+        let known = self.known;
+        let point = known.recovery_point;
         // below the log start nothing is promised
         let promised = point > self.known.log_start;
         self.hurt = false;
+        segment.unshare()?; // it may be cut, written again or appended to from here on
         let mut start = match self.known.sync_failed {
             true => segment.scan_start_at_front(), // its index files are no better than it is
             false => segment.scan_start(point)?,
         };
         start.next_offset = start.next_offset.max(segment.base());
         let first_scanned = start.position;
+        // below the recovery point digests vouch for offsets, above it only their order does
+        let gapless_from = known.is_gapless().then_some(point.max(known.compacted));
         loop {
-            let scan = segment.scan(start)?;
+            start.gapless_from = gapless_from;
+            let scan = segment.scan(start, point)?;
             self.note(&scan);
             if let Stop::Bad { .. } = &scan.stop
                 && let Some(magic) = segment.legacy_at(scan.position)?
@@ -209,7 +228,7 @@ impl Recovery<'_> {
             }
             let below = promised && scan.next_offset < point;
             let successor = Successor::of(next, scan.next_offset);
-            let gapless = !self.known.allows_gap_to(next.unwrap_or(scan.next_offset));
+            let gapless = !known.allows_gap_to(next.unwrap_or(scan.next_offset));
             match judge(Ending::of(&scan.stop), successor, below, gapless) {
                 Verdict::Keep => return self.keep(segment, scan, first_scanned),
                 Verdict::Trim => {
@@ -228,7 +247,9 @@ impl Recovery<'_> {
                     self.damaged(&segment, &scan, to);
                     let Some(behind) = behind else {
                         self.end = self.end.max(to);
+                        segment.resume_digests(point, false)?;
                         self.seal_active();
+                        self.rolled.push(segment.clone());
                         self.segments.push(segment);
                         return Ok(Then::GoOn);
                     };
@@ -262,7 +283,11 @@ impl Recovery<'_> {
             let (from, to) = (first_scanned, scan.position);
             self.unproven.push(Unproven { segment: segment.clone(), from, to });
         }
+        segment.resume_digests(point, !self.hurt)?;
         self.seal_active();
+        if self.hurt {
+            self.rolled.push(segment.clone()); // its digests are to be saved
+        }
         self.active = (!self.hurt).then_some(scan.indexer); // an index of all of it, or none
         self.segments.push(segment);
         Ok(Then::GoOn)
@@ -368,6 +393,22 @@ impl Recovery<'_> {
         self.report.damage.insert(0, Damage { path, position: 0, from, to, reason });
     }
 
+    /// The writer's side of the last segment, if it can go on growing.
+    fn tail(&mut self) -> Result<Option<Tail>> {
+        let (Some(indexer), Some(active)) = (self.active.take(), self.segments.last()) else {
+            return Ok(None);
+        };
+        let limits = tail_limits(&self.setup.config);
+        Tail::new(active.clone(), indexer, limits, self.setup.clock.wall()).map(Some)
+    }
+
+    /// Whether what the page cache says may not be what the disk holds.
+    fn must_sync(&self) -> bool {
+        let doubted = self.known.sync_failed && !self.segments.is_empty();
+        let is_lost = self.known.last_stop != LastStop::KilledSameBoot;
+        doubted || (is_lost && !self.unproven.is_empty())
+    }
+
     /// Puts the log together.
     fn finish(mut self, place: Place) -> Result<(PartitionLog, PartitionReport)> {
         let known = *self.known;
@@ -387,23 +428,10 @@ impl Recovery<'_> {
         if refuses.is_some() {
             self.seal_active();
         }
-        let tail = match (self.active.take(), self.segments.last()) {
-            (Some(indexer), Some(active)) => {
-                let limits = tail_limits(&self.setup.config);
-                Some(Tail::new(active.clone(), indexer, limits, self.setup.clock.wall())?)
-            }
-            _ => None,
-        };
-        let point = known.recovery_point.min(end);
-        let covered = tail.as_ref().filter(|_| point == end).map(|tail| Cursor {
-            segment: tail.segment().clone(),
-            position: tail.segment().published(),
-            offset: end,
-        });
+        let tail = self.tail()?;
+        let covered = covered(tail.as_ref(), known.recovery_point, end);
         // a fresh file is on the disk; its name, and that of a new directory, may not be
-        let doubted = known.sync_failed && !self.segments.is_empty();
-        let wait =
-            doubted || (!self.unproven.is_empty() && known.last_stop != LastStop::KilledSameBoot);
+        let wait = self.must_sync();
         let names_changed = !self.segments.is_empty() && !known.last_stop.is_clean();
         // it was not synced before the names were: a power cut may have torn or taken it
         let metadata_lost = names_changed && {
@@ -432,6 +460,7 @@ impl Recovery<'_> {
             unproven: Mutex::new(self.unproven),
             covered: Mutex::new(covered),
             trimming: Mutex::new(Vec::new()),
+            bare: Mutex::new(self.bare),
             epochs: Mutex::new(epochs),
             epoch_floor,
             damage: ArcSwap::from_pointee(self.report.damage.clone()),
@@ -452,6 +481,12 @@ impl Recovery<'_> {
         }
         Ok((log, self.report))
     }
+}
+
+/// Where the durable offset lies, where nothing lies above it.
+fn covered(tail: Option<&Tail>, recovery_point: Offset, end: Offset) -> Option<Cursor> {
+    let segment = tail.filter(|_| recovery_point.min(end) == end)?.segment().clone();
+    Some(Cursor { position: segment.published(), segment, offset: end })
 }
 
 impl KnownFacts {

@@ -119,6 +119,7 @@ impl Log {
             self.checkpoint()?;
         }
         self.apply_retention()?;
+        self.log.digest_one()?;
         self.log.unlink_dropped(false).1
     }
 

@@ -87,7 +87,7 @@ impl FollowedTail {
         (may_skip, floor): (bool, Option<LeaderEpoch>),
     ) -> Result<Self> {
         let whole = Segment::on_disk(place.clone(), base, len);
-        let ScanStart { position, next_offset, indexer, epoch } =
+        let ScanStart { position, next_offset, indexer, epoch, .. } =
             whole.scan_start(recovery_point)?;
         let epoch = epoch.or(floor);
         let segment = Arc::new(Segment::on_disk(place.clone(), base, 0));

@@ -229,6 +229,12 @@ fn write_behind(
     write().map_err(|error| Error::io("write index", path, error))
 }
 
+/// Every entry of an index file, in order or not; `None` where it is missing or its length cannot
+/// be right.
+pub(crate) fn entries_of<E: Layout>(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<E>>> {
+    IndexFile::open::<E>(disk, path)?.map(|file| file.read_all()).transpose()
+}
+
 /// The entries of both files of a segment, for a writer that goes on with them; `None` where they
 /// cannot be right. Only offset entries below `end` (relative) are taken, and time entries with
 /// them.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::index::{OffsetEntry, TimeEntry, relative};
 use super::index_file::Found;
-use super::scan::{Walk, WalkStep, misfit};
+use super::scan::{Walk, WalkStep, misfit, skips};
 use super::shared::Segment;
 use crate::error::Result;
 use crate::ids::{LeaderEpoch, Offset};
@@ -25,6 +25,8 @@ pub(crate) struct Limits {
     pub(crate) records: u64,
     /// No batch that begins at or beyond this offset is returned.
     pub(crate) bound: Offset,
+    /// The offset from which on none may be left out; `None` where any may.
+    pub(crate) gapless_from: Option<Offset>,
 }
 
 /// Whole, checked batches as they lie in a segment.
@@ -49,11 +51,26 @@ impl Segment {
         hint: Option<u64>,
         limits: Limits,
     ) -> Result<Option<Chunk>> {
-        let published = self.published();
         let mut position = match hint {
             Some(hint) => hint,
             None => self.position_before(from)?,
         };
+        loop {
+            match self.read_at(position, from, limits) {
+                // damage on the way, be it in what says how far a batch reaches: what lies behind
+                // it may still be named as what is wanted
+                Err(error) if error.is_corrupt() => match self.named_place_of(from)? {
+                    Some(named) if named > position => position = named,
+                    _ => return Err(error),
+                },
+                read => return read,
+            }
+        }
+    }
+
+    /// Reads from the batch at or behind `position` that holds `from`, or lies above it.
+    fn read_at(&self, mut position: u64, from: Offset, limits: Limits) -> Result<Option<Chunk>> {
+        let published = self.published();
         let mut region = Region::empty();
         loop {
             if position >= published {
@@ -61,17 +78,8 @@ impl Segment {
             }
             region.cover(self, position, BatchHeader::LEN, limits.bytes, published)?;
             let left = published - position;
-            let header = match self.header_at(region.from(position), position, left, from) {
-                Ok(header) => header,
-                // damage on the way: an entry behind it may still name the batch that is wanted
-                Err(error) => match self.position_of(from)? {
-                    Some(named) if named > position => {
-                        position = named;
-                        continue;
-                    }
-                    _ => return Err(error),
-                },
-            };
+            self.vouch_with(position, position + 1, (region.start, &region.bytes))?;
+            let header = self.header_at(region.from(position), position, left, from)?;
             if header.base_offset() >= limits.bound {
                 return Ok(None);
             }
@@ -81,11 +89,27 @@ impl Segment {
             }
             position += header.size() as u64;
         }
-        self.collect(&region, position, from, limits).map(Some)
+        let chunk = self.collect(&region, position, from, limits, u64::MAX)?;
+        let have = (region.start, &region.bytes);
+        match self.misfit_in(position, chunk.next_position, have)? {
+            None => Ok(Some(chunk)),
+            // what lies before is handed out first; the next read meets it
+            Some(misfit) if misfit.bytes.start > position => {
+                self.collect(&region, position, from, limits, misfit.bytes.start).map(Some)
+            }
+            Some(misfit) => Err(self.misfit_error(&misfit)),
+        }
     }
 
-    /// Takes whole batches out of a region that holds at least the first of them.
-    fn collect(&self, region: &Region, first: u64, from: Offset, limits: Limits) -> Result<Chunk> {
+    /// Takes whole batches out of a region that holds at least the first of them, up to `end`.
+    fn collect(
+        &self,
+        region: &Region,
+        first: u64,
+        from: Offset,
+        limits: Limits,
+        end: u64,
+    ) -> Result<Chunk> {
         let mut position = first;
         let mut first_offset = None;
         let mut next_offset = self.base();
@@ -95,14 +119,17 @@ impl Segment {
             let rest = region.from(position);
             let taken = usize::try_from(position - first).unwrap_or(usize::MAX);
             let wanted = position == first || (taken < limits.bytes && records < limits.records);
-            if rest.len() < BatchHeader::LEN || !wanted {
+            if rest.len() < BatchHeader::LEN || !wanted || position >= end {
                 break;
             }
             let fault = match Batch::verify(rest) {
                 Ok(batch) => {
                     let header = batch.header();
                     let within = taken + header.size() <= limits.bytes || position == first;
-                    if header.base_offset() >= limits.bound || !within {
+                    let gap = limits.gapless_from.is_some_and(|gapless_from| {
+                        position > first && skips(header, next_offset, gapless_from)
+                    });
+                    if header.base_offset() >= limits.bound || !within || gap {
                         break;
                     }
                     match misfit(header, self.base(), next_offset, epoch) {
@@ -154,27 +181,15 @@ impl Segment {
         let source = self.index_files()?;
         match source.offsets_around(relative)?.0 {
             Found::Nothing => return Ok(0),
-            Found::Entry(entry) if source.is_memory() || self.entry_fits(entry)? => {
+            Found::Entry(entry) if self.entry_fits(entry, offset)? => {
                 return Ok(u64::from(entry.position));
             }
+            // it was taken over from a file that was damaged, and is the writer's
+            Found::Entry(_) if source.is_memory() => return self.digested_before(offset),
             Found::Entry(_) | Found::Unusable => {}
         }
         let index = self.rebuild_indexes()?;
         Ok(index.floor_offset(relative).map_or(0, |entry| u64::from(entry.position)))
-    }
-
-    /// Where the batch with `offset` begins, if the first index entry above names just that one.
-    fn position_of(&self, offset: Offset) -> Result<Option<u64>> {
-        let Some(relative) = self.relative_floor(offset) else { return Ok(None) };
-        let (_, above) = self.index_files()?.offsets_around(relative)?;
-        let Found::Entry(entry) = above else { return Ok(None) };
-        let position = u64::from(entry.position);
-        let file = self.log()?;
-        let mut walk = Walk::new(&**file, position, self.published());
-        let WalkStep::Batch(_, batch) = walk.step()? else { return Ok(None) };
-        let header = batch.header();
-        let named = header.base_offset() <= offset && offset <= header.last_offset();
-        Ok(named.then_some(position))
     }
 
     /// Whether `last`, the last entry of a time index, is true, and no record behind it in reach
@@ -196,15 +211,16 @@ impl Segment {
     }
 
     /// The offset relative to the base; the largest one for offsets beyond it.
-    fn relative_floor(&self, offset: Offset) -> Option<u32> {
+    pub(super) fn relative_floor(&self, offset: Offset) -> Option<u32> {
         if offset < self.base() {
             return None;
         }
         Some(relative(self.base(), offset).unwrap_or(i32::MAX.unsigned_abs()))
     }
 
-    /// Whether the batch an entry points to begins at or before the offset it names.
-    fn entry_fits(&self, entry: OffsetEntry) -> Result<bool> {
+    /// Whether the batch an entry points to begins at or before the offset it names, and the one
+    /// that is looked for.
+    fn entry_fits(&self, entry: OffsetEntry, offset: Offset) -> Result<bool> {
         let position = u64::from(entry.position);
         let published = self.published();
         let end = (position + BatchHeader::LEN as u64).min(published);
@@ -214,7 +230,7 @@ impl Segment {
         let bytes = self.bytes(position, end)?;
         let left = usize::try_from(published - position).unwrap_or(usize::MAX);
         Ok(BatchHeader::parse(&bytes, left).is_ok_and(|header| {
-            header.base_offset() >= self.base()
+            (self.base()..=offset).contains(&header.base_offset())
                 && relative(self.base(), header.base_offset())
                     .is_some_and(|first| first <= entry.relative)
         }))
@@ -234,6 +250,7 @@ impl Segment {
         let file = self.log()?;
         let mut walk = Walk::new(&**file, position, self.published());
         loop {
+            self.vouch(walk.position(), walk.position() + 1)?;
             let (position, batch) = match walk.step()? {
                 WalkStep::Batch(position, batch) => (position, batch),
                 WalkStep::End => return Ok(None),
@@ -291,41 +308,6 @@ impl Segment {
                 return Ok(named || header.count() == 0);
             }
         }
-    }
-
-    /// The first offset above `offset` at which an index entry and the batch it names agree:
-    /// where reading may go on behind damage. `None` where this segment vouches for none.
-    pub(crate) fn resume_above(&self, offset: Offset) -> Result<Option<Offset>> {
-        Ok(self.resume_behind(offset, None)?.map(|(_, resume)| resume))
-    }
-
-    /// The place and base offset of the first batch above `offset`, and behind `damaged` if that
-    /// is given, that an index entry names and that is whole.
-    pub(super) fn resume_behind(
-        &self,
-        offset: Offset,
-        damaged: Option<u64>,
-    ) -> Result<Option<(u64, Offset)>> {
-        let mut relative = self.relative_floor(offset).unwrap_or(0);
-        let source = self.index_files_as_they_are()?;
-        let file = self.log()?;
-        while let Some(source) = &source
-            && let (_, Found::Entry(entry)) = source.offsets_around(relative)?
-        {
-            let position = u64::from(entry.position);
-            let mut walk = Walk::new(&**file, position, self.published());
-            if damaged.is_none_or(|damaged| position > damaged)
-                && let WalkStep::Batch(_, batch) = walk.step()?
-            {
-                let header = batch.header();
-                let named = self.base().checked_add(i64::from(entry.relative));
-                if named == Some(header.last_offset()) && header.base_offset() > offset {
-                    return Ok(Some((position, header.base_offset())));
-                }
-            }
-            relative = entry.relative;
-        }
-        Ok(None)
     }
 }
 

@@ -9,17 +9,27 @@
 //! Called by `log/`, which decides when to roll, seal, drop and recover, and by `compact/`, which
 //! reads segments and writes them again.
 
+mod audit;
+mod cover;
+mod digest;
 mod follow;
 mod index;
 mod index_file;
+mod locate;
 mod lookup;
+mod mend;
 mod recover;
+mod resume;
 mod retire;
 mod rewrite;
 mod scan;
 mod shared;
+mod sidecar;
 mod tail;
+mod unshare;
 
+pub(crate) use audit::{Audit, AuditRules, Fault, Wrong};
+pub(crate) use digest::{Identity, Origin};
 pub(crate) use follow::{Beyond, FollowedTail};
 pub(crate) use index::Indexer;
 pub(crate) use lookup::{Chunk, Limits};

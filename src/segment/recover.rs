@@ -4,23 +4,22 @@
 //! over, the last of them only if the batch it names is there, whole. So opening costs what lies
 //! above the recovery point, not what the segment holds. Cutting is for files nobody reads yet.
 
-use std::ops::Range;
 use std::path::PathBuf;
 
 use byteorder::{BigEndian, ByteOrder as _};
 
 use super::index::{Indexer, relative};
 use super::index_file::load_indexes;
-use super::scan::{Scan, ScanStart, Walk, WalkStep, scan};
+use super::scan::{Scan, ScanStart, Stop, Walk, WalkStep, scan};
 use super::shared::Segment;
-use crate::disk::names::{Leftover, SegmentFile, leftover_file};
-use crate::disk::{Access, DiskFile, read_full_at, write_all_at};
+use super::unshare::beside;
+use crate::disk::copy::copy_file;
+use crate::disk::names::SegmentFile;
+use crate::disk::{Access, DiskFile, read_full_at};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
+use crate::record::BatchFault;
 use std::sync::Arc;
-
-/// Bytes copied aside at a time.
-const COPY_BUFFER: usize = 256 << 10;
 
 impl Segment {
     /// Where a scan may begin that has to find everything from `recovery_point` on.
@@ -52,6 +51,7 @@ impl Segment {
                     next_offset: batch.header().base_offset(),
                     indexer: Indexer::resume(base, interval, &loaded.offsets, &loaded.times),
                     epoch: None,
+                    gapless_from: None,
                 };
                 self.set_saved(loaded.saved);
                 return Ok(start);
@@ -67,6 +67,7 @@ impl Segment {
             next_offset: self.base(),
             indexer: Indexer::new(self.base(), self.place().index_interval),
             epoch: None,
+            gapless_from: None,
         }
     }
 
@@ -88,10 +89,18 @@ impl Segment {
         Ok(Some(start))
     }
 
-    /// Scans to the end of the file.
-    pub(crate) fn scan(&self, start: ScanStart) -> Result<Scan> {
+    /// Scans to the end of the file, or to where digests of what lies below the recovery point
+    /// say that it is not what it was.
+    pub(crate) fn scan(&self, start: ScanStart, recovery_point: Offset) -> Result<Scan> {
         let file = self.log()?;
-        scan(&**file, self.base(), start, self.published())
+        let misfit = self.first_misfit(start.position, recovery_point)?;
+        let end = misfit.as_ref().map_or(self.published(), |misfit| misfit.bytes.start);
+        let mut found = scan(&**file, self.base(), start, end)?;
+        if misfit.is_some() && found.position == end {
+            let fault = BatchFault::Header("what no checksum covers does not fit its digest");
+            found.stop = Stop::Bad { fault, later_batch: None };
+        }
+        Ok(found)
     }
 
     /// The format of a whole record of Kafka's formats 0 or 1 at `position`, by its own checksum:
@@ -139,15 +148,13 @@ impl Segment {
         let (place, base) = (self.place(), self.base());
         let disk = &place.disk;
         let path = place.path(base, SegmentFile::Log);
-        let beside = place.dir.join(leftover_file(base, SegmentFile::Log, Leftover::Cleaned));
+        let beside = beside(&path);
         let from = self.log()?;
         let renew = || {
-            let fresh = disk.open(&beside, Access::Create)?;
-            fresh.set_len(0)?;
-            if copy(&**from, 0..len, &*fresh)? < len {
+            if copy_file(&**disk, &**from, 0..len, &beside)? < len {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
-            fresh.sync_data()?;
+            let fresh = disk.open(&beside, Access::Write)?;
             for kind in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
                 let index = place.path(base, kind);
                 if disk.metadata(&index)?.is_some() {
@@ -191,6 +198,17 @@ impl Segment {
         Ok(())
     }
 
+    /// Removes the digests, which are of other bytes than the segment's.
+    pub(crate) fn remove_digests(&self) -> Result<()> {
+        let path = self.digest_path();
+        match self.place().disk.remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove digests", &path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Copies the bytes from `position` on into a file beside the segment, synced, and returns
     /// its path: what recovery cuts off is never thrown away unseen.
     pub(crate) fn save_aside(&self, position: u64) -> Result<PathBuf> {
@@ -200,31 +218,11 @@ impl Segment {
         let disk = &self.place().disk;
         let from = self.log()?;
         let save = || {
-            let to = disk.open(&path, Access::Create)?;
-            to.set_len(0)?;
-            copy(&**from, position..u64::MAX, &*to)?;
-            to.sync_data()?;
+            copy_file(&**disk, &**from, position..u64::MAX, &path)?;
             disk.sync_dir(&self.place().dir)
         };
         save().map_err(|error| Error::io("save aside", &path, error))?;
         Ok(path)
-    }
-}
-
-/// Copies a range of bytes, as far as the file has them, to the front of another file; returns how
-/// many.
-fn copy(from: &dyn DiskFile, range: Range<u64>, to: &dyn DiskFile) -> std::io::Result<u64> {
-    let mut buffer = vec![0; COPY_BUFFER];
-    let mut done = 0;
-    loop {
-        let left = (range.end - range.start).saturating_sub(done);
-        let wanted = usize::try_from(left).unwrap_or(COPY_BUFFER).min(COPY_BUFFER);
-        let got = read_full_at(from, &mut buffer[..wanted], range.start + done)?;
-        if got == 0 {
-            return Ok(done);
-        }
-        write_all_at(to, &buffer[..got], done)?;
-        done += got as u64;
     }
 }
 

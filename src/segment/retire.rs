@@ -27,7 +27,8 @@ impl Segment {
     /// The same for one that was replaced: a producer snapshot of its name speaks of the offset,
     /// not of the segment, and stays.
     pub(crate) fn rename_replaced(&self) -> Result<Vec<PathBuf>> {
-        self.rename_files(&[SegmentFile::Log, SegmentFile::OffsetIndex, SegmentFile::TimeIndex])
+        use SegmentFile::{Digests, Log, OffsetIndex, TimeIndex};
+        self.rename_files(&[Log, OffsetIndex, TimeIndex, Digests])
     }
 
     fn rename_files(&self, kinds: &[SegmentFile]) -> Result<Vec<PathBuf>> {

@@ -1,6 +1,6 @@
 //! One segment written again under other names, to take the place of several: compaction's output.
 //!
-//! The order is the crash story (`kafka-format.md` 2.7). All three files are made as `.cleaned`
+//! The order is the crash story (`kafka-format.md` 2.7). All four files are made as `.cleaned`
 //! and synced; then they are renamed to `.swap`, which says that they are whole; then, once what
 //! they replace is out of the way, they get their own names. Whoever moves them on syncs the
 //! directory in between: see `log::swap`. What a stop leaves, `log::leftovers` tidies.
@@ -8,9 +8,11 @@
 //! A [`Rewrite`] is filled, a [`Rewritten`] is whole and on the disk. The segment it becomes
 //! keeps its index in memory until its index files have their names.
 
+use super::digest::{DigestedBatch, Digester, Origin};
 use super::index::{IndexedBatch, Indexer};
 use super::index_file::{SavedEntries, write_indexes};
 use super::shared::{Place, Segment};
+use super::sidecar::write_runs;
 use crate::disk::names::{Leftover, SegmentFile, leftover_file};
 use crate::disk::{Access, DiskFile, write_all_at};
 use crate::error::{Error, Result};
@@ -23,8 +25,8 @@ use std::sync::Arc;
 const BUFFER: usize = 256 << 10;
 
 /// The files of a rewritten segment, in Kafka's order.
-const KINDS: [SegmentFile; 3] =
-    [SegmentFile::Log, SegmentFile::OffsetIndex, SegmentFile::TimeIndex];
+const KINDS: [SegmentFile; 4] =
+    [SegmentFile::Log, SegmentFile::OffsetIndex, SegmentFile::TimeIndex, SegmentFile::Digests];
 
 /// A segment that is being written.
 #[derive(Debug)]
@@ -35,23 +37,27 @@ pub(crate) struct Rewrite {
     buffer: Vec<u8>,
     written: u64,
     indexer: Indexer,
+    digester: Digester,
 }
 
 impl Rewrite {
-    /// Begins one; files of its names, left by an earlier try, are emptied.
-    pub(crate) fn create(place: Place, base: Offset) -> Result<Self> {
+    /// Begins one, whose digests vouch for as much as `origin` says; files of its names, left by an
+    /// earlier try, are emptied.
+    pub(crate) fn create(place: Place, base: Offset, origin: Origin) -> Result<Self> {
         let path = place.dir.join(leftover_file(base, SegmentFile::Log, Leftover::Cleaned));
         let fail = |error| Error::io("compact", &path, error);
         let log = place.disk.open(&path, Access::Create).map_err(fail)?;
         log.set_len(0).map_err(fail)?;
         let indexer = Indexer::new(base, place.index_interval);
-        Ok(Rewrite { place, base, log, buffer: Vec::new(), written: 0, indexer })
+        let digester = Digester::new(place.identity, base, place.index_interval, origin);
+        Ok(Rewrite { place, base, log, buffer: Vec::new(), written: 0, indexer, digester })
     }
 
     /// Takes the next batch, as it is to lie in the segment.
     pub(crate) fn push(&mut self, header: &BatchHeader, bytes: &[u8]) -> Result<()> {
         let position = self.written + self.buffer.len() as u64;
         self.indexer.push(IndexedBatch::of(header, position));
+        self.digester.push(DigestedBatch::of(header, bytes, position));
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= BUFFER { self.write_out() } else { Ok(()) }
     }
@@ -89,7 +95,10 @@ impl Rewrite {
         let saved = &mut SavedEntries::default();
         let disk = &*self.place.disk;
         let indexes = write_indexes(disk, &offsets, &times, self.indexer.index(), saved)?;
-        for file in indexes.iter().chain([&self.log]) {
+        let whose = (self.place.identity, self.base);
+        let runs = self.digester.take();
+        let digests = write_runs(disk, &path(SegmentFile::Digests), whose, 0, &runs)?;
+        for file in indexes.iter().chain([&digests, &self.log]) {
             file.sync_data().map_err(|error| Error::io("compact", &file.path(), error))?;
         }
         Ok(())
@@ -147,6 +156,7 @@ impl Rewritten {
         let (place, file) = (self.place.clone(), self.log.clone());
         let segment = Segment::on_file(place, self.base, self.len, file);
         segment.set_growing(self.indexer.index().clone(), self.indexer.largest_timestamp());
+        segment.appends_from(0); // its digests have another name until then
         segment.assume_synced();
         segment.settle();
         Arc::new(segment)

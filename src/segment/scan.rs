@@ -46,6 +46,11 @@ impl<'f> Walk<'f> {
         Walk { file, position, end, buffer: Vec::new(), buffered_from: position }
     }
 
+    /// Where the next batch should begin.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
     /// The next batch, checked, or why there is none. After anything but a batch the walk stays.
     pub(crate) fn step(&mut self) -> Result<WalkStep<'_>> {
         let position = self.position;
@@ -127,6 +132,8 @@ pub(crate) struct ScanStart {
     pub(crate) indexer: Indexer,
     /// The epoch of what lies before.
     pub(crate) epoch: Option<LeaderEpoch>,
+    /// The offset from which on none may be left out; `None` where any may.
+    pub(crate) gapless_from: Option<Offset>,
 }
 
 /// Scans `file` from `start` to `end`.
@@ -148,6 +155,11 @@ pub(crate) fn scan(file: &dyn DiskFile, base: Offset, start: ScanStart, end: u64
                 let header = batch.header();
                 if let Some(wrong) = misfit(header, base, found.next_offset, epoch) {
                     break BatchFault::Header(wrong);
+                }
+                if start.gapless_from.is_some_and(|from| skips(header, found.next_offset, from)) {
+                    let fault = BatchFault::Header(SKIPS);
+                    found.stop = Stop::Bad { fault, later_batch: Some(position) };
+                    return Ok(found);
                 }
                 if header.leader_epoch() > epoch {
                     epoch = header.leader_epoch();
@@ -198,6 +210,13 @@ pub(crate) fn misfit(
         return Some("its leader epoch falls behind the batch before it");
     }
     None
+}
+
+const SKIPS: &str = "its base offset does not follow the batch before it";
+
+/// Whether a batch leaves offsets out above `gapless_from`.
+pub(crate) fn skips(header: &BatchHeader, next_offset: Offset, gapless_from: Offset) -> bool {
+    header.base_offset() > next_offset && header.base_offset() > gapless_from
 }
 
 /// Tells zeros to the end from bytes that are neither zeros nor a batch, and looks for a batch

@@ -13,9 +13,12 @@ use std::sync::OnceLock;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
+use super::cover::Cover;
+use super::digest::Identity;
 use super::index::{Indexer, OffsetEntry, SparseIndex, TimeEntry};
 use super::index_file::{Found, IndexFile, SavedEntries, index_bytes};
 use super::scan::{ScanStart, Walk, WalkStep, scan};
+use super::unshare::is_shared;
 use crate::disk::names::{SegmentFile, segment_file};
 use crate::disk::replace::replace_file;
 use crate::disk::{Access, Disk, DiskFile, MapReader, read_full_at};
@@ -34,6 +37,7 @@ pub(crate) struct Place {
     pub(crate) dir: Arc<Path>,
     /// Bytes of log between two index entries.
     pub(crate) index_interval: u64,
+    pub(crate) identity: Identity,
     pub(crate) tenancy: Tenancy,
 }
 
@@ -44,6 +48,8 @@ pub(crate) enum Tenancy {
     Own,
     /// Another process may be writing to it: here nothing is changed, made or mapped.
     Guest,
+    /// It is audited: nothing is changed or made.
+    Auditor,
 }
 
 impl Place {
@@ -91,6 +97,7 @@ pub(crate) struct Segment {
     pub(super) replaced: AtomicBool,
     /// How many entries of the growing indexes their files have; under `making_index`.
     pub(super) making_index: Mutex<SavedEntries>,
+    pub(super) cover: Cover,
 }
 
 impl Segment {
@@ -111,18 +118,23 @@ impl Segment {
             settled: AtomicBool::new(false),
             replaced: AtomicBool::new(false),
             making_index: Mutex::new(SavedEntries::default()),
+            cover: Cover::of_file(),
         }
     }
 
-    /// A new, empty segment. A file of its name, left behind by an earlier failure, is emptied.
+    /// A new, empty segment. A file of its name, left behind by an earlier failure, is emptied;
+    /// one that has another name too only loses this one.
     pub(crate) fn create(place: Place, base: Offset) -> Result<Self> {
         let path = place.path(base, SegmentFile::Log);
         let fail = |error| Error::io("create segment", &path, error);
-        for kind in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
-            let index = place.path(base, kind);
-            if place.disk.metadata(&index).map_err(fail)?.is_some() {
-                place.disk.remove_file(&index).map_err(fail)?;
+        for kind in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex, SegmentFile::Digests] {
+            let beside = place.path(base, kind);
+            if place.disk.metadata(&beside).map_err(fail)?.is_some() {
+                place.disk.remove_file(&beside).map_err(fail)?;
             }
+        }
+        if is_shared(&*place.disk, &path).map_err(fail)? {
+            place.disk.remove_file(&path).map_err(fail)?;
         }
         let file = place.disk.open(&path, Access::Create).map_err(fail)?;
         if file.len().map_err(fail)? > 0 {
@@ -131,6 +143,7 @@ impl Segment {
         let segment = Segment::on_disk(place, base, 0);
         let _ = segment.log.set(file);
         segment.largest_timestamp.store(NONE, Ordering::Relaxed);
+        segment.appends_from(0);
         Ok(segment)
     }
 
@@ -164,7 +177,7 @@ impl Segment {
         let disk = &self.place.disk;
         let access = match self.place.tenancy {
             Tenancy::Own => Access::Write,
-            Tenancy::Guest => Access::Read,
+            Tenancy::Guest | Tenancy::Auditor => Access::Read,
         };
         let file =
             disk.open(&path, access)
@@ -188,7 +201,9 @@ impl Segment {
         if let Some(map) = &*self.map.load()
             && end <= map.0.published()
         {
-            return Ok(map.0.view(start, end));
+            let unreadable =
+                |error| Error::io("read segment", &self.path(), error).at_position(start);
+            return map.0.view(start, end).map_err(unreadable);
         }
         let len = usize::try_from(end.saturating_sub(start)).unwrap_or(0);
         let mut buffer = vec![0; len];
@@ -322,6 +337,7 @@ impl Segment {
             next_offset: self.base,
             indexer: Indexer::new(self.base, self.place.index_interval),
             epoch: None,
+            gapless_from: None,
         };
         let mut found = scan(&**file, self.base, start, self.published())?;
         found.indexer.finish();

@@ -9,6 +9,7 @@
 //!
 //! Owned by the log's writer lock; readers see a batch once `publish` has run.
 
+use super::digest::{DigestedBatch, Digester, OpenHeader, Origin};
 use super::index::{IndexedBatch, Indexer, relative};
 use super::shared::Segment;
 use crate::disk::{DiskFile, TailMap, write_all_at};
@@ -46,6 +47,7 @@ pub(crate) struct Tail {
     /// How far the file is or would be mapped; what is appended stays below.
     capacity: u64,
     indexer: Indexer,
+    digester: Digester,
     limits: TailLimits,
     /// The first record's timestamp, or the time the segment was made if that has none.
     born: Option<i64>,
@@ -75,7 +77,9 @@ impl Tail {
         let end = segment.published();
         let born = if end > 0 { segment.first_timestamp()? } else { None };
         segment.set_growing(indexer.index().clone(), indexer.largest_timestamp());
+        segment.appends_from(end);
         Ok(Tail {
+            digester: segment.digester(Origin::Append),
             segment,
             file,
             map: MapState::Untried,
@@ -90,12 +94,12 @@ impl Tail {
         })
     }
 
-    pub(crate) fn segment(&self) -> &Arc<Segment> {
-        &self.segment
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.end == 0
+    }
+
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
     }
 
     /// Whether the next batch begins at `position`.
@@ -171,15 +175,19 @@ impl Tail {
                     grow(&mut **map, &mut self.window, end, self.capacity)
                         .map_err(|error| Error::io("append", &self.segment.path(), error))?;
                 }
-                batch.write(stamp, map.window(position, batch.size()));
-                true
+                let window = map.window(position, batch.size());
+                batch.write(stamp, window);
+                OpenHeader::of(window)
             }
-            _ => false,
+            _ => None,
         };
-        if !stored {
-            self.write_by_position(batch, stamp, position)?;
-        }
+        let header = match stored {
+            Some(header) => header,
+            None => self.write_by_position(batch, stamp, position)?,
+        };
         self.note(batch, position, last_offset);
+        let (first, next) = (stamp.base_offset, last_offset.next());
+        self.digester.push(DigestedBatch { header, position, size, first, next });
         if let MapState::Mapped(map) = &mut self.map {
             map.publish(end);
         }
@@ -209,9 +217,10 @@ impl Tail {
         batch: &B,
         stamp: Stamp,
         position: u64,
-    ) -> Result<()> {
+    ) -> Result<OpenHeader> {
         self.scratch.resize(batch.size(), 0);
         batch.write(stamp, &mut self.scratch);
+        let header = OpenHeader::of(&self.scratch).unwrap_or_default();
         let written = write_all_at(&*self.file, &self.scratch, position);
         if self.scratch.capacity() > LARGE_BATCH * 16 {
             self.scratch = Vec::new();
@@ -222,7 +231,7 @@ impl Tail {
                 if let MapState::Mapped(map) = &mut self.map {
                     map.written(end);
                 }
-                Ok(())
+                Ok(header)
             }
             Err(error) => {
                 let path = self.segment.path();
@@ -275,11 +284,18 @@ impl Tail {
         }
     }
 
+    /// Hands the digests of all that was appended so far to the segment, to be saved.
+    pub(crate) fn hand_over_digests(&mut self) -> &Arc<Segment> {
+        self.segment.add_runs(self.digester.take());
+        &self.segment
+    }
+
     /// Ends writing: the final time entry is in, readers go on with what is published.
     ///
     /// The file still has its window of zeros; `trim` takes that away once nothing maps it.
     pub(crate) fn finish(mut self) -> Arc<Segment> {
         self.indexer.finish();
+        self.hand_over_digests();
         self.segment
     }
 }

@@ -14,6 +14,7 @@ use crate::consumer::ConsumerBuilder;
 use crate::engine::{Engine, OpenReport};
 use crate::error::{Error, Result};
 use crate::group::OffsetStore;
+use crate::inspect::Verifier;
 use crate::producer::ProducerBuilder;
 use crate::time::deadline_after;
 use crate::wait::{Completed, Completion};
@@ -171,6 +172,19 @@ impl Store {
     /// ```
     pub fn stats(&self) -> StoreStats {
         StoreStats::of(&self.engine, &self.offsets)
+    }
+
+    /// Reads everything the store holds and says what is wrong, while it is open:
+    /// [`Verifier::run`](crate::Verifier::run) blocks for as long as that takes, and nobody waits
+    /// for it.
+    ///
+    /// ```
+    /// let store = tidelog::Store::in_memory()?;
+    /// assert!(store.verifier().run()?.is_clean());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn verifier(&self) -> Verifier {
+        Verifier::new(self.engine.root_path()).disk(self.engine.disk().clone()).beside_writer()
     }
 
     /// Makes every record appended so far durable, in all partitions, and records it. Blocks for

@@ -1,12 +1,14 @@
 //! The public door: opening a store, its topics, and what operators want to know.
 //!
 //! `builder` says how a store is run, `handle` is the [`Store`] itself, `admin` what it does with
-//! topics, `partition` a handle for one partition, `groups` with groups, their offsets and holds, `reset` how offsets are moved.
-//! `describe`, `group_view` and `stats` are the snapshots it answers with, `read_only` is the door
-//! for readers in other processes. Nothing is decided here: each call goes down to the engine or a
+//! topics, `partition` a handle for one partition, `groups` with groups, their offsets and holds,
+//! `reset` how offsets are moved. `describe`, `group_view` and `stats` are the snapshots it answers
+//! with, `backup` is how it is copied while in use, `read_only` the door for readers in other
+//! processes. Nothing is decided here: each call goes down to the engine or a
 //! coordinator.
 
 mod admin;
+mod backup;
 mod builder;
 mod describe;
 mod group_view;
@@ -17,6 +19,7 @@ mod read_only;
 mod reset;
 mod stats;
 
+pub use backup::BackupBuilder;
 pub use builder::StoreBuilder;
 pub use describe::{PartitionDescription, TopicDescription};
 pub use group_view::{GroupDescription, GroupListing, GroupMember, GroupPartition};

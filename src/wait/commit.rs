@@ -1,20 +1,17 @@
 //! Group commit: who may sync, whom a sync serves, and how the others wait for it.
 //!
-//! One caller at a time has the *turn*. A leader begins a sync that covers all that is published
-//! by then, and ends it for everybody whose records lie there, with its success or its failure; it
-//! waits for nobody. Meanwhile the next *round* gathers. Its first thread is the
-//! heir: it is woken before all others and leads at once. Tasks never lead: where no thread does,
-//! the timer is called. A checkpoint waits in line for the turn itself, ahead of the heir, whom
-//! its own sync serves.
+//! One caller at a time has the *turn*. A leader begins a sync that covers all that is published by
+//! then, and ends it for everybody whose records lie there, with its success or its failure; it
+//! waits for nobody. Meanwhile the next *round* gathers. Its first thread is the heir: it is woken
+//! before all others and leads at once. Tasks never lead: where no thread does, the timer is
+//! called. A checkpoint waits in line for the turn itself, ahead of the heir, whom its own sync
+//! serves.
 //!
-//! Invariants: who joins has published before, and how far a sync goes is read under the lock that
-//! joins them, so a sync that begins later covers it; a round ends with that sync; a leader begins a sync, or its round
-//! fails; while the turn is free no thread waits, and tasks only with the timer called. A lone
-//! writer takes the turn, syncs and goes: it wakes nobody, and nobody wakes it.
-//!
-//! What is counted is the caller's: a log counts offsets, the journal the frames of many logs.
-//!
-//! Called under no lock of the caller's. loom runs this file (`loom_tests`).
+//! Invariants: how far a sync goes is read under the lock that joins those it serves, who have
+//! published before; a round ends with the sync that covers it; a leader begins a sync, or its
+//! round fails; while the turn is free no thread waits, and tasks only with the timer called. A
+//! lone writer wakes nobody, and nobody wakes it. What is counted is the caller's: offsets of a
+//! log, frames of the journal. Called under no lock of the caller's; loom runs this file.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,39 +1,135 @@
-//! What a suite of random work has looked at, in one line of the form that all suites print.
+//! What a suite that counts states says at its end: one line that a script can read,
+//! `suite NAME: N states, D distinct, F failures, S s`.
+//!
+//! A state counts as distinct once for each (scenario, hash of the image after the crash). The
+//! line is written past the capture of tests, so that `.ci/run` finds it in any run; a suite that
+//! unwinds says one failure more. Each suite shows in the same run that it can fail: without
+//! [`Suite::control`] having been told of a loss it saw, the run is void.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::hash_map::DefaultHasher;
+use std::fmt::Display;
+use std::hash::{Hash, Hasher};
+use std::io::Write as _;
 use std::time::Instant;
 
-/// Counts what a suite has looked at, and says so when it ends, however it ends.
+/// A suite at work. Dropping it prints its line.
 pub struct Suite {
     name: &'static str,
     began: Instant,
     states: Cell<u64>,
     distinct: RefCell<HashSet<u64>>,
+    failures: Cell<u64>,
+    controls: Cell<u64>,
 }
 
 impl Suite {
     pub fn new(name: &'static str) -> Self {
-        let (states, distinct) = (Cell::new(0), RefCell::default());
-        Suite { name, began: Instant::now(), states, distinct }
+        Suite {
+            name,
+            began: Instant::now(),
+            states: Cell::default(),
+            distinct: RefCell::default(),
+            failures: Cell::default(),
+            controls: Cell::default(),
+        }
     }
 
-    pub fn state(&self, state: impl Hash) {
-        let mut hasher = DefaultHasher::new();
-        state.hash(&mut hasher);
-        self.distinct.borrow_mut().insert(hasher.finish());
+    /// Counts a state; says whether it is the first of its scenario and image.
+    pub fn state(&self, scenario: impl Hash, image: impl Hash) -> bool {
         self.states.set(self.states.get() + 1);
+        let mut hasher = DefaultHasher::new();
+        (scenario, image).hash(&mut hasher);
+        self.distinct.borrow_mut().insert(hasher.finish())
+    }
+
+    /// Counts a failure and tells how to repeat it; the run goes on and fails at its end.
+    pub fn fail(&self, what: impl Display, repeat: impl Display) {
+        self.failures.set(self.failures.get() + 1);
+        if self.failures.get() <= 5 {
+            say(&format!("FAILED {}: {what}\nrepeat: {repeat}", self.name));
+        }
+    }
+
+    /// Something was broken on purpose, and it was seen.
+    pub fn control(&self, seen: u64) {
+        self.controls.set(self.controls.get() + seen);
+    }
+
+    pub fn states(&self) -> u64 {
+        self.states.get()
+    }
+
+    pub fn distinct(&self) -> u64 {
+        self.distinct.borrow().len() as u64
+    }
+
+    /// The end of a run.
+    ///
+    /// # Panics
+    /// When a state failed; when the suite has shown nothing, or not that it can fail.
+    pub fn end(self) {
+        let verdict = self.verdict();
+        drop(self);
+        verdict.unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    fn verdict(&self) -> Result<(), String> {
+        let (name, failures) = (self.name, self.failures.get());
+        match (self.states.get(), failures, self.controls.get()) {
+            (0, ..) => Err(format!("{name} is void: it looked at nothing")),
+            (_, 0, 0) => Err(format!("{name} is void: its control was not seen to fail")),
+            (_, 0, _) => Ok(()),
+            _ => Err(format!("{name}: {failures} failures, see above")),
+        }
+    }
+
+    fn line(&self) -> String {
+        let (name, states) = (self.name, self.states.get());
+        let failures = self.failures.get() + u64::from(std::thread::panicking());
+        let (distinct, seconds) = (self.distinct(), self.began.elapsed().as_secs_f64());
+        format!(
+            "suite {name}: {states} states, {distinct} distinct, {failures} failures, \
+             {seconds:.1} s"
+        )
     }
 }
 
 impl Drop for Suite {
     fn drop(&mut self) {
-        let failures = u8::from(std::thread::panicking());
-        let (name, seconds) = (self.name, self.began.elapsed().as_secs());
-        let (states, distinct) = (self.states.get(), self.distinct.borrow().len());
-        println!(
-            "suite {name}: {states} states, {distinct} distinct, {failures} failures, {seconds} s"
-        );
+        say(&self.line());
+    }
+}
+
+/// Says something that no test harness keeps to itself, on a line of its own. Nobody may be
+/// listening.
+pub fn say(line: &str) {
+    let _ = std::io::stderr().write_all(format!("\n{line}\n").as_bytes());
+}
+
+mod own {
+    use super::*;
+
+    #[test]
+    fn states_count_once_a_scenario_and_image() {
+        let suite = Suite::new("own");
+        assert!(suite.state("a", 1) && suite.state("b", 1) && !suite.state("a", 1));
+        assert_eq!((suite.states(), suite.distinct()), (3, 2));
+        suite.control(1);
+        assert!(suite.line().starts_with("suite own: 3 states, 2 distinct, 0 failures, "));
+        std::mem::forget(suite); // it is no suite, its line would be one
+    }
+
+    #[test]
+    fn a_run_without_its_control_is_void() {
+        for (controls, failures, fine) in [(1, 0, true), (0, 0, false), (1, 1, false)] {
+            let suite = Suite::new("own");
+            suite.state("a", 1);
+            suite.control(controls);
+            suite.failures.set(failures);
+            assert_eq!(suite.verdict().is_ok(), fine);
+            std::mem::forget(suite);
+        }
     }
 }

@@ -364,6 +364,24 @@ fn a_partition_that_moves_uncommitted_is_read_from_where_the_group_began() {
     assert!(latest().try_poll().unwrap().is_empty(), "the group has begun anew");
 }
 
+/// A group that lives long would else remember every topic that ever was.
+#[test]
+fn where_reading_of_a_deleted_topic_began_is_forgotten() {
+    let world = World::new();
+    world.create("orders", 1);
+    let mut consumer = member(&world);
+    let began = |consumer: &Consumer, topic| {
+        consumer.seat().unwrap().start_of(topic, PartitionId::new(0)).is_some()
+    };
+    let old = world.engine.topic("orders").unwrap().id();
+    assert!(began(&consumer, old));
+    world.delete("orders");
+    world.create("orders", 1);
+    consumer.try_poll().unwrap();
+    let new = world.engine.topic("orders").unwrap().id();
+    assert!(began(&consumer, new) && !began(&consumer, old));
+}
+
 #[test]
 fn a_release_wakes_who_waits_for_it_and_close_ends_all_waiting() {
     let world = World::new();

@@ -138,7 +138,7 @@ impl MapReader for RealReader {
         self.mapping.published()
     }
 
-    fn view(&self, start: u64, end: u64) -> Bytes {
+    fn view(&self, start: u64, end: u64) -> io::Result<Bytes> {
         self.mapping.view(start, end)
     }
 }

@@ -29,6 +29,21 @@ pub(super) fn identity(_file: &File) -> io::Result<Identity> {
     Ok(Identity { device: 0, inode: 0 })
 }
 
+/// How many names lead to a file.
+#[cfg(unix)]
+pub(super) fn links(metadata: &std::fs::Metadata) -> u32 {
+    use std::os::unix::fs::MetadataExt;
+    match metadata.is_dir() {
+        true => 1,
+        false => u32::try_from(metadata.nlink()).unwrap_or(u32::MAX),
+    }
+}
+
+#[cfg(not(unix))]
+pub(super) fn links(_metadata: &std::fs::Metadata) -> u32 {
+    1
+}
+
 #[cfg(unix)]
 pub(super) fn read_at(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
     std::os::unix::fs::FileExt::read_at(file, buffer, position)

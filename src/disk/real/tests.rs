@@ -151,7 +151,7 @@ fn a_cut_under_a_live_map_is_refused() {
     let reader = map.reader();
     drop(map);
     file.set_len(8100).unwrap();
-    assert_eq!(reader.view(8000, 8100), vec![1; 100]);
+    assert_eq!(reader.view(8000, 8100).unwrap(), vec![1; 100]);
 }
 
 #[test]
@@ -165,8 +165,11 @@ fn views_are_the_mapped_memory() {
     let stored_at = map.window(0, 10).as_ptr();
     map.publish(10);
     let reader = map.reader();
-    assert_eq!(reader.view(0, 10).as_ptr(), stored_at);
-    assert_eq!(reader.view(3, 10).as_ptr(), reader.view(0, 10).slice(3..).as_ptr());
+    assert_eq!(reader.view(0, 10).unwrap().as_ptr(), stored_at);
+    assert_eq!(
+        reader.view(3, 10).unwrap().as_ptr(),
+        reader.view(0, 10).unwrap().slice(3..).as_ptr()
+    );
 }
 
 #[test]
@@ -445,11 +448,31 @@ fn a_map_is_given_back_once_nothing_in_it_is_unsynced() {
     assert_eq!(mapped(), 0);
     // A reader keeps its own.
     let map = file.map_tail(8193, 1 << 20).unwrap().unwrap();
-    let view = map.reader().view(8192, 8193);
+    let view = map.reader().view(8192, 8193).unwrap();
     file.sync_data().unwrap();
     drop(map);
     assert_eq!(mapped(), 1);
     assert_eq!(view, b"x"[..]);
     drop(view);
     assert_eq!(mapped(), 0);
+}
+
+#[test]
+fn a_view_of_what_the_device_cannot_give_is_an_error_and_no_signal() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a");
+    let Ok(disk) = RealDisk::new(IoMode::Mapped) else { return };
+    let file = disk.open(&path, Access::Create).unwrap();
+    let mut map = file.map_tail(0, 1 << 20).unwrap().unwrap();
+    map.allocate(64 << 10).unwrap();
+    map.window(0, 64 << 10).fill(7);
+    map.publish(64 << 10);
+    map.rest();
+    let reader = map.reader();
+    assert_eq!(reader.view(100, 40_000).unwrap(), vec![7; 39_900]);
+    // what another program cut away stands for what the device does not read
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(8192).unwrap();
+    assert_eq!(reader.view(100, 8000).unwrap(), vec![7; 7900]);
+    let error = reader.view(100, 40_000).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EIO));
 }

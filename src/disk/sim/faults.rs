@@ -25,6 +25,8 @@ pub enum Operation {
     Metadata,
     /// Renaming.
     Rename,
+    /// Giving a file a second name.
+    Link,
     /// Removing a file.
     RemoveFile,
     /// Removing a directory.
@@ -70,6 +72,12 @@ pub enum Fault {
     ShortWrite(usize),
     /// A read returns at most this many bytes. Meant for [`Operation::Read`] only.
     ShortRead(usize),
+    /// A sync says it is done and has saved nothing, as a device that lies does. Meant for
+    /// [`Operation::Sync`] and [`Operation::SyncDir`]; strikes both unless told which.
+    Lie,
+    /// A sync does not come back before [`SimDisk::heal`](super::SimDisk::heal). Meant for
+    /// [`Operation::Sync`] only.
+    Hang,
 }
 
 /// Which calls a [`Fault`] strikes: by default the next one it can strike, once.
@@ -103,7 +111,8 @@ impl Plan {
     /// ```
     pub fn new(fault: Fault) -> Self {
         let operation = match fault {
-            Fault::Error(_) => None,
+            Fault::Error(_) | Fault::Lie => None,
+            Fault::Hang => Some(Operation::Sync),
             Fault::ShortWrite(_) => Some(Operation::Write),
             Fault::ShortRead(_) => Some(Operation::Read),
         };
@@ -150,6 +159,9 @@ impl Plan {
     fn strikes(&mut self, operation: Operation) -> Option<Fault> {
         let counts = match self.operation {
             Some(wanted) => wanted == operation,
+            None if self.fault == Fault::Lie => {
+                matches!(operation, Operation::Sync | Operation::SyncDir)
+            }
             None => operation != Operation::Publish,
         };
         if !counts {
@@ -167,6 +179,8 @@ pub(super) struct Faults {
     pub(super) operations: u64,
     pub(super) syncs: u64,
     pub(super) cut_at: Option<u64>,
+    /// A sync waits for the disk to be healed.
+    pub(super) hanging: bool,
     plans: Vec<Plan>,
 }
 
@@ -177,9 +191,10 @@ impl Faults {
 
     pub(super) fn heal(&mut self) {
         self.plans.clear();
+        self.hanging = false;
     }
 
-    /// Counts a call: its failure, or how many bytes it may move.
+    /// Counts a call: its failure, or how many bytes it may move; none for a sync that lies.
     pub(super) fn strike(&mut self, operation: Operation) -> io::Result<usize> {
         let mut limit = usize::MAX;
         let mut errno = None;
@@ -187,6 +202,8 @@ impl Faults {
             match plan.strikes(operation) {
                 Some(Fault::Error(number)) => errno = errno.or(Some(number)),
                 Some(Fault::ShortWrite(bytes) | Fault::ShortRead(bytes)) => limit = bytes,
+                Some(Fault::Lie) => limit = 0,
+                Some(Fault::Hang) => self.hanging = true,
                 None => {}
             }
         }

@@ -105,10 +105,15 @@ impl DiskFile for SimFile {
         let mut world = self.handle.shared.world.lock();
         world.faults.syncs += 1;
         let entered = world.enter(Operation::Sync);
-        let file = world.file_mut(self.handle.file);
+        while world.faults.hanging {
+            drop(world);
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            world = self.handle.shared.world.lock();
+        }
         match entered {
-            Ok(_) => file.sync(),
-            Err(_) => file.fail_sync(),
+            Ok(0) => {} // it lies
+            Ok(_) => world.file_mut(self.handle.file).sync(),
+            Err(_) => world.file_mut(self.handle.file).fail_sync(),
         }
         entered.map(drop)
     }
@@ -120,7 +125,7 @@ impl DiskFile for SimFile {
             return Ok(None);
         }
         world.enter(Operation::Map)?;
-        let file = world.file_mut(self.handle.file);
+        let file = world.handle_mut(self.handle.file);
         let bounds = Bounds::new(published, file.bytes.len() as u64, capacity)?;
         if std::mem::replace(&mut file.is_mapped, true) {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, "the file is mapped already"));
@@ -136,7 +141,7 @@ struct SimBacking(Arc<Handle>);
 impl Backing for SimBacking {
     fn lend(&self, position: u64, buffer: &mut [u8]) {
         let mut world = self.0.shared.world.lock();
-        let file = world.file_mut(self.0.file);
+        let file = world.handle_mut(self.0.file);
         let found = slice_at(&file.bytes, position, buffer.len());
         buffer[..found.len()].copy_from_slice(found);
         let found = found.len();
@@ -146,14 +151,14 @@ impl Backing for SimBacking {
 
     fn give_back(&self, position: u64, bytes: &[u8]) {
         let mut world = self.0.shared.world.lock();
-        let file = world.file_mut(self.0.file);
+        let file = world.handle_mut(self.0.file);
         let end = (position + bytes.len() as u64).min(file.bytes.len() as u64);
         for (from, to) in file.overwrites.take_rest(position, end.max(position)) {
             // Within `bytes`, which is memory, so neither number is cut.
             let part = &bytes[(from - position) as usize..(to - position) as usize];
-            let held = slice_at(&file.bytes, from, part.len());
+            let held = slice_at(&world.file(self.0.file).bytes, from, part.len());
             if held != part {
-                file.write(from as usize, part, By::MappedStore);
+                world.file_mut(self.0.file).write(from as usize, part, By::MappedStore);
             }
         }
     }
@@ -189,6 +194,6 @@ impl Backing for SimBacking {
     }
 
     fn unmapped(&self) {
-        self.0.shared.world.lock().file_mut(self.0.file).is_mapped = false;
+        self.0.shared.world.lock().handle_mut(self.0.file).is_mapped = false;
     }
 }

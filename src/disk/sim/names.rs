@@ -45,6 +45,11 @@ impl Tree {
         })
     }
 
+    /// How many names lead to a file.
+    pub(super) fn links(&self, file: u64) -> u32 {
+        self.files().filter(|found| *found == file).count().try_into().unwrap_or(u32::MAX)
+    }
+
     fn apply(&mut self, change: &Change) {
         for (dir, name, link) in change {
             let entries = self.directories.entry(*dir).or_default();
@@ -101,6 +106,22 @@ impl Names {
         self.pending.push(change);
     }
 
+    /// Gives a file a second name.
+    pub(super) fn link(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from_dir, from_name) = self.locate(from)?.ok_or(io::ErrorKind::PermissionDenied)?;
+        let (to_dir, to_name) = self.locate(to)?.ok_or(io::ErrorKind::AlreadyExists)?;
+        let file = match self.now.get(from_dir, &from_name) {
+            Some(file @ Link::File(_)) => file,
+            Some(Link::Directory(_)) => return Err(io::ErrorKind::PermissionDenied.into()),
+            None => return Err(io::ErrorKind::NotFound.into()),
+        };
+        if self.now.get(to_dir, &to_name).is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.change(vec![(to_dir, to_name, Some(file))]);
+        Ok(())
+    }
+
     pub(super) fn sync(&mut self, dir: u64) {
         let (done, rest) = std::mem::take(&mut self.pending)
             .into_iter()
@@ -112,18 +133,28 @@ impl Names {
 
     /// The names as a restarted machine finds them.
     pub(super) fn after(&self, crash: Crash, random: &mut Random) -> Names {
-        let mut durable = self.durable.clone();
-        let mut waiting = BTreeSet::new();
         let prefix = random.below(self.pending.len() + 1);
         let is_in_order = random.below(2) == 0;
+        self.with(|at| match crash {
+            Crash::Nothing => false,
+            Crash::Everything => true,
+            Crash::Random(_) if is_in_order => at < prefix,
+            Crash::Random(_) => random.below(2) == 0,
+        })
+    }
+
+    /// How many changes no sync has covered.
+    pub(super) fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// The names when these of the changes persist that no sync has covered.
+    pub(super) fn with(&self, mut persists: impl FnMut(usize) -> bool) -> Names {
+        let mut durable = self.durable.clone();
+        let mut waiting = BTreeSet::new();
         for (at, change) in self.pending.iter().enumerate() {
             let entry = |(dir, name, _): &(u64, String, Option<Link>)| (*dir, name.clone());
-            let persists = match crash {
-                Crash::Nothing => false,
-                Crash::Everything => true,
-                Crash::Random(_) if is_in_order => at < prefix,
-                Crash::Random(_) => random.below(2) == 0,
-            };
+            let persists = persists(at);
             if persists && !change.iter().any(|touched| waiting.contains(&entry(touched))) {
                 durable.apply(change);
             } else {

@@ -7,7 +7,9 @@
 //! made. After a failed sync the contents it was to save are in limbo: programs read them, a
 //! later sync that reports success does not save them, and only writing them anew does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::OnceLock;
 
 use super::super::memory::slice_at;
 use super::super::tail::Overwrites;
@@ -32,6 +34,13 @@ pub(super) enum By {
     MappedStore,
 }
 
+/// What a crash may leave or not.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    Length(usize),
+    Sector(u64, Box<[u8; SECTOR_BYTES]>),
+}
+
 type Versions = BTreeMap<u64, Vec<Version>>;
 
 #[derive(Clone)]
@@ -40,6 +49,8 @@ pub(super) struct SimContents {
     pub(super) bytes: Vec<u8>,
     /// What the last sync left on the device.
     pub(super) durable: Vec<u8>,
+    /// The hash of that, once asked for.
+    hash: OnceLock<u64>,
     pending: Versions,
     limbo: Versions,
     lengths: Vec<usize>,
@@ -62,6 +73,7 @@ impl SimContents {
         SimContents {
             bytes: Vec::new(),
             durable: Vec::new(),
+            hash: OnceLock::new(),
             pending: Versions::new(),
             limbo: Versions::new(),
             lengths: Vec::new(),
@@ -70,6 +82,16 @@ impl SimContents {
             overwrites: Overwrites::default(),
             modified,
         }
+    }
+
+    /// Whether the device holds what programs read, for certain.
+    pub(super) fn is_settled(&self) -> bool {
+        self.pending.is_empty() && self.limbo.is_empty() && self.lengths.is_empty()
+    }
+
+    /// Whether a process has anything of it that its end takes away.
+    pub(super) fn is_held(&self) -> bool {
+        self.is_mapped || self.overwrites.is_lent()
     }
 
     /// A file that lies on the device with these bytes.
@@ -112,6 +134,7 @@ impl SimContents {
 
     /// A sync that works: what is pending is on the device.
     pub(super) fn sync(&mut self) {
+        self.hash = OnceLock::new();
         self.durable.resize(self.bytes.len(), 0);
         for (sector, _) in std::mem::take(&mut self.pending) {
             put_sector(&mut self.durable, sector, &sector_of(&self.bytes, sector));
@@ -129,11 +152,21 @@ impl SimContents {
 
     /// Damages a byte wherever it lies.
     pub(super) fn damage(&mut self, position: usize, xor: u8) {
+        self.hash = OnceLock::new();
         for bytes in [&mut self.bytes, &mut self.durable] {
             if let Some(byte) = bytes.get_mut(position) {
                 *byte ^= xor;
             }
         }
+    }
+
+    /// A hash of what is on the device.
+    pub(super) fn image_hash(&self) -> u64 {
+        *self.hash.get_or_init(|| {
+            let mut hasher = DefaultHasher::new();
+            self.durable.hash(&mut hasher);
+            hasher.finish()
+        })
     }
 
     /// The file as a restarted machine finds it.
@@ -147,11 +180,6 @@ impl SimContents {
     }
 
     fn mixed(&self, random: &mut Random) -> Vec<u8> {
-        let is_untouched =
-            self.pending.is_empty() && self.limbo.is_empty() && self.lengths.is_empty();
-        if is_untouched {
-            return self.durable.clone();
-        }
         // Whole outcomes are likely in earnest, and rare among independent choices.
         match random.below(8) {
             0 => return self.durable.clone(),
@@ -176,13 +204,49 @@ impl SimContents {
         image
     }
 
+    /// Each change that a crash may leave or not, in the order in which they were made: contents
+    /// of sectors that differ from what was there before, and lengths.
+    pub(super) fn changes(&self) -> Vec<Change> {
+        let mut changes: Vec<Change> =
+            self.lengths.iter().map(|len| Change::Length(*len)).collect();
+        let touched: BTreeSet<u64> =
+            self.pending.keys().chain(self.limbo.keys()).copied().collect();
+        for sector in touched {
+            let mut before = sector_of(&self.durable, sector);
+            for version in self.versions(sector) {
+                if version.bytes != before {
+                    before.clone_from(&version.bytes);
+                    changes.push(Change::Sector(sector, before.clone()));
+                }
+            }
+        }
+        changes
+    }
+
+    /// The file with these of its changes.
+    pub(super) fn with<'a>(&self, kept: impl Iterator<Item = &'a Change> + Clone) -> Self {
+        let mut image = self.durable.clone();
+        let lengths = kept.clone().filter_map(|change| match change {
+            Change::Length(len) => Some(*len),
+            Change::Sector(..) => None,
+        });
+        image.resize(lengths.last().unwrap_or(image.len()), 0);
+        for change in kept {
+            if let Change::Sector(sector, bytes) = change {
+                put_sector(&mut image, *sector, bytes);
+            }
+        }
+        SimContents::settled(image, self.modified)
+    }
+
+    /// The contents a sector had since the last sync, what a failed one left in doubt first.
+    fn versions(&self, sector: u64) -> impl Iterator<Item = &Version> {
+        [&self.limbo, &self.pending].into_iter().filter_map(move |map| map.get(&sector)).flatten()
+    }
+
     /// A content of the sector, `None` for what the device held.
     fn choose(&self, sector: u64, random: &mut Random) -> Option<Box<[u8; SECTOR_BYTES]>> {
-        let versions: Vec<&Version> = [&self.limbo, &self.pending]
-            .iter()
-            .filter_map(|map| map.get(&sector))
-            .flatten()
-            .collect();
+        let versions: Vec<&Version> = self.versions(sector).collect();
         let at = random.below(versions.len() + 1).checked_sub(1)?;
         let mut bytes = versions[at].bytes.clone();
         if versions[at].by == By::MappedStore && random.below(4) == 0 {

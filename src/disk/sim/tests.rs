@@ -339,7 +339,7 @@ fn the_power_is_cut_at_the_chosen_call() {
     assert!(disk.is_cut());
     map.window(1, 1).fill(9);
     map.publish(2);
-    assert_eq!(map.reader().view(0, 2), vec![9; 2]);
+    assert_eq!(map.reader().view(0, 2).unwrap(), vec![9; 2]);
     assert!(disk.list(Path::new(ROOT_DIR)).is_err());
     let operations = disk.operations();
     let after = disk.kill();

@@ -8,11 +8,13 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::super::IoMode;
 use super::super::tail::Overwrites;
 use super::Crash;
 use super::faults::{Faults, Operation};
+use super::moments::{Moment, Recording};
 use super::names::{Link, Names, ROOT, Tree};
 use super::random::Random;
 use super::sectors::SimContents;
@@ -31,13 +33,14 @@ pub(super) struct World {
     pub(super) is_gone: bool,
     pub(super) locks: HashSet<PathBuf>,
     pub(super) handles: HashMap<u64, usize>,
+    pub(super) recording: Option<Recording>,
 }
 
-/// What outlives the process.
+/// What outlives the process. A copy shares what neither side has changed since.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
-    pub(super) names: Names,
-    pub(super) files: HashMap<u64, SimContents>,
+    pub(super) names: Arc<Names>,
+    pub(super) files: HashMap<u64, Arc<SimContents>>,
     pub(super) last_file: u64,
 }
 
@@ -62,6 +65,7 @@ impl World {
             is_gone: false,
             locks: HashSet::new(),
             handles: HashMap::new(),
+            recording: None,
         }
     }
 
@@ -71,6 +75,7 @@ impl World {
             return Err(power_is_off());
         }
         self.faults.operations += 1;
+        self.keep_moment(self.faults.operations);
         if self.faults.cut_at.is_some_and(|at| self.faults.operations >= at) {
             self.cut = Some(self.state.clone());
             return Err(power_is_off());
@@ -88,8 +93,42 @@ impl World {
         self.state.files.get(&file).expect("a handle keeps its file's contents")
     }
 
+    /// A file whose contents are about to change.
     pub(super) fn file_mut(&mut self, file: u64) -> &mut SimContents {
-        self.state.files.get_mut(&file).expect("a handle keeps its file's contents")
+        self.touch();
+        self.handle_mut(file)
+    }
+
+    /// A file of which only what handles know is about to change.
+    pub(super) fn handle_mut(&mut self, file: u64) -> &mut SimContents {
+        let found = self.state.files.get_mut(&file);
+        Arc::make_mut(found.expect("a handle keeps its file's contents"))
+    }
+
+    pub(super) fn names_mut(&mut self) -> &mut Names {
+        self.touch();
+        Arc::make_mut(&mut self.state.names)
+    }
+
+    fn touch(&mut self) {
+        if let Some(recording) = &mut self.recording {
+            recording.is_dirty = true;
+        }
+    }
+
+    /// Keeps the moment before a call, in place of the last one where nothing has changed since.
+    fn keep_moment(&mut self, operation: u64) {
+        if let Some(mut recording) = self.recording.take() {
+            recording.keep(operation, || self.moment(operation));
+            self.recording = Some(recording);
+        }
+    }
+
+    /// This moment, before the call of that number.
+    pub(super) fn moment(&self, operation: u64) -> Moment {
+        let mut world = self.carried_over();
+        world.state = self.state.clone();
+        Moment { operation, world }
     }
 
     /// How many of `len` bytes at `position` fit.
@@ -129,17 +168,27 @@ impl World {
     pub(super) fn leave(&mut self) -> World {
         let state = self.cut.take().unwrap_or_else(|| self.state.clone());
         self.is_gone = true;
+        World { state, ..self.carried_over() }.restarted()
+    }
+
+    /// All but the state.
+    pub(super) fn carried_over(&self) -> World {
         let mut next = World::new(self.seed);
         next.boots = self.boots;
         next.mode = self.mode;
         next.capacity = self.capacity;
         next.faults.operations = self.faults.operations;
-        next.state = state;
-        for contents in next.state.files.values_mut() {
+        next
+    }
+
+    /// Without what the old process had of its files.
+    pub(super) fn restarted(mut self) -> World {
+        for contents in self.state.files.values_mut().filter(|contents| contents.is_held()) {
+            let contents = Arc::make_mut(contents);
             contents.is_mapped = false;
             contents.overwrites = Overwrites::default();
         }
-        next
+        self
     }
 }
 
@@ -151,12 +200,25 @@ impl State {
         };
         let mut random = Random::new(seed ^ choice.rotate_left(32));
         let names = self.names.after(crash, &mut random);
+        self.with(names, |_, contents| contents.after(crash, &mut random))
+    }
+
+    /// The state with these names, and what `settle` leaves of each file they lead to that has
+    /// anything unsynced.
+    pub(super) fn with(
+        &self,
+        names: Names,
+        mut settle: impl FnMut(u64, &SimContents) -> SimContents,
+    ) -> State {
         let mut kept: Vec<u64> = names.now.files().collect();
         kept.sort_unstable();
         kept.dedup();
         let contents = kept.into_iter().filter_map(|file| Some((file, self.files.get(&file)?)));
-        let files = contents.map(|(file, found)| (file, found.after(crash, &mut random)));
-        State { files: files.collect(), names, last_file: self.last_file }
+        let files = contents.map(|(file, found)| match found.is_settled() {
+            true => (file, found.clone()),
+            false => (file, Arc::new(settle(file, found))),
+        });
+        State { files: files.collect(), names: Arc::new(names), last_file: self.last_file }
     }
 
     /// A hash of what is on the device.
@@ -171,7 +233,7 @@ impl State {
             name.hash(hasher);
             match link {
                 Link::Directory(inner) => self.hash_directory(tree, inner, hasher),
-                Link::File(file) => self.files[&file].durable.hash(hasher),
+                Link::File(file) => self.files[&file].image_hash().hash(hasher),
             }
         }
         // Ends the directory, so that its depth shows.

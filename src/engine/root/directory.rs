@@ -28,7 +28,7 @@ pub(crate) fn make(disk: &dyn Disk, path: &Path) -> Result<()> {
 
 /// A root that is new to us may have been made a moment ago by whoever opens it, or by an opening
 /// that was cut short: the marker must not be lost with the directory's name.
-pub(super) fn sync_own_name(disk: &dyn Disk, path: &Path) -> Result<()> {
+pub(in crate::engine) fn sync_own_name(disk: &dyn Disk, path: &Path) -> Result<()> {
     match disk.sync_dir(parent(path)) {
         Err(error) if error.kind() != std::io::ErrorKind::PermissionDenied => {
             Err(Error::io("open store directory", path, error))

@@ -134,7 +134,13 @@ impl Disk for FaultDisk {
         let is_dir = files.dirs.contains(path);
         let len = files.files.get(path).map(|content| content.lock().bytes.len() as u64);
         let modified = Timestamp::from_millis(0);
-        Ok((is_dir || len.is_some()).then(|| Metadata { len: len.unwrap_or(0), is_dir, modified }))
+        let len_or_zero = len.unwrap_or(0);
+        let found = Metadata { len: len_or_zero, is_dir, modified, links: 1 };
+        Ok((is_dir || len.is_some()).then_some(found))
+    }
+
+    fn link(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

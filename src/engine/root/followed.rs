@@ -62,6 +62,7 @@ impl FollowedRoot {
     /// `NotAStore` where there is none, or one of Kafka's that nobody has adopted; `Corrupt` and
     /// `NewerVersion` for files of ours that cannot be read; the disk's.
     pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<FollowedRoot> {
+        marker::refuse_unfinished(&*disk, path)?;
         let store_id = match marker::read(&*disk, path) {
             Ok(Some(store_id)) => store_id,
             Ok(None) => return Err(no_store(&*disk, path)),

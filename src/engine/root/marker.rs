@@ -5,8 +5,11 @@
 //! directory with a marker is ours whatever else is missing: then that is damage, not a reason
 //! to take it for Kafka's.
 //!
-//! Layout, big-endian: 8 bytes magic, u32 version, 16 bytes store id, u32 CRC-32C over all before
-//! it. Every version keeps this shape, so a flipped bit is told from a newer version.
+//! Its counterpart, `tidelog.backup`, marks a directory in which a backup is being made, which must
+//! pass for no store of anyone; it holds the identity of the store that is backed up.
+//!
+//! Layout of both, big-endian: 8 bytes magic, u32 version, 16 bytes store id, u32 CRC-32C over all
+//! before it. Every version keeps this shape, so a flipped bit is told from a newer version.
 
 use std::fmt;
 use std::path::Path;
@@ -17,6 +20,7 @@ use crate::error::{Cause, Error, Result};
 use crate::log::checkpoint::read_small_file;
 
 const MAGIC: [u8; 8] = *b"TIDELOG\n";
+const UNFINISHED_MAGIC: [u8; 8] = *b"TIDECOPY";
 const VERSION: u32 = 1;
 const LEN: usize = 8 + 4 + 16 + 4;
 
@@ -50,9 +54,9 @@ impl fmt::Debug for StoreId {
     }
 }
 
-fn encode(id: StoreId) -> [u8; LEN] {
+fn encode(magic: [u8; 8], id: StoreId) -> [u8; LEN] {
     let mut bytes = [0; LEN];
-    bytes[..8].copy_from_slice(&MAGIC);
+    bytes[..8].copy_from_slice(&magic);
     bytes[8..12].copy_from_slice(&VERSION.to_be_bytes());
     bytes[12..28].copy_from_slice(&id.0);
     let crc = crc32c::crc32c(&bytes[..28]);
@@ -65,17 +69,43 @@ fn encode(id: StoreId) -> [u8; LEN] {
 /// # Errors
 /// `Corrupt` where the file is not a whole marker, `NewerVersion`, those of the disk.
 pub(crate) fn read(disk: &dyn Disk, root: &Path) -> Result<Option<StoreId>> {
+    read_marker(disk, &root.join(names::STORE_MARKER), MAGIC)
+}
+
+/// Reads the mark of an unfinished backup in `dir`, `None` where there is none.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_unfinished(disk: &dyn Disk, dir: &Path) -> Result<Option<StoreId>> {
+    read_marker(disk, &dir.join(names::UNFINISHED_BACKUP), UNFINISHED_MAGIC)
+}
+
+/// Fails where `root` is a backup that was not finished, whatever else it holds.
+///
+/// # Errors
+/// `NotAStore`; those of the disk.
+pub(super) fn refuse_unfinished(disk: &dyn Disk, root: &Path) -> Result<()> {
+    const OPERATION: &str = "open store";
+    let path = root.join(names::UNFINISHED_BACKUP);
+    let found = disk.metadata(&path).map_err(|error| Error::io(OPERATION, &path, error))?;
+    if found.is_none() {
+        return Ok(());
+    }
+    let text = "it is a backup that was not finished".to_owned();
+    Err(Error::new(OPERATION, Cause::NotAStore(text)).at_path(root))
+}
+
+fn read_marker(disk: &dyn Disk, path: &Path, magic: [u8; 8]) -> Result<Option<StoreId>> {
     const OPERATION: &str = "read store marker";
-    let path = root.join(names::STORE_MARKER);
-    let Some(bytes) = read_small_file(disk, &path, OPERATION)? else { return Ok(None) };
+    let Some(bytes) = read_small_file(disk, path, OPERATION)? else { return Ok(None) };
     let corrupt = |position: u64, reason: &str| {
-        Err(Error::corrupt(OPERATION, &path, position, reason.to_owned()))
+        Err(Error::corrupt(OPERATION, path, position, reason.to_owned()))
     };
     let Some((head, [])) = bytes.split_first_chunk::<LEN>() else {
         return corrupt(bytes.len() as u64, "not the length of a marker");
     };
-    if head[..8] != MAGIC {
-        return corrupt(0, "not a store marker");
+    if head[..8] != magic {
+        return corrupt(0, "not such a marker");
     }
     let (version, id, crc) = fields(head);
     if crc32c::crc32c(&head[..28]) != crc {
@@ -83,7 +113,7 @@ pub(crate) fn read(disk: &dyn Disk, root: &Path) -> Result<Option<StoreId>> {
     }
     if version != VERSION {
         let cause = Cause::NewerVersion { found: version, known: VERSION };
-        return Err(Error::new(OPERATION, cause).at_path(&path));
+        return Err(Error::new(OPERATION, cause).at_path(path));
     }
     Ok(Some(id))
 }
@@ -95,9 +125,17 @@ fn fields(head: &[u8; LEN]) -> (u32, StoreId, u32) {
 
 /// Writes the marker of `root`; durable when it returns.
 pub(crate) fn write(disk: &dyn Disk, root: &Path, id: StoreId) -> Result<()> {
-    let path = root.join(names::STORE_MARKER);
-    replace_file(disk, &path, &encode(id))
-        .map_err(|error| Error::io("write store marker", &path, error))
+    write_marker(disk, &root.join(names::STORE_MARKER), MAGIC, id)
+}
+
+/// Marks `dir` as a backup of the store `id` that is not finished; durable when it returns.
+pub(crate) fn write_unfinished(disk: &dyn Disk, dir: &Path, id: StoreId) -> Result<()> {
+    write_marker(disk, &dir.join(names::UNFINISHED_BACKUP), UNFINISHED_MAGIC, id)
+}
+
+fn write_marker(disk: &dyn Disk, path: &Path, magic: [u8; 8], id: StoreId) -> Result<()> {
+    replace_file(disk, path, &encode(magic, id))
+        .map_err(|error| Error::io("write store marker", path, error))
 }
 
 #[cfg(test)]
@@ -128,7 +166,7 @@ mod tests {
 
     #[test]
     fn every_cut_and_every_flipped_bit_is_damage() {
-        let whole = encode(StoreId::random());
+        let whole = encode(MAGIC, StoreId::random());
         for cut in 0..LEN {
             let error = read(&disk_with(Some(&whole[..cut])), Path::new("/s")).unwrap_err();
             assert!(error.is_corrupt(), "cut at {cut}: {error}");
@@ -143,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_said_to_be_one() {
-        let mut bytes = encode(StoreId::random());
+        let mut bytes = encode(MAGIC, StoreId::random());
         bytes[8..12].copy_from_slice(&2u32.to_be_bytes());
         let crc = crc32c::crc32c(&bytes[..28]);
         bytes[28..].copy_from_slice(&crc.to_be_bytes());

@@ -74,6 +74,7 @@ impl Root {
     /// ours that cannot be read, those of the disk.
     pub(crate) fn open_or_create(disk: Arc<dyn Disk>, path: &Path) -> Result<(Root, RootOpening)> {
         directory::make(&*disk, path)?;
+        marker::refuse_unfinished(&*disk, path)?;
         let marker = marker::read(&*disk, path)?;
         let (kind, store_id) = match marker {
             Some(store_id) => (RootKind::Ours, store_id),
@@ -96,6 +97,27 @@ impl Root {
         let plan = reconcile(&state, authority, &seen.dirs);
         let opening = RootOpening { kind, state, state_log, last_writer, exports, plan };
         Ok((Root { disk, path: path.to_owned(), store_id, log }, opening))
+    }
+
+    /// Makes a root in a directory without one, as a close would have left it: with this state,
+    /// which has seen an opening, and these exports. Durable when it returns, but for the
+    /// directory's own name.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub(crate) fn create_closed(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        state: &RootState,
+        exports: &Exports,
+    ) -> Result<StoreId> {
+        let store_id = StoreId::random();
+        root_log::create_holding(&*disk, path, store_id, state)?;
+        marker::write(&*disk, path, store_id)?;
+        let (log, ..) = RootLog::open(disk.clone(), path, store_id)?;
+        let root = Root { disk, path: path.to_owned(), store_id, log };
+        root.export(exports, Occasion::CleanClose)?;
+        Ok(store_id)
     }
 
     /// Marks the store as open under `epoch`, together with `facts` (what was adopted, replaced,

@@ -6,13 +6,13 @@
 //! pages that an earlier process may have failed to write (a second sync of those would lie).
 //!
 //! Failures. Short of space, the reserve is let go and the write made again; short of it still, or
-//! of descriptors, before the sync: the file is cut back, the call may be made again. Any other failed write, a failed sync, a failed cut: the latch trips and nothing is
-//! recorded any more. A failed compaction leaves the old file in force, unless the new one has
-//! already taken its name.
+//! of descriptors, before the sync: the file is cut back, the call may be made again. Any other
+//! failed write, a failed sync, a failed cut: the latch trips and nothing is recorded any more. A
+//! failed compaction leaves the old file in force, unless the new one has already taken its name.
 //!
-//! Invariant: the state in the lock is the fold of the frames below `end`.
-//! Fields: `disk`, `root`, `path` constant, `latch` atomic, the rest inside the lock. Called by the
-//! engine from any thread; a call may sync.
+//! Invariant: the state in the lock is the fold of the frames below `end`. Fields: `disk`, `root`,
+//! `path` constant, `latch` atomic, the rest inside the lock. Called by the engine from any thread;
+//! a call may sync.
 
 use std::path::{Path, PathBuf};
 
@@ -115,6 +115,20 @@ pub(crate) fn create(disk: &dyn Disk, root: &Path, store_id: StoreId) -> Result<
     let header = Header { store_id, generation: 1, first_sequence: 1, snapshot_through: 0 };
     replace_file(disk, &path, &header.encode())
         .map_err(|error| Error::io("create state log", &path, error))
+}
+
+/// Makes the state log of a root that begins with `state`; durable when it returns.
+pub(super) fn create_holding(
+    disk: &dyn Disk,
+    root: &Path,
+    store_id: StoreId,
+    state: &RootState,
+) -> Result<()> {
+    let before = Header { store_id, generation: 0, first_sequence: 1, snapshot_through: 0 };
+    let fresh = Fresh::of(state, &before, 1);
+    let path = root.join(names::STATE_LOG);
+    let file = fresh.write(disk, &path)?;
+    fresh.name(disk, root, &path, &*file)
 }
 
 impl RootLog {

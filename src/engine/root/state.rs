@@ -111,6 +111,12 @@ impl RootState {
         self.deleted.values().any(|deleted| deleted == name)
     }
 
+    /// The deleted topics that had this name and are not forgotten.
+    pub(crate) fn deleted_of_name(&self, name: &str) -> Vec<TopicId> {
+        let of_name = self.deleted.iter().filter(|(_, deleted)| *deleted == name);
+        of_name.map(|(id, _)| *id).collect()
+    }
+
     /// The highest epoch that was ever given out.
     pub(crate) fn highest_epoch(&self) -> Option<LeaderEpoch> {
         self.highest_epoch

@@ -5,6 +5,7 @@
 //! vanish in some cut.
 
 use super::history::{History, Promise, Step};
+use super::suite::Suite;
 use crate::config::Durability::{Power, Process};
 use crate::disk::{Crash, Disk, IoMode, SimDisk};
 use crate::seeds::{pick, seeds};
@@ -132,7 +133,14 @@ impl Stop {
 
 /// Stops at call `cut`, opens (cut short at its own call `again`, if any), checks all, appends,
 /// stops once more and checks all again.
-fn stop_at(name: &str, steps: &[Step], seed: u64, cut: u64, stop: Stop, again: Option<u64>) -> u64 {
+fn stop_at(
+    (name, steps): (&str, &[Step]),
+    seed: u64,
+    cut: u64,
+    stop: Stop,
+    again: Option<u64>,
+    suite: &Suite,
+) -> u64 {
     let context = format!("{name}, seed {seed}, cut {cut}, {stop:?}, again {again:?}");
     let mut history = History::new(disk(seed));
     history.disk.cut_after(cut);
@@ -144,6 +152,7 @@ fn stop_at(name: &str, steps: &[Step], seed: u64, cut: u64, stop: Stop, again: O
         history.engine = None;
         history.disk = stop.next(&history.disk);
     }
+    suite.state(name, history.disk.image_hash());
     history.open().unwrap_or_else(|error| panic!("{context}: reopen: {error}"));
     let failed = history.engine().unwrap().open_report().failed_partitions().to_vec();
     assert!(failed.is_empty(), "{context}: {failed:?}");
@@ -168,8 +177,8 @@ pub(super) fn cuts(total: u64, most: u64) -> impl Iterator<Item = u64> {
     (1..=total).step_by(usize::try_from(stride).unwrap())
 }
 
-fn enumerate(stops: impl Fn(u64) -> Vec<Stop>, again: bool) -> u64 {
-    let (mut states, mut gone) = (0, 0);
+fn enumerate(suite: &Suite, stops: impl Fn(u64) -> Vec<Stop>, again: bool) -> u64 {
+    let mut gone = 0;
     let most = pick(if again { 12 } else { 40 }, 100_000, 100_000);
     for (name, steps) in SCENARIOS {
         for seed in seeds(2, 4, 200) {
@@ -179,36 +188,46 @@ fn enumerate(stops: impl Fn(u64) -> Vec<Stop>, again: bool) -> u64 {
                     let retry = if again { cuts(60, pick(3, 10, 60)).collect() } else { vec![0] };
                     for at in retry {
                         let again = again.then_some(at + cut % 7);
-                        gone += stop_at(name, steps, seed, cut, stop, again);
-                        states += 1;
+                        gone += stop_at((name, steps), seed, cut, stop, again, suite);
                     }
                 }
             }
         }
     }
-    println!("{states} states, {gone} records gone that were promised less");
     gone
 }
 
 #[test]
 fn a_power_cut_at_any_call_takes_nothing_that_was_promised() {
+    let suite = Suite::new("engine-cuts");
     let gone = enumerate(
+        &suite,
         |seed| [Crash::Nothing, Crash::Everything, Crash::Random(seed)].map(Stop::Cut).to_vec(),
         false,
     );
-    assert!(gone > 0, "the control: what was promised less must be seen to vanish");
+    suite.control(gone); // what was promised less must be seen to vanish
+    suite.end();
 }
 
 #[test]
 fn a_kill_at_any_call_takes_nothing_that_was_acknowledged() {
-    let gone = enumerate(|_| vec![Stop::Kill], false);
+    let suite = Suite::new("engine-kills");
+    let gone = enumerate(&suite, |_| vec![Stop::Kill], false);
     assert_eq!(gone, 0, "nothing at all");
+    let power = Stop::Cut(Crash::Nothing);
+    let cut_at = |cut| stop_at(("roll", ROLL), 0, cut, power, None, &suite);
+    let gone = cuts(operations(ROLL, 0), 40).map(cut_at).sum();
+    suite.control(gone); // the same count sees what a power cut takes
+    suite.end();
 }
 
 #[test]
 fn a_recovery_cut_short_is_recovered_from() {
-    let gone = enumerate(|seed| vec![Stop::Cut(Crash::Random(seed)), Stop::Kill], true);
-    assert!(gone > 0, "the control");
+    let suite = Suite::new("engine-recovery");
+    let stops = |seed| vec![Stop::Cut(Crash::Random(seed)), Stop::Kill];
+    let gone = enumerate(&suite, stops, true);
+    suite.control(gone);
+    suite.end();
 }
 
 #[test]

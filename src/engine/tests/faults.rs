@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::super::{Engine, EngineOptions};
 use super::crash::{SCENARIOS, cuts, disk, operations};
 use super::history::{History, Promise, Step};
+use super::suite::Suite;
 use crate::config::Durability::{Power, Process};
 use crate::config::{TopicConfig, WhenFull};
 use crate::disk::{Crash, Disk as _, Fault, Operation, Plan, SimDisk};
@@ -38,7 +39,13 @@ pub(super) fn run_on(history: &mut History, steps: &[Step]) -> u64 {
     failures
 }
 
-fn fail_at(name: &str, steps: &[Step], seed: u64, nth: u64, fault: Fault) -> u64 {
+fn fail_at(
+    (name, steps): (&str, &[Step]),
+    seed: u64,
+    nth: u64,
+    fault: Fault,
+    suite: &Suite,
+) -> u64 {
     let context = format!("{name}, seed {seed}, call {nth}, {fault:?}");
     let mut history = History::new(disk(seed));
     history.disk.fail(Plan::new(fault).nth(nth));
@@ -55,6 +62,7 @@ fn fail_at(name: &str, steps: &[Step], seed: u64, nth: u64, fault: Fault) -> u64
     history.verify(Promise::Process, &format!("{context}, still open"));
     history.engine = None;
     history.disk = history.disk.kill();
+    suite.state((name, nth), history.disk.image_hash());
     history.open().unwrap_or_else(|error| panic!("{context}: reopen: {error}"));
     history.verify(Promise::Process, &format!("{context}, killed"));
     failures
@@ -62,7 +70,7 @@ fn fail_at(name: &str, steps: &[Step], seed: u64, nth: u64, fault: Fault) -> u64
 
 #[test]
 fn any_call_may_fail_once_and_nothing_is_lost() {
-    let (mut states, mut failures) = (0, 0);
+    let suite = Suite::new("engine-faults");
     let faults = [ENOSPC, EIO, EMFILE, EROFS].map(Fault::Error);
     let faults = faults.into_iter().chain([Fault::ShortWrite(3), Fault::ShortRead(7)]);
     for fault in faults {
@@ -70,14 +78,13 @@ fn any_call_may_fail_once_and_nothing_is_lost() {
             for seed in seeds(2, 2, 50) {
                 let total = operations(steps, seed);
                 for nth in cuts(total, pick(20, 100_000, 100_000)) {
-                    failures += fail_at(name, steps, seed, nth, fault);
-                    states += 1;
+                    let felt = fail_at((name, steps), seed, nth, fault, &suite);
+                    suite.control(felt); // the control: faults are felt
                 }
             }
         }
     }
-    println!("{states} states, {failures} calls failed");
-    assert!(failures > 0, "the control: faults are felt");
+    suite.end();
 }
 
 #[test]
@@ -163,6 +170,26 @@ fn a_topic_whose_files_cannot_be_removed_is_deleted_all_the_same() {
         engine.add_partitions("a", 2).unwrap();
         history.append("a", 1, Power).unwrap();
         history.verify(Promise::Process, "grown");
+    }
+}
+
+#[test]
+fn a_topic_made_again_after_half_a_deletion_survives_a_power_cut() {
+    for seed in 0..60 {
+        let mut history = History::new(disk(0));
+        history.open().unwrap();
+        history.step(Step::Create("a", 2)).unwrap();
+        history.append("a", 1, Process).unwrap();
+        history.disk.fail(Plan::new(Fault::Error(ENOSPC)).on(Operation::RemoveFile));
+        history.step(Step::Delete("a")).unwrap();
+        history.step(Step::Create("a", 2)).unwrap();
+        history.append("a", 1, Process).unwrap();
+        history.engine = None;
+        history.disk = history.disk.crash(Crash::Random(seed));
+        history.open().unwrap();
+        let failed = history.engine().unwrap().open_report().failed_partitions().to_vec();
+        assert!(failed.is_empty(), "seed {seed}: {failed:?}");
+        history.verify(Promise::Power, "reopened");
     }
 }
 

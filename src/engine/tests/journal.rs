@@ -150,7 +150,8 @@ impl Drop for Suite {
         let (name, states, distinct) = (self.name, self.states, self.distinct.len());
         let seconds = self.began.elapsed().as_secs_f64();
         println!(
-            "suite {name}: {states} states, {distinct} distinct, {failures} failures, {seconds:.1} s"
+            "suite {name}: {states} states, {distinct} distinct, {failures} failures, \
+             {seconds:.1} s"
         );
     }
 }

@@ -176,7 +176,8 @@ impl FollowedLog {
         if from >= bound {
             return Ok(Fetched { chunk: None, next_offset: from, cursor: cursor.cloned() });
         }
-        let wanted = Limits { bytes: limits.bytes, records: limits.records, bound };
+        let FetchLimits { bytes, records, .. } = limits;
+        let wanted = Limits { bytes, records, bound, gapless_from: None };
         for segment in segments_from(&view.segments, from) {
             self.open(segment)?;
             let read = segment.read(from.max(segment.base()), hint(cursor, segment, from), wanted);

@@ -101,9 +101,10 @@ impl Segment {
         )
     }
 
-    /// The index files, written and synced under another name, have got theirs.
+    /// The index files and the digests, written and synced under another name, have got theirs.
     pub(crate) fn indexes_are_in_place(&self) {
         let _no_rebuild = self.making_index.lock();
         self.growing.store(None);
+        self.digests_are_sealed();
     }
 }

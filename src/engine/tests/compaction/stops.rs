@@ -1,6 +1,7 @@
 //! Every call of a scenario at which the power may go, the process be killed or the call fail, and
 //! the recovery from it cut short in its turn.
 
+use super::super::suite::say;
 use super::*;
 
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +36,8 @@ impl Tally {
     pub(super) fn print(&self, name: &str, since: std::time::Instant) {
         let (states, distinct) = (self.states, self.distinct.len());
         let seconds = since.elapsed().as_secs_f64();
-        println!("suite {name}: {states} states, {distinct} distinct, 0 failures, {seconds:.1} s");
+        let line = format!("{states} states, {distinct} distinct, 0 failures, {seconds:.1} s");
+        say(&format!("suite {name}: {line}"));
     }
 }
 

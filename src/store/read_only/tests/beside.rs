@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::Write as _;
 use std::time::Instant;
 
 use rand::rngs::StdRng;
@@ -443,13 +444,16 @@ impl Suite {
             body(seed, &mut suite);
             std::mem::forget(repeat);
         }
-        println!(
+        // past the capture of tests, for scripts
+        let said = writeln!(
+            std::io::stderr(),
             "suite {}: {} states, {} distinct, 0 failures, {:.1} s",
             suite.name,
             suite.states,
             suite.distinct.len(),
             suite.began.elapsed().as_secs_f64()
         );
+        said.unwrap();
     }
 }
 

@@ -131,6 +131,10 @@ impl Disk for GuestDisk {
         self.0.refuse()
     }
 
+    fn link(&self, _: &Path, _: &Path) -> io::Result<()> {
+        self.0.refuse()
+    }
+
     fn remove_file(&self, _: &Path) -> io::Result<()> {
         self.0.refuse()
     }

@@ -1,0 +1,83 @@
+//! A root as an audit sees it: which partitions there are, and what is recorded of each.
+//!
+//! The state log is read as those read it who follow another process, so that a root in use and
+//! one that nobody has open are looked at alike. Nothing is changed.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::root::exports;
+use super::root::followed::FollowedRoot;
+use crate::config::TopicConfig;
+use crate::disk::Disk;
+use crate::disk::names::{STATE_LOG, STORE_MARKER, partition_dir};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::PartitionId;
+use crate::log::{AuditFacts, Finding, FindingKind, LogId, PartitionAudit, unlisted};
+
+/// A root, listed.
+#[derive(Debug, Default)]
+pub(crate) struct RootAudit {
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) partitions: Vec<PartitionAudit>,
+}
+
+/// Whether a directory is a store's root.
+pub(crate) fn is_root(disk: &dyn Disk, path: &Path) -> Result<bool> {
+    for name in [STORE_MARKER, STATE_LOG] {
+        let found = disk.metadata(&path.join(name));
+        if found.map_err(|error| Error::io("verify", path, error))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Lists a root. Where its own state is damaged that is the finding, and no partition is listed:
+/// nothing says what they should hold.
+pub(crate) fn list_root(disk: &Arc<dyn Disk>, path: &Path, is_live: bool) -> Result<RootAudit> {
+    let mut listed = RootAudit::default();
+    let root = match FollowedRoot::open(disk.clone(), path) {
+        Ok(root) => root,
+        Err(error) if error.is_corrupt() => {
+            let place = error.path().unwrap_or(path).to_owned();
+            let position = error.position().unwrap_or(0);
+            let finding = Finding::new(FindingKind::State, &place, error.to_string());
+            listed.findings.push(Finding { position, ..finding });
+            return Ok(listed);
+        }
+        Err(error) => return Err(error),
+    };
+    for fault in exports::read_all(&**disk, path)?.faults {
+        let place = fault.path().unwrap_or(path).to_owned();
+        let position = fault.position().unwrap_or(0);
+        let finding = Finding::new(FindingKind::Checkpoint, &place, fault.to_string());
+        listed.findings.push(Finding { position, ..finding });
+    }
+    let known = root.known();
+    for topic in known.state.topics() {
+        let count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX).max(1);
+        let index_interval = TopicConfig::from_entries(count, &topic.config)?.index_interval_bytes;
+        for (number, kept) in (0..).zip(&topic.partitions) {
+            let partition = PartitionId::new(number);
+            let dir = path.join(partition_dir(&topic.name, partition));
+            let id = LogId { topic: topic.id, partition };
+            let facts = AuditFacts {
+                recovery_point: kept.recovery_point,
+                log_start: kept.log_start,
+                gapless: !topic.foreign && !topic.adopted,
+                compacted: kept.compacted,
+                is_live,
+                index_interval,
+            };
+            match PartitionAudit::list(disk, &dir, id, facts) {
+                Ok(audit) => listed.partitions.push(audit),
+                Err(error) if error.kind() == ErrorKind::Io => {
+                    listed.findings.push(unlisted(&dir, &error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(listed)
+}

@@ -1,0 +1,219 @@
+//! Digests: what no checksum covers is noticed when it changes, and nothing else is lost by it.
+
+use super::*;
+
+/// Bytes of a batch that its checksum does not cover.
+const OPEN: usize = 21;
+
+/// A log of two sealed segments and an active one, ten batches each, closed; the runs are short.
+fn closed() -> (Bench, i64) {
+    let bench = Bench {
+        config: TopicConfig::new()
+            .index_interval_bytes(150)
+            .segment_bytes(1024)
+            .timestamp_after_max(None),
+        ..Bench::new()
+    };
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    let mut end = 0;
+    while log.size().1 < 3 || end % 2 > 0 {
+        end = append(&log, format!("value {end}").as_bytes(), end).unwrap() + 1;
+    }
+    log.close().unwrap();
+    (bench, end)
+}
+
+/// What a reader that skips damage gets of a log, and which offsets it was told are damaged.
+fn all_of(log: &PartitionLog, end: i64) -> (Vec<(i64, Vec<u8>)>, Vec<i64>) {
+    all_by(log, end, 1)
+}
+
+fn all_by(log: &PartitionLog, end: i64, bytes: usize) -> (Vec<(i64, Vec<u8>)>, Vec<i64>) {
+    let limits = FetchLimits { bytes, records: u64::MAX, durable_only: false };
+    let rules = TakeRules { read_uncommitted: true, max_records: usize::MAX };
+    let (mut found, mut lost) = (Vec::new(), Vec::new());
+    let mut next = Offset::ZERO;
+    while next < Offset::new(end) {
+        match log.fetch(next, None, limits) {
+            Ok(fetched) => {
+                let chunk = fetched.chunk.expect("no silent gap");
+                let mut records = Records::default();
+                let name = log.name();
+                let bytes = chunk.bytes;
+                records.take_in(&name.topic, name.partition, bytes, next, rules, log.pinned());
+                for record in &records {
+                    let value = record.value().unwrap_or_default().to_vec();
+                    found.push((record.offset().get(), value));
+                }
+                next = fetched.next_offset;
+            }
+            Err(error) => {
+                assert!(error.is_corrupt(), "{error}");
+                assert!(error.position().is_some(), "{error}");
+                let resume = log.resume_above(next).unwrap();
+                lost.extend(next.get()..resume.get());
+                next = resume;
+            }
+        }
+    }
+    (found, lost)
+}
+
+#[test]
+fn every_open_bit_of_every_batch_is_noticed_and_costs_that_batch_alone() {
+    let (bench, end) = closed();
+    let known = facts(end, LastStop::Clean);
+    let whole: Vec<_> = {
+        let (log, _) = bench.open(known);
+        all_of(&log, end).0
+    };
+    assert_eq!(whole.len() as i64, end);
+    let names: Vec<_> = bench.names().into_iter().filter(|name| name.ends_with(".log")).collect();
+    assert_eq!(names.len(), 3);
+    for name in names {
+        let path = Path::new(DIR).join(name);
+        let bytes = bench.bytes(&path);
+        let mut start = 0;
+        while start < bytes.len() {
+            let length = u32::from_be_bytes(bytes[start + 8..start + 12].try_into().unwrap());
+            for bit in 0..OPEN * 8 {
+                let mut flipped = bytes.clone();
+                flipped[start + bit / 8] ^= 1 << (bit % 8);
+                bench.put(&path, &flipped);
+                let (log, _) = bench.open(known);
+                let (found, lost) = all_by(&log, end, [1, 300, 1 << 20][bit % 3]);
+                let place = format!("{} at {start} bit {bit}", path.display());
+                assert_eq!(lost.len(), 1, "{place}: lost {lost:?}");
+                assert_eq!(found.len() + lost.len(), whole.len(), "{place}: lost {lost:?}");
+                for record in &found {
+                    assert!(whole.contains(record), "{place}: {record:?}");
+                }
+            }
+            start += length as usize + 12;
+        }
+        bench.put(&path, &bytes);
+    }
+}
+
+#[test]
+fn without_its_sidecar_a_changed_epoch_passes() {
+    let (bench, end) = closed();
+    let path = Bench::log_path(0);
+    let mut bytes = bench.bytes(&path);
+    bytes[12 + 3] ^= 1; // of the first batch, which none before it contradicts
+    bench.put(&path, &bytes);
+    let known = facts(end, LastStop::Clean);
+    let (log, _) = bench.open(known);
+    assert_eq!(all_of(&log, end).1[0], 0);
+    drop(log);
+    bench.disk.remove_file(&Bench::path(0, SegmentFile::Digests)).unwrap();
+    let (log, _) = bench.open(known);
+    let lost = all_of(&log, end).1;
+    assert!(!lost.contains(&0), "{lost:?}");
+}
+
+#[test]
+fn a_new_log_has_no_sidecar_before_its_first_checkpoint() {
+    let bench = Bench::new();
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    append(&log, b"a", 1).unwrap();
+    log.make_durable(Offset::new(1)).unwrap();
+    assert!(!bench.exists(&Bench::path(0, SegmentFile::Digests)));
+    let point = log.checkpoint().unwrap();
+    assert_eq!(point, Offset::new(1));
+    let one = bench.bytes(&Bench::path(0, SegmentFile::Digests));
+    assert_eq!(one.len(), 40 + 32);
+    log.checkpoint().unwrap();
+    assert_eq!(bench.bytes(&Bench::path(0, SegmentFile::Digests)), one, "nothing new to say");
+}
+
+#[test]
+fn another_hand_has_the_digests_dropped_and_taken_again() {
+    let (bench, end) = closed();
+    let path = Bench::path(0, SegmentFile::Digests);
+    let before = bench.bytes(&path);
+    let (log, _) = bench.open(facts(0, LastStop::AnotherHand));
+    log.close().unwrap();
+    let after = bench.bytes(&path);
+    let origin = |bytes: &[u8]| bytes[40 + 27];
+    assert_eq!((origin(&before), origin(&after)), (0, 1), "appended, from the file");
+    let (log, _) = bench.open(facts(end, LastStop::Clean));
+    assert!(all_of(&log, end).1.is_empty());
+}
+
+#[test]
+fn segments_that_lack_digests_get_them_one_at_a_time() {
+    let (bench, end) = closed();
+    let (log, _) = bench.open(facts(end, LastStop::AnotherHandClean));
+    let digests = || bench.names().iter().filter(|name| name.ends_with(".digest")).count();
+    assert!(log.lacks_digests() && digests() == 0);
+    let mut steps = 0;
+    while log.lacks_digests() {
+        log.digest_one().unwrap();
+        steps += 1;
+        assert_eq!(digests(), steps);
+    }
+    assert_eq!(steps, 2, "all but the last, which its scan has taken");
+    drop(log);
+    let mut bytes = bench.bytes(&Bench::log_path(0));
+    bytes[12 + 3] ^= 1;
+    bench.put(&Bench::log_path(0), &bytes);
+    let (log, _) = bench.open(facts(end, LastStop::Clean));
+    assert_eq!(all_of(&log, end).1, [0], "from now on it is noticed");
+}
+
+#[test]
+fn a_newer_sidecar_is_refused_and_a_torn_one_goes_on() {
+    let (bench, end) = closed();
+    let known = facts(end, LastStop::Clean);
+    let last = bench.names().into_iter().rfind(|name| name.ends_with(".digest")).unwrap();
+    let path = Path::new(DIR).join(last);
+    let bytes = bench.bytes(&path);
+    let mut newer = bytes.clone();
+    newer[7] = 2;
+    let crc = crc32c::crc32c(&newer[..36]);
+    newer[36..40].copy_from_slice(&crc.to_be_bytes());
+    bench.put(&path, &newer);
+    assert_eq!(bench.try_open(known).unwrap_err().kind(), ErrorKind::NewerVersion);
+    for cut in 0..bytes.len() {
+        bench.put(&path, &bytes[..cut]);
+        let (log, _) = bench.open(known);
+        append(&log, b"more", end).unwrap();
+        log.close().unwrap();
+        let (log, report) = bench.open(facts(end + 1, LastStop::Clean));
+        assert!(report.damage().is_empty(), "cut to {cut}: {:?}", report.damage());
+        let (found, lost) = all_of(&log, end + 1);
+        assert!(lost.is_empty() && found.len() as i64 == end + 1, "cut to {cut}: {lost:?}");
+        drop(log);
+        let (bench_log, name) = (bench.names(), path.with_extension("log"));
+        assert!(bench_log.iter().any(|found| name.ends_with(found)));
+        let log = bench.bytes(&name);
+        let kept = log.len() - batch(0, b"more").len();
+        bench.put(&name, &log[..kept]);
+        bench.put(&path, &bytes);
+    }
+}
+
+#[test]
+fn a_block_of_another_segment_of_the_same_shape_is_noticed() {
+    // two logs of one topic that differ in nothing but their partition
+    let (bench, end) = closed();
+    let sidecar = bench.bytes(&Bench::path(0, SegmentFile::Digests));
+    let other = Bench {
+        id: LogId { partition: PartitionId::new(1), ..bench.id },
+        disk: bench.disk.clone(),
+        clock: bench.clock.clone(),
+        config: bench.config.clone(),
+    };
+    let (log, _) = other.open(facts(end, LastStop::Clean));
+    assert!(all_of(&log, end).1.is_empty(), "a sidecar of another partition vouches for nothing");
+    drop(log);
+    // a run of it in the sidecar of that partition
+    let mut mixed = sidecar.clone();
+    mixed[24 + 3] = 1;
+    let crc = crc32c::crc32c(&mixed[..36]);
+    mixed[36..40].copy_from_slice(&crc.to_be_bytes());
+    bench.put(&Bench::path(0, SegmentFile::Digests), &mixed);
+    let (log, _) = other.open(facts(end, LastStop::Clean));
+    assert!(all_of(&log, end).1.is_empty(), "its runs fail their own checksum");
+}

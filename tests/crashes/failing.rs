@@ -1,0 +1,113 @@
+//! Every call to the disk failing in turn (row 9 of `docs/reliability.md`): each error a kernel
+//! has for it, and calls that do a part of their work; once and for ever; in every scenario. The
+//! host goes on as hosts do; then the process ends, or the power goes, and all is compared.
+
+use tidelog::disk::{Crash, Fault, IoMode, Plan, SimDisk};
+
+use crate::common::budget::Budget;
+use crate::common::suite::Suite;
+use crate::points::mix;
+use crate::runs::{Run, guarded};
+use crate::scenarios::{Scenario, light};
+use crate::story::Model;
+use crate::verdict::Promise;
+
+/// EINTR, EIO, EMFILE, EFBIG, ENOSPC, EROFS, EDQUOT; and half the work.
+const FAULTS: [Fault; 10] = [
+    Fault::Error(4),
+    Fault::Error(5),
+    Fault::Error(24),
+    Fault::Error(27),
+    Fault::Error(28),
+    Fault::Error(30),
+    Fault::Error(122),
+    Fault::ShortWrite(3),
+    Fault::ShortWrite(0),
+    Fault::ShortRead(7),
+];
+
+/// What one failing call led to.
+struct Failed<'a> {
+    run: Run<'a>,
+    disk: SimDisk,
+    failures: u64,
+}
+
+fn play(scenario: &Scenario, mode: IoMode, plan: Plan) -> Result<Failed<'_>, String> {
+    guarded(|| {
+        let mut stage = scenario.stage(mode);
+        stage.goes_on = true;
+        stage.disk.fail(plan);
+        scenario.play_unrecorded(&mut stage);
+        stage.disk.heal();
+        let name = format!("{}-{mode:?}", scenario.name);
+        let config = stage.config.clone();
+        let run = Run { scenario, name, config, story: stage.story.clone(), moments: Vec::new() };
+        let disk = stage.disk.kill();
+        let failures = stage.failures;
+        Ok(Failed { run, disk, failures })
+    })
+}
+
+/// Looks at what is left after the end of the process, and after a cut that leaves this.
+fn compare(failed: &Failed<'_>, suite: &Suite, repeat: &str) {
+    let model = Model::before(&failed.run.story, u64::MAX);
+    let ends = [None, Some(Crash::Nothing), Some(Crash::Random(mix(suite.states())))];
+    for end in ends {
+        // the process that ended leaves its disk to each of them
+        let mut disk = match end {
+            None => failed.disk.moments()[0].kill(),
+            Some(crash) => failed.disk.moments()[0].crash(crash),
+        };
+        let image = match end {
+            None => failed.disk.moments()[0].cut(|_| true).image_hash(),
+            Some(_) => disk.image_hash(),
+        };
+        if !suite.state((&failed.run.name, end.is_none()), image) {
+            continue;
+        }
+        let promise = if end.is_none() { Promise::Process } else { Promise::Power };
+        if let Err(error) = failed.run.judge(&mut disk, &model, promise) {
+            suite.fail(error, format!("{repeat}, then {end:?}"));
+        }
+    }
+}
+
+#[test]
+fn any_call_may_fail_and_nothing_promised_is_lost() {
+    let suite = Suite::new("failing-calls");
+    let most = Budget::get().pick(1, 20, 100_000);
+    let (mut failures, mut plays) = (0, 0);
+    for (scenario, mode) in light() {
+        let calls = {
+            let mut stage = scenario.stage(mode);
+            scenario.play_unrecorded(&mut stage);
+            stage.disk.operations()
+        };
+        let stride = calls.div_ceil(most).max(1);
+        for (fault, lasts) in FAULTS.into_iter().flat_map(|one| [(one, false), (one, true)]) {
+            if (fault, lasts) == (Fault::Error(4), true) {
+                continue; // no kernel interrupts a call for ever; who tries again would wait
+            }
+            // another part of the calls for each fault, so that together they cover all
+            let first = 1 + mix(plays) % stride;
+            for nth in (first..=calls).step_by(usize::try_from(stride).unwrap()) {
+                plays += 1;
+                let plan = Plan::new(fault).nth(nth);
+                let plan = if lasts { plan.for_ever() } else { plan };
+                let for_ever = if lasts { " for ever" } else { "" };
+                let repeat = format!("{}-{mode:?}, call {nth}{for_ever}: {fault:?}", scenario.name);
+                match play(scenario, mode, plan) {
+                    Ok(failed) => {
+                        failures += failed.failures;
+                        compare(&failed, &suite, &repeat);
+                    }
+                    Err(error) => suite.fail(error, repeat),
+                }
+            }
+        }
+    }
+    assert!(failures > 0, "faults are felt");
+    suite.control(crate::points::losses_on_a_lying_disk());
+    suite.end();
+}

@@ -1,0 +1,188 @@
+//! Random lives (row 3 of `docs/reliability.md`): a store, or a lone log, that does a little at
+//! random, is stopped somewhere in it or in its own recovery, and is compared; many times over on
+//! one disk, so that what one crash left is what the next one meets.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tidelog::Durability::{self, Power, Process};
+use tidelog::disk::{Crash, Fault, IoMode, Operation, Plan, SimDisk};
+
+use crate::common::budget::{Budget, for_each_seed, seeds};
+use crate::common::suite::Suite;
+use crate::runs::GROUPS;
+use crate::stage::{ALONE, Door, Stage, small};
+use crate::story::Model;
+use crate::verdict::{self, Promise};
+
+const TOPICS: [&str; 2] = ["a", "b"];
+
+struct Lives {
+    stage: Stage,
+    model: Model,
+    /// How much of the story the model has been told.
+    told: usize,
+    random: StdRng,
+    commits: bool,
+    seed: u64,
+}
+
+impl Lives {
+    fn new(seed: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let disk = SimDisk::new(seed);
+        let mode = if random.random_bool(0.5) { IoMode::Mapped } else { IoMode::Positioned };
+        disk.set_mode(mode);
+        let mut stage = Stage::new(disk);
+        stage.mode = mode;
+        stage.goes_on = true;
+        stage.is_log = random.random_bool(0.4);
+        let commits = !stage.is_log && random.random_bool(0.05);
+        Lives { stage, model: Model::default(), told: 0, random, commits, seed }
+    }
+
+    fn word(&mut self) -> Durability {
+        if self.random.random_bool(0.25) { Power } else { Process }
+    }
+
+    fn topic(&mut self) -> &'static str {
+        if self.stage.is_log { ALONE } else { TOPICS[self.random.random_range(0..TOPICS.len())] }
+    }
+
+    fn partition(&mut self) -> u32 {
+        if self.stage.is_log { 0 } else { self.random.random_range(0..2) }
+    }
+
+    /// The end of a partition, as its host knows it.
+    fn end(&mut self, topic: &'static str, partition: u32) -> i64 {
+        self.tell();
+        let last = self.model.topics.get(topic).and_then(|all| all.last());
+        let kept = last.and_then(|topic| topic.kept.get(&partition));
+        let last = kept.and_then(|kept| kept.acknowledged.keys().next_back().copied());
+        last.map_or(0, |last| last + 1)
+    }
+
+    fn tell(&mut self) {
+        let new = &self.stage.story[self.told..];
+        new.iter().for_each(|(_, deed)| self.model.tell(deed));
+        self.told = self.stage.story.len();
+    }
+
+    fn step(&mut self) {
+        let (topic, partition, word) = (self.topic(), self.partition(), self.word());
+        match self.random.random_range(0..24) {
+            0..12 => {
+                let count = self.random.random_range(1..4);
+                let size = [60, 200, 400, 5000][usize::from(self.random.random_bool(0.3))
+                    + 2 * usize::from(self.random.random_bool(0.1))];
+                self.stage.batch(topic, partition, count, size, word);
+            }
+            12 => self.stage.flush(),
+            13 | 14 => self.stage.wait(Duration::from_secs(31)),
+            15 | 16 => {
+                let end = self.end(topic, partition);
+                self.stage.delete_records(topic, partition, self.random.random_range(0..=end));
+            }
+            17 => self.stage.retain(),
+            18 => self.stage.reopen(),
+            _ if self.stage.is_log => self.stage.wait(Duration::from_secs(5)),
+            19 => self.stage.delete(topic),
+            20 => self.stage.grow(topic, 3),
+            21 if self.commits => {
+                let end = self.end(topic, partition);
+                let group = GROUPS[self.random.random_range(0..GROUPS.len())];
+                self.stage.commit(group, topic, partition, end, word);
+            }
+            22 if self.commits => self.stage.forget(GROUPS[0]),
+            _ => {
+                let bytes = self.random.random_range(1500..6000);
+                self.stage.alter(topic, small().retention_bytes(bytes));
+            }
+        }
+    }
+
+    /// A life: a little work, and a stop somewhere in it.
+    fn live(&mut self) -> (Promise, SimDisk) {
+        if self.random.random_bool(0.2) {
+            let numbers = [4, 5, 24, 28];
+            let fault = Fault::Error(numbers[self.random.random_range(0..numbers.len())]);
+            let operations =
+                [Operation::Write, Operation::Sync, Operation::Rename, Operation::Open];
+            let on = operations[self.random.random_range(0..operations.len())];
+            let nth = self.random.random_range(1..8);
+            self.stage.disk.fail(Plan::new(fault).on(on).nth(nth));
+        }
+        self.stage.disk.cut_after(self.random.random_range(1..60));
+        self.stage.open();
+        if !self.stage.is_log {
+            for topic in TOPICS {
+                self.stage.ensure(topic, 2, small());
+            }
+        }
+        for _ in 0..self.random.random_range(1..12) {
+            if self.stage.disk.is_cut() {
+                break;
+            }
+            self.step();
+        }
+        let power = self.random.random_bool(0.6);
+        let next = match self.random.random_range(0..6) {
+            _ if !power => self.stage.disk.kill(),
+            0 => self.stage.disk.crash(Crash::Nothing),
+            1 => self.stage.disk.crash(Crash::Everything),
+            _ => self.stage.disk.crash(Crash::Random(self.random.random())),
+        };
+        (if power { Promise::Power } else { Promise::Process }, next)
+    }
+
+    /// Lives, and compares what is left; recovery itself may be stopped.
+    fn survive(&mut self, suite: &Suite) -> u64 {
+        let (mut promise, mut disk) = self.live();
+        self.stage.door = Door::Shut;
+        self.tell();
+        while self.random.random_bool(0.3) {
+            disk.cut_after(self.random.random_range(1..40));
+            let opened = verdict::open(&disk, self.stage.is_log, &self.stage.config);
+            let power = self.random.random_bool(0.6);
+            let next = match power {
+                true => disk.crash(Crash::Random(self.random.random())),
+                false => disk.kill(),
+            };
+            drop(opened);
+            disk = next;
+            if power {
+                promise = Promise::Power;
+            }
+            suite.state(self.seed, disk.image_hash());
+        }
+        suite.state(self.seed, disk.image_hash());
+        let groups = if self.commits { &GROUPS[..] } else { &[] };
+        let door = verdict::open(&disk, self.stage.is_log, &self.stage.config);
+        let door = door.unwrap_or_else(|error| panic!("{error}"));
+        let found = verdict::read(&door, groups).unwrap_or_else(|error| panic!("{error}"));
+        let gone = self.model.check(&found, promise).unwrap_or_else(|error| panic!("{error}"));
+        self.model.settle(&found, promise);
+        let next = disk.kill();
+        drop(door);
+        self.stage.disk = next;
+        self.stage.go_on(&self.model);
+        gone
+    }
+}
+
+#[test]
+fn random_lives_lose_nothing_that_was_promised() {
+    let suite = Suite::new("random-crashes");
+    let lives = Budget::get().pick(20, 30, 40);
+    let test = "lives::random_lives_lose_nothing_that_was_promised";
+    for_each_seed("crashes", test, seeds(40, 2700, 200_000), |seed| {
+        let mut one = Lives::new(seed);
+        for _ in 0..lives {
+            let gone = one.survive(&suite);
+            suite.control(gone);
+        }
+    });
+    suite.control(crate::points::losses_on_a_lying_disk());
+    suite.end();
+}

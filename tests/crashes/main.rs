@@ -1,0 +1,21 @@
+//! Crashes on the simulated disk, through the public doors: every point, every failing call, torn
+//! writes, random lives.
+//!
+//! `scenarios` says what is done, `stage` does it and tells the `story`, `verdict` compares what is
+//! found with what the story promises; each other room is one row of `docs/reliability.md`.
+#![cfg(feature = "sim")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod clocks;
+mod failing;
+mod lies;
+mod lives;
+mod points;
+mod runs;
+mod scenarios;
+mod stage;
+mod story;
+mod torn;
+mod verdict;

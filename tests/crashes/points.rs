@@ -1,0 +1,216 @@
+//! Every point at which the power can go, and what a cut there can leave (rows 1 and 2 of
+//! `docs/reliability.md`).
+//!
+//! A scenario is played once and recorded. Each moment of it is a crash: before the call that
+//! comes next, after the one before. What a cut leaves is enumerated over the changes that no sync
+//! has covered: none, all, each alone, all but one, every subset where they are few, else random
+//! ones. Recovery is recorded as well, and stopped in the same way.
+
+use std::collections::{HashMap, HashSet};
+
+use tidelog::disk::{Fault, IoMode, Moment, Plan, SimDisk};
+
+use crate::common::budget::Budget;
+use crate::common::suite::Suite;
+use crate::runs::Run;
+use crate::scenarios::{SCENARIOS, every, light};
+use crate::story::Model;
+use crate::verdict::{Found, Promise};
+
+/// Which of the changes that no sync has covered a cut leaves.
+#[derive(Clone, Copy, Debug)]
+pub enum Choice {
+    None,
+    All,
+    Alone(usize),
+    AllBut(usize),
+    /// Bits of the changes, of which there are few.
+    Subset(u64),
+    /// By a seed.
+    Random(u64),
+}
+
+impl Choice {
+    fn keeps(self, change: usize) -> bool {
+        match self {
+            Choice::None => false,
+            Choice::All => true,
+            Choice::Alone(one) => change == one,
+            Choice::AllBut(one) => change != one,
+            Choice::Subset(bits) => bits >> change & 1 == 1,
+            Choice::Random(seed) => mix(seed ^ (change as u64) << 32) & 1 == 1,
+        }
+    }
+}
+
+/// A number that has nothing to do with the one it is made of.
+pub fn mix(seed: u64) -> u64 {
+    let mut mixed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
+}
+
+/// All choices among so many changes: at most `most`, of which the first few are always taken.
+pub fn choices(changes: usize, most: usize) -> Vec<Choice> {
+    let mut all = vec![Choice::None];
+    if changes > 0 {
+        all.push(Choice::All);
+    }
+    match changes {
+        0 | 1 => {}
+        2..=10 => all.extend((1..(1u64 << changes) - 1).map(Choice::Subset)),
+        _ => {
+            all.extend((0..changes).map(Choice::Alone));
+            all.extend((0..changes).map(Choice::AllBut));
+            all.extend((0..64).map(Choice::Random));
+        }
+    }
+    if all.len() > most {
+        let rest = all.split_off(2);
+        let stride = rest.len().div_ceil(most.saturating_sub(2).max(1));
+        all.extend(rest.into_iter().step_by(stride));
+    }
+    all
+}
+
+/// What was seen of one scenario: each image once, and each model it was compared with.
+#[derive(Default)]
+struct Seen {
+    images: HashMap<u64, Result<Found, String>>,
+    compared: HashSet<(u64, usize)>,
+}
+
+/// Judges what each choice leaves at a moment; how much is gone that was promised less.
+fn cut_at(run: &Run<'_>, moment: &Moment, most: usize, seen: &mut Seen, suite: &Suite) -> u64 {
+    let mut gone = 0;
+    let (told, model) = run.model(moment);
+    for choice in choices(moment.changes(), most) {
+        let mut disk = moment.cut(|change| choice.keeps(change));
+        let image = disk.image_hash();
+        suite.state(&run.name, image);
+        if !seen.compared.insert((image, told)) {
+            continue;
+        }
+        let repeat = || format!("{} before call {}, {choice:?}", run.name, moment.operation());
+        let found = seen.images.entry(image).or_insert_with(|| {
+            let found = run.look(&mut disk);
+            if found.is_ok() && image.is_multiple_of(8) {
+                run.judge_further(&mut disk)?;
+            }
+            found
+        });
+        let checked = found.as_ref().map_err(String::clone);
+        match checked.and_then(|found| model.check(found, Promise::Power)) {
+            Ok(lost) => gone += lost,
+            Err(error) => suite.fail(error, repeat()),
+        }
+    }
+    gone
+}
+
+/// The end of the process takes nothing that was acknowledged.
+fn kill_at(run: &Run<'_>, moment: &Moment, suite: &Suite) {
+    let mut disk = moment.kill();
+    if suite.state((&run.name, "kill"), moment.cut(|_| true).image_hash()) {
+        let (_, model) = run.model(moment);
+        let judged = run.judge(&mut disk, &model, Promise::Process);
+        let judged = judged.and_then(|_| run.judge_further(&mut disk));
+        if let Err(error) = judged {
+            suite.fail(error, format!("{} before call {}, kill", run.name, moment.operation()));
+        }
+    }
+}
+
+/// The control of every suite here: the disk drops one sync, each in turn, and what was promised
+/// is missed. How often.
+pub fn losses_on_a_lying_disk() -> u64 {
+    let mut losses = 0;
+    let scenarios = SCENARIOS.iter().filter(|one| one.name.ends_with("append-power"));
+    for (scenario, nth) in scenarios.flat_map(|one| (1..40).map(move |nth| (one, nth))) {
+        let stage = scenario.stage(IoMode::Mapped);
+        stage.disk.fail(Plan::new(Fault::Lie).nth(nth));
+        let run = Run::on(scenario, IoMode::Mapped, stage);
+        let last = run.moments.last().expect("the end");
+        let (_, model) = run.model(last);
+        let judged = run.judge(&mut last.cut(|_| false), &model, Promise::Power);
+        losses += u64::from(judged.is_err());
+    }
+    losses
+}
+
+#[test]
+fn a_cut_at_any_point_takes_nothing_that_was_promised() {
+    let suite = Suite::new("crash-points");
+    let most = usize::try_from(Budget::get().pick(2, 1000, 2000)).unwrap();
+    let mut gone = 0;
+    let small = Budget::get() == Budget::Small;
+    for (scenario, mode) in every().filter(|(one, _)| !(small && one.is_heavy)) {
+        let run = Run::of(scenario, mode);
+        let mut seen = Seen::default();
+        let most = if scenario.is_heavy { most.min(6) } else { most };
+        for moment in run.moments.iter().step_by(if small { 5 } else { 1 }) {
+            gone += cut_at(&run, moment, most, &mut seen, &suite);
+            kill_at(&run, moment, &suite);
+        }
+    }
+    assert!(gone > 0, "what was promised less must be seen to vanish");
+    suite.control(losses_on_a_lying_disk());
+    suite.end();
+}
+
+/// Stops the recovery of what a crash left at each of its points, so many deep.
+struct Recovery<'a> {
+    run: &'a Run<'a>,
+    model: &'a Model,
+    suite: &'a Suite,
+    most: usize,
+}
+
+impl Recovery<'_> {
+    fn stop(&mut self, disk: &SimDisk, deep: u32, path: &str) {
+        disk.record();
+        if let Err(error) = self.run.look(&mut disk.clone()) {
+            return self.suite.fail(error, path);
+        }
+        let moments = disk.moments();
+        for moment in moments.iter().skip(1) {
+            for choice in choices(moment.changes(), self.most) {
+                let mut next = moment.cut(|change| choice.keeps(change));
+                let image = next.image_hash();
+                if !self.suite.state((&self.run.name, deep), image) {
+                    continue;
+                }
+                let path = format!("{path}, {choice:?} before call {}", moment.operation());
+                if let Err(error) = self.run.judge(&mut next, self.model, Promise::Power) {
+                    self.suite.fail(error, &path);
+                } else if deep > 1 && image.is_multiple_of(16) {
+                    let again = moment.cut(|change| choice.keeps(change));
+                    self.stop(&again, deep - 1, &path);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_recovery_cut_short_anywhere_is_recovered_from() {
+    let suite = Suite::new("crash-recovery");
+    let budget = Budget::get();
+    let (every, most) = (budget.pick(96, 14, 1), usize::try_from(budget.pick(3, 24, 200)).unwrap());
+    for (scenario, mode) in light() {
+        let run = Run::of(scenario, mode);
+        for moment in run.moments.iter().filter(|one| one.operation().is_multiple_of(every)) {
+            let (_, model) = run.model(moment);
+            for choice in [Choice::None, Choice::All, Choice::Random(moment.operation())] {
+                let disk = moment.cut(|change| choice.keeps(change));
+                let path = format!("{} before call {}, {choice:?}", run.name, moment.operation());
+                let deep = if scenario.name.contains("open") { 3 } else { 2 };
+                let (run, model, suite) = (&run, &model, &suite);
+                Recovery { run, model, suite, most }.stop(&disk, deep, &path);
+            }
+        }
+    }
+    suite.control(losses_on_a_lying_disk());
+    suite.end();
+}

@@ -1,0 +1,146 @@
+//! A scenario that was played and recorded, and the judgement of what a crash in it left.
+//!
+//! Whatever the library does with a disk, a panic included, is a verdict and no end of the suite.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tidelog::disk::{Crash, IoMode, Moment, SimDisk};
+use tidelog::{Durability, TopicConfig};
+
+use crate::scenarios::{Open, Scenario};
+use crate::stage::{ALONE, Door, Stage};
+use crate::story::{Deed, Model, Story};
+use crate::verdict::{self, Found, Promise, ensure};
+
+/// What there is to know of a run, to judge a crash in it.
+pub struct Run<'a> {
+    pub scenario: &'a Scenario,
+    pub name: String,
+    pub config: TopicConfig,
+    pub story: Story,
+    pub moments: Vec<Moment>,
+}
+
+/// The groups that scenarios commit for.
+pub const GROUPS: [&str; 2] = ["g", "h"];
+
+impl<'a> Run<'a> {
+    pub fn of(scenario: &'a Scenario, mode: IoMode) -> Self {
+        Self::on(scenario, mode, scenario.stage(mode))
+    }
+
+    /// On a stage that was prepared for it.
+    pub fn on(scenario: &'a Scenario, mode: IoMode, mut stage: Stage) -> Self {
+        scenario.play(&mut stage);
+        let name = format!("{}-{mode:?}", scenario.name);
+        let moments = stage.moments();
+        let config = stage.config.clone();
+        drop(stage.disk.kill());
+        Run { scenario, name, config, story: stage.story, moments }
+    }
+
+    pub fn is_log(&self) -> bool {
+        self.scenario.door == Open::Log
+    }
+
+    /// What is promised at a moment, and a number that tells such models apart.
+    pub fn model(&self, moment: &Moment) -> (usize, Model) {
+        let told = self.story.iter().take_while(|(at, _)| *at < moment.operation()).count();
+        (told, Model::before(&self.story, moment.operation()))
+    }
+
+    fn groups(&self) -> &'static [&'static str] {
+        let commits = self.story.iter().any(|(_, deed)| matches!(deed, Deed::Committing { .. }));
+        if commits { &GROUPS } else { &[] }
+    }
+
+    /// Opens what a crash left and reads it. The disk is left as the end of that process leaves it.
+    pub fn look(&self, disk: &mut SimDisk) -> Result<Found, String> {
+        guarded(|| {
+            let door = verdict::open(disk, self.is_log(), &self.config)?;
+            let found = verdict::read(&door, self.groups());
+            *disk = disk.kill();
+            found
+        })
+    }
+
+    /// Opens what a crash left and compares it; how much is gone that was promised less.
+    pub fn judge(
+        &self,
+        disk: &mut SimDisk,
+        model: &Model,
+        promise: Promise,
+    ) -> Result<u64, String> {
+        model.check(&self.look(disk)?, promise)
+    }
+
+    /// Opens twice more: the partitions' bytes stay the same (I8). Then life goes on: what is sent
+    /// and promised now is there after one more cut, and all that was found below it.
+    pub fn judge_further(&self, disk: &mut SimDisk) -> Result<(), String> {
+        guarded(|| {
+            let before = verdict::partition_bytes(disk, self.is_log());
+            let door = verdict::open(disk, self.is_log(), &self.config)?;
+            *disk = disk.kill();
+            drop(door);
+            let after = verdict::partition_bytes(disk, self.is_log());
+            ensure!(before == after, "I8: an open changes {:?}", difference(&before, &after));
+            let door = verdict::open(disk, self.is_log(), &self.config)?;
+            let found = verdict::read(&door, &[])?;
+            let sent = send_everywhere(&door, &found);
+            *disk = disk.crash(Crash::Nothing);
+            drop(door);
+            let sent = sent.map_err(|error| format!("I8: no sending after it: {error}"))?;
+            let door = verdict::open(disk, self.is_log(), &self.config)?;
+            let again = verdict::read(&door, &[])?;
+            *disk = disk.kill();
+            for (topic, at, offset) in sent {
+                let was = &found.topics[&topic].partitions[at];
+                let is = &again.topics[&topic].partitions[at];
+                ensure!(is.end == offset + 1, "I1: {topic}-{at}: sent at {offset}, end {}", is.end);
+                let kept = is.records.starts_with(&was.records);
+                ensure!(kept, "I1: {topic}-{at} lost what lay below a promise");
+            }
+            Ok(())
+        })
+    }
+}
+
+/// A panic is a verdict as well.
+pub fn guarded<T>(body: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format!("I7: a panic: {}", text.unwrap_or("of an unknown kind")))
+    })
+}
+
+fn difference(before: &[(String, u64)], after: &[(String, u64)]) -> Vec<String> {
+    let differing = before.iter().filter(|one| !after.contains(one));
+    let added = after.iter().filter(|one| !before.contains(one));
+    differing.chain(added).map(|(path, _)| path.clone()).collect()
+}
+
+type Sent = Vec<(String, usize, i64)>;
+
+fn send_everywhere(door: &Door, found: &verdict::Found) -> tidelog::Result<Sent> {
+    let mut sent = Vec::new();
+    match door {
+        Door::Shut => {}
+        Door::Log(log) => {
+            let receipt = log.append_with(&[tidelog::Record::new("after")], Durability::Power)?;
+            sent.push((ALONE.to_owned(), 0, receipt.first_offset().get()));
+        }
+        Door::Store(store) => {
+            let producer = store.producer().durability(Durability::Power).build()?;
+            for (name, topic) in &found.topics {
+                let to = producer.topic(name)?;
+                for partition in 0..topic.partitions.len() {
+                    let number = u32::try_from(partition).unwrap_or(u32::MAX);
+                    let receipt = to.send_to(number, tidelog::Record::new("after"))?;
+                    sent.push((name.clone(), partition, receipt.offset().get()));
+                }
+            }
+        }
+    }
+    Ok(sent)
+}

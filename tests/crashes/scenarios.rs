@@ -1,0 +1,438 @@
+//! What is done when the power goes: each scenario a function on a stage. A new one is a function
+//! and a line in the table.
+//!
+//! Every scenario is played mapped and by position. What is recorded, and so stopped at, begins
+//! behind the open, or where the scenario says `begin`.
+
+use std::time::Duration;
+
+use tidelog::Durability::{Power, Process};
+use tidelog::disk::{IoMode, SimDisk};
+
+use crate::stage::{ALONE, Stage, small};
+
+/// A scenario and how it is played.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    pub name: &'static str,
+    pub door: Open,
+    /// Its files are large: it is stopped at fewer points, and in one suite only.
+    pub is_heavy: bool,
+    play: fn(&mut Stage),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Open {
+    Store,
+    Log,
+}
+
+const fn store(name: &'static str, play: fn(&mut Stage)) -> Scenario {
+    Scenario { name, door: Open::Store, is_heavy: false, play }
+}
+
+const fn heavy(name: &'static str, play: fn(&mut Stage)) -> Scenario {
+    Scenario { is_heavy: true, ..store(name, play) }
+}
+
+const fn log(name: &'static str, play: fn(&mut Stage)) -> Scenario {
+    Scenario { door: Open::Log, ..store(name, play) }
+}
+
+pub const SCENARIOS: &[Scenario] = &[
+    store("append-process", append_process),
+    store("append-power", append_power),
+    store("batches", batches),
+    store("roll", roll),
+    store("sparse-index", sparse_index),
+    store("background-sync", background_sync),
+    store("delete-records", delete_records),
+    store("retention-size", retention_size),
+    store("retention-time", retention_time),
+    store("create", create),
+    store("recreate", recreate),
+    store("add-partitions", add_partitions),
+    store("alter", alter),
+    store("close-and-open", close_and_open),
+    store("large-appends", large_appends),
+    store("small-and-large", small_and_large),
+    store("commits", commits),
+    store("group-deletion", group_deletion),
+    store("first-open", first_open),
+    heavy("huge-appends", huge_appends),
+    heavy("state-log", state_log),
+    store("two-topics", two_topics),
+    store("rolls-and-trims", rolls_and_trims),
+    store("interleaved", interleaved),
+    store("trim-and-open", trim_and_open),
+    log("log-interleaved", log_interleaved),
+    log("log-trim-and-open", log_trim_and_open),
+    log("log-append", log_append),
+    log("log-roll", log_roll),
+    log("log-trim", log_trim),
+    log("log-retention", log_retention),
+    log("log-close-and-open", log_close_and_open),
+    log("log-first-open", log_first_open),
+];
+
+/// The ways a scenario is played.
+pub const MODES: [IoMode; 2] = [IoMode::Mapped, IoMode::Positioned];
+
+/// Every scenario in every mode, but for the heavy ones.
+pub fn light() -> impl Iterator<Item = (&'static Scenario, IoMode)> {
+    every().filter(|(scenario, _)| !scenario.is_heavy)
+}
+
+/// Every scenario in every mode.
+pub fn every() -> impl Iterator<Item = (&'static Scenario, IoMode)> {
+    SCENARIOS.iter().flat_map(|scenario| MODES.map(|mode| (scenario, mode)))
+}
+
+impl Scenario {
+    /// A stage for it that is not open yet.
+    pub fn stage(&self, mode: IoMode) -> Stage {
+        let disk = SimDisk::new(1);
+        disk.set_mode(mode);
+        let mut stage = Stage::new(disk);
+        stage.mode = mode;
+        stage.is_log = self.door == Open::Log;
+        stage
+    }
+
+    /// Plays it on a stage, and records.
+    pub fn play(&self, stage: &mut Stage) {
+        stage.open();
+        stage.begin();
+        (self.play)(stage);
+    }
+
+    /// Plays it on a stage that keeps no moments.
+    pub fn play_unrecorded(&self, stage: &mut Stage) {
+        stage.keeps_moments = false;
+        stage.open();
+        (self.play)(stage);
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn append_process(stage: &mut Stage) {
+    stage.create("a", 2, small());
+    stage.send("a", 0, 3, Process);
+    stage.send("a", 1, 2, Process);
+    stage.send("a", 0, 2, Process);
+}
+
+fn append_power(stage: &mut Stage) {
+    stage.create("a", 2, small());
+    stage.send("a", 0, 2, Power);
+    stage.send("a", 1, 1, Process);
+    stage.send("a", 1, 1, Power);
+    stage.send("a", 0, 1, Process);
+}
+
+fn batches(stage: &mut Stage) {
+    stage.create("a", 1, small().segment_bytes(4096));
+    stage.batch("a", 0, 3, 50, Process);
+    stage.batch("a", 0, 7, 90, Power);
+    stage.batch("a", 0, 2, 900, Process);
+    stage.batch("a", 0, 20, 20, Process);
+    stage.batch("a", 0, 1, 0, Power);
+}
+
+fn roll(stage: &mut Stage) {
+    stage.create("a", 1, small());
+    stage.send("a", 0, 5, Process);
+    stage.send("a", 0, 1, Power);
+    stage.send("a", 0, 6, Process);
+    stage.flush();
+    stage.send("a", 0, 5, Process);
+}
+
+fn sparse_index(stage: &mut Stage) {
+    stage.create("a", 1, small().index_interval_bytes(0).segment_bytes(2048));
+    stage.send("a", 0, 12, Process);
+    stage.wait(31 * SECOND);
+    stage.send("a", 0, 8, Process);
+    stage.close();
+}
+
+fn background_sync(stage: &mut Stage) {
+    stage.create("a", 2, small());
+    stage.create("b", 1, small());
+    stage.send("a", 0, 4, Process);
+    stage.send("a", 1, 1, Process);
+    stage.send("b", 0, 6, Process);
+    stage.wait(31 * SECOND);
+    stage.send("b", 0, 2, Process);
+    stage.wait(31 * SECOND);
+}
+
+fn delete_records(stage: &mut Stage) {
+    stage.create("a", 2, small());
+    stage.send("a", 0, 12, Process);
+    stage.send("a", 1, 2, Power);
+    stage.delete_records("a", 0, 6);
+    stage.send("a", 0, 4, Process);
+    stage.wait(61 * SECOND);
+    stage.send("a", 0, 1, Power);
+    stage.delete_records("a", 0, 17);
+    stage.send("a", 0, 2, Process);
+}
+
+fn retention_size(stage: &mut Stage) {
+    stage.create("a", 1, small().retention_bytes(2000));
+    stage.send("a", 0, 14, Process);
+    stage.retain();
+    stage.send("a", 0, 3, Power);
+    stage.wait(61 * SECOND);
+    stage.retain();
+    stage.send("a", 0, 1, Process);
+}
+
+fn retention_time(stage: &mut Stage) {
+    stage.create("a", 1, small().retention(60 * SECOND));
+    stage.send("a", 0, 9, Process);
+    stage.wait(40 * SECOND);
+    stage.send("a", 0, 6, Process);
+    stage.clock.advance(30 * SECOND);
+    stage.retain();
+    stage.wait(61 * SECOND);
+    stage.retain();
+    stage.send("a", 0, 2, Power);
+}
+
+fn create(stage: &mut Stage) {
+    stage.create("a", 2, small());
+    stage.create("b", 1, small());
+    stage.send("b", 0, 1, Power);
+    stage.create("c", 3, small());
+    stage.send("c", 2, 1, Process);
+}
+
+fn recreate(stage: &mut Stage) {
+    stage.create("a", 2, small());
+    stage.create("b", 1, small());
+    stage.send("a", 0, 6, Power);
+    stage.send("a", 1, 2, Process);
+    stage.delete("a");
+    stage.send("b", 0, 2, Process);
+    stage.create("a", 1, small());
+    stage.send("a", 0, 3, Power);
+    stage.delete("a");
+    stage.create("a", 2, small());
+    stage.send("a", 1, 2, Process);
+}
+
+fn add_partitions(stage: &mut Stage) {
+    stage.create("a", 1, small());
+    stage.send("a", 0, 1, Process);
+    stage.grow("a", 3);
+    stage.send("a", 2, 2, Power);
+    stage.grow("a", 4);
+    stage.send("a", 3, 1, Process);
+}
+
+fn alter(stage: &mut Stage) {
+    stage.create("a", 1, small());
+    stage.send("a", 0, 7, Process);
+    stage.alter("a", small().retention_bytes(1500));
+    stage.retain();
+    stage.send("a", 0, 3, Power);
+    stage.wait(61 * SECOND);
+    stage.alter("a", small());
+    stage.send("a", 0, 1, Process);
+}
+
+fn close_and_open(stage: &mut Stage) {
+    stage.create("a", 2, small());
+    stage.send("a", 0, 6, Process);
+    stage.send("a", 1, 1, Process);
+    stage.begin();
+    stage.reopen();
+    stage.send("a", 0, 3, Process);
+    stage.reopen();
+    stage.send("a", 1, 1, Power);
+}
+
+fn large_appends(stage: &mut Stage) {
+    stage.create("a", 1, small().segment_bytes(40_000));
+    stage.batch("a", 0, 1, 9_000, Process);
+    stage.batch("a", 0, 2, 9_000, Power);
+    stage.batch("a", 0, 1, 20_000, Process);
+}
+
+fn small_and_large(stage: &mut Stage) {
+    stage.create("a", 1, small().segment_bytes(20_000));
+    stage.send("a", 0, 2, Process);
+    stage.batch("a", 0, 1, 9_000, Process);
+    stage.send("a", 0, 2, Process);
+    stage.batch("a", 0, 1, 8_000, Power);
+    stage.send("a", 0, 2, Process);
+    stage.batch("a", 0, 1, 10_000, Process);
+}
+
+fn commits(stage: &mut Stage) {
+    stage.create("a", 2, small());
+    stage.send("a", 0, 5, Process);
+    stage.send("a", 1, 3, Process);
+    stage.commit("g", "a", 0, 1, Process);
+    stage.begin();
+    stage.commit("g", "a", 0, 3, Power);
+    stage.commit("g", "a", 1, 2, Process);
+    stage.commit("h", "a", 0, 5, Process);
+    stage.commit("h", "a", 0, 5, Power);
+}
+
+fn group_deletion(stage: &mut Stage) {
+    stage.create("a", 1, small());
+    stage.send("a", 0, 3, Process);
+    stage.commit("g", "a", 0, 1, Power);
+    stage.commit("h", "a", 0, 2, Power);
+    stage.begin();
+    stage.forget("g");
+    stage.commit("g", "a", 0, 3, Process);
+    stage.forget("h");
+}
+
+fn first_open(stage: &mut Stage) {
+    stage.begin_anew();
+    stage.open();
+    stage.create("a", 1, small());
+    stage.close();
+    stage.open();
+}
+
+fn log_append(stage: &mut Stage) {
+    stage.send(ALONE, 0, 3, Process);
+    stage.send(ALONE, 0, 1, Power);
+    stage.batch(ALONE, 0, 4, 60, Process);
+    stage.send(ALONE, 0, 1, Power);
+}
+
+fn log_roll(stage: &mut Stage) {
+    stage.send(ALONE, 0, 9, Process);
+    stage.send(ALONE, 0, 1, Power);
+    stage.wait(31 * SECOND);
+    stage.send(ALONE, 0, 6, Process);
+    stage.flush();
+}
+
+fn log_trim(stage: &mut Stage) {
+    stage.send(ALONE, 0, 12, Process);
+    stage.delete_records(ALONE, 0, 5);
+    stage.send(ALONE, 0, 2, Process);
+    stage.wait(61 * SECOND);
+    stage.delete_records(ALONE, 0, 14);
+    stage.send(ALONE, 0, 1, Process);
+}
+
+fn log_retention(stage: &mut Stage) {
+    stage.close();
+    stage.config = small().retention_bytes(2000).file_delete_delay(Duration::ZERO);
+    stage.open();
+    stage.send(ALONE, 0, 14, Process);
+    stage.retain();
+    stage.wait(61 * SECOND);
+    stage.send(ALONE, 0, 2, Power);
+}
+
+fn log_close_and_open(stage: &mut Stage) {
+    stage.send(ALONE, 0, 6, Process);
+    stage.reopen();
+    stage.send(ALONE, 0, 3, Process);
+    stage.reopen();
+    stage.send(ALONE, 0, 1, Power);
+}
+
+fn log_first_open(stage: &mut Stage) {
+    stage.begin_anew();
+    stage.open();
+    stage.send(ALONE, 0, 1, Power);
+}
+
+/// By position into a mapped file.
+fn huge_appends(stage: &mut Stage) {
+    stage.create("a", 1, small().segment_bytes(300_000));
+    stage.send("a", 0, 1, Process);
+    stage.batch("a", 0, 1, 66_000, Process);
+    stage.send("a", 0, 1, Power);
+}
+
+/// The state log is begun anew.
+fn state_log(stage: &mut Stage) {
+    stage.create("a", 1, small());
+    stage.send("a", 0, 2, Process);
+    let cap = tidelog::HoldCap::bytes(1 << 20);
+    let long = |number: u64| small().retain_for(format!("{number:0>200}"), cap);
+    while stage.disk_bytes("/store/tidelog.state") < (1 << 20) - 1000 {
+        stage.alter("a", long(stage.disk.operations()));
+    }
+    stage.begin();
+    (0..4).for_each(|number| stage.alter("a", long(number)));
+    stage.send("a", 0, 1, Power);
+    stage.create("b", 1, small());
+}
+
+fn two_topics(stage: &mut Stage) {
+    stage.create("a", 1, small());
+    stage.create("b", 2, small());
+    for partition in [0, 1, 0, 1] {
+        stage.send("a", 0, 2, Process);
+        stage.send("b", partition, 2, Process);
+    }
+    stage.flush();
+    stage.delete("a");
+    stage.send("b", 1, 3, Process);
+    stage.grow("b", 3);
+    stage.send("b", 2, 1, Power);
+}
+
+fn rolls_and_trims(stage: &mut Stage) {
+    stage.create("a", 1, small());
+    for round in 0..3 {
+        stage.send("a", 0, 5, Process);
+        stage.delete_records("a", 0, round * 5 + 3);
+        stage.wait(31 * SECOND);
+    }
+    stage.send("a", 0, 1, Power);
+}
+
+fn interleaved(stage: &mut Stage) {
+    stage.create("a", 3, small());
+    for word in [Process, Power, Process] {
+        for partition in 0..3 {
+            stage.send("a", partition, 3, word);
+            stage.batch("a", partition, 2, 300, Process);
+        }
+    }
+}
+
+fn trim_and_open(stage: &mut Stage) {
+    stage.create("a", 1, small().retention_bytes(2500));
+    stage.send("a", 0, 10, Process);
+    stage.delete_records("a", 0, 4);
+    stage.reopen();
+    stage.send("a", 0, 8, Process);
+    stage.retain();
+    stage.reopen();
+    stage.send("a", 0, 1, Process);
+}
+
+fn log_interleaved(stage: &mut Stage) {
+    for size in [40, 300, 250, 90] {
+        stage.batch(ALONE, 0, 2, size, Process);
+        stage.send(ALONE, 0, 1, Power);
+        stage.batch(ALONE, 0, 3, size, Process);
+    }
+}
+
+fn log_trim_and_open(stage: &mut Stage) {
+    stage.send(ALONE, 0, 10, Process);
+    stage.delete_records(ALONE, 0, 4);
+    stage.reopen();
+    stage.send(ALONE, 0, 4, Process);
+    stage.delete_records(ALONE, 0, 11);
+    stage.reopen();
+    stage.send(ALONE, 0, 2, Power);
+}

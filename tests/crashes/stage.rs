@@ -1,0 +1,390 @@
+//! The stage a scenario plays on: a store, or a lone log, on a simulated disk with a clock set by
+//! hand, and the story of what it did.
+//!
+//! A scenario says what is done, the stage what becomes of it. By default a failing call fails the
+//! test. With `goes_on` the host goes on after each failure, as hosts do; once the power is cut
+//! nothing is done any more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidelog::disk::{Disk as _, IoMode, Moment, SimDisk};
+use tidelog::{
+    BackgroundSync, Durability, Error, LeaderEpoch, Log, ManualClock, Offset, OffsetCommit,
+    Outcome, Record, Result, Store, Threads, Timestamp, TopicConfig,
+};
+
+use crate::story::{self, Batch, Deed, Model, Story};
+
+pub const ROOT: &str = "/store";
+pub const LOG: &str = "/orders-0";
+/// The topic that a lone log stands for.
+pub const ALONE: &str = "orders";
+pub const BIRTH: i64 = 1_700_000_000_000;
+
+pub enum Door {
+    Shut,
+    Store(Store),
+    Log(Box<Log>),
+}
+
+pub struct Stage {
+    pub disk: SimDisk,
+    pub clock: ManualClock,
+    pub door: Door,
+    pub story: Story,
+    /// Failures are borne, and counted.
+    pub goes_on: bool,
+    pub failures: u64,
+    pub keeps_moments: bool,
+    pub is_log: bool,
+    pub mode: IoMode,
+    pub config: TopicConfig,
+    number: u64,
+    incarnations: std::collections::BTreeMap<&'static str, usize>,
+}
+
+pub fn small() -> TopicConfig {
+    TopicConfig::new().segment_bytes(1024).index_interval_bytes(400)
+}
+
+impl Stage {
+    pub fn new(disk: SimDisk) -> Self {
+        Stage {
+            disk,
+            clock: ManualClock::new(Timestamp::from_millis(BIRTH)),
+            door: Door::Shut,
+            story: Vec::new(),
+            goes_on: false,
+            failures: 0,
+            keeps_moments: true,
+            is_log: false,
+            mode: IoMode::Mapped,
+            config: small(),
+            number: 0,
+            incarnations: std::collections::BTreeMap::new(),
+        }
+    }
+
+    pub fn note(&mut self, deed: Deed) {
+        self.story.push((self.disk.operations(), deed));
+    }
+
+    /// Bears a failure or does not; `None` also for what returned after the cut.
+    fn bear<T>(&mut self, done: Result<T>) -> Option<T> {
+        if self.disk.is_cut() {
+            return None;
+        }
+        match done {
+            Ok(done) => Some(done),
+            Err(error) => {
+                self.failures += 1;
+                assert!(self.goes_on, "nothing was to fail: {error}");
+                None
+            }
+        }
+    }
+
+    /// The store, opened again where a failure has shut it.
+    fn store(&mut self) -> Option<Store> {
+        self.open();
+        match &self.door {
+            Door::Store(store) => Some(store.clone()),
+            _ => None,
+        }
+    }
+
+    /// Whether the topic was created once, as far as the host knows.
+    fn has(&self, topic: &str) -> bool {
+        self.incarnations.get(topic).is_some_and(|count| *count > 0)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.open();
+        !matches!(self.door, Door::Shut)
+    }
+
+    /// All is forgotten: the scenario begins here, with an empty disk.
+    pub fn begin_anew(&mut self) {
+        self.close();
+        let disk = SimDisk::new(2);
+        disk.set_mode(self.mode);
+        let (is_log, mode) = (self.is_log, self.mode);
+        let (goes_on, keeps_moments) = (self.goes_on, self.keeps_moments);
+        *self = Stage { is_log, mode, goes_on, keeps_moments, ..Stage::new(disk) };
+        self.begin();
+    }
+
+    /// What has been recorded is forgotten: the scenario begins here.
+    pub fn begin(&mut self) {
+        if self.keeps_moments {
+            self.disk.record();
+        }
+    }
+
+    pub fn moments(&mut self) -> Vec<Moment> {
+        self.disk.moments()
+    }
+
+    pub fn open(&mut self) {
+        if !matches!(self.door, Door::Shut) || self.disk.is_cut() {
+            return;
+        }
+        if self.is_log && self.incarnations.is_empty() {
+            self.incarnations.insert(ALONE, 1);
+            self.note(Deed::Creating { topic: ALONE });
+        }
+        let opened = if self.is_log {
+            open_log(&self.disk, &self.clock, &self.config).map(|log| Door::Log(Box::new(log)))
+        } else {
+            open_store(&self.disk, &self.clock).map(Door::Store)
+        };
+        if let Some(door) = self.bear(opened) {
+            self.door = door;
+        }
+    }
+
+    pub fn close(&mut self) {
+        let closed = match std::mem::replace(&mut self.door, Door::Shut) {
+            Door::Shut => return,
+            Door::Store(store) => store.close(),
+            Door::Log(log) => log.close(),
+        };
+        if self.bear(closed).is_some() {
+            self.note(Deed::AllDurable);
+        }
+    }
+
+    pub fn reopen(&mut self) {
+        self.close();
+        self.open();
+    }
+
+    pub fn create(&mut self, topic: &'static str, partitions: u32, config: TopicConfig) {
+        let Some(store) = self.store() else { return };
+        *self.incarnations.entry(topic).or_default() += 1;
+        self.note(Deed::Creating { topic });
+        let before = store.describe(topic).ok().map(|seen| seen.id());
+        let created = store.create_topic(topic, config.partitions(partitions));
+        let created = created.and_then(|()| Ok(store.describe(topic)?.id()));
+        let is_unwritten = matches!(&created, Err(error) if error.outcome() == Outcome::NotWritten);
+        match self.bear(created) {
+            Some(id) => self.note(Deed::Created { topic, id: Some(id), partitions }),
+            None if self.disk.is_cut() => {}
+            None if is_unwritten || before.is_some() => {
+                *self.incarnations.entry(topic).or_default() -= 1;
+                self.note(Deed::NotCreated { topic });
+            }
+            None => {}
+        }
+    }
+
+    /// Creates a topic where there is none.
+    pub fn ensure(&mut self, topic: &'static str, partitions: u32, config: TopicConfig) {
+        let Some(store) = self.store() else { return };
+        if store.describe(topic).is_err() && !self.disk.is_cut() {
+            self.create(topic, partitions, config);
+        }
+    }
+
+    /// Another process goes on with what a crash has left.
+    pub fn go_on(&mut self, model: &Model) {
+        self.door = Door::Shut;
+        let known = model.topics.iter().map(|(name, all)| (*name, all.len()));
+        self.incarnations = known.collect();
+    }
+
+    pub fn grow(&mut self, topic: &'static str, partitions: u32) {
+        let Some(store) = self.store() else { return };
+        let grown = store.add_partitions(topic, partitions);
+        if self.bear(grown).is_some() {
+            let id = store.describe(topic).ok().map(|seen| seen.id());
+            self.note(Deed::Created { topic, id, partitions });
+        }
+    }
+
+    pub fn alter(&mut self, topic: &'static str, config: TopicConfig) {
+        if let Some(store) = self.store() {
+            self.bear(store.alter_topic(topic, config));
+        }
+    }
+
+    pub fn delete(&mut self, topic: &'static str) {
+        let Some(store) = self.store().filter(|_| self.has(topic)) else { return };
+        self.note(Deed::Deleting { topic });
+        if self.bear(store.delete_topic(topic)).is_some() {
+            self.note(Deed::Deleted { topic });
+        }
+    }
+
+    /// Sends so many batches of one record of 200 bytes.
+    pub fn send(&mut self, topic: &'static str, partition: u32, times: u32, word: Durability) {
+        for _ in 0..times {
+            self.batch(topic, partition, 1, 200, word);
+        }
+    }
+
+    /// Sends a batch.
+    pub fn batch(
+        &mut self,
+        topic: &'static str,
+        partition: u32,
+        count: u32,
+        size: usize,
+        word: Durability,
+    ) {
+        if !self.is_open() || !self.has(topic) {
+            return;
+        }
+        self.number += 1;
+        let batch = Batch { number: self.number, count, size };
+        let number = batch.number;
+        self.note(Deed::Sending { topic, partition, batch });
+        let incarnation = self.incarnations[topic];
+        let value = |place| story::value(topic, incarnation, partition, batch, place);
+        let values: Vec<Vec<u8>> = (0..count).map(value).collect();
+        let sent = self.append(topic, partition, &values, word);
+        if let Err(error) = &sent
+            && error.outcome() == Outcome::NotWritten
+            && !self.disk.is_cut()
+        {
+            self.note(Deed::NotSent { topic, partition, number });
+        }
+        let Some((offset, epoch)) = self.bear(sent) else { return };
+        self.note(Deed::Sent { topic, partition, number, offset, epoch });
+        if word == Durability::Power {
+            self.note(Deed::Durable { topic, partition, end: offset + i64::from(count) });
+        }
+    }
+
+    fn append(
+        &self,
+        topic: &str,
+        partition: u32,
+        values: &[Vec<u8>],
+        word: Durability,
+    ) -> Result<(i64, LeaderEpoch)> {
+        let records: Vec<Record<'_>> = values.iter().map(Record::new).collect();
+        if let Door::Log(log) = &self.door {
+            let receipt = log.append_with(&records, word)?;
+            return Ok((receipt.first_offset().get(), receipt.epoch()));
+        }
+        let Door::Store(store) = &self.door else { unreachable!("it is open") };
+        let producer = store.producer().durability(word).build()?;
+        let receipt = producer.topic(topic)?.send_batch_to(partition, &records)?;
+        Ok((receipt.base_offset().get(), receipt.leader_epoch()))
+    }
+
+    pub fn flush(&mut self) {
+        self.open();
+        let flushed = match &self.door {
+            Door::Log(log) => log.flush(),
+            Door::Store(store) => store.flush(),
+            Door::Shut => return,
+        };
+        if self.bear(flushed).is_some() {
+            self.note(Deed::AllDurable);
+        }
+    }
+
+    /// Time passes, and what is due is done: syncs, unlinks, compaction, expiry.
+    pub fn wait(&mut self, time: Duration) {
+        self.clock.advance(time);
+        match &self.door {
+            Door::Shut => {}
+            Door::Log(log) => {
+                let done = log.maintain();
+                self.bear(done);
+            }
+            Door::Store(store) => {
+                let store = store.clone();
+                store.run_due();
+                store.run_maintenance();
+            }
+        }
+    }
+
+    pub fn delete_records(&mut self, topic: &'static str, partition: u32, offset: i64) {
+        if !self.is_open() || !self.has(topic) {
+            return;
+        }
+        self.note(Deed::Trimming { topic, partition, to: offset });
+        let before = Offset::new(offset);
+        let done = match &self.door {
+            Door::Log(log) => log.delete_records_before(before),
+            Door::Store(store) => store.delete_records_before(topic, partition, before),
+            Door::Shut => return,
+        };
+        if self.bear(done).is_some() {
+            self.note(Deed::Trimmed { topic, partition, start: offset });
+        }
+    }
+
+    /// The start of this topic alone may rise from here on.
+    pub fn retaining(&mut self, topic: &'static str) {
+        self.note(Deed::Trimming { topic, partition: 0, to: i64::MAX });
+    }
+
+    /// Applies retention where this topic alone has a policy.
+    pub fn retain_topic(&mut self, topic: &'static str) {
+        self.retaining(topic);
+        if let Some(store) = self.store() {
+            self.bear(store.apply_retention());
+        }
+    }
+
+    /// Applies retention; how far the starts rise is the policy's affair.
+    pub fn retain(&mut self) {
+        self.open();
+        self.note(Deed::Retaining);
+        let done = match &self.door {
+            Door::Log(log) => log.apply_retention().map(drop),
+            Door::Store(store) => store.apply_retention(),
+            Door::Shut => return,
+        };
+        self.bear(done);
+    }
+
+    pub fn commit(
+        &mut self,
+        group: &'static str,
+        topic: &'static str,
+        partition: u32,
+        offset: i64,
+        word: Durability,
+    ) {
+        let Some(store) = self.store() else { return };
+        self.note(Deed::Committing { group, topic, partition, offset });
+        let one = OffsetCommit::new(topic, partition, Offset::new(offset));
+        let consumer = store.consumer(group).assign([(topic, partition)]).build();
+        let done = consumer.and_then(|mut it| it.commit_offsets_with(&[one], word));
+        if self.bear(done).is_some() {
+            let power = word == Durability::Power;
+            self.note(Deed::Committed { group, topic, partition, offset, power });
+        }
+    }
+
+    pub fn forget(&mut self, group: &'static str) {
+        let Some(store) = self.store() else { return };
+        self.note(Deed::Forgetting { group });
+        if self.bear(store.delete_group(group)).is_some() {
+            self.note(Deed::Forgot { group });
+        }
+    }
+
+    /// How long a file is.
+    pub fn disk_bytes(&self, path: &str) -> u64 {
+        let found = self.disk.metadata(path.as_ref());
+        found.ok().flatten().map_or(u64::MAX, |found| found.len)
+    }
+}
+
+pub fn open_store(disk: &SimDisk, clock: &ManualClock) -> Result<Store, Error> {
+    let builder = Store::builder(ROOT).disk(Arc::new(disk.clone())).clock(clock.clone());
+    builder.threads(Threads::Host).background_sync(BackgroundSync::default()).open()
+}
+
+pub fn open_log(disk: &SimDisk, clock: &ManualClock, config: &TopicConfig) -> Result<Log, Error> {
+    let builder = Log::builder(LOG).disk(Arc::new(disk.clone())).config(config.clone());
+    builder.clock(Arc::new(clock.clone())).open()
+}

@@ -1,0 +1,321 @@
+//! What is found on a disk after a crash, and whether it is what was promised.
+//!
+//! A finding is read through the public doors: every topic with its partitions, every record with
+//! its offset and epoch, what groups committed. The comparison names the invariant that is broken,
+//! as `docs/reliability.md` numbers them.
+
+use std::collections::BTreeMap;
+
+use tidelog::disk::{Disk as _, SimDisk};
+use tidelog::{Log, ManualClock, Offset, Store, Timestamp, TopicConfig, TopicId};
+
+use crate::stage::{ALONE, BIRTH, Door, open_log, open_store};
+use crate::story::{Commits, Incarnation, Kept, Model, numbers, value};
+
+/// What has to survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Promise {
+    /// A power cut: what was acknowledged with the word power.
+    Power,
+    /// The end of the process: whatever was acknowledged.
+    Process,
+}
+
+pub struct Partition {
+    pub start: i64,
+    pub end: i64,
+    /// Offset, epoch, value.
+    pub records: Vec<(i64, Option<i32>, Vec<u8>)>,
+}
+
+pub struct Topic {
+    pub id: Option<TopicId>,
+    pub partitions: Vec<Partition>,
+}
+
+#[derive(Default)]
+pub struct Found {
+    pub topics: BTreeMap<String, Topic>,
+    pub commits: BTreeMap<(String, String, u32), i64>,
+}
+
+macro_rules! ensure {
+    ($holds:expr, $($words:tt)*) => {
+        if !$holds {
+            return Err(format!($($words)*));
+        }
+    };
+}
+pub(crate) use ensure;
+
+/// A clock for those who open after the crash.
+pub fn later() -> ManualClock {
+    ManualClock::new(Timestamp::from_millis(BIRTH + 3_600_000))
+}
+
+/// Opens; anything that keeps a partition from being served is an error (I8, I10).
+pub fn open(disk: &SimDisk, is_log: bool, config: &TopicConfig) -> Result<Door, String> {
+    if is_log {
+        let log = open_log(disk, &later(), config).map_err(|error| format!("I8: open: {error}"))?;
+        ensure!(log.report().damage().is_empty(), "I10: damage: {:?}", log.report());
+        return Ok(Door::Log(Box::new(log)));
+    }
+    let store = open_store(disk, &later()).map_err(|error| format!("I8: open: {error}"))?;
+    let report = store.open_report();
+    ensure!(report.failed_partitions().is_empty(), "I8: {:?}", report.failed_partitions());
+    let damaged = report.partitions().iter().find(|one| !one.damage().is_empty());
+    ensure!(damaged.is_none(), "I10: damage: {damaged:?}");
+    Ok(Door::Store(store))
+}
+
+/// Reads all there is.
+pub fn read(door: &Door, groups: &[&str]) -> Result<Found, String> {
+    match door {
+        Door::Store(store) => read_store(store, groups).map_err(|error| format!("I7: {error}")),
+        Door::Log(log) => read_log(log).map_err(|error| format!("I7: {error}")),
+        Door::Shut => Ok(Found::default()),
+    }
+}
+
+fn read_store(store: &Store, groups: &[&str]) -> tidelog::Result<Found> {
+    let mut found = Found::default();
+    let mut places = Vec::new();
+    for topic in store.topics()?.iter().filter(|topic| !topic.is_internal()) {
+        let mut partitions = Vec::new();
+        for seen in topic.partitions() {
+            let (start, end) = (seen.start_offset().get(), seen.end_offset().get());
+            partitions.push(Partition { start, end, records: Vec::new() });
+            if start < end {
+                places.push((topic.name().to_owned(), seen.id()));
+            }
+        }
+        found.topics.insert(topic.name().to_owned(), Topic { id: Some(topic.id()), partitions });
+    }
+    if !places.is_empty() {
+        let mut reader = store.reader().assign(places).build()?;
+        loop {
+            let records = reader.try_poll()?;
+            if records.is_empty() {
+                break;
+            }
+            for record in &records {
+                let topic = found.topics.get_mut(record.topic()).expect("one of these");
+                let partition = &mut topic.partitions[record.partition().get() as usize];
+                let epoch = record.leader_epoch().map(|epoch| epoch.get());
+                let value = record.value().unwrap_or_default().to_vec();
+                partition.records.push((record.offset().get(), epoch, value));
+            }
+        }
+    }
+    for group in groups {
+        for (topic, partition, committed) in store.committed(group).unwrap_or_default() {
+            let place = ((*group).to_owned(), topic, partition.get());
+            found.commits.insert(place, committed.offset().get());
+        }
+    }
+    Ok(found)
+}
+
+fn read_log(log: &Log) -> tidelog::Result<Found> {
+    let (start, end) = (log.start_offset().get(), log.end_offset().get());
+    let mut partition = Partition { start, end, records: Vec::new() };
+    let mut next = start;
+    while next < end {
+        let records = log.read(Offset::new(next), 1 << 20)?;
+        if records.is_empty() {
+            break;
+        }
+        for record in &records {
+            next = record.offset().get() + 1;
+            let epoch = record.leader_epoch().map(|epoch| epoch.get());
+            let value = record.value().unwrap_or_default().to_vec();
+            partition.records.push((record.offset().get(), epoch, value));
+        }
+    }
+    let mut found = Found::default();
+    found.topics.insert(ALONE.to_owned(), Topic { id: None, partitions: vec![partition] });
+    Ok(found)
+}
+
+impl Model {
+    /// Compares; how many acknowledged records, promised less than this, are gone.
+    pub fn check(&self, found: &Found, promise: Promise) -> Result<u64, String> {
+        for name in found.topics.keys() {
+            ensure!(self.topics.contains_key(name.as_str()), "I2: a topic {name} from nowhere");
+        }
+        let mut gone = 0;
+        for (name, incarnations) in &self.topics {
+            let topic = found.topics.get(*name);
+            gone += check_topic(name, incarnations, topic, promise)?;
+        }
+        for (place, commits) in &self.commits {
+            let (group, topic, partition) = place;
+            let key = ((*group).to_owned(), (*topic).to_owned(), *partition);
+            let at = found.commits.get(&key).copied();
+            commits.check(at, promise).map_err(|error| format!("{error} of {place:?}"))?;
+            self.check_reference(place, commits, found, promise)?;
+        }
+        Ok(gone)
+    }
+
+    /// A commit that was promised to survive the cut refers to records that did (I1).
+    fn check_reference(
+        &self,
+        place: &(&'static str, &'static str, u32),
+        commits: &Commits,
+        found: &Found,
+        promise: Promise,
+    ) -> Result<(), String> {
+        let promised = match promise {
+            Promise::Power => commits.power,
+            Promise::Process => commits.process,
+        };
+        let (_, topic, partition) = place;
+        let Some(offset) = commits.tried[..promised].iter().max().copied() else { return Ok(()) };
+        let deleting = self.topics.get(topic).is_none_or(|all| all.iter().any(|one| one.deleting));
+        let end =
+            found.topics.get(*topic).and_then(|seen| seen.partitions.get(*partition as usize));
+        let end = end.map_or(0, |partition| partition.end);
+        ensure!(deleting || end >= offset, "I1: {offset} was committed of {place:?}, end {end}");
+        Ok(())
+    }
+}
+
+impl Commits {
+    fn check(&self, found: Option<i64>, promise: Promise) -> Result<(), String> {
+        let promised = match promise {
+            Promise::Power => self.power,
+            Promise::Process => self.process,
+        };
+        let Some(at) = found else {
+            ensure!(promised == 0 || self.may_be_gone, "I1: a commit is gone: {self:?}");
+            return Ok(());
+        };
+        let place = self.tried.iter().rposition(|tried| *tried == at).map_or(0, |at| at + 1);
+        ensure!(place > 0, "I2: {at} was never committed: {self:?}");
+        ensure!(place > self.gone, "I9: {at} is back: {self:?}");
+        ensure!(place >= promised, "I4: the commit went back to {at}: {self:?}");
+        Ok(())
+    }
+}
+
+fn check_topic(
+    name: &str,
+    incarnations: &[Incarnation],
+    found: Option<&Topic>,
+    promise: Promise,
+) -> Result<u64, String> {
+    let Some(last) = incarnations.last() else {
+        ensure!(found.is_none(), "I2: {name} was never created");
+        return Ok(0);
+    };
+    let Some(topic) = found else {
+        ensure!(!last.created || last.deleting, "I1: topic {name} is gone");
+        let before = incarnations.len().checked_sub(2).map(|at| &incarnations[at]);
+        ensure!(before.is_none_or(|one| !one.created || one.deleting), "I1: {name} is gone");
+        return Ok(0);
+    };
+    let known = |one: &Incarnation| one.id.is_some() && one.id == topic.id;
+    let at = incarnations.iter().position(known).unwrap_or(incarnations.len() - 1);
+    let current = &incarnations[at];
+    ensure!(!current.deleted, "I9: deleted topic {name} is back");
+    ensure!(!last.created || at + 1 == incarnations.len(), "I9: an older {name} is back");
+    let (there, promised) = (topic.partitions.len(), current.partitions as usize);
+    ensure!(there >= promised, "I1: {there} of {promised} partitions of {name}");
+    let mut gone = 0;
+    for (number, partition) in (0u32..).zip(&topic.partitions) {
+        let nothing = Kept::default();
+        let kept = current.kept.get(&number).unwrap_or(&nothing);
+        let checked = kept.check(partition, promise, (name, at + 1, number));
+        gone += checked.map_err(|error| format!("{error} in {name}-{number}"))?;
+    }
+    Ok(gone)
+}
+
+impl Kept {
+    fn check(
+        &self,
+        found: &Partition,
+        promise: Promise,
+        (name, incarnation, number): (&str, usize, u32),
+    ) -> Result<u64, String> {
+        let Partition { start, end, records } = found;
+        let (lowest, highest) = self.starts;
+        ensure!((lowest..=highest).contains(start), "I9: start {start}, not {:?}", self.starts);
+        ensure!(records.len() as i64 == end - start, "I3: {} of {start}..{end}", records.len());
+        let mut before = (0, 0);
+        let mut last = None;
+        for ((offset, _, bytes), expected) in records.iter().zip(*start..) {
+            ensure!(*offset == expected, "I3: {offset} in place of {expected}");
+            let read = numbers(bytes).and_then(|(n, place)| Some((self.tried.get(&n)?, place)));
+            let Some((batch, place)) = read else {
+                let text = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned();
+                return Err(format!("I2: a phantom at {offset}: {text}"));
+            };
+            let wanted = value(name, incarnation, number, *batch, place);
+            ensure!(*bytes == wanted, "I2: another value at {offset} than was sent");
+            let now = (batch.number, place + 1);
+            ensure!(now > before, "I3: {now:?} follows {before:?}");
+            (before, last) = (now, Some((batch.count, place)));
+        }
+        let whole = last.is_none_or(|(count, place)| place + 1 == count);
+        ensure!(whole, "I3: half a batch at the end {end}");
+        self.check_acknowledged(found, promise)
+    }
+
+    fn check_acknowledged(&self, found: &Partition, promise: Promise) -> Result<u64, String> {
+        let mut gone = 0;
+        for (offset, promised) in self.acknowledged.range(found.start..) {
+            let at = usize::try_from(offset - found.start).unwrap_or(usize::MAX);
+            let there = found.records.get(at);
+            let is_it = there.is_some_and(|(_, _, bytes)| {
+                numbers(bytes) == Some((promised.number, promised.place))
+            });
+            if is_it {
+                continue;
+            }
+            let lost = promised.power || promise == Promise::Process;
+            ensure!(!lost, "I1: {promised:?} was acknowledged at {offset} and is not there");
+            if let Some((_, epoch, _)) = there {
+                let newer = *epoch > Some(promised.epoch.get());
+                ensure!(newer, "I4: {offset} is another record, and its epoch does not show it");
+            }
+            gone += 1;
+        }
+        Ok(gone)
+    }
+}
+
+/// All files below the directories of partitions but those that every open writes to, hashed.
+pub fn partition_bytes(disk: &SimDisk, is_log: bool) -> Vec<(String, u64)> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let root = std::path::Path::new("/");
+    let mut below = Vec::new();
+    let mut dirs = match is_log {
+        true => vec![root.join(&crate::stage::LOG[1..])],
+        false => {
+            let store = root.join(&crate::stage::ROOT[1..]);
+            let entries = disk.list(&store).unwrap_or_default();
+            entries.into_iter().filter(|one| one.is_dir).map(|one| store.join(one.name)).collect()
+        }
+    };
+    while let Some(dir) = dirs.pop() {
+        for entry in disk.list(&dir).unwrap_or_default() {
+            let path = dir.join(&entry.name);
+            if entry.name.starts_with("tidelog.") || entry.name.starts_with('.') {
+                continue;
+            }
+            if entry.len == 0 {
+                continue; // the last segment when a cut left it nothing: the next open removes it
+            }
+            let file = disk.open(&path, tidelog::disk::Access::Read).expect("listed");
+            let mut bytes = vec![0; usize::try_from(entry.len).expect("small")];
+            let read = file.read_at(&mut bytes, 0).expect("read");
+            let mut hasher = DefaultHasher::new();
+            bytes[..read].hash(&mut hasher);
+            below.push((path.display().to_string(), hasher.finish()));
+        }
+    }
+    below.sort();
+    below
+}

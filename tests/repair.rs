@@ -1,0 +1,268 @@
+//! Verification and repair of a store that is damaged in every way a repair knows, and of one
+//! whose repair is cut short at every call to the disk.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tidelog::disk::{Access, Disk, MemoryDisk};
+use tidelog::{
+    ErrorKind, FindingKind, Offset, Record, Repair, RepairStep, Store, Threads, TopicConfig,
+    Verifier,
+};
+
+const ROOT: &str = "/store";
+const END: i64 = 40;
+
+fn open(disk: &Arc<dyn Disk>) -> Store {
+    Store::builder(ROOT).disk(disk.clone()).threads(Threads::Host).open().unwrap()
+}
+
+fn value(offset: i64) -> String {
+    format!("the value of offset {offset}")
+}
+
+/// A closed store: two partitions, of several segments each, forty batches of one record.
+fn make(disk: &Arc<dyn Disk>) {
+    let store = open(disk);
+    let config = TopicConfig::new().partitions(2).segment_bytes(1024).index_interval_bytes(200);
+    store.create_topic("orders", config).unwrap();
+    let orders = store.producer().build().unwrap().topic("orders").unwrap();
+    for offset in 0..END {
+        for partition in 0..2 {
+            orders.send_to(partition, Record::new(&value(offset))).unwrap();
+        }
+    }
+    store.close().unwrap();
+}
+
+fn bytes(disk: &dyn Disk, path: &Path) -> Vec<u8> {
+    let file = disk.open(path, Access::Read).unwrap();
+    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    let mut done = 0;
+    while done < bytes.len() {
+        done += file.read_at(&mut bytes[done..], done as u64).unwrap();
+    }
+    bytes
+}
+
+fn change(disk: &dyn Disk, path: &Path, at: usize) {
+    let byte = bytes(disk, path)[at];
+    let file = disk.open(path, Access::Write).unwrap();
+    assert_eq!(file.write_at(&[byte ^ 0x10], at as u64).unwrap(), 1);
+    file.sync_data().unwrap();
+}
+
+fn logs(disk: &dyn Disk, partition: u32) -> Vec<PathBuf> {
+    let dir = Path::new(ROOT).join(format!("orders-{partition}"));
+    let entries = disk.list(&dir).unwrap();
+    let mut logs: Vec<_> = entries
+        .into_iter()
+        .filter(|entry| entry.name.ends_with(".log"))
+        .map(|entry| dir.join(entry.name))
+        .collect();
+    logs.sort();
+    logs
+}
+
+/// Where the second batch of a segment begins.
+fn second(disk: &dyn Disk, log: &Path) -> usize {
+    let bytes = bytes(disk, log);
+    u32::from_be_bytes(bytes[8..12].try_into().unwrap()) as usize + 12
+}
+
+/// Damages the first partition; returns the offsets that are gone.
+fn damage(disk: &dyn Disk) -> Vec<i64> {
+    let logs = logs(disk, 0);
+    assert!(logs.len() > 3, "{logs:?}");
+    let base = |log: &Path| log.file_stem().unwrap().to_str().unwrap().parse::<i64>().unwrap();
+    change(disk, &logs[0], second(disk, &logs[0]) + 64); // a body
+    change(disk, &logs[1], second(disk, &logs[1]) + 7); // a base offset
+    change(disk, &logs[2].with_extension("index"), 3);
+    change(disk, &logs[2].with_extension("digest"), 2);
+    change(disk, &logs[0].with_file_name("leader-epoch-checkpoint"), 0);
+    vec![base(&logs[0]) + 1, base(&logs[1]) + 1]
+}
+
+fn kinds(verifier: &Verifier) -> BTreeMap<String, usize> {
+    let report = verifier.run().unwrap();
+    let mut kinds = BTreeMap::new();
+    for finding in report.findings() {
+        *kinds.entry(format!("{:?}", finding.kind())).or_default() += 1;
+    }
+    kinds
+}
+
+fn read(store: &Store, partition: u32) -> (Vec<i64>, Vec<i64>) {
+    let mut reader = store.reader().assign([("orders", partition)]).build().unwrap();
+    let (mut found, mut lost) = (Vec::new(), Vec::new());
+    loop {
+        match reader.try_poll() {
+            Ok(records) if records.is_empty() => return (found, lost),
+            Ok(records) => records.iter().for_each(|record| {
+                let offset = record.offset().get();
+                assert_eq!(record.value(), Some(value(offset).as_bytes()));
+                found.push(offset);
+            }),
+            Err(error) => {
+                assert!(error.is_corrupt(), "{error}");
+                let gone = reader.skip_damaged("orders", partition).unwrap();
+                lost.extend(gone.start.get()..gone.end.get());
+            }
+        }
+    }
+}
+
+/// The store opens, lacks what is gone and nothing else, and takes more.
+fn check(disk: &Arc<dyn Disk>, gone: &[i64], context: &str) {
+    let again = Repair::begin_with(Verifier::new(ROOT).disk(disk.clone())).unwrap();
+    assert!(again.plan().steps().is_empty(), "{context}: {}", again.plan());
+    let report = again.report().clone();
+    drop(again);
+    let lost: Vec<_> = report
+        .findings()
+        .iter()
+        .map(|finding| (finding.kind(), finding.offsets().map(|lost| lost.start.get())))
+        .collect();
+    let gaps: Vec<_> = gone.iter().map(|offset| (FindingKind::Gap, Some(*offset))).collect();
+    assert_eq!(lost, gaps, "{context}: {report}");
+    let store = open(disk);
+    assert!(store.open_report().failed_partitions().is_empty(), "{context}");
+    for partition in 0..2 {
+        let gone = if partition == 0 { gone } else { &[] };
+        let expected: Vec<_> = (0..END).filter(|offset| !gone.contains(offset)).collect();
+        assert_eq!(read(&store, partition), (expected, gone.to_vec()), "{context}");
+    }
+    let orders = store.producer().build().unwrap().topic("orders").unwrap();
+    assert_eq!(orders.send_to(0, Record::new("more")).unwrap().offset(), Offset::new(END));
+    store.close().unwrap();
+}
+
+#[test]
+fn what_is_wrong_is_found_in_its_place_and_mended() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    make(&disk);
+    let verifier = Verifier::new(ROOT).disk(disk.clone());
+    let report = verifier.run().unwrap();
+    assert!(report.is_clean() && report.unvouched().is_empty(), "{report}");
+    assert_eq!((report.records(), report.batches()), (80, 80));
+    let gone = damage(&*disk);
+    let found = kinds(&verifier);
+    let expected = [("Batch", 1), ("Digest", 1), ("Epochs", 1), ("Index", 1), ("Sidecar", 1)];
+    assert_eq!(found, expected.map(|(kind, count)| (kind.to_owned(), count)).into());
+    let report = verifier.run().unwrap();
+    for finding in report.findings().iter().filter(|finding| finding.kind().loses_records()) {
+        assert!(finding.bytes() > 0 && finding.position() > 0, "{finding}");
+        let lost = finding.offsets().unwrap();
+        assert!(gone.contains(&lost.start.get()) && lost.end == lost.start.next(), "{finding}");
+    }
+    let repair = Repair::begin_with(Verifier::new(ROOT).disk(disk.clone())).unwrap();
+    assert_eq!(repair.plan().lost().count(), 2, "{}", repair.plan());
+    let cuts = |step: &&RepairStep| matches!(step, RepairStep::CutOut { .. });
+    assert_eq!(repair.plan().steps().iter().filter(cuts).count(), 2);
+    let kept = repair.run().unwrap().kept().to_vec();
+    assert!(kept.iter().all(|path| disk.metadata(path).unwrap().is_some()), "{kept:?}");
+    check(&disk, &gone, "repaired");
+}
+
+#[test]
+fn a_verification_can_be_broken_off_and_changes_nothing() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    make(&disk);
+    damage(&*disk);
+    let before: Vec<_> = logs(&*disk, 0).iter().map(|path| bytes(&*disk, path)).collect();
+    let broken = Verifier::new(ROOT).disk(disk.clone()).on_progress(|progress| {
+        assert!(progress.bytes_done() <= progress.bytes_total());
+        ControlFlow::Break(())
+    });
+    assert!(!broken.run().unwrap().is_complete());
+    assert!(Repair::begin_with(broken).is_err(), "half a report is no ground for a repair");
+    Verifier::new(ROOT).disk(disk.clone()).threads(1).run().unwrap();
+    let after: Vec<_> = logs(&*disk, 0).iter().map(|path| bytes(&*disk, path)).collect();
+    assert_eq!(before, after);
+}
+
+#[test]
+fn an_open_store_is_verified_and_not_repaired() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    make(&disk);
+    let store = open(&disk);
+    let orders = store.producer().build().unwrap().topic("orders").unwrap();
+    orders.send_to(0, Record::new("not synced yet")).unwrap();
+    let report = store.verifier().run().unwrap();
+    assert!(report.is_clean(), "{report}");
+    let error = Repair::begin_with(Verifier::new(ROOT).disk(disk.clone())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Locked);
+    change(&*disk, &logs(&*disk, 1)[0], 70);
+    assert!(store.verifier().run().unwrap().has_lost_records());
+    store.close().unwrap();
+}
+
+#[test]
+fn what_digests_do_not_vouch_for_is_said() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    make(&disk);
+    let log = logs(&*disk, 0)[1].clone();
+    disk.remove_file(&log.with_extension("digest")).unwrap();
+    let report = Verifier::new(ROOT).disk(disk.clone()).run().unwrap();
+    assert!(report.is_clean(), "{report}");
+    let [hole] = report.unvouched() else { panic!("{report}") };
+    let len = bytes(&*disk, &log).len() as u64;
+    assert_eq!((hole.path(), hole.bytes(), hole.is_digested_since()), (&*log, 0..len, false));
+    Repair::begin_with(Verifier::new(ROOT).disk(disk.clone())).unwrap().run().unwrap();
+    let report = Verifier::new(ROOT).disk(disk.clone()).run().unwrap();
+    let [hole] = report.unvouched() else { panic!("{report}") };
+    assert!(hole.is_digested_since() && report.is_clean());
+}
+
+#[cfg(feature = "sim")]
+mod crash {
+    use super::common::budget::Budget;
+    use super::*;
+    use tidelog::disk::{Crash, SimDisk};
+
+    fn damaged(seed: u64) -> (SimDisk, Vec<i64>) {
+        let disk = SimDisk::new(seed);
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        make(&shared);
+        let gone = damage(&disk);
+        drop(shared);
+        (disk.kill(), gone)
+    }
+
+    fn repair(disk: &SimDisk) -> tidelog::Result<()> {
+        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+        Repair::begin_with(Verifier::new(ROOT).disk(disk).threads(1))?.run().map(drop)
+    }
+
+    #[test]
+    fn a_repair_cut_short_at_any_call_is_finished_by_the_next() {
+        let began = std::time::Instant::now();
+        let (disk, _) = damaged(0);
+        let before = disk.operations();
+        repair(&disk).unwrap();
+        let total = disk.operations() - before;
+        let mut states = 0;
+        let stride = Budget::get().pick(5, 1, 1) as usize;
+        for cut in (1..=total).step_by(stride) {
+            for crash in [Crash::Nothing, Crash::Everything, Crash::Random(cut)] {
+                let context = format!("cut {cut} of {total}, {crash:?}");
+                let (disk, gone) = damaged(cut);
+                disk.cut_after(cut);
+                let _ = repair(&disk); // cut short
+                let disk = disk.crash(crash);
+                repair(&disk).unwrap_or_else(|error| panic!("{context}: {error}"));
+                let disk: Arc<dyn Disk> = Arc::new(disk);
+                check(&disk, &gone, &context);
+                states += 1;
+            }
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        println!(
+            "suite repair_crashes: {states} states, {states} distinct, 0 failures, {seconds:.1} s"
+        );
+    }
+}
