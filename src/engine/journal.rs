@@ -3,8 +3,8 @@
 //! After an unclean stop of ours its frames go to their partitions, each of which takes back what
 //! its log has lost and syncs it, before the new epoch is drawn: from then on all of them count no
 //! more. What a partition that cannot be opened has in it is put aside before, durably, in a file
-//! of the root; the open that finds the partition well replays that. Cut short anywhere, the next open
-//! does the same again.
+//! of the root; the open that finds the partition well replays that. Cut short anywhere, the next
+//! open does the same again.
 //!
 //! Called by `open` and by the maintenance.
 

@@ -2,9 +2,9 @@
 //!
 //! What lies between the durable offset and the log's end is read back from the segment, where it
 //! is published, and handed to the journal as it is: so the journal's frame covers the whole
-//! prefix, and appending knows nothing of it. Where that is more than one segment has, or more than a frame
-//! takes, or begins where nobody knows a position, or in a directory that is new, the segments are
-//! synced.
+//! prefix, and appending knows nothing of it. Where that is more than one segment has, or more
+//! than a frame takes, or begins where nobody knows a position, or in a directory that is new, the
+//! segments are synced.
 //!
 //! Called by `durable`, by whoever has the turn, under no lock.
 
@@ -13,6 +13,7 @@ use super::fetch::Cursor;
 use crate::error::Result;
 use crate::ids::Offset;
 use crate::journal::{Extent, Kept};
+use crate::segment::Tail;
 use crate::sync::atomic::Ordering;
 use std::sync::Arc;
 
@@ -94,4 +95,10 @@ impl PartitionLog {
         let fits = Arc::ptr_eq(&covered.segment, &mark.segment) && covered.offset == durable;
         fits.then_some(covered.position)
     }
+}
+
+/// Where the durable offset lies, where nothing lies above it.
+pub(super) fn covered(tail: Option<&Tail>, recovery_point: Offset, end: Offset) -> Option<Cursor> {
+    let segment = tail.filter(|_| recovery_point.min(end) == end)?.segment().clone();
+    Some(Cursor { position: segment.published(), segment, offset: end })
 }

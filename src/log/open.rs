@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use super::checkpoint;
 use super::core::{LogSetup, PartitionLog, Refusal, Unproven, Writer, tail_limits};
 use super::epochs::EpochCache;
-use super::fetch::Cursor;
+use super::journaled::covered;
 use super::keeper::{KnownFacts, LastStop};
 use super::leftovers::{Directory, tidy};
 use super::offsets::Offsets;
@@ -429,7 +429,6 @@ impl Recovery<'_> {
             self.seal_active();
         }
         let tail = self.tail()?;
-        let covered = covered(tail.as_ref(), known.recovery_point, end);
         // a fresh file is on the disk; its name, and that of a new directory, may not be
         let wait = self.must_sync();
         let names_changed = !self.segments.is_empty() && !known.last_stop.is_clean();
@@ -445,6 +444,7 @@ impl Recovery<'_> {
             place,
             offsets: known.offsets(start, end),
             segments: ArcSwap::from_pointee(self.segments),
+            covered: Mutex::new(covered(tail.as_ref(), known.recovery_point, end)),
             writer: Mutex::new(Writer {
                 tail,
                 next_offset: end,
@@ -458,7 +458,6 @@ impl Recovery<'_> {
                 move || attention.tasks_wait()
             })),
             unproven: Mutex::new(self.unproven),
-            covered: Mutex::new(covered),
             trimming: Mutex::new(Vec::new()),
             bare: Mutex::new(self.bare),
             epochs: Mutex::new(epochs),
@@ -481,12 +480,6 @@ impl Recovery<'_> {
         }
         Ok((log, self.report))
     }
-}
-
-/// Where the durable offset lies, where nothing lies above it.
-fn covered(tail: Option<&Tail>, recovery_point: Offset, end: Offset) -> Option<Cursor> {
-    let segment = tail.filter(|_| recovery_point.min(end) == end)?.segment().clone();
-    Some(Cursor { position: segment.published(), segment, offset: end })
 }
 
 impl KnownFacts {
