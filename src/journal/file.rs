@@ -16,6 +16,8 @@ use crate::error::{Cause, Error, Result};
 
 /// Bytes written at a time.
 const CHUNK: usize = 256 << 10;
+/// A new file takes at most this part of what is free.
+const SHARE: u64 = 8;
 /// Halves are whole sectors.
 const GRAIN: u64 = 512;
 
@@ -72,12 +74,19 @@ pub(super) fn make(
         Err(error) => return Err(error),
     };
     let len = FILE_HEAD + 2 * half;
+    // rather none than one that leaves little for records
+    let free = disk.available(root).map_err(fail)?;
+    let has_room = free.is_none_or(|free| free / SHARE >= len);
     if there == Some(head) {
         let file = disk.open(&path, Access::Write).map_err(fail)?;
         if file.len().map_err(fail)? == len {
             file.keep_open().map_err(fail)?;
             return Ok(file);
         }
+    }
+    if !has_room {
+        let text = format!("a journal of {len} bytes would take too much of what is left");
+        return Err(Error::new("make journal", Cause::Full(text)).at_path(&path));
     }
     let mut beside = path.clone().into_os_string();
     beside.push(REPLACEMENT_SUFFIX);
