@@ -338,6 +338,11 @@ impl TopicId {
         &self.0
     }
 
+    /// The identity of these hexadecimal digits.
+    pub(crate) fn from_hex(digits: &str) -> Option<Self> {
+        TopicId::from_bytes(*uuid::Uuid::parse_str(digits).ok()?.as_bytes())
+    }
+
     /// The 32 hexadecimal digits Kafka uses in the names of directories that await deletion.
     pub(crate) fn to_hex(self) -> String {
         uuid::Uuid::from_bytes(self.0).simple().to_string()
@@ -372,4 +377,11 @@ impl FromStr for TopicId {
         let bytes = <[u8; 16]>::try_from(bytes).map_err(|_| refuse())?;
         TopicId::from_bytes(bytes).ok_or_else(refuse)
     }
+}
+
+/// One partition of one topic, whatever that is called: what a log is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LogId {
+    pub(crate) topic: TopicId,
+    pub(crate) partition: PartitionId,
 }

@@ -86,9 +86,8 @@ mod stats;
 mod sync;
 mod time;
 
-// loom explores `wait`, the group commit of `log` and the hand-over of `group`, with its own
-// atomics and locks in `sync`; the other rooms share their state in std's `Arc`, which those do
-// not fit
+// loom explores `wait`, group commit in it too, and the hand-over of `group`, with its own atomics
+// and locks in `sync`; the other rooms share their state in std's `Arc`, which those do not fit
 #[cfg(not(loom))]
 pub mod disk;
 #[cfg(not(loom))]
@@ -99,11 +98,9 @@ mod wait;
 mod segment;
 
 #[cfg(not(loom))]
+mod journal;
+#[cfg(not(loom))]
 mod log;
-#[cfg(loom)]
-mod log {
-    mod commit;
-}
 
 #[cfg(not(loom))]
 mod compact;
@@ -129,8 +126,8 @@ mod store;
 
 #[cfg(not(loom))]
 pub use config::{
-    BackgroundSync, CleanupPolicy, Durability, HoldCap, Threads, TimestampType, TopicConfig,
-    WhenFull,
+    BackgroundSync, CleanupPolicy, Durability, HoldCap, Journal, Threads, TimestampType,
+    TopicConfig, WhenFull,
 };
 #[cfg(not(loom))]
 pub use consumer::{

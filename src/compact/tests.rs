@@ -84,6 +84,7 @@ impl Bench {
             sync_after: None,
             attention: Arc::new(Unattended),
             pinned: Arc::default(),
+            journal: None,
         };
         let [point, start, compacted] = *self.kept.0.lock();
         let known = KnownFacts {

@@ -13,4 +13,6 @@ mod words;
 pub use holds::HoldCap;
 pub(crate) use holds::OffsetsRetention;
 pub use topic::TopicConfig;
-pub use words::{BackgroundSync, CleanupPolicy, Durability, Threads, TimestampType, WhenFull};
+pub use words::{
+    BackgroundSync, CleanupPolicy, Durability, Journal, Threads, TimestampType, WhenFull,
+};

@@ -157,6 +157,47 @@ pub enum Threads {
     Host,
 }
 
+/// Whether a store has a journal, and how large it is.
+///
+/// In a journal power-durable appends to many partitions cost one sync together, of a file that is
+/// written over in place, instead of one for each partition. Its records go to the segments too,
+/// which are synced later.
+///
+/// ```
+/// use tidelog::{Journal, Store};
+/// let store = Store::builder_in_memory().journal(Journal::Bytes(16 << 20)).open()?;
+/// # Ok::<(), tidelog::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Journal {
+    /// None: every partition is synced by itself.
+    Off,
+    /// A file of that many bytes, 1 MiB to 1 GiB, made when it is first of use.
+    Bytes(u64),
+}
+
+impl Journal {
+    /// The smallest, in bytes.
+    pub(crate) const LEAST: u64 = 1 << 20;
+    /// The largest.
+    pub(crate) const MOST: u64 = 1 << 30;
+
+    pub(crate) fn bytes(self) -> Option<u64> {
+        match self {
+            Journal::Off => None,
+            Journal::Bytes(bytes) => Some(bytes),
+        }
+    }
+}
+
+/// 64 MiB: what a store on the real disk has unless it is told otherwise.
+impl Default for Journal {
+    fn default() -> Self {
+        Journal::Bytes(64 << 20)
+    }
+}
+
 /// When a partition is synced without anybody asking.
 ///
 /// The first bound reached counts. It bounds what a power cut can take from records that were

@@ -115,6 +115,7 @@ fn open(
         background_sync: BackgroundSync::OFF,
         max_bytes: None,
         when_full: WhenFull::Fail,
+        journal: None,
     };
     let engine = Engine::open(options, Path::new("/store")).unwrap();
     let offsets = OffsetStore::open(engine.clone()).unwrap();

@@ -191,6 +191,15 @@ pub trait Disk: sealed::Sealed + Send + Sync + fmt::Debug {
     /// Those of the operating system, where it names none.
     fn boot_id(&self) -> io::Result<[u8; 16]>;
 
+    /// How many bytes are free for files below `dir`; `None` where nobody knows.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn available(&self, dir: &Path) -> io::Result<Option<u64>> {
+        let _ = dir;
+        Ok(None)
+    }
+
     /// Whether the process is a forked child of the one that made this disk.
     fn is_forked_child(&self) -> bool;
 }

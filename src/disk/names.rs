@@ -4,7 +4,7 @@
 //! type or is unknown (`None`), which callers leave alone. Names made here fit 255 bytes.
 
 use crate::error::{Cause, Error, Result};
-use crate::ids::{Offset, PartitionId, TopicId};
+use crate::ids::{LogId, Offset, PartitionId, TopicId};
 
 /// What [`super::replace::replace_file`] appends while it writes beside the old file.
 pub(crate) const REPLACEMENT_SUFFIX: &str = ".tmp";
@@ -31,6 +31,8 @@ pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
 pub(crate) const STORE_MARKER: &str = "tidelog.store";
 /// Ours: the state log of a root.
 pub(crate) const STATE_LOG: &str = "tidelog.state";
+/// Ours: the journal of a root.
+pub(crate) const JOURNAL: &str = "tidelog.journal";
 /// Ours: marks a directory as a backup that is not finished.
 pub(crate) const UNFINISHED_BACKUP: &str = "tidelog.backup";
 /// What the name of a backup's directory ends in until it is finished.
@@ -101,6 +103,21 @@ impl Leftover {
             Leftover::Swap => ".swap",
         }
     }
+}
+
+/// `tidelog.journal-<topic id>-<partition>`: what the journal holds of a partition that could not
+/// be recovered.
+pub(crate) fn journal_aside(log: LogId) -> String {
+    format!("{JOURNAL}-{}-{}", log.topic.to_hex(), log.partition)
+}
+
+/// The partition that a file put aside by [`journal_aside`] is of.
+pub(crate) fn parse_journal_aside(name: &str) -> Option<LogId> {
+    let rest = name.strip_prefix(JOURNAL)?.strip_prefix('-')?;
+    let (topic, partition) = rest.split_once('-')?;
+    let topic = TopicId::from_hex(topic)?;
+    let partition = PartitionId::new(partition.parse().ok()?);
+    Some(LogId { topic, partition }).filter(|log| journal_aside(*log) == name)
 }
 
 /// `00000000000000000042.log`

@@ -231,6 +231,10 @@ impl Disk for RealDisk {
         os::boot_id()
     }
 
+    fn available(&self, dir: &Path) -> io::Result<Option<u64>> {
+        os::available(dir)
+    }
+
     fn is_forked_child(&self) -> bool {
         self.shared.fork.is_forked_child()
     }

@@ -179,6 +179,7 @@ impl Engine {
             sync_after: None,
             attention: Arc::new(Unattended),
             pinned: Arc::default(),
+            journal: None,
         };
         let foreign = state.topic(partition.topic_id()).is_some_and(|topic| topic.foreign);
         secured.finish(&dir, setup, foreign)?;

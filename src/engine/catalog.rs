@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::budget::Budget;
+use super::journal::Held;
 use super::open::Shared;
 use super::partition::Partition;
 use super::root::fact::Fact;
@@ -189,6 +190,7 @@ impl Engine {
             budget: self.budget.clone(),
             pinned: self.pinned.clone(),
             root: owner.root.clone(),
+            journal: owner.journal.clone(),
         };
         let known = KnownFacts {
             recovery_point: Offset::ZERO,
@@ -202,9 +204,9 @@ impl Engine {
         let first = u32::try_from(partitions.len()).unwrap_or(u32::MAX);
         for partition in (first..total).map(PartitionId::new) {
             let id = LogId { topic: topic.id(), partition };
-            let (opened, _) = shared.open_partition(topic, id, known, None);
-            opened.log()?.begin_epoch(owner.epoch);
-            partitions.push(opened);
+            let opened = shared.open_partition(topic, id, known, None, &Held::default());
+            opened.partition.log()?.begin_epoch(owner.epoch);
+            partitions.push(opened.partition);
         }
         Ok(partitions)
     }

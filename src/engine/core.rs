@@ -11,6 +11,7 @@ use crate::config::{BackgroundSync, Threads, WhenFull};
 use crate::disk::Disk;
 use crate::error::{Cause, Error, Result};
 use crate::ids::TopicId;
+use crate::journal::Journal;
 use crate::log::{Keeper, LogId};
 use crate::stats::PinCounter;
 use crate::sync::{Mutex, RwLock};
@@ -37,6 +38,8 @@ pub(crate) struct EngineOptions {
     pub(crate) background_sync: BackgroundSync,
     pub(crate) max_bytes: Option<u64>,
     pub(crate) when_full: WhenFull,
+    /// How large a journal the store has, in bytes, if any.
+    pub(crate) journal: Option<u64>,
 }
 
 /// Called when the store closes, while it still takes appends: the last moment to flush.
@@ -67,6 +70,7 @@ pub(super) struct Owner {
     pub(super) root: Arc<root::Root>,
     pub(super) keeper: super::keeper::RootKeeper,
     pub(super) epoch: crate::ids::LeaderEpoch,
+    pub(super) journal: Option<Arc<Journal>>,
     pub(super) ending: Ending,
 }
 

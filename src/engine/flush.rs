@@ -1,6 +1,6 @@
 //! Flushing on request: one partition or all, for threads and for tasks.
 //!
-//! A thread syncs itself or shares a sync (`log::commit`). A task never does: it takes a place
+//! A thread syncs itself or shares a sync (`wait::commit`). A task never does: it takes a place
 //! among those that the next sync serves, and where no thread makes one, the timer thread does, or
 //! the host in `run_due`. So nothing here blocks inside a poll, and a future that is dropped
 //! midway leaves nothing behind.

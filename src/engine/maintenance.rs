@@ -49,6 +49,10 @@ struct Asked {
     /// When files of dropped segments may be unlinked.
     unlink: Option<Duration>,
     next_retention: Duration,
+    /// The journal's file is to be seen to.
+    journal: bool,
+    /// Logs that pin space in the journal until their segments are synced.
+    pinning: Vec<LogId>,
 }
 
 impl Requests {
@@ -71,6 +75,26 @@ impl Requests {
     /// What a log reports to.
     pub(super) fn attention(self: &Arc<Self>, id: LogId) -> Arc<dyn Attention> {
         Arc::new(LogAttention { requests: self.clone(), id })
+    }
+
+    /// Has the journal's file seen to.
+    pub(super) fn journal_due(&self) {
+        self.asked.lock().journal = true;
+        self.wakeup.wake();
+    }
+
+    pub(super) fn take_journal(&self) -> bool {
+        std::mem::take(&mut self.asked.lock().journal)
+    }
+
+    /// Has the segments of these logs synced now.
+    pub(super) fn unpin(&self, logs: &[LogId]) {
+        self.asked.lock().pinning.extend(logs);
+        self.wakeup.wake();
+    }
+
+    pub(super) fn take_pinning(&self) -> Vec<LogId> {
+        std::mem::take(&mut self.asked.lock().pinning)
     }
 
     /// Files were dropped that may be unlinked at `at`.
@@ -134,7 +158,7 @@ impl Requests {
     /// When something is due next.
     fn next(&self, with_retention: bool) -> Option<Duration> {
         let asked = self.asked.lock();
-        if !asked.due.is_empty() {
+        if !asked.due.is_empty() || !asked.pinning.is_empty() || asked.journal {
             return Some(Duration::ZERO);
         }
         let oldest = asked.dirty.front().map(|(since, _)| *since);
@@ -199,6 +223,7 @@ impl Engine {
         self.check_open("maintain").ok()?;
         self.check_writable("maintain").ok()?;
         let now = self.clock().monotonic();
+        self.keep_up_journal();
         let due = self.requests().take_due(now);
         let partitions: Vec<_> = due.iter().filter_map(|id| self.partition_by_id(*id)).collect();
         if let Some(error) = self.checkpoint(&partitions, Durable::Later) {

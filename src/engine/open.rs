@@ -15,6 +15,7 @@ use super::compaction::{self, Compaction};
 use super::core::{Footing, Owner};
 use super::ending::Ending;
 use super::gate::Gate;
+use super::journal::{self, Held, Holdings, Restored};
 use super::keeper::RootKeeper;
 use super::known::Known;
 use super::maintenance::Requests;
@@ -33,7 +34,8 @@ use crate::config::{Threads, TopicConfig};
 use crate::disk::names::{LOCK, PartitionDir, parse_partition_dir, partition_dir};
 use crate::disk::{DirLock, Disk};
 use crate::error::{Cause, Error, ErrorKind, Result};
-use crate::ids::{LeaderEpoch, PartitionId, TopicId};
+use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
+use crate::journal::Journal;
 use crate::log::{KnownFacts, LogId, LogName, LogSetup, PartitionLog, PartitionReport};
 use crate::stats::PinCounter;
 use crate::sync::{Mutex, RwLock};
@@ -60,6 +62,15 @@ pub(super) struct Shared {
     pub(super) budget: Arc<Budget>,
     pub(super) pinned: Arc<PinCounter>,
     pub(super) root: Arc<Root>,
+    pub(super) journal: Option<Arc<Journal>>,
+}
+
+/// A partition that was opened, and what is to be told of it.
+pub(super) struct Opened {
+    pub(super) partition: Arc<Partition>,
+    report: PartitionReport,
+    /// Its recovery point, where that is to be recorded before anything is appended.
+    point: Option<Offset>,
 }
 
 impl Engine {
@@ -88,9 +99,12 @@ impl Engine {
             options.clock.clone(),
             options.background_sync,
         );
+        let requests = Arc::new(requests);
+        let journal = journal::of_store(&options.disk, &root, options.journal, &requests);
         let shared = Shared {
             gate: Arc::new(Gate::new(options.disk.clone())),
-            requests: Arc::new(requests),
+            requests,
+            journal,
             budget: Arc::new(Budget::new(options.max_bytes, options.when_full)),
             pinned: Arc::new(PinCounter::default()),
             root: Arc::new(root),
@@ -98,9 +112,12 @@ impl Engine {
         };
         let mut report = report_of(&opening);
         remove_deleted(&shared, &opening.plan, &mut report)?;
-        let (topics, facts) = topics_of(&shared, &opening)?;
-        let table = open_topics(&shared, topics, &mut report)?;
+        let (topics, mut facts, state) = topics_of(&shared, &opening)?;
+        let held = Holdings::read(&shared, &opening, &state, &mut report)?;
+        let (table, restored) = open_topics(&shared, topics, &held, &mut report)?;
+        facts.extend(restored.iter().map(Restored::fact));
         let epoch = begin_reign(&shared, &opening, &table, facts)?;
+        journal::settle(&shared, &table, &held, &restored, epoch);
         report.epoch = epoch;
         let engine = assemble(shared, table, epoch, report, lock, timer_wakeup, maintenance_wakeup);
         engine.gate.set_engine(Arc::downgrade(&engine));
@@ -158,6 +175,7 @@ fn assemble(
             keeper: RootKeeper(shared.root.clone()),
             root: shared.root,
             epoch,
+            journal: shared.journal,
             ending: Ending::new(lock),
         }),
         catalog: Mutex::default(),
@@ -228,7 +246,10 @@ fn remove_deleted(shared: &Shared, plan: &Reconciled, report: &mut OpenReport) -
 }
 
 /// The topics to open, and the facts that make those of them new to us ours.
-fn topics_of(shared: &Shared, opening: &RootOpening) -> Result<(Vec<OpeningTopic>, Vec<Fact>)> {
+fn topics_of(
+    shared: &Shared,
+    opening: &RootOpening,
+) -> Result<(Vec<OpeningTopic>, Vec<Fact>, RootState)> {
     let plan = &opening.plan;
     let mut facts: Vec<Fact> = Vec::new();
     for id in &plan.replaced {
@@ -274,7 +295,7 @@ fn topics_of(shared: &Shared, opening: &RootOpening) -> Result<(Vec<OpeningTopic
         topics.push(OpeningTopic { topic: shared_topic, partitions });
     }
     write_lost_metadata(shared, opening, &state)?;
-    Ok((topics, facts))
+    Ok((topics, facts, state))
 }
 
 fn adoption(adopted: &AdoptedTopic) -> Fact {
@@ -312,8 +333,9 @@ fn write_lost_metadata(shared: &Shared, opening: &RootOpening, state: &RootState
 fn open_topics(
     shared: &Shared,
     topics: Vec<OpeningTopic>,
+    held: &Holdings,
     report: &mut OpenReport,
-) -> Result<Table> {
+) -> Result<(Table, Vec<Restored>)> {
     const PARTITIONS_PER_THREAD: usize = 32;
     let work: Vec<_> = topics
         .iter()
@@ -322,33 +344,38 @@ fn open_topics(
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = cores.min(work.len() / PARTITIONS_PER_THREAD + 1);
     let share = work.len().div_ceil(threads).max(1);
-    type Opened = Vec<(Arc<Partition>, PartitionReport)>;
-    let open_share = |share: &[(&OpeningTopic, &OpeningPartition)]| -> Opened {
+    let open_share = |share: &[(&OpeningTopic, &OpeningPartition)]| -> Vec<Opened> {
         share
             .iter()
             .map(|(topic, partition)| {
                 let missing = partition.missing.as_ref().map(Error::again);
-                shared.open_partition(&topic.topic, partition.id, partition.known, missing)
+                let (id, known) = (partition.id, partition.known);
+                shared.open_partition(&topic.topic, id, known, missing, held.of(id))
             })
             .collect()
     };
-    let opened: Vec<Opened> = std::thread::scope(|scope| {
+    let opened: Vec<Vec<Opened>> = std::thread::scope(|scope| {
         let handles: Vec<_> =
             work.chunks(share).map(|share| scope.spawn(|| open_share(share))).collect();
         handles.into_iter().map(|handle| handle.join()).collect::<Result<_, _>>()
     })
     .map_err(|_| Error::new("open store", Cause::Panicked("recovery")))?;
     let mut table = Table::default();
+    let mut restored = Vec::new();
     let mut opened = opened.into_iter().flatten();
     for topic in &topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for (partition, found) in opened.by_ref().take(topic.partitions.len()) {
+        for opened in opened.by_ref().take(topic.partitions.len()) {
+            let partition = opened.partition;
+            let id = LogId { topic: topic.topic.id(), partition: partition.id() };
             if let Err(error) = partition.log() {
                 report.failed.push(error.to_string());
+                held.put_aside(shared, id)?;
             }
-            if found.is_notable() {
-                report.partitions.push(found);
+            if opened.report.is_notable() {
+                report.partitions.push(opened.report);
             }
+            restored.extend(opened.point.map(|point| Restored { id, point }));
             partitions.push(partition);
         }
         topic.topic.set_partitions(partitions);
@@ -360,7 +387,7 @@ fn open_topics(
         }
         table.insert(topic.topic.clone());
     }
-    Ok(table)
+    Ok((table, restored))
 }
 
 impl Shared {
@@ -371,7 +398,8 @@ impl Shared {
         id: LogId,
         known: KnownFacts,
         missing: Option<Error>,
-    ) -> (Arc<Partition>, PartitionReport) {
+        held: &Held,
+    ) -> Opened {
         let setup = LogSetup {
             name: LogName { topic: topic.name().clone(), partition: id.partition },
             id,
@@ -380,27 +408,32 @@ impl Shared {
             sync_after: self.options.background_sync.bytes,
             attention: self.requests.attention(id),
             pinned: self.pinned.clone(),
+            journal: self.journal.clone(),
         };
         let dir = self.root.path().join(partition_dir(topic.name(), id.partition));
         let opened = match missing {
             Some(error) => Err(error),
             None => PartitionLog::open(&self.options.disk, &dir, setup, known),
         };
-        let (backing, report) = match opened {
-            Ok((log, report)) => {
+        let opened = opened.and_then(|(log, mut report)| {
+            let point = held.restore(&log, &mut report)?;
+            Ok((log, report, point))
+        });
+        let (backing, report, point) = match opened {
+            Ok((log, report, point)) => {
                 if log.is_dirty() || log.lacks_digests() {
                     self.requests.opened_dirty(id);
                 }
                 if topic.is_internal() && !topic.is_adopted() {
                     compaction::watch(&log, PartitionId::new(topic.config().partitions).index());
                 }
-                (Backing::Log(Box::new(log)), report)
+                (Backing::Log(Box::new(log)), report, point)
             }
             Err(error) => {
                 let error = error.at_partition(topic.name(), id.partition);
                 log::error!("{error}");
-                let in_doubt = !known.last_stop.is_clean();
-                (Backing::Failed { error, in_doubt }, PartitionReport::default())
+                let in_doubt = !known.last_stop.is_clean() || held.is_something();
+                (Backing::Failed { error, in_doubt }, PartitionReport::default(), None)
             }
         };
         let partition = Partition::new(NewPartition {
@@ -411,7 +444,7 @@ impl Shared {
             store_budget: (!topic.is_internal()).then(|| self.budget.clone()),
             gate: self.gate.clone(),
         });
-        (Arc::new(partition), report)
+        Opened { partition: Arc::new(partition), report, point }
     }
 }
 

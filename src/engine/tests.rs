@@ -14,6 +14,8 @@ mod faults;
 mod full;
 #[cfg(feature = "sim")]
 mod history;
+#[cfg(feature = "sim")]
+mod journal;
 #[cfg(target_os = "linux")]
 mod many;
 mod opening;
@@ -49,6 +51,7 @@ pub(crate) fn options(disk: Arc<dyn Disk>) -> EngineOptions {
         background_sync: BackgroundSync::default(),
         max_bytes: None,
         when_full: WhenFull::Fail,
+        journal: None,
     }
 }
 

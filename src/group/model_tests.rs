@@ -80,6 +80,7 @@ fn up(disk: Arc<dyn Disk>, clock: &ManualClock) -> (Arc<Engine>, Arc<OffsetStore
         background_sync: BackgroundSync::OFF,
         max_bytes: None,
         when_full: WhenFull::Fail,
+        journal: None,
     };
     let engine = Engine::open(options, Path::new("/store")).unwrap();
     let offsets = OffsetStore::open(engine.clone()).unwrap();

@@ -192,6 +192,7 @@ impl LogBuilder {
             sync_after: self.background_sync.bytes,
             attention: asked.clone(),
             pinned: Arc::default(),
+            journal: None,
         };
         let topic = setup.id.topic;
         let adopted = match &found {

@@ -30,6 +30,9 @@ impl PartitionLog {
         let error = Arc::new(Error::new("delete topic", Cause::Closed("the log")));
         self.latch.trip(&error);
         turn.close(&error);
+        if let Some(journal) = &self.setup.journal {
+            journal.synced(self.setup.id, Offset::new(i64::MAX)); // it is needed by nobody
+        }
     }
 
     /// Ends appending and brings everything to the disk; returns the recovery point to record.

@@ -12,8 +12,8 @@ use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 
-use super::commit::Commit;
 use super::epochs::EpochCache;
+use super::fetch::Cursor;
 use super::keeper::LogId;
 use super::offsets::Offsets;
 use super::report::Damage;
@@ -21,12 +21,14 @@ use crate::config::{HoldCap, TimestampType, TopicConfig};
 use crate::disk::latch::Latch;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
+use crate::journal::Journal;
 use crate::record::{BatchRules, TimestampRule};
 use crate::segment::{Place, Segment, Tail, TailLimits};
 use crate::stats::{LogCounters, PinCounter};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::time::{Clock, Timestamp, millis};
+use crate::wait::commit::Commit;
 use std::sync::Arc;
 
 /// What a log asks whoever maintains it for; called outside every lock, often never.
@@ -57,6 +59,8 @@ pub(crate) struct LogSetup {
     pub(crate) sync_after: Option<u64>,
     pub(crate) attention: Arc<dyn Attention>,
     pub(crate) pinned: Arc<PinCounter>,
+    /// Where power-durable records may go in place of a sync of their segment.
+    pub(crate) journal: Option<Arc<Journal>>,
 }
 
 /// Bytes that recovery found above the recovery point: in the page cache, perhaps not on disk.
@@ -118,9 +122,11 @@ pub(crate) struct PartitionLog {
     pub(super) segments: ArcSwap<Vec<Arc<Segment>>>,
     pub(super) writer: Mutex<Writer>,
     /// Who syncs, and who waits for it.
-    pub(super) commit: Commit,
+    pub(super) commit: Commit<Offset>,
     /// Of the one who has the turn.
     pub(super) unproven: Mutex<Vec<Unproven>>,
+    /// Where the durable offset lies; of the one who has the turn.
+    pub(super) covered: Mutex<Option<Cursor>>,
     pub(super) trimming: Mutex<Vec<Doomed>>,
     /// Segments below the recovery point that have no digests yet.
     pub(super) bare: Mutex<Vec<Arc<Segment>>>,

@@ -5,11 +5,11 @@
 //! are written again (`design.md` 1.4): the page cache may say "clean" of what never reached the
 //! disk. The first sync that fails latches the log; no sync is ever tried again.
 //!
-//! A checkpoint is a sync that also seals what was rolled, brings the active segment's index and
-//! the epoch file up to date, and says how far the recovery point may be recorded.
+//! A power-durable call is served by the journal where there is one (`journaled`). A checkpoint is
+//! always a sync of the segments, that also seals what was rolled, brings the active segment's
+//! index and the epoch file up to date, and says how far the recovery point may be recorded.
 
 use super::checkpoint::{self, EpochLine};
-use super::commit::{Ending, Joined, Ride, Turn};
 use super::core::{PartitionLog, Unproven};
 use crate::disk::names::{LEADER_EPOCHS, PARTITION_METADATA};
 use crate::disk::{DiskFile, read_full_at, write_all_at};
@@ -17,7 +17,16 @@ use crate::error::{Error, Outcome, Result};
 use crate::ids::Offset;
 use crate::segment::Segment;
 use crate::sync::atomic::Ordering;
+use crate::wait::commit::{Ending, Joined, Ride, Turn};
 use std::sync::Arc;
+
+/// What a sync is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// The journal, where it takes what is to be covered; else the segments.
+    Journal,
+    Segments,
+}
 
 /// Bytes written again at a time.
 const REWRITE_BUFFER: usize = 256 << 10;
@@ -50,25 +59,29 @@ impl PartitionLog {
         true
     }
 
-    fn lead(&self, mut turn: Turn<'_>) -> Result<()> {
-        let ending = self.cover(&mut turn);
+    fn lead(&self, mut turn: Turn<'_, Offset>) -> Result<()> {
+        let ending = self.cover(&mut turn, By::Journal);
         turn.end_and_release(&ending);
         ending.map_err(|error| error.again())
     }
 
     /// Makes everything published by now durable: the sync that this turn begins. Its end is left
     /// to the caller.
-    fn cover(&self, turn: &mut Turn<'_>) -> Ending {
+    fn cover(&self, turn: &mut Turn<'_, Offset>, by: By) -> Ending {
+        turn.begin(|| self.offsets.end());
+        let ended =
+            |error: Error| Arc::new(self.named(error.with_outcome(Outcome::WrittenNotDurable)));
+        if by == By::Journal && self.cover_by_journal().map_err(ended)? {
+            return Ok(());
+        }
         // bytes before offsets, and both before the sync: it covers what was published by then
         let bytes = self.appended_bytes.load(Ordering::Acquire);
         self.told_dirty.store(false, Ordering::Release);
-        let end = turn.begin(|| self.offsets.end());
-        self.cover_by_segments().map_err(|error| {
-            Arc::new(self.named(error.with_outcome(Outcome::WrittenNotDurable)))
-        })?;
+        let mark = self.mark();
+        self.cover_by_segments().map_err(ended)?;
         self.counters.syncs.add(1);
         self.synced_bytes.store(bytes, Ordering::Relaxed);
-        self.offsets.set_durable(end);
+        self.note_synced(mark);
         Ok(())
     }
 
@@ -150,6 +163,14 @@ impl PartitionLog {
         synced.map_err(|error| Error::io("sync directory", parent, error))
     }
 
+    /// Syncs the segments, whatever the journal has: no more than that.
+    pub(crate) fn sync_segments(&self) -> Result<()> {
+        let mut turn = self.commit.take();
+        let ending = self.cover(&mut turn, By::Segments);
+        turn.end_and_release(&ending);
+        ending.map_err(|error| error.again())
+    }
+
     /// Seals what was rolled, syncs all, and returns how far the recovery point may be recorded.
     /// Once it is, the caller says so with [`PartitionLog::recovery_point_recorded`].
     pub(crate) fn checkpoint(&self) -> Result<Offset> {
@@ -175,7 +196,7 @@ impl PartitionLog {
 
     fn checkpoint_in_turn(
         &self,
-        turn: &mut Turn<'_>,
+        turn: &mut Turn<'_, Offset>,
         rolled: &[Arc<Segment>],
         active: Option<&Segment>,
     ) -> Result<Offset> {
@@ -184,7 +205,7 @@ impl PartitionLog {
         }
         self.save_digests(rolled, active)?;
         self.write_epochs()?; // before the sync, which is then the directory's only one
-        let ending = self.cover(turn);
+        let ending = self.cover(turn, By::Segments);
         turn.end(&ending); // whoever waits for this sync has no part in what follows
         ending.map_err(|error| error.again())?;
         for segment in rolled {
@@ -201,13 +222,13 @@ impl PartitionLog {
                 segment.settle();
             }
         }
-        Ok(self.offsets.durable())
+        Ok(self.offsets.synced())
     }
 
     /// Gives back the memory of a tail nobody appends to: everything published is on the disk.
     fn rest_if_idle(&self) {
         let mut writer = self.writer.lock();
-        if writer.next_offset == self.offsets.durable()
+        if writer.next_offset == self.offsets.synced()
             && let Some(tail) = &mut writer.tail
         {
             tail.rest();

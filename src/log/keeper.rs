@@ -6,15 +6,9 @@
 //! it speaks of. A log start is durable before the files below it go.
 
 use crate::error::Result;
-use crate::ids::{Offset, PartitionId, TopicId};
+pub(crate) use crate::ids::LogId;
+use crate::ids::Offset;
 use crate::segment::Identity;
-
-/// Which log a fact is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct LogId {
-    pub(crate) topic: TopicId,
-    pub(crate) partition: PartitionId,
-}
 
 impl LogId {
     /// What the digests of its segments begin with.

@@ -2,19 +2,19 @@
 //!
 //! [`PartitionLog`] is what the engine opens by the thousand; [`Log`] is the same behind a public
 //! door of its own, for those who want one durable log and no topics. The rooms: `append`, `fetch`,
-//! `durable`, `trim` and `close` are what a log does, `commit` who of its callers syncs, `cover`
-//! saves digests; `open`, `leftovers` and `verdict` are recovery, `reopen` lifts a poison by it;
-//! `follow` reads a log that another process writes; `retain` and `epochs` decide; `offsets` holds
-//! every offset; `audit` holds a directory against what is known of it; `checkpoint` and
-//! `directory` are Kafka's small files; `swap` puts rewritten segments in the place of others;
-//! `copy_out` copies a log while it is written; `keeper` says who remembers what the files cannot.
+//! `durable`, `trim` and `close` are what a log does, `journaled` what the journal does for it,
+//! `cover` saves digests; `open`, `leftovers` and `verdict` are recovery, with `replay` of the
+//! journal, `reopen` lifts a poison by it; `follow` reads a log that another process writes;
+//! `retain` and `epochs` decide; `offsets` holds every offset; `audit` holds a directory against
+//! what is known of it; `checkpoint` and `directory` are Kafka's small files; `swap` puts rewritten
+//! segments in the place of others; `copy_out` copies a log while it is written; `keeper` says who
+//! remembers what the files cannot.
 
 mod append;
 mod audit;
 mod builder;
 pub(crate) mod checkpoint;
 mod close;
-mod commit;
 mod copy_out;
 mod core;
 mod cover;
@@ -25,12 +25,14 @@ mod epochs;
 mod fetch;
 mod finding;
 mod follow;
+mod journaled;
 mod keeper;
 mod leftovers;
 mod offsets;
 mod open;
 mod receipt;
 mod reopen;
+mod replay;
 mod report;
 mod retain;
 mod slots;

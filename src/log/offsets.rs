@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!   start <= end        start: the first offset a reader may ask for
-//!   compacted <= recovery_point <= durable <= end
+//!   compacted <= recovery_point <= synced <= durable <= end
 //! ```
 //! `end` is one past the last published record; the high watermark follows it by itself. `durable`
-//! is how far a sync has returned, `recovery_point` how far that has been recorded: below it bad
-//! bytes are damage, above it they are a torn tail; `compacted` how far there may be gaps that
-//! compaction made. Each has one setter, which asserts the order.
+//! is how far a sync has returned, of the segments or of the journal; `synced` how far one of the
+//! segments; `recovery_point` how far that has been recorded: below it bad bytes are damage, above
+//! it they are a torn tail; `compacted` how far there may be gaps that compaction made. Each has
+//! one setter, which asserts the order.
 //! Setters are called by whoever holds the right to move that offset (the writer lock for `end`,
 //! the turn to sync for `durable`, the retention lock for `start` and `compacted`; whoever has
 //! recorded a recovery point raises that); readers take a snapshot without a lock.
@@ -21,6 +22,7 @@ pub(crate) struct Offsets {
     start: AtomicI64,
     compacted: AtomicI64,
     recovery_point: AtomicI64,
+    synced: AtomicI64,
     durable: AtomicI64,
     end: AtomicI64,
 }
@@ -54,6 +56,7 @@ impl Offsets {
             start: AtomicI64::new(start.get()),
             compacted: AtomicI64::new(compacted.get()),
             recovery_point: AtomicI64::new(recovery_point.get()),
+            synced: AtomicI64::new(recovery_point.get()),
             durable: AtomicI64::new(recovery_point.get()),
             end: AtomicI64::new(end.get()),
         };
@@ -92,6 +95,19 @@ impl Offsets {
         self.end.store(end.get(), Ordering::Release);
     }
 
+    /// How far the segments are synced.
+    pub(crate) fn synced(&self) -> Offset {
+        Offset::new(self.synced.load(Ordering::Acquire))
+    }
+
+    /// A sync of the segments has returned that covers everything below `synced`. By whoever has
+    /// the turn.
+    pub(crate) fn set_synced(&self, synced: Offset) {
+        debug_assert!(synced.get() >= self.synced.load(Ordering::Relaxed), "never falls");
+        self.set_durable(synced.max(self.durable()));
+        self.synced.store(synced.get(), Ordering::Release);
+    }
+
     /// A sync has returned that covers everything below `durable`. By whoever has the turn.
     pub(crate) fn set_durable(&self, durable: Offset) {
         debug_assert!(durable.get() >= self.durable.load(Ordering::Relaxed), "never falls");
@@ -101,7 +117,7 @@ impl Offsets {
 
     /// The recovery point has been recorded; one that was recorded lower says nothing new.
     pub(crate) fn raise_recovery_point(&self, point: Offset) {
-        debug_assert!(point <= self.durable(), "recorded only after the sync that covers it");
+        debug_assert!(point <= self.synced(), "recorded only after the sync that covers it");
         self.recovery_point.fetch_max(point.get(), Ordering::AcqRel);
     }
 
@@ -126,6 +142,7 @@ impl Offsets {
         debug_assert!(end >= self.durable(), "what was durable is there");
         self.end.store(end.get(), Ordering::Release); // first: what is durable is never above it
         self.durable.store(end.get(), Ordering::Release);
+        self.synced.store(end.get(), Ordering::Release);
     }
 
     /// The log start has been recorded. Under the retention lock.

@@ -11,9 +11,9 @@ use std::sync::atomic::AtomicBool;
 use arc_swap::ArcSwap;
 
 use super::checkpoint;
-use super::commit::Commit;
 use super::core::{LogSetup, PartitionLog, Refusal, Unproven, Writer, tail_limits};
 use super::epochs::EpochCache;
+use super::journaled::covered;
 use super::keeper::{KnownFacts, LastStop};
 use super::leftovers::{Directory, tidy};
 use super::offsets::Offsets;
@@ -29,6 +29,7 @@ use crate::segment::{Indexer, Place, Scan, Segment, Stop, Tail, Tenancy};
 use crate::stats::LogCounters;
 use crate::sync::Mutex;
 use crate::sync::atomic::AtomicU64;
+use crate::wait::commit::Commit;
 use std::sync::Arc;
 
 /// Why a log is read and not appended to.
@@ -443,6 +444,7 @@ impl Recovery<'_> {
             place,
             offsets: known.offsets(start, end),
             segments: ArcSwap::from_pointee(self.segments),
+            covered: Mutex::new(covered(tail.as_ref(), known.recovery_point, end)),
             writer: Mutex::new(Writer {
                 tail,
                 next_offset: end,

@@ -81,6 +81,7 @@ impl PartitionLog {
         *writer = new;
         *self.epochs.lock() = fresh.epochs.into_inner();
         *self.unproven.lock() = fresh.unproven.into_inner();
+        *self.covered.lock() = fresh.covered.into_inner();
         *self.bare.lock() = fresh.bare.into_inner();
         self.damage.store(fresh.damage.load_full());
         // for readers: list, then counter, then flags

@@ -269,6 +269,7 @@ pub struct PartitionReport {
     pub(super) torn_tails: Vec<TornTail>,
     pub(super) damage: Vec<Damage>,
     pub(super) removed: Vec<PathBuf>,
+    pub(super) restored_records: u64,
 }
 
 impl PartitionReport {
@@ -309,6 +310,23 @@ impl PartitionReport {
     /// ```
     pub fn scanned_records(&self) -> u64 {
         self.scanned_records
+    }
+
+    /// Records that a power cut had taken from the segments, and the store's journal gave back.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, disk::MemoryDisk};
+    /// let log = Log::builder("/data/orders-3").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// assert_eq!(log.report().restored_records(), 0); // a lone log has no journal
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn restored_records(&self) -> u64 {
+        self.restored_records
+    }
+
+    pub(crate) fn restored(&mut self, records: u64) {
+        self.restored_records += records;
     }
 
     /// What was cut off.
@@ -360,6 +378,7 @@ impl PartitionReport {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn is_notable(&self) -> bool {
-        !self.torn_tails.is_empty() || !self.damage.is_empty() || !self.removed.is_empty()
+        let told = self.torn_tails.is_empty() && self.damage.is_empty() && self.removed.is_empty();
+        !told || self.restored_records > 0
     }
 }

@@ -155,7 +155,9 @@ impl PartitionLog {
     fn raise_start(&self, start: Offset, keeper: &dyn Keeper) -> Result<()> {
         let point = match self.checkpoint() {
             Err(error) if error.is_full() => {
-                self.make_durable(start)?;
+                if self.offsets.synced() < start {
+                    self.sync_segments()?; // the journal skips what lies below a log start
+                }
                 self.offsets.snapshot().recovery_point
             }
             point => point?,

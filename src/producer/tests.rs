@@ -69,6 +69,7 @@ fn open(threads: Threads, clock: Arc<dyn Clock>, disk: Arc<dyn Disk>) -> Arc<Eng
         background_sync: BackgroundSync::default(),
         max_bytes: None,
         when_full: WhenFull::Fail,
+        journal: None,
     };
     Engine::open(options, Path::new("/store")).unwrap()
 }

@@ -98,6 +98,23 @@ impl Tail {
         self.end == 0
     }
 
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
+    /// Whether the next batch begins at `position`.
+    pub(crate) fn is_at(&self, position: u64) -> bool {
+        self.end == position
+    }
+
+    /// Has room for `bytes` more, whatever the limits say: they may have been others when those
+    /// bytes found room. Before anything is appended.
+    pub(crate) fn make_room(&mut self, bytes: u64) {
+        if !matches!(self.map, MapState::Mapped(_)) {
+            self.capacity = self.capacity.max(self.end + bytes);
+        }
+    }
+
     pub(crate) fn set_limits(&mut self, limits: TailLimits) {
         self.limits = limits;
     }

@@ -19,6 +19,7 @@ fn engine_on(disk: &Arc<MemoryDisk>) -> Arc<Engine> {
         background_sync: BackgroundSync::OFF,
         max_bytes: None,
         when_full: WhenFull::Fail,
+        journal: None,
     };
     Engine::open(options, Path::new("/store")).unwrap()
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::handle::Store;
-use crate::config::{BackgroundSync, OffsetsRetention, Threads, WhenFull};
+use crate::config::{BackgroundSync, Journal, OffsetsRetention, Threads, WhenFull};
 use crate::disk::{Disk, IoMode, MemoryDisk, RealDisk};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Cause, Error, Result};
@@ -35,6 +35,7 @@ pub struct StoreBuilder {
     clock: Arc<dyn Clock>,
     threads: Threads,
     background_sync: BackgroundSync,
+    journal: Option<Journal>,
     max_bytes: Option<u64>,
     when_full: WhenFull,
     offsets_retention: OffsetsRetention,
@@ -56,6 +57,7 @@ impl StoreBuilder {
             clock: Arc::new(SystemClock::new()),
             threads: Threads::Own,
             background_sync: BackgroundSync::default(),
+            journal: None,
             max_bytes: None,
             when_full: WhenFull::Fail,
             offsets_retention: OffsetsRetention::default(),
@@ -134,6 +136,27 @@ impl StoreBuilder {
         self
     }
 
+    /// Whether power-durable appends share the syncs of one journal, and how large that is: from
+    /// 1 MiB to 1 GiB. Default 64 MiB on the real disk, none on another.
+    ///
+    /// The file `tidelog.journal` is made in the background once power-durable appends go on; until
+    /// then, where it cannot be made or would take more than an
+    /// eighth of the free space, and while all of it is needed, each partition is synced by
+    /// itself. It stays when the store is closed, and goes when the store is opened with
+    /// [`Journal::Off`]. After an unclean stop the next open takes from it what the segments lack,
+    /// whatever is chosen here; Kafka does not: open with this library first.
+    ///
+    /// ```
+    /// use tidelog::{Journal, Store};
+    /// let store = Store::builder_in_memory().journal(Journal::Off).open()?;
+    /// assert!(Store::builder_in_memory().journal(Journal::Bytes(1)).open().is_err());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn journal(mut self, journal: Journal) -> Self {
+        self.journal = Some(journal);
+        self
+    }
+
     /// How many published bytes all topics but the internal ones may hold together, and what an
     /// append does when there is no room; at least 1 KiB, default no bound.
     ///
@@ -188,6 +211,11 @@ impl StoreBuilder {
     pub fn open(self) -> Result<Store> {
         self.validate()?;
         let fail = |error| Error::io("open store", &self.path, error);
+        let suited = match self.place {
+            Place::Suited | Place::Mode(_) => Journal::default(),
+            Place::Disk(_) => Journal::Off,
+        };
+        let journal = self.journal.unwrap_or(suited).bytes();
         let disk: Arc<dyn Disk> = match self.place {
             Place::Suited => Arc::new(RealDisk::for_directory(&self.path).map_err(fail)?),
             Place::Mode(mode) => Arc::new(RealDisk::new(mode).map_err(fail)?),
@@ -200,6 +228,7 @@ impl StoreBuilder {
             background_sync: self.background_sync,
             max_bytes: self.max_bytes,
             when_full: self.when_full,
+            journal,
         };
         Store::over(Engine::open_quiet(options, &self.path)?, self.offsets_retention)
     }
@@ -216,6 +245,11 @@ impl StoreBuilder {
             && age < Duration::from_millis(1)
         {
             return refuse("offsets.retention", 0, "at least 1 ms, or none");
+        }
+        if let Some(bytes) = self.journal.and_then(Journal::bytes)
+            && !(Journal::LEAST..=Journal::MOST).contains(&bytes)
+        {
+            return refuse("journal", bytes, "1 MiB to 1 GiB, or off");
         }
         if self.background_sync.bytes == Some(0) {
             return refuse("background_sync.bytes", 0, "at least 1 byte, or none");

@@ -4,6 +4,7 @@
 //! - [`WaitSet`]: owned by what waits (a consumer) for any number of signals. It holds a list of
 //!   the ready ones, so a wait costs what is ready, never what is registered.
 //! - [`Completion`]: a result that is set once and waited for by many (receipts, syncs).
+//! - [`commit::Commit`]: whose turn it is to sync, and who waits for that sync.
 //!
 //! Invariants: no wake-up is lost (loom runs these very files, see `loom_tests`); a waker, its
 //! clone and its drop are user code and run under no lock; one that panics is swallowed and
@@ -12,6 +13,7 @@
 //! Callers: `engine` notifies after it published and let its writer lock go, `producer` and
 //! `consumer` wait.
 
+pub(crate) mod commit;
 mod completion;
 mod set;
 mod signal;

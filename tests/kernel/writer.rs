@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use tidelog::disk::IoMode;
-use tidelog::{BackgroundSync, Durability, Record, Store, TopicConfig};
+use tidelog::{BackgroundSync, Durability, Journal, Record, Store, TopicConfig};
 
 const ROLE: &str = "TIDELOG_KERNEL_ROLE";
 pub const PARTITIONS: u32 = 2;
@@ -65,6 +65,7 @@ fn role() {
     let mode = if words[0] == "mapped" { IoMode::Mapped } else { IoMode::Positioned };
     let word = if words[1] == "power" { Durability::Power } else { Durability::Process };
     let builder = Store::builder(words[2]).io_mode(mode).background_sync(BackgroundSync::OFF);
+    let builder = builder.journal(Journal::Bytes(1 << 20));
     let store = builder.open().expect("a store that opens");
     let config = TopicConfig::new().partitions(PARTITIONS).segment_bytes(200_000);
     store.ensure_topic("t", config).expect("the topic");

@@ -112,6 +112,18 @@ pub(super) fn is_out_of_descriptors(error: &io::Error) -> bool {
     cfg!(unix) && matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
 }
 
+/// How many bytes this user may still write below `dir`.
+#[cfg(target_os = "linux")]
+pub(super) fn available(dir: &Path) -> io::Result<Option<u64>> {
+    let found = rustix::fs::statvfs(dir)?;
+    Ok(found.f_bavail.checked_mul(found.f_frsize))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn available(_: &Path) -> io::Result<Option<u64>> {
+    Ok(None)
+}
+
 /// The mode that suits the file system under `path`, or under its nearest ancestor that exists.
 ///
 /// Only file systems known to overwrite in place are written through a mapping.

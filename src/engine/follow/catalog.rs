@@ -81,6 +81,7 @@ impl Engine {
                 background_sync: no_sync,
                 max_bytes: None,
                 when_full: WhenFull::Fail,
+                journal: None,
             },
         });
         engine.gate.set_engine(Arc::downgrade(&engine));

@@ -25,6 +25,8 @@ pub(crate) struct RootState {
     deleted: BTreeMap<TopicId, String>,
     highest_epoch: Option<LeaderEpoch>,
     opening: Opening,
+    /// The epoch of the last opening.
+    reign: Option<LeaderEpoch>,
     exported: ExportDigests,
     begun: Vec<ExportDigests>,
 }
@@ -133,6 +135,16 @@ impl RootState {
         })
     }
 
+    /// The epoch that the last opening drew.
+    pub(crate) fn reign(&self) -> Option<LeaderEpoch> {
+        self.reign
+    }
+
+    /// Whether the last opening was not closed cleanly.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.opening, Opening::Open { .. })
+    }
+
     pub(crate) fn opening(&self) -> Opening {
         self.opening
     }
@@ -157,6 +169,7 @@ impl RootState {
         match fact {
             Fact::Opened { leader_epoch, boot_id } => {
                 self.raise_epoch(*leader_epoch);
+                self.reign = Some(*leader_epoch);
                 self.opening = Opening::Open { boot_id: *boot_id };
             }
             Fact::CleanClose { digests } => {
@@ -286,7 +299,7 @@ impl RootState {
 
     fn snapshot_opening(&self, facts: &mut Vec<Fact>) {
         let digests = self.exported.clone();
-        match (self.opening, self.highest_epoch) {
+        match (self.opening, self.reign) {
             (Opening::Open { boot_id }, Some(leader_epoch)) => {
                 facts.push(Fact::Opened { leader_epoch, boot_id });
                 facts.push(Fact::Exported { digests });

@@ -88,7 +88,7 @@ pub(super) fn disk(seed: u64) -> SimDisk {
 }
 
 /// Runs a scenario until it ends or the power goes.
-fn run(history: &mut History, steps: &[Step]) {
+pub(super) fn run(history: &mut History, steps: &[Step]) {
     let mut steps = steps.iter();
     let mut done = history.open();
     while done.is_ok()
@@ -110,20 +110,20 @@ pub(super) fn operations(steps: &[Step], seed: u64) -> u64 {
 
 /// What stops a scenario.
 #[derive(Clone, Copy, Debug)]
-enum Stop {
+pub(super) enum Stop {
     Cut(Crash),
     Kill,
 }
 
 impl Stop {
-    fn promise(self) -> Promise {
+    pub(super) fn promise(self) -> Promise {
         match self {
             Stop::Cut(_) => Promise::Power,
             Stop::Kill => Promise::Process,
         }
     }
 
-    fn next(self, disk: &SimDisk) -> SimDisk {
+    pub(super) fn next(self, disk: &SimDisk) -> SimDisk {
         match self {
             Stop::Cut(crash) => disk.crash(crash),
             Stop::Kill => disk.kill(),

@@ -23,7 +23,7 @@ const EMFILE: i32 = 24;
 const EROFS: i32 = 30;
 
 /// Goes on after each failure, as a host would; what fails says how.
-fn run_on(history: &mut History, steps: &[Step]) -> u64 {
+pub(super) fn run_on(history: &mut History, steps: &[Step]) -> u64 {
     let mut failures = 0;
     let mut note = |done: crate::error::Result<()>| failures += u64::from(done.is_err());
     note(history.open());

@@ -72,6 +72,8 @@ pub(super) struct History {
     pub(super) disk: SimDisk,
     pub(super) clock: ManualClock,
     pub(super) engine: Option<Arc<Engine>>,
+    /// How large a journal the store has.
+    pub(super) journal: Option<u64>,
     topics: BTreeMap<&'static str, Vec<Incarnation>>,
     epoch: Option<LeaderEpoch>,
     number: u64,
@@ -85,13 +87,14 @@ impl History {
     pub(super) fn new(disk: SimDisk) -> Self {
         let clock = ManualClock::new(Timestamp::from_millis(1_700_000_000_000));
         let topics = BTreeMap::new();
-        History { disk, clock, engine: None, topics, epoch: None, number: 0 }
+        History { disk, clock, engine: None, journal: None, topics, epoch: None, number: 0 }
     }
 
     /// Opens the root; epochs rise.
     pub(super) fn open(&mut self) -> Result<()> {
         let disk = Arc::new(self.disk.clone());
-        let options = EngineOptions { clock: Arc::new(self.clock.clone()), ..options(disk) };
+        let (clock, journal) = (Arc::new(self.clock.clone()), self.journal);
+        let options = EngineOptions { clock, journal, ..options(disk) };
         let engine = Engine::open(options, Path::new(ROOT))?;
         let epoch = engine.open_report().leader_epoch();
         assert!(self.epoch < Some(epoch), "epochs rise: {:?}, {epoch:?}", self.epoch);

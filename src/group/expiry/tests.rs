@@ -130,6 +130,7 @@ fn open(disk: &Arc<MemoryDisk>, clock: &ManualClock) -> (Arc<Engine>, Arc<Offset
         background_sync: BackgroundSync::OFF,
         max_bytes: None,
         when_full: WhenFull::Fail,
+        journal: None,
     };
     let engine = Engine::open(options, Path::new("/store")).unwrap();
     let offsets = OffsetStore::open(engine.clone()).unwrap();

@@ -21,6 +21,7 @@ pub(in crate::group) fn engine_on(disk: &Arc<MemoryDisk>, now: Timestamp) -> Arc
         background_sync: BackgroundSync::OFF,
         max_bytes: None,
         when_full: WhenFull::Fail,
+        journal: None,
     };
     Engine::open(options, Path::new("/store")).unwrap()
 }

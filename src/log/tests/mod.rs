@@ -63,6 +63,7 @@ impl Bench {
             sync_after: None,
             attention: Arc::new(Unattended),
             pinned: Arc::default(),
+            journal: None,
         };
         PartitionLog::open(&self.disk, Path::new(DIR), setup, known)
     }

@@ -10,17 +10,16 @@
 //! Invariants: how far a sync goes is read under the lock that joins those it serves, who have
 //! published before; a round ends with the sync that covers it; a leader begins a sync, or its
 //! round fails; while the turn is free no thread waits, and tasks only with the timer called. A
-//! lone writer wakes nobody, and nobody wakes it. Called by `durable`, under no lock of the log's;
-//! loom runs this file.
+//! lone writer wakes nobody, and nobody wakes it. What is counted is the caller's: offsets of a
+//! log, frames of the journal. Called under no lock of the caller's; loom runs this file.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc as PlainArc;
 
+use super::{Completed, Completion};
 use crate::error::{Cause, Error, Outcome};
-use crate::ids::Offset;
 use crate::sync::{Arc, Mutex};
-use crate::wait::{Completed, Completion};
 
 /// How a sync ended, for all that it served.
 pub(crate) type Ending = Result<(), PlainArc<Error>>;
@@ -66,23 +65,23 @@ impl Round {
 
 /// Where the turn is.
 #[derive(Debug)]
-enum Phase {
+enum Phase<N> {
     Free,
     /// Somebody has it, and no sync is under way.
     Taken,
     /// A sync is under way for all below `cover`.
     Syncing {
-        cover: Offset,
+        cover: N,
         round: Round,
     },
 }
 
 /// What may happen to the turn.
 #[derive(Debug)]
-enum Step {
+enum Step<N> {
     Take,
     Begin {
-        cover: Offset,
+        cover: N,
     },
     End,
     /// To the next in line, or the heir; free if there is neither.
@@ -90,8 +89,8 @@ enum Step {
 }
 
 #[derive(Debug)]
-struct State {
-    phase: Phase,
+struct State<N> {
+    phase: Phase<N>,
     /// Served by the next sync to begin.
     gathering: Round,
     /// Threads that want the turn itself.
@@ -108,9 +107,9 @@ struct After {
     call_timer: bool,
 }
 
-impl State {
+impl<N: Copy + Ord + fmt::Debug> State<N> {
     /// The only way from one phase to another.
-    fn step(&mut self, step: Step, after: &mut After) {
+    fn step(&mut self, step: Step<N>, after: &mut After) {
         self.phase = match (std::mem::replace(&mut self.phase, Phase::Free), step) {
             (Phase::Free, Step::Take) => Phase::Taken,
             (Phase::Taken, Step::Begin { cover }) => {
@@ -130,25 +129,25 @@ impl State {
     }
 }
 
-/// The one place where callers of one log meet for its syncs.
-pub(crate) struct Commit {
-    state: Mutex<State>,
+/// The one place where callers of one log, or of one journal, meet for its syncs.
+pub(crate) struct Commit<N> {
+    state: Mutex<State<N>>,
     /// Has the timer call [`Commit::lead_for_tasks`].
     call_timer: Box<dyn Fn() + Send + Sync>,
 }
 
 /// How a thread's wish to have its records durable goes on.
 #[derive(Debug)]
-pub(crate) enum Joined<'a> {
+pub(crate) enum Joined<'a, N: Copy + Ord + fmt::Debug> {
     /// They were already.
     Covered,
     /// The caller syncs.
-    Lead(Turn<'a>),
+    Lead(Turn<'a, N>),
     /// Another's sync has ended.
     Served(Ending),
 }
 
-impl Commit {
+impl<N: Copy + Ord + fmt::Debug> Commit<N> {
     pub(crate) fn new(call_timer: Box<dyn Fn() + Send + Sync>) -> Self {
         let state = State {
             phase: Phase::Free,
@@ -161,7 +160,7 @@ impl Commit {
 
     /// Leads, or blocks until a sync that covers `target` has ended. Everything below `target` is
     /// published; `durable` reads how far the log is durable.
-    pub(crate) fn join(&self, target: Offset, durable: impl Fn() -> Offset) -> Joined<'_> {
+    pub(crate) fn join(&self, target: N, durable: impl Fn() -> N) -> Joined<'_, N> {
         let waiter = {
             let mut state = self.state.lock();
             if durable() >= target {
@@ -187,7 +186,7 @@ impl Commit {
 
     /// The same for a task: what it waits for, `None` if its records are durable already. To let
     /// go of it is to be served unseen.
-    pub(crate) fn ride(&self, target: Offset, durable: impl Fn() -> Offset) -> Option<Ride> {
+    pub(crate) fn ride(&self, target: N, durable: impl Fn() -> N) -> Option<Ride> {
         let (waiter, is_led) = {
             let mut state = self.state.lock();
             if durable() >= target {
@@ -212,7 +211,7 @@ impl Commit {
 
     /// The turn, for the timer that was called: `None` where somebody has it, who serves the tasks
     /// or calls again, and where nobody waits any more.
-    pub(crate) fn lead_for_tasks(&self) -> Option<Turn<'_>> {
+    pub(crate) fn lead_for_tasks(&self) -> Option<Turn<'_, N>> {
         let mut state = self.state.lock();
         if !matches!(state.phase, Phase::Free) || state.gathering.shared.is_none() {
             return None;
@@ -222,7 +221,7 @@ impl Commit {
     }
 
     /// The turn itself, whatever is durable. Blocks while another has it; no caller has it twice.
-    pub(crate) fn take(&self) -> Turn<'_> {
+    pub(crate) fn take(&self) -> Turn<'_, N> {
         let waiter = {
             let mut state = self.state.lock();
             if matches!(state.phase, Phase::Free) {
@@ -237,7 +236,7 @@ impl Commit {
         Turn { commit: self, must_sync: false }
     }
 
-    fn step(&self, steps: impl IntoIterator<Item = Step>) -> After {
+    fn step(&self, steps: impl IntoIterator<Item = Step<N>>) -> After {
         let mut after = After::default();
         let mut state = self.state.lock();
         steps.into_iter().for_each(|step| state.step(step, &mut after));
@@ -273,16 +272,16 @@ impl Ride {
 /// The right to sync; whoever drops it hands it on.
 #[must_use]
 #[derive(Debug)]
-pub(crate) struct Turn<'a> {
-    commit: &'a Commit,
+pub(crate) struct Turn<'a, N: Copy + Ord + fmt::Debug> {
+    commit: &'a Commit<N>,
     /// Others rely on a sync by this turn.
     must_sync: bool,
 }
 
-impl Turn<'_> {
+impl<N: Copy + Ord + fmt::Debug> Turn<'_, N> {
     /// A sync begins that covers everything published, whose end `published` reads; returns that.
     /// All who have joined by now lie below it.
-    pub(crate) fn begin(&mut self, published: impl FnOnce() -> Offset) -> Offset {
+    pub(crate) fn begin(&mut self, published: impl FnOnce() -> N) -> N {
         self.must_sync = false;
         let mut state = self.commit.state.lock();
         let cover = published();
@@ -316,7 +315,7 @@ impl Turn<'_> {
 }
 
 /// A sync that was begun and not ended, or not begun though others rely on it, takes a panic.
-impl Drop for Turn<'_> {
+impl<N: Copy + Ord + fmt::Debug> Drop for Turn<'_, N> {
     fn drop(&mut self) {
         let (left, after) = {
             let mut state = self.commit.state.lock();
@@ -339,7 +338,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-impl fmt::Debug for Commit {
+impl<N: fmt::Debug> fmt::Debug for Commit<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Commit").field("phase", &self.state.lock().phase).finish_non_exhaustive()
     }

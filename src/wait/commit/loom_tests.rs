@@ -48,7 +48,7 @@ fn model(body: impl Fn() + Sync + Send + 'static) {
 }
 
 struct Log {
-    commit: Commit,
+    commit: Commit<Offset>,
     mistake: Mistake,
     end: AtomicUsize,
     durable: AtomicUsize,
@@ -131,7 +131,7 @@ impl Log {
     }
 
     /// `PartitionLog::lead`.
-    fn lead(&self, mut turn: Turn<'_>) -> Ending {
+    fn lead(&self, mut turn: Turn<'_, Offset>) -> Ending {
         let ending = self.cover(&mut turn);
         let told = if self.mistake == Mistake::FailureKept { Ok(()) } else { ending.clone() };
         turn.end_and_release(&told);
@@ -139,7 +139,7 @@ impl Log {
     }
 
     /// `PartitionLog::cover`.
-    fn cover(&self, turn: &mut Turn<'_>) -> Ending {
+    fn cover(&self, turn: &mut Turn<'_, Offset>) -> Ending {
         let read = || self.end.load(Ordering::Acquire);
         let mut end = read();
         turn.begin(|| {

@@ -1,0 +1,319 @@
+//! The journal itself: group commit over all partitions, and what becomes of it when it fails.
+//!
+//! Constant: place, size, whom to ask. Atomic: how far frames are durable, whether there is a file.
+//! Locked: the ring, with the standing. Who leads (`wait::commit`) writes and syncs what all have
+//! gathered; nobody syncs under the lock.
+//!
+//! | standing | commits | left by |
+//! | --- | --- | --- |
+//! | asleep: nothing was appended yet, or there is to be none | decline | `begin` |
+//! | missing | decline, and ask for the file once | `make` |
+//! | ready | are served | a failure |
+//! | retired: a write or a sync has failed | decline | the last log's sync: then the file goes |
+//! | gone | decline | |
+//!
+//! A failed sync is told to those whose frames were in it; everybody else is declined.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::file;
+use super::frame::{Extent, Reign};
+use super::ring::{Placed, Ring, Run};
+use crate::disk::names::JOURNAL;
+use crate::disk::{Disk, DiskFile, write_all_at};
+use crate::error::{Error, Result};
+use crate::ids::{LeaderEpoch, LogId, Offset};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::wait::commit::{Commit, Ending, Joined, Turn};
+
+/// Those who pin space are asked again after so many frames found none.
+const ASK_AGAIN: u64 = 256;
+
+/// What a journal asks whoever maintains it for; called under no lock.
+pub(crate) trait Upkeep: Send + Sync + fmt::Debug {
+    /// [`Journal::keep_up`] has something to do.
+    fn due(&self);
+    /// These logs are to sync their segments: they pin space.
+    fn sync_segments(&self, logs: &[LogId]);
+}
+
+/// Whether the journal has taken an extent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// It is durable.
+    Yes,
+    /// It is not here: the caller syncs the segment.
+    No,
+}
+
+#[derive(Debug)]
+enum Standing {
+    Asleep,
+    Missing { asked: bool },
+    Ready { file: Arc<dyn DiskFile>, ring: Ring },
+    Retired { ring: Ring, failed: Option<Failed> },
+    Gone { failed: Option<Failed> },
+}
+
+/// The frames of a sync that failed.
+#[derive(Clone, Debug)]
+struct Failed {
+    first: u64,
+    last: u64,
+    error: Arc<Error>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    standing: Standing,
+    reign: Option<Reign>,
+    declined: u64,
+    /// Kept from run to run.
+    spare: Vec<u8>,
+}
+
+/// One store's journal.
+pub(crate) struct Journal {
+    disk: Arc<dyn Disk>,
+    root: PathBuf,
+    half: u64,
+    upkeep: Arc<dyn Upkeep>,
+    commit: Commit<u64>,
+    durable: AtomicU64,
+    ready: AtomicBool,
+    inner: Mutex<Inner>,
+}
+
+impl Journal {
+    /// A journal that sleeps until [`begin`](Journal::begin): `size` bytes at most.
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        root: &Path,
+        size: u64,
+        upkeep: Arc<dyn Upkeep>,
+    ) -> Self {
+        let (standing, spare) = (Standing::Asleep, Vec::new());
+        Journal {
+            disk,
+            root: root.to_owned(),
+            half: file::half_of(size),
+            upkeep,
+            commit: Commit::new(Box::new(|| {})), // no task ever waits for it
+            durable: AtomicU64::new(0),
+            ready: AtomicBool::new(false),
+            inner: Mutex::new(Inner { standing, reign: None, declined: 0, spare }),
+        }
+    }
+
+    /// Takes commits from now on, under an epoch that is durable and new: frames of earlier ones
+    /// count no more.
+    pub(crate) fn begin(&self, store: [u8; 16], epoch: LeaderEpoch) {
+        let mut inner = self.inner.lock();
+        inner.reign = Some(Reign { store, epoch });
+        inner.standing = Standing::Missing { asked: false };
+    }
+
+    fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// Whether that many bytes are ever taken at once.
+    pub(crate) fn takes(&self, bytes: u64) -> bool {
+        Ring::takes(self.half, bytes)
+    }
+
+    /// Makes an extent durable, with whatever others gather meanwhile: `batches` are its bytes.
+    /// Blocks for one sync.
+    ///
+    /// # Errors
+    /// That of the sync that had it; it may or may not be on the disk then.
+    pub(crate) fn commit(&self, extent: &Extent, batches: &[u8]) -> Result<Kept> {
+        if !self.ready.load(Ordering::Acquire) {
+            self.ask_for_file();
+            return Ok(Kept::No);
+        }
+        let Some(sequence) = self.gather(extent, batches) else { return Ok(Kept::No) };
+        match self.commit.join(sequence, || self.durable()) {
+            Joined::Lead(turn) => self.lead(turn),
+            Joined::Covered | Joined::Served(_) => {}
+        }
+        if self.durable() >= sequence { Ok(Kept::Yes) } else { self.fate(sequence) }
+    }
+
+    fn ask_for_file(&self) {
+        let mut inner = self.inner.lock();
+        if let Standing::Missing { asked } = &mut inner.standing
+            && !std::mem::replace(asked, true)
+        {
+            drop(inner);
+            self.upkeep.due();
+        }
+    }
+
+    /// Places a frame; `None` where it finds no place.
+    fn gather(&self, extent: &Extent, batches: &[u8]) -> Option<u64> {
+        let mut inner = self.inner.lock();
+        let Standing::Ready { ring, .. } = &mut inner.standing else { return None };
+        let (sequence, ask) = match ring.add(extent, batches, self.durable()) {
+            Placed::At { sequence, turned } => (Some(sequence), turned),
+            Placed::TooLarge => (None, Vec::new()),
+            Placed::Pinned => {
+                let pinning = ring.pinning();
+                inner.declined += 1;
+                let again = inner.declined.is_multiple_of(ASK_AGAIN);
+                (None, if again { pinning } else { Vec::new() })
+            }
+        };
+        drop(inner);
+        if !ask.is_empty() {
+            self.upkeep.sync_segments(&ask);
+        }
+        sequence
+    }
+
+    /// Writes and syncs what was gathered.
+    fn lead(&self, mut turn: Turn<'_, u64>) {
+        turn.begin(|| match &self.inner.lock().standing {
+            Standing::Ready { ring, .. } => ring.last_sequence(),
+            _ => u64::MAX, // whoever is left is declined
+        });
+        let ending = self.write();
+        turn.end_and_release(&ending);
+    }
+
+    fn write(&self) -> Ending {
+        let (file, runs, last) = {
+            let inner = &mut *self.inner.lock();
+            let Standing::Ready { file, ring } = &mut inner.standing else { return Ok(()) };
+            let runs = ring.take(std::mem::take(&mut inner.spare));
+            (file.clone(), runs, ring.last_sequence())
+        };
+        let path = file.path();
+        for Run { at, bytes } in &runs {
+            let written = write_all_at(&*file, bytes, *at);
+            if let Err(error) = written {
+                let error = Error::io("write journal", &path, error).at_position(*at);
+                return Err(self.retire(error, None));
+            }
+            if let Err(error) = file.sync_data() {
+                let error = Error::io("sync journal", &path, error);
+                let begun = error.is_of_a_sync_begun();
+                return Err(self.retire(error, begun.then(|| (self.durable() + 1, last))));
+            }
+        }
+        self.durable.store(last, Ordering::Release);
+        if let Some(mut run) = runs.into_iter().next_back() {
+            run.bytes.clear();
+            self.inner.lock().spare = run.bytes;
+        }
+        Ok(())
+    }
+
+    /// Ends it for this open. Frames in a sync that failed are in doubt; others were not written,
+    /// or not said to be durable.
+    fn retire(&self, error: Error, in_doubt: Option<(u64, u64)>) -> Arc<Error> {
+        log::error!("{error}: the journal is not used any more, partitions are synced one by one");
+        let error = Arc::new(error);
+        self.ready.store(false, Ordering::Release);
+        let mut inner = self.inner.lock();
+        let failed = in_doubt.map(|(first, last)| Failed { first, last, error: error.clone() });
+        let mut pinning = Vec::new();
+        match std::mem::replace(&mut inner.standing, Standing::Asleep) {
+            Standing::Ready { ring, .. } => {
+                pinning = ring.pinning_any();
+                inner.standing = Standing::Retired { ring, failed };
+            }
+            other => inner.standing = other,
+        }
+        drop(inner);
+        self.upkeep.sync_segments(&pinning);
+        self.upkeep.due(); // it may be that nobody needs the file
+        error
+    }
+
+    /// What became of a frame that is not durable.
+    fn fate(&self, sequence: u64) -> Result<Kept> {
+        let inner = self.inner.lock();
+        let (Standing::Retired { failed, .. } | Standing::Gone { failed }) = &inner.standing else {
+            return Ok(Kept::No);
+        };
+        match failed {
+            Some(failed) if (failed.first..=failed.last).contains(&sequence) => {
+                Err(failed.error.again())
+            }
+            _ => Ok(Kept::No),
+        }
+    }
+
+    /// A log's segments are synced up to `offset`: what the journal has of it below is not needed.
+    pub(crate) fn synced(&self, log: LogId, offset: Offset) {
+        let mut inner = self.inner.lock();
+        match &mut inner.standing {
+            Standing::Ready { ring, .. } => ring.synced(log, offset),
+            Standing::Retired { ring, .. } => {
+                ring.synced(log, offset);
+                if ring.pinning_any().is_empty() {
+                    drop(inner);
+                    self.upkeep.due();
+                }
+            }
+            Standing::Asleep | Standing::Missing { .. } | Standing::Gone { .. } => {}
+        }
+    }
+
+    /// Makes the file where it was asked for, and removes it where it has failed and nobody needs
+    /// it any more. Blocks for writing all of it.
+    pub(crate) fn keep_up(&self) {
+        let inner = self.inner.lock();
+        match &inner.standing {
+            Standing::Missing { asked: true } => {
+                let Some(reign) = inner.reign else { return };
+                drop(inner);
+                self.make(reign);
+            }
+            Standing::Retired { ring, failed } if ring.pinning_any().is_empty() => {
+                let failed = failed.clone();
+                drop(inner);
+                self.remove(failed);
+            }
+            _ => {}
+        }
+    }
+
+    fn make(&self, reign: Reign) {
+        let made = file::make(&*self.disk, &self.root, &reign.store, self.half);
+        let mut inner = self.inner.lock();
+        match made {
+            Ok(file) => {
+                inner.standing = Standing::Ready { file, ring: Ring::new(reign, self.half) };
+                self.ready.store(true, Ordering::Release);
+            }
+            Err(error) => {
+                log::warn!("there is no journal, partitions are synced one by one: {error}");
+                inner.standing = Standing::Asleep;
+            }
+        }
+    }
+
+    /// What a failed sync left in it is of no use, and must not be met by a later open.
+    fn remove(&self, failed: Option<Failed>) {
+        let path = self.root.join(JOURNAL);
+        let removed = self.disk.remove_file(&path).and_then(|()| self.disk.sync_dir(&self.root));
+        match removed {
+            Ok(()) => self.inner.lock().standing = Standing::Gone { failed },
+            Err(error) => log::warn!("{}", Error::io("remove journal", &path, error)),
+        }
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal")
+            .field("root", &self.root)
+            .field("durable", &self.durable())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,373 @@
+//! Tests of the journal by itself: its bytes, its laps, its failures.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::file::half_of;
+use super::frame::{
+    ALIGN, Content, FILE_HEAD, FILE_LEN, FileHead, HEAD, HeadFault, Standing, parse, put,
+};
+use super::replay::scan;
+use super::ring::{Placed, Ring};
+use super::*;
+use crate::disk::names::JOURNAL;
+use crate::disk::{Access, Disk, MemoryDisk, write_all_at};
+use crate::error::ErrorKind;
+use crate::ids::{LeaderEpoch, LogId, Offset, PartitionId, TopicId};
+use crate::sync::Mutex;
+
+const STORE: [u8; 16] = [7; 16];
+const HALF: u64 = 4096;
+const ROOT: &str = "/store";
+
+fn reign(epoch: i32) -> Reign {
+    Reign { store: STORE, epoch: LeaderEpoch::new(epoch) }
+}
+
+fn log(number: u8) -> LogId {
+    let topic = TopicId::from_bytes([number + 1; 16]).unwrap();
+    LogId { topic, partition: PartitionId::new(u32::from(number)) }
+}
+
+fn extent(number: u8, first: i64, end: i64) -> Extent {
+    let (first, end) = (Offset::new(first), Offset::new(end));
+    Extent { log: log(number), segment: Offset::ZERO, position: 0, first, end }
+}
+
+fn one_frame(at: u64, batches: &[u8]) -> Vec<u8> {
+    let standing = Standing { lap: 2, sequence: 9, durable_through: 8, oldest: 5 };
+    let mut bytes = Vec::new();
+    put(&mut bytes, at, &reign(3), &standing, Content::Records(extent(1, 4, 6), batches));
+    bytes
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn the_head_of_the_file_has_its_bytes() {
+    let head = FileHead { store: STORE, half: HALF };
+    let bytes = head.encode();
+    let golden = "544944454a524e4c00000001070707070707070707070707070707070000000000001000b80f31f7";
+    assert_eq!(hex(&bytes), golden);
+    assert_eq!(FileHead::parse(&bytes), Ok(head));
+    for cut in 0..FILE_LEN {
+        assert!(matches!(FileHead::parse(&bytes[..cut]), Err(HeadFault::Damage(_))), "{cut}");
+    }
+    for bit in 0..FILE_LEN * 8 {
+        let mut bytes = bytes;
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert!(matches!(FileHead::parse(&bytes), Err(HeadFault::Damage(_))), "bit {bit}");
+    }
+    let mut newer = bytes;
+    newer[8..12].copy_from_slice(&2u32.to_be_bytes());
+    let crc = crc32c::crc32c(&newer[..36]);
+    newer[36..].copy_from_slice(&crc.to_be_bytes());
+    assert_eq!(FileHead::parse(&newer), Err(HeadFault::Newer { found: 2 }));
+}
+
+#[test]
+fn a_frame_has_its_bytes_and_counts_in_its_place_alone() {
+    let bytes = one_frame(4096, b"batch");
+    let golden = concat!(
+        "544a4652",
+        "0000007d",
+        "CRC",
+        "00000001",
+        "07070707070707070707070707070707",
+        "00000003",
+        "00000001",
+        "0000000000000002",
+        "0000000000000009",
+        "0000000000000008",
+        "0000000000000005",
+        "02020202020202020202020202020202",
+        "0000000000000000",
+        "0000000000000000",
+        "0000000000000004",
+        "0000000000000006",
+        "6261746368",
+        "000000",
+    );
+    assert_eq!(hex(&bytes), golden.replace("CRC", "fbe09869"));
+    let parsed = parse(&bytes, 4096, &reign(3)).unwrap();
+    assert_eq!(parsed.size, bytes.len());
+    assert_eq!(parsed.content, Content::Records(extent(1, 4, 6), b"batch"));
+    assert_eq!(parse(&bytes, 4104, &reign(3)), None, "elsewhere");
+    assert_eq!(parse(&bytes, 4096, &reign(2)), None, "of an earlier open");
+    let other = Reign { store: [8; 16], ..reign(3) };
+    assert_eq!(parse(&bytes, 4096, &other), None, "of another store");
+    for cut in 0..bytes.len() {
+        assert_eq!(parse(&bytes[..cut], 4096, &reign(3)), None, "cut at {cut}");
+    }
+    for bit in 0..bytes.len() * 8 {
+        let mut bytes = bytes.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(parse(&bytes, 4096, &reign(3)), None, "bit {bit}");
+    }
+}
+
+/// A ring and the file that its runs make.
+struct Written {
+    ring: Ring,
+    file: Vec<u8>,
+    durable: u64,
+}
+
+impl Written {
+    fn new() -> Self {
+        let file = vec![0; usize::try_from(FILE_HEAD + 2 * HALF).unwrap()];
+        Written { ring: Ring::new(reign(3), HALF), file, durable: 0 }
+    }
+
+    fn add(&mut self, number: u8, end: i64) -> Placed {
+        self.ring.add(&extent(number, end - 1, end), &[number; 200], self.durable)
+    }
+
+    fn sync(&mut self) {
+        for run in self.ring.take(Vec::new()) {
+            let at = usize::try_from(run.at).unwrap();
+            self.file[at..at + run.bytes.len()].copy_from_slice(&run.bytes);
+        }
+        self.durable = self.ring.last_sequence();
+    }
+
+    /// The logs and ends of what is found.
+    fn found(&self) -> Option<Vec<(LogId, i64)>> {
+        let frames = scan(&Bytes::from(self.file.clone()), HALF, &reign(3)).ok()?;
+        let of = |frame: &Frame| (frame.extent.log, frame.extent.end.get());
+        Some(frames.iter().map(of).collect())
+    }
+}
+
+#[test]
+fn laps_take_turns_and_wait_for_who_pins_them() {
+    let mut written = Written::new();
+    let mut end = 0;
+    let mut turns = Vec::new();
+    loop {
+        end += 1;
+        match written.add(0, end) {
+            Placed::At { turned, .. } if !turned.is_empty() => turns.push(end),
+            Placed::At { .. } => {}
+            other => break assert_eq!(other, Placed::Pinned),
+        }
+        written.sync();
+    }
+    let in_a_half = i64::try_from((HALF - HEAD as u64) / 320).unwrap();
+    assert_eq!((turns, end), (vec![in_a_half + 1], 2 * in_a_half + 1));
+    assert_eq!(written.ring.pinning(), [log(0)]);
+    let all: Vec<_> = (1..end).map(|end| (log(0), end)).collect();
+    assert_eq!(written.found().unwrap(), all);
+    written.ring.synced(log(0), Offset::new(in_a_half - 1));
+    assert_eq!(written.add(0, end), Placed::Pinned, "one frame is still needed");
+    written.ring.synced(log(0), Offset::new(in_a_half));
+    assert!(matches!(written.add(0, end), Placed::At { .. }));
+    written.sync();
+    let all: Vec<_> = (in_a_half + 1..=end).map(|end| (log(0), end)).collect();
+    assert_eq!(written.found().unwrap(), all, "the first lap counts no more");
+}
+
+/// A ring that is in its third lap, the half of the first written over.
+fn third_lap() -> Written {
+    let mut written = Written::new();
+    for end in 1..=30 {
+        let placed = written.add(0, end);
+        if placed == Placed::Pinned {
+            written.ring.synced(log(0), Offset::new(end - 1));
+            let _ = written.add(0, end);
+        }
+        written.sync();
+    }
+    let _ = written.add(1, 1);
+    written.sync();
+    written
+}
+
+#[test]
+fn a_torn_beginning_of_a_lap_takes_nothing_that_counts() {
+    let mut written = third_lap();
+    let before = written.file.clone();
+    // on to the fourth lap, whose first write is torn anywhere
+    let mut end = 30;
+    loop {
+        end += 1;
+        written.ring.synced(log(0), Offset::new(end - 1));
+        written.ring.synced(log(1), Offset::new(1));
+        let placed = written.ring.add(&extent(0, end - 1, end), &[0; 200], written.durable);
+        let runs = written.ring.take(Vec::new());
+        if let [first, second] = &runs[..] {
+            let mut file = written.file.clone();
+            let at = usize::try_from(first.at).unwrap();
+            file[at..at + first.bytes.len()].copy_from_slice(&first.bytes);
+            let at = usize::try_from(second.at).unwrap();
+            for cut in (0..=second.bytes.len()).step_by(8) {
+                let mut torn = file.clone();
+                torn[at..at + cut].copy_from_slice(&second.bytes[..cut]);
+                scan(&Bytes::from(torn), HALF, &reign(3)).unwrap();
+            }
+            break;
+        }
+        assert!(matches!(placed, Placed::At { .. }));
+        for run in runs {
+            let at = usize::try_from(run.at).unwrap();
+            written.file[at..at + run.bytes.len()].copy_from_slice(&run.bytes);
+        }
+        written.durable = written.ring.last_sequence();
+    }
+    assert_ne!(before, written.file);
+}
+
+#[test]
+fn every_flipped_bit_of_a_journal_is_damage_or_of_no_consequence() {
+    let written = third_lap();
+    let whole = written.found().unwrap();
+    let last = whole.len();
+    let (mut damage, mut shorter, mut same) = (0, 0, 0);
+    for bit in (usize::try_from(FILE_HEAD).unwrap() * 8)..written.file.len() * 8 {
+        if bit % 8 != bit / 8 % 8 {
+            continue; // one bit of each byte
+        }
+        let mut flipped = Written { file: written.file.clone(), ..Written::new() };
+        flipped.file[bit / 8] ^= 1 << (bit % 8);
+        match flipped.found() {
+            None => damage += 1,
+            Some(found) if found == whole => same += 1,
+            // the last frame alone: no later one knows that it was durable
+            Some(found) => {
+                assert_eq!(found[..], whole[..last - 1], "bit {bit}");
+                shorter += 1;
+            }
+        }
+    }
+    println!("{damage} damage, {shorter} torn, {same} without consequence");
+    assert!(damage > 0 && shorter > 0 && same > 0);
+}
+
+#[test]
+fn every_cut_of_a_journal_is_damage_or_ends_it_earlier() {
+    let written = third_lap();
+    let whole = written.found().unwrap();
+    for cut in (0..written.file.len()).step_by(ALIGN) {
+        let bytes = Bytes::from(written.file[..cut].to_vec());
+        if let Ok(frames) = scan(&bytes, HALF, &reign(3)) {
+            let found: Vec<_> =
+                frames.iter().map(|frame| (frame.extent.log, frame.extent.end.get())).collect();
+            assert!(whole.starts_with(&found) || found.len() < whole.len(), "cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn what_is_put_aside_reads_back() {
+    let frames: Vec<_> = (0..3u8)
+        .map(|number| Frame {
+            extent: extent(number, 1, 4),
+            batches: Bytes::from(vec![number; 100 + usize::from(number)]),
+        })
+        .collect();
+    let disk = MemoryDisk::new();
+    disk.create_dir_all(Path::new(ROOT)).unwrap();
+    let path = Path::new(ROOT).join("aside");
+    let aside = Reign::aside(STORE);
+    let file = disk.open(&path, Access::Create).unwrap();
+    write_all_at(&*file, &encode_aside(&frames, &aside), 0).unwrap();
+    assert_eq!(read(&disk, &path, &aside).unwrap().unwrap(), frames);
+    file.set_len(file.len().unwrap() - 8).unwrap();
+    assert!(read(&disk, &path, &aside).unwrap_err().is_corrupt(), "all of it was durable");
+}
+
+/// Notes what a journal asks for.
+#[derive(Debug, Default)]
+struct Asked(Mutex<(u32, Vec<LogId>)>);
+
+impl Upkeep for Asked {
+    fn due(&self) {
+        self.0.lock().0 += 1;
+    }
+
+    fn sync_segments(&self, logs: &[LogId]) {
+        self.0.lock().1.extend(logs);
+    }
+}
+
+fn journal_on(disk: &MemoryDisk) -> (Journal, Arc<Asked>) {
+    disk.create_dir_all(Path::new(ROOT)).unwrap();
+    let asked = Arc::new(Asked::default());
+    let size = FILE_HEAD + 2 * HALF;
+    let journal = Journal::new(Arc::new(disk.clone()), Path::new(ROOT), size, asked.clone());
+    (journal, asked)
+}
+
+#[test]
+fn a_journal_is_made_when_it_is_first_asked_for_and_used_again() {
+    let disk = MemoryDisk::new();
+    let (journal, asked) = journal_on(&disk);
+    assert_eq!(journal.commit(&extent(0, 0, 1), b"x").unwrap(), Kept::No, "it sleeps");
+    journal.begin(STORE, LeaderEpoch::new(3));
+    for _ in 0..2 {
+        assert_eq!(journal.commit(&extent(0, 0, 1), b"x").unwrap(), Kept::No);
+    }
+    assert_eq!(asked.0.lock().0, 1, "asked once");
+    journal.keep_up();
+    assert_eq!(journal.commit(&extent(0, 0, 1), b"x").unwrap(), Kept::Yes);
+    let path = Path::new(ROOT).join(JOURNAL);
+    let frames = read(&disk, &path, &reign(3)).unwrap().unwrap();
+    assert_eq!(frames[0].extent, extent(0, 0, 1));
+    assert_eq!(half_of(FILE_HEAD + 2 * HALF), HALF);
+    // the next open
+    let (journal, _) = journal_on(&disk);
+    journal.begin(STORE, LeaderEpoch::new(4));
+    let _ = journal.commit(&extent(0, 1, 2), b"y").unwrap();
+    journal.keep_up();
+    assert_eq!(journal.commit(&extent(0, 1, 2), b"y").unwrap(), Kept::Yes);
+    assert!(read(&disk, &path, &reign(3)).unwrap().unwrap().is_empty(), "written over");
+    assert_eq!(read(&disk, &path, &reign(4)).unwrap().unwrap().len(), 1);
+    let foreign = Reign { store: [9; 16], ..reign(4) };
+    assert!(read(&disk, &path, &foreign).unwrap_err().is_corrupt());
+}
+
+#[test]
+fn a_newer_journal_is_refused_and_kept() {
+    let disk = MemoryDisk::new();
+    let (journal, _) = journal_on(&disk);
+    let path = Path::new(ROOT).join(JOURNAL);
+    let mut head = FileHead { store: STORE, half: HALF }.encode();
+    head[8..12].copy_from_slice(&9u32.to_be_bytes());
+    let crc = crc32c::crc32c(&head[..36]);
+    head[36..].copy_from_slice(&crc.to_be_bytes());
+    let file = disk.open(&path, Access::Create).unwrap();
+    write_all_at(&*file, &head, 0).unwrap();
+    assert_eq!(read(&disk, &path, &reign(3)).unwrap_err().kind(), ErrorKind::NewerVersion);
+    journal.begin(STORE, LeaderEpoch::new(3));
+    let _ = journal.commit(&extent(0, 0, 1), b"x").unwrap();
+    journal.keep_up();
+    assert_eq!(journal.commit(&extent(0, 0, 1), b"x").unwrap(), Kept::No);
+    assert_eq!(file.len().unwrap(), head.len() as u64);
+}
+
+#[test]
+fn who_pins_space_is_asked_to_sync_and_the_journal_goes_on() {
+    let disk = MemoryDisk::new();
+    let (journal, asked) = journal_on(&disk);
+    journal.begin(STORE, LeaderEpoch::new(3));
+    let _ = journal.commit(&extent(0, 0, 1), b"x").unwrap();
+    journal.keep_up();
+    let fill = |number, from| {
+        let mut end = from;
+        while journal.commit(&extent(number, end, end + 1), &[0; 300]).unwrap() == Kept::Yes {
+            end += 1;
+        }
+        end
+    };
+    let end = fill(0, 0);
+    assert_eq!(asked.0.lock().1, [log(0)], "asked when the second lap began");
+    assert_eq!(journal.commit(&extent(1, 0, 1), &[0; 300]).unwrap(), Kept::No, "full");
+    journal.synced(log(0), Offset::new(end));
+    assert!(fill(1, 0) > 10);
+    assert!(!journal.takes(HALF), "a frame is a small part of a half");
+    assert_eq!(journal.commit(&extent(2, 0, 1), &[0; 600]).unwrap(), Kept::No);
+}

@@ -1,0 +1,104 @@
+//! Making records durable by the journal in place of a sync of their segment.
+//!
+//! What lies between the durable offset and the log's end is read back from the segment, where it
+//! is published, and handed to the journal as it is: so the journal's frame covers the whole
+//! prefix, and appending knows nothing of it. Where that is more than one segment has, or more
+//! than a frame takes, or begins where nobody knows a position, or in a directory that is new, the
+//! segments are synced.
+//!
+//! Called by `durable`, by whoever has the turn, under no lock.
+
+use super::core::PartitionLog;
+use super::fetch::Cursor;
+use crate::error::Result;
+use crate::ids::Offset;
+use crate::journal::{Extent, Kept};
+use crate::segment::Tail;
+use crate::sync::atomic::Ordering;
+use std::sync::Arc;
+
+/// More than this at once is faster by a sync of its own.
+const MOST: u64 = 1 << 20;
+
+impl PartitionLog {
+    /// Where the log ends: its active segment, how far that is published, the end offset. Without
+    /// an active segment there is the offset alone.
+    pub(super) fn mark(&self) -> (Offset, Option<Cursor>) {
+        let writer = self.writer.lock();
+        let offset = writer.next_offset;
+        let cursor = writer.tail.as_ref().map(|tail| {
+            let segment = tail.segment().clone();
+            Cursor { position: segment.published(), segment, offset }
+        });
+        (offset, cursor)
+    }
+
+    /// The segments are synced up to the mark.
+    pub(super) fn note_synced(&self, (offset, cursor): (Offset, Option<Cursor>)) {
+        self.offsets.set_synced(offset);
+        *self.covered.lock() = cursor;
+        if let Some(journal) = &self.setup.journal {
+            journal.synced(self.setup.id, offset);
+        }
+    }
+
+    /// Makes everything published durable by the journal; `false` where the journal does not take
+    /// it.
+    ///
+    /// # Errors
+    /// That of the journal's sync. The log is poisoned: what the journal has of it is in doubt.
+    pub(super) fn cover_by_journal(&self) -> Result<bool> {
+        let Some(journal) = &self.setup.journal else { return Ok(false) };
+        self.latch.check("sync")?;
+        if self.own_name_changed.load(Ordering::Acquire) {
+            return Ok(false); // a directory is durable, with its owner, before what is in it
+        }
+        let (_, Some(mark)) = self.mark() else { return Ok(false) };
+        let Some(position) = self.first_uncovered(&mark) else { return Ok(false) };
+        let size = mark.position.saturating_sub(position);
+        if size == 0 || size > MOST || !journal.takes(size) {
+            return Ok(false);
+        }
+        let Ok(batches) = mark.segment.bytes(position, mark.position) else {
+            return Ok(false); // a sync needs no reading
+        };
+        let extent = Extent {
+            log: self.setup.id,
+            segment: mark.segment.base(),
+            position,
+            first: self.offsets.durable(),
+            end: mark.offset,
+        };
+        match journal.commit(&extent, &batches) {
+            Ok(Kept::Yes) => {
+                self.offsets.set_durable(mark.offset);
+                *self.covered.lock() = Some(mark);
+                Ok(true)
+            }
+            Ok(Kept::No) => Ok(false),
+            Err(error) => {
+                self.latch.trip(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Where in the mark's segment the first byte lies that is not durable; `None` where it lies in
+    /// another, or nobody knows.
+    fn first_uncovered(&self, mark: &Cursor) -> Option<u64> {
+        let durable = self.offsets.durable();
+        if mark.segment.base() == durable {
+            return Some(0);
+        }
+        let covered = self.covered.lock();
+        let covered = covered.as_ref()?;
+        let fits = Arc::ptr_eq(&covered.segment, &mark.segment) && covered.offset == durable;
+        fits.then_some(covered.position)
+    }
+}
+
+/// Where the durable offset lies, where nothing lies above it.
+pub(super) fn covered(tail: Option<&Tail>, recovery_point: Offset, end: Offset) -> Option<Cursor> {
+    let segment = tail.filter(|_| recovery_point.min(end) == end)?.segment().clone();
+    Some(Cursor { position: segment.published(), segment, offset: end })
+}
