@@ -142,7 +142,7 @@ pub fn losses_on_a_lying_disk() -> u64 {
 #[test]
 fn a_cut_at_any_point_takes_nothing_that_was_promised() {
     let suite = Suite::new("crash-points");
-    let most = usize::try_from(Budget::get().pick(2, 1000, 2000)).unwrap();
+    let most = usize::try_from(Budget::get().pick(2, 700, 2000)).unwrap();
     let mut gone = 0;
     let small = Budget::get() == Budget::Small;
     for (scenario, mode) in every().filter(|(one, _)| !(small && one.is_heavy)) {
@@ -197,7 +197,7 @@ impl Recovery<'_> {
 fn a_recovery_cut_short_anywhere_is_recovered_from() {
     let suite = Suite::new("crash-recovery");
     let budget = Budget::get();
-    let (every, most) = (budget.pick(96, 14, 1), usize::try_from(budget.pick(3, 24, 200)).unwrap());
+    let (every, most) = (budget.pick(96, 20, 1), usize::try_from(budget.pick(3, 24, 200)).unwrap());
     for (scenario, mode) in light() {
         let run = Run::of(scenario, mode);
         for moment in run.moments.iter().filter(|one| one.operation().is_multiple_of(every)) {

@@ -150,7 +150,7 @@ fn losses() -> u64 {
 #[test]
 fn a_write_torn_anywhere_is_recovered_from() {
     let suite = Suite::new("torn-writes");
-    let stride = Budget::get().pick(97, 2, 1);
+    let stride = Budget::get().pick(97, 4, 1);
     let mut number = 0;
     for (scenario, mode) in light() {
         let run = Run::of(scenario, mode);

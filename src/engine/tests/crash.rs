@@ -179,7 +179,7 @@ pub(super) fn cuts(total: u64, most: u64) -> impl Iterator<Item = u64> {
 
 fn enumerate(suite: &Suite, stops: impl Fn(u64) -> Vec<Stop>, again: bool) -> u64 {
     let mut gone = 0;
-    let most = pick(if again { 12 } else { 40 }, 100_000, 100_000);
+    let most = pick(if again { 12 } else { 40 }, 100, 100_000);
     for (name, steps) in SCENARIOS {
         for seed in seeds(2, 4, 200) {
             let total = operations(steps, seed);

@@ -219,7 +219,7 @@ fn journal_crash_a_power_cut_at_any_call_takes_nothing_that_was_promised() {
         let steps = scenario(steps);
         for seed in seeds(1, 2, 100) {
             let total = operations(&steps, seed);
-            for cut in cuts(total + 1, pick(25, 100_000, 100_000)) {
+            for cut in cuts(total + 1, pick(25, 200, 100_000)) {
                 for stop in crashes(seed ^ (cut << 8)) {
                     gone += stop_at(&mut suite, &steps, (seed, cut), stop, &[]);
                 }
@@ -283,7 +283,7 @@ fn journal_faults_any_call_may_fail_once_and_nothing_is_lost() {
             let steps = scenario(steps);
             for seed in seeds(1, 1, 50) {
                 let total = operations(&steps, seed);
-                for nth in cuts(total, pick(12, 100_000, 100_000)) {
+                for nth in cuts(total, pick(12, 100, 100_000)) {
                     failures += fail_at(&mut suite, (name, &steps), (seed, nth), fault);
                 }
             }

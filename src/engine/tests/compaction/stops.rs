@@ -73,7 +73,7 @@ fn stop_at(seed: u64, cut: u64, stop: Stop, again: Option<u64>, tally: &mut Tall
 
 fn enumerate(name: &str, stops: impl Fn(u64) -> Vec<Stop>, again: bool) -> Tally {
     let (mut tally, since) = (Tally::default(), std::time::Instant::now());
-    let (small, ci) = if again { (25, 40) } else { (120, 600) };
+    let (small, ci) = if again { (25, 40) } else { (120, 300) };
     let most = pick(small, ci, 100_000);
     for seed in seeds(2, 4, 100) {
         let (total, passes) = operations(SCENARIO, seed);
@@ -123,7 +123,7 @@ fn any_call_of_a_compaction_may_fail_and_nothing_is_lost() {
     for fault in faults.chain([Fault::ShortWrite(3), Fault::ShortRead(7)]) {
         for seed in seeds(2, 2, 30) {
             let (total, _) = operations(SCENARIO, seed);
-            for nth in cuts(total, pick(60, 300, 100_000)) {
+            for nth in cuts(total, pick(60, 150, 100_000)) {
                 let context = format!("seed {seed}, call {nth}, {fault:?}");
                 let mut keyed = Keyed::new(disk(seed));
                 keyed.disk.fail(Plan::new(fault).nth(nth));
