@@ -12,56 +12,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::child::{self, Wrapper};
+use common::orders::*;
 use tidelog::disk::IoMode;
 use tidelog::{
     BackgroundSync, Durability, Error, Offset, Outcome, Record, Result, Store, StoreBuilder,
     TopicConfig, WhenFull,
 };
-
-const MODES: [IoMode; 2] = [IoMode::Mapped, IoMode::Positioned];
-
-fn builder(path: &Path, mode: IoMode) -> StoreBuilder {
-    Store::builder(path).io_mode(mode).background_sync(BackgroundSync::OFF)
-}
-
-/// Makes a store whose topic has a record in each of its partitions, and closes it.
-fn kept(builder: StoreBuilder, partitions: u32) {
-    let store = builder.open().unwrap();
-    store.ensure_topic("orders", TopicConfig::new().partitions(partitions)).unwrap();
-    for partition in 0..partitions {
-        send(&store, partition, "kept", Durability::Process).unwrap();
-    }
-    store.close().unwrap();
-}
-
-fn send(store: &Store, partition: u32, value: &str, durability: Durability) -> Result<()> {
-    send_to(store, "orders", partition, value, durability)
-}
-
-fn send_to(
-    store: &Store,
-    topic: &str,
-    partition: u32,
-    value: &str,
-    durability: Durability,
-) -> Result<()> {
-    let topic = store.producer().durability(durability).build()?.topic(topic)?;
-    topic.send_to(partition, Record::new(value)).map(drop)
-}
-
-fn values(store: &Store, partition: u32) -> Result<Vec<String>> {
-    let mut consumer = store.reader().assign([("orders", partition)]).build()?;
-    let mut values = Vec::new();
-    loop {
-        let records = consumer.try_poll()?;
-        if records.is_empty() {
-            return Ok(values);
-        }
-        for record in &records {
-            values.push(String::from_utf8_lossy(record.value().unwrap_or_default()).into_owned());
-        }
-    }
-}
 
 fn assert_full(error: &Error, dir: &Path) {
     assert!(error.is_full() && error.is_retriable(), "{error}");

@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use common::child::{self, Wrapper};
+use common::orders::*;
 use tidelog::disk::IoMode;
 #[cfg(feature = "sim")]
 use tidelog::disk::{Fault, Operation, Plan, SimDisk};
@@ -23,40 +24,6 @@ const EIO: i32 = 5;
 const EACCES: i32 = 13;
 const EMFILE: i32 = 24;
 const EROFS: i32 = 30;
-const MODES: [IoMode; 2] = [IoMode::Mapped, IoMode::Positioned];
-
-fn builder(path: &Path, mode: IoMode) -> StoreBuilder {
-    Store::builder(path).io_mode(mode).background_sync(BackgroundSync::OFF)
-}
-
-/// Makes a store whose topic has a record in each of its partitions, and closes it.
-fn kept(builder: StoreBuilder, partitions: u32) {
-    let store = builder.open().unwrap();
-    store.ensure_topic("orders", TopicConfig::new().partitions(partitions)).unwrap();
-    for partition in 0..partitions {
-        send(&store, partition, "kept", Durability::Process).unwrap();
-    }
-    store.close().unwrap();
-}
-
-fn send(store: &Store, partition: u32, value: &str, durability: Durability) -> Result<()> {
-    let orders = store.producer().durability(durability).build()?.topic("orders")?;
-    orders.send_to(partition, Record::new(value)).map(drop)
-}
-
-fn values(store: &Store, partition: u32) -> Result<Vec<String>> {
-    let mut consumer = store.reader().assign([("orders", partition)]).build()?;
-    let mut values = Vec::new();
-    loop {
-        let records = consumer.try_poll()?;
-        if records.is_empty() {
-            return Ok(values);
-        }
-        for record in &records {
-            values.push(String::from_utf8_lossy(record.value().unwrap_or_default()).into_owned());
-        }
-    }
-}
 
 fn errno(error: &Error) -> Option<i32> {
     let source = std::error::Error::source(error)?;

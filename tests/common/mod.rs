@@ -5,5 +5,6 @@ pub mod budget;
 pub mod child;
 pub mod golden;
 pub mod kafka_check;
+pub mod orders;
 pub mod suite;
 pub mod worlds;
