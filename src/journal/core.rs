@@ -120,11 +120,6 @@ impl Journal {
         self.durable.load(Ordering::Acquire)
     }
 
-    /// Whether it takes commits.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
-    }
-
     /// Whether that many bytes are ever taken at once.
     pub(crate) fn takes(&self, bytes: u64) -> bool {
         Ring::takes(self.half, bytes)
@@ -136,7 +131,7 @@ impl Journal {
     /// # Errors
     /// That of the sync that had it; it may or may not be on the disk then.
     pub(crate) fn commit(&self, extent: &Extent, batches: &[u8]) -> Result<Kept> {
-        if !self.is_ready() {
+        if !self.ready.load(Ordering::Acquire) {
             self.ask_for_file();
             return Ok(Kept::No);
         }

@@ -77,7 +77,7 @@ impl PartitionLog {
         // bytes before offsets, and both before the sync: it covers what was published by then
         let bytes = self.appended_bytes.load(Ordering::Acquire);
         self.told_dirty.store(false, Ordering::Release);
-        let mark = self.mark_for_journal();
+        let mark = self.mark();
         self.cover_by_segments().map_err(ended)?;
         self.counters.syncs.add(1);
         self.synced_bytes.store(bytes, Ordering::Relaxed);

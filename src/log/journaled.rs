@@ -33,15 +33,6 @@ impl PartitionLog {
         (offset, cursor)
     }
 
-    /// The same where the journal goes on from there; else the end alone, and no wait for the writer: who
-    /// syncs must not fall behind one that only appends.
-    pub(super) fn mark_for_journal(&self) -> (Offset, Option<Cursor>) {
-        match &self.setup.journal {
-            Some(journal) if journal.is_ready() => self.mark(),
-            _ => (self.offsets.end(), None),
-        }
-    }
-
     /// The segments are synced up to the mark.
     pub(super) fn note_synced(&self, (offset, cursor): (Offset, Option<Cursor>)) {
         self.offsets.set_synced(offset);
