@@ -14,10 +14,7 @@ use std::time::{Duration, Instant};
 use common::child::{self, Wrapper};
 use common::orders::*;
 use tidelog::disk::IoMode;
-use tidelog::{
-    BackgroundSync, Durability, Error, Offset, Outcome, Record, Result, Store, StoreBuilder,
-    TopicConfig, WhenFull,
-};
+use tidelog::{Durability, Error, Offset, Outcome, TopicConfig, WhenFull};
 
 fn assert_full(error: &Error, dir: &Path) {
     assert!(error.is_full() && error.is_retriable(), "{error}");

@@ -15,10 +15,7 @@ use common::orders::*;
 use tidelog::disk::IoMode;
 #[cfg(feature = "sim")]
 use tidelog::disk::{Fault, Operation, Plan, SimDisk};
-use tidelog::{
-    BackgroundSync, Durability, Error, ErrorKind, Outcome, Record, Result, Store, StoreBuilder,
-    TopicConfig,
-};
+use tidelog::{Durability, Error, ErrorKind, Outcome, Record, Result, Store, TopicConfig};
 
 const EIO: i32 = 5;
 const EACCES: i32 = 13;

@@ -9,6 +9,7 @@
 //! is wholly of before or wholly of after.
 
 use super::core::PartitionLog;
+use super::offsets::OffsetSnapshot;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::record::BatchFault;
@@ -77,14 +78,22 @@ impl PartitionLog {
         cursor: Option<&Cursor>,
         limits: FetchLimits,
     ) -> Result<Fetched> {
-        self.over_segments(|segments| self.fetch_from(segments, from, cursor, limits))
+        self.over_segments(|segments, offsets| {
+            self.fetch_from((segments, offsets), from, cursor, limits)
+        })
     }
 
-    /// Runs `look` over the segments, again if some were replaced meanwhile.
-    fn over_segments<T>(&self, look: impl Fn(&[Arc<Segment>]) -> Result<T>) -> Result<T> {
+    /// Runs `look` over the segments, again if some were replaced meanwhile. The offsets are those
+    /// of a moment before the list was loaded: a list that is older would lack segments below the
+    /// end, and what they hold would seem to be missing.
+    fn over_segments<T>(
+        &self,
+        look: impl Fn(&[Arc<Segment>], OffsetSnapshot) -> Result<T>,
+    ) -> Result<T> {
         loop {
             let swaps = self.swaps.load(Ordering::Acquire); // before the list: it is stored first
-            let seen = look(&self.segments.load());
+            let offsets = self.offsets.snapshot();
+            let seen = look(&self.segments.load(), offsets);
             if swaps == self.swaps.load(Ordering::Acquire) {
                 return seen;
             }
@@ -93,12 +102,11 @@ impl PartitionLog {
 
     fn fetch_from(
         &self,
-        segments: &[Arc<Segment>],
+        (segments, offsets): (&[Arc<Segment>], OffsetSnapshot),
         from: Offset,
         cursor: Option<&Cursor>,
         limits: FetchLimits,
     ) -> Result<Fetched> {
-        let offsets = self.offsets.snapshot();
         if from < offsets.start || from > offsets.end {
             return Err(self.out_of_range("read", from));
         }
@@ -170,15 +178,15 @@ impl PartitionLog {
 
     /// The first record at or after `wanted`, first by offset; `None` where none is that late.
     pub(crate) fn find_timestamp(&self, wanted: Timestamp) -> Result<Option<(Offset, Timestamp)>> {
-        self.over_segments(|segments| self.find_timestamp_in(segments, wanted))
+        self.over_segments(|segments, offsets| self.find_timestamp_in(segments, offsets, wanted))
     }
 
     fn find_timestamp_in(
         &self,
         segments: &[Arc<Segment>],
+        offsets: OffsetSnapshot,
         wanted: Timestamp,
     ) -> Result<Option<(Offset, Timestamp)>> {
-        let offsets = self.offsets.snapshot();
         for segment in segments {
             let late = segment
                 .largest_timestamp()
@@ -226,11 +234,15 @@ impl PartitionLog {
     /// Where reading may go on behind damage at `offset`: the first offset above it that an index
     /// entry and its batch agree on, else the next segment's first. The offsets between are gone.
     pub(crate) fn resume_above(&self, offset: Offset) -> Result<Offset> {
-        self.over_segments(|segments| self.resume_above_in(segments, offset))
+        self.over_segments(|segments, offsets| self.resume_above_in(segments, offsets, offset))
     }
 
-    fn resume_above_in(&self, segments: &[Arc<Segment>], offset: Offset) -> Result<Offset> {
-        let offsets = self.offsets.snapshot();
+    fn resume_above_in(
+        &self,
+        segments: &[Arc<Segment>],
+        offsets: OffsetSnapshot,
+        offset: Offset,
+    ) -> Result<Offset> {
         let at = segments.partition_point(|segment| segment.base() <= offset).saturating_sub(1);
         if let Some(first) = segments.first().filter(|first| first.base() > offset) {
             return Ok(first.base()); // everything before it is missing

@@ -186,3 +186,24 @@ fn random_lives_lose_nothing_that_was_promised() {
     suite.control(crate::points::losses_on_a_lying_disk());
     suite.end();
 }
+
+/// Found by seed 1111: the opening that took the directory was killed before it had synced the
+/// directory's own name, and the next one took that for done.
+#[test]
+fn a_store_whose_making_was_killed_keeps_its_directory() {
+    for cut in 1..60 {
+        let disk = SimDisk::new(cut);
+        disk.cut_after(cut);
+        let config = small();
+        drop(verdict::open(&disk, false, &config));
+        let disk = disk.kill();
+        let door = verdict::open(&disk, false, &config).unwrap_or_else(|error| panic!("{error}"));
+        let Door::Store(store) = &door else { unreachable!("a store was asked for") };
+        store.ensure_topic("a", config.clone()).expect("it is durable when it is said to be");
+        let disk = disk.crash(Crash::Nothing);
+        drop(door);
+        let door = verdict::open(&disk, false, &config).unwrap_or_else(|error| panic!("{error}"));
+        let Door::Store(store) = &door else { unreachable!("a store was asked for") };
+        assert!(store.describe("a").is_ok(), "cut {cut}: the topic is gone");
+    }
+}

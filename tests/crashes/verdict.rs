@@ -300,13 +300,19 @@ pub fn partition_bytes(disk: &SimDisk, is_log: bool) -> Vec<(String, u64)> {
         }
     };
     while let Some(dir) = dirs.pop() {
-        for entry in disk.list(&dir).unwrap_or_default() {
+        let entries = disk.list(&dir).unwrap_or_default();
+        // the last segment when a cut left it nothing: the next open removes it, digests and all
+        let is_empty = |name: &str| {
+            let log = name.strip_suffix(".digest").map(|base| format!("{base}.log"));
+            log.is_some_and(|log| entries.iter().any(|one| one.name == log && one.len == 0))
+        };
+        for entry in &entries {
             let path = dir.join(&entry.name);
             if entry.name.starts_with("tidelog.") || entry.name.starts_with('.') {
                 continue;
             }
-            if entry.len == 0 {
-                continue; // the last segment when a cut left it nothing: the next open removes it
+            if entry.len == 0 || is_empty(&entry.name) {
+                continue;
             }
             let file = disk.open(&path, tidelog::disk::Access::Read).expect("listed");
             let mut bytes = vec![0; usize::try_from(entry.len).expect("small")];

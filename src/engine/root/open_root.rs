@@ -16,7 +16,7 @@ use super::last_writer::{LastWriter, who_wrote_last};
 use super::marker::{self, StoreId};
 use super::reconcile::{Authority, Reconciled, reconcile};
 use super::root_log::{self, RootLog, RootReport};
-use super::state::RootState;
+use super::state::{Opening, RootState};
 use super::survey::{self, RootKind};
 use crate::disk::Disk;
 use crate::error::Result;
@@ -63,11 +63,14 @@ impl Root {
                 let store_id = StoreId::random();
                 root_log::create(&*disk, path, store_id)?;
                 marker::write(&*disk, path, store_id)?;
-                directory::sync_own_name(&*disk, path)?;
                 (kind, store_id)
             }
         };
         let (log, state, state_log) = RootLog::open(disk.clone(), path, store_id)?;
+        if state.opening() == Opening::Never {
+            // also where the opening that took the directory was killed before it came to this
+            directory::sync_own_name(&*disk, path)?;
+        }
         let exports = exports::read_all(&*disk, path)?;
         let last_writer = who_wrote_last(&state, &exports.digests, disk.boot_id().ok());
         let authority =
