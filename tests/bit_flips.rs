@@ -385,7 +385,7 @@ fn every_flipped_bit_is_noticed_or_harmless() {
     println!("{} and {} bytes", closed.bytes(), killed.bytes());
     let stride = Budget::get().pick(61, 1, 1) as usize;
     let mut states = bits(&closed, stride);
-    states.extend(bits(&killed, stride * Budget::get().pick(1, 25, 1) as usize));
+    states.extend(bits(&killed, stride * Budget::get().pick(1, 60, 1) as usize));
     // the control: without digests a changed epoch is believed
     let mut bare = closed.files.clone();
     bare.retain(|path, _| path.extension().is_none_or(|kind| kind != "digest"));

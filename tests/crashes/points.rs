@@ -142,7 +142,7 @@ pub fn losses_on_a_lying_disk() -> u64 {
 #[test]
 fn a_cut_at_any_point_takes_nothing_that_was_promised() {
     let suite = Suite::new("crash-points");
-    let most = usize::try_from(Budget::get().pick(2, 700, 2000)).unwrap();
+    let most = usize::try_from(Budget::get().pick(2, 500, 2000)).unwrap();
     let mut gone = 0;
     let small = Budget::get() == Budget::Small;
     for (scenario, mode) in every().filter(|(one, _)| !(small && one.is_heavy)) {

@@ -185,7 +185,7 @@ fn enumerate(suite: &Suite, stops: impl Fn(u64) -> Vec<Stop>, again: bool) -> u6
             let total = operations(steps, seed);
             for cut in cuts(total + 1, most) {
                 for stop in stops(seed ^ (cut << 8)) {
-                    let retry = if again { cuts(60, pick(3, 10, 60)).collect() } else { vec![0] };
+                    let retry = if again { cuts(60, pick(3, 5, 60)).collect() } else { vec![0] };
                     for at in retry {
                         let again = again.then_some(at + cut % 7);
                         gone += stop_at((name, steps), seed, cut, stop, again, suite);
