@@ -182,7 +182,7 @@ impl RootLog {
             return Err(Error::new(OPERATION, Cause::InvalidArgument(reason.to_owned())));
         }
         let mut inner = self.inner.lock();
-        self.latch.check(OPERATION)?;
+        self.latch.check(OPERATION).map_err(|error| error.at_path(&self.path))?;
         if inner.ended {
             return Err(Error::new(OPERATION, Cause::Closed("the store")));
         }
