@@ -59,7 +59,7 @@ fn read(store: &Store, partition: u32) -> Result<Vec<String>, Error> {
 
 fn send(store: &Store, number: usize, expected: &mut [Vec<String>; 2]) -> Result<(), Error> {
     let partition = u32::try_from(number % 2).expect("small");
-    let word = if number % 3 == 0 { Durability::Power } else { Durability::Process };
+    let word = if number.is_multiple_of(3) { Durability::Power } else { Durability::Process };
     let producer = store.producer().durability(word).build()?.topic("t")?;
     let value = value(partition, number);
     let sent = producer.send_to(partition, Record::new(&value)).map(drop);
