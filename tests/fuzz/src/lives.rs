@@ -15,7 +15,7 @@ use crate::verdict::{self, Promise};
 
 const TOPICS: [&str; 2] = ["a", "b"];
 const GROUPS: [&str; 2] = ["g", "h"];
-const SIZES: [usize; 6] = [60, 200, 400, 900, 5_000, 70_000];
+const SIZES: [usize; 6] = [60, 200, 400, 900, 5_000, 20_000];
 const ERRORS: [i32; 6] = [4, 5, 24, 27, 28, 122];
 const OPERATIONS: [Operation; 8] = [
     Operation::Write,
