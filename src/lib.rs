@@ -81,6 +81,8 @@ compile_error!("tidelog needs a 64-bit target: segments are mapped whole");
 
 mod config;
 mod error;
+#[cfg(fuzzing)]
+mod feed;
 mod ids;
 #[cfg(test)]
 mod seeds;
@@ -125,6 +127,10 @@ mod inspect;
 
 #[cfg(not(loom))]
 mod store;
+
+#[cfg(all(fuzzing, not(loom)))]
+#[doc(hidden)]
+pub mod fuzzing;
 
 #[cfg(not(loom))]
 pub use config::{
