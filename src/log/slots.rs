@@ -199,6 +199,14 @@ impl SlotKeeper {
         Ok(SlotKeeper { path, file, kept, latch: Latch::default() })
     }
 
+    /// Draws an epoch above `latest` and every one that was drawn before; durable when it returns.
+    pub(super) fn draw_epoch(&self, latest: Option<LeaderEpoch>) -> Result<LeaderEpoch> {
+        let drawn = self.kept.lock().slot.epoch;
+        let epoch = next_epoch(Some(drawn).max(latest))?;
+        self.update(Durable::Now, |slot| slot.epoch = epoch)?;
+        Ok(epoch)
+    }
+
     /// Changes what is kept and writes it over the slot that is not the newest durable one: one
     /// whole slot always stands, however many writes go unsynced.
     pub(super) fn update(&self, durable: Durable, change: impl FnOnce(&mut Slot)) -> Result<()> {
@@ -219,6 +227,15 @@ impl SlotKeeper {
         *kept = Kept { sequence, slot, synced: durable == Durable::Now };
         Ok(())
     }
+}
+
+/// An epoch above every one that was ever used here.
+pub(super) fn next_epoch(latest: Option<LeaderEpoch>) -> Result<LeaderEpoch> {
+    let next = latest.map_or(Some(0), |latest| latest.get().checked_add(1));
+    next.map(LeaderEpoch::new).ok_or_else(|| {
+        let why = "its leader epochs are used up: none lies above 2147483647".to_owned();
+        Error::new("open log", Cause::Unsupported(why))
+    })
 }
 
 impl Keeper for SlotKeeper {
