@@ -22,7 +22,7 @@ use crate::disk::latch::Latch;
 use crate::disk::names::KEEPER;
 use crate::disk::replace::{parent, read_file, replace_file};
 use crate::disk::{Access, Disk, DiskFile, write_all_at};
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset, TopicId};
 use crate::sync::Mutex;
 use std::sync::Arc;
@@ -222,7 +222,8 @@ impl SlotKeeper {
             && let Err(error) = self.file.sync_data().map_err(fail)
         {
             self.latch.trip(&error);
-            return Err(error);
+            // a kill leaves the slot that was written, a power cut may not
+            return Err(error.with_outcome(Outcome::Unknown));
         }
         *kept = Kept { sequence, slot, synced: durable == Durable::Now };
         Ok(())

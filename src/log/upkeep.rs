@@ -35,7 +35,9 @@ impl Log {
     /// ```
     pub fn delete_records_before(&self, offset: Offset) -> Result<()> {
         self.check_open("delete records")?;
-        self.log.delete_records_before(offset, &self.keeper).map(drop)
+        let deleted = self.log.delete_records_before(offset, &self.keeper);
+        self.record_failure(); // of a sync on the way, whether or not it kept the start from rising
+        deleted.map(drop)
     }
 
     /// Drops the segments that the configured retention no longer keeps; returns how many. Blocks
