@@ -2,8 +2,14 @@
 
 use std::sync::Arc;
 
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Waker};
+
 use tidelog::disk::{Access, Disk, MemoryDisk};
-use tidelog::{ErrorKind, Log, LogBuilder, Offset, Record, TopicConfig};
+#[cfg(feature = "sim")]
+use tidelog::disk::{Crash, Fault, Operation, Plan, SimDisk};
+use tidelog::{Durability, ErrorKind, Log, LogBuilder, Offset, Record, Result, TopicConfig};
 
 fn builder(disk: &Arc<MemoryDisk>) -> LogBuilder {
     Log::builder("/root/orders-3").disk(disk.clone())
@@ -27,6 +33,8 @@ fn one_opens_at_a_time_and_a_close_frees_the_directory() {
     assert!(log.append(&[Record::new("late")]).unwrap_err().is_closed());
     assert!(log.read(Offset::ZERO, 1).unwrap_err().is_closed());
     assert!(log.flush().unwrap_err().is_closed());
+    assert!(pollster::block_on(log.flush_async()).unwrap_err().is_closed());
+    assert!(log.reopen().unwrap_err().is_closed());
     assert!(log.maintain().unwrap_err().is_closed());
     drop(log); // closed already: the other one keeps its lock
     assert_eq!(builder(&disk).open().unwrap_err().kind(), ErrorKind::Locked);
@@ -153,4 +161,77 @@ fn skipping_damage_names_the_offsets_that_are_gone() {
     assert_eq!(gone, [12, 13, 14]);
     assert_eq!(seen, (0..30).filter(|at| !gone.contains(at)).collect::<Vec<_>>());
     assert_eq!(log.skip_damage(Offset::ZERO).unwrap_err().kind(), ErrorKind::InvalidArgument);
+}
+
+/// What a future has come to, looked at once.
+fn look<F: Future<Output = Result<()>>>(flushed: F) -> Option<Result<()>> {
+    match pin!(flushed).poll(&mut Context::from_waker(Waker::noop())) {
+        std::task::Poll::Ready(result) => Some(result),
+        std::task::Poll::Pending => None,
+    }
+}
+
+#[test]
+fn a_flush_as_a_task_is_served_by_the_next_sync_whoever_makes_it() {
+    let disk = Arc::new(MemoryDisk::new());
+    let log = builder(&disk).open().unwrap();
+    look(log.flush_async()).expect("there is nothing to sync").unwrap();
+    let syncs: [(&str, &dyn Fn() -> Result<()>); 4] = [
+        ("maintain", &|| log.maintain()),
+        ("flush", &|| log.flush()),
+        ("append", &|| log.append_with(&[Record::new("p")], Durability::Power).map(drop)),
+        ("close", &|| log.close()),
+    ];
+    for (how, sync) in syncs {
+        log.append(&[Record::new("a")]).unwrap();
+        let end = log.end_offset();
+        let mut flushed = pin!(log.flush_async());
+        drop(log.flush_async()); // given up: nobody waits for that one
+        assert!(look(flushed.as_mut()).is_none(), "{how}: a task never syncs");
+        assert!(log.durable_offset() < end);
+        sync().unwrap();
+        look(flushed).unwrap_or_else(|| panic!("{how}: not served")).unwrap();
+        assert!(log.durable_offset() >= end, "{how}");
+    }
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn a_log_whose_sync_has_failed_is_reopened_in_place() {
+    let disk = SimDisk::new(5);
+    let open = |disk: &SimDisk| Log::builder("/wal").disk(Arc::new(disk.clone())).open().unwrap();
+    let values = |log: &Log| -> Vec<Vec<u8>> {
+        let records = log.read(log.start_offset(), 1 << 20).unwrap();
+        records.iter().map(|record| record.value().unwrap().to_vec()).collect()
+    };
+    let log = open(&disk);
+    let safe = log.append_with(&[Record::new("safe")], Durability::Power).unwrap();
+    assert!(log.reopen().unwrap().is_none(), "nothing is wrong");
+    for round in 0..2 {
+        log.append(&[Record::new("doubtful")]).unwrap();
+        let flushed = log.flush_async();
+        disk.fail(Plan::new(Fault::Error(5)).on(Operation::Sync));
+        assert!(log.maintain().is_ok() || round > 0);
+        let error = pollster::block_on(flushed).unwrap_err();
+        assert_eq!(error.outcome(), tidelog::Outcome::WrittenNotDurable, "{error}");
+        let refused = log.append(&[Record::new("late")]).unwrap_err();
+        assert!(refused.is_poisoned(), "{refused}");
+        assert_eq!(refused.outcome(), tidelog::Outcome::NotWritten);
+
+        disk.fail(Plan::new(Fault::Error(5)).on(Operation::Write).for_ever());
+        assert!(log.reopen().is_err());
+        assert!(log.append(&[Record::new("late")]).unwrap_err().is_poisoned(), "as it was");
+        disk.heal();
+        assert!(log.reopen().unwrap().is_some());
+        assert_eq!(log.durable_offset(), log.end_offset(), "all it holds is durable");
+        let more = log.append_with(&[Record::new("more")], Durability::Power).unwrap();
+        assert!(more.epoch() > safe.epoch());
+    }
+    let expected: Vec<_> = ["safe", "doubtful", "more", "doubtful", "more"]
+        .map(|value| value.as_bytes().to_vec())
+        .into();
+    assert_eq!(values(&log), expected);
+    for after in [disk.kill(), disk.crash(Crash::Nothing)] {
+        assert_eq!(values(&open(&after)), expected);
+    }
 }

@@ -197,6 +197,33 @@ fn a_sync_that_fails_says_so_to_all_it_was_for() {
 
 #[cfg(feature = "sim")]
 #[test]
+fn a_failed_sync_of_a_send_that_nobody_waits_for_is_reported_by_the_next_flush() {
+    let sim = SimDisk::new(7);
+    let store = World::on(sim.clone()).open(Threads::Host);
+    store.ensure_topic("orders", TopicConfig::new()).unwrap();
+    let orders = store.producer().durability(Durability::Power).build().unwrap();
+    let orders = orders.topic("orders").unwrap();
+    for how in ["flush", "flush_async"] {
+        drop(orders.send_async(Record::new("v")));
+        sim.fail(Plan::new(Fault::Error(5)).on(Operation::Sync));
+        store.run_due();
+        let error = match how {
+            "flush" => orders.flush().unwrap_err(),
+            _ => {
+                let flushed = orders.flush_async();
+                store.run_due();
+                pollster::block_on(flushed).unwrap_err()
+            }
+        };
+        assert_eq!(error.outcome(), Outcome::WrittenNotDurable, "{how}: {error}");
+        assert_eq!(error.partition(), Some(("orders", partition(0))));
+        orders.flush().unwrap(); // reported once
+        store.partition("orders", 0).unwrap().reopen().unwrap().expect("it was poisoned");
+    }
+}
+
+#[cfg(feature = "sim")]
+#[test]
 fn a_full_disk_fails_a_batch_and_later_ones_are_served() {
     let sim = SimDisk::new(3);
     let world = World::on(sim.clone());

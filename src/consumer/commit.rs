@@ -113,9 +113,10 @@ impl Consumer {
 
     /// [`commit`](Consumer::commit) with a durability of its own. Partitions that have nothing new
     /// since this consumer's last commit are left out, and keep the metadata it gave them. Blocks
-    /// while another commit of the group is under way; with
+    /// while another commit of the group is appended; with
     /// [`Durability::Power`](crate::Durability::Power) also for syncs, first of the records that
-    /// the offsets stand for, then of the commit.
+    /// the offsets stand for, then of the commit, which shares one with all other commits of the
+    /// group that were made by then.
     ///
     /// `Ok` promises that a consumer of the group begins there, after the end of this process or
     /// after a power cut, as the durability says. On an error nothing was committed, unless its
@@ -160,9 +161,9 @@ impl Consumer {
         let group = self.group_name()?.to_owned();
         self.engine.check_open("commit")?;
         let parts = self.delivered_parts(&self.all_indexes(), durability)?;
-        for part in &parts {
-            let synced = part.partition.make_durable_later(part.offset).await;
-            synced.map_err(|error| error.with_outcome(Outcome::NotWritten))?;
+        let syncs = parts.iter().map(|part| part.partition.make_durable_later(part.offset));
+        for sync in syncs.collect::<Vec<_>>() {
+            sync.await.map_err(|error| error.with_outcome(Outcome::NotWritten))?;
         }
         self.commit_parts(&parts, Durability::Process, None)?;
         self.offsets.make_durable_later(&group).await?;

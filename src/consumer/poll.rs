@@ -70,8 +70,8 @@ impl Consumer {
         }
     }
 
-    /// Returns what there is, without waiting; `min_bytes` does not count. Fails as
-    /// [`poll`](Consumer::poll) does.
+    /// Returns what there is, without waiting; `min_bytes` does not count. Every record whose send
+    /// returned before this call is there to it. Fails as [`poll`](Consumer::poll) does.
     ///
     /// ```
     /// # use tidelog::{Record, Store, TopicConfig};

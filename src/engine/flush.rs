@@ -13,6 +13,7 @@ use super::partition::Partition;
 use crate::error::Result;
 use crate::ids::Offset;
 use crate::log::Durable;
+use crate::wait::commit::Ride;
 
 impl Partition {
     /// Makes everything appended so far durable; blocks for a sync unless one covers it already.
@@ -33,13 +34,18 @@ impl Partition {
         &self,
         offset: Offset,
     ) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
-        let ride = self.open_log("sync").map(|log| log.make_durable_later(offset));
+        let ride = self.ride(offset);
         async move {
             match ride? {
                 None => Ok(()),
-                Some(ride) => ride.served().await.map_err(|error| error.again()),
+                Some(ride) => ride.await.map_err(|error| error.again()),
             }
         }
+    }
+
+    /// The place itself, for who waits in a way of his own; `None` if all of it is durable.
+    pub(crate) fn ride(&self, offset: Offset) -> Result<Option<Ride>> {
+        Ok(self.open_log("sync")?.make_durable_later(offset))
     }
 }
 

@@ -309,8 +309,9 @@ impl Partition {
     /// Raises the log start; see [`PartitionLog::delete_records_before`].
     pub(crate) fn delete_records_before(&self, offset: Offset, keeper: &dyn Keeper) -> Result<()> {
         let log = self.open_log("delete records")?;
-        let dropped = log.delete_records_before(offset, keeper)?;
-        self.give_back(dropped.bytes);
+        let dropped = log.delete_records_before(offset, keeper);
+        self.note_failure(); // of a sync on the way, whether or not it kept the start from rising
+        self.give_back(dropped?.bytes);
         Ok(())
     }
 

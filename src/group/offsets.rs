@@ -6,31 +6,32 @@
 //! writes tombstones, and until they are written the identity keeps a topic made again under the
 //! name from seeing them. Records of kinds unknown here are left as they are.
 //!
-//! `follow` keeps the fold going where another process writes the log.
+//! `commits` is a commit's way, `follow` keeps the fold going where another process writes the log.
 //!
 //! Locks: the table of groups, then a group's turn, then its entries. The turn is held across the
 //! append, the others never. Under the turn the coordinator is asked who may commit.
 
+mod commits;
 mod follow;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+pub(super) use self::commits::InTurn;
 use self::follow::Following;
-use super::committed::{Commit, CommitMode, Committed, Entry, Group};
+use super::committed::{Committed, Entry, Group};
 use super::coordinator::Coordinator;
 use super::expiry::Expiry;
-use super::generations::check_kind;
 use super::records::ClassicRecord;
 use super::schema::{
-    CONSUMER_GROUP_KEY, CommittedValue, GroupValue, OffsetsKey, SchemaFault, check_metadata,
-    committed_key, consumer_group_epoch, group_partition,
+    CONSUMER_GROUP_KEY, CommittedValue, GroupValue, OffsetsKey, SchemaFault, committed_key,
+    consumer_group_epoch, group_partition,
 };
 use super::seat::Committer;
 use crate::config::{Durability, TopicConfig};
 use crate::engine::{Engine, Partition};
 use crate::error::{Cause, Error, Outcome, Result};
-use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
+use crate::ids::{PartitionId, TopicId};
 use crate::state_log::{Change, Replayed, StateLog};
 use crate::stats::Counter;
 use crate::sync::Mutex;
@@ -55,14 +56,6 @@ pub(crate) struct OffsetStore {
     coordinator: Coordinator,
     /// Where another process writes: how far each partition has been read.
     following: Option<Mutex<Following>>,
-}
-
-/// A commit whose own shape has been checked, and whose turn comes.
-pub(super) struct InTurn<'a> {
-    pub(super) operation: &'static str,
-    pub(super) log_partition: PartitionId,
-    pub(super) commits: &'a [Commit<'a>],
-    pub(super) durability: Durability,
 }
 
 impl OffsetStore {
@@ -130,148 +123,6 @@ impl OffsetStore {
     ) -> Result<Option<Committed>> {
         self.catch_up(self.partition_of(group)?)?;
         Ok(self.existing(group).and_then(|group| group.committed(partition)))
-    }
-
-    /// A commit that nobody is asked about, for tests of what lies below the members.
-    #[cfg(test)]
-    pub(crate) fn commit(
-        &self,
-        group: &str,
-        commits: &[Commit<'_>],
-        durability: Durability,
-    ) -> Result<()> {
-        let log_partition = self.before_commit(group, commits, durability)?;
-        let what = InTurn { operation: "commit", log_partition, commits, durability };
-        self.commit_in_turn(group, what, |_| Ok(()))
-    }
-
-    /// Commits for one group, all of it or nothing. Blocks while another commit of the group is
-    /// under way, and for syncs with [`Durability::Power`]: of the records that the offsets stand
-    /// for first, so that a durable offset never refers to lost records, then of the commit.
-    ///
-    /// # Errors
-    /// `Fenced` if the committer may not, decided in the commit's turn: who takes a partition over
-    /// and then waits for the turn finds a commit of its former owner made, or refused.
-    pub(crate) fn commit_as(
-        &self,
-        by: Committer<'_>,
-        group: &str,
-        commits: &[Commit<'_>],
-        durability: Durability,
-    ) -> Result<()> {
-        let log_partition = self.before_commit(group, commits, durability)?;
-        by.look_at_the_clock(self, group);
-        let what = InTurn { operation: "commit", log_partition, commits, durability };
-        self.commit_in_turn(group, what, |group| by.check(self, group, commits))
-    }
-
-    /// What comes before a commit's turn: checks of its own shape, and the syncs it rests on.
-    pub(super) fn before_commit(
-        &self,
-        group: &str,
-        commits: &[Commit<'_>],
-        durability: Durability,
-    ) -> Result<PartitionId> {
-        self.engine.check_open("commit")?;
-        self.engine.check_writable("commit")?;
-        let log_partition = self.partition_of(group)?;
-        check_shape(commits)?;
-        if durability == Durability::Power {
-            for commit in commits {
-                let synced = commit.partition.make_durable(commit.offset);
-                synced.map_err(|error| error.with_outcome(Outcome::NotWritten))?;
-            }
-        }
-        Ok(log_partition)
-    }
-
-    /// Writes a commit if it `may` be, which is asked under the group's turn. A commit of nothing
-    /// is asked about too: who may not commit learns it there.
-    pub(super) fn commit_in_turn(
-        &self,
-        group: &str,
-        what: InTurn<'_>,
-        may: impl FnOnce(&str) -> Result<()>,
-    ) -> Result<()> {
-        let InTurn { operation, log_partition, commits, durability } = what;
-        if commits.is_empty() {
-            return may(group);
-        }
-        let (name, group) = self.existing_or_new(group);
-        let written = {
-            let _turn = group.turn.lock();
-            may(&name)
-                .and_then(|()| check_kind(operation, &name, group.records.lock().kind()))
-                .and_then(|()| {
-                    self.write_commits(log_partition, &name, &group, commits, durability)
-                })
-        };
-        if written.is_err() {
-            self.prune(&name, group); // it may be known by this commit only
-        }
-        written
-    }
-
-    /// Writes a commit, all of it or nothing. Called under the group's turn.
-    fn write_commits(
-        &self,
-        log_partition: PartitionId,
-        name: &Arc<str>,
-        group: &Group,
-        commits: &[Commit<'_>],
-        durability: Durability,
-    ) -> Result<()> {
-        for commit in commits {
-            check_place(group, commit)?;
-        }
-        let mut keys = Vec::with_capacity(commits.len());
-        let mut values = Vec::with_capacity(commits.len());
-        let mut committed = Vec::with_capacity(commits.len());
-        let now = self.engine.clock().wall();
-        for commit in commits {
-            let partition = commit.partition;
-            let epoch = commit.leader_epoch.or_else(|| epoch_before(partition, commit.offset));
-            let value = CommittedValue {
-                offset: commit.offset,
-                leader_epoch: epoch,
-                metadata: commit.metadata,
-                committed_at: now,
-                expires_at: None,
-            };
-            keys.push(committed_key(name, partition.topic_name(), partition.id())?);
-            values.push(value.encode()?);
-            committed.push(Committed::of(&value));
-        }
-        let changes: Vec<Change<'_>> = keys
-            .iter()
-            .zip(&values)
-            .map(|(key, value)| Change { key, value: Some(value) })
-            .collect();
-        let appended = self.log.append(log_partition, &changes, durability);
-        if in_the_log(&appended) {
-            for (commit, committed) in commits.iter().zip(committed) {
-                commit.partition.hold_for_group(name, committed.offset);
-                group.insert(commit.partition, committed);
-            }
-            self.coordinator.counters().commits.add(1);
-        }
-        appended.map(|_| ())
-    }
-
-    /// Makes every commit of the group so far survive a power cut, for a task.
-    pub(crate) fn make_durable_later(
-        &self,
-        group: &str,
-    ) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
-        let waiting = self.partition_of(group).map(|at| self.log.make_durable_later(at));
-        async move { waiting?.await }
-    }
-
-    /// Blocks until the commits of the group that are under way are made or refused.
-    pub(crate) fn wait_for_commits(&self, group: &str) {
-        if let Some(group) = self.existing(group) {
-            drop(group.turn.lock());
-        }
     }
 
     /// Forgets everything that any group has committed for a topic of that name. To be called
@@ -354,49 +205,6 @@ pub(super) fn in_the_log<T>(appended: &Result<T>) -> bool {
         Ok(_) => true,
         Err(error) => error.outcome() == Outcome::WrittenNotDurable,
     }
-}
-
-/// What can be wrong with a commit by itself.
-fn check_shape(commits: &[Commit<'_>]) -> Result<()> {
-    let mut seen = HashSet::with_capacity(commits.len());
-    for commit in commits {
-        check_metadata(commit.metadata)?;
-        let partition = commit.partition;
-        if !seen.insert((partition.topic_id(), partition.id())) {
-            let text = "a commit names a partition twice".to_owned();
-            return Err(Error::new("commit", Cause::InvalidArgument(text))
-                .at_partition(partition.topic_name(), partition.id()));
-        }
-    }
-    Ok(())
-}
-
-/// What can be wrong with it in the light of the partition and of what is committed. A topic that
-/// was deleted fails here.
-fn check_place(group: &Group, commit: &Commit<'_>) -> Result<()> {
-    let partition = commit.partition;
-    let place = |error: Error| error.at_partition(partition.topic_name(), partition.id());
-    let offsets = partition.offsets().map_err(place)?;
-    let (requested, end) = (commit.offset, offsets.high_watermark());
-    if requested < Offset::ZERO || requested > end {
-        let cause = Cause::OutOfRange { requested, start: offsets.start, end };
-        return Err(place(Error::new("commit", cause)));
-    }
-    let committed = group.committed(partition).map(|committed| committed.offset());
-    if let (CommitMode::Forward, Some(committed)) = (commit.mode, committed)
-        && requested < committed
-    {
-        let cause = Cause::OffsetRegression { committed, requested };
-        return Err(place(Error::new("commit", cause)));
-    }
-    Ok(())
-}
-
-/// The epoch of the record below `offset`, as far as the partition knows.
-fn epoch_before(partition: &Partition, offset: Offset) -> Option<LeaderEpoch> {
-    let entries = partition.log().ok()?.epoch_entries();
-    let below = entries.partition_point(|(_, first)| *first < offset);
-    below.checked_sub(1).map(|at| entries[at].0)
 }
 
 /// What is known while the log is read.

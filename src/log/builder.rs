@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::core::{LogName, LogSetup, PartitionLog};
 use super::door::{Asked, Log};
 use super::keeper::{Durable, KnownFacts, LastStop, LogId};
-use super::slots::{self, Slot, SlotKeeper};
+use super::slots::{self, Slot, SlotKeeper, next_epoch};
 use super::{checkpoint, report::PartitionReport};
 use crate::config::{BackgroundSync, TopicConfig};
 use crate::disk::names::{
@@ -19,7 +19,7 @@ use crate::disk::names::{
 use crate::disk::replace::parent;
 use crate::disk::{DirLock, Disk, RealDisk};
 use crate::error::{Cause, Error, Result};
-use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
+use crate::ids::{Offset, PartitionId, TopicId};
 use crate::time::{Clock, SystemClock};
 use std::sync::Arc;
 
@@ -267,15 +267,6 @@ fn known_facts(
     let Slot { recovery_point, log_start, sync_failed, .. } = slot;
     let compacted = Offset::ZERO;
     KnownFacts { recovery_point, log_start, last_stop, adopted, compacted, sync_failed }
-}
-
-/// An epoch above every one that was ever used here.
-fn next_epoch(latest: Option<LeaderEpoch>) -> Result<LeaderEpoch> {
-    let next = latest.map_or(Some(0), |latest| latest.get().checked_add(1));
-    next.map(LeaderEpoch::new).ok_or_else(|| {
-        let why = "its leader epochs are used up: none lies above 2147483647".to_owned();
-        Error::new("open log", Cause::Unsupported(why))
-    })
 }
 
 /// A partition of a store is its store's alone.

@@ -78,7 +78,7 @@ pub struct Log {
     pub(super) last_sync: Mutex<Duration>,
     closed: AtomicBool,
     /// `None` once it is freed.
-    lock: Mutex<Option<Box<dyn DirLock>>>,
+    pub(super) lock: Mutex<Option<Box<dyn DirLock>>>,
 }
 
 impl Log {

@@ -22,7 +22,7 @@ use crate::disk::latch::Latch;
 use crate::disk::names::KEEPER;
 use crate::disk::replace::{parent, read_file, replace_file};
 use crate::disk::{Access, Disk, DiskFile, write_all_at};
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset, TopicId};
 use crate::sync::Mutex;
 use std::sync::Arc;
@@ -206,6 +206,14 @@ impl SlotKeeper {
         Ok(SlotKeeper { path, file, kept, latch: Latch::default() })
     }
 
+    /// Draws an epoch above `latest` and every one that was drawn before; durable when it returns.
+    pub(super) fn draw_epoch(&self, latest: Option<LeaderEpoch>) -> Result<LeaderEpoch> {
+        let drawn = self.kept.lock().slot.epoch;
+        let epoch = next_epoch(Some(drawn).max(latest))?;
+        self.update(Durable::Now, |slot| slot.epoch = epoch)?;
+        Ok(epoch)
+    }
+
     /// Changes what is kept and writes it over the slot that is not the newest durable one: one
     /// whole slot always stands, however many writes go unsynced.
     pub(super) fn update(&self, durable: Durable, change: impl FnOnce(&mut Slot)) -> Result<()> {
@@ -221,11 +229,21 @@ impl SlotKeeper {
             && let Err(error) = self.file.sync_data().map_err(fail)
         {
             self.latch.trip(&error);
-            return Err(error);
+            // a kill leaves the slot that was written, a power cut may not
+            return Err(error.with_outcome(Outcome::Unknown));
         }
         *kept = Kept { sequence, slot, synced: durable == Durable::Now };
         Ok(())
     }
+}
+
+/// An epoch above every one that was ever used here.
+pub(super) fn next_epoch(latest: Option<LeaderEpoch>) -> Result<LeaderEpoch> {
+    let next = latest.map_or(Some(0), |latest| latest.get().checked_add(1));
+    next.map(LeaderEpoch::new).ok_or_else(|| {
+        let why = "its leader epochs are used up: none lies above 2147483647".to_owned();
+        Error::new("open log", Cause::Unsupported(why))
+    })
 }
 
 impl Keeper for SlotKeeper {

@@ -66,7 +66,8 @@ impl PartitionLog {
     }
 
     /// Raises the log start to `offset`, which may lie within a batch. Returns once the new start
-    /// is durable; whole segments below it are dropped then.
+    /// is durable; whole segments below it are dropped then, or by the next open where a sync of
+    /// what lies above has failed meanwhile: that undoes nothing, so it is no failure of this.
     pub(crate) fn delete_records_before(
         &self,
         offset: Offset,
@@ -82,6 +83,10 @@ impl PartitionLog {
             return Ok(Dropped::default());
         }
         self.raise_start(offset, keeper)?;
+        if let Err(error) = self.check_healthy("drop segments") {
+            log::warn!("{error}");
+            return Ok(Dropped::default());
+        }
         self.drop_below_start(&mut doomed, now)
     }
 

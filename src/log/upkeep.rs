@@ -1,14 +1,18 @@
 //! The upkeep of a lone log: syncs, sealing, retention, the recovery point it records.
 //!
 //! A log under a store has a thread for this; a lone one has its host, who calls `maintain`. What
-//! must not wait for a host that never calls (the sealing of rolled segments) an append does.
+//! must not wait for a host that never calls (the sealing of rolled segments) an append does. Tasks
+//! that wait for a sync are served by whoever makes one, `maintain` among them. After a failed sync
+//! `reopen` is the way back: a new epoch, recovery in place, a checkpoint.
 
 use super::door::Log;
 use super::keeper::{Durable, Keeper as _, LogFact};
+use super::report::PartitionReport;
 use crate::config::TopicConfig;
 use crate::error::{Error, Result};
 use crate::ids::Offset;
 use crate::sync::atomic::Ordering;
+use std::future::Future;
 use std::sync::Arc;
 
 impl Log {
@@ -31,7 +35,9 @@ impl Log {
     /// ```
     pub fn delete_records_before(&self, offset: Offset) -> Result<()> {
         self.check_open("delete records")?;
-        self.log.delete_records_before(offset, &self.keeper).map(drop)
+        let deleted = self.log.delete_records_before(offset, &self.keeper);
+        self.record_failure(); // of a sync on the way, whether or not it kept the start from rising
+        deleted.map(drop)
     }
 
     /// Drops the segments that the configured retention no longer keeps; returns how many. Blocks
@@ -65,8 +71,9 @@ impl Log {
     /// Makes everything appended so far durable; blocks for a sync where it is not already.
     ///
     /// # Errors
-    /// Those of a sync; writing ends with the first one that fails. To go on, close the log and
-    /// open it again: that puts fresh files in place of what no sync may vouch for any more.
+    /// Those of a sync; writing ends with the first one that fails. To go on, [`Log::reopen`] it,
+    /// or close and open it: either puts fresh files in place of what no sync may vouch for any
+    /// more.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -82,6 +89,74 @@ impl Log {
         self.make_durable(self.log.offsets().end())
     }
 
+    /// [`flush`](Log::flush) as a future of any runtime, for what was appended before this call. It
+    /// never blocks and never syncs: the next sync that a thread makes serves it, be it that of a
+    /// power-durable append, of a flush or of [`maintain`](Log::maintain), which makes one for tasks
+    /// that wait. A host that has tasks alone calls that. Dropping the future undoes nothing.
+    ///
+    /// # Errors
+    /// Those of the sync, as for [`flush`](Log::flush).
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Record, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// log.append(&[Record::new("a")])?;
+    /// let flushed = log.flush_async();
+    /// log.maintain()?; // elsewhere, every second or so
+    /// pollster::block_on(flushed)?;
+    /// assert_eq!(log.durable_offset(), log.end_offset());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn flush_async(&self) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
+        let end = self.log.offsets().end();
+        let ride = self.check_open("flush").map(|()| self.log.make_durable_later(end));
+        async move {
+            match ride? {
+                None => Ok(()),
+                Some(ride) => ride.await.map_err(|error| error.again()),
+            }
+        }
+    }
+
+    /// Recovers the log in place after a failed sync has ended writing, without closing it:
+    /// `None` if nothing has, and nothing is done. What lies above the recovery point is copied to
+    /// fresh files, because no later sync may vouch for the old ones; then all the log holds is
+    /// durable, and appends go on, under a new leader epoch. Reads go on meanwhile. Blocks for
+    /// reading and writing what lies above the recovery point.
+    ///
+    /// # Errors
+    /// Those of the disk: then writing stays ended, and the call may be made again.
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) where records that were durable are gone;
+    /// [`Poisoned`](crate::ErrorKind::Poisoned) where a sync of the log's own small file
+    /// `tidelog.keeper` has failed: only closing and opening the log helps then.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// assert!(log.reopen()?.is_none()); // nothing was wrong
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn reopen(&self) -> Result<Option<PartitionReport>> {
+        const OPERATION: &str = "reopen log";
+        let _neither_closed_nor_reopened_meanwhile = self.lock.lock();
+        self.check_open(OPERATION)?;
+        if self.log.check_healthy(OPERATION).is_ok() {
+            return Ok(None);
+        }
+        let epoch = self.keeper.draw_epoch(self.log.latest_epoch())?;
+        let Some(report) = self.log.reopen(epoch)? else { return Ok(None) };
+        let point = self.log.checkpoint().inspect_err(|error| self.note_failure(error))?;
+        self.keeper.update(Durable::Now, |slot| {
+            slot.recovery_point = point;
+            slot.sync_failed = false;
+        })?;
+        self.log.recovery_point_recorded(point);
+        log::warn!("{} was reopened", self.log.place.dir.display());
+        Ok(Some(report))
+    }
+
     /// Syncs up to `target`; a failure is remembered, for the next open not to trust what it finds
     /// in the page cache.
     pub(super) fn make_durable(&self, target: Offset) -> Result<()> {
@@ -89,8 +164,15 @@ impl Log {
     }
 
     fn note_failure(&self, error: &Error) {
-        if error.is_poisoned() || self.log.check_healthy("sync").is_ok() {
-            return; // known already, or nothing is in doubt
+        if !error.is_poisoned() {
+            self.record_failure(); // else it is known already
+        }
+    }
+
+    /// Records that a sync has failed, if one has.
+    fn record_failure(&self) {
+        if self.log.check_healthy("sync").is_ok() {
+            return; // nothing is in doubt
         }
         let fact = (self.log.id(), LogFact::SyncFailed(self.log.offsets().durable()));
         if let Err(error) = self.keeper.record(&[fact], Durable::Now) {
@@ -98,8 +180,8 @@ impl Log {
         }
     }
 
-    /// Does what is due: seals rolled segments, syncs in the background, applies retention,
-    /// unlinks what was dropped. Call it every second or so; it blocks for the disk where there is
+    /// Does what is due: seals rolled segments, syncs in the background and for tasks that wait,
+    /// applies retention, unlinks what was dropped. Call it every second or so; it blocks for the disk where there is
     /// something to do, and costs next to nothing where there is not.
     ///
     /// # Errors
@@ -117,6 +199,9 @@ impl Log {
         self.check_open("maintain log")?;
         if self.sync_is_due() {
             self.checkpoint()?;
+        }
+        if self.log.sync_for_tasks() {
+            self.record_failure(); // those it was made for are told
         }
         self.apply_retention()?;
         self.log.digest_one()?;

@@ -279,7 +279,11 @@ impl Core {
                 self.call_soon(&lane);
             }
         }
+        let owed: Vec<_> = lanes(&topics).filter_map(|lane| lane.sync_owed_later()).collect();
         Box::pin(async move {
+            for owed in owed {
+                owed.await;
+            }
             let mut first = None;
             for ticket in tickets {
                 if let Err(error) = &*crate::wait::Completed::of(&ticket).await {

@@ -2,12 +2,14 @@
 //!
 //! Records are encoded into the open batch; a batch that is full or due is sealed; sealed batches
 //! are appended first come, first served, by whoever sealed them or by the timer. Those whose
-//! records asked for power durability then wait for one sync that serves all of them.
+//! records asked for power durability then wait for one sync that serves all of them. A record that
+//! was sent, not enqueued, waits for its sync by itself; the lane keeps how far, for flushes.
 //!
 //! Locks: `queue` guards the batches and is held for a push or a look; `line` is held while
 //! batches are taken and appended, so that none overtakes another; `line` is taken before `queue`.
 //! Promises are kept and memory is given back with neither held.
 
+use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -17,9 +19,11 @@ use super::lanes::Failures;
 use crate::config::Durability;
 use crate::engine::{Due, Partition};
 use crate::error::{Cause, Error, Outcome, Result};
+use crate::ids::Offset;
 use crate::record::{BatchRules, Record};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc as SharedArc, Mutex};
+use crate::wait::commit::Ride;
 
 /// One partition's lane.
 #[derive(Debug)]
@@ -47,6 +51,9 @@ struct Queue {
     tickets: Vec<SharedArc<Ticket>>,
     /// Whether the timer is going to call the lane.
     alarm: bool,
+    /// Below this everything was promised to be made durable, by sends that wait for themselves:
+    /// a flush waits for it too.
+    owed: Option<Offset>,
 }
 
 /// Records that are in the log and whose promise needs a sync.
@@ -266,9 +273,12 @@ impl Lane {
 
     /// Makes what was appended with a promise of power durability durable: one sync for all.
     pub(super) fn sync(&self) {
-        let unsynced = std::mem::take(&mut self.queue.lock().unsynced);
+        let (unsynced, owed) = {
+            let mut queue = self.queue.lock();
+            (std::mem::take(&mut queue.unsynced), queue.owed)
+        };
         let ends = unsynced.iter().map(|unsynced| unsynced.written.appended.end_offset);
-        let Some(end) = ends.max() else { return };
+        let Some(end) = ends.chain(owed).max() else { return };
         let synced = self.partition.make_durable(end);
         for Unsynced { promise, written } in unsynced {
             self.end(
@@ -279,21 +289,53 @@ impl Lane {
                 },
             );
         }
+        if let Some(owed) = owed {
+            self.settle_owed(owed, &synced);
+        }
     }
 
-    /// Asks for a sync up to the end of records that are in the log already.
-    pub(super) fn await_sync(&self, written: Written) -> SharedArc<Ticket> {
-        let promise = Promise::new();
-        let ticket = promise.ticket().clone();
-        let mut queue = self.queue.lock();
-        queue.tickets.push(ticket.clone());
-        queue.unsynced.push(Unsynced { promise, written });
-        ticket
+    /// A place in the next sync, for records that are in the log already and end at `end`; `None`
+    /// if they are durable.
+    pub(super) fn ride(&self, end: Offset) -> Result<Option<Ride>> {
+        {
+            let mut queue = self.queue.lock();
+            queue.owed = queue.owed.max(Some(end));
+        }
+        self.partition.ride(end).map_err(|error| self.not_durable(&error))
+    }
+
+    /// Waits, as a task, for what [`sync`](Lane::sync) would make durable of records that wait for
+    /// themselves.
+    pub(super) fn sync_owed_later(
+        self: &Arc<Self>,
+    ) -> Option<impl Future<Output = ()> + Send + 'static + use<>> {
+        let owed = self.queue.lock().owed?;
+        let (lane, waiting) = (self.clone(), self.partition.make_durable_later(owed));
+        Some(async move { lane.settle_owed(owed, &waiting.await) })
+    }
+
+    /// Once it is known what became of it: a failure is the next report's.
+    fn settle_owed(&self, owed: Offset, synced: &Result<()>) {
+        {
+            let mut queue = self.queue.lock();
+            queue.owed = queue.owed.filter(|end| *end > owed);
+        }
+        if let Err(error) = synced {
+            self.failures.note(&self.not_durable(error));
+        }
+    }
+
+    /// The failure of a sync, as it is for records of this lane.
+    pub(super) fn not_durable(&self, error: &Error) -> Error {
+        self.placed(error.again().with_outcome(Outcome::WrittenNotDurable))
+    }
+
+    fn placed(&self, error: Error) -> Error {
+        error.at_partition(self.partition.topic_name(), self.partition.id())
     }
 
     fn end(&self, promise: Promise, result: Result<Written>) {
-        let result = result
-            .map_err(|error| error.at_partition(self.partition.topic_name(), self.partition.id()));
+        let result = result.map_err(|error| self.placed(error));
         if let Err(error) = &result {
             self.failures.note(error);
         }

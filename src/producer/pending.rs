@@ -1,6 +1,7 @@
 //! The receipt of a record that is still on its way.
 //!
-//! It holds a share of its batch's ticket, never the producer or the store. With threads of the
+//! It holds a share of its batch's ticket, or a place in the sync of a record that is in the log
+//! already, never the producer or the store. With threads of the
 //! host's it also knows, weakly, whose due work it has to run while it waits.
 
 use std::fmt;
@@ -8,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Weak;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::batch::{Ending, Ticket};
 use super::core::Core;
@@ -17,6 +18,7 @@ use crate::error::Result;
 use crate::sync::Arc;
 use crate::time::{Timestamp, deadline_after};
 use crate::wait::Completed;
+use crate::wait::commit::{Ending as Synced, Ride};
 
 /// A record that was taken but is not yet acknowledged: wait for its [`Receipt`], `.await` it, or
 /// drop it, which takes nothing back.
@@ -44,37 +46,83 @@ enum State {
 }
 
 struct Waiting {
-    ticket: Completed<Ending>,
-    index: u32,
-    timestamp: Option<Timestamp>,
+    on: On,
     /// Whose due work a thread runs while it waits; `None` where the store has a timer thread.
     helped: Option<Weak<Core>>,
 }
 
-impl Waiting {
-    fn result(&self, ending: &Ending) -> Result<Receipt> {
-        match &**ending {
-            Ok(written) => Ok(written.receipt(self.index, self.timestamp)),
-            Err(error) => Err(error.again()),
+/// What is waited for.
+enum On {
+    /// That a batch with others is written, as durably as it has to be.
+    Batch { ticket: Completed<Ending>, index: u32, timestamp: Option<Timestamp> },
+    /// The sync of a record that is in the log already.
+    Sync { ride: Ride, receipt: Receipt },
+}
+
+impl On {
+    fn try_get(&self) -> Option<Result<Receipt>> {
+        match self {
+            On::Batch { ticket, index, timestamp } => {
+                ticket.try_get().map(|ending| batched(&ending, *index, *timestamp))
+            }
+            On::Sync { ride, receipt } => ride.try_get().map(|ending| synced(&ending, receipt)),
         }
     }
 
+    fn wait(&self, deadline: Option<Instant>) -> Option<Result<Receipt>> {
+        match self {
+            On::Batch { ticket, index, timestamp } => {
+                ticket.wait(deadline).map(|ending| batched(&ending, *index, *timestamp))
+            }
+            On::Sync { ride, receipt } => {
+                ride.wait(deadline).map(|ending| synced(&ending, receipt))
+            }
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Receipt>> {
+        match self {
+            On::Batch { ticket, index, timestamp } => {
+                Pin::new(ticket).poll(cx).map(|ending| batched(&ending, *index, *timestamp))
+            }
+            On::Sync { ride, receipt } => {
+                Pin::new(ride).poll(cx).map(|ending| synced(&ending, receipt))
+            }
+        }
+    }
+}
+
+fn batched(ending: &Ending, index: u32, timestamp: Option<Timestamp>) -> Result<Receipt> {
+    match &**ending {
+        Ok(written) => Ok(written.receipt(index, timestamp)),
+        Err(error) => Err(error.again()),
+    }
+}
+
+fn synced(ending: &Synced, receipt: &Receipt) -> Result<Receipt> {
+    match ending {
+        Ok(()) => Ok(receipt.clone()),
+        Err(error) => Err(error.again().at_partition(&receipt.topic, receipt.partition)),
+    }
+}
+
+impl Waiting {
     /// Waits, running the host's due work where nobody else does.
-    fn wait(&self, patience: Option<Duration>) -> Option<Ending> {
+    fn wait(&self, patience: Option<Duration>) -> Option<Result<Receipt>> {
         let deadline = patience.map(deadline_after);
         while let Some(core) = self.helped.as_ref().and_then(Weak::upgrade) {
-            if let Some(ending) = self.ticket.try_get() {
-                return Some(ending);
+            if let Some(result) = self.on.try_get() {
+                return Some(result);
             }
             let nap = deadline_after(core.help());
             drop(core);
             let until = deadline.map_or(nap, |deadline| deadline.min(nap));
-            let ending = self.ticket.wait(Some(until));
-            if ending.is_some() || deadline.is_some_and(|deadline| deadline <= until) {
-                return ending;
+            let result = self.on.wait(Some(until));
+            if result.is_some() || deadline.is_some_and(|deadline| deadline <= until) {
+                return result;
             }
         }
-        self.ticket.wait(deadline)
+        self.on.wait(deadline)
     }
 }
 
@@ -89,8 +137,12 @@ impl Pending {
         timestamp: Option<Timestamp>,
         helped: Option<Weak<Core>>,
     ) -> Self {
-        let ticket = Completed::new(ticket);
-        Pending(State::Waiting(Waiting { ticket, index, timestamp, helped }))
+        let on = On::Batch { ticket: Completed::new(ticket), index, timestamp };
+        Pending(State::Waiting(Waiting { on, helped }))
+    }
+
+    pub(super) fn riding(ride: Ride, receipt: Receipt, helped: Option<Weak<Core>>) -> Self {
+        Pending(State::Waiting(Waiting { on: On::Sync { ride, receipt }, helped }))
     }
 
     /// Blocks until the record is in the log, as durable as its producer promised, or has failed.
@@ -114,8 +166,7 @@ impl Pending {
         match self.0 {
             State::Known(result) => result,
             State::Waiting(waiting) => {
-                let ending = waiting.wait(None).expect("a wait without deadline ends with one");
-                waiting.result(&ending)
+                waiting.wait(None).expect("a wait without deadline ends with a result")
             }
         }
     }
@@ -138,9 +189,7 @@ impl Pending {
     pub fn wait_for(&self, patience: Duration) -> Option<Result<Receipt>> {
         match &self.0 {
             State::Known(result) => Some(again(result)),
-            State::Waiting(waiting) => {
-                waiting.wait(Some(patience)).map(|ending| waiting.result(&ending))
-            }
+            State::Waiting(waiting) => waiting.wait(Some(patience)),
         }
     }
 
@@ -161,9 +210,7 @@ impl Pending {
     pub fn try_get(&self) -> Option<Result<Receipt>> {
         match &self.0 {
             State::Known(result) => Some(again(result)),
-            State::Waiting(waiting) => {
-                waiting.ticket.try_get().map(|ending| waiting.result(&ending))
-            }
+            State::Waiting(waiting) => waiting.on.try_get(),
         }
     }
 }
@@ -183,9 +230,7 @@ impl Future for Pending {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Receipt>> {
         match &mut self.get_mut().0 {
             State::Known(result) => Poll::Ready(again(result)),
-            State::Waiting(waiting) => {
-                Pin::new(&mut waiting.ticket).poll(cx).map(|ending| waiting.result(&ending))
-            }
+            State::Waiting(waiting) => waiting.on.poll(cx),
         }
     }
 }

@@ -8,7 +8,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::batch::{Ticket, Written};
 use super::core::Core;
 use super::handle::Lease;
 use super::lane::Lane;
@@ -21,9 +20,8 @@ use crate::error::{Cause, Error, Result};
 use crate::ids::PartitionId;
 use crate::log::Appended;
 use crate::record::{AppendBatch, BorrowedBatch, Record};
-use crate::sync::Arc as SharedArc;
 use crate::time::Timestamp;
-use crate::wait::Completed;
+use crate::wait::commit::Ride;
 
 /// A producer's handle for one topic: everything that sends.
 ///
@@ -218,9 +216,11 @@ impl TopicProducer {
     }
 
     /// [`send`](TopicProducer::send) for tasks: the record is in the log when this returns, and
-    /// the future waits for the sync, which the store's timer makes for all who ask; without
-    /// [`Durability::Power`] it is ready at once. Dropping it takes nothing back. The append itself
-    /// may still wait for room in a topic with `WhenFull::Block`.
+    /// the future waits for the partition's next sync, which a thread makes that needs one, or
+    /// else the store's timer for all who wait; without [`Durability::Power`] it is ready at once.
+    /// Dropping it takes nothing back: [`flush`](TopicProducer::flush) waits for its sync too, and
+    /// reports its failure. The append itself may still wait for room in a topic with
+    /// `WhenFull::Block`.
     ///
     /// ```
     /// # use tidelog::{Durability, Record, Store, TopicConfig};
@@ -391,19 +391,23 @@ impl TopicProducer {
     }
 
     fn send_later(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Pending {
-        let now = self.core().wall();
-        let lane = match self.lane_of(wanted, record) {
-            Ok(lane) => lane,
-            Err(error) => return Pending::known(Err(error)),
-        };
-        let records = std::slice::from_ref(record);
-        match self.append(lane, records, wanted, (now, Durability::Process)) {
-            Ok(sent) if self.durability == Durability::Power => {
-                let ticket = self.sync_later(lane, &sent);
-                Pending::waiting(ticket, 0, sent.max_timestamp, self.core().helped())
-            }
-            sent => Pending::known(sent.map(|sent| self.receipt(&sent))),
+        match self.append_one_now(wanted, record) {
+            Ok((receipt, Some(ride))) => Pending::riding(ride, receipt, self.core().helped()),
+            Ok((receipt, None)) => Pending::known(Ok(receipt)),
+            Err(error) => Pending::known(Err(error)),
         }
+    }
+
+    fn append_one_now(
+        &self,
+        wanted: Option<PartitionId>,
+        record: &Record<'_>,
+    ) -> Result<(Receipt, Option<Ride>)> {
+        let now = self.core().wall();
+        let lane = self.lane_of(wanted, record)?;
+        let records = std::slice::from_ref(record);
+        let sent = self.append(lane, records, wanted, (now, Durability::Process))?;
+        Ok((self.receipt(&sent), self.ride(lane, &sent)?))
     }
 
     fn send_batch_later(
@@ -413,11 +417,11 @@ impl TopicProducer {
     ) -> impl Future<Output = Result<BatchReceipt>> + Send + Unpin + 'static + use<> {
         let appended = self.append_batch_now(wanted, records);
         Box::pin(async move {
-            let (receipt, ticket) = appended?;
-            let Some(ticket) = ticket else { return Ok(receipt) };
-            match &*Completed::of(&ticket).await {
-                Ok(_) => Ok(receipt),
-                Err(error) => Err(error.again()),
+            let (receipt, ride) = appended?;
+            let Some(ride) = ride else { return Ok(receipt) };
+            match ride.await {
+                Ok(()) => Ok(receipt),
+                Err(error) => Err(error.again().at_partition(&receipt.topic, receipt.partition)),
             }
         })
     }
@@ -426,22 +430,20 @@ impl TopicProducer {
         &self,
         wanted: Option<PartitionId>,
         records: &[Record<'_>],
-    ) -> Result<(BatchReceipt, Option<SharedArc<Ticket>>)> {
+    ) -> Result<(BatchReceipt, Option<Ride>)> {
         let now = self.core().wall();
         let id = wanted.map_or_else(|| self.choose_one(records), Ok)?;
         let lane = self.lanes.lane(id)?;
         let sent = self.append(lane, records, wanted, (now, Durability::Process))?;
-        let power = self.durability == Durability::Power;
-        let ticket = power.then(|| self.sync_later(lane, &sent));
-        Ok((self.batch_receipt(&sent), ticket))
+        Ok((self.batch_receipt(&sent), self.ride(lane, &sent)?))
     }
 
-    /// Leaves the sync of what was sent to the timer.
-    fn sync_later(&self, lane: &Arc<Lane>, sent: &Sent) -> SharedArc<Ticket> {
-        let written = Written::new(lane.partition(), sent.appended, None);
-        let ticket = lane.await_sync(written);
-        self.core().call_soon(lane);
-        ticket
+    /// The sync that what was sent still needs.
+    fn ride(&self, lane: &Lane, sent: &Sent) -> Result<Option<Ride>> {
+        match self.durability {
+            Durability::Power => lane.ride(sent.appended.end_offset),
+            Durability::Process => Ok(None),
+        }
     }
 
     #[inline]

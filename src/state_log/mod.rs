@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::config::{Durability, TopicConfig};
 use crate::engine::{Engine, NewTopic, Partition, Topic};
-use crate::error::{ErrorKind, Result};
+use crate::error::{ErrorKind, Outcome, Result};
 use crate::ids::{Offset, PartitionId};
 use crate::record::{BorrowedBatch, Record};
 use crate::sync::Mutex;
@@ -99,6 +99,16 @@ impl StateLog {
         let Some(topic) = self.existing()? else { return Ok(()) };
         let partition = topic.partition(partition)?;
         partition.make_durable(partition.offsets()?.end)
+    }
+
+    /// Makes what was appended below `end` durable; blocks for a sync, its own or one that others
+    /// share. On an error the changes are in the log.
+    pub(crate) fn make_durable_below(&self, partition: PartitionId, end: Offset) -> Result<()> {
+        let sync = || match self.existing()? {
+            Some(topic) => topic.partition(partition)?.make_durable(end),
+            None => Ok(()),
+        };
+        sync().map_err(|error| error.with_outcome(Outcome::WrittenNotDurable))
     }
 
     /// The same for a task.

@@ -15,7 +15,11 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc as PlainArc;
+use std::task::{Context, Poll};
+use std::time::Instant;
 
 use super::{Completed, Completion};
 use crate::error::{Cause, Error, Outcome};
@@ -255,17 +259,37 @@ impl<N: Copy + Ord + fmt::Debug> Commit<N> {
     }
 }
 
-/// A task's place among those that a sync will serve.
+/// The place of a task, or of a caller who waits later, among those that a sync will serve.
 #[derive(Debug)]
+#[must_use = "who lets go of it never learns how the sync ended"]
 pub(crate) struct Ride(Completed<Call>);
 
 impl Ride {
-    /// Waits for the sync, and never leads it.
-    pub(crate) async fn served(self) -> Ending {
-        match self.0.await {
+    /// How the sync ended, if it has.
+    pub(crate) fn try_get(&self) -> Option<Ending> {
+        self.0.try_get().map(Ride::ending)
+    }
+
+    /// Blocks until the sync has ended, which somebody else makes, or answers `None` once the
+    /// deadline has passed.
+    pub(crate) fn wait(&self, deadline: Option<Instant>) -> Option<Ending> {
+        self.0.wait(deadline).map(Ride::ending)
+    }
+
+    fn ending(call: Call) -> Ending {
+        match call {
             Call::Served(ending) => ending,
             Call::Lead => unreachable!("only an heir is told to lead"),
         }
+    }
+}
+
+/// Waits for the sync, and never leads it.
+impl Future for Ride {
+    type Output = Ending;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ending> {
+        Pin::new(&mut self.0).poll(cx).map(Ride::ending)
     }
 }
 

@@ -149,6 +149,27 @@ fn two_waiters_one_notifier() {
     });
 }
 
+/// Whoever has announced a change finds it on the ready list at once, though another one, who
+/// announces at the same time, has taken the link: a look without waiting counts on it.
+#[test]
+fn what_is_announced_is_ready_at_once() {
+    model(3, || {
+        let source = Arc::new(Source::default());
+        let set = WaitSet::new();
+        let registration = set.register(&source.signal, 4);
+        set.arm(&registration);
+        let other = {
+            let source = Arc::clone(&source);
+            thread::spawn(move || source.signal.notify())
+        };
+        source.append();
+        let mut ready = Vec::new();
+        set.drain_ready(&mut ready);
+        assert!(ready.contains(&4), "announced, and not ready");
+        other.join().unwrap();
+    });
+}
+
 #[test]
 fn close_against_wait() {
     model(3, || {

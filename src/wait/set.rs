@@ -61,6 +61,15 @@ pub(super) struct Link {
     dead: AtomicBool,
 }
 
+/// Whom a change of a set has to wake, once no lock is held.
+#[derive(Debug)]
+#[must_use = "a waiter that is not woken may sleep for ever"]
+pub(super) enum Roused {
+    Nobody,
+    /// The set's waiter: its thread, and its task if that left a waker.
+    Waiter(Option<Waker>),
+}
+
 #[derive(Debug, Default)]
 struct Shared {
     /// Whether a wait would return at once: written under the lock, read by a spinning waiter.
@@ -255,36 +264,45 @@ impl Link {
         self.armed.store(armed, Ordering::Relaxed);
     }
 
-    /// Puts the link on its set's ready list and wakes the set's waiter. No lock is held.
-    pub(super) fn make_ready(link: &Arc<Link>) {
+    /// Puts the link on its set's ready list; who waits there is woken by
+    /// [`rouse`](Link::rouse), once the caller's lock is free.
+    pub(super) fn make_ready(link: &Arc<Link>) -> Roused {
         link.set.change(|state| {
             let unwanted = state.closed || link.dead.load(Ordering::Relaxed);
             if !unwanted && !link.queued.load(Ordering::Relaxed) {
                 link.queued.store(true, Ordering::Relaxed);
                 state.ready.push(Arc::clone(link));
             }
-        });
+        })
+    }
+
+    /// Wakes whom a change has roused; called under no lock.
+    pub(super) fn rouse(&self, roused: Roused) {
+        self.set.rouse(roused);
     }
 }
 
 impl Shared {
     fn interrupt(&self) {
-        self.change(|state| state.interrupted = true);
+        let roused = self.change(|state| state.interrupted = true);
+        self.rouse(roused);
     }
 
-    /// Changes the state and wakes the waiter if there was nothing to wake it for before: while
-    /// something is pending no waiter sleeps, since each looks under the lock first.
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        let waker = {
-            let mut state = self.state.lock();
-            let was_pending = state.is_pending();
-            change(&mut state);
-            self.show(&state);
-            if was_pending || !state.is_pending() {
-                return;
-            }
-            state.waker.take()
-        };
+    /// Changes the state; the waiter is to be woken if there was nothing to wake it for before:
+    /// while something is pending no waiter sleeps, since each looks under the lock first.
+    fn change(&self, change: impl FnOnce(&mut State)) -> Roused {
+        let mut state = self.state.lock();
+        let was_pending = state.is_pending();
+        change(&mut state);
+        self.show(&state);
+        match !was_pending && state.is_pending() {
+            true => Roused::Waiter(state.waker.take()),
+            false => Roused::Nobody,
+        }
+    }
+
+    fn rouse(&self, roused: Roused) {
+        let Roused::Waiter(waker) = roused else { return };
         self.parked.notify_one();
         if let Some(waker) = waker {
             super::wake(waker);

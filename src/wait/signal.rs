@@ -10,7 +10,11 @@
 //! `armed` cleared again means that another one has taken the link and is waking it; its owner
 //! then arms and looks again before it sleeps.
 //!
-//! Lock order: the queue's lock is never held together with a set's lock.
+//! A link leaves the queue only once it is on its set's ready list: whoever announces and finds
+//! nothing armed may count on it that the set is ready, be it by another's announcement. So a look
+//! without waiting brings all that was announced before it.
+//!
+//! Lock order: the queue's lock, then a set's. Wakers run under neither.
 
 use std::collections::VecDeque;
 
@@ -71,26 +75,27 @@ impl Signal {
         self.queue.lock().armed.len()
     }
 
-    /// One link per turn, so that its set is locked and its waker called outside our lock. Links
-    /// armed while this runs go behind those counted first and are left for the next call:
-    /// a waiter that arms at once cannot keep a notifier here.
+    /// One link per turn, so that its waker is called outside our lock. Links armed while this runs
+    /// go behind those counted first and are left for the next call: a waiter that arms at once
+    /// cannot keep a notifier here.
     #[cold]
     fn wake_armed(&self) {
         let mut left = usize::MAX;
         loop {
-            let link = {
+            let (link, roused) = {
                 let mut queue = self.queue.lock();
                 left = left.min(queue.armed.len());
                 if left == 0 {
                     return;
                 }
                 let Some(link) = queue.armed.pop_front() else { return };
+                let roused = Link::make_ready(&link); // before anyone can see that it is not armed
                 link.set_armed(false);
                 self.show(&queue);
-                link
+                (link, roused)
             };
             left -= 1;
-            Link::make_ready(&link);
+            link.rouse(roused);
         }
     }
 
@@ -105,7 +110,7 @@ impl Signal {
             queue.closed
         };
         if closed {
-            Link::make_ready(link);
+            link.rouse(Link::make_ready(link));
         }
         if FENCED {
             fence(Ordering::SeqCst);

@@ -52,6 +52,30 @@ impl Counting {
     }
 }
 
+/// The same under loom, in every interleaving: `loom_tests`.
+#[test]
+fn what_is_announced_is_ready_at_once() {
+    let (signal, set) = (Arc::new(Signal::new()), WaitSet::new());
+    let registration = set.register(&signal, 4);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                signal.notify(); // another reason to look
+            }
+        });
+        let missed = (0..100_000).filter(|turn| {
+            set.arm(&registration);
+            (0..turn % 64).for_each(|_| std::hint::spin_loop()); // the other one takes the link
+            signal.notify();
+            drained(&set).is_empty()
+        });
+        let missed = missed.count();
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(missed, 0, "announced, and not ready");
+    });
+}
+
 #[test]
 fn nothing_armed_is_nothing_ready() {
     let (signal, set) = (Arc::new(Signal::new()), WaitSet::new());

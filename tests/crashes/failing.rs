@@ -1,6 +1,10 @@
 //! Every call to the disk failing in turn (row 9 of `docs/reliability.md`): each error a kernel
 //! has for it, and calls that do a part of their work; once and for ever; in every scenario. The
 //! host goes on as hosts do; then the process ends, or the power goes, and all is compared.
+//!
+//! Each error is held to its outcome: where it says that nothing was written, nothing is there, at
+//! once and after reopening, be it records, a topic, a deletion, a trim, a commit; records that it
+//! calls written are in the log, all of them; and none that may be tried again left anything.
 
 use tidelog::disk::{Crash, Fault, IoMode, Plan, SimDisk};
 

@@ -80,9 +80,45 @@ impl Stage {
             Err(error) => {
                 self.failures += 1;
                 assert!(self.goes_on, "nothing was to fail: {error}");
+                let again = !error.is_retriable() || error.outcome() == Outcome::NotWritten;
+                assert!(again, "I7: retriable, and {:?}: {error}", error.outcome());
                 None
             }
         }
+    }
+
+    /// Bears a failure; one that says that nothing was done is taken at its word by what follows.
+    fn bear_or<T>(&mut self, done: Result<T>, undone: Deed) -> Option<T> {
+        let is_undone = matches!(&done, Err(error) if error.outcome() == Outcome::NotWritten);
+        let done = self.bear(done);
+        if is_undone && !self.disk.is_cut() {
+            self.note(undone);
+        }
+        done
+    }
+
+    /// How far a partition goes, as the open store has it.
+    fn end(&self, topic: &str, partition: u32) -> Option<i64> {
+        match &self.door {
+            Door::Shut => None,
+            Door::Log(log) => Some(log.end_offset().get()),
+            Door::Store(store) => {
+                Some(store.partition(topic, partition).ok()?.end_offset().ok()?.get())
+            }
+        }
+    }
+
+    /// Holds what became of a batch against what the call said of it.
+    fn check_outcome<T>(&self, sent: &Result<T>, ends: (Option<i64>, Option<i64>), count: u32) {
+        let (Some(before), Some(after)) = ends else { return };
+        let written = after - before;
+        let fits = match sent.as_ref().map_err(Error::outcome) {
+            Ok(_) | Err(Outcome::WrittenNotDurable) => written == i64::from(count),
+            Err(Outcome::NotWritten) => written == 0,
+            Err(_) => written == 0 || written == i64::from(count),
+        };
+        let said = sent.as_ref().map(drop).map_err(|error| (error.outcome(), error.to_string()));
+        assert!(fits, "I7: {written} of {count} records are there after {said:?}");
     }
 
     /// The store, opened again where a failure has shut it.
@@ -212,7 +248,7 @@ impl Stage {
     pub fn delete(&mut self, topic: &'static str) {
         let Some(store) = self.store().filter(|_| self.has(topic)) else { return };
         self.note(Deed::Deleting { topic });
-        if self.bear(store.delete_topic(topic)).is_some() {
+        if self.bear_or(store.delete_topic(topic), Deed::NotDeleted { topic }).is_some() {
             self.note(Deed::Deleted { topic });
         }
     }
@@ -243,14 +279,13 @@ impl Stage {
         let incarnation = self.incarnations[topic];
         let value = |place| story::value(topic, incarnation, partition, batch, place);
         let values: Vec<Vec<u8>> = (0..count).map(value).collect();
+        let before = self.end(topic, partition);
         let sent = self.append(topic, partition, &values, word);
-        if let Err(error) = &sent
-            && error.outcome() == Outcome::NotWritten
-            && !self.disk.is_cut()
-        {
-            self.note(Deed::NotSent { topic, partition, number });
+        if !self.disk.is_cut() {
+            self.check_outcome(&sent, (before, self.end(topic, partition)), count);
         }
-        let Some((offset, epoch)) = self.bear(sent) else { return };
+        let undone = Deed::NotSent { topic, partition, number };
+        let Some((offset, epoch)) = self.bear_or(sent, undone) else { return };
         self.note(Deed::Sent { topic, partition, number, offset, epoch });
         if word == Durability::Power {
             self.note(Deed::Durable { topic, partition, end: offset + i64::from(count) });
@@ -315,7 +350,7 @@ impl Stage {
             Door::Store(store) => store.delete_records_before(topic, partition, before),
             Door::Shut => return,
         };
-        if self.bear(done).is_some() {
+        if self.bear_or(done, Deed::NotTrimmed { topic, partition }).is_some() {
             self.note(Deed::Trimmed { topic, partition, start: offset });
         }
     }
@@ -358,7 +393,8 @@ impl Stage {
         let one = OffsetCommit::new(topic, partition, Offset::new(offset));
         let consumer = store.consumer(group).assign([(topic, partition)]).build();
         let done = consumer.and_then(|mut it| it.commit_offsets_with(&[one], word));
-        if self.bear(done).is_some() {
+        let undone = Deed::NotCommitted { group, topic, partition };
+        if self.bear_or(done, undone).is_some() {
             let power = word == Durability::Power;
             self.note(Deed::Committed { group, topic, partition, offset, power });
         }
@@ -367,7 +403,7 @@ impl Stage {
     pub fn forget(&mut self, group: &'static str) {
         let Some(store) = self.store() else { return };
         self.note(Deed::Forgetting { group });
-        if self.bear(store.delete_group(group)).is_some() {
+        if self.bear_or(store.delete_group(group), Deed::NotForgot { group }).is_some() {
             self.note(Deed::Forgot { group });
         }
     }

@@ -42,6 +42,10 @@ pub enum Deed {
     NotCreated {
         topic: &'static str,
     },
+    /// A failure said that nothing was deleted; so it is with all that are called `Not`.
+    NotDeleted {
+        topic: &'static str,
+    },
     Sending {
         topic: &'static str,
         partition: u32,
@@ -79,6 +83,10 @@ pub enum Deed {
         partition: u32,
         start: i64,
     },
+    NotTrimmed {
+        topic: &'static str,
+        partition: u32,
+    },
     Retaining,
     Committing {
         group: &'static str,
@@ -93,7 +101,15 @@ pub enum Deed {
         offset: i64,
         power: bool,
     },
+    NotCommitted {
+        group: &'static str,
+        topic: &'static str,
+        partition: u32,
+    },
     Forgetting {
+        group: &'static str,
+    },
+    NotForgot {
         group: &'static str,
     },
     Forgot {
@@ -119,6 +135,8 @@ pub struct Kept {
     pub acknowledged: BTreeMap<i64, Acknowledged>,
     /// The log start lies at or above the first and at or below the second.
     pub starts: (i64, i64),
+    /// The second before the last trim was begun.
+    before_trim: i64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -127,6 +145,8 @@ pub struct Incarnation {
     pub id: Option<TopicId>,
     pub created: bool,
     pub deleting: bool,
+    /// The same before the last deletion was begun.
+    was_deleting: bool,
     pub deleted: bool,
     pub partitions: u32,
     pub kept: BTreeMap<u32, Kept>,
@@ -142,6 +162,8 @@ pub struct Commits {
     pub process: usize,
     pub power: usize,
     pub may_be_gone: bool,
+    /// The same before the group's last deletion was begun.
+    might_be_gone: bool,
     /// It is gone, up to this place in `tried`.
     pub gone: usize,
 }
@@ -208,14 +230,24 @@ impl Model {
             }
             Deed::NotCreated { topic } => drop(self.topics.get_mut(topic).and_then(Vec::pop)),
             Deed::Deleting { topic } => {
-                self.last(topic).deleting = true;
+                let last = self.last(topic);
+                (last.was_deleting, last.deleting) = (last.deleting, true);
                 let of = self.commits.iter_mut().filter(|((_, each, _), _)| *each == topic);
                 of.for_each(|(_, commits)| commits.may_be_gone = true);
             }
             Deed::Deleted { topic } => self.last(topic).deleted = true,
+            Deed::NotDeleted { topic } => {
+                let last = self.last(topic);
+                last.deleting = last.was_deleting;
+            }
             Deed::Trimming { topic, partition, to } => {
                 let kept = self.kept(topic, partition);
+                kept.before_trim = kept.starts.1;
                 kept.starts.1 = kept.starts.1.max(to);
+            }
+            Deed::NotTrimmed { topic, partition } => {
+                let kept = self.kept(topic, partition);
+                kept.starts.1 = kept.before_trim;
             }
             Deed::Trimmed { topic, partition, start } => {
                 let kept = self.kept(topic, partition);
@@ -224,7 +256,9 @@ impl Model {
             Deed::Retaining => self.every().for_each(|kept| kept.starts.1 = i64::MAX),
             Deed::Committing { .. }
             | Deed::Committed { .. }
+            | Deed::NotCommitted { .. }
             | Deed::Forgetting { .. }
+            | Deed::NotForgot { .. }
             | Deed::Forgot { .. } => self.tell_of_groups(deed),
             _ => self.tell_of_records(deed),
         }
@@ -272,16 +306,27 @@ impl Model {
                     commits.power = at;
                 }
             }
-            Deed::Forgetting { group } | Deed::Forgot { group } => {
+            Deed::NotCommitted { group, topic, partition } => {
+                let commits = self.commits.entry((group, topic, partition)).or_default();
+                commits.tried.pop();
+            }
+            Deed::Forgetting { group } | Deed::Forgot { group } | Deed::NotForgot { group } => {
                 let of = self.commits.iter_mut().filter(|((each, ..), _)| *each == group);
-                for (_, commits) in of {
-                    commits.may_be_gone = true;
-                    if matches!(deed, Deed::Forgot { .. }) {
-                        commits.gone = commits.tried.len();
-                    }
-                }
+                of.for_each(|(_, commits)| commits.tell_of_forgetting(deed));
             }
             _ => {}
+        }
+    }
+}
+
+impl Commits {
+    fn tell_of_forgetting(&mut self, deed: &Deed) {
+        match deed {
+            Deed::Forgetting { .. } => {
+                (self.might_be_gone, self.may_be_gone) = (self.may_be_gone, true);
+            }
+            Deed::NotForgot { .. } => self.may_be_gone = self.might_be_gone,
+            _ => self.gone = self.tried.len(),
         }
     }
 }

@@ -8,6 +8,8 @@ use crate::config::{BackgroundSync, Threads, WhenFull};
 use crate::disk::MemoryDisk;
 use crate::engine::{EngineOptions, NewTopic};
 use crate::error::ErrorKind;
+use crate::group::{Commit, CommitMode};
+use crate::ids::{LeaderEpoch, Offset};
 use crate::record::{BorrowedBatch, Record};
 use crate::time::{ManualClock, Timestamp};
 

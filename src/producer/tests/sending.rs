@@ -212,6 +212,43 @@ fn async_power_without_threads_is_served_by_who_waits() {
     assert_eq!(pollster::block_on(pending).unwrap().offset().get(), 1);
 }
 
+/// Nobody runs what is due here: a thread's sync serves the tasks too.
+#[test]
+fn async_power_rides_the_sync_of_a_thread() {
+    let world = World::by_hand();
+    let builder = world.producer().durability(Durability::Power);
+    let (topic, orders) = world.orders(TopicConfig::new(), builder);
+    let pending = orders.send_async(Record::new("a"));
+    let batch = orders.send_batch_async(&[Record::new("b"), Record::new("c")]);
+    assert!(pending.try_get().is_none());
+    topic.partition(partition(0)).unwrap().flush().unwrap();
+    assert_eq!(pending.try_get().expect("the sync was made").unwrap().offset().get(), 0);
+    assert_eq!(pollster::block_on(batch).unwrap().end_offset().get(), 3);
+    let pending = orders.send_async(Record::new("d"));
+    assert_eq!(orders.send(Record::new("e")).unwrap().offset().get(), 4);
+    assert_eq!(pollster::block_on(pending).unwrap().offset().get(), 3);
+    assert_eq!(world.engine.run_due(), None, "and nothing was left to the timer");
+}
+
+#[test]
+fn a_flush_waits_for_the_syncs_of_sends_that_nobody_waits_for() {
+    let world = World::by_hand();
+    let builder = world.producer().durability(Durability::Power);
+    let (topic, orders) = world.orders(TopicConfig::new(), builder);
+    let durable = || topic.partition(partition(0)).unwrap().offsets().unwrap().durable.get();
+    drop(orders.send_async(Record::new("a")));
+    assert_eq!(durable(), 0);
+    orders.flush().unwrap();
+    assert_eq!(durable(), 1);
+    drop(orders.send_async(Record::new("b")));
+    let flushed = orders.flush_async();
+    assert_eq!(durable(), 1);
+    world.engine.run_due();
+    pollster::block_on(flushed).unwrap();
+    assert_eq!(durable(), 2);
+    pollster::block_on(orders.flush_async()).unwrap(); // nothing is owed any more
+}
+
 /// Misbehaves on demand, and counts.
 #[derive(Debug, Default)]
 struct Moody {

@@ -210,7 +210,7 @@ impl Log {
 
 /// How a ride has ended, if it has.
 fn ended(ride: Ride) -> Option<Ending> {
-    let mut served = pin!(ride.served());
+    let mut served = pin!(ride);
     match served.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(ending) => Some(ending),
         Poll::Pending => None,
