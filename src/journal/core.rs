@@ -141,8 +141,8 @@ impl Journal {
         Ring::takes(self.half, bytes)
     }
 
-    /// Gathers an extent, whose bytes are `batches`, for the next sync. `None`: the journal does not
-    /// take it, and the caller syncs the segment.
+    /// Gathers an extent, whose bytes are `batches`, for the next sync. `None`: the journal does
+    /// not take it, and the caller syncs the segment.
     pub(crate) fn gather(&self, extent: &Extent, batches: &[u8]) -> Option<Ticket> {
         if !self.ready.load(Ordering::Acquire) {
             self.ask_for_file();

@@ -43,8 +43,8 @@ pub(super) trait Ground {
     /// Where the log goes on.
     fn standing(&self) -> Standing;
 
-    /// Adds a batch at the log's end: in the segment at hand, or as the first of a new one. Where it
-    /// does not continue the log, nothing is added, and this is why.
+    /// Adds a batch at the log's end: in the segment at hand, or as the first of a new one. Where
+    /// it does not continue the log, nothing is added, and this is why.
     fn add(&mut self, batch: &Batch<'_>, goes: Goes) -> Result<Option<&'static str>>;
 }
 

@@ -8,7 +8,7 @@
 //! | of deleted records | the log start, durable before it returns, its segments synced |
 //! | of an earlier lap | the oldest sequence that counts, in every frame |
 //! | of an earlier open | the epoch of the open, in every frame |
-//! | of a journal that has failed | the segments synced, or rewritten under a newer epoch, before the file goes |
+//! | of a journal that has failed | segments synced, or rewritten, before its file goes (`cases`) |
 
 use super::*;
 use crate::disk::replace::read_file;
