@@ -5,11 +5,10 @@
 //! `durable`, `trim` and `close` are what a log does, `journaled` what the journal does for it,
 //! `cover` saves digests; `open`, `leftovers` and `verdict` are recovery, with `replay` of the
 //! journal (`frames` decides what is missing), `reopen` lifts a poison by it; `follow` reads a log
-//! that another process writes;
-//! `retain` and `epochs` decide; `offsets` holds every offset; `audit` holds a directory against
-//! what is known of it; `checkpoint` and `directory` are Kafka's small files; `swap` puts rewritten
-//! segments in the place of others; `copy_out` copies a log while it is written; `keeper` says who
-//! remembers what the files cannot.
+//! that another process writes; `retain` and `epochs` decide; `offsets` holds every offset; `audit`
+//! holds a directory against what is known of it; `checkpoint` and `directory` are Kafka's small
+//! files; `swap` puts rewritten segments in the place of others; `copy_out` copies a log while it
+//! is written; `keeper` says who remembers what the files cannot.
 
 mod append;
 mod audit;

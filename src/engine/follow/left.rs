@@ -1,9 +1,9 @@
 //! What an unclean stop left in the journal, for readers that come before the next writer.
 //!
 //! Only where the machine has gone down since: in the same life of it all that the journal has is
-//! in the page cache, and so in the segments. Where the store's own record says that there are records
-//! in the journal and the file is missing, nothing is read: a reader must not take what is left for
-//! all there is. The next open for writing says what may be missing and goes on.
+//! in the page cache, and so in the segments. Where the store's own record says that there are
+//! records in the journal and the file is missing, nothing is read: a reader must not take what is
+//! left for all there is. The next open for writing says what may be missing and goes on.
 //!
 //! Lock: one, held across the reading of the file, once a reign.
 
