@@ -6,36 +6,18 @@
 //! Data goes to the system's temporary directory, or to `TIDELOG_BENCH_DIR`; on a tmpfs a sync
 //! costs nothing and the figures mean nothing.
 
+mod common;
+
 use std::hint::black_box;
 use std::io::{Seek as _, SeekFrom, Write as _};
-use std::path::PathBuf;
 use std::time::Duration;
 
+use common::Place;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput, criterion_group};
 use criterion::{criterion_main, measurement::WallTime};
 use tidelog::{Durability, Record, Store, TopicConfig, TopicProducer};
 
 const VALUE: [u8; 1024] = [7; 1024];
-
-/// A directory that is removed when the benchmark is over.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(name: &str) -> Self {
-        let root = std::env::var_os("TIDELOG_BENCH_DIR").map(PathBuf::from);
-        let root = root.unwrap_or_else(std::env::temp_dir);
-        let dir = root.join(format!("tidelog-bench-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(&dir).expect("a new directory");
-        Place(dir)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 fn group<'c>(c: &'c mut Criterion, sends: u64) -> BenchmarkGroup<'c, WallTime> {
     let mut group = c.benchmark_group("tidelog");
@@ -51,6 +33,7 @@ fn overwrite(c: &mut Criterion) {
     let place = Place::new("overwrite");
     let mut group = group(c, ROUND);
     group.bench_function("overwrite-sync", |b| {
+        std::fs::create_dir_all(&place.0).expect("a new directory");
         let mut file = std::fs::File::create(place.0.join("file")).expect("a new file");
         file.write_all(&[0; 1 << 20]).and_then(|()| file.sync_all()).expect("room for it");
         let mut at = 0;

@@ -1,12 +1,16 @@
-//! What the journal gives and takes (`docs/performance.md`): `sync1`, `sync64`, `synctopics`, each
-//! without and with it, in turn, so that both sides meet the same machine.
+//! What the journal gives and takes (`docs/performance.md`): `sync1`, `sync16`, `sync64` and
+//! `synctopics`, each without and with it, in turn, so that both sides meet the same machine.
 //!
-//! `cargo bench --bench journal -- [ROUNDS]`. Data goes to the system's temporary directory, or to
-//! `TIDELOG_BENCH_DIR`; on a tmpfs a sync costs nothing and the figures mean nothing.
+//! `cargo bench --bench journal -- [NAME] [ROUNDS] [SECONDS]`: all names, 5 rounds of 1 s each by
+//! default. A lap of the journal takes some seconds: for what it costs in the long run name more.
+//! On a tmpfs a sync costs nothing and the figures mean nothing.
 
-use std::path::{Path, PathBuf};
+mod common;
+
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use common::Place;
 use tidelog::{Durability, Journal, Record, Store, TopicConfig, TopicProducer};
 
 const VALUE: [u8; 1024] = [7; 1024];
@@ -24,16 +28,33 @@ fn open(dir: &Path, journal: Journal, partitions: u32) -> (Store, TopicProducer)
     (store, topic)
 }
 
-/// Thousands of sends a second for about a second, and how many syncs of logs that took.
-fn measure(dir: &Path, journal: Journal, threads: u32, partitions: u32) -> (f64, u64) {
+/// Waits for the journal, where there is to be one: its file has its name once it is whole.
+fn warm_up(dir: &Path, topic: &TopicProducer, journal: Journal, partitions: u32) {
+    let began = Instant::now();
+    let is_made = || journal == Journal::Off || dir.join("tidelog.journal").exists();
+    for partition in 0..partitions {
+        topic.send_to(partition, Record::new(&VALUE)).expect("an append");
+    }
+    while !is_made() && began.elapsed() < Duration::from_secs(30) {
+        topic.send_to(0, Record::new(&VALUE)).expect("an append");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    for partition in 0..partitions {
+        topic.send_to(partition, Record::new(&VALUE)).expect("an append");
+    }
+}
+
+/// Thousands of sends a second for a while, and how many syncs of logs that took.
+fn measure(
+    dir: &Path,
+    journal: Journal,
+    (threads, partitions): (u32, u32),
+    time: Duration,
+) -> (f64, u64) {
     let _ = std::fs::remove_dir_all(dir);
     let (store, topic) = open(dir, journal, partitions);
-    for _ in 0..2 {
-        for partition in 0..partitions {
-            topic.send_to(partition, Record::new(&VALUE)).expect("an append");
-        }
-        std::thread::sleep(Duration::from_millis(400)); // the journal is made
-    }
+    warm_up(dir, &topic, journal, partitions);
     let before = store.stats().syncs;
     let began = Instant::now();
     let sent: u32 = std::thread::scope(|scope| {
@@ -42,7 +63,7 @@ fn measure(dir: &Path, journal: Journal, threads: u32, partitions: u32) -> (f64,
                 let topic = topic.clone();
                 scope.spawn(move || {
                     let mut sent = 0;
-                    while began.elapsed() < Duration::from_secs(1) {
+                    while began.elapsed() < time {
                         let to = (thread * 37 + sent) % partitions;
                         topic.send_to(to, Record::new(&VALUE)).expect("an append");
                         sent += 1;
@@ -59,31 +80,48 @@ fn measure(dir: &Path, journal: Journal, threads: u32, partitions: u32) -> (f64,
     (rate, syncs)
 }
 
-fn main() {
-    let rounds = std::env::args().filter_map(|word| word.parse().ok()).next().unwrap_or(5usize);
-    let root = std::env::var_os("TIDELOG_BENCH_DIR").map(PathBuf::from);
-    let root = root.unwrap_or_else(std::env::temp_dir);
-    let dir = root.join(format!("tidelog-bench-journal-{}", std::process::id()));
-    println!("k sends/s: median (least-most) of {rounds} rounds; syncs of logs in the last");
-    for (name, threads, partitions) in WORK {
-        let mut rates = [Vec::new(), Vec::new()];
-        let mut syncs = [0; 2];
-        for _ in 0..rounds {
-            for (way, journal) in [Journal::Off, Journal::default()].into_iter().enumerate() {
-                let (rate, made) = measure(&dir, journal, threads, partitions);
-                rates[way].push(rate);
-                syncs[way] = made;
-            }
+fn median(mut figures: Vec<f64>) -> (f64, f64, f64) {
+    figures.sort_by(f64::total_cmp);
+    (figures[figures.len() / 2], figures[0], figures[figures.len() - 1])
+}
+
+/// Both ways in turn, and what the second of each pair is to the first.
+fn compare(place: &Place, (name, threads, partitions): (&str, u32, u32), rounds: u32, time: u64) {
+    let mut rates = [Vec::new(), Vec::new()];
+    let mut syncs = [0; 2];
+    for round in 0..rounds {
+        let mut ways = [(0, Journal::Off), (1, Journal::default())];
+        if round % 2 == 1 {
+            ways.reverse(); // neither side always meets what the other leaves behind
         }
-        for (way, word) in ["off", "on"].into_iter().enumerate() {
-            rates[way].sort_by(f64::total_cmp);
-            let (least, most) = (rates[way][0], rates[way][rounds - 1]);
-            let median = rates[way][rounds / 2];
-            println!(
-                "{name:>10} {word:>3}: {median:6.1} ({least:.1}-{most:.1}), {} syncs",
-                syncs[way]
-            );
+        for (way, journal) in ways {
+            let time = Duration::from_secs(time);
+            let (rate, made) = measure(&place.0, journal, (threads, partitions), time);
+            rates[way].push(rate);
+            syncs[way] = made;
         }
     }
-    let _ = std::fs::remove_dir_all(&dir);
+    let pairs = rates[0].iter().zip(&rates[1]).map(|(off, on)| on / off).collect();
+    for (way, word) in ["off", "on"].into_iter().enumerate() {
+        let (median, least, most) = median(rates[way].clone());
+        println!("{name:>10} {word:>3}: {median:6.1} ({least:.1}-{most:.1}), {} syncs", syncs[way]);
+    }
+    let (median, least, most) = median(pairs);
+    println!("{name:>10} on/off in pairs: {median:.2} ({least:.2}-{most:.2})");
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut numbers = arguments.iter().filter_map(|word| word.parse::<u32>().ok());
+    let (rounds, seconds) = (numbers.next().unwrap_or(5), numbers.next().unwrap_or(1));
+    let named = WORK.into_iter().filter(|(name, ..)| arguments.iter().any(|word| word == name));
+    let named: Vec<_> = named.collect();
+    let place = Place::new("journal");
+    println!(
+        "k sends/s: median (least-most) of {rounds} rounds of {seconds} s; \
+         syncs of logs in the last"
+    );
+    for work in if named.is_empty() { WORK.to_vec() } else { named } {
+        compare(&place, work, rounds.max(1), u64::from(seconds));
+    }
 }

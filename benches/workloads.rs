@@ -4,32 +4,15 @@
 //! Data goes to the system's temporary directory, or to `TIDELOG_BENCH_DIR`. Background syncs are
 //! on, as they are for users.
 
+mod common;
+
 use std::hint::black_box;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use common::Place;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput, criterion_group};
 use criterion::{criterion_main, measurement::WallTime};
 use tidelog::{Consumer, Record, Store, TopicConfig, TopicProducer};
-
-/// A directory that is removed when the benchmark is over.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(name: &str) -> Self {
-        let root = std::env::var_os("TIDELOG_BENCH_DIR").map(PathBuf::from);
-        let root = root.unwrap_or_else(std::env::temp_dir);
-        let dir = root.join(format!("tidelog-bench-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
-        Place(dir)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 fn topic(store: &Store, name: &str) -> TopicProducer {
     store.create_topic(name, TopicConfig::new()).expect("a new topic");

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::budget::Budget;
-use super::journal::Held;
-use super::open::Shared;
+use super::held::Held;
 use super::partition::Partition;
 use super::root::fact::Fact;
+use super::shared::Shared;
 use super::topic::Topic;
 use crate::config::TopicConfig;
 use crate::disk::names::{
@@ -26,8 +26,6 @@ use crate::error::{Cause, Error, Result};
 use crate::ids::{Offset, PartitionId, TopicId};
 use crate::log::checkpoint::read_partition_metadata;
 use crate::log::{Durable, KnownFacts, LastStop, LogId};
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::wait::Signal;
 
 /// A topic to be made.
 #[derive(Clone, Debug)]
@@ -36,31 +34,6 @@ pub(crate) struct NewTopic<'a> {
     pub(crate) config: TopicConfig,
     /// Whether it is the store's own.
     pub(crate) internal: bool,
-}
-
-/// Tells who follows the catalog, such as a subscriber, that topics or partitions have changed.
-#[derive(Debug, Default)]
-pub(crate) struct CatalogChanges {
-    signal: Arc<Signal>,
-    count: AtomicU64,
-}
-
-impl CatalogChanges {
-    /// Announced after each change, and for good when the store closes.
-    pub(crate) fn signal(&self) -> &Arc<Signal> {
-        &self.signal
-    }
-
-    /// How many changes there have been; read before the table.
-    pub(crate) fn count(&self) -> u64 {
-        self.count.load(Ordering::Acquire)
-    }
-
-    /// The table shows a change. Called with no lock of readers held: it may run wakers.
-    pub(super) fn announce(&self) {
-        self.count.fetch_add(1, Ordering::AcqRel);
-        self.signal.notify();
-    }
 }
 
 impl Engine {

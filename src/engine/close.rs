@@ -53,6 +53,7 @@ impl Engine {
         self.wake_everyone();
         self.running.join();
         self.compaction.end();
+        owner.journal.iter().for_each(|journal| journal.give_up_making());
         // a change of the catalog that began before the gate closed ends first
         let catalog = self.catalog.lock();
         self.wake_everyone();

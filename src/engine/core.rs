@@ -18,7 +18,7 @@ use crate::sync::{Mutex, RwLock};
 use crate::time::Clock;
 
 use super::budget::Budget;
-use super::catalog::CatalogChanges;
+use super::changes::CatalogChanges;
 use super::chores::Chores;
 use super::ending::Ending;
 use super::follow::{Applied, Follower};
@@ -27,7 +27,7 @@ use super::partition::Partition;
 use super::report::OpenReport;
 use super::timers::Timers;
 use super::topic::Topic;
-use super::{compaction, maintenance, root, threads};
+use super::{compaction, requests, root, threads};
 
 /// How a store is run; the builder above documents each.
 #[derive(Clone, Debug)]
@@ -53,6 +53,18 @@ pub(crate) trait CloseHook: Send + Sync {
 pub(super) struct Table {
     pub(super) names: BTreeMap<Arc<str>, Arc<Topic>>,
     pub(super) ids: HashMap<TopicId, Arc<Topic>>,
+}
+
+impl Table {
+    pub(super) fn insert(&mut self, topic: Arc<Topic>) {
+        self.ids.insert(topic.id(), topic.clone());
+        self.names.insert(topic.name().clone(), topic);
+    }
+
+    pub(super) fn remove(&mut self, topic: &Topic) {
+        self.ids.remove(&topic.id());
+        self.names.remove(topic.name());
+    }
 }
 
 /// How an engine stands in its root.
@@ -86,7 +98,7 @@ pub(crate) struct Engine {
     pub(super) budget: Arc<Budget>,
     pub(super) timers: Timers,
     pub(super) chores: Chores,
-    pub(super) requests: Arc<maintenance::Requests>,
+    pub(super) requests: Arc<requests::Requests>,
     pub(super) compaction: compaction::Compaction,
     pub(super) timer_wakeup: Arc<threads::Wakeup>,
     pub(super) maintenance_wakeup: Arc<threads::Wakeup>,
@@ -197,7 +209,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn requests(&self) -> &Arc<maintenance::Requests> {
+    pub(super) fn requests(&self) -> &Arc<requests::Requests> {
         &self.requests
     }
 

@@ -12,7 +12,7 @@ use super::Engine;
 use super::partition::Partition;
 use crate::error::Result;
 use crate::ids::Offset;
-use crate::log::Durable;
+use crate::log::{Durable, TaskSync};
 use crate::wait::commit::Ride;
 
 impl Partition {
@@ -82,14 +82,20 @@ impl Engine {
             .collect()
     }
 
-    /// Makes the syncs that tasks wait for while no thread does.
+    /// Makes the syncs that tasks wait for while no thread does: one of the journal for all that it
+    /// has gathered, then those of segments.
     pub(super) fn sync_for_tasks(&self) {
-        for id in self.requests().take_tasks() {
-            let Some(partition) = self.partition_by_id(id) else { continue };
-            if partition.log().is_ok_and(|log| log.sync_for_tasks()) {
-                partition.signal().notify(); // for those who wait for durable records only
-                partition.note_failure();
-            }
+        let waiting = self.requests().take_tasks();
+        let waiting: Vec<_> = waiting.iter().filter_map(|id| self.partition_by_id(*id)).collect();
+        let mut begun: Vec<(&Partition, TaskSync<'_>)> = waiting
+            .iter()
+            .filter_map(|partition| Some((&**partition, partition.log().ok()?.begin_for_tasks()?)))
+            .collect();
+        begun.sort_by_key(|(_, sync)| !sync.is_gathered());
+        for (partition, sync) in begun {
+            sync.end();
+            partition.signal().notify(); // for those who wait for durable records only
+            partition.note_failure();
         }
     }
 }

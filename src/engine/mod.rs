@@ -3,10 +3,10 @@
 //! Everything above reaches a log through [`Partition`] alone. The rooms: `core` is the
 //! [`Engine`] itself, `open` and `close` are the order in which a store comes up and goes down,
 //! `catalog` changes what topics there are, `partition`, `budget`, `room` and `holds` are the
-//! append's way in and the retention's way out, `journal` what an open takes from it,
-//! `maintenance`, `chores`, `timers` and `threads` are the background, `root` is what the directory
-//! itself knows, `follow` reads a root that another process writes, and `backup` copies all of it
-//! while it is in use.
+//! append's way in and the retention's way out, `held` is what the journal left for an open,
+//! `shared` what each partition is opened with, `requests`, `maintenance`, `chores`, `timers` and
+//! `threads` are the background, `root` is what the directory itself knows, `follow` reads a root
+//! that another process writes, and `backup` copies all of it while it is in use.
 //!
 //! Lock order: catalog, then the topic table, then whatever a log takes. No lock here is held
 //! while a log is appended to, and none while code of the host's runs.
@@ -15,6 +15,7 @@ mod audit;
 mod backup;
 mod budget;
 mod catalog;
+mod changes;
 mod chores;
 mod claim;
 mod close;
@@ -24,6 +25,7 @@ mod ending;
 mod flush;
 mod follow;
 mod gate;
+mod held;
 mod holds;
 mod journal;
 mod keeper;
@@ -33,8 +35,10 @@ mod open;
 mod partition;
 mod reopen;
 mod report;
+mod requests;
 mod room;
 pub(crate) mod root;
+mod shared;
 mod threads;
 mod timers;
 mod topic;

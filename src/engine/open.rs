@@ -9,34 +9,34 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::budget::Budget;
-use super::catalog::CatalogChanges;
+use super::changes::CatalogChanges;
 use super::chores::Chores;
-use super::compaction::{self, Compaction};
+use super::compaction::Compaction;
 use super::core::{Footing, Owner};
 use super::ending::Ending;
 use super::gate::Gate;
-use super::journal::{self, Held, Holdings, Restored};
+use super::held::Holdings;
+use super::journal::{self, Restored};
 use super::keeper::RootKeeper;
 use super::known::Known;
-use super::maintenance::Requests;
-use super::partition::{Backing, NewPartition, Partition};
 use super::report::OpenReport;
+use super::requests::Requests;
 use super::root::fact::Fact;
 use super::root::last_writer::{LastWriter, Trace};
 use super::root::reconcile::{AdoptedTopic, Reconciled};
 use super::root::state::RootState;
 use super::root::{Root, RootKind, RootOpening, directory};
+use super::shared::{Opened, Shared};
 use super::threads::{Running, Wakeup};
 use super::timers::Timers;
 use super::topic::Topic;
 use super::{Engine, EngineOptions, Table};
 use crate::config::{Threads, TopicConfig};
-use crate::disk::names::{LOCK, PartitionDir, parse_partition_dir, partition_dir};
+use crate::disk::names::{LOCK, PartitionDir, parse_partition_dir};
 use crate::disk::{DirLock, Disk};
 use crate::error::{Cause, Error, ErrorKind, Result};
-use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
-use crate::journal::Journal;
-use crate::log::{KnownFacts, LogId, LogName, LogSetup, PartitionLog, PartitionReport};
+use crate::ids::{LeaderEpoch, PartitionId, TopicId};
+use crate::log::{KnownFacts, LogId};
 use crate::stats::PinCounter;
 use crate::sync::{Mutex, RwLock};
 
@@ -52,25 +52,6 @@ struct OpeningPartition {
     known: KnownFacts,
     /// Why it cannot be.
     missing: Option<Error>,
-}
-
-/// What all partitions of a store share.
-pub(super) struct Shared {
-    pub(super) options: EngineOptions,
-    pub(super) gate: Arc<Gate>,
-    pub(super) requests: Arc<Requests>,
-    pub(super) budget: Arc<Budget>,
-    pub(super) pinned: Arc<PinCounter>,
-    pub(super) root: Arc<Root>,
-    pub(super) journal: Option<Arc<Journal>>,
-}
-
-/// A partition that was opened, and what is to be told of it.
-pub(super) struct Opened {
-    pub(super) partition: Arc<Partition>,
-    report: PartitionReport,
-    /// Its recovery point, where that is to be recorded before anything is appended.
-    point: Option<Offset>,
 }
 
 impl Engine {
@@ -113,7 +94,7 @@ impl Engine {
         let mut report = report_of(&opening);
         remove_deleted(&shared, &opening.plan, &mut report)?;
         let (topics, mut facts, state) = topics_of(&shared, &opening)?;
-        let held = Holdings::read(&shared, &opening, &state, &mut report)?;
+        let held = Holdings::read(shared.whose(), &opening, &state, &mut report)?;
         let (table, restored) = open_topics(&shared, topics, &held, &mut report)?;
         facts.extend(restored.iter().map(Restored::fact));
         let epoch = begin_reign(&shared, &opening, &table, facts)?;
@@ -218,6 +199,7 @@ fn report_of(opening: &RootOpening) -> OpenReport {
         removed: Vec::new(),
         left_alone: Vec::new(),
         notes,
+        journal_missing: false,
     }
 }
 
@@ -370,7 +352,7 @@ fn open_topics(
             let id = LogId { topic: topic.topic.id(), partition: partition.id() };
             if let Err(error) = partition.log() {
                 report.failed.push(error.to_string());
-                held.put_aside(shared, id)?;
+                held.put_aside(shared.whose(), id)?;
             }
             if opened.report.is_notable() {
                 report.partitions.push(opened.report);
@@ -388,64 +370,6 @@ fn open_topics(
         table.insert(topic.topic.clone());
     }
     Ok((table, restored))
-}
-
-impl Shared {
-    /// Opens one partition; what it fails with stays with it.
-    pub(super) fn open_partition(
-        &self,
-        topic: &Topic,
-        id: LogId,
-        known: KnownFacts,
-        missing: Option<Error>,
-        held: &Held,
-    ) -> Opened {
-        let setup = LogSetup {
-            name: LogName { topic: topic.name().clone(), partition: id.partition },
-            id,
-            config: topic.config(),
-            clock: self.options.clock.clone(),
-            sync_after: self.options.background_sync.bytes,
-            attention: self.requests.attention(id),
-            pinned: self.pinned.clone(),
-            journal: self.journal.clone(),
-        };
-        let dir = self.root.path().join(partition_dir(topic.name(), id.partition));
-        let opened = match missing {
-            Some(error) => Err(error),
-            None => PartitionLog::open(&self.options.disk, &dir, setup, known),
-        };
-        let opened = opened.and_then(|(log, mut report)| {
-            let point = held.restore(&log, &mut report)?;
-            Ok((log, report, point))
-        });
-        let (backing, report, point) = match opened {
-            Ok((log, report, point)) => {
-                if log.is_dirty() || log.lacks_digests() {
-                    self.requests.opened_dirty(id);
-                }
-                if topic.is_internal() && !topic.is_adopted() {
-                    compaction::watch(&log, PartitionId::new(topic.config().partitions).index());
-                }
-                (Backing::Log(Box::new(log)), report, point)
-            }
-            Err(error) => {
-                let error = error.at_partition(topic.name(), id.partition);
-                log::error!("{error}");
-                let in_doubt = !known.last_stop.is_clean() || held.is_something();
-                (Backing::Failed { error, in_doubt }, PartitionReport::default(), None)
-            }
-        };
-        let partition = Partition::new(NewPartition {
-            topic: topic.name().clone(),
-            id,
-            backing,
-            topic_budget: topic.budget.clone(),
-            store_budget: (!topic.is_internal()).then(|| self.budget.clone()),
-            gate: self.gate.clone(),
-        });
-        Opened { partition: Arc::new(partition), report, point }
-    }
 }
 
 /// Draws the epoch of this open, above every other, and records it with all that became so.
@@ -468,16 +392,4 @@ fn begin_reign(
         }
     }
     Ok(epoch)
-}
-
-impl Table {
-    pub(super) fn insert(&mut self, topic: Arc<Topic>) {
-        self.ids.insert(topic.id(), topic.clone());
-        self.names.insert(topic.name().clone(), topic);
-    }
-
-    pub(super) fn remove(&mut self, topic: &Topic) {
-        self.ids.remove(&topic.id());
-        self.names.remove(topic.name());
-    }
 }

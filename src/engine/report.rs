@@ -29,6 +29,7 @@ pub struct OpenReport {
     pub(super) removed: Vec<PathBuf>,
     pub(super) left_alone: Vec<PathBuf>,
     pub(super) notes: Vec<String>,
+    pub(super) journal_missing: bool,
 }
 
 impl OpenReport {
@@ -120,6 +121,18 @@ impl OpenReport {
     /// ```
     pub fn left_alone(&self) -> &[PathBuf] {
         &self.left_alone
+    }
+
+    /// Whether records that were promised to survive a power cut may be missing, because the
+    /// journal that held them was: it was removed, or another file put in its place, between a
+    /// power cut and this open. [`OpenReport::notes`] names the file.
+    ///
+    /// ```
+    /// assert!(!tidelog::Store::in_memory()?.open_report().journal_was_missing());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn journal_was_missing(&self) -> bool {
+        self.journal_missing
     }
 
     /// Whatever else a person should read, a line each.

@@ -7,7 +7,7 @@
 //! | standing | commits | left by |
 //! | --- | --- | --- |
 //! | asleep: nothing was appended yet, or there is to be none | decline | `begin` |
-//! | missing | decline, and ask for the file once | `make` |
+//! | missing | decline, and ask for the file once | `make`, a portion at a time |
 //! | ready | are served | a failure |
 //! | retired: a write or a sync has failed | decline | the last log's sync: then the file goes |
 //! | gone | decline | |
@@ -18,7 +18,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::file;
+use super::file::{self, Making, NewFile};
 use super::frame::{Extent, Reign};
 use super::ring::{Placed, Ring, Run};
 use crate::disk::names::JOURNAL;
@@ -39,6 +39,19 @@ pub(crate) trait Upkeep: Send + Sync + fmt::Debug {
     /// These logs are to sync their segments: they pin space.
     fn sync_segments(&self, logs: &[LogId]);
 }
+
+/// What is to be recorded of a reign's journal, durably, before it becomes so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Frames may be relied on.
+    Begins,
+    /// Nothing in it is needed any more.
+    Ends,
+}
+
+/// A frame that was gathered, to be made durable by [`Journal::settle`].
+#[derive(Debug)]
+pub(crate) struct Ticket(u64);
 
 /// Whether the journal has taken an extent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +98,8 @@ pub(crate) struct Journal {
     durable: AtomicU64,
     ready: AtomicBool,
     inner: Mutex<Inner>,
+    /// The file that is being made, held across the writing of a portion; before `inner`.
+    making: Mutex<Option<NewFile>>,
 }
 
 impl Journal {
@@ -105,6 +120,7 @@ impl Journal {
             durable: AtomicU64::new(0),
             ready: AtomicBool::new(false),
             inner: Mutex::new(Inner { standing, reign: None, declined: 0, spare }),
+            making: Mutex::new(None),
         }
     }
 
@@ -125,17 +141,22 @@ impl Journal {
         Ring::takes(self.half, bytes)
     }
 
-    /// Makes an extent durable, with whatever others gather meanwhile: `batches` are its bytes.
-    /// Blocks for one sync.
+    /// Gathers an extent, whose bytes are `batches`, for the next sync. `None`: the journal does
+    /// not take it, and the caller syncs the segment.
+    pub(crate) fn gather(&self, extent: &Extent, batches: &[u8]) -> Option<Ticket> {
+        if !self.ready.load(Ordering::Acquire) {
+            self.ask_for_file();
+            return None;
+        }
+        self.place(extent, batches).map(Ticket)
+    }
+
+    /// Makes a gathered frame durable, with whatever others have gathered meanwhile. Blocks for one
+    /// sync, unless another's has had it.
     ///
     /// # Errors
     /// That of the sync that had it; it may or may not be on the disk then.
-    pub(crate) fn commit(&self, extent: &Extent, batches: &[u8]) -> Result<Kept> {
-        if !self.ready.load(Ordering::Acquire) {
-            self.ask_for_file();
-            return Ok(Kept::No);
-        }
-        let Some(sequence) = self.gather(extent, batches) else { return Ok(Kept::No) };
+    pub(crate) fn settle(&self, Ticket(sequence): Ticket) -> Result<Kept> {
         match self.commit.join(sequence, || self.durable()) {
             Joined::Lead(turn) => self.lead(turn),
             Joined::Covered | Joined::Served(_) => {}
@@ -154,7 +175,7 @@ impl Journal {
     }
 
     /// Places a frame; `None` where it finds no place.
-    fn gather(&self, extent: &Extent, batches: &[u8]) -> Option<u64> {
+    fn place(&self, extent: &Extent, batches: &[u8]) -> Option<u64> {
         let mut inner = self.inner.lock();
         let Standing::Ready { ring, .. } = &mut inner.standing else { return None };
         let (sequence, ask) = match ring.add(extent, batches, self.durable()) {
@@ -264,37 +285,70 @@ impl Journal {
         }
     }
 
-    /// Makes the file where it was asked for, and removes it where it has failed and nobody needs
-    /// it any more. Blocks for writing all of it.
-    pub(crate) fn keep_up(&self) {
+    /// Makes the next portion of the file where it was asked for, and removes it where it has
+    /// failed and nobody needs it any more. `record` has what it is told recorded durably. Asks to
+    /// be called again while there is more to do.
+    pub(crate) fn keep_up(&self, record: impl Fn(Use) -> Result<()>) {
         let inner = self.inner.lock();
         match &inner.standing {
             Standing::Missing { asked: true } => {
                 let Some(reign) = inner.reign else { return };
                 drop(inner);
-                self.make(reign);
+                self.make(reign, record);
             }
             Standing::Retired { ring, failed } if ring.pinning_any().is_empty() => {
                 let failed = failed.clone();
                 drop(inner);
-                self.remove(failed);
+                // a file whose end is not recorded stays: all that is in it fits
+                match record(Use::Ends) {
+                    Ok(()) => self.remove(failed),
+                    Err(error) => log::warn!("{error}: the journal's file stays"),
+                }
             }
             _ => {}
         }
     }
 
-    fn make(&self, reign: Reign) {
-        let made = file::make(&*self.disk, &self.root, &reign.store, self.half);
-        let mut inner = self.inner.lock();
-        match made {
-            Ok(file) => {
-                inner.standing = Standing::Ready { file, ring: Ring::new(reign, self.half) };
+    fn make(&self, reign: Reign, record: impl Fn(Use) -> Result<()>) {
+        let mut making = self.making.lock();
+        let made = match making.take() {
+            Some(new) => Ok(Making::Anew(new)),
+            None => file::begin_making(&*self.disk, &self.root, &reign.store, self.half),
+        };
+        let made = made.and_then(|made| match made {
+            Making::Anew(new) => new.go_on(&*self.disk, &self.root),
+            found @ Making::Found(_) => Ok(found),
+        });
+        let begun = made.and_then(|made| match made {
+            Making::Anew(new) => {
+                *making = Some(new);
+                Ok(None)
+            }
+            Making::Found(file) => {
+                let ring = begin_reign(&*file, reign, self.half)?;
+                record(Use::Begins)?;
+                Ok(Some((file, ring)))
+            }
+        });
+        match begun {
+            Ok(None) => self.upkeep.due(),
+            Ok(Some((file, ring))) => {
+                self.durable.store(ring.last_sequence(), Ordering::Release);
+                self.inner.lock().standing = Standing::Ready { file, ring };
                 self.ready.store(true, Ordering::Release);
             }
             Err(error) => {
                 log::warn!("there is no journal, partitions are synced one by one: {error}");
-                inner.standing = Standing::Asleep;
+                self.inner.lock().standing = Standing::Asleep;
             }
+        }
+    }
+
+    /// The store closes: a file that is not made to its end goes.
+    pub(crate) fn give_up_making(&self) {
+        let mut making = self.making.lock();
+        if making.take().is_some() {
+            file::remove_files(&*self.disk, &self.root, true);
         }
     }
 
@@ -307,6 +361,18 @@ impl Journal {
             Err(error) => log::warn!("{}", Error::io("remove journal", &path, error)),
         }
     }
+}
+
+/// Writes the first frame of a reign, durably.
+fn begin_reign(file: &dyn DiskFile, reign: Reign, half: u64) -> Result<Ring> {
+    let mut ring = Ring::new(reign, half);
+    ring.begin();
+    let fail = |error| Error::io("begin journal", &file.path(), error);
+    for run in ring.take(Vec::new()) {
+        write_all_at(file, &run.bytes, run.at).map_err(fail)?;
+    }
+    file.sync_data().map_err(fail)?;
+    Ok(ring)
 }
 
 impl fmt::Debug for Journal {

@@ -1,7 +1,8 @@
 //! The journal's file: made whole before its name is, reused as it is where it fits.
 //!
-//! Its space is written with zeros once, so that a sync later has to carry data alone. Two halves
-//! follow the head. What an earlier reign left in it counts for nothing and is written over.
+//! Its space is written with zeros once, so that a sync later has to carry data alone: a portion at
+//! a time, each synced, so that whoever makes it can do other work in between. Two halves follow
+//! the head. What an earlier reign left in it counts for nothing and is written over.
 //!
 //! Called by `core`, on the maintenance thread; the head is read by `replay` too.
 
@@ -14,8 +15,11 @@ use crate::disk::names::{JOURNAL, REPLACEMENT_SUFFIX};
 use crate::disk::{Access, Disk, DiskFile, read_full_at, write_all_at};
 use crate::error::{Cause, Error, Result};
 
+const MAKE: &str = "make journal";
 /// Bytes written at a time.
 const CHUNK: usize = 256 << 10;
+/// Bytes written and synced before other work has its turn.
+const PORTION: u64 = 4 << 20;
 /// A new file takes at most this part of what is free.
 const SHARE: u64 = 8;
 /// Halves are whole sectors.
@@ -55,72 +59,129 @@ pub(super) fn head_of(bytes: &[u8], path: &Path) -> Result<FileHead> {
     })
 }
 
-/// Opens the file for writing; makes it where there is none that fits.
+/// How a journal's file comes to be there.
+#[derive(Debug)]
+pub(super) enum Making {
+    /// One that fits was there.
+    Found(Arc<dyn DiskFile>),
+    Anew(NewFile),
+}
+
+/// A file that is being made, under another name.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    file: Arc<dyn DiskFile>,
+    beside: PathBuf,
+    path: PathBuf,
+    head: FileHead,
+    len: u64,
+    written: u64,
+}
+
+/// Opens the file for writing; begins to make it where there is none that fits.
 ///
 /// # Errors
 /// Those of the disk; nothing is left behind then. `NewerVersion` where it must not be replaced.
-pub(super) fn make(
+pub(super) fn begin_making(
     disk: &dyn Disk,
     root: &Path,
     store: &StoreId,
     half: u64,
-) -> Result<Arc<dyn DiskFile>> {
+) -> Result<Making> {
     let path = root.join(JOURNAL);
     let head = FileHead { store: *store, half };
-    let fail = |error| Error::io("make journal", &path, error);
+    let fail = |error| Error::io(MAKE, &path, error);
     let there = match read_head(disk, &path) {
         Ok(there) => there,
         Err(error) if error.is_corrupt() => None, // an unclean open has refused it before
         Err(error) => return Err(error),
     };
     let len = FILE_HEAD + 2 * half;
-    // rather none than one that leaves little for records
-    let free = disk.available(root).map_err(fail)?;
-    let has_room = free.is_none_or(|free| free / SHARE >= len);
     if there == Some(head) {
         let file = disk.open(&path, Access::Write).map_err(fail)?;
         if file.len().map_err(fail)? == len {
             file.keep_open().map_err(fail)?;
-            return Ok(file);
+            return Ok(Making::Found(file));
         }
     }
-    if !has_room {
+    // rather none than one that leaves little for records
+    let free = disk.available(root).map_err(fail)?;
+    if free.is_some_and(|free| free / SHARE < len) {
         let text = format!("a journal of {len} bytes would take too much of what is left");
-        return Err(Error::new("make journal", Cause::Full(text)).at_path(&path));
+        return Err(Error::new(MAKE, Cause::Full(text)).at_path(&path));
     }
-    let mut beside = path.clone().into_os_string();
-    beside.push(REPLACEMENT_SUFFIX);
-    let beside = PathBuf::from(beside);
-    let made = write_whole(disk, &beside, &head, len).and_then(|file| {
-        disk.rename(&beside, &path)?;
-        file.renamed(&path);
-        disk.sync_dir(root)?;
-        Ok(file)
-    });
-    made.map_err(|error| {
-        // what is left of it is only litter: the first error is the one to report
-        let _ = disk.remove_file(&beside);
-        fail(error)
-    })
+    let beside = beside(&path);
+    let file = disk.open(&beside, Access::Create).map_err(fail)?;
+    let new = NewFile { file, beside, path: path.clone(), head, len, written: 0 };
+    match new.file.set_len(0) {
+        Ok(()) => Ok(Making::Anew(new)),
+        Err(error) => Err(new.given_up(disk, error)),
+    }
 }
 
-fn write_whole(
-    disk: &dyn Disk,
-    path: &Path,
-    head: &FileHead,
-    len: u64,
-) -> std::io::Result<Arc<dyn DiskFile>> {
-    let file = disk.open(path, Access::Create)?;
-    file.set_len(0)?;
-    let zeros = vec![0; CHUNK];
-    let mut at = 0;
-    while at < len {
-        let wanted = usize::try_from(len - at).unwrap_or(CHUNK).min(CHUNK);
-        write_all_at(&*file, &zeros[..wanted], at)?;
-        at += wanted as u64;
+impl NewFile {
+    /// Writes the next portion and syncs it; with the last the file gets its name.
+    ///
+    /// # Errors
+    /// Those of the disk; nothing is left behind then.
+    pub(super) fn go_on(mut self, disk: &dyn Disk, root: &Path) -> Result<Making> {
+        let step = self.write_portion().and_then(|()| {
+            if self.written < self.len {
+                return Ok(false);
+            }
+            disk.rename(&self.beside, &self.path)?;
+            self.file.renamed(&self.path);
+            disk.sync_dir(root)?;
+            Ok(true)
+        });
+        match step {
+            Ok(true) => Ok(Making::Found(self.file)),
+            Ok(false) => Ok(Making::Anew(self)),
+            Err(error) => Err(self.given_up(disk, error)),
+        }
     }
-    write_all_at(&*file, &head.encode(), 0)?;
-    file.sync_data()?;
-    file.keep_open()?;
-    Ok(file)
+
+    fn write_portion(&mut self) -> std::io::Result<()> {
+        let zeros = vec![0; CHUNK];
+        let end = self.len.min(self.written + PORTION);
+        while self.written < end {
+            let wanted = usize::try_from(end - self.written).unwrap_or(CHUNK).min(CHUNK);
+            write_all_at(&*self.file, &zeros[..wanted], self.written)?;
+            self.written += wanted as u64;
+        }
+        if self.written == self.len {
+            write_all_at(&*self.file, &self.head.encode(), 0)?;
+            self.file.keep_open()?;
+        }
+        self.file.sync_data()
+    }
+
+    fn given_up(&self, disk: &dyn Disk, error: std::io::Error) -> Error {
+        // what is left of it is only litter: the first error is the one to report
+        let _ = disk.remove_file(&self.beside);
+        Error::io(MAKE, &self.path, error)
+    }
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut beside = path.to_owned().into_os_string();
+    beside.push(REPLACEMENT_SUFFIX);
+    PathBuf::from(beside)
+}
+
+/// Removes what nobody needs: a file that was not made to its end, and the journal's own where the
+/// store is to have none and its last reign is over.
+pub(crate) fn remove_files(disk: &dyn Disk, root: &Path, keep: bool) {
+    let path = root.join(JOURNAL);
+    let unfinished = beside(&path);
+    for path in [Some(unfinished), (!keep).then_some(path)].into_iter().flatten() {
+        let removed = match disk.metadata(&path) {
+            Ok(Some(_)) => disk.remove_file(&path),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = removed {
+            log::warn!("{}", Error::io("remove journal", &path, error));
+        }
+    }
 }

@@ -25,6 +25,7 @@ mod ring;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::core::{Journal, Kept, Upkeep};
+pub(crate) use self::core::{Journal, Kept, Ticket, Upkeep, Use};
+pub(crate) use self::file::remove_files;
 pub(crate) use self::frame::{Extent, Reign};
 pub(crate) use self::replay::{Frame, encode_aside, read};

@@ -38,7 +38,8 @@ pub(super) struct Gap {
     pub(super) sequence: u64,
 }
 
-/// The frames of `reign` in the file at `path`, in order; `None` where there is no file.
+/// The frames of `reign` in the file at `path`, in order; `None` where there is no file, or none of
+/// that reign in it.
 ///
 /// # Errors
 /// `NewerVersion`; `Corrupt` where what was durable is missing, or the file is another store's;
@@ -55,7 +56,7 @@ pub(crate) fn read(disk: &dyn Disk, path: &Path, reign: &Reign) -> Result<Option
     })?;
     let bytes = Bytes::from(bytes.unwrap_or_default());
     head_of(&bytes, path)?;
-    scan(&bytes, head.half, reign).map(Some).map_err(|gap| {
+    scan(&bytes, head.half, reign).map_err(|gap| {
         let reason = format!("frame {}, which was durable, is damaged or gone", gap.sequence);
         Error::corrupt(OPERATION, path, gap.position, reason)
     })
@@ -68,8 +69,8 @@ struct Placed<'a> {
     frame: Parsed<'a>,
 }
 
-/// Takes what counts from the bytes of a whole file.
-pub(super) fn scan(bytes: &Bytes, half: u64, reign: &Reign) -> Result<Vec<Frame>, Gap> {
+/// Takes what counts from the bytes of a whole file; `None` where nothing is of the reign.
+pub(super) fn scan(bytes: &Bytes, half: u64, reign: &Reign) -> Result<Option<Vec<Frame>>, Gap> {
     let mut found = Vec::new();
     for number in 0..2 {
         collect(bytes, half, number, reign, &mut found);
@@ -77,7 +78,7 @@ pub(super) fn scan(bytes: &Bytes, half: u64, reign: &Reign) -> Result<Vec<Frame>
     found.sort_by_key(|placed| placed.frame.standing.sequence);
     let standings = || found.iter().map(|placed| placed.frame.standing);
     let Some(oldest) = standings().map(|standing| standing.oldest).max() else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     let vouched = standings().map(|standing| standing.durable_through).max().unwrap_or(0);
     let mut expected = oldest;
@@ -100,7 +101,7 @@ pub(super) fn scan(bytes: &Bytes, half: u64, reign: &Reign) -> Result<Vec<Frame>
         let position = before.map_or(FILE_HEAD, |last| (last.at + last.frame.size) as u64);
         return Err(Gap { position, sequence: expected });
     }
-    Ok(frames)
+    Ok(Some(frames))
 }
 
 /// Whether a frame stands where the one before it leads: behind it in its lap, or first in the

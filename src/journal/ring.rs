@@ -68,6 +68,20 @@ impl Ring {
         }
     }
 
+    /// Begins the reign with the end of a lap that has nothing else in it: whoever looks for frames
+    /// of the reign finds one from then on.
+    pub(super) fn begin(&mut self) {
+        self.turn(0);
+    }
+
+    /// Ends the lap at hand and begins the next.
+    fn turn(&mut self, durable_through: u64) {
+        self.put(Content::LapEnd, durable_through);
+        self.lap += 1;
+        self.place = 0;
+        self.first[self.this()] = self.next_sequence;
+    }
+
     /// The half of the lap at hand; the other is the one before's.
     fn this(&self) -> usize {
         usize::from(!self.lap.is_multiple_of(2))
@@ -102,10 +116,7 @@ impl Ring {
             if !self.pins[1 - self.this()].is_empty() {
                 return Placed::Pinned;
             }
-            self.put(Content::LapEnd, durable_through);
-            self.lap += 1;
-            self.place = 0;
-            self.first[self.this()] = self.next_sequence;
+            self.turn(durable_through);
             turned.extend(self.pins[1 - self.this()].keys());
         }
         let pins = &mut self.pins[usize::from(!self.lap.is_multiple_of(2))];

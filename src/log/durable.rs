@@ -11,6 +11,7 @@
 
 use super::checkpoint::{self, EpochLine};
 use super::core::{PartitionLog, Unproven};
+use super::journaled::Gathered;
 use crate::disk::names::{LEADER_EPOCHS, PARTITION_METADATA};
 use crate::disk::{DiskFile, read_full_at, write_all_at};
 use crate::error::{Error, Outcome, Result};
@@ -26,6 +27,31 @@ enum By {
     /// The journal, where it takes what is to be covered; else the segments.
     Journal,
     Segments,
+}
+
+/// A sync that was begun for tasks. Whoever drops it unended takes a panic.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct TaskSync<'a> {
+    log: &'a PartitionLog,
+    turn: Turn<'a, Offset>,
+    gathered: Result<Option<Gathered>>,
+}
+
+impl TaskSync<'_> {
+    /// Whether the journal has gathered it: one sync of that ends all of them.
+    pub(crate) fn is_gathered(&self) -> bool {
+        matches!(self.gathered, Ok(Some(_)))
+    }
+
+    /// Ends it: blocks for a sync, unless one of the journal has had it.
+    pub(crate) fn end(self) {
+        let ending = self.log.end(self.gathered);
+        if let Err(error) = &ending {
+            log::debug!("{error}"); // those it was made for are told
+        }
+        self.turn.end_and_release(&ending);
+    }
 }
 
 /// Bytes written again at a time.
@@ -50,28 +76,38 @@ impl PartitionLog {
         self.commit.ride(target, || self.offsets.durable())
     }
 
-    /// Syncs for the tasks that wait while nobody leads; for the timer. `false`: there was no need.
-    pub(crate) fn sync_for_tasks(&self) -> bool {
-        let Some(turn) = self.commit.lead_for_tasks() else { return false };
-        if let Err(error) = self.lead(turn) {
-            log::debug!("{error}"); // those it was made for are told
-        }
-        true
+    /// Begins a sync for the tasks that wait while nobody leads; for the timer, which begins those
+    /// of all such logs before it ends the first. `None`: there is no need.
+    pub(crate) fn begin_for_tasks(&self) -> Option<TaskSync<'_>> {
+        let mut turn = self.commit.lead_for_tasks()?;
+        let gathered = self.begin(&mut turn, By::Journal);
+        Some(TaskSync { log: self, turn, gathered })
     }
 
     fn lead(&self, mut turn: Turn<'_, Offset>) -> Result<()> {
-        let ending = self.cover(&mut turn, By::Journal);
+        let gathered = self.begin(&mut turn, By::Journal);
+        let ending = self.end(gathered);
         turn.end_and_release(&ending);
         ending.map_err(|error| error.again())
     }
 
-    /// Makes everything published by now durable: the sync that this turn begins. Its end is left
-    /// to the caller.
-    fn cover(&self, turn: &mut Turn<'_, Offset>, by: By) -> Ending {
+    /// Begins the turn's sync, of everything published by now.
+    fn begin(&self, turn: &mut Turn<'_, Offset>, by: By) -> Result<Option<Gathered>> {
         turn.begin(|| self.offsets.end());
+        match by {
+            By::Journal => self.gather_for_journal(),
+            By::Segments => Ok(None),
+        }
+    }
+
+    /// Makes durable what was published when the sync began. To tell those who wait is left to the
+    /// caller.
+    fn end(&self, gathered: Result<Option<Gathered>>) -> Ending {
         let ended =
             |error: Error| Arc::new(self.named(error.with_outcome(Outcome::WrittenNotDurable)));
-        if by == By::Journal && self.cover_by_journal().map_err(ended)? {
+        if let Some(gathered) = gathered.map_err(ended)?
+            && self.settle_by_journal(gathered).map_err(ended)?
+        {
             return Ok(());
         }
         // bytes before offsets, and both before the sync: it covers what was published by then
@@ -166,7 +202,8 @@ impl PartitionLog {
     /// Syncs the segments, whatever the journal has: no more than that.
     pub(crate) fn sync_segments(&self) -> Result<()> {
         let mut turn = self.commit.take();
-        let ending = self.cover(&mut turn, By::Segments);
+        let gathered = self.begin(&mut turn, By::Segments);
+        let ending = self.end(gathered);
         turn.end_and_release(&ending);
         ending.map_err(|error| error.again())
     }
@@ -205,7 +242,8 @@ impl PartitionLog {
         }
         self.save_digests(rolled, active)?;
         self.write_epochs()?; // before the sync, which is then the directory's only one
-        let ending = self.cover(turn, By::Segments);
+        let gathered = self.begin(turn, By::Segments);
+        let ending = self.end(gathered);
         turn.end(&ending); // whoever waits for this sync has no part in what follows
         ending.map_err(|error| error.again())?;
         for segment in rolled {

@@ -13,15 +13,20 @@
 //! is not known. Only what was promised so is damage where it is missing. A look that misses what
 //! newer facts promise is no proof of that: it leads to a survey.
 //!
+//! Where a power cut has left records in the journal alone they are shown as one segment more
+//! (`restore`), until somebody opens the store for writing.
+//!
 //! Locks: `following`, held across the reads of a look, never while anyone is woken.
 
 mod read;
+mod restore;
 mod survey;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use restore::Restored;
 
 use super::checkpoint::read_partition_metadata;
 use super::core::LogName;
@@ -32,6 +37,7 @@ use crate::disk::Disk;
 use crate::disk::names::{PARTITION_METADATA, SegmentFile};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
+use crate::journal::Frame;
 use crate::segment::{Beyond, FollowedTail, Place, Segment, Tenancy};
 use crate::stats::LogCounters;
 use crate::sync::Mutex;
@@ -59,6 +65,9 @@ pub(crate) trait FactSource: Send + Sync + std::fmt::Debug {
 
     /// What is recorded now.
     fn facts(&self, id: LogId) -> Result<Option<FollowFacts>>;
+
+    /// What the journal, or a file beside it, has of a log that nobody has recovered since.
+    fn held(&self, id: LogId) -> Result<Vec<Frame>>;
 }
 
 /// What of a log can be read, as of one look.
@@ -81,6 +90,8 @@ struct Following {
     segments: Vec<Arc<Segment>>,
     /// That of the last of `segments`, if any.
     tail: Option<FollowedTail>,
+    /// What goes on behind the tail, in the journal.
+    restored: Option<Restored>,
     epochs: EpochCache,
     surveyed: Duration,
 }
@@ -149,6 +160,12 @@ impl FollowedLog {
             .facts
             .is_some_and(|known| (known.reign, known.gapless) == (facts.reign, facts.gapless));
         if !goes_on {
+            return self.survey(following, now);
+        }
+        if following.restored.is_some() && following.facts == Some(facts) {
+            return Ok(()); // nobody has recovered it, so nobody appends
+        }
+        if following.restored.is_some() {
             return self.survey(following, now);
         }
         if following.facts != Some(facts) {
@@ -258,23 +275,15 @@ impl FollowedLog {
     /// Shows readers what is known now.
     fn show(&self, following: &mut Following) {
         let Some(facts) = following.facts else { return };
-        let end = following.end();
-        let first = following.segments.first().map_or(Offset::ZERO, |segment| segment.base());
-        let start = if facts.gapless { facts.log_start } else { facts.log_start.max(first) };
-        let (start, point) = (start.min(end), facts.recovery_point.min(end));
-        let compacted = Offset::ZERO; // `gapless` says it here
-        let offsets =
-            OffsetSnapshot { start, compacted, recovery_point: point, durable: point, end };
         let shown = self.view.load();
-        let same_segments = shown.segments.len() == following.segments.len()
-            && shown.segments.iter().zip(&following.segments).all(|(a, b)| Arc::ptr_eq(a, b));
-        if same_segments && shown.offsets == offsets && shown.reign == facts.reign {
+        let segments = following.all_segments();
+        let same_segments = shown.segments.len() == segments.len()
+            && shown.segments.iter().zip(&segments).all(|(a, b)| Arc::ptr_eq(a, b));
+        let view = following.view(&facts);
+        if same_segments && shown.offsets == view.offsets && shown.reign == facts.reign {
             return;
         }
-        let (segments, mut epochs) = (following.segments.clone(), following.epochs.clone());
-        epochs.truncate_from_start(start);
-        let (reign, gapless) = (facts.reign, facts.gapless);
-        self.view.store(Arc::new(View { segments, offsets, epochs, reign, gapless }));
+        self.view.store(Arc::new(view));
     }
 
     /// Fails where the directory is another topic's by now: one that was made again under the
@@ -305,11 +314,32 @@ impl Following {
         self.tail.as_ref().map_or(Offset::ZERO, FollowedTail::next_offset)
     }
 
+    fn all_segments(&self) -> Vec<Arc<Segment>> {
+        let restored = self.restored.iter().map(|restored| &restored.segment);
+        self.segments.iter().chain(restored).cloned().collect()
+    }
+
+    /// What of it can be read. What the journal gave back is durable: it was read from the disk.
+    fn view(&self, facts: &FollowFacts) -> View {
+        let end = self.end();
+        let first = self.segments.first().map_or(Offset::ZERO, |segment| segment.base());
+        let start = if facts.gapless { facts.log_start } else { facts.log_start.max(first) };
+        let (start, point) = (start.min(end), facts.recovery_point.min(end));
+        let durable = self.restored.as_ref().map_or(point, |restored| restored.end);
+        let compacted = Offset::ZERO; // `gapless` says it here
+        let offsets = OffsetSnapshot { start, compacted, recovery_point: point, durable, end };
+        let mut epochs = self.epochs.clone();
+        epochs.truncate_from_start(start);
+        let (reign, gapless) = (facts.reign, facts.gapless);
+        View { segments: self.all_segments(), offsets, epochs, reign, gapless }
+    }
+
     /// Where the log ends for a reader. What was promised and is not there is behind a gap that
     /// says so, not behind the end.
     fn end(&self) -> Offset {
         let start = self.facts.map_or(Offset::ZERO, |facts| facts.log_start);
-        self.seen().max(self.promised).max(start)
+        let end = self.seen().max(self.promised).max(start);
+        self.restored.as_ref().map_or(end, |restored| end.max(restored.end))
     }
 
     /// Takes over new facts of the same reign.

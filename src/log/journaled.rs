@@ -12,10 +12,18 @@ use super::core::PartitionLog;
 use super::fetch::Cursor;
 use crate::error::Result;
 use crate::ids::Offset;
-use crate::journal::{Extent, Kept};
+use crate::journal::{Extent, Kept, Ticket};
 use crate::segment::Tail;
 use crate::sync::atomic::Ordering;
 use std::sync::Arc;
+
+/// What the journal's next sync makes durable of a log.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    ticket: Ticket,
+    /// Where the log ended.
+    mark: Cursor,
+}
 
 /// More than this at once is faster by a sync of its own.
 const MOST: u64 = 1 << 20;
@@ -42,25 +50,22 @@ impl PartitionLog {
         }
     }
 
-    /// Makes everything published durable by the journal; `false` where the journal does not take
-    /// it.
-    ///
-    /// # Errors
-    /// That of the journal's sync. The log is poisoned: what the journal has of it is in doubt.
-    pub(super) fn cover_by_journal(&self) -> Result<bool> {
-        let Some(journal) = &self.setup.journal else { return Ok(false) };
+    /// Has the journal gather everything published that is not durable; `None` where it does not
+    /// take it.
+    pub(super) fn gather_for_journal(&self) -> Result<Option<Gathered>> {
+        let Some(journal) = &self.setup.journal else { return Ok(None) };
         self.latch.check("sync")?;
         if self.own_name_changed.load(Ordering::Acquire) {
-            return Ok(false); // a directory is durable, with its owner, before what is in it
+            return Ok(None); // a directory is durable, with its owner, before what is in it
         }
-        let (_, Some(mark)) = self.mark() else { return Ok(false) };
-        let Some(position) = self.first_uncovered(&mark) else { return Ok(false) };
+        let (_, Some(mark)) = self.mark() else { return Ok(None) };
+        let Some(position) = self.first_uncovered(&mark) else { return Ok(None) };
         let size = mark.position.saturating_sub(position);
         if size == 0 || size > MOST || !journal.takes(size) {
-            return Ok(false);
+            return Ok(None);
         }
         let Ok(batches) = mark.segment.bytes(position, mark.position) else {
-            return Ok(false); // a sync needs no reading
+            return Ok(None); // a sync needs no reading
         };
         let extent = Extent {
             log: self.setup.id,
@@ -69,10 +74,21 @@ impl PartitionLog {
             first: self.offsets.durable(),
             end: mark.offset,
         };
-        match journal.commit(&extent, &batches) {
+        let ticket = journal.gather(&extent, &batches);
+        Ok(ticket.map(|ticket| Gathered { ticket, mark }))
+    }
+
+    /// Makes durable what the journal has gathered; `false` where it did not come to that, and the
+    /// segments are to be synced.
+    ///
+    /// # Errors
+    /// That of the journal's sync. The log is poisoned: what the journal has of it is in doubt.
+    pub(super) fn settle_by_journal(&self, gathered: Gathered) -> Result<bool> {
+        let Some(journal) = &self.setup.journal else { return Ok(false) };
+        match journal.settle(gathered.ticket) {
             Ok(Kept::Yes) => {
-                self.offsets.set_durable(mark.offset);
-                *self.covered.lock() = Some(mark);
+                self.offsets.set_durable(gathered.mark.offset);
+                *self.covered.lock() = Some(gathered.mark);
                 Ok(true)
             }
             Ok(Kept::No) => Ok(false),

@@ -4,11 +4,11 @@
 //! door of its own, for those who want one durable log and no topics. The rooms: `append`, `fetch`,
 //! `durable`, `trim` and `close` are what a log does, `journaled` what the journal does for it,
 //! `cover` saves digests; `open`, `leftovers` and `verdict` are recovery, with `replay` of the
-//! journal, `reopen` lifts a poison by it; `follow` reads a log that another process writes;
-//! `retain` and `epochs` decide; `offsets` holds every offset; `audit` holds a directory against
-//! what is known of it; `checkpoint` and `directory` are Kafka's small files; `swap` puts rewritten
-//! segments in the place of others; `copy_out` copies a log while it is written; `keeper` says who
-//! remembers what the files cannot.
+//! journal (`frames` decides what is missing), `reopen` lifts a poison by it; `follow` reads a log
+//! that another process writes; `retain` and `epochs` decide; `offsets` holds every offset; `audit`
+//! holds a directory against what is known of it; `checkpoint` and `directory` are Kafka's small
+//! files; `swap` puts rewritten segments in the place of others; `copy_out` copies a log while it
+//! is written; `keeper` says who remembers what the files cannot.
 
 mod append;
 mod audit;
@@ -25,6 +25,7 @@ mod epochs;
 mod fetch;
 mod finding;
 mod follow;
+mod frames;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod journaled;
@@ -53,6 +54,7 @@ pub use builder::LogBuilder;
 pub(crate) use copy_out::{Amounts, Secured, Sharing, cut_all};
 pub(crate) use core::{Attention, LogName, LogSetup, PartitionLog};
 pub use door::Log;
+pub(crate) use durable::TaskSync;
 pub(crate) use fetch::{Cursor, FetchLimits, Fetched};
 pub use finding::{Finding, FindingKind, Unvouched};
 pub(crate) use follow::{FactSource, FollowFacts, FollowedLog};

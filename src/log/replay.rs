@@ -1,34 +1,22 @@
 //! Taking back from the journal what a power cut has taken from the segments.
 //!
-//! After the log's own recovery, which has kept the valid prefix and cut the torn tail. Batch by
-//! batch, in the journal's order:
+//! After the log's own recovery, which has kept the valid prefix and cut the torn tail; what is
+//! missing is decided by `frames`, and appended here as it is. Nothing is overwritten, whatever
+//! fails, and all of it may be repeated.
 //!
-//! | a batch lies | and | then |
-//! | --- | --- | --- |
-//! | below the log start or the recovery point | | it is skipped |
-//! | below the log end | the log has the same bytes there | it is skipped |
-//! | | the log has a batch of a newer epoch there | it and all of its frame are skipped (1) |
-//! | | the log has anything else there | error |
-//! | at the log end | the frame's segment ends right there | it is appended |
-//! | | the frame's segment begins there | that is made anew: its name was lost |
-//! | | neither | error, but in a log with damage: a new segment |
-//! | above the log end | | error: what comes between is gone |
-//!
-//! (1) The log was reopened in place after a failed sync, under an epoch of its own; what the
-//! journal has was never acknowledged.
-//!
-//! An error is this log's alone, and nothing of it was overwritten. All of it may be repeated.
+//! Called while the store is opened, before anything else is appended.
+
+use bytes::Bytes;
 
 use super::core::{PartitionLog, Writer};
 use super::fetch::FetchLimits;
-use crate::error::{Error, Result};
+use super::frames::{Goes, Ground, Standing, lay};
+use crate::error::Result;
 use crate::ids::Offset;
 use crate::journal::Frame;
 use crate::record::{AppendBatch, Batch, Stamp};
-use crate::segment::{Tail, misfit};
+use crate::segment::{Place, Tail, misfit};
 use crate::time::Timestamp;
-
-const OPERATION: &str = "replay journal";
 
 /// A batch that is written as it is.
 struct Whole<'a>(Batch<'a>);
@@ -56,11 +44,8 @@ impl AppendBatch for Whole<'_> {
     }
 }
 
-/// Whether the rest of a frame is looked at.
-enum Then {
-    GoOn,
-    Skip,
-}
+/// A log that is being opened.
+struct Recovered<'a>(&'a PartitionLog);
 
 impl PartitionLog {
     /// Appends what the frames have and the log has not; returns how many records that were. The
@@ -69,112 +54,7 @@ impl PartitionLog {
     /// # Errors
     /// Corrupt where a frame does not fit; those of the disk.
     pub(crate) fn replay(&self, frames: &[Frame]) -> Result<u64> {
-        let mut restored = 0;
-        for frame in frames {
-            self.replay_frame(frame, &mut restored).map_err(|error| self.named(error))?;
-        }
-        Ok(restored)
-    }
-
-    fn replay_frame(&self, frame: &Frame, restored: &mut u64) -> Result<()> {
-        let extent = &frame.extent;
-        let mut next = extent.first;
-        let mut at = 0;
-        while at < frame.batches.len() {
-            let batch = Batch::verify(&frame.batches[at..])
-                .map_err(|fault| self.misfit(frame, next, &fault.to_string()))?;
-            let header = batch.header();
-            // the first may begin below, where a log was adopted in the middle of it
-            if header.end_offset() <= next || header.end_offset() > extent.end {
-                return Err(self.misfit(frame, next, "its batches do not have its offsets"));
-            }
-            next = header.end_offset();
-            let position = extent.position + at as u64;
-            at += header.size();
-            if let Then::Skip = self.replay_batch(frame, &batch, position, restored)? {
-                return Ok(());
-            }
-        }
-        if next != extent.end {
-            return Err(self.misfit(frame, next, "its batches end too early"));
-        }
-        Ok(())
-    }
-
-    fn replay_batch(
-        &self,
-        frame: &Frame,
-        batch: &Batch<'_>,
-        position: u64,
-        restored: &mut u64,
-    ) -> Result<Then> {
-        let offsets = self.offsets.snapshot();
-        let header = batch.header();
-        let base = header.base_offset();
-        if header.end_offset() <= offsets.start.max(offsets.recovery_point) {
-            return Ok(Then::GoOn);
-        }
-        if base > offsets.end {
-            return Err(self.misfit(frame, base, "what comes before it is gone"));
-        }
-        if base < offsets.end {
-            return self.compare(frame, batch, base.max(offsets.start));
-        }
-        self.restore(frame, batch, position)?;
-        *restored += u64::from(header.count());
-        Ok(Then::GoOn)
-    }
-
-    /// The log has something where the batch would lie.
-    fn compare(&self, frame: &Frame, batch: &Batch<'_>, at: Offset) -> Result<Then> {
-        let limits = FetchLimits { bytes: 1, records: 1, durable_only: false };
-        let found = self.fetch(at, None, limits)?.chunk;
-        let found = found.as_ref().and_then(|chunk| Batch::verify(&chunk.bytes).ok());
-        match found {
-            Some(found) if found.bytes() == batch.bytes() => Ok(Then::GoOn),
-            Some(found) if found.header().leader_epoch() > batch.header().leader_epoch() => {
-                Ok(Then::Skip)
-            }
-            _ => Err(self.misfit(frame, at, "the log holds something else there")),
-        }
-    }
-
-    /// Appends a batch that continues the log.
-    fn restore(&self, frame: &Frame, batch: &Batch<'_>, position: u64) -> Result<()> {
-        let now = self.setup.clock.wall(); // the host's code: under no lock
-        let mut writer = self.writer.lock();
-        let header = batch.header();
-        let (base, segment) = (header.base_offset(), frame.extent.segment);
-        if let Some(refusal) = &writer.refuses {
-            return Err(refusal.error(OPERATION));
-        }
-        let goes_on = |tail: &Tail| tail.segment().base() == segment && tail.is_at(position);
-        if !writer.tail.as_ref().is_some_and(goes_on) {
-            let begins = segment == base && position == 0;
-            if !begins && self.damage.load().is_empty() {
-                let place = writer.tail.as_ref().map(|tail| {
-                    let segment = tail.segment();
-                    format!(", at {} of segment {}", segment.published(), segment.base())
-                });
-                let reason = format!("the log goes on elsewhere{}", place.unwrap_or_default());
-                return Err(self.misfit(frame, base, &reason));
-            }
-            let stands = |tail: &Tail| tail.segment().base() == base && tail.is_empty();
-            if !writer.tail.as_ref().is_some_and(stands) {
-                self.roll(&mut writer, now)?;
-            }
-        }
-        let latest = self.epochs.lock().latest();
-        let epoch = header.leader_epoch().unwrap_or(writer.epoch);
-        let stamp = Stamp { base_offset: base, leader_epoch: epoch };
-        let tail = writer.tail.as_mut().expect("a roll makes one");
-        if let Some(wrong) = misfit(header, tail.segment().base(), base, latest) {
-            return Err(self.misfit(frame, base, wrong));
-        }
-        tail.make_room(header.size() as u64);
-        tail.append(&Whole(*batch), stamp, header.last_offset())?;
-        self.published(&mut writer, batch);
-        Ok(())
+        lay(frames, &mut Recovered(self)).map_err(|error| self.named(error))
     }
 
     fn published(&self, writer: &mut Writer, batch: &Batch<'_>) {
@@ -185,14 +65,53 @@ impl PartitionLog {
         writer.next_offset = header.end_offset();
         self.offsets.set_end(header.end_offset());
     }
+}
 
-    fn misfit(&self, frame: &Frame, offset: Offset, reason: &str) -> Error {
-        let extent = &frame.extent;
-        let path = self.place.path(extent.segment, crate::disk::names::SegmentFile::Log);
-        let reason = format!(
-            "records {} to {}, which the journal holds, do not fit: {reason}",
-            extent.first, extent.end
-        );
-        Error::corrupt(OPERATION, &path, extent.position, reason).at_offset(offset)
+impl Ground for Recovered<'_> {
+    fn place(&self) -> &Place {
+        &self.0.place
+    }
+
+    fn bounds(&self) -> (Offset, Offset) {
+        let offsets = self.0.offsets.snapshot();
+        (offsets.start.max(offsets.recovery_point), offsets.end)
+    }
+
+    fn batch_at(&self, offset: Offset) -> Result<Option<Bytes>> {
+        let limits = FetchLimits { bytes: 1, records: 1, durable_only: false };
+        Ok(self.0.fetch(offset, None, limits)?.chunk.map(|chunk| chunk.bytes))
+    }
+
+    fn standing(&self) -> Standing {
+        let writer = self.0.writer.lock();
+        let tail = writer.tail.as_ref().map(Tail::segment);
+        let tail = tail.map(|segment| (segment.base(), segment.published()));
+        Standing { tail, is_damaged: !self.0.damage.load().is_empty() }
+    }
+
+    fn add(&mut self, batch: &Batch<'_>, goes: Goes) -> Result<Option<&'static str>> {
+        let log = self.0;
+        let now = log.setup.clock.wall(); // the host's code: under no lock
+        let mut writer = log.writer.lock();
+        let header = batch.header();
+        let base = header.base_offset();
+        if let Some(refusal) = &writer.refuses {
+            return Err(refusal.error("replay journal"));
+        }
+        let stands = |tail: &Tail| tail.segment().base() == base && tail.is_empty();
+        if goes == Goes::Anew && !writer.tail.as_ref().is_some_and(stands) {
+            log.roll(&mut writer, now)?;
+        }
+        let latest = log.epochs.lock().latest();
+        let epoch = header.leader_epoch().unwrap_or(writer.epoch);
+        let stamp = Stamp { base_offset: base, leader_epoch: epoch };
+        let tail = writer.tail.as_mut().expect("a roll makes one");
+        if let Some(wrong) = misfit(header, tail.segment().base(), base, latest) {
+            return Ok(Some(wrong));
+        }
+        tail.make_room(header.size() as u64);
+        tail.append(&Whole(*batch), stamp, header.last_offset())?;
+        log.published(&mut writer, batch);
+        Ok(None)
     }
 }

@@ -200,7 +200,8 @@ impl Log {
         if self.sync_is_due() {
             self.checkpoint()?;
         }
-        if self.log.sync_for_tasks() {
+        if let Some(sync) = self.log.begin_for_tasks() {
+            sync.end();
             self.record_failure(); // those it was made for are told
         }
         self.apply_retention()?;

@@ -102,11 +102,6 @@ impl Tail {
         &self.segment
     }
 
-    /// Whether the next batch begins at `position`.
-    pub(crate) fn is_at(&self, position: u64) -> bool {
-        self.end == position
-    }
-
     /// Has room for `bytes` more, whatever the limits say: they may have been others when those
     /// bytes found room. Before anything is appended.
     pub(crate) fn make_room(&mut self, bytes: u64) {

@@ -139,12 +139,13 @@ impl StoreBuilder {
     /// Whether power-durable appends share the syncs of one journal, and how large that is: from
     /// 1 MiB to 1 GiB. Default 64 MiB on the real disk, none on another.
     ///
-    /// The file `tidelog.journal` is made in the background once power-durable appends go on; until
-    /// then, where it cannot be made or would take more than an
-    /// eighth of the free space, and while all of it is needed, each partition is synced by
-    /// itself. It stays when the store is closed, and goes when the store is opened with
-    /// [`Journal::Off`]. After an unclean stop the next open takes from it what the segments lack,
-    /// whatever is chosen here; Kafka does not: open with this library first.
+    /// The file `tidelog.journal` is made in the background, 4 MiB at a time, once power-durable
+    /// appends go on; until then, where it cannot be made or would take more than an eighth of the
+    /// free space, and while all of it is needed, each partition is synced by itself. It stays
+    /// when the store is closed, and goes when the store is opened with [`Journal::Off`]. After an
+    /// unclean stop the next open takes from it what the segments lack, whatever is chosen here;
+    /// Kafka does not: open with this library first. A file that is missing then is told of by
+    /// [`OpenReport::journal_was_missing`](crate::OpenReport::journal_was_missing).
     ///
     /// ```
     /// use tidelog::{Journal, Store};

@@ -28,6 +28,9 @@ use crate::time::{Clock, SystemClock, Timestamp, deadline_after};
 /// Offsets that groups have committed can be read, not committed. Any number of processes may have
 /// it open, on a file system mounted read-only too.
 ///
+/// After a power cut it shows what the next open for writing will find, what only the journal holds
+/// included; that part is kept in memory, at most as much as the journal is large.
+///
 /// It is a handle: clones share one, and dropping the last closes it.
 ///
 /// ```
@@ -193,7 +196,8 @@ impl ReadOnlyStoreBuilder {
     /// [`NotAStore`](crate::ErrorKind::NotAStore) where there is no store: nothing, something else,
     /// a store that is being made at this moment, or a directory of Kafka's that no store has
     /// adopted yet. [`NewerVersion`](crate::ErrorKind::NewerVersion),
-    /// [`Corrupt`](crate::ErrorKind::Corrupt) for the store's own files,
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) for the store's own files, and for a journal that is
+    /// damaged or missing after a power cut until the store was opened for writing,
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig), and those of the operating system.
     ///
     /// ```

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::budget::Budget;
-use super::super::catalog::CatalogChanges;
+use super::super::changes::CatalogChanges;
 use super::super::chores::Chores;
 use super::super::compaction::Compaction;
 use super::super::core::Footing;
 use super::super::gate::Gate;
-use super::super::maintenance::Requests;
 use super::super::partition::{Backing, NewPartition, Partition};
 use super::super::report::OpenReport;
+use super::super::requests::Requests;
 use super::super::root::followed::FollowedRoot;
 use super::super::root::state::{RootState, TopicState};
 use super::super::threads::{Running, Wakeup};
@@ -115,6 +115,7 @@ impl Engine {
             let known = follower.root().look()?;
             let changed = known.serial != applied.serial;
             if changed {
+                follower.learn_what_is_left(&known.state)?;
                 self.apply(follower, &applied.state, &known.state, &mut gone)?;
                 *applied = Applied { serial: known.serial, state: known.state };
             }

@@ -10,9 +10,11 @@ use super::super::Engine;
 use super::super::root::followed::FollowedRoot;
 use super::super::root::state::RootState;
 use super::super::timers::Due;
+use super::left::Left;
 use super::partition::FollowedPartition;
 use crate::error::Result;
 use crate::ids::Offset;
+use crate::journal::Frame;
 use crate::log::{FactSource, FollowFacts, LogId};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +24,7 @@ use crate::time::Clock;
 #[derive(Debug)]
 pub(in crate::engine) struct Follower {
     root: FollowedRoot,
+    left: Left,
     clock: Arc<dyn Clock>,
     interval: Duration,
     /// When the state log was looked at.
@@ -67,6 +70,7 @@ impl Follower {
     pub(super) fn new(root: FollowedRoot, clock: Arc<dyn Clock>, interval: Duration) -> Self {
         Follower {
             root,
+            left: Left::default(),
             clock,
             interval,
             looked: LookedAt::default(),
@@ -83,6 +87,11 @@ impl Follower {
 
     pub(in crate::engine) fn root(&self) -> &FollowedRoot {
         &self.root
+    }
+
+    /// Reads what only the journal has, where a reign has left that.
+    pub(super) fn learn_what_is_left(&self, state: &RootState) -> Result<()> {
+        self.left.learn(&self.root, state)
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -141,6 +150,10 @@ impl FactSource for Follower {
 
     fn facts(&self, id: LogId) -> Result<Option<FollowFacts>> {
         Ok(facts_of(&self.root.look()?.state, id))
+    }
+
+    fn held(&self, id: LogId) -> Result<Vec<Frame>> {
+        self.left.of(&self.root, id)
     }
 }
 

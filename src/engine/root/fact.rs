@@ -102,6 +102,10 @@ pub(crate) enum Fact {
     /// A sync of the partition failed when all below this offset was durable: what lies above the
     /// recovery point is not to be trusted to the page cache until that has risen above it.
     SyncFailed { id: TopicId, partition: PartitionId, offset: Offset },
+    /// The journal of the reign at hand holds frames that may be relied on.
+    JournalBegun,
+    /// It is not needed any more: everything in it is in synced segments.
+    JournalEnded,
 }
 
 const OPENED: u8 = 1;
@@ -119,6 +123,8 @@ const HIGHEST_EPOCH: u8 = 12;
 const OTHERS_WROTE: u8 = 13;
 const COMPACTED: u8 = 14;
 const SYNC_FAILED: u8 = 15;
+const JOURNAL_BEGUN: u8 = 16;
+const JOURNAL_ENDED: u8 = 17;
 
 const ADOPTED: u8 = 1;
 const INTERNAL: u8 = 2;
@@ -176,6 +182,8 @@ impl Fact {
             Fact::SyncFailed { id, partition, offset } => {
                 put_place(out, SYNC_FAILED, id, *partition, *offset);
             }
+            Fact::JournalBegun => out.push(JOURNAL_BEGUN),
+            Fact::JournalEnded => out.push(JOURNAL_ENDED),
         }
     }
 
@@ -384,6 +392,8 @@ impl<'a> Input<'a> {
                 partition: self.partition()?,
                 offset: self.offset()?,
             },
+            JOURNAL_BEGUN => Fact::JournalBegun,
+            JOURNAL_ENDED => Fact::JournalEnded,
             _ => return Err("an unknown kind of fact"),
         })
     }

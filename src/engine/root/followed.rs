@@ -79,6 +79,10 @@ impl FollowedRoot {
         self.store_id
     }
 
+    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

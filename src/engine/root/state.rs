@@ -27,6 +27,8 @@ pub(crate) struct RootState {
     opening: Opening,
     /// The epoch of the last opening.
     reign: Option<LeaderEpoch>,
+    /// That reign has a journal in use.
+    journal: bool,
     exported: ExportDigests,
     begun: Vec<ExportDigests>,
 }
@@ -140,6 +142,11 @@ impl RootState {
         self.reign
     }
 
+    /// Whether records of that reign may lie in its journal alone.
+    pub(crate) fn has_journal(&self) -> bool {
+        self.journal
+    }
+
     /// Whether the last opening was not closed cleanly.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.opening, Opening::Open { .. })
@@ -170,12 +177,14 @@ impl RootState {
             Fact::Opened { leader_epoch, boot_id } => {
                 self.raise_epoch(*leader_epoch);
                 self.reign = Some(*leader_epoch);
+                self.journal = false;
                 self.opening = Opening::Open { boot_id: *boot_id };
             }
             Fact::CleanClose { digests } => {
                 self.confirm_exports(digests);
                 if let Opening::Open { boot_id } = self.opening {
                     self.opening = Opening::Clean { boot_id };
+                    self.journal = false;
                 }
             }
             Fact::ExportBegun { digests } => {
@@ -217,6 +226,8 @@ impl RootState {
                     state.sync_failed = Some(*offset).filter(|at| *at >= state.recovery_point);
                 });
             }
+            Fact::JournalBegun => self.journal = self.is_open(),
+            Fact::JournalEnded => self.journal = false,
             Fact::HighestEpoch { epoch } => self.raise_epoch(*epoch),
             Fact::OthersWrote { id } => self.change(*id, |topic| topic.foreign = true),
         }
@@ -302,6 +313,7 @@ impl RootState {
         match (self.opening, self.reign) {
             (Opening::Open { boot_id }, Some(leader_epoch)) => {
                 facts.push(Fact::Opened { leader_epoch, boot_id });
+                facts.extend(self.journal.then_some(Fact::JournalBegun));
                 facts.push(Fact::Exported { digests });
             }
             (Opening::Clean { boot_id }, Some(leader_epoch)) => {

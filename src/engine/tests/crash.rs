@@ -131,44 +131,97 @@ impl Stop {
     }
 }
 
-/// Stops at call `cut`, opens (cut short at its own call `again`, if any), checks all, appends,
-/// stops once more and checks all again.
-fn stop_at(
-    (name, steps): (&str, &[Step]),
-    seed: u64,
-    cut: u64,
-    stop: Stop,
-    again: Option<u64>,
-    suite: &Suite,
-) -> u64 {
-    let context = format!("{name}, seed {seed}, cut {cut}, {stop:?}, again {again:?}");
-    let mut history = History::new(disk(seed));
-    history.disk.cut_after(cut);
-    run(&mut history, steps);
-    history.disk = stop.next(&history.disk);
-    if let Some(again) = again {
-        history.disk.cut_after(again);
-        let _ = history.open(); // cut short, or it came through
-        history.engine = None;
-        history.disk = stop.next(&history.disk);
+/// A scenario, how it is stopped, and how often the opens after it are.
+#[derive(Clone, Debug)]
+pub(super) struct Course<'a> {
+    pub(super) name: &'a str,
+    pub(super) steps: &'a [Step],
+    pub(super) seed: u64,
+    pub(super) journal: Option<u64>,
+    /// The call it is stopped at.
+    pub(super) cut: u64,
+    pub(super) stop: Stop,
+    /// The call that each open after it is stopped at, before the one that comes through.
+    pub(super) opens: Vec<u64>,
+}
+
+impl Course<'_> {
+    fn history(&self) -> History {
+        let mut history = History::new(disk(self.seed));
+        history.journal = self.journal;
+        history
     }
-    suite.state(name, history.disk.image_hash());
+
+    /// How many calls the scenario takes.
+    pub(super) fn calls(&self) -> u64 {
+        let mut history = self.history();
+        run(&mut history, self.steps);
+        history.disk.operations()
+    }
+
+    /// The scenario as it was stopped.
+    pub(super) fn stopped(&self) -> History {
+        let mut history = self.history();
+        history.disk.cut_after(self.cut);
+        run(&mut history, self.steps);
+        history.disk = self.stop.next(&history.disk);
+        history
+    }
+
+    /// Stops, opens, checks all, for readers before the next writer and for that; appends, cuts the
+    /// power once more and checks all again. Returns how much was gone of what was acknowledged.
+    pub(super) fn run(&self, suite: &Suite) -> u64 {
+        let Course { name, seed, cut, stop, opens, .. } = self;
+        let context = format!(
+            "{name}, seed {seed}, cut {cut}, {stop:?}, opens cut at {opens:?}; \
+             TIDELOG_SEED={seed} repeats it"
+        );
+        let mut history = self.stopped();
+        for again in opens {
+            history.disk.cut_after(*again);
+            let _ = history.open(); // cut short, or it came through
+            history.engine = None;
+            history.disk = stop.next(&history.disk);
+        }
+        suite.state(name, history.disk.image_hash());
+        history.verify_as_guest(stop.promise(), &context);
+        reopen(&mut history, &context);
+        let gone = history.verify(stop.promise(), &context);
+        for topic in ["a", "b"] {
+            if history.engine().is_ok_and(|engine| engine.topic(topic).is_ok()) {
+                self.append_more(&mut history, topic, &context);
+            }
+        }
+        history.engine = None;
+        history.disk = history.disk.crash(Crash::Nothing);
+        let context = format!("{context}, second");
+        reopen(&mut history, &context);
+        history.verify(Promise::Power, &context);
+        gone
+    }
+
+    /// Where there is a journal often enough for it to be made.
+    fn append_more(&self, history: &mut History, topic: &'static str, context: &str) {
+        for more in (0..if self.journal.is_some() { 3 } else { 1 }).rev() {
+            let appended = history.append(topic, 0, Power);
+            appended.unwrap_or_else(|error| panic!("{context}: append after: {error}"));
+            if more > 0 {
+                history.step(Step::Background).unwrap();
+            }
+        }
+    }
+}
+
+/// Opens, and every partition with it.
+pub(super) fn reopen(history: &mut History, context: &str) {
     history.open().unwrap_or_else(|error| panic!("{context}: reopen: {error}"));
     let failed = history.engine().unwrap().open_report().failed_partitions().to_vec();
     assert!(failed.is_empty(), "{context}: {failed:?}");
-    let gone = history.verify(stop.promise(), &context);
-    let topics = ["a", "b"]
-        .into_iter()
-        .filter(|name| history.engine().is_ok_and(|engine| engine.topic(name).is_ok()));
-    for topic in topics.collect::<Vec<_>>() {
-        let appended = history.append(topic, 0, Power);
-        appended.unwrap_or_else(|error| panic!("{context}: append after: {error}"));
-    }
-    history.engine = None;
-    history.disk = history.disk.crash(Crash::Nothing);
-    history.open().unwrap_or_else(|error| panic!("{context}: second reopen: {error}"));
-    history.verify(Promise::Power, &format!("{context}, second"));
-    gone
+}
+
+/// Every kind of power cut, the last by chance.
+pub(super) fn power_cuts(seed: u64) -> [Stop; 3] {
+    [Crash::Nothing, Crash::Everything, Crash::Random(seed)].map(Stop::Cut)
 }
 
 /// Calls to stop at: all of them, or as many as the budget allows, evenly.
@@ -177,18 +230,23 @@ pub(super) fn cuts(total: u64, most: u64) -> impl Iterator<Item = u64> {
     (1..=total).step_by(usize::try_from(stride).unwrap())
 }
 
+fn course<'a>((name, steps): (&'a str, &'a [Step]), seed: u64) -> Course<'a> {
+    let stop = Stop::Cut(Crash::Nothing);
+    Course { name, steps, seed, journal: None, cut: 0, stop, opens: Vec::new() }
+}
+
 fn enumerate(suite: &Suite, stops: impl Fn(u64) -> Vec<Stop>, again: bool) -> u64 {
     let mut gone = 0;
     let most = pick(if again { 12 } else { 40 }, 100, 100_000);
-    for (name, steps) in SCENARIOS {
+    for scenario in SCENARIOS {
         for seed in seeds(2, 2, 200) {
-            let total = operations(steps, seed);
-            for cut in cuts(total + 1, most) {
+            let course = course(scenario, seed);
+            for cut in cuts(course.calls() + 1, most) {
                 for stop in stops(seed ^ (cut << 8)) {
                     let retry = if again { cuts(60, pick(3, 5, 60)).collect() } else { vec![0] };
                     for at in retry {
-                        let again = again.then_some(at + cut % 7);
-                        gone += stop_at((name, steps), seed, cut, stop, again, suite);
+                        let opens = again.then_some(at + cut % 7).into_iter().collect();
+                        gone += Course { cut, stop, opens, ..course.clone() }.run(suite);
                     }
                 }
             }
@@ -200,11 +258,7 @@ fn enumerate(suite: &Suite, stops: impl Fn(u64) -> Vec<Stop>, again: bool) -> u6
 #[test]
 fn a_power_cut_at_any_call_takes_nothing_that_was_promised() {
     let suite = Suite::new("engine-cuts");
-    let gone = enumerate(
-        &suite,
-        |seed| [Crash::Nothing, Crash::Everything, Crash::Random(seed)].map(Stop::Cut).to_vec(),
-        false,
-    );
+    let gone = enumerate(&suite, |seed| power_cuts(seed).to_vec(), false);
     suite.control(gone); // what was promised less must be seen to vanish
     suite.end();
 }
@@ -214,9 +268,9 @@ fn a_kill_at_any_call_takes_nothing_that_was_acknowledged() {
     let suite = Suite::new("engine-kills");
     let gone = enumerate(&suite, |_| vec![Stop::Kill], false);
     assert_eq!(gone, 0, "nothing at all");
-    let power = Stop::Cut(Crash::Nothing);
-    let cut_at = |cut| stop_at(("roll", ROLL), 0, cut, power, None, &suite);
-    let gone = cuts(operations(ROLL, 0), 40).map(cut_at).sum();
+    let roll = course(("roll", ROLL), 0);
+    let cut_at = |cut| Course { cut, ..roll.clone() }.run(&suite);
+    let gone = cuts(roll.calls(), 40).map(cut_at).sum();
     suite.control(gone); // the same count sees what a power cut takes
     suite.end();
 }

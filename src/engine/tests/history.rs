@@ -9,11 +9,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::{Engine, EngineOptions, NewTopic, Partition};
+use super::super::{Engine, EngineOptions, FollowOptions, NewTopic, Partition};
 use super::{append, options, records};
-use crate::config::{Durability, TopicConfig};
+use crate::config::{Durability, Threads, TopicConfig};
 use crate::disk::SimDisk;
-use crate::error::{Error, Outcome, Result};
+use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 use crate::time::{ManualClock, Timestamp};
 
@@ -298,6 +298,38 @@ impl History {
     /// were acknowledged are gone.
     pub(super) fn verify(&mut self, promise: Promise, context: &str) -> u64 {
         let engine = self.engine.clone().expect("open");
+        let gone = self.check(&engine, promise, context);
+        self.settle();
+        gone
+    }
+
+    /// The same by a reader that comes before any writer, and changes nothing.
+    pub(super) fn verify_as_guest(&self, promise: Promise, context: &str) {
+        let context = format!("{context}, read only");
+        let image = self.disk.image_hash();
+        match self.follow() {
+            Ok(engine) => drop(self.check(&engine, promise, &context)),
+            // the stop came before there was a store
+            Err(error) if error.kind() == ErrorKind::NotAStore => assert!(
+                self.topics.values().flatten().all(|topic| topic.id.is_none()),
+                "{context}: {error}"
+            ),
+            Err(error) => panic!("{context}: {error}"),
+        }
+        assert_eq!(self.disk.image_hash(), image, "{context}: the disk was changed");
+    }
+
+    pub(super) fn follow(&self) -> Result<Arc<Engine>> {
+        let options = FollowOptions {
+            disk: Arc::new(self.disk.clone()),
+            clock: Arc::new(self.clock.clone()),
+            threads: Threads::Host,
+            interval: Duration::from_millis(10),
+        };
+        Engine::follow(options, Path::new(ROOT))
+    }
+
+    fn check(&self, engine: &Engine, promise: Promise, context: &str) -> u64 {
         let mut gone = 0;
         for (name, incarnations) in &self.topics {
             let Some(last) = incarnations.last() else { continue };
@@ -323,7 +355,6 @@ impl History {
                 gone += kept.check(handle, &prefix, promise, &context);
             }
         }
-        self.settle();
         gone
     }
 }

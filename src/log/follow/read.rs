@@ -160,7 +160,7 @@ impl FollowedLog {
         Ok(())
     }
 
-    fn fetch_in(
+    pub(super) fn fetch_in(
         &self,
         view: &View,
         from: Offset,

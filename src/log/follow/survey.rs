@@ -100,6 +100,17 @@ impl FollowedLog {
             tail: taking.tail,
             ..Following::default()
         };
+        match self.restored(&following, &facts, taking.epoch) {
+            Ok(restored) => following.restored = restored,
+            // who opens the store meanwhile has given it back, and has gone on
+            Err(error) if error.is_corrupt() && self.source.facts(self.id)? != Some(facts) => {
+                log::debug!("{error}");
+                taking.is_moving = true;
+            }
+            Err(error) => return Err(error),
+        }
+        let given_back = following.restored.iter().flat_map(|restored| &restored.epochs);
+        taking.scanned.extend(given_back);
         let (start, end) = (facts.log_start, following.end());
         following.epochs = EpochCache::recovered(&file, &taking.scanned, start, end);
         Ok(Taken { following, is_moving: taking.is_moving })
@@ -207,6 +218,11 @@ impl Taking<'_> {
             at += 1;
             found.len > 0 || at == 1 || at > last
         });
+        let start = self.facts.log_start;
+        let lacks_front = found.first().is_some_and(|first| first.base > start);
+        if lacks_front && self.facts.gapless && self.promised <= start {
+            found.clear(); // a power cut took it, nobody was promised it: a writer begins again
+        }
         let mut bases: Vec<_> = found.iter().skip(1).map(|found| Some(found.base)).collect();
         bases.push(None);
         for (found, next) in found.into_iter().zip(bases) {

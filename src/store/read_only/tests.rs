@@ -5,6 +5,8 @@ mod arrival;
 mod beside;
 mod damage;
 mod guest_disk;
+#[cfg(feature = "sim")]
+mod left;
 mod moving;
 mod opening;
 

@@ -58,6 +58,8 @@ pub(in crate::engine::root) fn any_fact() -> impl Strategy<Value = Fact> {
         place.prop_map(|(id, partition, offset)| Fact::SyncFailed { id, partition, offset }),
         epoch().prop_map(|epoch| Fact::HighestEpoch { epoch }),
         id().prop_map(|id| Fact::OthersWrote { id }),
+        Just(Fact::JournalBegun),
+        Just(Fact::JournalEnded),
     ]
 }
 

@@ -30,7 +30,7 @@ fn frame_starts(frames: &[Vec<Fact>]) -> Vec<usize> {
 fn the_bytes_are_these() {
     let bytes = log_of(&epochs(1), 0, |_| 0);
     assert_eq!(&bytes[..8], b"TIDESTAT");
-    assert_eq!(&bytes[8..12], [0, 0, 0, 3]);
+    assert_eq!(&bytes[8..12], [0, 0, 0, 4]);
     assert_eq!(HEADER_LEN, 56);
     let frame = &bytes[HEADER_LEN..];
     assert_eq!(&frame[..4], [0, 0, 0, 13]);
@@ -129,8 +129,8 @@ fn a_newer_version_and_an_unknown_fact_are_told_apart() {
         bytes[CRC_AT..].copy_from_slice(&crc.to_be_bytes());
         bytes
     };
-    assert_eq!(scan(&of_version(4)).unwrap_err(), Fault::Newer { found: 4 });
-    for known in [1, 2, 3] {
+    assert_eq!(scan(&of_version(5)).unwrap_err(), Fault::Newer { found: 5 });
+    for known in [1, 2, 3, 4] {
         assert!(scan(&of_version(known)).is_ok(), "version {known}");
     }
 
@@ -146,10 +146,10 @@ fn a_newer_version_and_an_unknown_fact_are_told_apart() {
 #[test]
 fn a_frame_too_large_is_refused_and_leaves_no_bytes() {
     let name = "n".repeat(MAX_PAYLOAD);
-    let mut bytes = vec![1, 2, 3];
+    let mut bytes = vec![1, 2, 3, 4];
     let fact = Fact::TopicDeleted { id: topic_id(1), name };
     assert!(put_frame(&mut bytes, 1, 0, &[fact]).is_err());
-    assert_eq!(bytes, [1, 2, 3]);
+    assert_eq!(bytes, [1, 2, 3, 4]);
 }
 
 proptest! {

@@ -52,3 +52,16 @@ fn a_reader_behind_retention_is_told_and_goes_on_by_its_policy() {
     pair.later();
     assert_eq!(values(&reader.try_poll().unwrap()), ["40"]);
 }
+
+#[test]
+fn a_front_that_a_power_cut_took_and_nobody_was_promised_is_no_damage() {
+    let pair = Pair::new(TopicConfig::new().segment_bytes(1_500));
+    (0..50).for_each(|number| pair.send(&number.to_string()));
+    let first = root().join("t-0/00000000000000000000.log");
+    pair.disk.remove_file(&first).unwrap(); // its name was never synced
+    let reading = open_reader(pair.guest.clone(), root(), &pair.clock);
+    let mut reader = reading.reader().assign([("t", 0)]).build().unwrap();
+    assert!(reader.try_poll().unwrap().is_empty());
+    let seen = reading.describe("t").unwrap();
+    assert_eq!(seen.partitions()[0].end_offset().get(), 0, "as a writer will have it");
+}
