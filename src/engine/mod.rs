@@ -41,7 +41,7 @@ mod topic;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use audit::{is_root, list_root};
+pub(crate) use audit::{RootAudit, is_root, list_root};
 pub use backup::BackupReport;
 pub(crate) use catalog::NewTopic;
 use core::Table;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 pub(crate) use super::frame::FILE_HEAD;
 use super::frame::{FILE_LEN, FileHead, HeadFault, StoreId, VERSION};
+use crate::disk::copy::is_shared;
 use crate::disk::names::{JOURNAL, REPLACEMENT_SUFFIX};
 use crate::disk::{Access, Disk, DiskFile, read_full_at, write_all_at};
 use crate::error::{Cause, Error, Result};
@@ -77,7 +78,8 @@ pub(super) fn make(
     // rather none than one that leaves little for records
     let free = disk.available(root).map_err(fail)?;
     let has_room = free.is_none_or(|free| free / SHARE >= len);
-    if there == Some(head) {
+    // what it holds counts no more: one that has another name too is not written to but replaced
+    if there == Some(head) && !is_shared(disk, &path).map_err(fail)? {
         let file = disk.open(&path, Access::Write).map_err(fail)?;
         if file.len().map_err(fail)? == len {
             file.keep_open().map_err(fail)?;
