@@ -42,7 +42,8 @@ mod topic;
 mod tests;
 
 pub(crate) use audit::{RootAudit, is_root, list_root};
-pub use backup::BackupReport;
+pub(crate) use backup::Watch;
+pub use backup::{BackupProgress, BackupReport};
 pub(crate) use catalog::NewTopic;
 use core::Table;
 pub(crate) use core::{CloseHook, Engine, EngineOptions};
