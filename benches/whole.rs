@@ -4,8 +4,8 @@
 //! closed store is read through, and beside it, in turn, plain reading of the same files.
 //!
 //! Data goes to the system's temporary directory, or to `TIDELOG_BENCH_DIR`;
-//! `TIDELOG_BENCH_MIB` says how large the store for `verify` is, 1024 by default. A name as argument
-//! runs that one alone. `cold` drops the page cache before each reading, as root.
+//! `TIDELOG_BENCH_MIB` says how large the store for `verify` is, 1024 by default. A name as
+//! argument runs that one alone. `cold` drops the page cache before each reading, as root.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
-//! Backups that are broken off: by whoever looks on, at any time, by a power cut meanwhile, and by a
-//! callback that panics. Nothing is left that an open takes for a store, and the store is as it was.
+//! Backups that are broken off: by whoever looks on, at any time; by a power cut meanwhile; and by
+//! a callback that panics. Nothing is left that an open takes for a store, and the store is as it
+//! was.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
