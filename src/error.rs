@@ -103,6 +103,8 @@ pub enum ErrorKind {
     Panicked,
     /// The store was opened read-only: another process may be writing to it.
     ReadOnly,
+    /// The caller broke the call off.
+    Cancelled,
 }
 
 /// Why a call failed, where, and what became of its effect.

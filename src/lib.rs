@@ -143,7 +143,7 @@ pub use consumer::{
     RebalanceListener, Reset, Revoked,
 };
 #[cfg(not(loom))]
-pub use engine::{BackupReport, OpenReport};
+pub use engine::{BackupProgress, BackupReport, OpenReport};
 pub use error::{Error, ErrorKind, Outcome, Result};
 #[cfg(not(loom))]
 pub use group::{
@@ -170,8 +170,8 @@ pub use producer::{
 pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, RecordsIter};
 #[cfg(not(loom))]
 pub use store::{
-    BackupBuilder, GroupDescription, GroupListing, GroupMember, GroupPartition, GroupReset,
-    GroupStats, HoldStats, OffsetMove, Partition, PartitionDescription, PartitionStats,
+    BackupBuilder, BackupTask, GroupDescription, GroupListing, GroupMember, GroupPartition,
+    GroupReset, GroupStats, HoldStats, OffsetMove, Partition, PartitionDescription, PartitionStats,
     ReadOnlyStore, ReadOnlyStoreBuilder, ResetPlan, ResetTo, Store, StoreBuilder, StoreStats,
     TopicDescription, TopicStats,
 };

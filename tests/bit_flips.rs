@@ -2,9 +2,11 @@
 //! from an earlier life of the file. Each time the store is opened and read through: what comes
 //! back is what was written, or a typed error with its place; and damage stays where it is.
 //!
-//! The small budget takes a sample, `ci` all bits of a store of about 4 KiB, `deep` all of one of
-//! about 64 KiB. A failure names its state: `TIDELOG_FLIP='...'` runs that one alone. The control
-//! is the same store without its digests, where a changed epoch passes.
+//! The small budget takes a sample, `ci` all bits of stores of a few KiB (closed, killed, with a
+//! group, with a journal), `deep` all of one of about 64 KiB. A failure names its state:
+//! `TIDELOG_FLIP='...'` runs that one alone; `TIDELOG_SEED=A..B` runs the states of these numbers,
+//! for long runs in portions. The control is the same store without its digests, where a changed
+//! epoch passes.
 
 mod common;
 
@@ -16,11 +18,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use common::budget::Budget;
+use common::budget::{Budget, seeds};
 use tidelog::disk::{Access, Disk, MemoryDisk};
 use tidelog::{
-    Durability, Error, ErrorKind, LeaderEpoch, ManualClock, Record, Result, Store, Threads,
-    Timestamp, TopicConfig,
+    Durability, Error, ErrorKind, Journal, LeaderEpoch, ManualClock, Record, Result, Store,
+    StoreBuilder, Threads, Timestamp, TopicConfig,
 };
 
 const ROOT: &str = "/store";
@@ -30,9 +32,27 @@ type Files = BTreeMap<PathBuf, Vec<u8>>;
 /// What was written, by partition and offset: epoch and value.
 type Truth = BTreeMap<(u32, i64), (Option<LeaderEpoch>, Vec<u8>)>;
 
-fn open(disk: &Arc<MemoryDisk>) -> Result<Store> {
+fn builder(disk: &Arc<MemoryDisk>) -> StoreBuilder {
     let clock = ManualClock::new(Timestamp::from_millis(1_700_000_000_000));
-    Store::builder(ROOT).disk(disk.clone()).clock(clock).threads(Threads::Host).open()
+    Store::builder(ROOT).disk(disk.clone()).clock(clock).threads(Threads::Host)
+}
+
+fn open(disk: &Arc<MemoryDisk>) -> Result<Store> {
+    builder(disk).open()
+}
+
+/// How a store came to rest, and what is in it besides records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// Closed.
+    Closed,
+    /// Killed in its third life.
+    Killed,
+    /// Closed, with a group that has committed: fifty partitions of offsets, and what is recorded
+    /// of them.
+    Grouped,
+    /// Killed with a journal in which all of its third life lies.
+    Journaled,
 }
 
 /// A store at rest: its files, those of its topic's earlier life, and what it holds.
@@ -44,6 +64,14 @@ struct Fixture {
     truth: Truth,
     /// Below it, by partition, all is promised and has digests.
     promised: Vec<i64>,
+    /// What the group has committed ever.
+    committed: HashSet<i64>,
+}
+
+/// What the group has committed in each partition.
+fn committed(store: &Store) -> Result<Vec<(u32, i64)>> {
+    let found = store.committed("g")?;
+    Ok(found.iter().map(|(_, partition, at)| (partition.get(), at.offset().get())).collect())
 }
 
 fn fill(store: &Store, life: &str, sends: u32) {
@@ -64,8 +92,8 @@ fn fill(store: &Store, life: &str, sends: u32) {
 }
 
 impl Fixture {
-    /// Two lives of a topic, the second opened twice; a group that has committed.
-    fn new(name: &'static str, sends: u32, is_closed: bool) -> Fixture {
+    /// Two lives of a topic, the second opened twice.
+    fn new(name: &'static str, sends: u32, rest: Rest) -> Fixture {
         let disk = Arc::new(MemoryDisk::new());
         let store = open(&disk).unwrap();
         fill(&store, "before", sends);
@@ -73,22 +101,23 @@ impl Fixture {
         let earlier = files(&disk);
         store.delete_topic("orders").unwrap();
         store.close().unwrap();
+        let mut all_committed = HashSet::new();
         for life in ["first", "second"] {
             let store = open(&disk).unwrap();
             fill(&store, life, sends / 2);
-            let mut consumer =
-                store.consumer("g").assign([("orders", 0)]).durability(Durability::Power);
-            consumer = consumer.max_records(2);
-            let mut consumer = consumer.build().unwrap();
-            consumer.try_poll().unwrap();
-            consumer.commit().unwrap();
-            drop(consumer);
+            if rest == Rest::Grouped {
+                commit(&store);
+                all_committed.extend(committed(&store).unwrap().iter().map(|(_, at)| *at));
+            }
             store.close().unwrap();
         }
-        let store = open(&disk).unwrap();
+        let journal = if rest == Rest::Journaled { Journal::Bytes(1 << 20) } else { Journal::Off };
+        let store = builder(&disk).journal(journal).open().unwrap();
         let promised = (0..PARTITIONS).map(|partition| end(&store, partition)).collect();
-        if !is_closed {
-            fill(&store, "unfinished", sends / 4);
+        match rest {
+            Rest::Killed => fill(&store, "unfinished", sends / 4),
+            Rest::Journaled => fill_durably(&store, 3),
+            Rest::Closed | Rest::Grouped => {}
         }
         let mut truth = Truth::new();
         for partition in 0..PARTITIONS {
@@ -96,10 +125,13 @@ impl Fixture {
             assert!(lost.is_empty());
             truth.extend(found);
         }
-        if is_closed {
+        if matches!(rest, Rest::Closed | Rest::Grouped) {
             store.close().unwrap();
         }
-        Fixture { name, files: files(&disk), earlier, truth, promised }
+        let files = files(&disk);
+        let fixture = Fixture { name, files, earlier, truth, promised, committed: all_committed };
+        println!("{name}: {} files, {} bytes", fixture.files.len(), fixture.bytes());
+        fixture
     }
 
     fn bytes(&self) -> usize {
@@ -108,6 +140,24 @@ impl Fixture {
 
     fn end(&self, partition: u32) -> i64 {
         self.truth.keys().filter(|key| key.0 == partition).count() as i64
+    }
+}
+
+fn commit(store: &Store) {
+    let consumer = store.consumer("g").assign([("orders", 0)]).durability(Durability::Power);
+    let mut consumer = consumer.max_records(2).build().unwrap();
+    consumer.try_poll().unwrap();
+    consumer.commit().unwrap();
+}
+
+/// Appends with the power word, by the journal from when the maintenance has made it.
+fn fill_durably(store: &Store, sends: u32) {
+    let producer = store.producer().durability(Durability::Power).build().unwrap();
+    let orders = producer.topic("orders").unwrap();
+    for number in 0..sends {
+        let value = format!("journaled {number} of {}", number % PARTITIONS);
+        orders.send_to(number % PARTITIONS, Record::new(&value)).unwrap();
+        let _due = store.run_maintenance();
     }
 }
 
@@ -138,14 +188,22 @@ fn files(disk: &MemoryDisk) -> Files {
     found
 }
 
+/// How many bytes there are before nothing but zeros.
+fn used(bytes: &[u8]) -> usize {
+    let is_zeros = |chunk: &[u8]| chunk == &[0; 4096][..chunk.len()];
+    bytes.len()
+        - bytes.rchunks(4096).take_while(|chunk| is_zeros(chunk)).map(<[u8]>::len).sum::<usize>()
+}
+
 fn disk_of(files: &Files) -> Arc<MemoryDisk> {
     let disk = MemoryDisk::new();
     for (path, bytes) in files {
         disk.create_dir_all(path.parent().unwrap()).unwrap();
         let file = disk.open(path, Access::Create).unwrap();
-        let mut done = 0;
-        while done < bytes.len() {
-            done += file.write_at(&bytes[done..], done as u64).unwrap();
+        file.set_len(bytes.len() as u64).unwrap();
+        let (mut done, end) = (0, used(bytes)); // a journal is zeros for the most part
+        while done < end {
+            done += file.write_at(&bytes[done..end], done as u64).unwrap();
         }
     }
     Arc::new(disk)
@@ -255,8 +313,13 @@ impl State<'_> {
                 return Err(format!("partition {partition} lost {lost:?}, {most} are due"));
             }
         }
-        drop(store);
-        Ok(())
+        match committed(&store) {
+            Ok(found) => match found.iter().find(|(_, at)| !self.fixture.committed.contains(at)) {
+                Some(wrong) => Err(format!("{wrong:?} was never committed")),
+                None => Ok(()),
+            },
+            Err(error) => self.typed(&error, self.partition().is_none()),
+        }
     }
 
     /// What came back is what was written, and what did not is told, but for an unfinished tail.
@@ -290,12 +353,21 @@ impl State<'_> {
     }
 }
 
-/// Every bit, or every `stride`th.
-fn bits(fixture: &Fixture, stride: usize) -> Vec<State<'_>> {
-    let all = fixture.files.iter().flat_map(|(path, bytes)| {
-        (0..bytes.len() * 8).map(move |bit| State { fixture, path, change: Change::Bit(bit) })
+/// Every `stride`th bit of the files that `which` names; not of the journal's space that was never
+/// used, but for its first sector, and few of the reserve's.
+fn bits(fixture: &Fixture, stride: u64, which: impl Fn(&Path) -> bool) -> Vec<State<'_>> {
+    let is_reserve = |path: &Path| path.ends_with("tidelog.reserve"); // space held, never read
+    let chosen = fixture.files.iter().filter(|(path, _)| which(path));
+    let all = chosen.flat_map(|(path, bytes)| {
+        let front = bytes.chunks(1 << 19).next().unwrap_or_default(); // a half of the journal
+        let last = front.iter().rposition(|byte| *byte > 0).unwrap_or(0);
+        let is_journal = bytes.len() >= 1 << 20;
+        let used = if is_journal { (last + 1).next_multiple_of(512) } else { bytes.len() };
+        let step = if is_reserve(path) { 4093 } else { 1 };
+        let of_file = (0..used * 8).step_by(step);
+        of_file.map(move |bit| State { fixture, path, change: Change::Bit(bit) })
     });
-    all.enumerate().filter(|(number, _)| number % stride == 0).map(|(_, state)| state).collect()
+    (0..).zip(all).filter(|(number, _)| number % stride == 0).map(|(_, state)| state).collect()
 }
 
 /// Blocks of several sizes: zeroed, swapped within the file, of another file of the kind, and of
@@ -339,7 +411,11 @@ fn run(name: &str, states: &[State<'_>]) -> Vec<String> {
             if chosen.as_ref().is_some_and(|chosen| *chosen != state.to_string()) {
                 continue;
             }
-            distinct.insert(hasher.hash_one((state.fixture.name, state.path, state.bytes())));
+            let key = match &state.change {
+                Change::Bit(bit) => hasher.hash_one(bit), // each of a file's is another file
+                Change::Block { .. } => hasher.hash_one(state.bytes()),
+            };
+            distinct.insert(hasher.hash_one((state.fixture.name, state.path, key)));
             let checked = std::panic::catch_unwind(|| state.check(&state.fixture.files));
             let checked = checked.unwrap_or_else(|_| Err("it panics".to_owned()));
             if let Err(why) = checked {
@@ -378,14 +454,28 @@ fn sends() -> u32 {
     Budget::get().pick(24, 24, 500) as u32
 }
 
+/// The states that are to be run.
+fn portion<'a>(states: &'a [State<'a>]) -> &'a [State<'a>] {
+    let all = states.len() as u64;
+    let chosen = seeds(all, all, all);
+    let at = |number: u64| number.min(all) as usize;
+    &states[at(chosen.start)..at(chosen.end)]
+}
+
 #[test]
 fn every_flipped_bit_is_noticed_or_harmless() {
-    let closed = Fixture::new("closed", sends(), true);
-    let killed = Fixture::new("killed", sends(), false);
-    println!("{} and {} bytes", closed.bytes(), killed.bytes());
-    let stride = Budget::get().pick(61, 1, 1) as usize;
-    let mut states = bits(&closed, stride);
-    states.extend(bits(&killed, stride * Budget::get().pick(1, 60, 1) as usize));
+    let budget = Budget::get();
+    let closed = Fixture::new("closed", sends(), Rest::Closed);
+    let killed = Fixture::new("killed", sends(), Rest::Killed);
+    let grouped = Fixture::new("grouped", 24, Rest::Grouped);
+    let journaled = Fixture::new("journaled", 24, Rest::Journaled);
+    let of_groups = |path: &Path| path.to_string_lossy().contains("__consumer_offsets");
+    let is_journal = |path: &Path| path.ends_with("tidelog.journal");
+    let mut states = bits(&closed, budget.pick(23, 1, 1), |_| true);
+    states.extend(bits(&killed, budget.pick(61, 5, 1), |_| true));
+    states.extend(bits(&grouped, budget.pick(97, 1, 1), of_groups));
+    states.extend(bits(&grouped, budget.pick(997, 41, 1), |path| !of_groups(path)));
+    states.extend(bits(&journaled, budget.pick(97, 3, 1), is_journal));
     // the control: without digests a changed epoch is believed
     let mut bare = closed.files.clone();
     bare.retain(|path, _| path.extension().is_none_or(|kind| kind != "digest"));
@@ -394,14 +484,14 @@ fn every_flipped_bit_is_noticed_or_harmless() {
     let passes = control.check(&bare).unwrap_err();
     assert!(passes.contains("(0, 0) is"), "the control: {passes}");
     control.check(&closed.files).unwrap();
-    assert_none(&run("bit_flips", &states));
+    assert_none(&run("bit_flips", portion(&states)));
 }
 
 #[test]
 fn every_block_that_is_not_what_it_was_is_noticed_or_harmless() {
-    let closed = Fixture::new("closed", sends(), true);
+    let closed = Fixture::new("closed", sends(), Rest::Closed);
     let states = blocks(&closed);
     let stride = Budget::get().pick(states.len() as u64 / 800 + 1, 1, 1) as usize;
     let states: Vec<_> = states.into_iter().step_by(stride).collect();
-    assert_none(&run("block_faults", &states));
+    assert_none(&run("block_faults", portion(&states)));
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use tidelog::disk::{Access, Disk, MemoryDisk};
 use tidelog::{
-    ErrorKind, FindingKind, Offset, Record, Repair, RepairStep, Store, Threads, TopicConfig,
-    Verifier,
+    Durability, ErrorKind, FindingKind, Journal, Offset, Record, Repair, RepairStep, Store,
+    Threads, TopicConfig, Verifier,
 };
 
 const ROOT: &str = "/store";
@@ -216,6 +216,119 @@ fn what_digests_do_not_vouch_for_is_said() {
     let report = Verifier::new(ROOT).disk(disk.clone()).run().unwrap();
     let [hole] = report.unvouched() else { panic!("{report}") };
     assert!(hole.is_digested_since() && report.is_clean());
+}
+
+#[test]
+fn a_torn_end_of_the_state_log_is_said_and_left_to_the_next_open() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    make(&disk);
+    let path = Path::new(ROOT).join("tidelog.state");
+    let len = bytes(&*disk, &path).len() as u64;
+    let file = disk.open(&path, Access::Write).unwrap();
+    assert_eq!(file.write_at(&[7; 20], len).unwrap(), 20);
+    drop(file);
+    let report = Verifier::new(ROOT).disk(disk.clone()).run().unwrap();
+    let [torn] = report.findings() else { panic!("{report}") };
+    assert_eq!((torn.kind(), torn.path()), (FindingKind::TornTail, &*path));
+    assert_eq!((torn.position(), torn.bytes()), (len, 20));
+    assert!(!report.has_lost_records());
+    let beside = Verifier::new(ROOT).disk(disk.clone()).beside_writer().run().unwrap();
+    assert!(beside.is_clean(), "it may be about to be whole: {beside}");
+    let repair = Repair::begin_with(Verifier::new(ROOT).disk(disk.clone())).unwrap();
+    assert!(repair.plan().steps().is_empty(), "{}", repair.plan());
+    assert_eq!(repair.plan().left(), report.findings());
+    drop(repair);
+    open(&disk).close().unwrap();
+    let report = Verifier::new(ROOT).disk(disk).run().unwrap();
+    assert!(report.is_clean(), "{report}");
+}
+
+/// Frames name the places of what they hold: a repair that moves those would orphan them.
+#[test]
+fn a_repair_does_not_pass_over_a_journal_that_is_not_replayed() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    make(&disk);
+    let builder = || Store::builder(ROOT).disk(disk.clone()).threads(Threads::Host);
+    let store = builder().journal(Journal::Bytes(1 << 20)).open().unwrap();
+    let producer = store.producer().durability(Durability::Power).build().unwrap();
+    let orders = producer.topic("orders").unwrap();
+    for offset in END..END + 6 {
+        orders.send_to(0, Record::new(&value(offset))).unwrap();
+        let _due = store.run_maintenance();
+    }
+    let copy: Arc<dyn Disk> = Arc::new(copy_of(&*disk)); // as a kill leaves it
+    store.close().unwrap();
+    damage(&*copy);
+    let verifier = || Verifier::new(ROOT).disk(copy.clone());
+    let found = kinds(&verifier());
+    let error = Repair::begin_with(verifier()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    assert!(error.to_string().contains("journal"), "{error}");
+    assert_eq!(kinds(&verifier()), found, "nothing was touched");
+    open(&copy).close().unwrap();
+    Repair::begin_with(verifier()).unwrap().run().unwrap();
+    let store = open(&copy);
+    let (found, lost) = read(&store, 0);
+    assert_eq!(found.len() + lost.len(), END as usize + 6, "{lost:?}");
+    assert!(lost.iter().all(|offset| *offset < END), "{lost:?}");
+    // a journal of which something durable is gone is said to be damaged
+    let path = Path::new(ROOT).join("tidelog.journal");
+    drop(store);
+    let whole = copy_of(&*disk);
+    if whole.metadata(&path).unwrap().is_some() {
+        change(&whole, &path, 3);
+        let report = Verifier::new(ROOT).disk(Arc::new(whole)).run().unwrap();
+        assert!(report.is_clean(), "a closed store's journal counts for nothing: {report}");
+    }
+}
+
+/// Another disk with the same files.
+fn copy_of(disk: &dyn Disk) -> MemoryDisk {
+    fn copy(from: &dyn Disk, to: &MemoryDisk, dir: &Path) {
+        to.create_dir_all(dir).unwrap();
+        for entry in from.list(dir).unwrap() {
+            let path = dir.join(&entry.name);
+            if entry.is_dir {
+                copy(from, to, &path);
+                continue;
+            }
+            let file = to.open(&path, Access::Create).unwrap();
+            let bytes = bytes(from, &path);
+            let mut done = 0;
+            while done < bytes.len() {
+                done += file.write_at(&bytes[done..], done as u64).unwrap();
+            }
+        }
+    }
+    let to = MemoryDisk::new();
+    copy(disk, &to, Path::new(ROOT));
+    to
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_directory_that_cannot_be_written_to_is_verified_and_not_repaired() {
+    use common::child::{self, Wrapper};
+    const TEST: &str = "a_directory_that_cannot_be_written_to_is_verified_and_not_repaired";
+    if let Some((_, root)) = child::part() {
+        let report = Verifier::new(&root).run().unwrap();
+        assert_eq!(report.findings().len(), 1, "{report}");
+        let error = Repair::begin(&root).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+        assert!(error.path().is_some(), "{error}");
+        return child::done();
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    let store = Store::open(&root).unwrap();
+    store.create_topic("orders", TopicConfig::new()).unwrap();
+    let orders = store.producer().build().unwrap().topic("orders").unwrap();
+    orders.send(Record::new("hello")).unwrap();
+    store.close().unwrap();
+    std::fs::write(root.join("orders-0/leader-epoch-checkpoint"), "rubbish").unwrap();
+    let script = "mount --bind \"$D\" \"$D\" && mount -o remount,bind,ro \"$D\"";
+    child::run(TEST, "read-only", &root, &Wrapper::mounts(script, &root));
+    assert_eq!(Repair::begin(&root).unwrap().run().unwrap().steps(), 1, "where it can be written");
 }
 
 #[cfg(feature = "sim")]

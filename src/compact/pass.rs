@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::ids::Offset;
 use crate::log::{Keeper, PartitionLog, Sealed, Swapped};
 use crate::record::{Batch, BatchHeader};
-use crate::segment::{Rewrite, Segment, Walk, WalkStep, misfit};
+use crate::segment::{Origin, Rewrite, Segment, Vouchers, Walk, WalkStep, misfit};
 use crate::time::Timestamp;
 
 /// Kafka's `delete.retention.ms`.
@@ -107,8 +107,10 @@ struct Output {
     at: usize,
     position: u64,
     next_offset: Offset,
+    /// Who vouches for what is read.
+    vouchers: Vouchers,
     /// The emptied form of the batches that went since the last one that stayed.
-    pending: Option<Vec<u8>>,
+    pending: Option<(Vec<u8>, Origin)>,
     changed: bool,
 }
 
@@ -269,7 +271,17 @@ impl Output {
     fn new(rewrite: Rewrite, group: Range<usize>, base: Offset) -> Self {
         let changed = group.len() > 1;
         let at = group.start;
-        Output { rewrite, group, at, position: 0, next_offset: base, pending: None, changed }
+        let vouchers = Vouchers::default();
+        Output {
+            rewrite,
+            group,
+            at,
+            position: 0,
+            next_offset: base,
+            vouchers,
+            pending: None,
+            changed,
+        }
     }
 
     /// Sifts the next batches; says whether the group's last one has been.
@@ -300,32 +312,34 @@ impl Output {
                 let fate = sieve.sift(&batch, map).map_err(|fault| {
                     fault.into_error("compact", &path, position, Some(header.base_offset()))
                 })?;
-                self.write(&batch, fate)?;
+                let origin = self.vouchers.of(segment, position)?;
+                self.write(&batch, fate, origin)?;
             }
             (self.at, self.position) = (self.at + 1, 0);
+            self.vouchers = Vouchers::default();
         }
         Ok(true)
     }
 
-    fn write(&mut self, batch: &Batch<'_>, fate: Fate) -> Result<()> {
+    fn write(&mut self, batch: &Batch<'_>, fate: Fate, origin: Origin) -> Result<()> {
         match fate {
-            Fate::Whole => self.push(batch.header(), batch.bytes()),
+            Fate::Whole => self.push(batch.header(), batch.bytes(), origin),
             Fate::Rewritten(bytes) => {
                 self.changed = true;
-                self.push(&reread(&bytes)?, &bytes)
+                self.push(&reread(&bytes)?, &bytes, origin)
             }
             Fate::Gone(emptied) => {
                 // one that was emptied before, and is the last again, is no change
                 self.changed |= self.pending.is_some() || batch.header().count() > 0;
-                self.pending = Some(emptied);
+                self.pending = Some((emptied, origin));
                 Ok(())
             }
         }
     }
 
-    fn push(&mut self, header: &BatchHeader, bytes: &[u8]) -> Result<()> {
+    fn push(&mut self, header: &BatchHeader, bytes: &[u8], origin: Origin) -> Result<()> {
         self.changed |= self.pending.take().is_some();
-        self.rewrite.push(header, bytes)
+        self.rewrite.push(header, bytes, origin)
     }
 
     /// Writes the last batch, if it went; `None` where the segment is as it was.
@@ -334,8 +348,8 @@ impl Output {
             self.rewrite.discard();
             return Ok(None);
         }
-        if let Some(emptied) = self.pending.take() {
-            self.rewrite.push(&reread(&emptied)?, &emptied)?;
+        if let Some((emptied, origin)) = self.pending.take() {
+            self.rewrite.push(&reread(&emptied)?, &emptied, origin)?;
         }
         Ok(Some(self.rewrite))
     }

@@ -19,6 +19,8 @@ use crate::record::{Batch, BatchRules, BorrowedBatch, Record, TimestampRule};
 use crate::sync::Mutex;
 use crate::time::{ManualClock, Timestamp};
 
+mod vouching;
+
 const DIR: &str = "/state-0";
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -416,23 +418,6 @@ fn bytes(bench: &Bench, path: &Path) -> Vec<u8> {
 
 fn log_path(base: i64) -> PathBuf {
     Path::new(DIR).join(format!("{base:020}{}", SegmentFile::Log.suffix()))
-}
-
-#[test]
-fn what_is_damaged_is_not_written_again() {
-    let mut bench = Bench::new();
-    let log = filled(&mut bench);
-    bench.seal(&log);
-    let path = log_path(0);
-    let file = bench.disk.open(&path, Access::Write).unwrap();
-    let mut damaged = bytes(&bench, &path);
-    damaged[200] ^= 1;
-    write_all_at(&*file, &damaged, 0).unwrap();
-    let error = bench.compact_from(&log, 0, bench.settings()).unwrap_err();
-    assert!(error.is_corrupt(), "{error}");
-    assert_eq!(bytes(&bench, &path), damaged);
-    assert!(bench.names().iter().all(|name| !name.ends_with(".cleaned")));
-    bench.put(&log, "a", Some("goes on"));
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! Copying the bytes of a file into a new one, durably, in bounded memory.
 //!
 //! The name of the copy is durable once the caller has synced its directory. Called by whoever must
-//! not change a file in place, keeps aside what it cuts off, or writes a backup.
+//! not change a file in place, keeps aside what it cuts off, or writes a backup. [`own`] is for
+//! those who write in place: a file with a second name is another's too, a backup's perhaps.
 
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::names::REPLACEMENT_SUFFIX;
+use super::replace::parent;
 use super::{Access, Disk, DiskFile, read_full_at, write_all_at};
 
 /// Bytes copied at a time.
@@ -24,6 +27,18 @@ pub(crate) fn copy_file(
     range: Range<u64>,
     to: &Path,
 ) -> io::Result<u64> {
+    copy_file_while(disk, from, range, to, &|_| true)
+}
+
+/// The same, telling `go_on` of bytes as they are copied; where it says no the copy ends there,
+/// unsynced.
+pub(crate) fn copy_file_while(
+    disk: &dyn Disk,
+    from: &dyn DiskFile,
+    range: Range<u64>,
+    to: &Path,
+    go_on: &dyn Fn(u64) -> bool,
+) -> io::Result<u64> {
     let to: Arc<dyn DiskFile> = disk.open(to, Access::Create)?;
     to.set_len(0)?;
     let len = range.end.saturating_sub(range.start);
@@ -38,7 +53,48 @@ pub(crate) fn copy_file(
         }
         write_all_at(&*to, &buffer[..got], done)?;
         done += got as u64;
+        if !go_on(got as u64) {
+            return Ok(done);
+        }
     }
     to.sync_data()?;
     Ok(done)
+}
+
+/// Whether a file has more than one name.
+pub(crate) fn is_shared(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
+    Ok(disk.metadata(path)?.is_some_and(|found| found.links > 1))
+}
+
+/// Where the file that is to take the place of `path` is written. The name is no segment's: one
+/// that says "rewritten" would have the next open take back a rewrite of another segment that was
+/// finished, should a power cut have undone the last renaming of that.
+pub(crate) fn beside(path: &Path) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(REPLACEMENT_SUFFIX);
+    PathBuf::from(beside)
+}
+
+/// Sees to it that the file at `path`, if there is one, has no other name, before it is changed in
+/// place: one that has is copied beside, synced, renamed over the name it shares, and the directory
+/// synced. Costs a look at the file where it has not. No handle of it may be open.
+///
+/// # Errors
+/// Those of the operating system; the shared file still has the name then, unless only the name's
+/// durability is open.
+pub(crate) fn own(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    if !is_shared(disk, path)? {
+        return Ok(());
+    }
+    let beside = beside(path);
+    let copied = (|| {
+        let from = disk.open(path, Access::Read)?;
+        copy_file(disk, &*from, 0..u64::MAX, &beside)?;
+        disk.rename(&beside, path)
+    })();
+    if let Err(error) = copied {
+        let _ = disk.remove_file(&beside); // what is left of it, the next open tidies away
+        return Err(error);
+    }
+    disk.sync_dir(parent(path))
 }

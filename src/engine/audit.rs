@@ -10,9 +10,10 @@ use super::root::exports;
 use super::root::followed::FollowedRoot;
 use crate::config::TopicConfig;
 use crate::disk::Disk;
-use crate::disk::names::{STATE_LOG, STORE_MARKER, partition_dir};
+use crate::disk::names::{JOURNAL, STATE_LOG, STORE_MARKER, parse_journal_aside, partition_dir};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::PartitionId;
+use crate::journal::{self, Reign};
 use crate::log::{AuditFacts, Finding, FindingKind, LogId, PartitionAudit, unlisted};
 
 /// A root, listed.
@@ -20,6 +21,45 @@ use crate::log::{AuditFacts, Finding, FindingKind, LogId, PartitionAudit, unlist
 pub(crate) struct RootAudit {
     pub(crate) findings: Vec<Finding>,
     pub(crate) partitions: Vec<PartitionAudit>,
+    /// The journal, or what was put aside of it, holds records that the next open gives to their
+    /// partitions, by the places that these have now.
+    pub(crate) awaits_replay: bool,
+}
+
+impl RootAudit {
+    /// What lies beside the partitions of a root that nobody has open.
+    fn look_at_rest(&mut self, disk: &dyn Disk, root: &FollowedRoot) -> Result<()> {
+        if let Some(torn) = root.torn() {
+            let what = format!("{} bytes behind the last whole entry are none", torn.bytes);
+            let path = root.path().join(STATE_LOG);
+            let (position, bytes) = (torn.position, torn.bytes);
+            let finding = Finding::new(FindingKind::TornTail, &path, what);
+            self.findings.push(Finding { position, bytes, ..finding });
+        }
+        let known = root.known();
+        let path = root.path().join(JOURNAL);
+        let store = *root.store_id().as_bytes();
+        if known.state.is_open()
+            && let Some(epoch) = known.state.reign()
+        {
+            match journal::read(disk, &path, &Reign { store, epoch }) {
+                Ok(frames) => self.awaits_replay = frames.is_some_and(|some| !some.is_empty()),
+                Err(error) if error.is_corrupt() => {
+                    let position = error.position().unwrap_or(0);
+                    let finding = Finding::new(FindingKind::State, &path, error.to_string());
+                    self.findings.push(Finding { position, ..finding });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let fail = |error| Error::io("verify", root.path(), error);
+        let entries = disk.list(root.path()).map_err(fail)?;
+        let is_aside = |name: &str| {
+            parse_journal_aside(name).is_some_and(|log| known.state.topic(log.topic).is_some())
+        };
+        self.awaits_replay |= entries.iter().any(|entry| is_aside(&entry.name));
+        Ok(())
+    }
 }
 
 /// Whether a directory is a store's root.
@@ -48,6 +88,9 @@ pub(crate) fn list_root(disk: &Arc<dyn Disk>, path: &Path, is_live: bool) -> Res
         }
         Err(error) => return Err(error),
     };
+    if !is_live {
+        listed.look_at_rest(&**disk, &root)?;
+    }
     for fault in exports::read_all(&**disk, path)?.faults {
         let place = fault.path().unwrap_or(path).to_owned();
         let position = fault.position().unwrap_or(0);

@@ -22,14 +22,19 @@ use super::root::fact::Fact;
 use super::root::marker::StoreId;
 use super::root::state::RootState;
 use crate::disk::names::partition_dir;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::ids::LeaderEpoch;
 use crate::log::checkpoint::OffsetLine;
-use crate::log::{Amounts, Attention, LogName, LogSetup, PartitionLog, Secured, Sharing, cut_all};
+use crate::log::{
+    Amounts, Attention, Durable, LogName, LogSetup, PartitionLog, Secured, Sharing, cut_all,
+};
 
+mod progress;
 mod report;
 mod unfinished;
 
+pub use progress::BackupProgress;
+pub(crate) use progress::Watch;
 pub use report::BackupReport;
 use unfinished::Unfinished;
 
@@ -52,14 +57,22 @@ impl Attention for Unattended {
 }
 
 impl Engine {
-    /// Makes a copy of the store in `target`, which must be missing or empty.
-    pub(crate) fn backup(&self, target: &Path, sharing: Sharing) -> Result<BackupReport> {
+    /// Makes a copy of the store in `target`, which must be missing or empty, unless who watches
+    /// says otherwise.
+    pub(crate) fn backup(
+        &self,
+        target: &Path,
+        sharing: Sharing,
+        watch: &Watch,
+    ) -> Result<BackupReport> {
+        watch.check()?;
         self.check_open(BACK_UP)?;
         self.check_writable(BACK_UP)?;
         self.check_apart(target)?;
         let began = self.clock().monotonic();
         let unfinished = Unfinished::begin(&self.options.disk, target, self.store_id())?;
-        match self.fill(unfinished.path(), sharing) {
+        let filled = self.fill(unfinished.path(), sharing, watch);
+        match filled.and_then(|report| watch.check().map(|()| report)) {
             Ok(mut report) => {
                 unfinished.finish()?;
                 target.clone_into(&mut report.path);
@@ -68,7 +81,8 @@ impl Engine {
             }
             Err(error) => {
                 unfinished.give_up();
-                Err(error)
+                let is_stopped = error.kind() == ErrorKind::Cancelled;
+                Err(if is_stopped { watch.verdict() } else { error })
             }
         }
     }
@@ -84,17 +98,19 @@ impl Engine {
         Err(Error::new(BACK_UP, Cause::InvalidArgument(text)).at_path(target))
     }
 
-    fn fill(&self, dir: &Path, sharing: Sharing) -> Result<BackupReport> {
-        if let Err(error) = self.flush() {
-            log::warn!("{error}: what is not synced is copied, not linked");
-        }
+    fn fill(&self, dir: &Path, sharing: Sharing, watch: &Watch) -> Result<BackupReport> {
+        self.flush_first(watch)?;
         let at = self.clock().wall(); // the host's code: under no lock
         let no_change = self.catalog.lock();
         self.check_open(BACK_UP)?;
         let partitions = self.all_partitions();
         let moment = self.cut(&partitions, dir, sharing)?;
         drop(no_change);
-        let amounts = self.copy_each(&moment, dir)?;
+        let sizes = moment.logs.iter().map(|(_, secured)| secured.size());
+        let (bytes, segments) = sizes.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
+        watch.expect(bytes, segments, partitions.len() as u64);
+        let amounts = self.copy_each(&moment, dir, watch)?;
+        watch.check()?;
         let disk = self.options.disk.clone();
         let boot_id = disk.boot_id().unwrap_or_else(|_| *StoreId::random().as_bytes());
         let (state, exports) = moment.closed(boot_id);
@@ -108,6 +124,18 @@ impl Engine {
             partitions: partitions.len(),
             amounts,
         })
+    }
+
+    /// What a recovery point covers can be linked, so the more the better.
+    fn flush_first(&self, watch: &Watch) -> Result<()> {
+        const AT_A_TIME: usize = 256;
+        for partitions in self.dirty_partitions().chunks(AT_A_TIME) {
+            watch.check()?;
+            if let Some(error) = self.checkpoint(partitions, Durable::Now) {
+                log::warn!("{error}: what is not synced is copied, not linked");
+            }
+        }
+        watch.check()
     }
 
     /// Cuts all logs at one instant and secures what they held then; under the catalog's turn.
@@ -133,14 +161,16 @@ impl Engine {
 
     /// Copies and finishes every log, many at a time: each waits for syncs, which the file system
     /// can put together.
-    fn copy_each(&self, moment: &Moment<'_>, dir: &Path) -> Result<Amounts> {
+    fn copy_each(&self, moment: &Moment<'_>, dir: &Path, watch: &Watch) -> Result<Amounts> {
         const PARTITIONS_PER_THREAD: usize = 64;
         const MOST_THREADS: usize = 16;
         let copy = |share: &[(&Partition, Secured<'_>)]| -> Result<Amounts> {
             let mut all = Amounts::default();
             for (partition, secured) in share {
                 self.check_open(BACK_UP)?;
-                all.add(self.copy_one(&moment.state, partition, secured, dir)?);
+                watch.check()?;
+                all.add(self.copy_one(&moment.state, partition, secured, (dir, watch))?);
+                watch.partition_done();
             }
             Ok(all)
         };
@@ -167,10 +197,11 @@ impl Engine {
         state: &RootState,
         partition: &Partition,
         secured: &Secured<'_>,
-        dir: &Path,
+        (dir, watch): (&Path, &Watch),
     ) -> Result<Amounts> {
         let dir = dir_of(dir, partition);
-        let amounts = secured.copy(&dir)?;
+        let go_on = |bytes, segments| watch.go_on(bytes, segments);
+        let amounts = secured.copy(&dir, &go_on)?;
         let setup = LogSetup {
             name: LogName { topic: partition.topic_name().clone(), partition: partition.id() },
             id: secured.id(),
@@ -182,7 +213,7 @@ impl Engine {
             journal: None,
         };
         let foreign = state.topic(partition.topic_id()).is_some_and(|topic| topic.foreign);
-        secured.finish(&dir, setup, foreign)?;
+        secured.finish(&dir, setup, foreign, &go_on)?;
         Ok(amounts)
     }
 }

@@ -74,7 +74,7 @@ impl Engine {
         }
     }
 
-    fn dirty_partitions(&self) -> Vec<Arc<Partition>> {
+    pub(super) fn dirty_partitions(&self) -> Vec<Arc<Partition>> {
         self.topics()
             .iter()
             .flat_map(|topic| topic.partitions().to_vec())

@@ -46,8 +46,9 @@ mod topic;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use audit::{is_root, list_root};
-pub use backup::BackupReport;
+pub(crate) use audit::{RootAudit, is_root, list_root};
+pub(crate) use backup::Watch;
+pub use backup::{BackupProgress, BackupReport};
 pub(crate) use catalog::NewTopic;
 pub(crate) use claim::Claim;
 use core::Table;

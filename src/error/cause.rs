@@ -62,6 +62,8 @@ pub(crate) enum Cause {
     Panicked(&'static str),
     #[error("the store was opened read-only")]
     ReadOnly,
+    #[error("it was broken off")]
+    Cancelled,
 }
 
 impl Cause {
@@ -112,6 +114,7 @@ impl Cause {
             Cause::GroupNotEmpty(why) => Cause::GroupNotEmpty(why.clone()),
             Cause::Panicked(what) => Cause::Panicked(what),
             Cause::ReadOnly => Cause::ReadOnly,
+            Cause::Cancelled => Cause::Cancelled,
         }
     }
 
@@ -141,6 +144,7 @@ impl Cause {
             Cause::GroupNotEmpty(_) => ErrorKind::GroupNotEmpty,
             Cause::Panicked(_) => ErrorKind::Panicked,
             Cause::ReadOnly => ErrorKind::ReadOnly,
+            Cause::Cancelled => ErrorKind::Cancelled,
         }
     }
 }

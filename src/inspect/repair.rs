@@ -18,7 +18,6 @@ use crate::disk::{DirLock, Disk};
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
 use crate::log::{Finding, FindingKind};
-use crate::segment::Origin;
 
 /// One step of a repair.
 ///
@@ -232,8 +231,11 @@ impl Repair {
     /// does.
     ///
     /// # Errors
-    /// [`Locked`](crate::ErrorKind::Locked) while anyone has it open, and those of
-    /// [`Verifier::run`].
+    /// [`Locked`](crate::ErrorKind::Locked) while anyone has it open;
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where the journal of a store that was
+    /// not closed holds records that are not in their partitions yet: an open brings them there;
+    /// [`Io`](crate::ErrorKind::Io) where the directory cannot be written to (a verification alone
+    /// can do without); and those of [`Verifier::run`].
     ///
     /// ```no_run
     /// let repair = tidelog::Repair::begin("data")?;
@@ -258,6 +260,7 @@ impl Repair {
         let disk = verifier.disk_of()?;
         verifier.check_exists(&*disk)?;
         let lock = lock(&disk, verifier.path())?;
+        verifier.check_replayed(&disk)?;
         verifier.tidy(&disk)?;
         let (report, looked) = verifier.run_on(&disk)?;
         if !report.is_complete() {
@@ -332,9 +335,7 @@ impl Repair {
                 }
                 RepairStep::CutOut { segment, bytes, .. } => {
                     if let Some(owned) = partition.owned(segment) {
-                        let vouched = found.unvouched.iter().all(|hole| hole.path() != segment);
-                        let origin = if vouched { Origin::Append } else { Origin::File };
-                        done.kept.push(owned.cut_out(bytes, origin)?);
+                        done.kept.push(owned.cut_out(bytes)?);
                         return Ok(());
                     }
                 }
@@ -355,6 +356,11 @@ fn lock(disk: &Arc<dyn Disk>, path: &Path) -> Result<Box<dyn DirLock>> {
     })
 }
 
+/// The state log has a torn end too: the next open cuts it.
+fn is_log(path: &Path) -> bool {
+    path.extension().is_some_and(|kind| kind == "log")
+}
+
 /// The least that mends what was found: a pure decision.
 fn plan(report: &VerifyReport, looked: &[Looked]) -> RepairPlan {
     let mut plan = RepairPlan::default();
@@ -363,7 +369,7 @@ fn plan(report: &VerifyReport, looked: &[Looked]) -> RepairPlan {
     for finding in &report.findings {
         match finding.kind() {
             FindingKind::Batch | FindingKind::Digest | FindingKind::TornTail
-                if finding.bytes() > 0 =>
+                if finding.bytes() > 0 && is_log(finding.path()) =>
             {
                 cuts.entry(finding.path()).or_default().push(finding);
             }

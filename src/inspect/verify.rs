@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::report::{VerifyProgress, VerifyReport};
 use crate::disk::{Disk, RealDisk};
-use crate::engine::{is_root, list_root};
+use crate::engine::{RootAudit, is_root, list_root};
 use crate::error::{Cause, Error, Result};
 use crate::log::{Finding, Log, PartitionAudit, PartitionAudited, SegmentAudited, list_lone};
 use crate::sync::Mutex;
@@ -158,7 +158,7 @@ impl Verifier {
 
     /// The report, and the partitions it speaks of with what was found in each.
     pub(super) fn run_on(&self, disk: &Arc<dyn Disk>) -> Result<(VerifyReport, Vec<Looked>)> {
-        let (findings, partitions) = self.list(disk)?;
+        let RootAudit { findings, partitions, .. } = self.list(disk)?;
         let mut report = VerifyReport { findings, ..VerifyReport::default() };
         let reading = Reading {
             total: partitions.iter().map(PartitionAudit::bytes).sum(),
@@ -197,17 +197,27 @@ impl Verifier {
 
     /// Finishes or takes back what was cut short in any partition.
     pub(super) fn tidy(&self, disk: &Arc<dyn Disk>) -> Result<()> {
-        let (_, partitions) = self.list(disk)?;
-        partitions.iter().try_for_each(PartitionAudit::tidy)
+        self.list(disk)?.partitions.iter().try_for_each(PartitionAudit::tidy)
     }
 
-    fn list(&self, disk: &Arc<dyn Disk>) -> Result<(Vec<Finding>, Vec<PartitionAudit>)> {
+    /// Fails where the next open is to bring records from the journal to their places: places must
+    /// not move before.
+    pub(super) fn check_replayed(&self, disk: &Arc<dyn Disk>) -> Result<()> {
+        if !self.list(disk)?.awaits_replay {
+            return Ok(());
+        }
+        let why = "the journal holds records that only the next open brings into their \
+                   partitions: open the store, close it, and repair then";
+        Err(Error::new("repair", Cause::InvalidArgument(why.to_owned())).at_path(&self.path))
+    }
+
+    fn list(&self, disk: &Arc<dyn Disk>) -> Result<RootAudit> {
         self.check_exists(&**disk)?;
         if is_root(&**disk, &self.path)? {
-            let root = list_root(disk, &self.path, self.is_live)?;
-            return Ok((root.findings, root.partitions));
+            return list_root(disk, &self.path, self.is_live);
         }
-        list_lone(disk, &self.path, self.is_live)
+        let (findings, partitions) = list_lone(disk, &self.path, self.is_live)?;
+        Ok(RootAudit { findings, partitions, ..RootAudit::default() })
     }
 
     /// Keeps what is wrong a second time as well.
@@ -217,7 +227,7 @@ impl Verifier {
         partition: &PartitionAudit,
         findings: &mut Vec<Finding>,
     ) -> Result<()> {
-        let (_, again) = self.list(disk)?;
+        let again = self.list(disk)?.partitions;
         let again = again.iter().find(|again| again.id() == partition.id());
         let again = again.map(|again| again.audit_all(&|_| true).findings).unwrap_or_default();
         let same = |one: &Finding, other: &Finding| {

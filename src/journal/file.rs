@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 pub(crate) use super::frame::FILE_HEAD;
 use super::frame::{FILE_LEN, FileHead, HeadFault, StoreId, VERSION};
+use crate::disk::copy::is_shared;
 use crate::disk::names::{JOURNAL, REPLACEMENT_SUFFIX};
 use crate::disk::{Access, Disk, DiskFile, read_full_at, write_all_at};
 use crate::error::{Cause, Error, Result};
@@ -97,7 +98,8 @@ pub(super) fn begin_making(
         Err(error) => return Err(error),
     };
     let len = FILE_HEAD + 2 * half;
-    if there == Some(head) {
+    // what it holds counts no more: one that has another name too is not written to but replaced
+    if there == Some(head) && !is_shared(disk, &path).map_err(fail)? {
         let file = disk.open(&path, Access::Write).map_err(fail)?;
         if file.len().map_err(fail)? == len {
             file.keep_open().map_err(fail)?;

@@ -16,12 +16,12 @@
 use super::checkpoint::{self, EpochLine};
 use super::core::{Doomed, LogSetup, PartitionLog, Writer};
 use super::keeper::{KnownFacts, LastStop, LogId};
-use crate::disk::copy::copy_file;
+use crate::disk::copy::{copy_file, copy_file_while};
 use crate::disk::names::{
     LEADER_EPOCHS, PARTITION_METADATA, SegmentFile, parse_sidecar, segment_file,
 };
 use crate::disk::{Access, Disk};
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
 use crate::segment::Segment;
 use crate::sync::MutexGuard;
@@ -39,6 +39,10 @@ pub(crate) enum Sharing {
     /// Never: each file is copied.
     Nothing,
 }
+
+/// Told of bytes and segments of log as they are in the copy; says whether to go on. Called under
+/// no lock.
+pub(crate) type GoOn<'a> = &'a (dyn Fn(u64, u64) -> bool + Sync);
 
 /// How much was taken over, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -203,6 +207,11 @@ fn link(disk: &dyn Disk, segment: &Segment, len: u64, dir: &Path) -> Result<bool
     }
 }
 
+/// Fails where whoever looks on wants no more.
+fn check(goes_on: bool) -> Result<()> {
+    if goes_on { Ok(()) } else { Err(Error::new(COPY, Cause::Cancelled)) }
+}
+
 impl Secured<'_> {
     pub(crate) fn id(&self) -> LogId {
         self.log.id()
@@ -212,27 +221,38 @@ impl Secured<'_> {
         self.offsets
     }
 
+    /// The bytes and segments of log that there are.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        (self.pieces.iter().map(|piece| piece.len).sum(), self.pieces.len() as u64)
+    }
+
     /// Copies into `dir` what is not linked, synced; the names are durable once the copy is
     /// finished.
-    pub(crate) fn copy(&self, dir: &Path) -> Result<Amounts> {
+    ///
+    /// # Errors
+    /// `Cancelled` where `go_on` says no; those of the disk.
+    pub(crate) fn copy(&self, dir: &Path, go_on: GoOn<'_>) -> Result<Amounts> {
         let mut amounts = Amounts::default();
-        self.copy_pieces(dir, &mut amounts)
+        self.copy_pieces(dir, &mut amounts, go_on)
             .and_then(|()| self.copy_sidecars(dir, &mut amounts))
             .map_err(|error| self.log.named(error))?;
         Ok(amounts)
     }
 
-    fn copy_pieces(&self, dir: &Path, amounts: &mut Amounts) -> Result<()> {
+    fn copy_pieces(&self, dir: &Path, amounts: &mut Amounts, go_on: GoOn<'_>) -> Result<()> {
         let disk = &*self.log.place.disk;
         for Piece { segment, len, linked, .. } in &self.pieces {
             if *linked {
                 amounts.linked_files += 1;
                 amounts.linked_bytes += len;
+                check(go_on(*len, 1))?;
                 continue;
             }
             let to = dir.join(segment_file(segment.base(), SegmentFile::Log));
-            let done = copy_file(disk, &**segment.log()?, 0..*len, &to)
+            let copied = |bytes| go_on(bytes, 0);
+            let done = copy_file_while(disk, &**segment.log()?, 0..*len, &to, &copied)
                 .map_err(|error| Error::io(COPY, &to, error))?;
+            check(go_on(0, 1))?;
             if done < *len {
                 let short = "the file ends before what was appended to it";
                 return Err(Error::corrupt(COPY, &segment.path(), done, short));
@@ -284,7 +304,16 @@ impl Secured<'_> {
     /// Brings the copy in `dir` to the form of a closed log: what was not copied is made by the
     /// log's own opening and closing, which also read the end of it and check every batch there.
     /// All of it is durable then but the directory's own name.
-    pub(crate) fn finish(&self, dir: &Path, setup: LogSetup, foreign: bool) -> Result<()> {
+    ///
+    /// # Errors
+    /// As [`Secured::copy`]; `Corrupt` where the copy lacks what the log has.
+    pub(crate) fn finish(
+        &self,
+        dir: &Path,
+        setup: LogSetup,
+        foreign: bool,
+        go_on: GoOn<'_>,
+    ) -> Result<()> {
         if self.offsets.first_base.is_none() {
             return Ok(()); // nothing was ever appended
         }
@@ -308,7 +337,7 @@ impl Secured<'_> {
             let error = Error::corrupt(COPY, &lost.path, lost.position, text);
             return Err(self.log.named(error));
         }
-        log.make_missing_indexes().map_err(|error| log.named(error))?;
+        log.make_missing_indexes(go_on).map_err(|error| log.named(error))?;
         log.close()?;
         disk.sync_dir(dir).map_err(|error| log.named(Error::io("sync directory", dir, error)))
     }
@@ -316,10 +345,11 @@ impl Secured<'_> {
 
 impl PartitionLog {
     /// Makes the indexes of sealed segments that have none, from their logs.
-    fn make_missing_indexes(&self) -> Result<()> {
+    fn make_missing_indexes(&self, go_on: GoOn<'_>) -> Result<()> {
         let disk = &self.place.disk;
         let segments = self.segments.load_full();
         for segment in segments.iter().rev().skip(1) {
+            check(go_on(0, 0))?;
             for kind in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
                 let path = self.place.path(segment.base(), kind);
                 let found = disk.metadata(&path).map_err(|error| Error::io(COPY, &path, error))?;

@@ -28,7 +28,8 @@ pub enum FindingKind {
     Digest,
     /// A file could not be read.
     Unreadable,
-    /// Bytes behind the last whole batch, which the next open cuts off.
+    /// Bytes behind the last whole batch of a log, or behind the last whole entry of the state log,
+    /// which the next open cuts off.
     TornTail,
     /// Digests that are damaged or another segment's: they vouch for nothing. No record is lost.
     Sidecar,

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use byteorder::{BigEndian, ByteOrder as _};
 
 use super::keeper::{Durable, Keeper, LogFact, LogId};
+use crate::disk::copy::own;
 use crate::disk::latch::Latch;
 use crate::disk::names::KEEPER;
 use crate::disk::replace::{parent, read_file, replace_file};
@@ -199,6 +200,7 @@ impl SlotKeeper {
         let path = dir.join(KEEPER);
         let open = || {
             disk.sync_dir(parent(dir))?;
+            own(disk, &path)?;
             disk.open(&path, Access::Write)
         };
         let file = open().map_err(|error| Error::io("open keeper file", &path, error))?;

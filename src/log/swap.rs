@@ -26,7 +26,7 @@ use super::core::{Doomed, Files, PartitionLog};
 use super::keeper::{Durable, Keeper, LogFact};
 use crate::error::{Error, Result};
 use crate::ids::Offset;
-use crate::segment::{Origin, Rewrite, Rewritten, Segment};
+use crate::segment::{Rewrite, Rewritten, Segment};
 use crate::sync::atomic::Ordering;
 use crate::time::Timestamp;
 use std::sync::Arc;
@@ -86,7 +86,7 @@ impl PartitionLog {
         // a deleted topic's directory may already be another's
         let _not_retired = self.trimming.lock();
         self.check_healthy("compact")?;
-        Rewrite::create(self.place.clone(), base, Origin::Append).map_err(|error| self.named(error))
+        Rewrite::create(self.place.clone(), base).map_err(|error| self.named(error))
     }
 
     /// Puts `new` in the place of `old`. Records below `compacted` may be gone from it.

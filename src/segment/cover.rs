@@ -66,7 +66,7 @@ struct Unsaved {
 
 /// The sidecar, if it can be used, and what was asked of it.
 #[derive(Debug)]
-struct Asked {
+pub(super) struct Asked {
     sidecar: Option<Sidecar>,
     pieces: Box<[AtomicU64]>,
 }
@@ -75,6 +75,10 @@ impl Asked {
     fn new(sidecar: Option<Sidecar>, len: u64) -> Self {
         let words = usize::try_from(len.div_ceil(PIECE).div_ceil(64)).unwrap_or(0);
         Asked { sidecar, pieces: (0..words).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    pub(super) fn sidecar(&self) -> Option<&Sidecar> {
+        self.sidecar.as_ref()
     }
 
     fn bit(piece: u64) -> (usize, u64) {
@@ -263,7 +267,7 @@ impl Segment {
         self.base().checked_add(i64::from(relative)).unwrap_or(self.base())
     }
 
-    fn asked(&self) -> Result<Arc<Asked>> {
+    pub(super) fn asked(&self) -> Result<Arc<Asked>> {
         if let Some(asked) = self.cover.asked.load_full() {
             return Ok(asked);
         }

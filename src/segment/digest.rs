@@ -159,6 +159,14 @@ impl Digester {
         Digester { seed, base, interval, origin, open: None, closed: Vec::new() }
     }
 
+    /// From here on digests vouch for as much as `origin` says.
+    pub(crate) fn set_origin(&mut self, origin: Origin) {
+        if origin != self.origin {
+            self.close();
+            self.origin = origin;
+        }
+    }
+
     /// Takes in the next batch. A run ends once it is longer than the interval, so a batch that
     /// is longer alone is a run of its own. What lies beyond 4 GiB is not covered.
     #[inline]

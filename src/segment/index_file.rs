@@ -11,6 +11,7 @@ use std::sync::Arc;
 use byteorder::{BigEndian, ByteOrder as _};
 
 use super::index::{OffsetEntry, SparseIndex, TimeEntry};
+use crate::disk::copy::own;
 use crate::disk::{Access, Disk, DiskFile, read_full_at, write_all_at};
 use crate::error::{Error, Result};
 
@@ -221,6 +222,7 @@ fn write_behind(
     bytes: &[u8],
 ) -> Result<Arc<dyn DiskFile>> {
     let write = || {
+        own(disk, path)?;
         let file = disk.open(path, Access::Create)?;
         file.set_len(kept)?;
         write_all_at(&*file, bytes, kept)?;

@@ -281,11 +281,12 @@ impl Segment {
         match found {
             Found::Nothing => return Ok(self.base()),
             Found::Entry(entry)
-                if source.is_memory()
-                    || self.time_entry_fits(offset_of(entry.relative), entry.timestamp)? =>
+                if self.time_entry_fits(offset_of(entry.relative), entry.timestamp)? =>
             {
                 return Ok(offset_of(entry.relative));
             }
+            // it was taken over from a file that was damaged, and is the writer's
+            Found::Entry(_) if source.is_memory() => return Ok(self.base()),
             Found::Entry(_) | Found::Unusable => {}
         }
         let index = self.rebuild_indexes()?;

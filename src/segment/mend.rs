@@ -9,11 +9,11 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::digest::Origin;
 use super::rewrite::{Rewrite, Rewritten};
 use super::scan::{Walk, WalkStep};
 use super::shared::Segment;
 use super::sidecar::sidecar_bytes;
+use super::vouchers::Vouchers;
 use crate::disk::names::SegmentFile;
 use crate::disk::replace::replace_file;
 use crate::error::{Error, Result};
@@ -49,10 +49,10 @@ impl Segment {
 
     /// Writes the segment anew without the bytes of `out`, which are in order, and whatever else
     /// is no batch; puts it in place of the old one, which is kept. Returns the old one's path.
-    pub(crate) fn cut_out(&self, out: &[Range<u64>], origin: Origin) -> Result<PathBuf> {
+    pub(crate) fn cut_out(&self, out: &[Range<u64>]) -> Result<PathBuf> {
         let place = self.place();
         let fail = |error| Error::io("repair", &place.dir, error);
-        let rewritten = self.write_without(out, origin)?;
+        let rewritten = self.write_without(out)?;
         place.disk.sync_dir(&place.dir).map_err(fail)?;
         rewritten.rename_to_swap()?;
         place.disk.sync_dir(&place.dir).map_err(fail)?;
@@ -72,17 +72,19 @@ impl Segment {
         PathBuf::from(path)
     }
 
-    fn write_without(&self, out: &[Range<u64>], origin: Origin) -> Result<Rewritten> {
+    fn write_without(&self, out: &[Range<u64>]) -> Result<Rewritten> {
         let file = self.log()?;
-        let mut rewrite = Rewrite::create(self.place().clone(), self.base(), origin)?;
+        let mut rewrite = Rewrite::create(self.place().clone(), self.base())?;
+        let mut vouchers = Vouchers::default();
         let ends = out.iter().map(|out| out.start).chain([self.published()]);
         let starts = std::iter::once(0).chain(out.iter().map(|out| out.end));
         for (start, end) in starts.zip(ends) {
             let mut walk = Walk::new(&**file, start, end);
             while start < end
-                && let WalkStep::Batch(_, batch) = walk.step()?
+                && let WalkStep::Batch(position, batch) = walk.step()?
             {
-                rewrite.push(batch.header(), batch.bytes())?;
+                let origin = vouchers.of(self, position)?;
+                rewrite.push(batch.header(), batch.bytes(), origin)?;
             }
         }
         rewrite.finish()

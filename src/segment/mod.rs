@@ -29,6 +29,7 @@ mod shared;
 mod sidecar;
 mod tail;
 mod unshare;
+mod vouchers;
 
 pub(crate) use audit::{Audit, AuditRules, Fault, Wrong};
 pub(crate) use digest::{Identity, Origin};
@@ -39,3 +40,4 @@ pub(crate) use rewrite::{Rewrite, Rewritten};
 pub(crate) use scan::{Scan, Stop, Walk, WalkStep, misfit};
 pub(crate) use shared::{Place, Segment, Tenancy};
 pub(crate) use tail::{Tail, TailLimits};
+pub(crate) use vouchers::Vouchers;

@@ -9,16 +9,16 @@ use std::path::PathBuf;
 use byteorder::{BigEndian, ByteOrder as _};
 
 use super::index::{Indexer, relative};
-use super::index_file::load_indexes;
+use super::index_file::{LoadedIndexes, load_indexes};
 use super::scan::{Scan, ScanStart, Stop, Walk, WalkStep, scan};
 use super::shared::Segment;
-use super::unshare::beside;
-use crate::disk::copy::copy_file;
+use crate::disk::copy::{beside, copy_file};
 use crate::disk::names::SegmentFile;
 use crate::disk::{Access, DiskFile, read_full_at};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
-use crate::record::BatchFault;
+use crate::record::{BatchFault, BatchHeader};
+use crate::time::Timestamp;
 use std::sync::Arc;
 
 impl Segment {
@@ -44,6 +44,7 @@ impl Segment {
             let mut walk = Walk::new(&**file, position, self.published());
             if let WalkStep::Batch(_, batch) = walk.step()?
                 && relative(self.base(), batch.header().last_offset()) == Some(entry.relative)
+                && self.is_told_newest(&loaded, batch.header())?
             {
                 let (base, interval) = (self.base(), place.index_interval);
                 let start = ScanStart {
@@ -58,6 +59,30 @@ impl Segment {
             }
         }
         Ok(self.scan_start_at_front())
+    }
+
+    /// Whether the last of the time entries that are to be taken over is true, and none is missing
+    /// behind it that the batch of the last offset entry would have had made. What the segment's
+    /// largest timestamp is rests on it, and so what retention does.
+    fn is_told_newest(&self, loaded: &LoadedIndexes, behind: &BatchHeader) -> Result<bool> {
+        let newest = Timestamp::to_wire(behind.max_timestamp());
+        let Some(last) = loaded.times.last() else { return Ok(newest < 0) };
+        if newest > last.timestamp {
+            return Ok(false);
+        }
+        let before = loaded.offsets.partition_point(|entry| entry.relative <= last.relative);
+        let from = before.checked_sub(1).map_or(0, |at| u64::from(loaded.offsets[at].position));
+        let file = self.log()?;
+        let mut walk = Walk::new(&**file, from, self.published());
+        while let WalkStep::Batch(_, batch) = walk.step()? {
+            let (header, base) = (batch.header(), self.base());
+            let Some(reached) = relative(base, header.last_offset()) else { break };
+            if reached >= last.relative {
+                let says = Timestamp::to_wire(header.max_timestamp()) == last.timestamp;
+                return Ok(reached == last.relative && (says || header.count() == 0));
+            }
+        }
+        Ok(false)
     }
 
     /// A scan of the whole segment.

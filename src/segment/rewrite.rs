@@ -41,21 +41,27 @@ pub(crate) struct Rewrite {
 }
 
 impl Rewrite {
-    /// Begins one, whose digests vouch for as much as `origin` says; files of its names, left by an
-    /// earlier try, are emptied.
-    pub(crate) fn create(place: Place, base: Offset, origin: Origin) -> Result<Self> {
+    /// Begins one; files of its names, left by an earlier try, are emptied.
+    pub(crate) fn create(place: Place, base: Offset) -> Result<Self> {
         let path = place.dir.join(leftover_file(base, SegmentFile::Log, Leftover::Cleaned));
         let fail = |error| Error::io("compact", &path, error);
         let log = place.disk.open(&path, Access::Create).map_err(fail)?;
         log.set_len(0).map_err(fail)?;
         let indexer = Indexer::new(base, place.index_interval);
-        let digester = Digester::new(place.identity, base, place.index_interval, origin);
+        let digester = Digester::new(place.identity, base, place.index_interval, Origin::File);
         Ok(Rewrite { place, base, log, buffer: Vec::new(), written: 0, indexer, digester })
     }
 
-    /// Takes the next batch, as it is to lie in the segment.
-    pub(crate) fn push(&mut self, header: &BatchHeader, bytes: &[u8]) -> Result<()> {
+    /// Takes the next batch, as it is to lie in the segment. `origin` is what vouched for it, or
+    /// for the batch it was made from, when that was read: no more does its new digest.
+    pub(crate) fn push(
+        &mut self,
+        header: &BatchHeader,
+        bytes: &[u8],
+        origin: Origin,
+    ) -> Result<()> {
         let position = self.written + self.buffer.len() as u64;
+        self.digester.set_origin(origin);
         self.indexer.push(IndexedBatch::of(header, position));
         self.digester.push(DigestedBatch::of(header, bytes, position));
         self.buffer.extend_from_slice(bytes);

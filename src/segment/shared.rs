@@ -18,7 +18,7 @@ use super::digest::Identity;
 use super::index::{Indexer, OffsetEntry, SparseIndex, TimeEntry};
 use super::index_file::{Found, IndexFile, SavedEntries, index_bytes};
 use super::scan::{ScanStart, Walk, WalkStep, scan};
-use super::unshare::is_shared;
+use crate::disk::copy::is_shared;
 use crate::disk::names::{SegmentFile, segment_file};
 use crate::disk::replace::replace_file;
 use crate::disk::{Access, Disk, DiskFile, MapReader, read_full_at};

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use byteorder::{BigEndian, ByteOrder as _};
 
 use super::digest::{Identity, Origin, Run};
+use crate::disk::copy::own;
 use crate::disk::{Access, Disk, DiskFile, read_full_at, write_all_at};
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
@@ -256,6 +257,7 @@ pub(crate) fn write_runs(
     }
     bytes.extend(runs.iter().flat_map(|run| encode(run, seed)));
     let write = || {
+        own(disk, path)?;
         let file = disk.open(path, Access::Create)?;
         if file.len()? > position {
             file.set_len(position)?;

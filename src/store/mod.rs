@@ -19,7 +19,7 @@ mod read_only;
 mod reset;
 mod stats;
 
-pub use backup::BackupBuilder;
+pub use backup::{BackupBuilder, BackupTask};
 pub use builder::StoreBuilder;
 pub use describe::{PartitionDescription, TopicDescription};
 pub use group_view::{GroupDescription, GroupListing, GroupMember, GroupPartition};

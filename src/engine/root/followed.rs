@@ -11,7 +11,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::frame::{self, Fault, HEADER_LEN, Header, Scan, VERSION};
+use super::frame::{self, Fault, HEADER_LEN, Header, Scan, TornTail, VERSION};
 use super::marker::{self, StoreId};
 use super::state::RootState;
 use super::survey::{RootKind, classify, survey};
@@ -52,6 +52,7 @@ struct Seen {
     last: Option<(u64, Vec<u8>)>,
     /// The checksum of what lay behind the whole frames.
     unfinished: Option<u32>,
+    torn: Option<TornTail>,
     known: Known,
 }
 
@@ -90,6 +91,11 @@ impl FollowedRoot {
     /// What the last look saw.
     pub(crate) fn known(&self) -> Known {
         self.seen.lock().known.clone()
+    }
+
+    /// What lay behind the whole frames when the file was last read.
+    pub(crate) fn torn(&self) -> Option<TornTail> {
+        self.seen.lock().torn
     }
 
     /// What the state log says now.
@@ -168,6 +174,8 @@ impl Seen {
         // of the file that was read, which may have been longer than the read by then
         let whole = scan.torn.map_or(bytes.len() as u64, |torn| torn.position);
         let behind = usize::try_from(whole).ok().and_then(|whole| bytes.get(whole..));
+        let placed = |torn: TornTail| TornTail { position: from + torn.position, ..torn };
+        self.torn = scan.torn.map(placed);
         self.unfinished = behind.filter(|behind| !behind.is_empty()).map(crc32c::crc32c);
         if let Some(last) = scan.last {
             let head = bytes[last..].iter().take(frame::FRAME_HEAD).copied().collect();

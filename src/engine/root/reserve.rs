@@ -8,6 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::disk::copy::is_shared;
 use crate::disk::{Access, Disk, names, write_all_at};
 use crate::sync::{Arc, Mutex};
 
@@ -38,6 +39,7 @@ impl Reserve {
     /// Frees some of the space; `false` if there was none left.
     pub(super) fn let_go(&self) -> bool {
         let mut held = self.held.lock();
+        self.drop_shared(&mut held);
         if *held == 0 {
             return false;
         }
@@ -53,12 +55,24 @@ impl Reserve {
         cut.is_ok()
     }
 
+    /// A file that has another name too is another's, and cutting it would free nothing: it only
+    /// loses this name.
+    fn drop_shared(&self, held: &mut u64) {
+        if matches!(is_shared(&*self.disk, &self.path), Ok(true)) {
+            match self.disk.remove_file(&self.path) {
+                Ok(()) => *held = 0,
+                Err(error) => log::debug!("{}: {error}", self.path.display()),
+            }
+        }
+    }
+
     /// Takes the space if there is room for it and it is not held.
     pub(super) fn regain(&self) {
         let mut held = self.held.lock();
         if *held + LEAST_STEP > self.bytes {
             return; // less than a step is missing, as the state log has grown
         }
+        self.drop_shared(&mut held);
         let take = || {
             let file = self.disk.open(&self.path, Access::Create)?;
             let zeros = vec![0; usize::try_from(self.bytes - *held).unwrap_or(0)];

@@ -1,6 +1,6 @@
 //! Backups on the simulated disk: stopped at every call, failed at every call, and what they share
 //! with their store changed behind their back. The same on a real disk, under load, is in
-//! `tests/backup.rs`.
+//! `tests/backup/`.
 //!
 //! A check says what is wrong instead of failing at once, so that each suite can run its control:
 //! a disk that forgets to sync names, or to say that a file has two, must be found out.
@@ -21,6 +21,8 @@ use crate::disk::{
 };
 use crate::log::Sharing;
 use crate::seeds::{pick, seeds};
+
+mod broken_off;
 
 const TARGET: &str = "/copies/one";
 const UNFINISHED: &str = "/copies/one.unfinished";
@@ -186,7 +188,7 @@ fn prepared(seed: u64) -> (History, Contents) {
 }
 
 fn back_up(history: &History, sharing: Sharing) -> Result<BackupReport> {
-    history.engine()?.backup(Path::new(TARGET), sharing)
+    history.engine()?.backup(Path::new(TARGET), sharing, &Watch::default())
 }
 
 fn calls_of_a_backup(seed: u64, sharing: Sharing) -> u64 {
@@ -242,7 +244,7 @@ fn stop_at(
         let disk = Arc::new(Sly { disk: history.disk.clone(), lie });
         let engine = Engine::open(options(disk), Path::new(ROOT)).unwrap();
         history.disk.cut_after(cut);
-        let _ = engine.backup(Path::new(TARGET), sharing);
+        let _ = engine.backup(Path::new(TARGET), sharing, &Watch::default());
     } else {
         history.disk.cut_after(cut);
         let _ = back_up(&history, sharing);
@@ -261,7 +263,8 @@ fn stop_at(
     history.open().unwrap_or_else(|error| panic!("{context}: reopen: {error}"));
     let promise = if stop.is_some() { Promise::Power } else { Promise::Process };
     history.verify(promise, &context);
-    let again = history.engine().unwrap().backup(Path::new("/copies/two"), sharing);
+    let again =
+        history.engine().unwrap().backup(Path::new("/copies/two"), sharing, &Watch::default());
     again.unwrap_or_else(|error| panic!("{context}: the next backup: {error}"));
     Ok((is_made, image))
 }
@@ -330,7 +333,11 @@ fn a_backup_that_fails_at_any_call_harms_nothing() {
                 if let Err(error) = &done {
                     assert!(!error.to_string().is_empty(), "{context}");
                     // what could not be taken away, the next backup does
-                    let again = history.engine().unwrap().backup(Path::new(TARGET), sharing);
+                    let again = history.engine().unwrap().backup(
+                        Path::new(TARGET),
+                        sharing,
+                        &Watch::default(),
+                    );
                     assert!(again.is_ok() || named, "{context}: again: {again:?}");
                 }
                 history.engine = None;
@@ -359,7 +366,7 @@ fn backup_survives_a_lost_successor(disk: Arc<dyn Disk>) -> bool {
     partition.log().unwrap().roll_active(now).unwrap();
     engine.flush().unwrap();
     partition.log().unwrap().checkpoint().unwrap();
-    let report = engine.backup(Path::new(TARGET), Sharing::Links).unwrap();
+    let report = engine.backup(Path::new(TARGET), Sharing::Links, &Watch::default()).unwrap();
     assert_eq!(report.files_linked(), 1, "{report:?}");
     let before = files(&*disk, Path::new(TARGET));
     engine.close().unwrap();
@@ -439,7 +446,8 @@ fn what_is_in_the_way_of_a_backup_is_left_alone() {
     let holiday = Path::new(UNFINISHED).join("holiday.jpg");
     disk.open(&holiday, Access::Create).unwrap();
     let refuses = |target: &str| {
-        let error = engine.backup(Path::new(target), Sharing::Links).unwrap_err();
+        let error =
+            engine.backup(Path::new(target), Sharing::Links, &Watch::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{target}: {error}");
     };
     refuses(TARGET);
@@ -450,12 +458,13 @@ fn what_is_in_the_way_of_a_backup_is_left_alone() {
     }
     disk.remove_file(&holiday).unwrap();
     let held = disk.lock(&Path::new(UNFINISHED).join(".lock")).unwrap();
-    let error = engine.backup(Path::new(TARGET), Sharing::Links).unwrap_err();
+    let error = engine.backup(Path::new(TARGET), Sharing::Links, &Watch::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Locked);
     drop(held);
     disk.create_dir_all(Path::new(TARGET)).unwrap(); // empty: it may be there
-    engine.backup(Path::new(TARGET), Sharing::Links).unwrap();
+    engine.backup(Path::new(TARGET), Sharing::Links, &Watch::default()).unwrap();
     engine.close().unwrap();
-    let error = engine.backup(Path::new("/copies/late"), Sharing::Links).unwrap_err();
+    let error =
+        engine.backup(Path::new("/copies/late"), Sharing::Links, &Watch::default()).unwrap_err();
     assert!(error.is_closed());
 }

@@ -1,6 +1,7 @@
 //! Tests of one log below its door: recovery row by row, upkeep, failures.
 
 mod digests;
+mod indexes;
 mod recovery;
 mod upkeep;
 

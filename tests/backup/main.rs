@@ -5,7 +5,10 @@
 //! What stops or fails in the middle is enumerated on the simulated disk, in `engine::tests`.
 #![cfg(target_os = "linux")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod links;
+mod tasks;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
