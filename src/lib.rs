@@ -69,8 +69,10 @@
 //! 64-bit only. Linux is what is tested; elsewhere files are read and written by position, and
 //! nothing is claimed. One process writes to a directory at a time. Where the active segment is
 //! mapped (ext2 to ext4, XFS and tmpfs on Linux), a device read error or another program's cutting
-//! of the file under a held view, or an active file whose extents another program shared, can
-//! still raise SIGBUS; a full disk, damage inside files, and what this library does itself cannot.
+//! of the file under a held view, or an active file whose extents another program shared or that
+//! may suddenly not be written any more (made immutable; a file system that an error has turned
+//! read-only), can still raise SIGBUS; a full disk, damage inside files, and what this library does
+//! itself cannot.
 //! [`IoMode::Positioned`](disk::IoMode::Positioned) rules it out.
 #![deny(unsafe_code, missing_docs)]
 
@@ -79,6 +81,8 @@ compile_error!("tidelog needs a 64-bit target: segments are mapped whole");
 
 mod config;
 mod error;
+#[cfg(fuzzing)]
+mod feed;
 mod ids;
 #[cfg(test)]
 mod seeds;
@@ -123,6 +127,10 @@ mod inspect;
 
 #[cfg(not(loom))]
 mod store;
+
+#[cfg(all(fuzzing, not(loom)))]
+#[doc(hidden)]
+pub mod fuzzing;
 
 #[cfg(not(loom))]
 pub use config::{

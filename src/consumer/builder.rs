@@ -15,7 +15,7 @@ use super::reset::Reset;
 use super::subscription::{Following, Subscribed};
 use crate::config::Durability;
 use crate::disk::names::validate_topic_name;
-use crate::engine::Engine;
+use crate::engine::Claim;
 use crate::error::{Cause, Error, Result};
 use crate::group::{
     Interest, JoinRequest, OffsetStore, StickyAssignor, TopicPattern, check_group_name,
@@ -73,7 +73,7 @@ impl Default for Options {
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ConsumerBuilder {
-    engine: Arc<Engine>,
+    engine: Claim,
     offsets: Arc<OffsetStore>,
     group: Option<String>,
     assigned: Vec<(String, PartitionId)>,
@@ -84,11 +84,7 @@ pub struct ConsumerBuilder {
 }
 
 impl ConsumerBuilder {
-    pub(crate) fn new(
-        engine: Arc<Engine>,
-        offsets: Arc<OffsetStore>,
-        group: Option<String>,
-    ) -> Self {
+    pub(crate) fn new(engine: Claim, offsets: Arc<OffsetStore>, group: Option<String>) -> Self {
         ConsumerBuilder {
             engine,
             offsets,

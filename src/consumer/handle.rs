@@ -10,7 +10,7 @@ use super::builder::Options;
 use super::fetch::Stage;
 use super::stream::Waiting;
 use super::subscription::Following;
-use crate::engine::Engine;
+use crate::engine::Claim;
 use crate::error::{Cause, Error, Result};
 use crate::group::OffsetStore;
 use crate::ids::PartitionId;
@@ -39,7 +39,6 @@ use std::time::Duration;
 /// # Ok::<(), tidelog::Error>(())
 /// ```
 pub struct Consumer {
-    pub(super) engine: Arc<Engine>,
     pub(super) offsets: Arc<OffsetStore>,
     pub(super) group: Option<Arc<str>>,
     pub(super) options: Options,
@@ -53,6 +52,8 @@ pub struct Consumer {
     pub(super) auto_commit_at: Option<Duration>,
     /// The poll that waits as a task, between two looks of its.
     pub(super) waiting: Option<Waiting>,
+    /// The last to be dropped: what comes before it may still need the store.
+    pub(super) engine: Claim,
 }
 
 /// Wakes a consumer that waits in another thread or task.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::{BackgroundSync, Durability, Threads, TopicConfig, WhenFull};
 use crate::disk::{Access, Disk, MemoryDisk};
-use crate::engine::{Engine, EngineOptions, NewTopic, Partition};
+use crate::engine::{Claim, Engine, EngineOptions, NewTopic, Partition};
 use crate::error::{ErrorKind, Result};
 use crate::group::OffsetStore;
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
@@ -35,7 +35,7 @@ struct World {
     disk: Arc<MemoryDisk>,
     clock: ManualClock,
     threads: Threads,
-    engine: Arc<Engine>,
+    engine: Claim,
     offsets: Arc<OffsetStore>,
 }
 
@@ -107,7 +107,7 @@ fn open(
     disk: &Arc<MemoryDisk>,
     clock: &ManualClock,
     threads: Threads,
-) -> (Arc<Engine>, Arc<OffsetStore>) {
+) -> (Claim, Arc<OffsetStore>) {
     let options = EngineOptions {
         disk: disk.clone(),
         clock: Arc::new(clock.clone()),
@@ -119,7 +119,7 @@ fn open(
     };
     let engine = Engine::open(options, Path::new("/store")).unwrap();
     let offsets = OffsetStore::open(engine.clone()).unwrap();
-    (engine, offsets)
+    (Claim::new(engine), offsets)
 }
 
 fn send_one(partition: &Partition, records: &[Record<'_>], now: Timestamp) {

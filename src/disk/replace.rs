@@ -40,6 +40,21 @@ pub(crate) fn replace_file_name_later(
     Ok(())
 }
 
+/// Makes the file at `path` hold `bytes`, where it mostly does already: those are written over in
+/// place, which needs no room on the disk and changes nothing however it ends, and synced; anything
+/// else is replaced. The caller syncs the directory.
+///
+/// # Errors
+/// Those of the operating system.
+pub(crate) fn affirm_file_name_later(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if !matches!(read_file(disk, path, bytes.len()), Ok(Some(found)) if found == bytes) {
+        return replace_file_name_later(disk, path, bytes);
+    }
+    let file = disk.open(path, Access::Write)?;
+    write_all_at(&*file, bytes, 0)?;
+    file.sync_data()
+}
+
 /// The whole file, `None` where there is none.
 ///
 /// # Errors

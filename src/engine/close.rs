@@ -21,6 +21,16 @@ use crate::log::checkpoint::OffsetLine;
 use crate::log::{Durable, LogFact, PartitionLog};
 
 impl Engine {
+    /// Closes the store for who cannot be told how that went.
+    pub(super) fn close_unasked(&self) {
+        if self.gate.is_forked_child() {
+            return;
+        }
+        if let Err(error) = self.close() {
+            log::error!("closing the store: {error}");
+        }
+    }
+
     /// Closes the store. Safe to repeat: a call during another waits for its end and returns the
     /// same, later ones return `Ok` at once.
     pub(crate) fn close(&self) -> Result<()> {
@@ -138,12 +148,7 @@ fn export(root: &Root, partitions: &[Arc<Partition>]) -> Result<()> {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if self.gate.is_forked_child() {
-            return;
-        }
-        if let Err(error) = self.close() {
-            log::error!("closing the store: {error}");
-        }
+        self.close_unasked();
     }
 }
 

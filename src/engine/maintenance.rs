@@ -267,16 +267,15 @@ impl Engine {
         let mut failed = None;
         for partition in partitions {
             let Ok(log) = partition.log() else { continue };
-            let checkpoint = || log.checkpoint();
-            let root = self.owner("sync").map(|owner| owner.root.log());
-            match root.and_then(|root| root.with_reserve(checkpoint)) {
+            match log.checkpoint() {
                 Ok(point) => points.push((log, (log.id(), LogFact::RecoveryPoint(point)), point)),
                 Err(error) => {
                     if log.check_healthy("sync").is_ok() {
                         self.requests().note_dirty(log.id()); // a passing shortage: again later
                     }
                     partition.note_failure();
-                    // a full disk may have no room for indexes: the records need none
+                    // a full disk may have no room for indexes: the records need none, and the
+                    // space in reserve is for what makes room and for closing
                     let durable = error.is_full() && log.make_durable(log.offsets().end()).is_ok();
                     failed = failed.or(Some(error).filter(|_| !durable));
                 }

@@ -12,6 +12,8 @@
 //! Callers: the group room's fold over its log, and what writes there.
 
 mod committed;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod group;
 mod key;
 

@@ -18,6 +18,8 @@
 mod core;
 mod file;
 mod frame;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod replay;
 mod ring;
 #[cfg(test)]

@@ -49,7 +49,10 @@ pub(crate) fn read(disk: &dyn Disk, path: &Path, reign: &Reign) -> Result<Option
         return Err(Error::corrupt(OPERATION, path, 12, "it belongs to another store"));
     }
     let len = usize::try_from(FILE_HEAD + 2 * head.half).unwrap_or(usize::MAX);
-    let bytes = read_file(disk, path, len).map_err(|error| Error::io(OPERATION, path, error))?;
+    let bytes = read_file(disk, path, len).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => Error::corrupt(OPERATION, path, 0, error.to_string()),
+        _ => Error::io(OPERATION, path, error),
+    })?;
     let bytes = Bytes::from(bytes.unwrap_or_default());
     head_of(&bytes, path)?;
     scan(&bytes, head.half, reign).map(Some).map_err(|gap| {

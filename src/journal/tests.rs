@@ -70,6 +70,17 @@ fn the_head_of_the_file_has_its_bytes() {
 }
 
 #[test]
+fn a_file_that_is_longer_than_its_head_says_is_damage() {
+    let disk = MemoryDisk::new();
+    disk.create_dir_all(Path::new(ROOT)).unwrap();
+    let path = Path::new(ROOT).join(JOURNAL);
+    let file = disk.open(&path, Access::Create).unwrap();
+    write_all_at(&*file, &FileHead { store: STORE, half: HALF }.encode(), 0).unwrap();
+    file.set_len(FILE_HEAD + 2 * HALF + 1).unwrap();
+    assert_eq!(read(&disk, &path, &reign(1)).unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
 fn a_frame_has_its_bytes_and_counts_in_its_place_alone() {
     let bytes = one_frame(4096, b"batch");
     let golden = concat!(

@@ -15,7 +15,9 @@ use std::io;
 use std::path::Path;
 
 use crate::disk::Disk;
-use crate::disk::replace::{read_file, replace_file, replace_file_name_later};
+use crate::disk::replace::{
+    affirm_file_name_later, read_file, replace_file, replace_file_name_later,
+};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 
@@ -251,13 +253,14 @@ pub(crate) fn write_partition_metadata(disk: &dyn Disk, path: &Path, id: TopicId
         .map_err(|error| Error::io(WRITE_METADATA, path, error))
 }
 
-/// The same; durable once the caller has synced the directory.
-pub(crate) fn write_partition_metadata_name_later(
+/// The same; durable once the caller has synced the directory. Where the file holds the id
+/// already, a full disk does not stand in the way.
+pub(crate) fn affirm_partition_metadata_name_later(
     disk: &dyn Disk,
     path: &Path,
     id: TopicId,
 ) -> Result<()> {
-    replace_file_name_later(disk, path, &format_partition_metadata(id))
+    affirm_file_name_later(disk, path, &format_partition_metadata(id))
         .map_err(|error| Error::io(WRITE_METADATA, path, error))
 }
 

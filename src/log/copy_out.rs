@@ -290,7 +290,7 @@ impl Secured<'_> {
         }
         let disk = &self.log.place.disk;
         let metadata = dir.join(PARTITION_METADATA);
-        checkpoint::write_partition_metadata_name_later(&**disk, &metadata, setup.id.topic)?;
+        checkpoint::affirm_partition_metadata_name_later(&**disk, &metadata, setup.id.topic)?;
         if !self.epochs.is_empty() {
             checkpoint::write_epochs(&**disk, &dir.join(LEADER_EPOCHS), &self.epochs)?;
         }

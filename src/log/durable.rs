@@ -120,7 +120,7 @@ impl PartitionLog {
             let path = self.place.dir.join(PARTITION_METADATA);
             let disk = &*self.place.disk;
             let id = self.setup.id.topic;
-            let written = checkpoint::write_partition_metadata_name_later(disk, &path, id);
+            let written = checkpoint::affirm_partition_metadata_name_later(disk, &path, id);
             let unsynced =
                 if written.is_ok() { &self.names_changed } else { &self.metadata_unsynced };
             unsynced.store(true, Ordering::Release);

@@ -25,6 +25,8 @@ mod epochs;
 mod fetch;
 mod finding;
 mod follow;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod journaled;
 mod keeper;
 mod leftovers;

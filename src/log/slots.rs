@@ -30,10 +30,13 @@ use std::sync::Arc;
 const MAGIC: [u8; 4] = *b"TDLK";
 const VERSION: u32 = 1;
 /// Slots lie a sector apart, so that one torn sector never holds both.
-const SLOT_DISTANCE: usize = 512;
-const CRC_AT: usize = 72;
-const SLOT_LEN: usize = CRC_AT + 4;
+pub(super) const SLOT_DISTANCE: usize = 512;
+pub(super) const CRC_AT: usize = 72;
+pub(super) const SLOT_LEN: usize = CRC_AT + 4;
 const FILE_LEN: usize = SLOT_DISTANCE + SLOT_LEN;
+
+/// Sequences stay far from overflowing their arithmetic.
+const MAX_SEQUENCE: u64 = 1 << 62;
 
 const STATE_OPEN: u8 = 0;
 const STATE_CLEAN: u8 = 1;
@@ -54,7 +57,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    fn encode(&self, sequence: u64) -> [u8; SLOT_LEN] {
+    pub(super) fn encode(&self, sequence: u64) -> [u8; SLOT_LEN] {
         let mut bytes = [0; SLOT_LEN];
         bytes[0..4].copy_from_slice(&MAGIC);
         BigEndian::write_u32(&mut bytes[4..8], VERSION);
@@ -73,7 +76,7 @@ impl Slot {
     }
 
     /// A whole slot with its sequence; `Err` holds a version that is newer than ours.
-    fn decode(bytes: &[u8]) -> Result<Option<(u64, Slot)>, u32> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Option<(u64, Slot)>, u32> {
         if bytes.len() < SLOT_LEN || bytes[0..4] != MAGIC {
             return Ok(None);
         }
@@ -97,8 +100,12 @@ impl Slot {
             sync_failed: bytes[54] != 0,
             boot_id,
         };
-        let sane = slot.recovery_point >= Offset::ZERO && slot.log_start >= Offset::ZERO;
-        Ok(sane.then_some((BigEndian::read_u64(&bytes[8..16]), slot)))
+        let sequence = BigEndian::read_u64(&bytes[8..16]);
+        let sane = slot.recovery_point >= Offset::ZERO
+            && slot.log_start >= Offset::ZERO
+            && slot.epoch.get() >= 0
+            && sequence < MAX_SEQUENCE;
+        Ok(sane.then_some((sequence, slot)))
     }
 }
 
@@ -293,6 +300,21 @@ mod tests {
             keeper.update(Durable::Now, |slot| slot.recovery_point = Offset::new(point)).unwrap();
             let (_, read) = read(&disk, dir).unwrap().unwrap();
             assert_eq!(read, Slot { recovery_point: Offset::new(point), ..slot });
+        }
+    }
+
+    #[test]
+    fn a_slot_of_numbers_that_no_log_reaches_is_not_whole() {
+        let (disk, keeper, slot) = made();
+        let dir = Path::new("/log");
+        keeper.update(Durable::Now, |slot| slot.recovery_point = Offset::new(8)).unwrap();
+        let (newest, _) = read(&disk, dir).unwrap().unwrap();
+        let before_all = Slot { epoch: LeaderEpoch::new(-5), ..slot };
+        for (sequence, slot) in [(u64::MAX, slot), (MAX_SEQUENCE, slot), (newest + 1, before_all)] {
+            let file = disk.open(&dir.join(KEEPER), Access::Write).unwrap();
+            write_all_at(&*file, &slot.encode(sequence), slot_at(newest + 1) as u64).unwrap();
+            let (found, read) = read(&disk, dir).unwrap().unwrap();
+            assert_eq!((found, read.recovery_point), (newest, Offset::new(8)), "{sequence}");
         }
     }
 

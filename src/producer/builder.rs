@@ -10,7 +10,7 @@ use super::core::Core;
 use super::handle::Producer;
 use super::partitioner::{DefaultPartitioner, Partitioner};
 use crate::config::Durability;
-use crate::engine::Engine;
+use crate::engine::Claim;
 use crate::error::{Cause, Error, Result};
 
 /// What [`enqueue`](crate::TopicProducer::enqueue) does when the producer's buffer has no room.
@@ -103,12 +103,12 @@ impl Settings {
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct ProducerBuilder {
-    engine: Arc<Engine>,
+    engine: Claim,
     settings: Settings,
 }
 
 impl ProducerBuilder {
-    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+    pub(crate) fn new(engine: Claim) -> Self {
         ProducerBuilder { engine, settings: Settings::new() }
     }
 
@@ -234,6 +234,7 @@ impl ProducerBuilder {
     pub fn build(self) -> Result<Producer> {
         self.settings.validate()?;
         self.engine.check_open("build producer")?;
-        Ok(Producer::new(Core::new(self.engine, self.settings)))
+        let core = Core::new(self.engine.engine().clone(), self.settings);
+        Ok(Producer::new(core, self.engine))
     }
 }

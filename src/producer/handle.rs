@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::topic::TopicProducer;
+use crate::engine::Claim;
 use crate::error::{Cause, Error, Result};
 
-/// One handle's share in the producer.
+/// One handle's share in the producer, and in the store, which outlives what the producer still
+/// has to send.
 #[derive(Debug)]
-pub(super) struct Lease(Arc<Core>);
+pub(super) struct Lease(Arc<Core>, Claim);
 
 impl Lease {
     #[inline]
@@ -24,7 +26,7 @@ impl Lease {
 impl Clone for Lease {
     fn clone(&self) -> Self {
         self.0.enter();
-        Lease(self.0.clone())
+        Lease(self.0.clone(), self.1.clone())
     }
 }
 
@@ -57,8 +59,8 @@ pub struct Producer {
 
 impl Producer {
     /// Takes over the count that the core was made with.
-    pub(super) fn new(core: Arc<Core>) -> Self {
-        Producer { lease: Lease(core) }
+    pub(super) fn new(core: Arc<Core>, claim: Claim) -> Self {
+        Producer { lease: Lease(core, claim) }
     }
 
     /// A handle for the topic that has this name now.

@@ -14,7 +14,7 @@ use super::partitioner::{Partitioner, RoundRobin};
 use super::*;
 use crate::config::{BackgroundSync, Threads, TopicConfig, WhenFull};
 use crate::disk::{Disk, MemoryDisk};
-use crate::engine::{Engine, EngineOptions, NewTopic, Topic};
+use crate::engine::{Claim, Engine, EngineOptions, NewTopic, Topic};
 use crate::ids::PartitionId;
 use crate::log::FetchLimits;
 use crate::record::{Batch, Record};
@@ -24,7 +24,7 @@ const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 /// An engine of its own world.
 struct World {
-    engine: Arc<Engine>,
+    engine: Claim,
     clock: ManualClock,
 }
 
@@ -61,7 +61,7 @@ impl World {
     }
 }
 
-fn open(threads: Threads, clock: Arc<dyn Clock>, disk: Arc<dyn Disk>) -> Arc<Engine> {
+fn open(threads: Threads, clock: Arc<dyn Clock>, disk: Arc<dyn Disk>) -> Claim {
     let options = EngineOptions {
         disk,
         clock,
@@ -71,7 +71,7 @@ fn open(threads: Threads, clock: Arc<dyn Clock>, disk: Arc<dyn Disk>) -> Arc<Eng
         when_full: WhenFull::Fail,
         journal: None,
     };
-    Engine::open(options, Path::new("/store")).unwrap()
+    Claim::new(Engine::open(options, Path::new("/store")).unwrap())
 }
 
 fn partition(number: u32) -> PartitionId {

@@ -10,6 +10,8 @@ mod batch;
 mod buffer;
 mod encode;
 mod fault;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod header;
 mod records;
 mod rewrite;

@@ -252,7 +252,8 @@ pub(crate) fn load_indexes(
     offset_entries.truncate(offset_entries.partition_point(|entry| entry.relative < end));
     let mut time_entries: Vec<TimeEntry> = times.read_all()?;
     let last = offset_entries.last().map(|entry| entry.relative);
-    time_entries.retain(|entry| last.is_some_and(|last| entry.relative <= last));
+    let is_within = |entry: &TimeEntry| last.is_some_and(|last| entry.relative <= last);
+    time_entries.truncate(time_entries.partition_point(is_within)); // the file keeps as many
     let ordered = offset_entries
         .windows(2)
         .all(|pair| pair[0].relative < pair[1].relative && pair[0].position < pair[1].position)
@@ -276,4 +277,28 @@ pub(crate) struct LoadedIndexes {
     pub(crate) offsets: Vec<OffsetEntry>,
     pub(crate) times: Vec<TimeEntry>,
     pub(crate) saved: SavedEntries,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::MemoryDisk;
+
+    /// The second of these time entries lies beyond the offsets that are taken over.
+    #[test]
+    fn time_entries_that_are_taken_over_are_those_the_file_keeps() {
+        let disk = MemoryDisk::new();
+        let (offsets, times) = (Path::new("/offsets"), Path::new("/times"));
+        let write = |path: &Path, bytes: &[u8]| {
+            write_all_at(&*disk.open(path, Access::Create).unwrap(), bytes, 0).unwrap();
+        };
+        write(offsets, &[7u32, 100].map(u32::to_be_bytes).concat());
+        let time = |time: u64, at: u32| [&time.to_be_bytes()[..], &at.to_be_bytes()].concat();
+        write(times, &[time(40, 5), time(50, 1000), time(60, 7)].concat());
+        let mut loaded = load_indexes(&disk, offsets, times, 8).unwrap().expect("in order");
+        let index = SparseIndex::default();
+        write_indexes(&disk, offsets, times, &index, &mut loaded.saved).unwrap();
+        let kept = entries_of::<TimeEntry>(&disk, times).unwrap().expect("whole entries");
+        assert_eq!(kept, loaded.times);
+    }
 }

@@ -13,6 +13,8 @@ mod audit;
 mod cover;
 mod digest;
 mod follow;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod index;
 mod index_file;
 mod locate;

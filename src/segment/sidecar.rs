@@ -36,14 +36,14 @@ const BASE_AT: usize = PARTITION_AT + 4;
 const HEAD_CRC_AT: usize = BASE_AT + 8;
 /// The length of the head.
 pub(crate) const HEAD_LEN: usize = HEAD_CRC_AT + 4;
-const RUN_CRC_AT: usize = 28;
+pub(super) const RUN_CRC_AT: usize = 28;
 /// The length of a run.
 pub(crate) const RUN_LEN: usize = RUN_CRC_AT + 4;
 /// Runs read at a time.
 const BLOCK: u64 = 256;
 
 /// The head of the sidecar of one segment.
-fn head(identity: Identity, base: Offset) -> [u8; HEAD_LEN] {
+pub(super) fn head(identity: Identity, base: Offset) -> [u8; HEAD_LEN] {
     let mut bytes = [0; HEAD_LEN];
     bytes[..4].copy_from_slice(&MAGIC);
     BigEndian::write_u32(&mut bytes[4..8], VERSION);
@@ -56,7 +56,7 @@ fn head(identity: Identity, base: Offset) -> [u8; HEAD_LEN] {
 }
 
 /// What every run's checksum begins with: a run of another segment's sidecar fails.
-fn run_seed(identity: Identity, base: Offset) -> u32 {
+pub(super) fn run_seed(identity: Identity, base: Offset) -> u32 {
     crc32c::crc32c(&head(identity, base)[..HEAD_CRC_AT])
 }
 

@@ -3,10 +3,9 @@
 //! The door only: how it is done is the engine's.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::handle::Store;
-use crate::engine::{BackupReport, Engine};
+use crate::engine::{BackupReport, Claim};
 use crate::error::Result;
 use crate::log::Sharing;
 
@@ -83,7 +82,7 @@ impl Store {
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct BackupBuilder {
-    engine: Arc<Engine>,
+    engine: Claim,
     dir: PathBuf,
     sharing: Sharing,
 }

@@ -11,7 +11,7 @@ use super::builder::StoreBuilder;
 use super::stats::StoreStats;
 use crate::config::OffsetsRetention;
 use crate::consumer::ConsumerBuilder;
-use crate::engine::{Engine, OpenReport};
+use crate::engine::{Claim, Engine, OpenReport};
 use crate::error::{Error, Result};
 use crate::group::OffsetStore;
 use crate::inspect::Verifier;
@@ -42,7 +42,7 @@ use crate::wait::{Completed, Completion};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Store {
-    pub(super) engine: Arc<Engine>,
+    pub(super) engine: Claim,
     pub(super) offsets: Arc<OffsetStore>,
 }
 
@@ -103,7 +103,7 @@ impl Store {
         offsets.hold_all();
         offsets.begin_expiry(retention);
         engine.start()?;
-        Ok(Store { engine, offsets })
+        Ok(Store { engine: Claim::new(engine), offsets })
     }
 
     /// The identity of the store, drawn when its directory was taken: 32 hexadecimal digits.
@@ -278,7 +278,7 @@ impl Store {
     /// ```
     pub fn close_async(&self) -> impl Future<Output = Result<()>> + Send + use<> {
         let done: Arc<Completion<Result<(), Arc<Error>>>> = Arc::new(Completion::new());
-        let closing = (self.engine.clone(), done.clone());
+        let closing = (self.engine.engine().clone(), done.clone());
         let run = move || {
             let (engine, done) = closing;
             done.complete(engine.close().map_err(Arc::new));

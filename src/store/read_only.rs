@@ -13,7 +13,7 @@ use super::stats::StoreStats;
 use crate::config::Threads;
 use crate::consumer::ConsumerBuilder;
 use crate::disk::{Disk, IoMode, RealDisk};
-use crate::engine::{Engine, FollowOptions};
+use crate::engine::{Claim, Engine, FollowOptions};
 use crate::error::{Cause, Error, Result};
 use crate::group::{Committed, OffsetStore};
 use crate::ids::{Offset, PartitionId};
@@ -50,7 +50,7 @@ use crate::time::{Clock, SystemClock, Timestamp, deadline_after};
 /// ```
 #[derive(Clone, Debug)]
 pub struct ReadOnlyStore {
-    engine: Arc<Engine>,
+    engine: Claim,
     offsets: Arc<OffsetStore>,
 }
 
@@ -226,7 +226,7 @@ impl ReadOnlyStoreBuilder {
         };
         let engine = Engine::follow(options, &self.path)?;
         let offsets = OffsetStore::follow(engine.clone());
-        Ok(ReadOnlyStore { engine, offsets })
+        Ok(ReadOnlyStore { engine: Claim::new(engine), offsets })
     }
 }
 

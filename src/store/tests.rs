@@ -1,4 +1,5 @@
-//! A store in a forked child: every call is refused, nothing is written, flushed or unlocked.
+//! A store in a forked child: every call is refused, nothing is written, flushed or unlocked. And
+//! what dropping the last handle of a store means.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -110,4 +111,36 @@ fn a_forked_child_may_do_nothing_and_its_parent_goes_on() {
         assert_eq!(store.describe("orders").unwrap().partitions()[0].end_offset(), Offset::new(3));
         store.close().unwrap();
     }
+}
+
+/// The store's own thread is at work, and holds the engine, when the last handle goes.
+#[cfg(feature = "sim")]
+#[test]
+fn dropping_the_last_handle_closes_before_it_returns() {
+    use crate::config::BackgroundSync;
+    use crate::disk::{Fault, Plan, SimDisk};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let disk = SimDisk::new(1);
+    let sync = BackgroundSync { bytes: Some(1), interval: None };
+    let builder = || Store::builder("/store").disk(Arc::new(disk.clone())).background_sync(sync);
+    let store = builder().open().unwrap();
+    let producer = store.producer().build().unwrap();
+    store.create_topic("orders", TopicConfig::new()).unwrap();
+    disk.fail(Plan::new(Fault::Hang));
+    producer.topic("orders").unwrap().send(Record::new("kept")).unwrap();
+    while !disk.is_hanging() {
+        std::thread::yield_now();
+    }
+    let returned = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            drop((store, producer));
+            returned.store(true, Ordering::Release);
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!returned.load(Ordering::Acquire), "it waits for the sync that is under way");
+        disk.heal();
+    });
+    assert!(builder().open().unwrap().open_report().was_closed_cleanly());
 }

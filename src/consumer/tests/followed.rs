@@ -38,7 +38,7 @@ fn follow(disk: &Arc<MemoryDisk>, clock: &ManualClock) -> ConsumerBuilder {
     };
     let engine = Engine::follow(options, Path::new(ROOT)).unwrap();
     let offsets = OffsetStore::follow(engine.clone());
-    ConsumerBuilder::new(engine, offsets, None)
+    ConsumerBuilder::new(Claim::new(engine), offsets, None)
 }
 
 /// The end is asked for before the fetch; in between the log is found cut back to the position.

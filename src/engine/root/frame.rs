@@ -126,7 +126,7 @@ pub(super) fn put_frame(
 }
 
 /// Over all of a frame but the checksum itself.
-fn frame_crc(frame: &[u8]) -> u32 {
+pub(super) fn frame_crc(frame: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&frame[..4]), &frame[8..])
 }
 

@@ -18,6 +18,8 @@ pub(crate) mod exports;
 pub(crate) mod fact;
 pub(crate) mod followed;
 mod frame;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 pub(crate) mod last_writer;
 pub(crate) mod marker;
 mod open_root;

@@ -1,18 +1,21 @@
 //! Space held in reserve, `tidelog.reserve`: a file of zeros that is emptied when the disk is full
 //! and a store must still be able to say what it removes, where it stands and that it closed.
 //!
-//! It is let go all at once, by whoever could not write otherwise, and taken back in the background
-//! once there is room. What is in it means nothing; that it is missing means that there is none.
-//! Not having it is never an error. Called by the state log and by the engine's maintenance.
+//! It is let go a step at a time, by whoever could not write otherwise, so that others who write to
+//! a full disk cannot take all of it at once, and taken back in the background once there is room.
+//! What is in it means nothing; that it is missing means that there is none. Not having it is never
+//! an error. Called by the state log and by the engine's close and maintenance.
 
 use std::path::{Path, PathBuf};
 
 use crate::disk::{Access, Disk, names, write_all_at};
-use crate::sync::Arc;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Arc, Mutex};
 
 /// What small files and their blocks take, beside two copies of the state log.
 const SMALL_FILES: u64 = 32 << 10;
+/// It is let go in so many steps, of two usual blocks at least.
+const STEPS: u64 = 16;
+const LEAST_STEP: u64 = 8 << 10;
 
 /// The reserve of one root.
 #[derive(Debug)]
@@ -20,7 +23,7 @@ pub(super) struct Reserve {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     bytes: u64,
-    held: AtomicBool,
+    held: Mutex<u64>,
 }
 
 impl Reserve {
@@ -28,35 +31,41 @@ impl Reserve {
     pub(super) fn found(disk: Arc<dyn Disk>, root: &Path, state_bytes: u64) -> Self {
         let path = root.join(names::RESERVE);
         let bytes = SMALL_FILES + 2 * state_bytes;
-        let held = matches!(disk.metadata(&path), Ok(Some(found)) if found.len > 0);
-        Reserve { disk, path, bytes, held: AtomicBool::new(held) }
+        let found = disk.metadata(&path).ok().flatten().map_or(0, |found| found.len);
+        Reserve { disk, path, bytes, held: Mutex::new(found.min(bytes)) }
     }
 
-    /// Frees the space; `false` if there was none.
+    /// Frees some of the space; `false` if there was none left.
     pub(super) fn let_go(&self) -> bool {
-        if !self.held.swap(false, Ordering::AcqRel) {
+        let mut held = self.held.lock();
+        if *held == 0 {
             return false;
         }
-        let emptied = self.disk.open(&self.path, Access::Write).and_then(|file| file.set_len(0));
-        match &emptied {
-            Ok(()) => log::warn!("the disk is full: the space in reserve is let go"),
-            Err(error) => log::warn!("{}: {error}", self.path.display()),
+        if *held == self.bytes {
+            log::warn!("the disk is full: space in reserve is let go");
         }
-        emptied.is_ok()
+        let left = held.saturating_sub(LEAST_STEP.max(self.bytes / STEPS));
+        let cut = self.disk.open(&self.path, Access::Write).and_then(|file| file.set_len(left));
+        *held = if cut.is_ok() { left } else { 0 };
+        if let Err(error) = &cut {
+            log::warn!("{}: {error}", self.path.display());
+        }
+        cut.is_ok()
     }
 
     /// Takes the space if there is room for it and it is not held.
     pub(super) fn regain(&self) {
-        if self.held.load(Ordering::Acquire) {
-            return;
+        let mut held = self.held.lock();
+        if *held + LEAST_STEP > self.bytes {
+            return; // less than a step is missing, as the state log has grown
         }
         let take = || {
             let file = self.disk.open(&self.path, Access::Create)?;
-            let zeros = vec![0; usize::try_from(self.bytes).unwrap_or(0)];
-            write_all_at(&*file, &zeros, 0).inspect_err(|_| drop(file.set_len(0)))
+            let zeros = vec![0; usize::try_from(self.bytes - *held).unwrap_or(0)];
+            write_all_at(&*file, &zeros, *held).inspect_err(|_| drop(file.set_len(*held)))
         };
         match take() {
-            Ok(()) => self.held.store(true, Ordering::Release),
+            Ok(()) => *held = self.bytes,
             Err(error) => log::debug!("no space to hold in reserve: {error}"),
         }
     }
@@ -68,7 +77,7 @@ mod tests {
     use crate::disk::MemoryDisk;
 
     #[test]
-    fn space_is_let_go_once_and_taken_back() {
+    fn space_is_let_go_step_by_step_and_taken_back() {
         let disk = MemoryDisk::new();
         let root = Path::new("/store");
         disk.create_dir_all(root).unwrap();
@@ -80,8 +89,11 @@ mod tests {
         assert_eq!(len(), Some(SMALL_FILES + 200));
         let reserve = Reserve::found(shared, root, 0);
         assert!(reserve.let_go(), "the next open has it too");
-        assert_eq!(len(), Some(0));
-        assert!(!reserve.let_go());
+        assert_eq!(len(), Some(SMALL_FILES - LEAST_STEP), "so much, and no more");
+        reserve.regain();
+        assert_eq!(len(), Some(SMALL_FILES));
+        let steps = (0..100).take_while(|_| reserve.let_go()).count() as u64;
+        assert_eq!((steps, len()), (SMALL_FILES / LEAST_STEP, Some(0)));
         reserve.regain();
         assert_eq!(len(), Some(SMALL_FILES));
     }

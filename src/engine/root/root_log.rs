@@ -155,7 +155,7 @@ impl RootLog {
         Ok((log, state, report))
     }
 
-    /// Runs `write`, once more on the space in reserve if there was none else.
+    /// Runs `write`, again on the space in reserve if there was none else.
     pub(crate) fn with_reserve<T>(&self, write: impl Fn() -> Result<T>) -> Result<T> {
         using(&self.reserve, write)
     }
@@ -182,7 +182,7 @@ impl RootLog {
             return Err(Error::new(OPERATION, Cause::InvalidArgument(reason.to_owned())));
         }
         let mut inner = self.inner.lock();
-        self.latch.check(OPERATION)?;
+        self.latch.check(OPERATION).map_err(|error| error.at_path(&self.path))?;
         if inner.ended {
             return Err(Error::new(OPERATION, Cause::Closed("the store")));
         }
@@ -290,11 +290,13 @@ impl RootLog {
     }
 }
 
-/// Runs `write`; where the disk has no room for it, once more on the space in reserve.
+/// Runs `write`; where the disk has no room for it, again on the space in reserve, step by step.
 fn using<T>(reserve: &Reserve, write: impl Fn() -> Result<T>) -> Result<T> {
-    match write() {
-        Err(error) if error.is_full() && reserve.let_go() => write(),
-        done => done,
+    loop {
+        match write() {
+            Err(error) if error.is_full() && reserve.let_go() => {}
+            done => return done,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::super::{Engine, EngineOptions};
 use super::{append, create, options, values};
 use crate::config::Durability::{Power, Process};
 use crate::config::{BackgroundSync, TopicConfig, WhenFull};
-use crate::disk::{Disk as _, Fault, IoMode, Operation, Plan, SimDisk};
+use crate::disk::{Crash, Disk as _, Fault, IoMode, Operation, Plan, SimDisk};
 use crate::error::{ErrorKind, Outcome};
 use crate::ids::Offset;
 use crate::time::{ManualClock, Timestamp};
@@ -155,5 +155,27 @@ fn a_full_disk_is_lived_on_and_left_without_reopening() {
         let partition = engine.topic("orders").unwrap().partitions()[0].clone();
         assert_eq!(values(&partition).len() as i64, count - count / 2 + 1);
         engine.close().unwrap();
+    }
+}
+
+/// Whatever the reserve has gone to before: what lies on the disk can be called durable.
+#[test]
+fn what_was_written_is_made_durable_without_any_room() {
+    for mode in [IoMode::Mapped, IoMode::Positioned] {
+        let disk = disk(mode);
+        let engine = open(&disk, &clock());
+        let topic = create(&engine, "orders", TopicConfig::new().partitions(2));
+        let [one, other] = [0, 1].map(|id| topic.partitions()[id].clone());
+        append(&one, "first", Process).unwrap();
+        append(&other, "second", Process).unwrap();
+        disk.set_capacity(0);
+        one.flush().unwrap_or_else(|error| panic!("{mode:?}: {error}"));
+        engine.flush().unwrap_or_else(|error| panic!("{mode:?}: {error}"));
+        disk.set_capacity(u64::MAX);
+        let after = open(&disk.crash(Crash::Nothing), &clock());
+        let topic = after.topic("orders").unwrap();
+        assert_eq!(values(&topic.partitions()[0]), ["first"], "{mode:?}");
+        assert_eq!(values(&topic.partitions()[1]), ["second"], "{mode:?}");
+        after.close().unwrap();
     }
 }
