@@ -91,8 +91,8 @@ impl Log {
 
     /// [`flush`](Log::flush) as a future of any runtime, for what was appended before this call. It
     /// never blocks and never syncs: the next sync that a thread makes serves it, be it that of a
-    /// power-durable append, of a flush or of [`maintain`](Log::maintain), which makes one for tasks
-    /// that wait. A host that has tasks alone calls that. Dropping the future undoes nothing.
+    /// power-durable append, of a flush or of [`maintain`](Log::maintain), which makes one for
+    /// tasks that wait. A host that has tasks alone calls that. Dropping the future undoes nothing.
     ///
     /// # Errors
     /// Those of the sync, as for [`flush`](Log::flush).
@@ -181,8 +181,8 @@ impl Log {
     }
 
     /// Does what is due: seals rolled segments, syncs in the background and for tasks that wait,
-    /// applies retention, unlinks what was dropped. Call it every second or so; it blocks for the disk where there is
-    /// something to do, and costs next to nothing where there is not.
+    /// applies retention, unlinks what was dropped. Call it every second or so; it blocks for the
+    /// disk where there is something to do, and costs next to nothing where there is not.
     ///
     /// # Errors
     /// Those of a sync, and of the disk.

@@ -1,5 +1,5 @@
-//! Commits of one group at the same time, on a disk whose sync can be held back: one sync under way,
-//! and the next one serves all that have been made meanwhile.
+//! Commits of one group at the same time, on a disk whose sync can be held back: one sync is under
+//! way, and the next one serves all that have been made meanwhile.
 
 use std::path::Path;
 use std::thread;
