@@ -5,6 +5,7 @@
 //! and all that was adopted or found gone is recorded in one synced write before anything may be
 //! appended. Cut short anywhere, the next open does the same again.
 
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -329,6 +330,17 @@ fn write_lost_metadata(shared: &Shared, opening: &RootOpening, state: &RootState
     Ok(())
 }
 
+/// How many of so many partitions each thread opens: few need no thread but the caller's.
+fn share_of(partitions: usize) -> usize {
+    const PARTITIONS_PER_THREAD: usize = 32;
+    let most = partitions / PARTITIONS_PER_THREAD + 1;
+    if most == 1 {
+        return partitions.max(1);
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    partitions.div_ceil(cores.min(most))
+}
+
 /// Opens all partitions, a thread per core; what one of them fails with stays with it.
 fn open_topics(
     shared: &Shared,
@@ -336,14 +348,11 @@ fn open_topics(
     held: &Holdings,
     report: &mut OpenReport,
 ) -> Result<(Table, Vec<Restored>)> {
-    const PARTITIONS_PER_THREAD: usize = 32;
     let work: Vec<_> = topics
         .iter()
         .flat_map(|topic| topic.partitions.iter().map(move |partition| (topic, partition)))
         .collect();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = cores.min(work.len() / PARTITIONS_PER_THREAD + 1);
-    let share = work.len().div_ceil(threads).max(1);
+    let share = share_of(work.len());
     let open_share = |share: &[(&OpeningTopic, &OpeningPartition)]| -> Vec<Opened> {
         share
             .iter()
@@ -355,9 +364,12 @@ fn open_topics(
             .collect()
     };
     let opened: Vec<Vec<Opened>> = std::thread::scope(|scope| {
-        let handles: Vec<_> =
-            work.chunks(share).map(|share| scope.spawn(|| open_share(share))).collect();
-        handles.into_iter().map(|handle| handle.join()).collect::<Result<_, _>>()
+        let mut shares = work.chunks(share);
+        let own = shares.next().unwrap_or_default();
+        let handles: Vec<_> = shares.map(|share| scope.spawn(|| open_share(share))).collect();
+        let own = std::panic::catch_unwind(AssertUnwindSafe(|| open_share(own)));
+        let others = handles.into_iter().map(|handle| handle.join());
+        std::iter::once(own).chain(others).collect::<Result<_, _>>()
     })
     .map_err(|_| Error::new("open store", Cause::Panicked("recovery")))?;
     let mut table = Table::default();
