@@ -21,6 +21,11 @@ pub fn portion<T>(pieces: impl Iterator<Item = T>) -> Vec<T> {
     pieces
 }
 
+/// Whether this run is not of all pieces.
+pub fn is_portion() -> bool {
+    std::env::var("TIDELOG_PORTION").is_ok_and(|text| !text.is_empty())
+}
+
 /// How many pieces to step over, and every how many-th to take.
 fn chosen(text: &str) -> Option<(usize, usize)> {
     let (number, count) = text.split_once('/')?;
