@@ -40,7 +40,7 @@ impl Lives {
         let mut stage = Stage::new(disk);
         stage.goes_on = true;
         stage.setup.is_log = random.random_bool(0.4);
-        if random.random_bool(0.15) {
+        if random.random_bool(0.08) {
             stage.setup.journal = Journal::Bytes(1 << 20);
         }
         let commits = !stage.setup.is_log && random.random_bool(0.05);
