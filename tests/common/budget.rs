@@ -73,6 +73,15 @@ fn chosen(text: &str) -> Option<Range<u64>> {
 ///
 /// `suite` is the name of the integration test's file, `test` that of the function.
 pub fn for_each_seed(suite: &str, test: &str, seeds: Range<u64>, body: impl Fn(u64)) {
+    let count = seeds.end.saturating_sub(seeds.start);
+    for seed in seeds {
+        repeatable(suite, test, seed, || body(seed));
+    }
+    println!("{suite}::{test}: {count} seeds");
+}
+
+/// Runs `body`, which takes that seed; a panic is followed by the command that repeats it.
+pub fn repeatable(suite: &str, test: &str, seed: u64, body: impl FnOnce()) {
     /// Prints only when a panic unwinds past it.
     struct Repeat<'a>(&'a str, &'a str, u64);
     impl Drop for Repeat<'_> {
@@ -84,12 +93,8 @@ pub fn for_each_seed(suite: &str, test: &str, seeds: Range<u64>, body: impl Fn(u
             }
         }
     }
-    let count = seeds.end.saturating_sub(seeds.start);
-    for seed in seeds {
-        let _repeat = Repeat(suite, test, seed);
-        body(seed);
-    }
-    println!("{suite}::{test}: {count} seeds");
+    let _repeat = Repeat(suite, test, seed);
+    body();
 }
 
 mod own {

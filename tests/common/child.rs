@@ -99,9 +99,15 @@ pub fn run(test: &str, part: &str, dir: &Path, wrapper: &Wrapper) -> bool {
         .expect("the part runs");
     let said = String::from_utf8_lossy(&output.stdout);
     let failed = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains(DONE), "{test}, {part}: {said}\n{failed}");
+    let is_done = output.status.success() && said.contains(DONE);
+    assert!(is_done, "{test}, {part}:\n{}{}", quoted(&failed), quoted(&said));
     for line in failed.lines().filter(|line| line.starts_with("suite ")) {
         let _ = writeln!(std::io::stderr(), "{line}");
     }
     true
+}
+
+/// Lines of a part, set apart, so that no reader takes its summary for that of the whole.
+fn quoted(lines: &str) -> String {
+    lines.lines().filter(|line| !line.is_empty()).map(|line| format!("  | {line}\n")).collect()
 }

@@ -3,6 +3,7 @@
 
 pub mod budget;
 pub mod child;
+pub mod crew;
 pub mod golden;
 pub mod kafka_check;
 pub mod orders;

@@ -6,22 +6,23 @@
 //! unwinds says one failure more. Each suite shows in the same run that it can fail: without
 //! [`Suite::control`] having been told of a loss it saw, the run is void.
 
-use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::Display;
 use std::hash::{Hash, Hasher};
 use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// A suite at work. Dropping it prints its line.
+/// A suite at work, perhaps on several threads. Dropping it prints its line.
 pub struct Suite {
     name: &'static str,
     began: Instant,
-    states: Cell<u64>,
-    distinct: RefCell<HashSet<u64>>,
-    failures: Cell<u64>,
-    controls: Cell<u64>,
+    states: AtomicU64,
+    distinct: Mutex<HashSet<u64>>,
+    failures: AtomicU64,
+    controls: AtomicU64,
 }
 
 impl Suite {
@@ -29,40 +30,40 @@ impl Suite {
         Suite {
             name,
             began: Instant::now(),
-            states: Cell::default(),
-            distinct: RefCell::default(),
-            failures: Cell::default(),
-            controls: Cell::default(),
+            states: AtomicU64::default(),
+            distinct: Mutex::default(),
+            failures: AtomicU64::default(),
+            controls: AtomicU64::default(),
         }
     }
 
     /// Counts a state; says whether it is the first of its scenario and image.
     pub fn state(&self, scenario: impl Hash, image: impl Hash) -> bool {
-        self.states.set(self.states.get() + 1);
+        self.states.fetch_add(1, Ordering::Relaxed);
         let mut hasher = DefaultHasher::new();
         (scenario, image).hash(&mut hasher);
-        self.distinct.borrow_mut().insert(hasher.finish())
+        let mut distinct = self.distinct.lock().unwrap_or_else(PoisonError::into_inner);
+        distinct.insert(hasher.finish())
     }
 
     /// Counts a failure and tells how to repeat it; the run goes on and fails at its end.
     pub fn fail(&self, what: impl Display, repeat: impl Display) {
-        self.failures.set(self.failures.get() + 1);
-        if self.failures.get() <= 5 {
+        if self.failures.fetch_add(1, Ordering::Relaxed) < 5 {
             say(&format!("FAILED {}: {what}\nrepeat: {repeat}", self.name));
         }
     }
 
     /// Something was broken on purpose, and it was seen.
     pub fn control(&self, seen: u64) {
-        self.controls.set(self.controls.get() + seen);
+        self.controls.fetch_add(seen, Ordering::Relaxed);
     }
 
     pub fn states(&self) -> u64 {
-        self.states.get()
+        self.states.load(Ordering::Relaxed)
     }
 
     pub fn distinct(&self) -> u64 {
-        self.distinct.borrow().len() as u64
+        self.distinct.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
     }
 
     /// The end of a run.
@@ -76,8 +77,8 @@ impl Suite {
     }
 
     fn verdict(&self) -> Result<(), String> {
-        let (name, failures) = (self.name, self.failures.get());
-        match (self.states.get(), failures, self.controls.get()) {
+        let (name, failures) = (self.name, self.failures.load(Ordering::Relaxed));
+        match (self.states(), failures, self.controls.load(Ordering::Relaxed)) {
             (0, ..) => Err(format!("{name} is void: it looked at nothing")),
             (_, 0, 0) => Err(format!("{name} is void: its control was not seen to fail")),
             (_, 0, _) => Ok(()),
@@ -86,8 +87,9 @@ impl Suite {
     }
 
     fn line(&self) -> String {
-        let (name, states) = (self.name, self.states.get());
-        let failures = self.failures.get() + u64::from(std::thread::panicking());
+        let (name, states) = (self.name, self.states());
+        let failures = self.failures.load(Ordering::Relaxed);
+        let failures = failures + u64::from(std::thread::panicking());
         let (distinct, seconds) = (self.distinct(), self.began.elapsed().as_secs_f64());
         format!(
             "suite {name}: {states} states, {distinct} distinct, {failures} failures, \
@@ -127,7 +129,7 @@ mod own {
             let suite = Suite::new("own");
             suite.state("a", 1);
             suite.control(controls);
-            suite.failures.set(failures);
+            suite.failures.store(failures, Ordering::Relaxed);
             assert_eq!(suite.verdict().is_ok(), fine);
             std::mem::forget(suite);
         }

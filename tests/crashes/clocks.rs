@@ -74,7 +74,7 @@ fn jumping_clocks_take_nothing_but_what_a_policy_names() {
         let promise = if power { Promise::Power } else { Promise::Process };
         stage.door = Door::Shut;
         suite.state(seed, next.image_hash());
-        let door = verdict::open(&next, false, &stage.config);
+        let door = verdict::open(&next, &stage.setup);
         let door = door.unwrap_or_else(|error| panic!("{error}"));
         let found = verdict::read(&door, &GROUPS).unwrap_or_else(|error| panic!("{error}"));
         model.check(&found, promise).unwrap_or_else(|error| panic!("{error}"));

@@ -6,9 +6,12 @@
 //! once and after reopening, be it records, a topic, a deletion, a trim, a commit; records that it
 //! calls written are in the log, all of them; and none that may be tried again left anything.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use tidelog::disk::{Crash, Fault, IoMode, Plan, SimDisk};
 
 use crate::common::budget::Budget;
+use crate::common::crew::{each, portion};
 use crate::common::suite::Suite;
 use crate::points::mix;
 use crate::runs::{Run, guarded};
@@ -31,13 +34,13 @@ const FAULTS: [Fault; 10] = [
 ];
 
 /// What one failing call led to.
-struct Failed<'a> {
-    run: Run<'a>,
+struct Failed {
+    run: Run,
     disk: SimDisk,
     failures: u64,
 }
 
-fn play(scenario: &Scenario, mode: IoMode, plan: Plan) -> Result<Failed<'_>, String> {
+fn play(scenario: &Scenario, mode: IoMode, plan: Plan) -> Result<Failed, String> {
     guarded(|| {
         let mut stage = scenario.stage(mode);
         stage.goes_on = true;
@@ -45,8 +48,8 @@ fn play(scenario: &Scenario, mode: IoMode, plan: Plan) -> Result<Failed<'_>, Str
         scenario.play_unrecorded(&mut stage);
         stage.disk.heal();
         let name = format!("{}-{mode:?}", scenario.name);
-        let config = stage.config.clone();
-        let run = Run { scenario, name, config, story: stage.story.clone(), moments: Vec::new() };
+        let (setup, story) = (stage.setup.clone(), stage.story.clone());
+        let run = Run { name, setup, story, moments: Vec::new() };
         let disk = stage.disk.kill();
         let failures = stage.failures;
         Ok(Failed { run, disk, failures })
@@ -54,9 +57,9 @@ fn play(scenario: &Scenario, mode: IoMode, plan: Plan) -> Result<Failed<'_>, Str
 }
 
 /// Looks at what is left after the end of the process, and after a cut that leaves this.
-fn compare(failed: &Failed<'_>, suite: &Suite, repeat: &str) {
+fn compare(failed: &Failed, seed: u64, suite: &Suite, repeat: &str) {
     let model = Model::before(&failed.run.story, u64::MAX);
-    let ends = [None, Some(Crash::Nothing), Some(Crash::Random(mix(suite.states())))];
+    let ends = [None, Some(Crash::Nothing), Some(Crash::Random(mix(seed)))];
     for end in ends {
         // the process that ended leaves its disk to each of them
         let mut disk = match end {
@@ -77,41 +80,49 @@ fn compare(failed: &Failed<'_>, suite: &Suite, repeat: &str) {
     }
 }
 
-#[test]
-fn any_call_may_fail_and_nothing_promised_is_lost() {
-    let suite = Suite::new("failing-calls");
-    let most = Budget::get().pick(1, 20, 100_000);
-    let (mut failures, mut plays) = (0, 0);
-    for (scenario, mode) in light() {
-        let calls = {
-            let mut stage = scenario.stage(mode);
-            scenario.play_unrecorded(&mut stage);
-            stage.disk.operations()
-        };
-        let stride = calls.div_ceil(most).max(1);
-        for (fault, lasts) in FAULTS.into_iter().flat_map(|one| [(one, false), (one, true)]) {
-            if (fault, lasts) == (Fault::Error(4), true) {
-                continue; // no kernel interrupts a call for ever; who tries again would wait
-            }
-            // another part of the calls for each fault, so that together they cover all
-            let first = 1 + mix(plays) % stride;
-            for nth in (first..=calls).step_by(usize::try_from(stride).unwrap()) {
-                plays += 1;
-                let plan = Plan::new(fault).nth(nth);
-                let plan = if lasts { plan.for_ever() } else { plan };
-                let for_ever = if lasts { " for ever" } else { "" };
-                let repeat = format!("{}-{mode:?}, call {nth}{for_ever}: {fault:?}", scenario.name);
-                match play(scenario, mode, plan) {
-                    Ok(failed) => {
-                        failures += failed.failures;
-                        compare(&failed, &suite, &repeat);
-                    }
-                    Err(error) => suite.fail(error, repeat),
+/// Makes calls of a scenario fail in turn, so many of them with each fault; what hosts felt of it.
+fn fail_in(scenario: &Scenario, mode: IoMode, most: u64, suite: &Suite) -> u64 {
+    let calls = {
+        let mut stage = scenario.stage(mode);
+        let before = stage.disk.operations();
+        scenario.play_unrecorded(&mut stage);
+        stage.disk.operations() - before
+    };
+    let stride = calls.div_ceil(most).max(1);
+    let mut failures = 0;
+    let faults = FAULTS.into_iter().flat_map(|one| [(one, false), (one, true)]);
+    for (number, (fault, lasts)) in (0u64..).zip(faults) {
+        if (fault, lasts) == (Fault::Error(4), true) {
+            continue; // no kernel interrupts a call for ever; who tries again would wait
+        }
+        // another part of the calls for each fault, so that together they cover all
+        let first = 1 + mix(number) % stride;
+        for nth in (first..=calls).step_by(usize::try_from(stride).unwrap()) {
+            let plan = Plan::new(fault).nth(nth);
+            let plan = if lasts { plan.for_ever() } else { plan };
+            let for_ever = if lasts { " for ever" } else { "" };
+            let repeat = format!("{}-{mode:?}, call {nth}{for_ever}: {fault:?}", scenario.name);
+            match play(scenario, mode, plan) {
+                Ok(failed) => {
+                    failures += failed.failures;
+                    compare(&failed, nth << 8 | number, suite, &repeat);
                 }
+                Err(error) => suite.fail(error, repeat),
             }
         }
     }
-    assert!(failures > 0, "faults are felt");
+    failures
+}
+
+#[test]
+fn any_call_may_fail_and_nothing_promised_is_lost() {
+    let suite = Suite::new("failing-calls");
+    let most = Budget::get().pick(1, 14, 100_000);
+    let failures = AtomicU64::new(0);
+    each(&portion(light()), |(scenario, mode)| {
+        failures.fetch_add(fail_in(scenario, *mode, most, &suite), Ordering::Relaxed);
+    });
+    assert!(failures.into_inner() > 0, "faults are felt");
     suite.control(crate::points::losses_on_a_lying_disk());
     suite.end();
 }

@@ -11,38 +11,26 @@ use tidelog::Record;
 use tidelog::disk::{Crash, Fault, Operation, Plan, SimDisk};
 
 use crate::common::budget::{for_each_seed, seeds};
+use crate::common::crew::{each, portion};
 use crate::common::suite::Suite;
 use crate::points::{losses_on_a_lying_disk, mix};
 use crate::runs::Run;
 use crate::scenarios::{MODES, SCENARIOS};
-use crate::stage::{Stage, open_store, small};
+use crate::stage::{Setup, Stage, open_store, small};
 use crate::story::Model;
 use crate::verdict::{self, Promise};
-
-/// What a store promised when its disk does not keep what it says: nothing.
-fn without_promises(model: &Model) -> Model {
-    let mut model = model.clone();
-    for topic in model.topics.values_mut().flatten() {
-        (topic.created, topic.deleting, topic.deleted, topic.partitions) = (false, true, false, 0);
-        for kept in topic.kept.values_mut() {
-            kept.starts = (0, i64::MAX);
-            kept.acknowledged.clear();
-        }
-    }
-    model.commits.clear();
-    model
-}
 
 #[test]
 fn a_disk_that_lies_loses_records_and_nothing_else() {
     let suite = Suite::new("lying-syncs");
     let appends = ["append-power", "roll", "batches", "log-append", "log-roll"];
     let scenarios = SCENARIOS.iter().filter(|one| appends.contains(&one.name));
-    for (scenario, mode) in scenarios.flat_map(|one| MODES.map(|mode| (one, mode))) {
+    let plays = portion(scenarios.flat_map(|one| MODES.map(|mode| (one, mode))));
+    each(&plays, |(scenario, mode)| {
         for nth in 1..30 {
-            let stage = scenario.stage(mode);
+            let stage = scenario.stage(*mode);
             stage.disk.fail(Plan::new(Fault::Lie).on(Operation::Sync).nth(nth));
-            let run = Run::on(scenario, mode, stage);
+            let run = Run::on(scenario, *mode, stage);
             let last = run.moments.last().expect("the end");
             for choice in 0..3 {
                 let mut disk = last.crash(Crash::Random(mix(nth + (choice << 8))));
@@ -51,12 +39,12 @@ fn a_disk_that_lies_loses_records_and_nothing_else() {
                 // a lost name of the store itself, or what lay below a recovery point: said aloud
                 let Ok(found) = found else { continue };
                 let (_, model) = run.model(last);
-                if let Err(error) = without_promises(&model).check(&found, Promise::Power) {
+                if let Err(error) = model.without_promises().check(&found, Promise::Power) {
                     suite.fail(error, format!("{}, sync {nth} lies, {choice}", run.name));
                 }
             }
         }
-    }
+    });
     suite.control(losses_on_a_lying_disk());
     suite.end();
 }
@@ -87,8 +75,7 @@ fn a_sync_that_failed_is_never_made_good_by_the_next() {
         let killed =
             if seed % 4 < 2 { stage.disk.kill() } else { stage.disk.crash(Crash::Nothing) };
         stage.door = crate::stage::Door::Shut;
-        let config = small();
-        let door = verdict::open(&killed, false, &config).unwrap_or_else(|error| panic!("{error}"));
+        let door = verdict::open(&killed, &stage.setup).unwrap_or_else(|error| panic!("{error}"));
         let crate::stage::Door::Store(store) = &door else { unreachable!("a store") };
         let producer = store.producer().durability(Power).build().expect("a producer");
         let receipt = producer.topic("a").expect("it").send(Record::new("after"));
@@ -97,7 +84,7 @@ fn a_sync_that_failed_is_never_made_good_by_the_next() {
         let after = killed.crash(Crash::Nothing);
         drop(door);
         suite.state(seed, after.image_hash());
-        let door = verdict::open(&after, false, &config).unwrap_or_else(|error| panic!("{error}"));
+        let door = verdict::open(&after, &stage.setup).unwrap_or_else(|error| panic!("{error}"));
         let found = verdict::read(&door, &[]).unwrap_or_else(|error| panic!("{error}"));
         let (was, is) = (&before.topics["a"].partitions[0], &found.topics["a"].partitions[0]);
         assert_eq!(is.end, receipt + 1, "what was promised after the failure is there");
@@ -113,7 +100,7 @@ fn a_sync_that_hangs_acknowledges_nothing_and_holds_up_nobody_else() {
     for mode in MODES {
         let disk = SimDisk::new(1);
         disk.set_mode(mode);
-        let store = open_store(&disk, &verdict::later()).expect("opened");
+        let store = open_store(&disk, &verdict::later(), &Setup::default()).expect("opened");
         store.create_topic("a", small().partitions(2)).expect("created");
         let send = |partition, word| {
             let producer = store.producer().durability(word).build().expect("a producer");
@@ -142,7 +129,7 @@ fn a_sync_that_hangs_acknowledges_nothing_and_holds_up_nobody_else() {
         assert!(returned.into_inner());
         let last = disk.crash(Crash::Nothing);
         drop(store);
-        let found = verdict::open(&last, false, &small()).expect("opened");
+        let found = verdict::open(&last, &Setup::default()).expect("opened");
         let found = verdict::read(&found, &[]).expect("read");
         assert!(found.topics["a"].partitions[0].end >= 2, "{mode:?}");
     }

@@ -7,12 +7,14 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tidelog::Durability::{self, Power, Process};
+use tidelog::Journal;
 use tidelog::disk::{Crash, Fault, IoMode, Operation, Plan, SimDisk};
 
-use crate::common::budget::{Budget, for_each_seed, seeds};
+use crate::common::budget::{Budget, repeatable, seeds};
+use crate::common::crew::each;
 use crate::common::suite::Suite;
 use crate::runs::GROUPS;
-use crate::stage::{ALONE, Door, Stage, small};
+use crate::stage::{ALONE, Door, Setup, Stage, small};
 use crate::story::Model;
 use crate::verdict::{self, Promise};
 
@@ -25,6 +27,7 @@ struct Lives {
     told: usize,
     random: StdRng,
     commits: bool,
+    backups: bool,
     seed: u64,
 }
 
@@ -35,11 +38,14 @@ impl Lives {
         let mode = if random.random_bool(0.5) { IoMode::Mapped } else { IoMode::Positioned };
         disk.set_mode(mode);
         let mut stage = Stage::new(disk);
-        stage.mode = mode;
         stage.goes_on = true;
-        stage.is_log = random.random_bool(0.4);
-        let commits = !stage.is_log && random.random_bool(0.05);
-        Lives { stage, model: Model::default(), told: 0, random, commits, seed }
+        stage.setup.is_log = random.random_bool(0.4);
+        if random.random_bool(0.08) {
+            stage.setup.journal = Journal::Bytes(1 << 20);
+        }
+        let commits = !stage.setup.is_log && random.random_bool(0.05);
+        let backups = !stage.setup.is_log && random.random_bool(0.2);
+        Lives { stage, model: Model::default(), told: 0, random, commits, backups, seed }
     }
 
     fn word(&mut self) -> Durability {
@@ -47,11 +53,15 @@ impl Lives {
     }
 
     fn topic(&mut self) -> &'static str {
-        if self.stage.is_log { ALONE } else { TOPICS[self.random.random_range(0..TOPICS.len())] }
+        if self.stage.setup.is_log {
+            ALONE
+        } else {
+            TOPICS[self.random.random_range(0..TOPICS.len())]
+        }
     }
 
     fn partition(&mut self) -> u32 {
-        if self.stage.is_log { 0 } else { self.random.random_range(0..2) }
+        if self.stage.setup.is_log { 0 } else { self.random.random_range(0..2) }
     }
 
     /// The end of a partition, as its host knows it.
@@ -71,7 +81,7 @@ impl Lives {
 
     fn step(&mut self) {
         let (topic, partition, word) = (self.topic(), self.partition(), self.word());
-        match self.random.random_range(0..24) {
+        match self.random.random_range(0..25) {
             0..12 => {
                 let count = self.random.random_range(1..4);
                 let size = [60, 200, 400, 5000][usize::from(self.random.random_bool(0.3))
@@ -86,7 +96,7 @@ impl Lives {
             }
             17 => self.stage.retain(),
             18 => self.stage.reopen(),
-            _ if self.stage.is_log => self.stage.wait(Duration::from_secs(5)),
+            _ if self.stage.setup.is_log => self.stage.wait(Duration::from_secs(5)),
             19 => self.stage.delete(topic),
             20 => self.stage.grow(topic, 3),
             21 if self.commits => {
@@ -95,6 +105,8 @@ impl Lives {
                 self.stage.commit(group, topic, partition, end, word);
             }
             22 if self.commits => self.stage.forget(GROUPS[0]),
+            23 if self.backups => self.stage.back_up(),
+            24 => self.stage.wait(Duration::from_millis(110)), // the maintenance's next step
             _ => {
                 let bytes = self.random.random_range(1500..6000);
                 self.stage.alter(topic, small().retention_bytes(bytes));
@@ -114,8 +126,14 @@ impl Lives {
             self.stage.disk.fail(Plan::new(fault).on(on).nth(nth));
         }
         self.stage.disk.cut_after(self.random.random_range(1..60));
+        let has_journal = self.stage.setup.journal != Journal::Off;
+        if !self.stage.setup.is_log && self.random.random_bool(0.02) {
+            // the next open does without it, or is the first to ask for it
+            self.stage.setup.journal =
+                if has_journal { Journal::Off } else { Journal::Bytes(1 << 20) };
+        }
         self.stage.open();
-        if !self.stage.is_log {
+        if !self.stage.setup.is_log {
             for topic in TOPICS {
                 self.stage.ensure(topic, 2, small());
             }
@@ -143,7 +161,7 @@ impl Lives {
         self.tell();
         while self.random.random_bool(0.3) {
             disk.cut_after(self.random.random_range(1..40));
-            let opened = verdict::open(&disk, self.stage.is_log, &self.stage.config);
+            let opened = verdict::open(&disk, &self.stage.setup);
             let power = self.random.random_bool(0.6);
             let next = match power {
                 true => disk.crash(Crash::Random(self.random.random())),
@@ -158,9 +176,13 @@ impl Lives {
         }
         suite.state(self.seed, disk.image_hash());
         let groups = if self.commits { &GROUPS[..] } else { &[] };
-        let door = verdict::open(&disk, self.stage.is_log, &self.stage.config);
+        let door = verdict::open(&disk, &self.stage.setup);
         let door = door.unwrap_or_else(|error| panic!("{error}"));
-        let found = verdict::read(&door, groups).unwrap_or_else(|error| panic!("{error}"));
+        let mut found = verdict::read(&door, groups).unwrap_or_else(|error| panic!("{error}"));
+        if self.backups {
+            let read = verdict::read_backups(&disk, groups, &mut found);
+            read.unwrap_or_else(|error| panic!("{error}"));
+        }
         let gone = self.model.check(&found, promise).unwrap_or_else(|error| panic!("{error}"));
         self.model.settle(&found, promise);
         let next = disk.kill();
@@ -176,12 +198,15 @@ fn random_lives_lose_nothing_that_was_promised() {
     let suite = Suite::new("random-crashes");
     let lives = Budget::get().pick(20, 30, 40);
     let test = "lives::random_lives_lose_nothing_that_was_promised";
-    for_each_seed("crashes", test, seeds(40, 2700, 200_000), |seed| {
-        let mut one = Lives::new(seed);
-        for _ in 0..lives {
-            let gone = one.survive(&suite);
-            suite.control(gone);
-        }
+    let seeds: Vec<u64> = seeds(40, 3400, 200_000).collect();
+    each(&seeds, |seed| {
+        repeatable("crashes", test, *seed, || {
+            let mut one = Lives::new(*seed);
+            for _ in 0..lives {
+                let gone = one.survive(&suite);
+                suite.control(gone);
+            }
+        });
     });
     suite.control(crate::points::losses_on_a_lying_disk());
     suite.end();
@@ -194,15 +219,15 @@ fn a_store_whose_making_was_killed_keeps_its_directory() {
     for cut in 1..60 {
         let disk = SimDisk::new(cut);
         disk.cut_after(cut);
-        let config = small();
-        drop(verdict::open(&disk, false, &config));
+        let setup = Setup::default();
+        drop(verdict::open(&disk, &setup));
         let disk = disk.kill();
-        let door = verdict::open(&disk, false, &config).unwrap_or_else(|error| panic!("{error}"));
+        let door = verdict::open(&disk, &setup).unwrap_or_else(|error| panic!("{error}"));
         let Door::Store(store) = &door else { unreachable!("a store was asked for") };
-        store.ensure_topic("a", config.clone()).expect("it is durable when it is said to be");
+        store.ensure_topic("a", small()).expect("it is durable when it is said to be");
         let disk = disk.crash(Crash::Nothing);
         drop(door);
-        let door = verdict::open(&disk, false, &config).unwrap_or_else(|error| panic!("{error}"));
+        let door = verdict::open(&disk, &setup).unwrap_or_else(|error| panic!("{error}"));
         let Door::Store(store) = &door else { unreachable!("a store was asked for") };
         assert!(store.describe("a").is_ok(), "cut {cut}: the topic is gone");
     }

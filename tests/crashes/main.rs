@@ -9,10 +9,14 @@
 mod common;
 
 mod clocks;
+mod copies;
 mod failing;
+mod foreign;
+mod journals;
 mod lies;
 mod lives;
 mod points;
+mod reach;
 mod runs;
 mod scenarios;
 mod stage;

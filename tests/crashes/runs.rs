@@ -5,18 +5,17 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tidelog::disk::{Crash, IoMode, Moment, SimDisk};
-use tidelog::{Durability, TopicConfig};
+use tidelog::{Durability, Journal};
 
-use crate::scenarios::{Open, Scenario};
-use crate::stage::{ALONE, Door, Stage};
+use crate::scenarios::Scenario;
+use crate::stage::{ALONE, Door, Setup, Stage};
 use crate::story::{Deed, Model, Story};
 use crate::verdict::{self, Found, Promise, ensure};
 
 /// What there is to know of a run, to judge a crash in it.
-pub struct Run<'a> {
-    pub scenario: &'a Scenario,
+pub struct Run {
     pub name: String,
-    pub config: TopicConfig,
+    pub setup: Setup,
     pub story: Story,
     pub moments: Vec<Moment>,
 }
@@ -24,23 +23,18 @@ pub struct Run<'a> {
 /// The groups that scenarios commit for.
 pub const GROUPS: [&str; 2] = ["g", "h"];
 
-impl<'a> Run<'a> {
-    pub fn of(scenario: &'a Scenario, mode: IoMode) -> Self {
+impl Run {
+    pub fn of(scenario: &Scenario, mode: IoMode) -> Self {
         Self::on(scenario, mode, scenario.stage(mode))
     }
 
     /// On a stage that was prepared for it.
-    pub fn on(scenario: &'a Scenario, mode: IoMode, mut stage: Stage) -> Self {
+    pub fn on(scenario: &Scenario, mode: IoMode, mut stage: Stage) -> Self {
         scenario.play(&mut stage);
         let name = format!("{}-{mode:?}", scenario.name);
         let moments = stage.moments();
-        let config = stage.config.clone();
         drop(stage.disk.kill());
-        Run { scenario, name, config, story: stage.story, moments }
-    }
-
-    pub fn is_log(&self) -> bool {
-        self.scenario.door == Open::Log
+        Run { name, setup: stage.setup, story: stage.story, moments }
     }
 
     /// What is promised at a moment, and a number that tells such models apart.
@@ -57,10 +51,13 @@ impl<'a> Run<'a> {
     /// Opens what a crash left and reads it. The disk is left as the end of that process leaves it.
     pub fn look(&self, disk: &mut SimDisk) -> Result<Found, String> {
         guarded(|| {
-            let door = verdict::open(disk, self.is_log(), &self.config)?;
-            let found = verdict::read(&door, self.groups());
+            let door = verdict::open(disk, &self.setup)?;
+            let mut found = verdict::read(&door, self.groups())?;
+            if self.story.iter().any(|(_, deed)| matches!(deed, Deed::BackingUp)) {
+                verdict::read_backups(disk, self.groups(), &mut found)?;
+            }
             *disk = disk.kill();
-            found
+            Ok(found)
         })
     }
 
@@ -78,26 +75,34 @@ impl<'a> Run<'a> {
     /// and promised now is there after one more cut, and all that was found below it.
     pub fn judge_further(&self, disk: &mut SimDisk) -> Result<(), String> {
         guarded(|| {
-            let before = verdict::partition_bytes(disk, self.is_log());
-            let door = verdict::open(disk, self.is_log(), &self.config)?;
+            let before = verdict::partition_bytes(disk, self.setup.is_log);
+            let door = verdict::open(disk, &self.setup)?;
             *disk = disk.kill();
             drop(door);
-            let after = verdict::partition_bytes(disk, self.is_log());
+            let after = verdict::partition_bytes(disk, self.setup.is_log);
             ensure!(before == after, "I8: an open changes {:?}", difference(&before, &after));
-            let door = verdict::open(disk, self.is_log(), &self.config)?;
+            let door = verdict::open(disk, &self.setup)?;
             let found = verdict::read(&door, &[])?;
-            let sent = send_everywhere(&door, &found);
+            let mut sent = send_everywhere(&door, &found);
+            if let Door::Store(store) = &door {
+                if self.setup.journal != Journal::Off {
+                    store.run_maintenance(); // it has been asked for, and is made
+                    sent = sent.and_then(|_| send_everywhere(&door, &found));
+                }
+                let report = store.verifier().run().map_err(|error| format!("I7: {error}"))?;
+                ensure!(!report.has_lost_records(), "I10: verified: {report}");
+            }
             *disk = disk.crash(Crash::Nothing);
             drop(door);
             let sent = sent.map_err(|error| format!("I8: no sending after it: {error}"))?;
-            let door = verdict::open(disk, self.is_log(), &self.config)?;
+            let door = verdict::open(disk, &self.setup)?;
             let again = verdict::read(&door, &[])?;
             *disk = disk.kill();
             for (topic, at, offset) in sent {
                 let was = &found.topics[&topic].partitions[at];
                 let is = &again.topics[&topic].partitions[at];
                 ensure!(is.end == offset + 1, "I1: {topic}-{at}: sent at {offset}, end {}", is.end);
-                let kept = is.records.starts_with(&was.records);
+                let kept = is.start > was.start || is.records.starts_with(&was.records);
                 ensure!(kept, "I1: {topic}-{at} lost what lay below a promise");
             }
             Ok(())

@@ -2,42 +2,65 @@
 //! and a line in the table.
 //!
 //! Every scenario is played mapped and by position. What is recorded, and so stopped at, begins
-//! behind the open, or where the scenario says `begin`.
+//! behind what is there `before`, the open as a rule, or where the scenario says `begin`. Those
+//! with a journal are in `journals`, those about copies, adoption and the offsets topic in
+//! `copies`.
 
 use std::time::Duration;
 
 use tidelog::Durability::{Power, Process};
+use tidelog::Journal;
 use tidelog::disk::{IoMode, SimDisk};
 
 use crate::stage::{ALONE, Stage, small};
+use crate::{copies, journals};
 
 /// A scenario and how it is played.
 #[derive(Clone, Copy)]
 pub struct Scenario {
     pub name: &'static str,
-    pub door: Open,
+    door: Open,
+    journal: Journal,
     /// Its files are large: it is stopped at fewer points, and in one suite only.
     pub is_heavy: bool,
+    /// What is there before it begins: nothing fails meanwhile, and nothing is recorded.
+    before: fn(&mut Stage),
     play: fn(&mut Stage),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Open {
+enum Open {
     Store,
     Log,
 }
 
 const fn store(name: &'static str, play: fn(&mut Stage)) -> Scenario {
-    Scenario { name, door: Open::Store, is_heavy: false, play }
+    let (door, journal, before) = (Open::Store, Journal::Off, Stage::open);
+    Scenario { name, door, journal, is_heavy: false, before, play }
 }
 
-const fn heavy(name: &'static str, play: fn(&mut Stage)) -> Scenario {
-    Scenario { is_heavy: true, ..store(name, play) }
+/// With a journal, as small as it can be.
+const fn journaled(name: &'static str, play: fn(&mut Stage)) -> Scenario {
+    let journal = Journal::Bytes(1 << 20);
+    Scenario { journal, before: journals::made, ..store(name, play) }
 }
 
 const fn log(name: &'static str, play: fn(&mut Stage)) -> Scenario {
     Scenario { door: Open::Log, ..store(name, play) }
 }
+
+impl Scenario {
+    const fn heavy(self) -> Scenario {
+        Scenario { is_heavy: true, ..self }
+    }
+
+    /// In place of an open door.
+    const fn after(self, before: fn(&mut Stage)) -> Scenario {
+        Scenario { before, ..self }
+    }
+}
+
+fn nothing(_: &mut Stage) {}
 
 pub const SCENARIOS: &[Scenario] = &[
     store("append-process", append_process),
@@ -58,9 +81,27 @@ pub const SCENARIOS: &[Scenario] = &[
     store("small-and-large", small_and_large),
     store("commits", commits),
     store("group-deletion", group_deletion),
-    store("first-open", first_open),
-    heavy("huge-appends", huge_appends),
-    heavy("state-log", state_log),
+    store("first-open", first_open).after(nothing),
+    store("huge-appends", huge_appends).heavy(),
+    store("state-log", state_log).heavy(),
+    store("digests", digests),
+    store("expiry", copies::expiry).after(copies::short_memory),
+    store("compaction", copies::compaction).after(copies::long_history).heavy(),
+    store("backup", copies::backup).after(copies::for_a_backup),
+    store("backup-and-go-on", copies::backup_and_go_on).after(copies::for_a_backup),
+    store("adopt", copies::adopt).after(copies::of_kafka),
+    journaled("journal-append", journals::append),
+    journaled("journal-roll", journals::roll),
+    journaled("journal-checkpoint", journals::checkpoint),
+    journaled("journal-recreate", journals::recreate),
+    journaled("journal-trim", journals::trim),
+    journaled("journal-retention", journals::retention),
+    journaled("journal-reopen", journals::reopen),
+    journaled("journal-off-and-on", journals::off_and_on),
+    journaled("journal-commits", journals::commits),
+    journaled("journal-backup", journals::backup),
+    journaled("journal-first", journals::first).after(nothing),
+    journaled("journal-laps", journals::laps).heavy(),
     store("two-topics", two_topics),
     store("rolls-and-trims", rolls_and_trims),
     store("interleaved", interleaved),
@@ -72,7 +113,8 @@ pub const SCENARIOS: &[Scenario] = &[
     log("log-trim", log_trim),
     log("log-retention", log_retention),
     log("log-close-and-open", log_close_and_open),
-    log("log-first-open", log_first_open),
+    log("log-first-open", log_first_open).after(nothing),
+    log("log-adopt", copies::log_adopt).after(copies::log_of_kafka),
 ];
 
 /// The ways a scenario is played.
@@ -89,19 +131,19 @@ pub fn every() -> impl Iterator<Item = (&'static Scenario, IoMode)> {
 }
 
 impl Scenario {
-    /// A stage for it that is not open yet.
+    /// A stage for it, with what is there before it begins.
     pub fn stage(&self, mode: IoMode) -> Stage {
         let disk = SimDisk::new(1);
         disk.set_mode(mode);
         let mut stage = Stage::new(disk);
-        stage.mode = mode;
-        stage.is_log = self.door == Open::Log;
+        stage.setup.is_log = self.door == Open::Log;
+        stage.setup.journal = self.journal;
+        (self.before)(&mut stage);
         stage
     }
 
     /// Plays it on a stage, and records.
     pub fn play(&self, stage: &mut Stage) {
-        stage.open();
         stage.begin();
         (self.play)(stage);
     }
@@ -109,7 +151,6 @@ impl Scenario {
     /// Plays it on a stage that keeps no moments.
     pub fn play_unrecorded(&self, stage: &mut Stage) {
         stage.keeps_moments = false;
-        stage.open();
         (self.play)(stage);
     }
 }
@@ -155,6 +196,21 @@ fn sparse_index(stage: &mut Stage) {
     stage.wait(31 * SECOND);
     stage.send("a", 0, 8, Process);
     stage.close();
+}
+
+/// Sidecars of segments that were rolled, and of the one in use.
+fn digests(stage: &mut Stage) {
+    stage.create("a", 1, small().index_interval_bytes(0).segment_bytes(1500));
+    stage.send("a", 0, 2, Process);
+    stage.wait(31 * SECOND);
+    stage.send("a", 0, 3, Power);
+    stage.wait(31 * SECOND);
+    stage.batch("a", 0, 4, 200, Process);
+    stage.flush();
+    stage.send("a", 0, 5, Process);
+    stage.reopen();
+    stage.send("a", 0, 2, Process);
+    stage.flush();
 }
 
 fn background_sync(stage: &mut Stage) {
@@ -296,7 +352,6 @@ fn group_deletion(stage: &mut Stage) {
 }
 
 fn first_open(stage: &mut Stage) {
-    stage.begin_anew();
     stage.open();
     stage.create("a", 1, small());
     stage.close();
@@ -329,7 +384,7 @@ fn log_trim(stage: &mut Stage) {
 
 fn log_retention(stage: &mut Stage) {
     stage.close();
-    stage.config = small().retention_bytes(2000).file_delete_delay(Duration::ZERO);
+    stage.setup.config = small().retention_bytes(2000).file_delete_delay(Duration::ZERO);
     stage.open();
     stage.send(ALONE, 0, 14, Process);
     stage.retain();
@@ -346,7 +401,6 @@ fn log_close_and_open(stage: &mut Stage) {
 }
 
 fn log_first_open(stage: &mut Stage) {
-    stage.begin_anew();
     stage.open();
     stage.send(ALONE, 0, 1, Power);
 }

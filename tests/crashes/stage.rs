@@ -5,19 +5,22 @@
 //! test. With `goes_on` the host goes on after each failure, as hosts do; once the power is cut
 //! nothing is done any more.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidelog::disk::{Disk as _, IoMode, Moment, SimDisk};
+use tidelog::disk::{Access, Disk as _, Moment, SimDisk};
 use tidelog::{
-    BackgroundSync, Durability, Error, LeaderEpoch, Log, ManualClock, Offset, OffsetCommit,
-    Outcome, Record, Result, Store, Threads, Timestamp, TopicConfig,
+    BackgroundSync, Durability, Error, Journal, LeaderEpoch, Log, ManualClock, Offset,
+    OffsetCommit, Outcome, Record, Result, Store, Threads, Timestamp, TopicConfig,
 };
 
+use crate::foreign::Foreign;
 use crate::story::{self, Batch, Deed, Model, Story};
 
 pub const ROOT: &str = "/store";
 pub const LOG: &str = "/orders-0";
+pub const BACKUP: &str = "/backup";
 /// The topic that a lone log stands for.
 pub const ALONE: &str = "orders";
 pub const BIRTH: i64 = 1_700_000_000_000;
@@ -26,6 +29,23 @@ pub enum Door {
     Shut,
     Store(Store),
     Log(Box<Log>),
+}
+
+/// How the door is opened, by the scenario and by who comes after the crash.
+#[derive(Clone)]
+pub struct Setup {
+    pub is_log: bool,
+    /// Of a lone log.
+    pub config: TopicConfig,
+    pub journal: Journal,
+    pub offsets_retention: Option<Duration>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let offsets_retention = Some(Duration::from_secs(7 * 24 * 3600));
+        Setup { is_log: false, config: small(), journal: Journal::Off, offsets_retention }
+    }
 }
 
 pub struct Stage {
@@ -37,9 +57,7 @@ pub struct Stage {
     pub goes_on: bool,
     pub failures: u64,
     pub keeps_moments: bool,
-    pub is_log: bool,
-    pub mode: IoMode,
-    pub config: TopicConfig,
+    pub setup: Setup,
     number: u64,
     incarnations: std::collections::BTreeMap<&'static str, usize>,
 }
@@ -58,9 +76,7 @@ impl Stage {
             goes_on: false,
             failures: 0,
             keeps_moments: true,
-            is_log: false,
-            mode: IoMode::Mapped,
-            config: small(),
+            setup: Setup::default(),
             number: 0,
             incarnations: std::collections::BTreeMap::new(),
         }
@@ -140,17 +156,6 @@ impl Stage {
         !matches!(self.door, Door::Shut)
     }
 
-    /// All is forgotten: the scenario begins here, with an empty disk.
-    pub fn begin_anew(&mut self) {
-        self.close();
-        let disk = SimDisk::new(2);
-        disk.set_mode(self.mode);
-        let (is_log, mode) = (self.is_log, self.mode);
-        let (goes_on, keeps_moments) = (self.goes_on, self.keeps_moments);
-        *self = Stage { is_log, mode, goes_on, keeps_moments, ..Stage::new(disk) };
-        self.begin();
-    }
-
     /// What has been recorded is forgotten: the scenario begins here.
     pub fn begin(&mut self) {
         if self.keeps_moments {
@@ -166,14 +171,15 @@ impl Stage {
         if !matches!(self.door, Door::Shut) || self.disk.is_cut() {
             return;
         }
-        if self.is_log && self.incarnations.is_empty() {
+        if self.setup.is_log && self.incarnations.is_empty() {
             self.incarnations.insert(ALONE, 1);
             self.note(Deed::Creating { topic: ALONE });
         }
-        let opened = if self.is_log {
-            open_log(&self.disk, &self.clock, &self.config).map(|log| Door::Log(Box::new(log)))
+        let opened = if self.setup.is_log {
+            let log = open_log(&self.disk, &self.clock, &self.setup);
+            log.map(|log| Door::Log(Box::new(log)))
         } else {
-            open_store(&self.disk, &self.clock).map(Door::Store)
+            open_store(&self.disk, &self.clock, &self.setup).map(Door::Store)
         };
         if let Some(door) = self.bear(opened) {
             self.door = door;
@@ -400,6 +406,60 @@ impl Stage {
         }
     }
 
+    /// Commits the same again so many times, each with metadata of 4,000 bytes: the topic grows.
+    pub fn commit_at_length(&mut self, group: &'static str, topic: &'static str, times: u32) {
+        let Some(store) = self.store() else { return };
+        let (metadata, offset) = ("m".repeat(4000), 1);
+        self.note(Deed::Committing { group, topic, partition: 0, offset });
+        let commits = [OffsetCommit::new(topic, 0, Offset::new(offset)).metadata(&metadata)];
+        let built = store.consumer(group).assign([(topic, 0)]).build();
+        let Some(mut consumer) = self.bear(built) else { return };
+        for _ in 0..times {
+            let done = consumer.commit_offsets_with(&commits, Durability::Process);
+            if self.bear(done).is_none() {
+                return;
+            }
+        }
+        self.note(Deed::Committed { group, topic, partition: 0, offset, power: false });
+    }
+
+    /// What groups committed may expire from here on.
+    pub fn expiring(&mut self, groups: &[&'static str]) {
+        for &group in groups {
+            self.note(Deed::Forgetting { group });
+        }
+    }
+
+    /// Makes a backup, where there is none.
+    pub fn back_up(&mut self) {
+        let Some(store) = self.store() else { return };
+        let there = self.disk.metadata(BACKUP.as_ref());
+        if !matches!(there, Ok(None)) {
+            return;
+        }
+        self.note(Deed::BackingUp);
+        if self.bear(store.backup(BACKUP)).is_some() {
+            self.note(Deed::BackedUp);
+        }
+    }
+
+    /// A partition that Kafka wrote lies there.
+    pub fn find(&mut self, topic: &'static str, golden: &Foreign) {
+        let dir = if self.setup.is_log { LOG.to_owned() } else { format!("{ROOT}/{topic}-0") };
+        let dir = Path::new(&dir);
+        self.disk.create_dir_all(dir).expect("made");
+        for (name, bytes) in &golden.files {
+            let file = self.disk.open(&dir.join(name), Access::Create).expect("made");
+            file.write_at(bytes, 0).expect("written");
+            file.sync_data().expect("synced");
+        }
+        dir.ancestors().for_each(|dir| self.disk.sync_dir(dir).expect("synced"));
+        self.incarnations.insert(topic, 1);
+        self.note(Deed::Creating { topic });
+        self.note(Deed::Created { topic, id: None, partitions: 1 });
+        self.note(Deed::Found { topic, records: golden.records.clone() });
+    }
+
     pub fn forget(&mut self, group: &'static str) {
         let Some(store) = self.store() else { return };
         self.note(Deed::Forgetting { group });
@@ -415,12 +475,23 @@ impl Stage {
     }
 }
 
-pub fn open_store(disk: &SimDisk, clock: &ManualClock) -> Result<Store, Error> {
-    let builder = Store::builder(ROOT).disk(Arc::new(disk.clone())).clock(clock.clone());
+pub fn open_store(disk: &SimDisk, clock: &ManualClock, setup: &Setup) -> Result<Store, Error> {
+    open_store_at(ROOT, disk, clock, setup)
+}
+
+/// A store that lies elsewhere: a backup.
+pub fn open_store_at(
+    root: &str,
+    disk: &SimDisk,
+    clock: &ManualClock,
+    setup: &Setup,
+) -> Result<Store, Error> {
+    let builder = Store::builder(root).disk(Arc::new(disk.clone())).clock(clock.clone());
+    let builder = builder.journal(setup.journal).offsets_retention(setup.offsets_retention);
     builder.threads(Threads::Host).background_sync(BackgroundSync::default()).open()
 }
 
-pub fn open_log(disk: &SimDisk, clock: &ManualClock, config: &TopicConfig) -> Result<Log, Error> {
-    let builder = Log::builder(LOG).disk(Arc::new(disk.clone())).config(config.clone());
+pub fn open_log(disk: &SimDisk, clock: &ManualClock, setup: &Setup) -> Result<Log, Error> {
+    let builder = Log::builder(LOG).disk(Arc::new(disk.clone())).config(setup.config.clone());
     builder.clock(Arc::new(clock.clone())).open()
 }

@@ -8,9 +8,11 @@
 //! a wrong place, a stale one, a doubled one or half a batch is seen at once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tidelog::{LeaderEpoch, TopicId};
 
+use crate::common::golden::Payload;
 use crate::verdict::{Found, Partition, Promise};
 
 /// A batch of a partition, by its number.
@@ -115,6 +117,14 @@ pub enum Deed {
     Forgot {
         group: &'static str,
     },
+    /// A copy of all there is now is being made.
+    BackingUp,
+    BackedUp,
+    /// These lay there, durable, before the first open.
+    Found {
+        topic: &'static str,
+        records: Arc<BTreeMap<i64, Payload>>,
+    },
 }
 
 /// A deed, and how many calls to the disk had been made.
@@ -137,6 +147,8 @@ pub struct Kept {
     pub starts: (i64, i64),
     /// The second before the last trim was begun.
     before_trim: i64,
+    /// What another hand wrote, by offset.
+    pub foreign: Arc<BTreeMap<i64, Payload>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -173,6 +185,14 @@ pub struct Commits {
 pub struct Model {
     pub topics: BTreeMap<&'static str, Vec<Incarnation>>,
     pub commits: BTreeMap<(&'static str, &'static str, u32), Commits>,
+    pub backup: Option<Backup>,
+}
+
+/// A backup: what it holds, and whether it is promised to be there.
+#[derive(Clone, Debug)]
+pub struct Backup {
+    pub of: Box<Model>,
+    pub is_done: bool,
 }
 
 /// The value of a record.
@@ -254,6 +274,12 @@ impl Model {
                 kept.starts = (kept.starts.0.max(start), kept.starts.1.max(start));
             }
             Deed::Retaining => self.every().for_each(|kept| kept.starts.1 = i64::MAX),
+            Deed::BackingUp => {
+                let of = Box::new(Model { backup: None, ..self.clone() });
+                self.backup = Some(Backup { of, is_done: false });
+            }
+            Deed::BackedUp => self.backup.iter_mut().for_each(|backup| backup.is_done = true),
+            Deed::Found { topic, ref records } => self.kept(topic, 0).foreign = records.clone(),
             Deed::Committing { .. }
             | Deed::Committed { .. }
             | Deed::NotCommitted { .. }
@@ -332,6 +358,22 @@ impl Commits {
 }
 
 impl Model {
+    /// The same when nothing of it has to be there.
+    pub fn without_promises(&self) -> Model {
+        let mut model = self.clone();
+        for topic in model.topics.values_mut().flatten() {
+            (topic.created, topic.deleting, topic.deleted) = (false, true, false);
+            topic.partitions = 0;
+            for kept in topic.kept.values_mut() {
+                kept.starts = (0, i64::MAX);
+                kept.acknowledged.clear();
+            }
+        }
+        model.commits.clear();
+        model.backup = None;
+        model
+    }
+
     /// Takes what is found after a crash for all there is: what is gone is no promise any more, and
     /// what is there and lies on the device is one.
     pub fn settle(&mut self, found: &Found, promise: Promise) {

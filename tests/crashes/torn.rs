@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use tidelog::disk::{Access, Disk, IoMode, SimDisk};
 
 use crate::common::budget::Budget;
+use crate::common::crew::{each, portion};
 use crate::common::suite::Suite;
 use crate::points::mix;
 use crate::runs::Run;
@@ -126,10 +127,11 @@ fn tenant(files: &Files) -> Vec<u8> {
     })
 }
 
-fn put(disk: &SimDisk, path: &Path, bytes: &[u8]) {
+/// Puts these bytes in place of a file's, of which those below `from` are the same.
+fn put(disk: &SimDisk, path: &Path, bytes: &[u8], from: usize) {
     let file = disk.open(path, Access::Write).expect("it was there");
     file.set_len(bytes.len() as u64).expect("cut");
-    file.write_at(bytes, 0).expect("written");
+    file.write_at(&bytes[from..], from as u64).expect("written");
     file.sync_data().expect("synced");
 }
 
@@ -142,7 +144,7 @@ fn losses() -> u64 {
     let path = Path::new("/store/a-0/00000000000000000000.log");
     let mut bytes = files(&disk)[path].clone();
     bytes[100] ^= 1;
-    put(&disk, path, &bytes);
+    put(&disk, path, &bytes, 0);
     let (_, model) = run.model(last);
     u64::from(run.judge(&mut disk, &model, Promise::Power).is_err())
 }
@@ -150,10 +152,10 @@ fn losses() -> u64 {
 #[test]
 fn a_write_torn_anywhere_is_recovered_from() {
     let suite = Suite::new("torn-writes");
-    let stride = Budget::get().pick(97, 4, 1);
-    let mut number = 0;
-    for (scenario, mode) in light() {
-        let run = Run::of(scenario, mode);
+    let stride = Budget::get().pick(197, 6, 1);
+    each(&portion(light()), |(scenario, mode)| {
+        let run = Run::of(scenario, *mode);
+        let mut number = 0;
         let mut before = files(&run.moments[0].cut(|_| true));
         for pair in run.moments.windows(2) {
             let after = files(&pair[1].cut(|_| true));
@@ -169,7 +171,7 @@ fn a_write_torn_anywhere_is_recovered_from() {
                     }
                     let Some(bytes) = write.torn(cut, gap, &tenant) else { continue };
                     let mut disk = pair[1].cut(|_| true);
-                    put(&disk, write.path, &bytes);
+                    put(&disk, write.path, &bytes, cut.min(bytes.len()));
                     if !suite.state(&run.name, disk.image_hash()) {
                         continue;
                     }
@@ -182,7 +184,7 @@ fn a_write_torn_anywhere_is_recovered_from() {
             }
             before = after;
         }
-    }
+    });
     suite.control(losses());
     suite.end();
 }

@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 
 use tidelog::disk::{Disk as _, SimDisk};
-use tidelog::{Log, ManualClock, Offset, Store, Timestamp, TopicConfig, TopicId};
+use tidelog::{Log, ManualClock, Offset, Store, Timestamp, TopicId};
 
-use crate::stage::{ALONE, BIRTH, Door, open_log, open_store};
+use crate::common::golden::Payload;
+use crate::stage::{ALONE, BACKUP, BIRTH, Door, Setup, open_log, open_store, open_store_at};
 use crate::story::{Commits, Incarnation, Kept, Model, numbers, value};
 
 /// What has to survive.
@@ -37,6 +38,9 @@ pub struct Topic {
 pub struct Found {
     pub topics: BTreeMap<String, Topic>,
     pub commits: BTreeMap<(String, String, u32), i64>,
+    pub backup: Option<Box<Found>>,
+    /// What passes for a store where a backup was being made.
+    pub unfinished: Option<Box<Found>>,
 }
 
 macro_rules! ensure {
@@ -54,18 +58,40 @@ pub fn later() -> ManualClock {
 }
 
 /// Opens; anything that keeps a partition from being served is an error (I8, I10).
-pub fn open(disk: &SimDisk, is_log: bool, config: &TopicConfig) -> Result<Door, String> {
-    if is_log {
-        let log = open_log(disk, &later(), config).map_err(|error| format!("I8: open: {error}"))?;
+pub fn open(disk: &SimDisk, setup: &Setup) -> Result<Door, String> {
+    if setup.is_log {
+        let log = open_log(disk, &later(), setup).map_err(|error| format!("I8: open: {error}"))?;
         ensure!(log.report().damage().is_empty(), "I10: damage: {:?}", log.report());
         return Ok(Door::Log(Box::new(log)));
     }
-    let store = open_store(disk, &later()).map_err(|error| format!("I8: open: {error}"))?;
+    served(open_store(disk, &later(), setup).map_err(|error| format!("I8: open: {error}"))?)
+}
+
+/// Every partition of it is served, and none was damaged.
+fn served(store: Store) -> Result<Door, String> {
     let report = store.open_report();
     ensure!(report.failed_partitions().is_empty(), "I8: {:?}", report.failed_partitions());
     let damaged = report.partitions().iter().find(|one| !one.damage().is_empty());
     ensure!(damaged.is_none(), "I10: damage: {damaged:?}");
     Ok(Door::Store(store))
+}
+
+/// Opens the backup, and what was to become one, where they are. One that has its name is whole;
+/// what lacks it is refused, or it is whole as well.
+pub fn read_backups(disk: &SimDisk, groups: &[&str], found: &mut Found) -> Result<(), String> {
+    let is_there = |path: &str| disk.metadata(path.as_ref()).is_ok_and(|found| found.is_some());
+    let open_at = |path: &str| open_store_at(path, disk, &later(), &Setup::default());
+    if is_there(BACKUP) {
+        let store = open_at(BACKUP).map_err(|error| format!("I8: open the backup: {error}"))?;
+        found.backup = Some(Box::new(read(&served(store)?, groups)?));
+    }
+    let unfinished = format!("{BACKUP}.unfinished");
+    if is_there(&unfinished)
+        && let Ok(store) = open_at(&unfinished)
+    {
+        found.unfinished = Some(Box::new(read(&served(store)?, groups)?));
+    }
+    Ok(())
 }
 
 /// Reads all there is.
@@ -155,7 +181,24 @@ impl Model {
             commits.check(at, promise).map_err(|error| format!("{error} of {place:?}"))?;
             self.check_reference(place, commits, found, promise)?;
         }
+        self.check_backups(found).map_err(|error| format!("{error}, in a backup"))?;
         Ok(gone)
+    }
+
+    /// A backup has all that was acknowledged before it was begun, and nothing of what came after.
+    fn check_backups(&self, found: &Found) -> Result<(), String> {
+        let Some(backup) = &self.backup else {
+            ensure!(found.backup.is_none() && found.unfinished.is_none(), "I2: from nowhere");
+            return Ok(());
+        };
+        ensure!(!backup.is_done || found.backup.is_some(), "I1: gone");
+        if let Some(found) = &found.backup {
+            backup.of.check(found, Promise::Process)?;
+        }
+        if let Some(found) = &found.unfinished {
+            backup.of.without_promises().check(found, Promise::Power)?;
+        }
+        Ok(())
     }
 
     /// A commit that was promised to survive the cut refers to records that did (I1).
@@ -242,11 +285,21 @@ impl Kept {
         let Partition { start, end, records } = found;
         let (lowest, highest) = self.starts;
         ensure!((lowest..=highest).contains(start), "I9: start {start}, not {:?}", self.starts);
-        ensure!(records.len() as i64 == end - start, "I3: {} of {start}..{end}", records.len());
+        // where another hand wrote, a cut may take the file that says whose the log is now; then the
+        // name alone of an empty segment moves the end
+        let is_dense = self.foreign.is_empty() || records.len() as i64 == end - start;
+        let len = records.len() as i64;
+        ensure!(!is_dense || len == end - start, "I3: {len} of {start}..{end}");
         let mut before = (0, 0);
         let mut last = None;
         for ((offset, _, bytes), expected) in records.iter().zip(*start..) {
-            ensure!(*offset == expected, "I3: {offset} in place of {expected}");
+            let is_next = *offset == expected || (!is_dense && *offset > expected);
+            ensure!(is_next, "I3: {offset} in place of {expected}");
+            if let Some(foreign) = self.foreign.get(offset) {
+                let is_it = foreign.matches(Some(bytes)) || *foreign == Payload::Null;
+                ensure!(is_it, "I2: another value at {offset} than was found");
+                continue;
+            }
             let read = numbers(bytes).and_then(|(n, place)| Some((self.tried.get(&n)?, place)));
             let Some((batch, place)) = read else {
                 let text = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned();
@@ -258,6 +311,8 @@ impl Kept {
             ensure!(now > before, "I3: {now:?} follows {before:?}");
             (before, last) = (now, Some((batch.count, place)));
         }
+        let foreign_end = self.foreign.keys().next_back().map_or(0, |last| last + 1);
+        ensure!(*end >= foreign_end, "I1: {end} of {foreign_end} that lay there");
         let whole = last.is_none_or(|(count, place)| place + 1 == count);
         ensure!(whole, "I3: half a batch at the end {end}");
         self.check_acknowledged(found, promise)
@@ -266,8 +321,8 @@ impl Kept {
     fn check_acknowledged(&self, found: &Partition, promise: Promise) -> Result<u64, String> {
         let mut gone = 0;
         for (offset, promised) in self.acknowledged.range(found.start..) {
-            let at = usize::try_from(offset - found.start).unwrap_or(usize::MAX);
-            let there = found.records.get(at);
+            let at = found.records.binary_search_by_key(offset, |(offset, ..)| *offset);
+            let there = at.ok().map(|at| &found.records[at]);
             let is_it = there.is_some_and(|(_, _, bytes)| {
                 numbers(bytes) == Some((promised.number, promised.place))
             });
@@ -316,7 +371,11 @@ pub fn partition_bytes(disk: &SimDisk, is_log: bool) -> Vec<(String, u64)> {
             }
             let file = disk.open(&path, tidelog::disk::Access::Read).expect("listed");
             let mut bytes = vec![0; usize::try_from(entry.len).expect("small")];
-            let read = file.read_at(&mut bytes, 0).expect("read");
+            let mut read = file.read_at(&mut bytes, 0).expect("read");
+            if entry.name.ends_with(".log") {
+                // the rest of a window, where recovery appended what the journal had
+                read = bytes[..read].iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+            }
             let mut hasher = DefaultHasher::new();
             bytes[..read].hash(&mut hasher);
             below.push((path.display().to_string(), hasher.finish()));

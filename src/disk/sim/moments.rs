@@ -4,6 +4,8 @@
 //! and as many as it likes; the run that was recorded is made once. Copies share what they can, so
 //! a moment costs little more than what was written since the one before.
 
+use std::sync::OnceLock;
+
 use super::sectors::Change;
 use super::world::World;
 use super::{Crash, SimDisk};
@@ -28,9 +30,15 @@ use super::{Crash, SimDisk};
 pub struct Moment {
     pub(super) operation: u64,
     pub(super) world: World,
+    /// The files that have changes, in order; made once asked for.
+    files: OnceLock<Vec<(u64, Vec<Change>)>>,
 }
 
 impl Moment {
+    pub(super) fn new(operation: u64, world: World) -> Self {
+        Moment { operation, world, files: OnceLock::new() }
+    }
+
     /// The number of the call that comes next, over crashes and kills.
     ///
     /// ```
@@ -46,7 +54,7 @@ impl Moment {
     /// assert_eq!(tidelog::disk::SimDisk::new(1).moments()[0].changes(), 0);
     /// ```
     pub fn changes(&self) -> usize {
-        let files: usize = self.files().map(|(_, changes)| changes.len()).sum();
+        let files: usize = self.files().iter().map(|(_, changes)| changes.len()).sum();
         self.world.state.names.pending() + files
     }
 
@@ -77,7 +85,7 @@ impl Moment {
                 .map(|(one, _)| one)
                 .collect();
             first += changes.len();
-            settled.insert(file, state.files[&file].with(kept.into_iter()));
+            settled.insert(*file, state.files[file].with(kept.into_iter()));
         }
         let settle =
             |file, _: &_| settled.remove(&file).expect("all that is unsettled was settled");
@@ -117,17 +125,15 @@ impl Moment {
         SimDisk::of(world)
     }
 
-    /// The files that have changes, in order.
-    fn files(&self) -> impl Iterator<Item = (u64, Vec<Change>)> {
-        let state = &self.world.state;
-        let mut unsettled: Vec<u64> = state
-            .files
-            .iter()
-            .filter(|(_, found)| !found.is_settled())
-            .map(|(file, _)| *file)
-            .collect();
-        unsettled.sort_unstable();
-        unsettled.into_iter().map(|file| (file, state.files[&file].changes()))
+    fn files(&self) -> &[(u64, Vec<Change>)] {
+        self.files.get_or_init(|| {
+            let files = self.world.state.files.iter();
+            let unsettled = files.filter(|(_, found)| !found.is_settled());
+            let mut changes: Vec<_> =
+                unsettled.map(|(file, found)| (*file, found.changes())).collect();
+            changes.sort_unstable_by_key(|(file, _)| *file);
+            changes
+        })
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Component, Path};
+use std::sync::Arc;
 
 use super::super::memory::normal;
 use super::Crash;
@@ -24,9 +25,10 @@ pub(super) enum Link {
 /// Entries that change together: directory, name, what it leads to from then on.
 type Change = Vec<(u64, String, Option<Link>)>;
 
+/// Directories; copies share those that neither has changed since.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tree {
-    directories: HashMap<u64, BTreeMap<String, Link>>,
+    directories: HashMap<u64, Arc<BTreeMap<String, Link>>>,
 }
 
 impl Tree {
@@ -35,11 +37,12 @@ impl Tree {
     }
 
     pub(super) fn entries(&self, dir: u64) -> impl Iterator<Item = (&String, Link)> {
-        self.directories.get(&dir).into_iter().flatten().map(|(name, link)| (name, *link))
+        let entries = self.directories.get(&dir);
+        entries.into_iter().flat_map(|all| all.iter()).map(|(name, link)| (name, *link))
     }
 
     pub(super) fn files(&self) -> impl Iterator<Item = u64> {
-        self.directories.values().flat_map(BTreeMap::values).filter_map(|link| match link {
+        self.directories.values().flat_map(|all| all.values()).filter_map(|link| match link {
             Link::File(file) => Some(*file),
             Link::Directory(_) => None,
         })
@@ -52,7 +55,7 @@ impl Tree {
 
     fn apply(&mut self, change: &Change) {
         for (dir, name, link) in change {
-            let entries = self.directories.entry(*dir).or_default();
+            let entries = Arc::make_mut(self.directories.entry(*dir).or_default());
             match link {
                 Some(link) => drop(entries.insert(name.clone(), *link)),
                 None => drop(entries.remove(name)),

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::super::memory::slice_at;
 use super::super::tail::Overwrites;
@@ -20,10 +20,13 @@ use crate::time::Timestamp;
 pub(super) const SECTOR: u64 = 512;
 const SECTOR_BYTES: usize = 512;
 
+/// The bytes of a sector; copies of a file share them.
+type SectorBytes = Arc<[u8; SECTOR_BYTES]>;
+
 /// A content a sector had.
 #[derive(Clone)]
 struct Version {
-    bytes: Box<[u8; SECTOR_BYTES]>,
+    bytes: SectorBytes,
     by: By,
 }
 
@@ -38,7 +41,7 @@ pub(super) enum By {
 #[derive(Clone, Debug)]
 pub(super) enum Change {
     Length(usize),
-    Sector(u64, Box<[u8; SECTOR_BYTES]>),
+    Sector(u64, SectorBytes),
 }
 
 type Versions = BTreeMap<u64, Vec<Version>>;
@@ -46,9 +49,9 @@ type Versions = BTreeMap<u64, Vec<Version>>;
 #[derive(Clone)]
 pub(super) struct SimContents {
     /// What reads return.
-    pub(super) bytes: Vec<u8>,
-    /// What the last sync left on the device.
-    pub(super) durable: Vec<u8>,
+    pub(super) bytes: Arc<Vec<u8>>,
+    /// What the last sync left on the device; the same bytes where nothing else was written since.
+    durable: Arc<Vec<u8>>,
     /// The hash of that, once asked for.
     hash: OnceLock<u64>,
     pending: Versions,
@@ -71,8 +74,8 @@ impl std::fmt::Debug for SimContents {
 impl SimContents {
     pub(super) fn new(modified: Timestamp) -> Self {
         SimContents {
-            bytes: Vec::new(),
-            durable: Vec::new(),
+            bytes: Arc::default(),
+            durable: Arc::default(),
             hash: OnceLock::new(),
             pending: Versions::new(),
             limbo: Versions::new(),
@@ -95,25 +98,26 @@ impl SimContents {
     }
 
     /// A file that lies on the device with these bytes.
-    fn settled(bytes: Vec<u8>, modified: Timestamp) -> Self {
+    fn settled(bytes: Arc<Vec<u8>>, modified: Timestamp) -> Self {
         let charged = bytes.len() as u64;
         SimContents { durable: bytes.clone(), bytes, charged, ..SimContents::new(modified) }
     }
 
     pub(super) fn write(&mut self, position: usize, bytes: &[u8], by: By) {
         let end = position + bytes.len();
-        if end > self.bytes.len() {
-            self.bytes.resize(end, 0);
+        let now = Arc::make_mut(&mut self.bytes);
+        if end > now.len() {
+            now.resize(end, 0);
             self.lengths.push(end);
         }
-        self.bytes[position..end].copy_from_slice(bytes);
+        now[position..end].copy_from_slice(bytes);
         self.charged = self.charged.max(end as u64);
         self.remember(position as u64, end as u64, by);
     }
 
     pub(super) fn set_len(&mut self, len: usize) {
         let before = self.bytes.len();
-        self.bytes.resize(len, 0);
+        Arc::make_mut(&mut self.bytes).resize(len, 0);
         self.lengths.push(len);
         self.charged = self.charged.min(len as u64);
         if len < before {
@@ -135,12 +139,18 @@ impl SimContents {
     /// A sync that works: what is pending is on the device.
     pub(super) fn sync(&mut self) {
         self.hash = OnceLock::new();
-        self.durable.resize(self.bytes.len(), 0);
-        for (sector, _) in std::mem::take(&mut self.pending) {
-            put_sector(&mut self.durable, sector, &sector_of(&self.bytes, sector));
+        let pending = std::mem::take(&mut self.pending);
+        self.lengths.clear();
+        if self.limbo.is_empty() {
+            self.durable = self.bytes.clone();
+            return;
+        }
+        let durable = Arc::make_mut(&mut self.durable);
+        durable.resize(self.bytes.len(), 0);
+        for sector in pending.into_keys() {
+            put_sector(durable, sector, &sector_of(&self.bytes, sector));
             self.limbo.remove(&sector);
         }
-        self.lengths.clear();
     }
 
     /// A sync that fails: the system takes what was pending for clean, and it may never be saved.
@@ -154,7 +164,7 @@ impl SimContents {
     pub(super) fn damage(&mut self, position: usize, xor: u8) {
         self.hash = OnceLock::new();
         for bytes in [&mut self.bytes, &mut self.durable] {
-            if let Some(byte) = bytes.get_mut(position) {
+            if let Some(byte) = Arc::make_mut(bytes).get_mut(position) {
                 *byte ^= xor;
             }
         }
@@ -164,7 +174,13 @@ impl SimContents {
     pub(super) fn image_hash(&self) -> u64 {
         *self.hash.get_or_init(|| {
             let mut hasher = DefaultHasher::new();
-            self.durable.hash(&mut hasher);
+            self.durable.len().hash(&mut hasher);
+            // most of a window or a journal is zeros, which its length says
+            for (sector, bytes) in self.durable.chunks(SECTOR_BYTES).enumerate() {
+                if *bytes != [0; SECTOR_BYTES][..bytes.len()] {
+                    (sector, bytes).hash(&mut hasher);
+                }
+            }
             hasher.finish()
         })
     }
@@ -179,14 +195,14 @@ impl SimContents {
         SimContents::settled(bytes, self.modified)
     }
 
-    fn mixed(&self, random: &mut Random) -> Vec<u8> {
+    fn mixed(&self, random: &mut Random) -> Arc<Vec<u8>> {
         // Whole outcomes are likely in earnest, and rare among independent choices.
         match random.below(8) {
             0 => return self.durable.clone(),
             1 => return self.bytes.clone(),
             _ => {}
         }
-        let mut image = self.durable.clone();
+        let mut image = self.durable.to_vec();
         let len = match random.below(self.lengths.len() + 2) {
             0 => self.durable.len(),
             1 => self.bytes.len(),
@@ -201,7 +217,7 @@ impl SimContents {
                 put_sector(&mut image, sector, &bytes);
             }
         }
-        image
+        Arc::new(image)
     }
 
     /// Each change that a crash may leave or not, in the order in which they were made: contents
@@ -225,7 +241,10 @@ impl SimContents {
 
     /// The file with these of its changes.
     pub(super) fn with<'a>(&self, kept: impl Iterator<Item = &'a Change> + Clone) -> Self {
-        let mut image = self.durable.clone();
+        if kept.clone().next().is_none() {
+            return SimContents::settled(self.durable.clone(), self.modified);
+        }
+        let mut image = self.durable.to_vec();
         let lengths = kept.clone().filter_map(|change| match change {
             Change::Length(len) => Some(*len),
             Change::Sector(..) => None,
@@ -236,7 +255,7 @@ impl SimContents {
                 put_sector(&mut image, *sector, bytes);
             }
         }
-        SimContents::settled(image, self.modified)
+        SimContents::settled(Arc::new(image), self.modified)
     }
 
     /// The contents a sector had since the last sync, what a failed one left in doubt first.
@@ -245,7 +264,7 @@ impl SimContents {
     }
 
     /// A content of the sector, `None` for what the device held.
-    fn choose(&self, sector: u64, random: &mut Random) -> Option<Box<[u8; SECTOR_BYTES]>> {
+    fn choose(&self, sector: u64, random: &mut Random) -> Option<SectorBytes> {
         let versions: Vec<&Version> = self.versions(sector).collect();
         let at = random.below(versions.len() + 1).checked_sub(1)?;
         let mut bytes = versions[at].bytes.clone();
@@ -256,18 +275,18 @@ impl SimContents {
                 None => sector_of(&self.durable, sector),
             };
             let split = random.below(SECTOR_BYTES);
-            bytes[split..].copy_from_slice(&before[split..]);
+            Arc::make_mut(&mut bytes)[split..].copy_from_slice(&before[split..]);
         }
         Some(bytes)
     }
 }
 
 /// A sector's bytes, zeros beyond the end.
-fn sector_of(bytes: &[u8], sector: u64) -> Box<[u8; SECTOR_BYTES]> {
+fn sector_of(bytes: &[u8], sector: u64) -> SectorBytes {
     let found = slice_at(bytes, sector * SECTOR, SECTOR_BYTES);
-    let mut sector = Box::new([0; SECTOR_BYTES]);
+    let mut sector = [0; SECTOR_BYTES];
     sector[..found.len()].copy_from_slice(found);
-    sector
+    Arc::new(sector)
 }
 
 /// Sets a sector's bytes, as far as the file reaches.

@@ -128,7 +128,7 @@ impl World {
     pub(super) fn moment(&self, operation: u64) -> Moment {
         let mut world = self.carried_over();
         world.state = self.state.clone();
-        Moment { operation, world }
+        Moment::new(operation, world)
     }
 
     /// How many of `len` bytes at `position` fit.
