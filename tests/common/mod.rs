@@ -5,6 +5,8 @@ pub mod budget;
 pub mod child;
 pub mod golden;
 pub mod kafka_check;
+#[cfg(target_os = "linux")]
+pub mod machine;
 pub mod orders;
 pub mod suite;
 pub mod worlds;
