@@ -67,6 +67,11 @@ impl Series {
         self.0.push(sample);
     }
 
+    /// Whether the last sample has so many handles.
+    pub fn has_handles(&self, count: u64) -> bool {
+        self.0.last().is_some_and(|sample| sample[1] >= count)
+    }
+
     /// The middle of one figure in the first and the last third after the warm-up.
     fn middles(&self, figure: usize) -> (u64, u64) {
         let warm = &self.0[self.0.len() * WARM_UP / 100..];

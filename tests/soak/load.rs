@@ -7,8 +7,8 @@
 
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -162,12 +162,14 @@ fn change(store: &Store, root: &Path, stop: &AtomicBool) {
     for topic in topics.iter().filter(|topic| topic.name().starts_with(PASSING)) {
         told("delete", delete(store, topic.name()));
     }
-    let began = Instant::now();
-    for turn in 0u64.. {
+    // a name is never used again
+    static TURN: AtomicU64 = AtomicU64::new(0);
+    loop {
+        let turn = TURN.fetch_add(1, Ordering::Relaxed);
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        let name = format!("{PASSING}{}-{}", std::process::id(), began.elapsed().as_micros());
+        let name = format!("{PASSING}{}-{}", std::process::id(), turn);
         let Some(()) = told("change", pass(store, &name, turn)) else { return };
         if turn % 40 == 5 {
             let Some(()) = told("back up", back_up(store, root)) else { return };

@@ -1,10 +1,10 @@
-//! The soak (row 18 of `docs/reliability.md`): a mixed load on real files for as long as it is told,
-//! killed, cut off and started again, everything compared each time, and what a process takes from
-//! the machine (memory, handles, mappings, threads, disk) watched for growth.
+//! The soak (row 18 of `docs/reliability.md`): a mixed load on real files for as long as it is
+//! told, killed, cut off and started again, everything compared each time, and what a process takes
+//! from the machine (memory, handles, mappings, threads, disk) watched for growth.
 //!
-//! `SOAK_SECONDS` says how long, 2 by default; `.ci/soak` runs it. Lanes run side by side, each with
-//! a store of its own: one that is killed every 5 to 60 s, one that is never killed, and where root
-//! allows one on ext4 that loses power. Beside the first a reader in another process follows.
+//! `SOAK_SECONDS` says how long, 2 by default; `.ci/soak` runs it. Lanes run side by side, each
+//! with a store of its own: one that is killed every 5 to 60 s, one that is never killed, and where
+//! root allows one on ext4 that loses power. Beside the first a reader in another process follows.
 //!
 //! `load` is what a child does, `reader` the other process, `lane` starts and ends them, `promise`
 //! is what was acknowledged and whether it is there, `figures` what is watched.

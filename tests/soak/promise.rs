@@ -3,7 +3,7 @@
 //! A value says where it was appended, so whoever reads needs nothing else to know it. What races
 //! with a power cut is no promise: the driver takes it before the cut.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 
@@ -17,6 +17,8 @@ pub const SEGMENT: u64 = 64 << 10;
 pub const KEPT: [u64; 2] = [384 << 10, 512 << 10];
 /// Of the journal, in bytes.
 pub const JOURNAL: u64 = 4 << 20;
+/// So many deleted topics are remembered: a run of days makes millions.
+const REMEMBERED: usize = 2_000;
 /// Topics that come and go are called so.
 pub const PASSING: &str = "passing-";
 
@@ -41,7 +43,8 @@ pub struct Promised {
     /// Acknowledged commits, by group, topic and partition.
     commits: BTreeMap<(String, String, u32), i64>,
     present: BTreeSet<String>,
-    gone: BTreeSet<String>,
+    /// The last of those that were deleted.
+    gone: VecDeque<String>,
     /// Backups that were made and verified, and openings, of all children.
     pub backups: u64,
     pub lives: u64,
@@ -67,7 +70,11 @@ impl Promised {
             }
             ["created", topic] => drop(self.present.insert(topic.into())),
             ["deleting", topic] => drop(self.present.remove(topic)),
-            ["deleted", topic] => drop(self.gone.insert(topic.into())),
+            ["deleted", topic] => {
+                self.gone.push_back(topic.into());
+                let excess = self.gone.len().saturating_sub(REMEMBERED);
+                self.gone.drain(..excess);
+            }
             ["verified", "backup"] => self.backups += 1,
             ["followed", records] => self.followed += number(records),
             ["opened"] => self.lives += 1,
@@ -106,7 +113,7 @@ impl Promised {
         if let Some(topic) = self.present.difference(&found.topics).next() {
             return Err(format!("I1: {topic} was created and is missing"));
         }
-        if let Some(topic) = self.gone.intersection(&found.topics).next() {
+        if let Some(topic) = self.gone.iter().find(|topic| found.topics.contains(*topic)) {
             return Err(format!("I9: {topic} was deleted and is back"));
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! A reader in another process, beside a writer that is killed again and again: it follows, compares
-//! and opens its own end anew now and then.
+//! A reader in another process, beside a writer that is killed again and again: it follows,
+//! compares and opens its own end anew now and then.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
