@@ -1,7 +1,7 @@
 //! Histories (row 15 of `docs/reliability.md`): writers that contend for the same partitions and a
-//! reader, in threads, on a disk that dies under them again and again; what they were told, and what
-//! was read, held against what is there: lost, phantom, doubled, reordered, torn, or an offset that
-//! names another record.
+//! reader, in threads, on a disk that dies under them again and again; what they were told, and
+//! what was read, held against what is there: lost, phantom, doubled, reordered, torn, or an offset
+//! that names another record.
 //!
 //! What returns after the disk has died is no promise. Of threads the schedule is not the seed's:
 //! a failure may want several runs to come back.

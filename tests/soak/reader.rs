@@ -16,6 +16,7 @@ fn start_of(reading: &ReadOnlyStore, topic: &str, partition: u32) -> i64 {
 
 /// Follows until it is killed.
 pub fn follow(root: &Path) {
+    let mut opened = 0;
     loop {
         let Ok(reading) = Store::open_read_only(root) else {
             std::thread::sleep(Duration::from_millis(10)); // there is no store yet
@@ -26,8 +27,9 @@ pub fn follow(root: &Path) {
             continue;
         }
         let mut consumer = reading.reader().subscribe(STEADY).build().expect("a reader");
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(3) {
+        let (began, seconds) = (Instant::now(), if opened % 4 == 3 { 30 } else { 3 });
+        opened += 1;
+        while began.elapsed() < Duration::from_secs(seconds) {
             let records = consumer.poll(Duration::from_millis(50)).expect("a poll");
             compare(&records, &|topic, partition| start_of(&reading, topic, partition));
             say(&format!("followed {}", records.len()));
