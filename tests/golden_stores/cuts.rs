@@ -53,7 +53,7 @@ fn losses_on_a_lying_disk(golden: &Golden) -> u64 {
 #[test]
 fn a_stop_anywhere_takes_nothing_of_a_golden_store() {
     let suite = Suite::new("golden-stores");
-    let every = usize::try_from(Budget::get().pick(60, 4, 1)).expect("small");
+    let every = usize::try_from(Budget::get().pick(60, 8, 1)).expect("small");
     for golden in all() {
         let moments = play(&golden, &load(&golden));
         for moment in moments.iter().step_by(every) {

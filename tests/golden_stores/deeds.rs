@@ -90,23 +90,6 @@ pub fn common(store: &Store, clock: &ManualClock) {
     store.run_maintenance();
 }
 
-/// Commits until the offsets topic is compacted.
-fn compact(store: &Store, clock: &ManualClock) {
-    let metadata = "m".repeat(1000);
-    (0..700).for_each(|turn| commit(store, "busy", 1, turn / 25, &metadata));
-    commit(store, "busy", 1, 33, "");
-    let mut compactions = 0;
-    for _ in 0..100 {
-        clock.advance(Duration::from_millis(500));
-        store.run_due();
-        store.run_maintenance();
-        let stats = store.stats();
-        let all = stats.topics.iter().flat_map(|topic| &topic.partitions);
-        compactions = all.map(|partition| partition.compactions).sum();
-    }
-    assert!(compactions > 0, "it was compacted");
-}
-
 fn fill_log(log: &Log) {
     for number in 0..60 {
         let value = value("log", number);
@@ -189,6 +172,23 @@ mod making {
         for turn in 0..8 {
             send(store, clock, ("orders", turn % 2), 1, Durability::Power);
         }
+    }
+
+    /// Commits until the offsets topic is compacted.
+    fn compact(store: &Store, clock: &ManualClock) {
+        let metadata = "m".repeat(1000);
+        (0..700).for_each(|turn| commit(store, "busy", 1, turn / 25, &metadata));
+        commit(store, "busy", 1, 33, "");
+        let mut compactions = 0;
+        for _ in 0..100 {
+            clock.advance(Duration::from_millis(500));
+            store.run_due();
+            store.run_maintenance();
+            let stats = store.stats();
+            let all = stats.topics.iter().flat_map(|topic| &topic.partitions);
+            compactions = all.map(|partition| partition.compactions).sum();
+        }
+        assert!(compactions > 0, "it was compacted");
     }
 
     fn closed() {

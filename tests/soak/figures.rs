@@ -1,6 +1,8 @@
-//! What a process takes from the machine, sampled, and whether it stays flat: the lower quartile of
-//! the first third after the warm-up beside that of the last third. What is never let go of lifts
-//! the floor; bursts, as at an opening that reads everything, come and go above it.
+//! What a process takes from the machine, sampled, and whether it stays flat: the lower quartile
+//! and the middle of the first third after the warm-up beside those of the last third.
+//!
+//! What is never let go of lifts both; bursts, as at an opening that reads everything, and the
+//! pause between closing and opening shift one of them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -73,23 +75,24 @@ impl Series {
         self.0.last().is_some_and(|sample| sample[1] >= count)
     }
 
-    /// The lower quartile of one figure in the first and the last third after the warm-up.
-    fn floors(&self, figure: usize) -> (u64, u64) {
+    /// Below which so many in 100 samples of a figure lie, in the first and the last third after
+    /// the warm-up.
+    fn below(&self, figure: usize, percent: usize) -> (u64, u64) {
         let warm = &self.0[self.0.len() * WARM_UP / 100..];
         let third = (warm.len() / 3).max(1).min(warm.len());
-        let floor = |samples: &[Sample]| {
+        let below = |samples: &[Sample]| {
             let mut figures: Vec<u64> = samples.iter().map(|sample| sample[figure]).collect();
             figures.sort_unstable();
-            figures.get(figures.len() / 4).copied().unwrap_or(0)
+            figures.get(figures.len() * percent / 100).copied().unwrap_or(0)
         };
-        (floor(&warm[..third]), floor(&warm[warm.len() - third..]))
+        (below(&warm[..third]), below(&warm[warm.len() - third..]))
     }
 
     /// Every figure, as `first third -> last third (most)`.
     pub fn line(&self) -> String {
         let mut line = format!("{} samples", self.0.len());
         for (at, (name, ..)) in WATCHED.iter().enumerate() {
-            let (first, last) = self.floors(at);
+            let (first, last) = self.below(at, 50);
             let most = self.0.iter().map(|sample| sample[at]).max().unwrap_or(0);
             write!(line, ", {name} {first} -> {last} (at most {most})").expect("it is text");
         }
@@ -102,9 +105,10 @@ impl Series {
             return Err(format!("{} samples, too few to tell", self.0.len()));
         }
         let grown = WATCHED.iter().enumerate().filter_map(|(at, (name, percent, slack))| {
-            let (first, last) = self.floors(at);
-            let allowed = first + first * percent / 100 + slack;
-            (last > allowed).then(|| format!("{name} grew from {first} to {last}"))
+            let (first, last) = self.below(at, 50);
+            let rises = |(first, last): (u64, u64)| last > first + first * percent / 100 + slack;
+            let has_grown = rises(self.below(at, 25)) && rises((first, last));
+            has_grown.then(|| format!("{name} grew from {first} to {last}"))
         });
         let grown: Vec<String> = grown.collect();
         if grown.is_empty() { Ok(()) } else { Err(grown.join(", ")) }
