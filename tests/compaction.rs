@@ -11,7 +11,7 @@ use common::kafka_check::kafka_check;
 use tidelog::disk::IoMode;
 use tidelog::{
     Consumer, ManualClock, Offset, OffsetCommit, Record, Store, StoreStats, Threads, Timestamp,
-    TopicConfig,
+    TopicConfig, Verifier,
 };
 
 const OFFSETS: &str = "__consumer_offsets";
@@ -90,6 +90,27 @@ fn assert_committed(store: &Store, groups: u32, expected: u32) {
         let offsets: Vec<_> = committed.iter().map(|(_, _, one)| one.offset()).collect();
         assert_eq!(offsets, [Offset::from(expected); PARTITIONS as usize], "group-{number}");
     }
+}
+
+#[test]
+fn an_epoch_whose_first_records_compaction_took_is_no_finding() {
+    let (clock, dir) = (clock(), tempfile::tempdir().expect("a directory"));
+    let root = dir.path().join("store");
+    let store = open(&root, IoMode::Positioned, &clock);
+    with_records(&store, 10);
+    let mut group = groups(&store, 1).remove(0);
+    let metadata = "m".repeat(1000);
+    for _ in 0..800 {
+        let one = OffsetCommit::new("orders", 0, Offset::from(3)).metadata(&metadata);
+        group.commit_offsets(&[one]).expect("a commit");
+    }
+    drop(group);
+    run_all(&store, &clock);
+    assert!(compacted(&store.stats()) > 0, "there was something to compact");
+    let live = store.verifier().run().expect("it reads");
+    store.close().expect("closed");
+    let report = Verifier::new(&root).run().expect("it reads");
+    assert!(live.is_clean() && report.is_clean(), "{live}\n{report}");
 }
 
 #[test]

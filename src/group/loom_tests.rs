@@ -5,13 +5,10 @@
 //! files, are a lock and a number here, taken in the order in which `OffsetStore::commit_as` and
 //! `OffsetStore::wait_for_commits` take theirs.
 //!
-//! Run with `RUSTFLAGS="--cfg loom" cargo test --lib --release group`.
+//! Run with `.ci/loom`, and with more members under shuttle with `.ci/shuttle`.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool as PlainBool, Ordering as PlainOrdering};
 use std::time::Duration;
-
-use loom::thread;
 
 use super::assign::StickyAssignor;
 use super::identity::{MemberId, TopicPartition};
@@ -20,18 +17,13 @@ use super::membership::{Interest, Joining, KnownTopic, TopicList, Visibility};
 use crate::ids::Generation;
 use crate::ids::{PartitionId, TopicId};
 use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::explore::{MANY_THREADS, breaks, model, thread};
 use crate::sync::{Arc, Mutex};
 use crate::wait::{Registration, Signal, WaitSet, Woken};
 
 const ONE: MemberId = MemberId::new(1);
 const TWO: MemberId = MemberId::new(2);
 const INTERVAL: Duration = Duration::from_secs(1);
-
-fn model(body: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(3);
-    builder.check(body);
-}
 
 fn topic_id() -> TopicId {
     TopicId::from_bytes([7; 16]).expect("no reserved one")
@@ -100,7 +92,7 @@ fn wait_for_it(group: &LiveGroup, id: MemberId, set: &WaitSet, registration: &Re
 /// A lost wake-up shows as a deadlock: the second member sleeps for good.
 #[test]
 fn a_member_that_leaves_wakes_who_waits_for_its_partition() {
-    model(|| {
+    model(3, || {
         let live = Arc::new(group());
         join(&live, ONE, &Arc::new(Signal::new()));
         assert!(look(&live, ONE));
@@ -121,9 +113,7 @@ fn a_member_that_leaves_wakes_who_waits_for_its_partition() {
 
 /// Whether some execution has the second member about to sleep, untold, beside a free partition.
 fn some_execution_sleeps_beside_it(looks_before_arming: bool) -> bool {
-    let seen = std::sync::Arc::new(PlainBool::new(false));
-    let found = std::sync::Arc::clone(&seen);
-    model(move || {
+    breaks(3, move || {
         let live = Arc::new(group());
         join(&live, ONE, &Arc::new(Signal::new()));
         assert!(look(&live, ONE));
@@ -149,11 +139,8 @@ fn some_execution_sleeps_beside_it(looks_before_arming: bool) -> bool {
         releasing.join().unwrap();
         let mut tokens = Vec::new();
         set.drain_ready(&mut tokens);
-        if !has_it && tokens.is_empty() {
-            found.store(true, PlainOrdering::Relaxed);
-        }
-    });
-    seen.load(PlainOrdering::Relaxed)
+        !has_it && tokens.is_empty()
+    })
 }
 
 /// With its negative control: who looks before it arms misses a release, and loom finds it.
@@ -167,7 +154,7 @@ fn who_arms_and_then_looks_does_not_sleep_beside_a_free_partition() {
 /// stays and gives it up in its own poll.
 #[test]
 fn a_release_wakes_who_waits_for_it() {
-    model(|| {
+    model(3, || {
         let live = Arc::new(group());
         let first = Arc::new(Signal::new());
         join(&live, ONE, &first);
@@ -187,6 +174,33 @@ fn a_release_wakes_who_waits_for_it() {
         let registration = set.register(&signal, 0);
         wait_for_it(&live, TWO, &set, &registration);
         releasing.join().unwrap();
+    });
+}
+
+/// A partition that goes through the hands of four members, each of whom waits for it, commits
+/// under the turn and leaves: two never have it at once, and none sleeps for good.
+#[test]
+fn a_partition_goes_from_member_to_member() {
+    if !MANY_THREADS {
+        return;
+    }
+    model(0, || {
+        let (live, owners) = (Arc::new(group()), Arc::new(AtomicUsize::new(0)));
+        let members = [1, 2, 3, 4].map(MemberId::new).map(|id| {
+            let (live, owners) = (Arc::clone(&live), Arc::clone(&owners));
+            thread::spawn(move || {
+                let (set, signal) = (WaitSet::new(), Arc::new(Signal::new()));
+                let registration = set.register(&signal, 0);
+                join(&live, id, &signal);
+                wait_for_it(&live, id, &set, &registration);
+                assert_eq!(owners.fetch_add(1, Ordering::AcqRel), 0, "two owners");
+                assert!(live.may_commit(id, &partition()).is_ok());
+                owners.fetch_sub(1, Ordering::AcqRel);
+                let _ = live.leave(id);
+            })
+        });
+        members.into_iter().for_each(|member| member.join().unwrap());
+        assert!(live.is_empty());
     });
 }
 
@@ -221,9 +235,7 @@ struct Offsets {
 /// A stale member commits while it is expelled and its partition taken over: whether some
 /// execution has the new owner begin before a commit that is made all the same.
 fn some_execution_commits_behind_the_new_owner(waits_for_commits: bool) -> bool {
-    let seen = std::sync::Arc::new(PlainBool::new(false));
-    let found = std::sync::Arc::clone(&seen);
-    model(move || {
+    breaks(3, move || {
         let live = Arc::new(group());
         let offsets = Arc::new(Offsets::default());
         join(&live, ONE, &Arc::new(Signal::new()));
@@ -247,11 +259,8 @@ fn some_execution_commits_behind_the_new_owner(waits_for_commits: bool) -> bool 
         }
         let begins_at = offsets.committed.load(Ordering::Acquire);
         let made = committing.join().unwrap();
-        if made && begins_at != 5 {
-            found.store(true, PlainOrdering::Relaxed);
-        }
-    });
-    seen.load(PlainOrdering::Relaxed)
+        made && begins_at != 5
+    })
 }
 
 #[test]

@@ -29,7 +29,7 @@ mod generations;
 mod holds;
 mod identity;
 mod live;
-#[cfg(all(test, loom))]
+#[cfg(all(test, any(loom, shuttle)))]
 mod loom_tests;
 mod membership;
 #[cfg(all(test, not(loom)))]

@@ -297,8 +297,8 @@ impl PartitionAudit {
                 return;
             }
         };
-        let AuditFacts { recovery_point, log_start, .. } = self.facts;
-        let mut latest = None;
+        let AuditFacts { recovery_point, log_start, gapless, compacted, .. } = self.facts;
+        let (mut latest, mut before) = (None, None);
         for (epoch, start) in seen {
             if *start >= recovery_point {
                 break;
@@ -306,7 +306,14 @@ impl PartitionAudit {
             let falls = latest.is_some_and(|latest| *epoch < latest);
             let begins = latest != Some(*epoch) && *start > log_start;
             latest = latest.max(Some(*epoch));
-            let known = |line: &EpochLine| line.epoch == *epoch && line.start == *start;
+            // compaction takes records, and leaves where their epoch began
+            let taken = !gapless || *start <= compacted;
+            let earlier = before.replace(*start);
+            let may_have_begun = |at: Offset| match at < *start {
+                true => taken && earlier.is_none_or(|earlier| at > earlier),
+                false => at == *start,
+            };
+            let known = |line: &EpochLine| line.epoch == *epoch && may_have_begun(line.start);
             if falls || (begins && !lines.iter().any(known)) {
                 let what = format!("epoch {epoch} begins at offset {start} in the log, not here");
                 findings.push(Finding::new(FindingKind::Epochs, &path, what));

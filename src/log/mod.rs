@@ -38,6 +38,8 @@ mod reopen;
 mod replay;
 mod report;
 mod retain;
+#[cfg(all(test, shuttle, feature = "sim"))]
+mod shuttle_tests;
 mod slots;
 mod swap;
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! loom's primitives with parking_lot's faces: the form of `crate::sync` under `cfg(loom)`.
+//! The primitives of loom, or shuttle, with parking_lot's faces: the form of `crate::sync` under
+//! `cfg(loom)` and `cfg(shuttle)`.
 //!
-//! loom knows no time: a wait with a deadline is a wait without one, so a model that relies on a
+//! Neither knows time: a wait with a deadline is a wait without one, so a model that relies on a
 //! timeout to go on is reported as a deadlock, which is what a lost wake-up must look like.
 //! Nothing here poisons: a panic inside a model fails the test anyway.
 
@@ -8,18 +9,23 @@ use std::ops::{Deref, DerefMut};
 use std::sync::PoisonError;
 use std::time::Instant;
 
-pub(crate) use loom::hint::spin_loop;
-pub(crate) use loom::sync::Arc;
-pub(crate) use loom::sync::atomic;
-pub(crate) use loom::sync::{RwLockReadGuard, RwLockWriteGuard};
+#[cfg(loom)]
+use loom as checker;
+#[cfg(shuttle)]
+use shuttle as checker;
 
-/// loom's mutex with parking_lot's face.
+pub(crate) use checker::hint::spin_loop;
+pub(crate) use checker::sync::Arc;
+pub(crate) use checker::sync::atomic;
+pub(crate) use checker::sync::{RwLockReadGuard, RwLockWriteGuard};
+
+/// The checker's mutex with parking_lot's face.
 #[derive(Debug)]
-pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+pub(crate) struct Mutex<T>(checker::sync::Mutex<T>);
 
 impl<T> Mutex<T> {
     pub(crate) fn new(value: T) -> Self {
-        Mutex(loom::sync::Mutex::new(value))
+        Mutex(checker::sync::Mutex::new(value))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
@@ -47,7 +53,7 @@ impl<T: Default> Default for Mutex<T> {
 
 /// Empty only inside [`Condvar::wait`], which alone takes the inner guard out and puts it back.
 #[derive(Debug)]
-pub(crate) struct MutexGuard<'a, T>(Option<loom::sync::MutexGuard<'a, T>>);
+pub(crate) struct MutexGuard<'a, T>(Option<checker::sync::MutexGuard<'a, T>>);
 
 impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;
@@ -63,13 +69,13 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
-/// loom's condition variable with parking_lot's face.
+/// The checker's condition variable with parking_lot's face.
 #[derive(Debug)]
-pub(crate) struct Condvar(loom::sync::Condvar);
+pub(crate) struct Condvar(checker::sync::Condvar);
 
 impl Condvar {
     pub(crate) fn new() -> Self {
-        Condvar(loom::sync::Condvar::new())
+        Condvar(checker::sync::Condvar::new())
     }
 
     pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
@@ -111,13 +117,13 @@ impl WaitTimeoutResult {
     }
 }
 
-/// loom's reader-writer lock with parking_lot's face.
+/// The checker's reader-writer lock with parking_lot's face.
 #[derive(Debug)]
-pub(crate) struct RwLock<T>(loom::sync::RwLock<T>);
+pub(crate) struct RwLock<T>(checker::sync::RwLock<T>);
 
 impl<T> RwLock<T> {
     pub(crate) fn new(value: T) -> Self {
-        RwLock(loom::sync::RwLock::new(value))
+        RwLock(checker::sync::RwLock::new(value))
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {

@@ -372,5 +372,5 @@ fn wait(waiter: &Waiter) -> Call {
     waiter.wait(None).expect("a wait without deadline ends with a call")
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, any(loom, shuttle)))]
 mod loom_tests;

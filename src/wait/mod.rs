@@ -18,7 +18,7 @@ mod completion;
 mod set;
 mod signal;
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, any(loom, shuttle)))]
 mod loom_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;

@@ -6,6 +6,8 @@ pub mod child;
 pub mod crew;
 pub mod golden;
 pub mod kafka_check;
+#[cfg(target_os = "linux")]
+pub mod machine;
 pub mod orders;
 pub mod suite;
 pub mod worlds;

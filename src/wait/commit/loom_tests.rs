@@ -4,22 +4,20 @@
 //! What stands in: the log. Its end, its names and its latch are atomics here, written and read in
 //! the order of `append` and `durable`; its disk is a number, how far a sync has come. (A roll sets
 //! its flag by a swap: loom lets a plain store be lost beside one, which no memory model does.)
-//! Each model of a promise has a twin with a mistake planted, which loom must find.
+//! Each model of a promise has a twin with a mistake planted, which must be found.
 //!
-//! Run with `RUSTFLAGS="--cfg loom" cargo test --lib --release loom_tests`.
+//! Run with `.ci/loom`, and with more threads under shuttle with `.ci/shuttle`.
 
 use std::pin::pin;
 use std::sync::Arc as PlainArc;
-use std::sync::atomic::{AtomicBool as PlainBool, Ordering as PlainOrdering};
 use std::task::{Context, Poll, Waker};
-
-use loom::thread;
 
 use super::{Commit, Ending, Joined, Ride, Turn};
 use crate::error::{Cause, Error, Outcome};
 use crate::ids::Offset;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::explore::{MANY_THREADS, breaks, thread};
 
 /// A mistake that is planted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +37,6 @@ enum Mistake {
     ClosedSilently,
     /// Nobody comes for tasks.
     TimerDeaf,
-}
-
-fn model(body: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(2);
-    builder.check(body);
 }
 
 struct Log {
@@ -217,18 +209,6 @@ fn ended(ride: Ride) -> Option<Ending> {
     }
 }
 
-/// Runs a model whose body says whether a promise was broken; whether any execution broke one.
-fn breaks(body: impl Fn() -> bool + Sync + Send + 'static) -> bool {
-    let broken = PlainArc::new(PlainBool::new(false));
-    let seen = broken.clone();
-    model(move || {
-        if body() {
-            seen.store(true, PlainOrdering::Relaxed);
-        }
-    });
-    broken.load(PlainOrdering::Relaxed)
-}
-
 /// Appends and makes it durable; whether an `Ok` was given for what the disk does not hold.
 fn write(log: &Log) -> bool {
     let end = log.append();
@@ -236,7 +216,7 @@ fn write(log: &Log) -> bool {
 }
 
 fn two_writers(mistake: Mistake, fails: bool) -> bool {
-    breaks(move || {
+    breaks(2, move || {
         let log = Log::new(mistake, fails);
         let other = {
             let log = log.clone();
@@ -257,17 +237,73 @@ fn two_writers_share_syncs() {
     assert!(two_writers(Mistake::EndReadLate, false));
 }
 
-#[test]
-fn three_writers_share_syncs() {
-    assert!(!breaks(|| {
-        let log = Log::new(Mistake::None, false);
-        let others = [(); 2].map(|()| {
-            let log = log.clone();
-            thread::spawn(move || write(&log))
-        });
+fn many_writers(threads: usize, mistake: Mistake, fails: bool) -> bool {
+    breaks(2, move || {
+        let log = Log::new(mistake, fails);
+        let others: Vec<_> = (1..threads)
+            .map(|_| {
+                let log = log.clone();
+                thread::spawn(move || write(&log))
+            })
+            .collect();
         let broken = write(&log);
         others.into_iter().fold(broken, |broken, other| broken | other.join().unwrap())
-    }));
+    })
+}
+
+#[test]
+fn three_writers_share_syncs() {
+    assert!(!many_writers(3, Mistake::None, false));
+}
+
+#[test]
+fn many_writers_share_syncs() {
+    if MANY_THREADS {
+        assert!((4..9).all(|threads| !many_writers(threads, Mistake::None, false)));
+        assert!(!many_writers(6, Mistake::None, true));
+        assert!(many_writers(6, Mistake::EndReadEarly, false));
+        assert!(many_writers(6, Mistake::FailureKept, true));
+    }
+}
+
+/// Writers, one of them across a roll, tasks and the timer, and a close in the midst of them.
+fn a_crowd(mistake: Mistake, fails: bool) -> bool {
+    breaks(2, move || {
+        let log = Log::new(mistake, fails);
+        let (base, first) = (log.append(), log.roll_and_append());
+        let writers = [base, first].map(|end| {
+            let log = log.clone();
+            thread::spawn(move || log.make_durable(end).is_ok() && !log.holds(end))
+        });
+        let tasks = [base, first].map(|end| {
+            let log = log.clone();
+            thread::spawn(move || (end, log.ride(end)))
+        });
+        let timer = {
+            let log = log.clone();
+            thread::spawn(move || log.run_timer())
+        };
+        log.close();
+        timer.join().unwrap();
+        let broken = writers.into_iter().fold(false, |broken, one| broken | one.join().unwrap());
+        tasks.into_iter().fold(broken, |broken, task| match task.join().unwrap() {
+            (_, None) => broken,
+            (end, Some(ride)) => match ended(ride) {
+                Some(ending) => broken | (ending.is_ok() && !log.holds(end)),
+                None => true, // it waits for ever
+            },
+        })
+    })
+}
+
+#[test]
+fn a_crowd_is_served_or_refused_by_a_close() {
+    if MANY_THREADS {
+        assert!(!a_crowd(Mistake::None, false));
+        assert!(!a_crowd(Mistake::None, true));
+        assert!(a_crowd(Mistake::ClosedSilently, true));
+        assert!(a_crowd(Mistake::FailureKept, true));
+    }
 }
 
 #[test]
@@ -277,7 +313,7 @@ fn a_failing_leader_fails_all_that_shared_its_sync() {
 }
 
 fn a_roll_during_a_sync(mistake: Mistake) -> bool {
-    breaks(move || {
+    breaks(2, move || {
         let log = Log::new(mistake, false);
         let writer = {
             let log = log.clone();
@@ -301,7 +337,7 @@ fn a_sync_covers_the_names_of_what_it_covers() {
 }
 
 fn a_close_during_a_sync(mistake: Mistake, fails: bool) -> bool {
-    breaks(move || {
+    breaks(2, move || {
         let log = Log::new(mistake, fails);
         let end = log.append();
         let writer = {
@@ -330,7 +366,7 @@ fn a_close_serves_or_refuses_all_that_wait() {
 }
 
 fn a_task_beside_a_writer(mistake: Mistake) -> bool {
-    breaks(move || {
+    breaks(2, move || {
         let log = Log::new(mistake, false);
         let writer = {
             let log = log.clone();
@@ -356,7 +392,7 @@ fn a_task_is_served_by_a_thread_or_by_the_timer() {
 
 #[test]
 fn a_checkpoint_serves_those_who_wait_behind_it() {
-    assert!(!breaks(|| {
+    assert!(!breaks(2, || {
         let log = Log::new(Mistake::None, false);
         let writer = {
             let log = log.clone();
