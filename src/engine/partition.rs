@@ -16,8 +16,8 @@ use crate::config::Durability;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 use crate::log::{
-    Appended, CappedHold, Cursor, Dropped, FetchLimits, Fetched, Keeper, LogId, OffsetSnapshot,
-    PartitionLog,
+    Appended, CappedHold, Count, Cursor, Dropped, FetchLimits, Fetched, Keeper, LogId,
+    OffsetSnapshot, PartitionLog,
 };
 use crate::record::{AppendBatch, BatchRules};
 use crate::sync::Mutex;
@@ -182,12 +182,14 @@ impl Partition {
         now: Timestamp,
     ) -> Result<Appended> {
         let log = self.open_log("append")?;
-        let size = batch.size() as u64;
-        room::reserve(self, size)?;
+        let reserved = room::reserve(self, batch.size() as u64)?;
         match log.append(batch, now) {
-            Ok(appended) => Ok(appended),
+            Ok(appended) => {
+                self.topic_budget.settle(reserved.of_topic, appended.count);
+                Ok(appended)
+            }
             Err(error) => {
-                self.give_back(size);
+                room::give_back(self, reserved);
                 self.note_failure();
                 self.check_exists("append")?; // deleted meanwhile: that is why
                 Err(error)
@@ -309,8 +311,8 @@ impl Partition {
     /// Raises the log start; see [`PartitionLog::delete_records_before`].
     pub(crate) fn delete_records_before(&self, offset: Offset, keeper: &dyn Keeper) -> Result<()> {
         let log = self.open_log("delete records")?;
-        let dropped = log.delete_records_before(offset, keeper)?;
-        self.give_back(dropped.bytes);
+        log.delete_records_before(offset, keeper)?;
+        self.give_back_freed();
         Ok(())
     }
 
@@ -347,7 +349,7 @@ impl Partition {
 
     /// Segments have gone: their room is free, and some holds may have been overridden.
     fn note_dropped(&self, dropped: Dropped) {
-        self.give_back(dropped.bytes);
+        self.give_back_freed();
         let Ok(log) = self.log() else { return };
         if dropped.segments > 0 {
             let start = log.offsets().snapshot().start;
@@ -355,10 +357,35 @@ impl Partition {
         }
     }
 
-    pub(super) fn give_back(&self, bytes: u64) {
-        self.topic_budget.give_back(bytes);
+    /// Gives back what has left the log since this was called last.
+    pub(super) fn give_back_freed(&self) {
+        let Ok(log) = self.log() else { return };
+        log.take_freed(|count, bytes| {
+            self.topic_budget.freed(bytes, count);
+            self.freed_of_store(bytes);
+        });
+        self.announce_room();
+    }
+
+    /// Has the log join a count of its topic's bytes.
+    pub(super) fn join_count(&self, count: Count) {
+        let Ok(log) = self.log() else { return };
+        log.join_count(count, |joining| {
+            self.topic_budget.add(joining.held);
+            self.freed_of_store(joining.freed);
+        });
+    }
+
+    fn freed_of_store(&self, bytes: u64) {
         if let Some(store) = &self.store_budget {
-            store.give_back(bytes);
+            store.freed(bytes, store.count());
+        }
+    }
+
+    fn announce_room(&self) {
+        self.topic_budget.announce_room();
+        if let Some(store) = &self.store_budget {
+            store.announce_room();
         }
     }
 
@@ -367,7 +394,9 @@ impl Partition {
         self.deleted.store(true, Ordering::Release);
         if let Ok(log) = self.log() {
             log.retire();
-            self.give_back(log.size().0);
+            self.give_back_freed();
+            self.freed_of_store(log.size().0);
+            self.announce_room();
         }
         self.signal.close();
     }

@@ -151,7 +151,7 @@ impl PartitionLog {
         let goes_on = |tail: &Tail| tail.segment().base() == segment && tail.is_at(position);
         if !writer.tail.as_ref().is_some_and(goes_on) {
             let begins = segment == base && position == 0;
-            if !begins && self.damage.load().is_empty() {
+            if !begins && self.damage.load().is_none() {
                 let place = writer.tail.as_ref().map(|tail| {
                     let segment = tail.segment();
                     format!(", at {} of segment {}", segment.published(), segment.base())
