@@ -26,7 +26,8 @@ use crate::time::Timestamp;
 pub enum IoMode {
     /// Small appends are stores into a mapped window of the file, large ones positioned writes.
     Mapped,
-    /// Positioned reads and writes only: no mapping, and so no SIGBUS whatever happens to a file.
+    /// Positioned reads and writes only: nothing is read or stored through a mapping, and so there
+    /// is no SIGBUS whatever happens to a file.
     Positioned,
 }
 
@@ -178,6 +179,14 @@ pub trait Disk: sealed::Sealed + Send + Sync + fmt::Debug {
     /// Those of the operating system; the names may or may not survive a power cut then. One that
     /// says the sync never began, for want of a handle, left things as they were.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Has everything written below `dir`, which is locked through this disk, made durable at once
+    /// where that is cheaper than file by file. A wish, and no promise: whoever needs a file or a
+    /// directory durable syncs it as ever, which then may have nothing left to do. Blocks for the
+    /// disk.
+    fn sync_ahead(&self, dir: &Path) {
+        let _ = dir;
+    }
 
     /// Takes the exclusive lock of a directory by its lock file, which is made if missing.
     ///

@@ -53,6 +53,20 @@ impl Mapping {
         Ok(Writer { mapping: Arc::new(mapping), bounds })
     }
 
+    /// Keeps a file for [`flush`](Mapping::flush) alone, with what the system has to report of what
+    /// was written through `file`. Nothing of it is published, so nobody can look into it.
+    pub(super) fn anchor(file: &File) -> io::Result<Arc<Mapping>> {
+        let len =
+            usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let raw = MmapOptions::new().len(len.max(1)).map_raw_read_only(file)?;
+        Ok(Arc::new(Mapping {
+            raw,
+            published: AtomicU64::new(0),
+            allocated: AtomicU64::new(0),
+            absent_below: AtomicU64::new(0),
+        }))
+    }
+
     /// The published end: all below is final.
     #[inline]
     pub(super) fn published(&self) -> u64 {

@@ -19,8 +19,10 @@ mod map;
 mod os;
 mod pool;
 mod registry;
+mod state;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 /// The disk of the operating system. Clones share one pool of descriptors.
 ///
@@ -51,6 +53,7 @@ struct Shared {
     mode: IoMode,
     pool: pool::Pool,
     registry: registry::Registry,
+    whole: whole::Whole,
     fork: Arc<ForkCheck>,
 }
 
@@ -132,6 +135,7 @@ impl RealDisk {
             mode,
             pool: pool::Pool::new(budget),
             registry: registry::Registry::default(),
+            whole: whole::Whole::default(),
             fork: Arc::new(ForkCheck::new()),
         };
         RealDisk { shared: Arc::new(shared) }
@@ -160,12 +164,19 @@ impl Disk for RealDisk {
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
         let shared = &self.shared;
         shared.pool.make_room(); // it may sync: not under the registry's lock
-        let inner = shared.registry.add(path, || file::Inner::open(shared, path, access))?;
+        let opened = shared.registry.add(|| file::Inner::open(shared, path, access));
+        if matches!(access, Access::Create | Access::CreateNew) {
+            shared.whole.changed(path.parent());
+        }
+        let inner = opened?;
         Ok(Arc::new(file::RealFile { inner }))
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+        let made = fs::create_dir_all(path);
+        let above = path.ancestors().filter(|dir| !dir.as_os_str().is_empty());
+        self.shared.whole.changed(above);
+        made
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
@@ -195,7 +206,9 @@ impl Disk for RealDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.shared.registry.rename(from, to, || fs::rename(from, to))
+        let renamed = self.shared.registry.rename(from, to, || fs::rename(from, to));
+        self.shared.whole.changed(from.parent().into_iter().chain(to.parent()));
+        renamed
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -203,27 +216,46 @@ impl Disk for RealDisk {
             // the second name would lead to the symbolic link, not to the file
             return Err(io::ErrorKind::Unsupported.into());
         }
-        fs::hard_link(from, to)
+        let linked = fs::hard_link(from, to);
+        self.shared.whole.changed(to.parent());
+        linked
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.shared.registry.remove(path, || fs::remove_file(path))
+        let removed = self.shared.registry.remove(path, || fs::remove_file(path));
+        self.shared.whole.changed(path.parent());
+        removed
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        fs::remove_dir(path)
+        let removed = fs::remove_dir(path);
+        self.shared.whole.changed(path.parent());
+        removed
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        match self.shared.pool.relieve(|| os::open_dir(dir)).map_err(os::not_begun)? {
-            Some(dir) => dir.sync_all(),
-            None => Ok(()),
+        self.shared.whole.sync_names(dir, || {
+            match self.shared.pool.relieve(|| os::open_dir(dir)).map_err(os::not_begun)? {
+                Some(dir) => dir.sync_all(),
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn sync_ahead(&self, dir: &Path) {
+        match self.shared.whole.sync(&self.shared, dir) {
+            Ok(done) => log::debug!("{} synced at once: {done}", dir.display()),
+            Err(error) => log::warn!("{} is not synced at once: {error}", dir.display()),
         }
     }
 
     fn lock(&self, lock_file: &Path) -> io::Result<Box<dyn DirLock>> {
         let fork = self.shared.fork.clone();
         let lock = self.shared.pool.relieve(|| lock::RealLock::take(lock_file, fork.clone()))?;
+        if let Some(file) = lock.file() {
+            self.shared.whole.changed(lock_file.parent());
+            self.shared.whole.locked(lock_file, file);
+        }
         Ok(Box::new(lock))
     }
 

@@ -7,8 +7,9 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::{Access, Disk, read_full_at, write_all_at};
+use super::{Access, Disk, DiskFile, read_full_at, write_all_at};
 
 /// Replaces or makes the file at `path`, durably, through `<name>.tmp`.
 ///
@@ -30,29 +31,65 @@ pub(crate) fn replace_file_name_later(
     path: &Path,
     bytes: &[u8],
 ) -> io::Result<()> {
-    let beside = beside(path)?;
-    let written = write_beside(disk, &beside, bytes).and_then(|()| disk.rename(&beside, path));
-    if let Err(error) = written {
-        // What is left of it is only litter: the first error is the one to report.
-        let _ = disk.remove_file(&beside);
-        return Err(error);
-    }
-    Ok(())
+    write_beside(disk, path, bytes)?.put(disk)
 }
 
-/// Makes the file at `path` hold `bytes`, where it mostly does already: those are written over in
-/// place, which needs no room on the disk and changes nothing however it ends, and synced; anything
-/// else is replaced. The caller syncs the directory.
+/// The new bytes of a file, written and not synced, under a name beside its own; or its old ones,
+/// written again where they are.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    file: Arc<dyn DiskFile>,
+    at: Option<PathBuf>,
+    path: PathBuf,
+}
+
+/// Writes what is to replace the file at `path`.
 ///
 /// # Errors
-/// Those of the operating system.
-pub(crate) fn affirm_file_name_later(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Those of the operating system; nothing has changed then.
+pub(crate) fn write_beside(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<Beside> {
+    let at = beside(path)?;
+    let write = || {
+        let file = disk.open(&at, Access::Create)?;
+        file.set_len(0)?;
+        write_all_at(&*file, bytes, 0)?;
+        Ok::<_, io::Error>(file)
+    };
+    // What is left of it is only litter: the first error is the one to report.
+    let file = write().inspect_err(|_| drop(disk.remove_file(&at)))?;
+    Ok(Beside { file, at: Some(at), path: path.to_owned() })
+}
+
+/// The same for a file that mostly holds the bytes already: they are written over in place then,
+/// which needs no room on the disk and changes nothing however it ends.
+///
+/// # Errors
+/// Those of the operating system; nothing has changed then.
+pub(crate) fn affirm_beside(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<Beside> {
     if !matches!(read_file(disk, path, bytes.len()), Ok(Some(found)) if found == bytes) {
-        return replace_file_name_later(disk, path, bytes);
+        return write_beside(disk, path, bytes);
     }
     let file = disk.open(path, Access::Write)?;
     write_all_at(&*file, bytes, 0)?;
-    file.sync_data()
+    Ok(Beside { file, at: None, path: path.to_owned() })
+}
+
+impl Beside {
+    /// Syncs the bytes and gives them the file's name; the caller syncs the directory.
+    ///
+    /// # Errors
+    /// Those of the operating system. The old contents stay.
+    pub(crate) fn put(self, disk: &dyn Disk) -> io::Result<()> {
+        let synced = self.file.sync_data();
+        let Some(at) = &self.at else { return synced };
+        let put = synced.and_then(|()| disk.rename(at, &self.path));
+        put.inspect_err(|_| drop(disk.remove_file(at)))
+    }
+
+    /// The name they are for.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 /// The whole file, `None` where there is none.
@@ -74,13 +111,6 @@ pub(crate) fn read_file(disk: &dyn Disk, path: &Path, limit: usize) -> io::Resul
     let read = read_full_at(&*file, &mut bytes, 0)?;
     bytes.truncate(read);
     Ok(Some(bytes))
-}
-
-fn write_beside(disk: &dyn Disk, beside: &Path, bytes: &[u8]) -> io::Result<()> {
-    let file = disk.open(beside, Access::Create)?;
-    file.set_len(0)?;
-    write_all_at(&*file, bytes, 0)?;
-    file.sync_data()
 }
 
 fn beside(path: &Path) -> io::Result<PathBuf> {

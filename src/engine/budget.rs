@@ -2,13 +2,18 @@
 //!
 //! Bytes are reserved before an append and given back if it fails, or when segments leave their
 //! log. Without a limit nothing is counted, so that appends of different partitions share no
-//! number; a limit that is set later starts from the sizes of the logs. What happens when there is
-//! no room is the caller's: `room` carries `WhenFull` out.
+//! number. A limit that is set later begins a new count, which each log joins with what it holds
+//! (`log::counting`); an append that spans the moment its log joined is told by it and put right
+//! once it is done, so that what is used is exact again as soon as no append is under way. What
+//! happens when there is no room is the caller's: `room` carries `WhenFull` out.
+//!
+//! Lock order: a log's writer lock, then the budget's.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::WhenFull;
+use crate::log::Count;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::wait::{Signal, WaitSet, Woken};
@@ -19,33 +24,58 @@ const UNLIMITED: u64 = u64::MAX;
 /// Bytes in use and bytes allowed.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    used: AtomicU64,
+    /// Written under the lock of `counted`, the limit before the count.
     limit: AtomicU64,
-    when_full: Mutex<WhenFull>,
+    count: AtomicU64,
+    counted: Mutex<Counted>,
     /// Told when bytes are given back.
     freed: Arc<Signal>,
+}
+
+#[derive(Debug)]
+struct Counted {
+    used: u64,
+    when_full: WhenFull,
+}
+
+/// Room that was reserved, in the count of that moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reserved {
+    bytes: u64,
+    count: Count,
 }
 
 impl Budget {
     pub(super) fn new(limit: Option<u64>, when_full: WhenFull) -> Self {
         Budget {
-            used: AtomicU64::new(0),
             limit: AtomicU64::new(limit.unwrap_or(UNLIMITED)),
-            when_full: Mutex::new(when_full),
+            count: AtomicU64::new(0),
+            counted: Mutex::new(Counted { used: 0, when_full }),
             freed: Arc::new(Signal::new()),
         }
     }
 
-    /// Sets the limit; `used` is what the logs hold at this moment.
-    pub(super) fn set_limit(&self, limit: Option<u64>, when_full: WhenFull, used: u64) {
-        *self.when_full.lock() = when_full;
-        self.used.store(used, Ordering::Release);
+    /// Sets the limit and begins a new count: what the logs hold is to be [added](Budget::add) as
+    /// they join it. One at a time.
+    pub(super) fn begin_count(&self, limit: Option<u64>, when_full: WhenFull) -> Count {
+        let mut counted = self.counted.lock();
+        *counted = Counted { used: 0, when_full };
         self.limit.store(limit.unwrap_or(UNLIMITED), Ordering::Release);
-        self.freed.notify();
+        Count(self.count.fetch_add(1, Ordering::Release) + 1)
+    }
+
+    /// The count that logs are to join.
+    pub(super) fn count(&self) -> Count {
+        Count(self.count.load(Ordering::Acquire))
+    }
+
+    /// Adds what a log holds.
+    pub(super) fn add(&self, bytes: u64) {
+        self.counted.lock().used += bytes;
     }
 
     pub(crate) fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
+        self.counted.lock().used
     }
 
     pub(crate) fn limit(&self) -> Option<u64> {
@@ -53,27 +83,70 @@ impl Budget {
     }
 
     pub(super) fn when_full(&self) -> WhenFull {
-        *self.when_full.lock()
+        self.counted.lock().when_full
     }
 
     /// Takes bytes, if there is room for them or no limit.
-    pub(super) fn try_reserve(&self, bytes: u64) -> bool {
-        let Some(limit) = self.limit() else { return true };
-        let used = self.used.fetch_add(bytes, Ordering::Relaxed);
-        if used.saturating_add(bytes) <= limit {
-            return true;
+    pub(super) fn try_reserve(&self, bytes: u64) -> Option<Reserved> {
+        let count = self.count(); // before the limit, which is then that of this count or later
+        if self.limit().is_none() {
+            return Some(Reserved { bytes, count });
         }
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
-        false
+        let mut counted = self.counted.lock();
+        let limit = self.limit.load(Ordering::Relaxed);
+        let used = counted.used.saturating_add(bytes);
+        if used > limit {
+            return None;
+        }
+        if limit != UNLIMITED {
+            counted.used = used;
+        }
+        Some(Reserved { bytes, count: self.count() })
     }
 
-    /// Gives bytes back.
-    pub(super) fn give_back(&self, bytes: u64) {
+    /// What was reserved is published, in a log that was part of the count `published` then.
+    #[inline]
+    pub(super) fn settle(&self, reserved: Reserved, published: Count) {
+        if reserved.count != published {
+            self.put_right(reserved, published);
+        }
+    }
+
+    /// A new count began while a batch was on its way.
+    #[cold]
+    fn put_right(&self, reserved: Reserved, published: Count) {
+        let mut counted = self.counted.lock();
+        if self.limit().is_none() {
+            return;
+        }
+        let current = self.count();
+        if published == current {
+            counted.used += reserved.bytes; // not part of this count yet, nor of the log's sum
+        } else if reserved.count == current {
+            counted.less(reserved.bytes); // it is, or will be, in the log's sum too
+        }
+    }
+
+    /// What was reserved is not needed.
+    pub(super) fn give_back(&self, reserved: Reserved) {
+        self.freed(reserved.bytes, reserved.count);
+        self.announce_room();
+    }
+
+    /// Bytes that are part of `count` are in use no more. Wakes nobody: it may be called under a
+    /// lock; [`announce_room`](Budget::announce_room) follows.
+    pub(super) fn freed(&self, bytes: u64, count: Count) {
         if bytes == 0 || self.limit().is_none() {
             return;
         }
-        let less = |used: u64| Some(used.saturating_sub(bytes));
-        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        let mut counted = self.counted.lock();
+        if self.count() == count && self.limit().is_some() {
+            counted.less(bytes);
+        }
+    }
+
+    /// Whoever waits for room looks again.
+    pub(super) fn announce_room(&self) {
         self.freed.notify();
     }
 
@@ -97,3 +170,13 @@ impl Budget {
         self.freed.close();
     }
 }
+
+impl Counted {
+    fn less(&mut self, bytes: u64) {
+        debug_assert!(bytes <= self.used, "{bytes} of {} bytes", self.used);
+        self.used = self.used.saturating_sub(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests;

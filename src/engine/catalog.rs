@@ -5,6 +5,7 @@
 //! from the directories durably, so that a topic made again under the name finds none of them;
 //! their files go after that. Cut short anywhere, the next open finishes it.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::held::Held;
 use super::partition::Partition;
 use super::root::fact::Fact;
 use super::shared::Shared;
-use super::topic::Topic;
+use super::topic::{Configs, Topic};
 use crate::config::TopicConfig;
 use crate::disk::names::{
     PARTITION_METADATA, PartitionDir, deleting_dir, parse_partition_dir, partition_dir,
@@ -44,11 +45,11 @@ impl Engine {
         let root = &self.owner("create topic")?.root;
         let mut topics = Vec::with_capacity(new.len());
         let mut facts = Vec::with_capacity(new.len());
+        let (mut names, mut configs) = (HashSet::new(), Configs::default());
         for NewTopic { name, config, internal } in new {
             validate_topic_name(name)?;
             config.validate()?;
-            let twice = topics.iter().any(|topic: &Arc<Topic>| &**topic.name() == *name);
-            if twice || self.table.read().names.contains_key(*name) {
+            if !names.insert(*name) || self.table.read().names.contains_key(*name) {
                 let difference = "no second one can be made".to_owned();
                 let name = (*name).to_owned();
                 return Err(Error::new("create topic", Cause::AlreadyExists { name, difference }));
@@ -57,7 +58,7 @@ impl Engine {
             facts.extend(self.forgotten(name)?);
             let id = TopicId::random();
             let budget = Arc::new(Budget::new(config.max_bytes, config.when_full));
-            let shared_config = Arc::new(config.clone());
+            let shared_config = configs.share(config.clone());
             let topic = Topic::new(Arc::from(*name), id, (*internal, false), shared_config, budget);
             let total = config.partitions;
             topic.set_partitions(self.partitions_up_to(&topic, total)?);

@@ -6,6 +6,7 @@
 //! be brought to the disk keeps the stamp from being given: the next open recovers. The lock is
 //! free when it returns, whatever failed. In a forked child nothing at all is done.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::Engine;
@@ -14,7 +15,7 @@ use super::partition::Partition;
 use super::root::Root;
 use super::root::exports::{Exports, Occasion};
 use super::root::state::RootState;
-use crate::disk::DirLock;
+use crate::disk::{DirLock, Disk};
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
 use crate::log::checkpoint::OffsetLine;
@@ -113,7 +114,7 @@ impl Engine {
         let mut first_error = None;
         let mut facts = Vec::new();
         let mut points = Vec::new();
-        let closed = close_each(root, partitions);
+        let closed = close_each(root, &*self.options.disk, partitions);
         partitions.iter().for_each(|partition| partition.note_failure());
         for (log, closed) in closed {
             match closed {
@@ -153,44 +154,56 @@ impl Drop for Engine {
     }
 }
 
-/// Closes the logs, many at a time: each waits for syncs, which the file system can put together.
-/// One that finds no room for its indexes closes on the space in reserve.
+/// Closes the logs. Where the disk syncs many at once, each first writes what it has to write. One
+/// that finds no room for its indexes closes on the space in reserve.
 fn close_each<'a>(
     root: &Root,
+    disk: &dyn Disk,
     partitions: &'a [Arc<Partition>],
 ) -> Vec<(&'a PartitionLog, Result<Offset>)> {
-    const PARTITIONS_PER_THREAD: usize = 64;
+    let logs: Vec<_> = partitions.iter().filter_map(|partition| partition.log().ok()).collect();
+    on_each(&logs, PartitionLog::stop_appends);
+    sync_ahead(disk, root.path(), &logs);
+    let closed = on_each(&logs, |log| root.log().with_reserve(|| log.close()));
+    let panicked = || Err(Error::new("close store", Cause::Panicked("a close")));
+    logs.into_iter().zip(closed.into_iter().map(|closed| closed.unwrap_or_else(panicked))).collect()
+}
+
+/// Has what these logs are to sync made durable at once, if the disk does that: written first, and
+/// at the second call named.
+pub(super) fn sync_ahead(disk: &dyn Disk, root: &Path, logs: &[&PartitionLog]) {
+    if logs.len() > 1 {
+        for _ in 0..2 {
+            on_each(logs, PartitionLog::write_ahead);
+            disk.sync_ahead(root);
+        }
+    }
+}
+
+/// Runs `work` over the logs, many at a time: each waits for the disk, which can put such waits
+/// together. `None` for those of a thread that panicked.
+fn on_each<R: Send>(
+    logs: &[&PartitionLog],
+    work: impl Fn(&PartitionLog) -> R + Sync,
+) -> Vec<Option<R>> {
+    const LOGS_PER_THREAD: usize = 64;
     const MOST_THREADS: usize = 16;
-    let close = |share: &'_ [Arc<Partition>]| -> Vec<_> {
-        let logs = share.iter().filter_map(|partition| partition.log().ok());
-        logs.map(|log| root.log().with_reserve(|| log.close())).collect()
-    };
-    let threads = (partitions.len() / PARTITIONS_PER_THREAD).clamp(1, MOST_THREADS);
-    let share = partitions.len().div_ceil(threads).max(1);
-    let closed: Vec<Result<Offset>> = if threads == 1 {
-        close(partitions)
-    } else {
-        std::thread::scope(|scope| {
-            let shares: Vec<_> = partitions
-                .chunks(share)
-                .map(|share| (share, scope.spawn(|| close(share))))
-                .collect();
-            shares
-                .into_iter()
-                .flat_map(|(share, handle)| {
-                    handle.join().unwrap_or_else(|_| {
-                        let panicked = || Error::new("close store", Cause::Panicked("a close"));
-                        share
-                            .iter()
-                            .filter(|one| one.log().is_ok())
-                            .map(|_| Err(panicked()))
-                            .collect()
-                    })
-                })
-                .collect()
-        })
-    };
-    partitions.iter().filter_map(|partition| partition.log().ok()).zip(closed).collect()
+    let run = |share: &[&PartitionLog]| share.iter().map(|log| Some(work(log))).collect::<Vec<_>>();
+    let threads = (logs.len() / LOGS_PER_THREAD).clamp(1, MOST_THREADS);
+    if threads == 1 {
+        return run(logs);
+    }
+    let share = logs.len().div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        let shares: Vec<_> =
+            logs.chunks(share).map(|share| (share, scope.spawn(|| run(share)))).collect();
+        shares
+            .into_iter()
+            .flat_map(|(share, thread)| {
+                thread.join().unwrap_or_else(|_| share.iter().map(|_| None).collect())
+            })
+            .collect()
+    })
 }
 
 fn keep_first(first: &mut Option<Error>, result: Result<()>) {

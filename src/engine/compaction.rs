@@ -155,7 +155,7 @@ impl Engine {
                 Ok(Stepped::More)
             }
             Ok(Progress::Done(done)) => {
-                partition.give_back(done.freed);
+                partition.give_back_freed();
                 self.end_pass(turns, &partition, log, done);
                 Ok(Stepped::Freed(partition, done.freed))
             }

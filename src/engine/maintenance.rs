@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
+use super::close::sync_ahead;
 use super::partition::Partition;
 use crate::error::{Error, Result};
 use crate::ids::Offset;
@@ -64,6 +65,8 @@ impl Engine {
     ) -> Option<Error> {
         let mut points = Vec::new();
         let mut failed = None;
+        let logs: Vec<_> = partitions.iter().filter_map(|partition| partition.log().ok()).collect();
+        sync_ahead(&*self.options.disk, self.path(), &logs);
         for partition in partitions {
             let Ok(log) = partition.log() else { continue };
             match log.checkpoint() {
@@ -142,7 +145,7 @@ impl Engine {
                 let Ok(log) = partition.log() else { continue };
                 match log.drop_unreachable() {
                     Ok(dropped) if dropped.segments > 0 => {
-                        partition.give_back(dropped.bytes);
+                        partition.give_back_freed();
                         self.unlink_later(partition);
                     }
                     Ok(_) => {}

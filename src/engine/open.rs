@@ -5,6 +5,7 @@
 //! and all that was adopted or found gone is recorded in one synced write before anything may be
 //! appended. Cut short anywhere, the next open does the same again.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use super::keeper::RootKeeper;
 use super::known::Known;
 use super::report::OpenReport;
 use super::requests::Requests;
+use super::root::exports::Exports;
 use super::root::fact::Fact;
 use super::root::last_writer::{LastWriter, Trace};
 use super::root::reconcile::{AdoptedTopic, Reconciled};
@@ -30,7 +32,7 @@ use super::root::{Root, RootKind, RootOpening, directory};
 use super::shared::{Opened, Shared};
 use super::threads::{Running, Wakeup};
 use super::timers::Timers;
-use super::topic::Topic;
+use super::topic::{Configs, Topic};
 use super::{Engine, EngineOptions, Table};
 use crate::config::{Threads, TopicConfig};
 use crate::disk::names::{LOCK, PartitionDir, parse_partition_dir};
@@ -73,7 +75,10 @@ impl Engine {
         {
             let _ = options.disk.remove_file(&path.join(LOCK)); // nothing of ours stays
         }
-        let (root, opening) = opened?;
+        let (root, mut opening) = opened?;
+        if opening.last_writer.is_ours() {
+            opening.exports.contents = Exports::default(); // asked of another hand alone
+        }
         let timer_wakeup = Arc::new(Wakeup::default());
         let maintenance_wakeup = Arc::new(Wakeup::default());
         let requests = Requests::new(
@@ -98,7 +103,7 @@ impl Engine {
         let held = Holdings::read(shared.whose(), &opening, &state, &mut report)?;
         let (table, restored) = open_topics(&shared, topics, &held, &mut report)?;
         facts.extend(restored.iter().map(Restored::fact));
-        let epoch = begin_reign(&shared, &opening, &table, facts)?;
+        let epoch = begin_reign(&shared, opening, &table, facts)?;
         journal::settle(&shared, &table, &held, &restored, epoch);
         report.epoch = epoch;
         let engine = assemble(shared, table, epoch, report, lock, timer_wakeup, maintenance_wakeup);
@@ -150,7 +155,8 @@ fn assemble(
     }));
     let used: u64 =
         table.names.values().filter(|topic| !topic.is_internal()).map(|t| t.bytes()).sum();
-    shared.budget.set_limit(shared.options.max_bytes, shared.options.when_full, used);
+    shared.budget.begin_count(shared.options.max_bytes, shared.options.when_full);
+    shared.budget.add(used);
     Arc::new(Engine {
         gate: shared.gate,
         footing: Footing::Owner(Owner {
@@ -229,10 +235,10 @@ fn remove_deleted(shared: &Shared, plan: &Reconciled, report: &mut OpenReport) -
 }
 
 /// The topics to open, and the facts that make those of them new to us ours.
-fn topics_of(
+fn topics_of<'a>(
     shared: &Shared,
-    opening: &RootOpening,
-) -> Result<(Vec<OpeningTopic>, Vec<Fact>, RootState)> {
+    opening: &'a RootOpening,
+) -> Result<(Vec<OpeningTopic>, Vec<Fact>, Cow<'a, RootState>)> {
     let plan = &opening.plan;
     let mut facts: Vec<Fact> = Vec::new();
     for id in &plan.replaced {
@@ -251,13 +257,15 @@ fn topics_of(
     for adopted in &plan.adopt {
         facts.push(adoption(adopted));
     }
-    let mut state = opening.state.clone();
-    facts.iter().for_each(|fact| state.apply(fact));
+    let mut state = Cow::Borrowed(&*opening.state);
+    facts.iter().for_each(|fact| state.to_mut().apply(fact));
+    let mut configs = Configs::default();
     let known = Known::new(opening, &state);
     let mut topics = Vec::new();
     for topic in state.topics() {
         let count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
-        let config = Arc::new(TopicConfig::from_entries(count.max(1), &topic.config)?);
+        let config = TopicConfig::from_entries(count.max(1), &topic.config)?;
+        let config = configs.share(config);
         let shared_topic = Arc::new(Topic::new(
             topic.name.clone(),
             topic.id,
@@ -366,16 +374,12 @@ fn open_topics(
                 report.failed.push(error.to_string());
                 held.put_aside(shared.whose(), id)?;
             }
-            if opened.report.is_notable() {
-                report.partitions.push(opened.report);
-            }
+            report.partitions.extend(opened.report.map(|report| *report));
             restored.extend(opened.point.map(|point| Restored { id, point }));
             partitions.push(partition);
         }
         topic.topic.set_partitions(partitions);
-        let config = topic.topic.config();
-        let used = topic.topic.bytes();
-        topic.topic.budget.set_limit(config.max_bytes, config.when_full, used);
+        topic.topic.count_bytes();
         if topic.topic.is_adopted() {
             report.adopted.push(topic.topic.name().to_string());
         }
@@ -387,7 +391,7 @@ fn open_topics(
 /// Draws the epoch of this open, above every other, and records it with all that became so.
 fn begin_reign(
     shared: &Shared,
-    opening: &RootOpening,
+    opening: RootOpening,
     table: &Table,
     facts: Vec<Fact>,
 ) -> Result<LeaderEpoch> {
@@ -396,8 +400,10 @@ fn begin_reign(
         partitions.collect::<Vec<_>>()
     };
     let seen = logs().iter().filter_map(|partition| partition.log().ok()?.latest_epoch()).max();
-    let epoch = opening.state.next_epoch(seen)?;
-    shared.root.begin_reign(epoch, &opening.exports, facts)?;
+    let RootOpening { state, exports, .. } = opening;
+    let epoch = state.next_epoch(seen)?;
+    drop(state); // of ten thousand topics: before the facts make the root's own a second one
+    shared.root.begin_reign(epoch, &exports, facts)?;
     for partition in logs() {
         if let Ok(log) = partition.log() {
             log.begin_epoch(epoch);

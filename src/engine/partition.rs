@@ -16,8 +16,8 @@ use crate::config::Durability;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 use crate::log::{
-    Appended, CappedHold, Cursor, Dropped, FetchLimits, Fetched, Keeper, LogId, OffsetSnapshot,
-    PartitionLog,
+    Appended, CappedHold, Count, Cursor, Dropped, FetchLimits, Fetched, Keeper, LogId,
+    OffsetSnapshot, PartitionLog,
 };
 use crate::record::{AppendBatch, BatchRules};
 use crate::sync::Mutex;
@@ -182,12 +182,14 @@ impl Partition {
         now: Timestamp,
     ) -> Result<Appended> {
         let log = self.open_log("append")?;
-        let size = batch.size() as u64;
-        room::reserve(self, size)?;
+        let reserved = room::reserve(self, batch.size() as u64)?;
         match log.append(batch, now) {
-            Ok(appended) => Ok(appended),
+            Ok(appended) => {
+                self.topic_budget.settle(reserved.of_topic, appended.count);
+                Ok(appended)
+            }
             Err(error) => {
-                self.give_back(size);
+                room::give_back(self, reserved);
                 self.note_failure();
                 self.check_exists("append")?; // deleted meanwhile: that is why
                 Err(error)
@@ -311,7 +313,8 @@ impl Partition {
         let log = self.open_log("delete records")?;
         let dropped = log.delete_records_before(offset, keeper);
         self.note_failure(); // of a sync on the way, whether or not it kept the start from rising
-        self.give_back(dropped?.bytes);
+        dropped?;
+        self.give_back_freed();
         Ok(())
     }
 
@@ -348,7 +351,7 @@ impl Partition {
 
     /// Segments have gone: their room is free, and some holds may have been overridden.
     fn note_dropped(&self, dropped: Dropped) {
-        self.give_back(dropped.bytes);
+        self.give_back_freed();
         let Ok(log) = self.log() else { return };
         if dropped.segments > 0 {
             let start = log.offsets().snapshot().start;
@@ -356,10 +359,35 @@ impl Partition {
         }
     }
 
-    pub(super) fn give_back(&self, bytes: u64) {
-        self.topic_budget.give_back(bytes);
+    /// Gives back what has left the log since this was called last.
+    pub(super) fn give_back_freed(&self) {
+        let Ok(log) = self.log() else { return };
+        log.take_freed(|count, bytes| {
+            self.topic_budget.freed(bytes, count);
+            self.freed_of_store(bytes);
+        });
+        self.announce_room();
+    }
+
+    /// Has the log join a count of its topic's bytes.
+    pub(super) fn join_count(&self, count: Count) {
+        let Ok(log) = self.log() else { return };
+        log.join_count(count, |joining| {
+            self.topic_budget.add(joining.held);
+            self.freed_of_store(joining.freed);
+        });
+    }
+
+    fn freed_of_store(&self, bytes: u64) {
         if let Some(store) = &self.store_budget {
-            store.give_back(bytes);
+            store.freed(bytes, store.count());
+        }
+    }
+
+    fn announce_room(&self) {
+        self.topic_budget.announce_room();
+        if let Some(store) = &self.store_budget {
+            store.announce_room();
         }
     }
 
@@ -368,7 +396,9 @@ impl Partition {
         self.deleted.store(true, Ordering::Release);
         if let Ok(log) = self.log() {
             log.retire();
-            self.give_back(log.size().0);
+            self.give_back_freed();
+            self.freed_of_store(log.size().0);
+            self.announce_room();
         }
         self.signal.close();
     }

@@ -45,9 +45,8 @@ impl Engine {
             root.log().record(&[Fact::HighestEpoch { epoch }], Durable::Now)?;
             epoch
         };
-        let before = log.size().0;
         let Some(report) = log.reopen(epoch)? else { return Ok(None) };
-        partition.give_back(before.saturating_sub(log.size().0));
+        partition.give_back_freed();
         partition.failure_noted.store(false, Ordering::Release);
         log::warn!("{}-{} was reopened", partition.topic_name(), partition.id());
         let failed = self.checkpoint(std::slice::from_ref(partition), Durable::Now);

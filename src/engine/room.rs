@@ -8,27 +8,45 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::budget::Budget;
+use super::budget::{Budget, Reserved};
 use super::partition::Partition;
 use crate::config::WhenFull;
 use crate::error::{Cause, Error, Result};
 use crate::time::{Timestamp, deadline_after};
 
+/// Room in both budgets of a partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    pub(super) of_topic: Reserved,
+    /// `None` for internal topics.
+    of_store: Option<Reserved>,
+}
+
 /// Reserves `bytes` in both budgets of a partition, or fails as full.
-pub(super) fn reserve(partition: &Partition, bytes: u64) -> Result<()> {
+#[inline]
+pub(super) fn reserve(partition: &Partition, bytes: u64) -> Result<Room> {
     let topic = &partition.topic_budget;
-    if !topic.try_reserve(bytes) {
-        make_room(partition, topic, bytes, Scope::Topic)?;
+    let of_topic = match topic.try_reserve(bytes) {
+        Some(reserved) => reserved,
+        None => make_room(partition, topic, bytes, Scope::Topic)?,
+    };
+    let Some(store) = &partition.store_budget else {
+        return Ok(Room { of_topic, of_store: None });
+    };
+    let of_store = match store.try_reserve(bytes) {
+        Some(reserved) => reserved,
+        None => make_room(partition, store, bytes, Scope::Store)
+            .inspect_err(|_| topic.give_back(of_topic))?,
+    };
+    Ok(Room { of_topic, of_store: Some(of_store) })
+}
+
+/// Gives back what was reserved for a batch that was not appended.
+pub(super) fn give_back(partition: &Partition, room: Room) {
+    partition.topic_budget.give_back(room.of_topic);
+    if let (Some(store), Some(reserved)) = (&partition.store_budget, room.of_store) {
+        store.give_back(reserved);
     }
-    let Some(store) = &partition.store_budget else { return Ok(()) };
-    if !store.try_reserve(bytes) {
-        let made = make_room(partition, store, bytes, Scope::Store);
-        if made.is_err() {
-            topic.give_back(bytes);
-        }
-        return made;
-    }
-    Ok(())
 }
 
 /// Which partitions share a budget.
@@ -38,7 +56,7 @@ enum Scope {
     Store,
 }
 
-fn make_room(partition: &Partition, budget: &Budget, bytes: u64, scope: Scope) -> Result<()> {
+fn make_room(partition: &Partition, budget: &Budget, bytes: u64, scope: Scope) -> Result<Reserved> {
     let full = |what: &str| {
         let (of, used) = (if scope == Scope::Topic { "topic" } else { "store" }, budget.used());
         let limit = budget.limit().unwrap_or(u64::MAX);
@@ -52,7 +70,10 @@ fn make_room(partition: &Partition, budget: &Budget, bytes: u64, scope: Scope) -
         WhenFull::Fail => Err(full("`max_bytes` is spent")),
         WhenFull::Block(patience) => {
             let deadline = deadline_after(patience);
-            while !budget.try_reserve(bytes) {
+            loop {
+                if let Some(reserved) = budget.try_reserve(bytes) {
+                    return Ok(reserved);
+                }
                 let until = run_own_work(partition, deadline);
                 let is_last = until == deadline;
                 if !budget.wait_for_room(bytes, until) && is_last || budget.is_closed() {
@@ -60,16 +81,14 @@ fn make_room(partition: &Partition, budget: &Budget, bytes: u64, scope: Scope) -
                     return Err(full("no room came free in time"));
                 }
             }
-            Ok(())
         }
-        WhenFull::DropOldest => {
-            while !budget.try_reserve(bytes) {
-                let nothing = "there is nothing left to drop";
-                drop_one(partition, scope)
-                    .map_err(|kept| full(kept.as_deref().unwrap_or(nothing)))?;
+        WhenFull::DropOldest => loop {
+            if let Some(reserved) = budget.try_reserve(bytes) {
+                return Ok(reserved);
             }
-            Ok(())
-        }
+            let nothing = "there is nothing left to drop";
+            drop_one(partition, scope).map_err(|kept| full(kept.as_deref().unwrap_or(nothing)))?;
+        },
     }
 }
 

@@ -37,7 +37,8 @@ pub(super) struct Shared {
 /// A partition that was opened, and what is to be told of it.
 pub(super) struct Opened {
     pub(super) partition: Arc<Partition>,
-    pub(super) report: PartitionReport,
+    /// What of it is worth telling.
+    pub(super) report: Option<Box<PartitionReport>>,
     /// Its recovery point, where that is to be recorded before anything is appended.
     pub(super) point: Option<Offset>,
 }
@@ -88,6 +89,7 @@ impl Shared {
                 (Backing::Failed { error, in_doubt }, PartitionReport::default(), None)
             }
         };
+        let report = report.is_notable().then(|| Box::new(report));
         let partition = Partition::new(NewPartition {
             topic: topic.name().clone(),
             id,
@@ -96,6 +98,7 @@ impl Shared {
             store_budget: (!topic.is_internal()).then(|| self.budget.clone()),
             gate: self.gate.clone(),
         });
+        partition.join_count(topic.budget.count());
         Opened { partition: Arc::new(partition), report, point }
     }
 }

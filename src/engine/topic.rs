@@ -1,6 +1,6 @@
 //! One topic, as every handle shares it: its identity, its configuration, its partitions.
 //!
-//! The list of partitions only grows. A topic that was deleted stays what it was for those who
+//! The list of partitions only grows, and the limit changes, one change at a time. A topic that was deleted stays what it was for those who
 //! hold it, and fails every call: one made later under its name is another topic.
 
 use arc_swap::ArcSwap;
@@ -26,6 +26,26 @@ pub(crate) struct Topic {
     /// How many `partitions` has: every send looks.
     partition_count: AtomicUsize,
     pub(super) budget: Arc<Budget>,
+}
+
+/// Configurations, each kept once however many topics have it.
+#[derive(Debug, Default)]
+pub(super) struct Configs(Vec<Arc<TopicConfig>>);
+
+impl Configs {
+    /// More different ones than this are not looked for.
+    const MOST: usize = 16;
+
+    pub(super) fn share(&mut self, config: TopicConfig) -> Arc<TopicConfig> {
+        if let Some(known) = self.0.iter().find(|known| ***known == config) {
+            return known.clone();
+        }
+        let config = Arc::new(config);
+        if self.0.len() < Configs::MOST {
+            self.0.push(config.clone());
+        }
+        config
+    }
 }
 
 impl Topic {
@@ -118,7 +138,17 @@ impl Topic {
                 log.set_config(config.clone());
             }
         }
-        self.budget.set_limit(config.max_bytes, config.when_full, self.bytes());
+        self.count_bytes();
+    }
+
+    /// Begins to count what the partitions hold against the limit that is configured.
+    pub(super) fn count_bytes(&self) {
+        let config = self.config.load();
+        let count = self.budget.begin_count(config.max_bytes, config.when_full);
+        for partition in self.partitions.load().iter() {
+            partition.join_count(count);
+        }
+        self.budget.announce_room();
     }
 
     pub(crate) fn budget(&self) -> &Budget {

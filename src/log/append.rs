@@ -6,6 +6,7 @@
 //! on it. Whoever maintains the log is told after the lock is free.
 
 use super::core::{PartitionLog, Writer, tail_limits};
+use super::counting::Count;
 use super::directory;
 use crate::disk::latch::Latch;
 use crate::disk::names::SegmentFile;
@@ -24,6 +25,8 @@ pub(crate) struct Appended {
     /// One past the batch's last record.
     pub(crate) end_offset: Offset,
     pub(crate) epoch: LeaderEpoch,
+    /// The count of bytes that the log had joined before.
+    pub(crate) count: Count,
 }
 
 /// Latches the log if the section it lives in is left by a panic.
@@ -109,7 +112,7 @@ impl PartitionLog {
         let bytes = self.appended_bytes.load(Ordering::Relaxed);
         self.appended_bytes.store(bytes + size, Ordering::Relaxed);
         self.counters.appended(u64::from(batch.count()), size);
-        Ok(Appended { base_offset, end_offset, epoch })
+        Ok(Appended { base_offset, end_offset, epoch, count: writer.count })
     }
 
     /// A batch goes whole into one segment. Asked of the first batch of each: a segment in use is

@@ -43,7 +43,7 @@ pub(crate) type SegmentAudited = Result<Audit>;
 /// A partition's directory, listed.
 #[derive(Debug)]
 pub(crate) struct PartitionAudit {
-    place: Place,
+    place: Arc<Place>,
     id: LogId,
     facts: AuditFacts,
     segments: Vec<Arc<Segment>>,
@@ -69,13 +69,13 @@ impl PartitionAudit {
         facts: AuditFacts,
     ) -> Result<PartitionAudit> {
         let fail = |error| Error::io("verify", dir, error);
-        let place = Place {
+        let place = Arc::new(Place {
             disk: disk.clone(),
             dir: Arc::from(dir),
             index_interval: facts.index_interval,
             identity: id.identity(),
             tenancy: Tenancy::Auditor,
-        };
+        });
         let mut segments = Vec::new();
         if disk.metadata(dir).map_err(fail)?.is_some() {
             for entry in disk.list(dir).map_err(fail)? {
@@ -104,8 +104,8 @@ impl PartitionAudit {
     }
 
     /// The place for one who mends it and has the directory's lock.
-    fn owned_place(&self) -> Place {
-        Place { tenancy: Tenancy::Own, ..self.place.clone() }
+    fn owned_place(&self) -> Arc<Place> {
+        Arc::new(Place { tenancy: Tenancy::Own, ..Place::clone(&self.place) })
     }
 
     /// The segment of a log file, for one who has the directory's lock.

@@ -15,16 +15,15 @@ use std::io;
 use std::path::Path;
 
 use crate::disk::Disk;
-use crate::disk::replace::{
-    affirm_file_name_later, read_file, replace_file, replace_file_name_later,
-};
+use crate::disk::replace::{Beside, affirm_beside, read_file, replace_file, write_beside};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 
 /// The largest text file that is read: some five million lines, far above any real directory.
 const MAX_TEXT: usize = 256 << 20;
 
-const WRITE_METADATA: &str = "write partition metadata";
+pub(super) const WRITE_METADATA: &str = "write partition metadata";
+pub(super) const WRITE_EPOCHS: &str = "write leader epoch checkpoint";
 
 /// What is wrong with a text file, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -235,8 +234,23 @@ pub(crate) fn read_epochs(disk: &dyn Disk, path: &Path) -> Result<Vec<EpochLine>
 
 /// Replaces a `leader-epoch-checkpoint`; durable once the caller has synced the directory.
 pub(crate) fn write_epochs(disk: &dyn Disk, path: &Path, lines: &[EpochLine]) -> Result<()> {
-    replace_file_name_later(disk, path, &format_epochs(lines))
-        .map_err(|error| Error::io("write leader epoch checkpoint", path, error))
+    put_beside(disk, WRITE_EPOCHS, write_epochs_beside(disk, path, lines)?)
+}
+
+/// Writes what is to replace it, and no more.
+pub(super) fn write_epochs_beside(
+    disk: &dyn Disk,
+    path: &Path,
+    lines: &[EpochLine],
+) -> Result<Beside> {
+    write_beside(disk, path, &format_epochs(lines))
+        .map_err(|error| Error::io(WRITE_EPOCHS, path, error))
+}
+
+/// Puts a checkpoint or metadata in place; durable once the caller has synced the directory.
+pub(super) fn put_beside(disk: &dyn Disk, operation: &'static str, beside: Beside) -> Result<()> {
+    let path = beside.path().to_owned();
+    beside.put(disk).map_err(|error| Error::io(operation, &path, error))
 }
 
 /// The topic id in a `partition.metadata`, `None` where the file is missing.
@@ -260,7 +274,16 @@ pub(crate) fn affirm_partition_metadata_name_later(
     path: &Path,
     id: TopicId,
 ) -> Result<()> {
-    affirm_file_name_later(disk, path, &format_partition_metadata(id))
+    put_beside(disk, WRITE_METADATA, write_partition_metadata_beside(disk, path, id)?)
+}
+
+/// Writes what is to replace it, or it again, and no more.
+pub(super) fn write_partition_metadata_beside(
+    disk: &dyn Disk,
+    path: &Path,
+    id: TopicId,
+) -> Result<Beside> {
+    affirm_beside(disk, path, &format_partition_metadata(id))
         .map_err(|error| Error::io(WRITE_METADATA, path, error))
 }
 

@@ -332,7 +332,7 @@ impl Secured<'_> {
             sync_failed: false,
         };
         let (log, report) = PartitionLog::open(disk, dir, setup, known)?;
-        if let Some(lost) = report.damage.first().filter(|_| self.log.damage.load().is_empty()) {
+        if let Some(lost) = report.damage.first().filter(|_| self.log.damage.load().is_none()) {
             let text = format!("the copy lacks what the log has: {}", lost.reason);
             let error = Error::corrupt(COPY, &lost.path, lost.position, text);
             return Err(self.log.named(error));

@@ -10,8 +10,10 @@
 
 use std::sync::atomic::AtomicBool;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
+use super::ahead::WrittenBeside;
+use super::counting::Count;
 use super::epochs::EpochCache;
 use super::fetch::Cursor;
 use super::keeper::LogId;
@@ -102,6 +104,10 @@ pub(super) struct Writer {
     pub(super) epoch_entered: bool,
     /// Why nothing may be appended.
     pub(super) refuses: Option<Refusal>,
+    /// The count of bytes that what is appended is no part of yet; see `counting`.
+    pub(super) count: Count,
+    /// Bytes that have left the log, for whoever counts.
+    pub(super) freed: u64,
 }
 
 /// Why a log takes no records.
@@ -117,7 +123,7 @@ pub(super) enum Refusal {
 pub(crate) struct PartitionLog {
     pub(super) setup: LogSetup,
     pub(super) config: ArcSwap<TopicConfig>,
-    pub(super) place: Place,
+    pub(super) place: Arc<Place>,
     pub(super) offsets: Offsets,
     pub(super) segments: ArcSwap<Vec<Arc<Segment>>>,
     pub(super) writer: Mutex<Writer>,
@@ -133,8 +139,8 @@ pub(crate) struct PartitionLog {
     pub(super) epochs: Mutex<EpochCache>,
     /// The highest epoch that recovery met, in files or batches.
     pub(super) epoch_floor: Option<LeaderEpoch>,
-    /// What recovery found missing below the recovery point.
-    pub(super) damage: ArcSwap<Vec<Damage>>,
+    /// What recovery found missing below the recovery point, if anything.
+    pub(super) damage: ArcSwapOption<Vec<Damage>>,
     /// Whether a gap between offsets is damage where compaction has not made it.
     pub(super) gapless: bool,
     /// How often segments were replaced by others: whoever read meanwhile looks again.
@@ -149,6 +155,8 @@ pub(crate) struct PartitionLog {
     pub(super) own_name_changed: AtomicBool,
     /// The directory is new: its `partition.metadata` is written again, durably, with its names.
     pub(super) metadata_unsynced: AtomicBool,
+    /// Of the one who has the turn.
+    pub(super) beside: Mutex<Option<Box<WrittenBeside>>>,
     /// The maintainer has been told of unsynced bytes.
     pub(super) told_dirty: AtomicBool,
     /// Bytes appended since the open, and those of them that are synced.

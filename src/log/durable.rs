@@ -9,10 +9,8 @@
 //! always a sync of the segments, that also seals what was rolled, brings the active segment's
 //! index and the epoch file up to date, and says how far the recovery point may be recorded.
 
-use super::checkpoint::{self, EpochLine};
 use super::core::{PartitionLog, Unproven};
 use super::journaled::Gathered;
-use crate::disk::names::{LEADER_EPOCHS, PARTITION_METADATA};
 use crate::disk::{DiskFile, read_full_at, write_all_at};
 use crate::error::{Error, Outcome, Result};
 use crate::ids::Offset;
@@ -142,26 +140,26 @@ impl PartitionLog {
     /// What a sync needs and may not get for want of space or handles: nothing is lost by that, so
     /// it does not latch the log, and the sync may be asked for again.
     fn ready_to_sync(&self) -> Result<()> {
-        let mut unproven = self.unproven.lock();
         let segments = self.segments.load_full();
         for segment in segments.iter().rev().take_while(|segment| !segment.is_settled()) {
             segment.log()?;
         }
+        self.write_unproven_again()?;
+        self.write_metadata()
+    }
+
+    /// The bytes that no sync may vouch for as they are; by whoever has the turn.
+    pub(super) fn write_unproven_again(&self) -> Result<()> {
+        let mut unproven = self.unproven.lock();
+        if unproven.is_empty() {
+            return Ok(());
+        }
+        let segments = self.segments.load_full();
         let first = segments.first().map(|segment| segment.base());
         for range in unproven.iter().filter(|range| Some(range.segment.base()) >= first) {
             write_again(range)?; // what was dropped needs no proof
         }
-        unproven.clear();
-        if self.metadata_unsynced.swap(false, Ordering::AcqRel) {
-            let path = self.place.dir.join(PARTITION_METADATA);
-            let disk = &*self.place.disk;
-            let id = self.setup.id.topic;
-            let written = checkpoint::affirm_partition_metadata_name_later(disk, &path, id);
-            let unsynced =
-                if written.is_ok() { &self.names_changed } else { &self.metadata_unsynced };
-            unsynced.store(true, Ordering::Release);
-            return written;
-        }
+        *unproven = Vec::new();
         Ok(())
     }
 
@@ -285,24 +283,6 @@ impl PartitionLog {
             }
         }
         Ok(())
-    }
-
-    /// Writes the epoch file if an epoch began since it was written. Its name awaits the directory
-    /// sync that comes before a recovery point may rise; until then recovery may find an epoch in
-    /// it that has no records, and drops it.
-    fn write_epochs(&self) -> Result<()> {
-        let Some(entries) = self.epochs.lock().take_changed() else { return Ok(()) };
-        let lines: Vec<_> = entries
-            .iter()
-            .map(|(epoch, start)| EpochLine { epoch: *epoch, start: *start })
-            .collect();
-        let path = self.place.dir.join(LEADER_EPOCHS);
-        let written = checkpoint::write_epochs(&*self.place.disk, &path, &lines);
-        match written {
-            Ok(()) => self.names_changed.store(true, Ordering::Release),
-            Err(_) => self.epochs.lock().set_changed(),
-        }
-        written
     }
 
     /// The recovery point has been recorded by the log's keeper.

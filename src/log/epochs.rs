@@ -38,6 +38,7 @@ impl EpochCache {
         cache.truncate_from_end(end);
         cache.truncate_from_start(start);
         cache.changed = cache.entries != file;
+        cache.entries.shrink_to_fit();
         cache
     }
 

@@ -139,7 +139,8 @@ impl PartitionLog {
             return Ok(());
         }
         let damage = self.damage.load();
-        let known = damage.iter().find(|damage| damage.from() < first && damage.to() > from);
+        let mut known = damage.iter().flat_map(|damage| damage.iter());
+        let known = known.find(|damage| damage.from() < first && damage.to() > from);
         let error = match known {
             Some(damage) => {
                 Error::corrupt("read", damage.path(), damage.position(), damage.reason())

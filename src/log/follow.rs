@@ -101,7 +101,7 @@ struct Following {
 pub(crate) struct FollowedLog {
     name: LogName,
     id: LogId,
-    place: Place,
+    place: Arc<Place>,
     source: Arc<dyn FactSource>,
     view: ArcSwap<View>,
     following: Mutex<Following>,
@@ -132,13 +132,13 @@ impl FollowedLog {
         FollowedLog {
             name,
             id,
-            place: Place {
+            place: Arc::new(Place {
                 disk: disk.clone(),
                 dir,
                 index_interval,
                 identity: id.identity(),
                 tenancy,
-            },
+            }),
             source,
             view: ArcSwap::from_pointee(view),
             following: Mutex::default(),

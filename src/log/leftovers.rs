@@ -25,6 +25,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::disk::names::{
     Leftover, REPLACEMENT_SUFFIX, SegmentFile, parse_segment_file, segment_file,
@@ -56,7 +57,7 @@ struct Found {
 }
 
 /// Removes and renames leftovers, and lists what stands.
-pub(super) fn tidy(place: &Place) -> Result<Directory> {
+pub(super) fn tidy(place: &Arc<Place>) -> Result<Directory> {
     let (disk, dir) = (&*place.disk, &*place.dir);
     let entries = disk.list(dir).map_err(|error| Error::io("open log", dir, error))?;
     let mut tidying = Tidying { disk, dir, place, directory: Directory::default() };
@@ -103,7 +104,7 @@ type Standing = BTreeMap<(Offset, SegmentFile), Found>;
 struct Tidying<'a> {
     disk: &'a dyn Disk,
     dir: &'a Path,
-    place: &'a Place,
+    place: &'a Arc<Place>,
     directory: Directory,
 }
 

@@ -10,6 +10,7 @@
 //! files; `swap` puts rewritten segments in the place of others; `copy_out` copies a log while it
 //! is written; `keeper` says who remembers what the files cannot.
 
+mod ahead;
 mod append;
 mod audit;
 mod builder;
@@ -17,6 +18,7 @@ pub(crate) mod checkpoint;
 mod close;
 mod copy_out;
 mod core;
+mod counting;
 mod cover;
 mod directory;
 mod door;
@@ -55,6 +57,7 @@ pub(crate) use audit::{
 pub use builder::LogBuilder;
 pub(crate) use copy_out::{Amounts, Secured, Sharing, cut_all};
 pub(crate) use core::{Attention, LogName, LogSetup, PartitionLog};
+pub(crate) use counting::Count;
 pub use door::Log;
 pub(crate) use durable::TaskSync;
 pub(crate) use fetch::{Cursor, FetchLimits, Fetched};

@@ -8,10 +8,11 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::checkpoint;
 use super::core::{LogSetup, PartitionLog, Refusal, Unproven, Writer, tail_limits};
+use super::counting::Count;
 use super::epochs::EpochCache;
 use super::journaled::covered;
 use super::keeper::{KnownFacts, LastStop};
@@ -76,13 +77,13 @@ impl PartitionLog {
         setup: LogSetup,
         known: KnownFacts,
     ) -> Result<(PartitionLog, PartitionReport)> {
-        let place = Place {
+        let place = Arc::new(Place {
             disk: disk.clone(),
             dir: Arc::from(dir),
             index_interval: setup.config.index_interval_bytes,
             identity: setup.id.identity(),
             tenancy: Tenancy::Own,
-        };
+        });
         let mut recovery = Recovery {
             setup: &setup,
             known: &known,
@@ -112,7 +113,7 @@ impl PartitionLog {
 }
 
 impl Recovery<'_> {
-    fn run(&mut self, place: &Place, mut directory: Directory) -> Result<()> {
+    fn run(&mut self, place: &Arc<Place>, mut directory: Directory) -> Result<()> {
         self.report.removed = directory.removed;
         self.has_producers = directory.has_producers;
         let path = place.dir.join(LEADER_EPOCHS);
@@ -168,7 +169,11 @@ impl Recovery<'_> {
 
     /// Finishes a retention that was cut short: the start was recorded, the segments below it were
     /// not all gone. They vouch for nothing any more, not even for each other.
-    fn drop_below_start(&mut self, place: &Place, found: &mut Vec<(Offset, u64)>) -> Result<()> {
+    fn drop_below_start(
+        &mut self,
+        place: &Arc<Place>,
+        found: &mut Vec<(Offset, u64)>,
+    ) -> Result<()> {
         let start = self.known.log_start;
         let below = found.iter().skip(1).take_while(|(base, _)| *base <= start).count();
         for (base, len) in found.drain(..below) {
@@ -183,7 +188,7 @@ impl Recovery<'_> {
 
     /// Leaves out empty files that others surround. A roll that failed may have left one, after
     /// which its predecessor grew past it: it says nothing about where that one ends.
-    fn drop_empty(&mut self, place: &Place, found: &mut Vec<(Offset, u64)>) -> Result<()> {
+    fn drop_empty(&mut self, place: &Arc<Place>, found: &mut Vec<(Offset, u64)>) -> Result<()> {
         let gapless = self.known.is_gapless();
         let last = found.last().map(|(base, _)| *base);
         let mut kept = Vec::with_capacity(found.len());
@@ -334,7 +339,7 @@ impl Recovery<'_> {
     }
 
     /// Nothing that was promised is among the segments, and what came before them is gone.
-    fn cut_all(&mut self, place: &Place, found: &[(Offset, u64)]) -> Result<()> {
+    fn cut_all(&mut self, place: &Arc<Place>, found: &[(Offset, u64)]) -> Result<()> {
         let start = self.known.log_start;
         self.report.torn_tails.push(TornTail {
             path: place.path(start, SegmentFile::Log),
@@ -348,7 +353,7 @@ impl Recovery<'_> {
     }
 
     /// The segments behind a cut leave the log; what they hold is kept under another name.
-    fn cut_later(&mut self, place: &Place, later: &[(Offset, u64)]) -> Result<()> {
+    fn cut_later(&mut self, place: &Arc<Place>, later: &[(Offset, u64)]) -> Result<()> {
         for (base, len) in later {
             let segment = Segment::on_disk(place.clone(), *base, *len);
             let saved = (*len > 0).then(|| segment.save_aside(0)).transpose()?;
@@ -382,7 +387,7 @@ impl Recovery<'_> {
     }
 
     /// Whole files may be gone, from the front or all of them: nothing else tells.
-    fn note_missing(&mut self, place: &Place, end: Offset) {
+    fn note_missing(&mut self, place: &Arc<Place>, end: Offset) {
         let from = self.known.log_start;
         let to = self.segments.first().map_or(end, |segment| segment.base());
         if !self.known.is_gapless() || to <= from {
@@ -410,7 +415,7 @@ impl Recovery<'_> {
     }
 
     /// Puts the log together.
-    fn finish(mut self, place: Place) -> Result<(PartitionLog, PartitionReport)> {
+    fn finish(mut self, place: Arc<Place>) -> Result<(PartitionLog, PartitionReport)> {
         let known = *self.known;
         let first = self.segments.first().map_or(Offset::ZERO, |segment| segment.base());
         let end = self.end.max(known.recovery_point).max(known.log_start);
@@ -438,6 +443,9 @@ impl Recovery<'_> {
             let id = checkpoint::read_partition_metadata(&*place.disk, &path);
             !id.is_ok_and(|id| id == Some(self.setup.id.topic))
         };
+        let damage = Some(&self.report.damage).filter(|damage| !damage.is_empty());
+        let damage = damage.map(|damage| Arc::new(damage.clone()));
+        self.segments.shrink_to_fit(); // most logs of many have one
         let log = PartitionLog {
             config: ArcSwap::new(self.setup.config.clone()),
             setup: self.setup.clone(),
@@ -452,6 +460,8 @@ impl Recovery<'_> {
                 epoch: LeaderEpoch::new(0),
                 epoch_entered: false,
                 refuses,
+                count: Count::default(),
+                freed: 0,
             }),
             commit: Commit::new(Box::new({
                 let attention = self.setup.attention.clone();
@@ -462,7 +472,7 @@ impl Recovery<'_> {
             bare: Mutex::new(self.bare),
             epochs: Mutex::new(epochs),
             epoch_floor,
-            damage: ArcSwap::from_pointee(self.report.damage.clone()),
+            damage: ArcSwapOption::new(damage),
             gapless: known.is_gapless(),
             swaps: AtomicU64::new(0),
             tell_at: AtomicU64::new(u64::MAX),
@@ -471,6 +481,7 @@ impl Recovery<'_> {
             names_changed: AtomicBool::new(names_changed),
             own_name_changed: AtomicBool::new(names_changed),
             metadata_unsynced: AtomicBool::new(metadata_lost),
+            beside: Mutex::new(None),
             told_dirty: AtomicBool::new(false),
             appended_bytes: AtomicU64::new(0),
             synced_bytes: AtomicU64::new(0),

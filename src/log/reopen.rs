@@ -71,15 +71,19 @@ impl PartitionLog {
     /// Puts what recovery has made in the place of what there was.
     fn take_over(&self, fresh: PartitionLog, epoch: LeaderEpoch) -> Result<()> {
         let mut writer = self.writer.lock();
+        let after = fresh.size().0;
         let mut new = fresh.writer.into_inner();
         if matches!(writer.refuses, Some(Refusal::Closed)) {
             return Err(self.named(Error::new("reopen log", Cause::Closed("the log"))));
         }
         (new.epoch, new.epoch_entered) = (epoch, false);
         let old = self.segments.load_full();
+        new.count = writer.count;
+        new.freed = writer.freed + self.size().0.saturating_sub(after);
         self.offsets.reopened(new.next_offset);
         *writer = new;
         *self.epochs.lock() = fresh.epochs.into_inner();
+        *self.beside.lock() = None; // of what was there before
         *self.unproven.lock() = fresh.unproven.into_inner();
         *self.covered.lock() = fresh.covered.into_inner();
         *self.bare.lock() = fresh.bare.into_inner();

@@ -86,7 +86,7 @@ impl Ground for Recovered<'_> {
         let writer = self.0.writer.lock();
         let tail = writer.tail.as_ref().map(Tail::segment);
         let tail = tail.map(|segment| (segment.base(), segment.published()));
-        Standing { tail, is_damaged: !self.0.damage.load().is_empty() }
+        Standing { tail, is_damaged: self.0.damage.load().is_some() }
     }
 
     fn add(&mut self, batch: &Batch<'_>, goes: Goes) -> Result<Option<&'static str>> {

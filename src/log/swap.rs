@@ -54,7 +54,7 @@ impl PartitionLog {
     /// recovery point do not cover, and none at all of a log with damage, whose records may still
     /// be had by other means.
     pub(crate) fn sealed(&self) -> Vec<Sealed> {
-        if !self.damage.load().is_empty() {
+        if self.damage.load().is_some() {
             return Vec::new();
         }
         let point = self.offsets.snapshot().recovery_point;
@@ -163,7 +163,7 @@ impl PartitionLog {
     fn show_swapped(&self, old: &[Arc<Segment>], new: &Rewritten) -> u64 {
         let segment = new.segment();
         let before: u64 = old.iter().map(|segment| segment.published()).sum();
-        let no_roll = self.writer.lock();
+        let mut no_roll = self.writer.lock();
         let is_old = |known: &Arc<Segment>| old.iter().any(|gone| Arc::ptr_eq(gone, known));
         let mut list = Vec::clone(&self.segments.load());
         let at = list.iter().position(is_old).unwrap_or(0);
@@ -171,9 +171,10 @@ impl PartitionLog {
         list.insert(at, segment);
         self.segments.store(Arc::new(list));
         self.swaps.fetch_add(1, Ordering::AcqRel);
+        let freed = before.saturating_sub(new.len());
+        no_roll.freed += freed;
         drop(no_roll);
         old.iter().for_each(|segment| segment.set_replaced());
-        let freed = before.saturating_sub(new.len());
         self.counters.compactions.add(1);
         self.counters.compacted_bytes.add(freed);
         freed

@@ -200,6 +200,7 @@ impl PartitionLog {
             let dropped = list[..keep_from].to_vec();
             writer.rolled.retain(|rolled| !dropped.iter().any(|gone| Arc::ptr_eq(gone, rolled)));
             self.segments.store(Arc::new(list[keep_from..].to_vec()));
+            writer.freed += dropped.iter().map(|segment| segment.published()).sum::<u64>();
             dropped
         };
         let gone = Dropped {

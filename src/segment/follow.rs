@@ -25,7 +25,12 @@ const LENGTH_END: usize = 12;
 /// What only a reader of another process's files asks of a segment.
 impl Segment {
     /// A segment of a file that lies under another name.
-    pub(crate) fn on_file(place: Place, base: Offset, len: u64, file: Arc<dyn DiskFile>) -> Self {
+    pub(crate) fn on_file(
+        place: Arc<Place>,
+        base: Offset,
+        len: u64,
+        file: Arc<dyn DiskFile>,
+    ) -> Self {
         let segment = Segment::on_disk(place, base, len);
         let _ = segment.log.set(file); // just made: nothing is set
         segment
@@ -80,7 +85,7 @@ impl FollowedTail {
     /// lies below `recovery_point`; nothing else of it is believed yet. Whether offsets may be
     /// left out, as other writers and compaction do, and the epoch of what lies before.
     pub(crate) fn begin(
-        place: &Place,
+        place: &Arc<Place>,
         base: Offset,
         len: u64,
         recovery_point: Offset,

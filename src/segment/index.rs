@@ -5,7 +5,8 @@
 //! (`kafka-format.md` 1.6), with offsets relative to the segment's base in 31 bits.
 //!
 //! Entries are atomics in chunks that never move, each four times the one before: a push is two or
-//! three relaxed stores and one release of the length. Nothing is allocated before the first entry.
+//! three relaxed stores and one release of the length. Nothing is allocated before the first entry:
+//! ten thousand idle partitions have ten thousand of these.
 //! [`Indexer`] decides when an entry is due, for the tail and for every rebuild alike.
 
 use std::sync::OnceLock;
@@ -19,10 +20,13 @@ const FIRST_CHUNK: usize = 64;
 /// Chunks of a column: 64 * (4^12 - 1) / 3, over 350 million entries.
 const CHUNKS: usize = 12;
 
+/// Made one by one, in order.
+type Chunks = [OnceLock<Box<[AtomicU64]>>; CHUNKS];
+
 /// An append-only array of numbers, written by one thread and read by any.
 #[derive(Debug, Default)]
 struct Column {
-    chunks: [OnceLock<Box<[AtomicU64]>>; CHUNKS],
+    chunks: OnceLock<Box<Chunks>>,
     len: AtomicUsize,
 }
 
@@ -46,7 +50,7 @@ impl Column {
         let len = self.len.load(Ordering::Relaxed);
         let (chunk, place) = Column::locate(len);
         debug_assert!(chunk < CHUNKS, "the index is full long before its column is");
-        let Some(slot) = self.chunks.get(chunk) else { return };
+        let Some(slot) = self.chunks.get_or_init(Box::default).get(chunk) else { return };
         let numbers = slot
             .get_or_init(|| (0..FIRST_CHUNK << (2 * chunk)).map(|_| AtomicU64::new(0)).collect());
         numbers[place].store(number, Ordering::Relaxed);
@@ -61,8 +65,8 @@ impl Column {
     fn get(&self, at: usize) -> u64 {
         let (chunk, place) = Column::locate(at);
         self.chunks
-            .get(chunk)
-            .and_then(OnceLock::get)
+            .get()
+            .and_then(|chunks| chunks.get(chunk)?.get())
             .map_or(0, |numbers| numbers[place].load(Ordering::Relaxed))
     }
 

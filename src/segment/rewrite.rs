@@ -31,7 +31,7 @@ const KINDS: [SegmentFile; 4] =
 /// A segment that is being written.
 #[derive(Debug)]
 pub(crate) struct Rewrite {
-    place: Place,
+    place: Arc<Place>,
     base: Offset,
     log: Arc<dyn DiskFile>,
     buffer: Vec<u8>,
@@ -42,7 +42,7 @@ pub(crate) struct Rewrite {
 
 impl Rewrite {
     /// Begins one; files of its names, left by an earlier try, are emptied.
-    pub(crate) fn create(place: Place, base: Offset) -> Result<Self> {
+    pub(crate) fn create(place: Arc<Place>, base: Offset) -> Result<Self> {
         let path = place.dir.join(leftover_file(base, SegmentFile::Log, Leftover::Cleaned));
         let fail = |error| Error::io("compact", &path, error);
         let log = place.disk.open(&path, Access::Create).map_err(fail)?;
@@ -121,7 +121,7 @@ impl Rewrite {
 /// A segment that was written and synced, under names that are not its own yet.
 #[derive(Debug)]
 pub(crate) struct Rewritten {
-    place: Place,
+    place: Arc<Place>,
     base: Offset,
     log: Arc<dyn DiskFile>,
     len: u64,
@@ -181,7 +181,7 @@ impl Rewritten {
     }
 }
 
-fn remove(place: &Place, base: Offset, leftover: Leftover) -> Result<()> {
+fn remove(place: &Arc<Place>, base: Offset, leftover: Leftover) -> Result<()> {
     for kind in KINDS {
         let path = place.dir.join(leftover_file(base, kind, leftover));
         match place.disk.remove_file(&path) {

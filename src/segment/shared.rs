@@ -77,7 +77,7 @@ const NONE: i64 = -1;
 /// One segment, as its readers share it.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    place: Place,
+    place: Arc<Place>,
     base: Offset,
     pub(super) log: OnceLock<Arc<dyn DiskFile>>,
     published: AtomicU64,
@@ -102,7 +102,7 @@ pub(crate) struct Segment {
 
 impl Segment {
     /// A segment that lies on disk, `len` bytes of which are valid. Nothing is opened yet.
-    pub(crate) fn on_disk(place: Place, base: Offset, len: u64) -> Self {
+    pub(crate) fn on_disk(place: Arc<Place>, base: Offset, len: u64) -> Self {
         Segment {
             place,
             base,
@@ -124,7 +124,7 @@ impl Segment {
 
     /// A new, empty segment. A file of its name, left behind by an earlier failure, is emptied;
     /// one that has another name too only loses this one.
-    pub(crate) fn create(place: Place, base: Offset) -> Result<Self> {
+    pub(crate) fn create(place: Arc<Place>, base: Offset) -> Result<Self> {
         let path = place.path(base, SegmentFile::Log);
         let fail = |error| Error::io("create segment", &path, error);
         for kind in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex, SegmentFile::Digests] {
@@ -151,7 +151,7 @@ impl Segment {
         self.base
     }
 
-    pub(crate) fn place(&self) -> &Place {
+    pub(crate) fn place(&self) -> &Arc<Place> {
         &self.place
     }
 

@@ -14,7 +14,7 @@ use tidelog::disk::IoMode;
 
 use crate::common::budget::{for_each_seed, seeds};
 use crate::common::suite::Suite;
-use crate::writer::{Ends, Manner, Victim, judge};
+use crate::writer::{Ends, Manner, Victim, Word, judge};
 
 const KILLS: u64 = 20;
 
@@ -41,7 +41,7 @@ fn a_kill_takes_nothing_that_was_acknowledged() {
         for kill in 0..KILLS {
             let word =
                 if random.random_bool(0.2) { Durability::Power } else { Durability::Process };
-            let mut victim = Victim::start(dir.path(), Manner { mode, word });
+            let mut victim = Victim::start(dir.path(), Manner { mode, word: Word::Of(word) });
             if random.random_bool(0.8) {
                 wait_until_at_work(&mut victim);
             }

@@ -16,7 +16,7 @@ use crate::common::budget::{for_each_seed, seeds};
 use crate::common::child;
 use crate::common::machine::{self, Machine};
 use crate::common::suite::Suite;
-use crate::writer::{Manner, Victim, judge};
+use crate::writer::{Manner, Victim, Word, judge};
 
 const TEST: &str = "power::a_power_cut_on_ext4_takes_nothing_that_was_promised";
 
@@ -64,7 +64,11 @@ fn cuts(dir: &Path) {
         let mode = [IoMode::Mapped, IoMode::Positioned][usize::from(seed % 2 == 1)];
         let (flag, while_) = (random.random_range(1..3), random.random_range(0..15_000));
         let while_ = Duration::from_micros(while_);
-        let manner = Manner { mode, word: Durability::Power };
+        let (word, while_) = match seed / 5 % 2 {
+            0 => (Word::Of(Durability::Power), while_),
+            _ => (Word::Together, while_ * 20), // a round takes longer
+        };
+        let manner = Manner { mode, word };
         match bench.cut(manner, flag, while_) {
             Ok(found) => drop(suite.state(seed, found)),
             Err(error) => suite.fail(error, format!("TIDELOG_SEED={seed}, flag {flag}, {mode:?}")),
@@ -75,7 +79,7 @@ fn cuts(dir: &Path) {
         if seed % 10 == 3 {
             // the control: nobody asked for a sync
             bench.next_store();
-            let manner = Manner { mode, word: Durability::Process };
+            let manner = Manner { mode, word: Word::Of(Durability::Process) };
             let lost = bench.cut(manner, 2, while_).is_err();
             suite.control(u64::from(lost));
             bench.next_store();

@@ -1,5 +1,6 @@
 //! The victim: a process that writes to a store with a thread for each partition, and says of each
-//! append that returned how far its partition is acknowledged. And the one who started it.
+//! append that returned how far its partition is acknowledged; or to many partitions, which it
+//! makes durable together by a flush or a close. And the one who started it.
 //!
 //! Each value says where it was appended, so whoever reads needs nothing else to know it.
 
@@ -15,13 +16,24 @@ use tidelog::disk::IoMode;
 use tidelog::{BackgroundSync, Durability, Journal, Record, Store, TopicConfig};
 
 const ROLE: &str = "TIDELOG_KERNEL_ROLE";
-pub const PARTITIONS: u32 = 2;
+const PARTITIONS: u32 = 2;
+/// So many that the disk syncs them at once.
+const MANY_PARTITIONS: u32 = 100;
 
 /// How a victim writes.
 #[derive(Clone, Copy, Debug)]
 pub struct Manner {
     pub mode: IoMode,
-    pub word: Durability,
+    pub word: Word,
+}
+
+/// By what a victim knows that records are durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// Each append by itself, of few partitions.
+    Of(Durability),
+    /// A flush or a close, of many.
+    Together,
 }
 
 /// Acknowledged ends by partition.
@@ -57,18 +69,49 @@ fn write(store: &Store, partition: u32, word: Durability) {
     }
 }
 
+fn open(dir: &str, mode: IoMode, partitions: u32) -> Store {
+    let builder = Store::builder(dir).io_mode(mode).background_sync(BackgroundSync::OFF);
+    let builder = builder.journal(Journal::Bytes(1 << 20));
+    let store = builder.open().expect("a store that opens");
+    let config = TopicConfig::new().partitions(partitions).segment_bytes(200_000);
+    store.ensure_topic("t", config).expect("the topic");
+    store
+}
+
+fn write_together(dir: &str, mode: IoMode) {
+    let mut ends: Ends = Ends::new();
+    loop {
+        let store = open(dir, mode, MANY_PARTITIONS);
+        let described = store.describe("t").expect("the topic");
+        for (partition, found) in (0..).zip(described.partitions()) {
+            ends.insert(partition, found.end_offset().get());
+        }
+        let topic = store.producer().build().expect("a producer").topic("t").expect("the topic");
+        for flushes in [true, false] {
+            for (partition, end) in &mut ends {
+                let value = value(*partition, *end);
+                let Ok(_) = topic.send_batch_to(*partition, &[Record::new(&value)]) else { return };
+                *end += 1;
+            }
+            let durable = if flushes { store.flush() } else { store.close() };
+            let Ok(()) = durable else { return };
+            ends.iter().for_each(|(partition, end)| say(&format!("sent {partition} {end}")));
+        }
+    }
+}
+
 /// The victim's part; the tests themselves have no role and do nothing here.
 #[test]
 fn role() {
     let Ok(role) = env::var(ROLE) else { return };
     let words: Vec<&str> = role.splitn(3, ' ').collect();
     let mode = if words[0] == "mapped" { IoMode::Mapped } else { IoMode::Positioned };
-    let word = if words[1] == "power" { Durability::Power } else { Durability::Process };
-    let builder = Store::builder(words[2]).io_mode(mode).background_sync(BackgroundSync::OFF);
-    let builder = builder.journal(Journal::Bytes(1 << 20));
-    let store = builder.open().expect("a store that opens");
-    let config = TopicConfig::new().partitions(PARTITIONS).segment_bytes(200_000);
-    store.ensure_topic("t", config).expect("the topic");
+    let word = match words[1] {
+        "power" => Durability::Power,
+        "process" => Durability::Process,
+        _ => return write_together(words[2], mode),
+    };
+    let store = open(words[2], mode, PARTITIONS);
     std::thread::scope(|scope| {
         for partition in 0..PARTITIONS {
             let store = &store;
@@ -87,7 +130,11 @@ pub struct Victim {
 impl Victim {
     pub fn start(dir: &Path, manner: Manner) -> Self {
         let mode = if manner.mode == IoMode::Mapped { "mapped" } else { "positioned" };
-        let word = if manner.word == Durability::Power { "power" } else { "process" };
+        let word = match manner.word {
+            Word::Of(Durability::Power) => "power",
+            Word::Of(_) => "process",
+            Word::Together => "together",
+        };
         let mut command = Command::new(env::current_exe().expect("this test has a path"));
         command.args(["--exact", "writer::role", "--nocapture"]);
         command.env(ROLE, format!("{mode} {word} {}", dir.display()));
@@ -141,8 +188,9 @@ pub fn judge(dir: &Path, mode: IoMode, acknowledged: &Ends) -> Result<Ends, Stri
     if let Some(one) = report.partitions().iter().find(|one| !one.damage().is_empty()) {
         return Err(format!("I10: {one:?}"));
     }
-    let mut ends: Ends = (0..PARTITIONS).map(|partition| (partition, 0)).collect();
-    if store.describe("t").is_ok() {
+    let mut ends = Ends::new();
+    if let Ok(described) = store.describe("t") {
+        ends.extend((0..).zip(described.partitions()).map(|(partition, _)| (partition, 0)));
         let mut reader = store.reader().subscribe(["t"]).build().map_err(|e| e.to_string())?;
         loop {
             let records = reader.try_poll().map_err(|error| format!("I7: {error}"))?;
@@ -160,8 +208,9 @@ pub fn judge(dir: &Path, mode: IoMode, acknowledged: &Ends) -> Result<Ends, Stri
         }
     }
     for (partition, end) in acknowledged {
-        if ends[partition] < *end {
-            return Err(format!("I1: {partition} ends at {}, {end} acknowledged", ends[partition]));
+        let found = ends.get(partition).copied().unwrap_or(0);
+        if found < *end {
+            return Err(format!("I1: {partition} ends at {found}, {end} acknowledged"));
         }
     }
     Ok(ends)

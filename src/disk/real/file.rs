@@ -1,13 +1,13 @@
 //! An open file of the real disk: a pooled descriptor, its maps, and what is not yet synced.
 //!
 //! Invariants. Bytes written by position are unsynced until a sync that began after the write
-//! ended; while there are any that no live map covers, the descriptor they were written through
-//! stays open (`dirtied != synced`). A map that was dropped with unsynced bytes is kept until the
-//! next sync, for only its own file can report what became of them. The first failed sync is
-//! latched: every later one returns it.
+//! ended; while there are any that no map covers, the descriptor they were written through stays
+//! open (`dirtied != synced`), or a mapping of it that nobody looks into keeps its file (`anchor`).
+//! A map that was dropped with unsynced bytes is kept until the next sync, for only its own file
+//! can report what became of them. The first failed sync is latched: every later one returns it.
 //!
-//! Locks: one per file, never held across a system call but when the pool syncs a dirty victim.
-//! Called through the trait, and by `pool.rs`, `map.rs` and the disk.
+//! Locks: one per file, never held across a system call but when the pool closes a dirty victim.
+//! Called through the trait, and by `pool.rs`, `map.rs`, `whole.rs` and the disk.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -18,30 +18,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::super::{Access, DiskFile, IoMode, TailMap, sealed};
 use super::Shared;
 use super::os::{self, Identity};
-use crate::sync::Mutex;
-
+use super::state::{Failure, State, Unsynced, anchor};
 #[cfg(target_os = "linux")]
-use super::super::island::Mapping;
-
-/// Stands in where nothing is ever mapped.
-#[cfg(not(target_os = "linux"))]
-pub(super) enum Mapping {}
-
-#[cfg(not(target_os = "linux"))]
-impl Mapping {
-    fn covers(&self, _end: u64) -> bool {
-        match *self {}
-    }
-    fn allocated(&self) -> u64 {
-        match *self {}
-    }
-    fn published(&self) -> u64 {
-        match *self {}
-    }
-    fn flush(&self) -> io::Result<()> {
-        match *self {}
-    }
-}
+use super::state::{MOST_RETIRED, Mapping};
+use crate::sync::Mutex;
 
 /// The handle that callers share.
 #[derive(Debug)]
@@ -58,62 +38,31 @@ pub(super) struct Inner {
     state: Mutex<State>,
 }
 
-struct State {
-    path: PathBuf,
-    file: Option<Arc<File>>,
-    /// Its name is gone: the descriptor is all that leads to it.
-    unlinked: bool,
-    /// Its user wants never to wait for a descriptor.
-    kept: bool,
-    /// Positioned writes under way.
-    writing: u32,
-    /// Steps each time positioned writes outside a live map begin or end.
-    dirtied: u64,
-    /// What `dirtied` was when the last good sync began.
-    synced: u64,
-    live: Option<Arc<Mapping>>,
-    /// Positioned changes that the live map covers, counted.
-    covered: u64,
-    /// What the live map held when its last good sync began.
-    flushed: Option<Flushed>,
-    retired: Vec<Arc<Mapping>>,
-    failed: Option<Failure>,
+/// A file that a sync of all of them is to cover.
+pub(super) struct Covering {
+    file: Arc<Inner>,
+    unsynced: Unsynced,
 }
 
-/// How far a live map had come: equal ones have nothing unsynced between them.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Flushed {
-    published: u64,
-    allocated: u64,
-    covered: u64,
-}
-
-impl State {
-    fn progress(&self) -> Option<Flushed> {
-        let map = self.live.as_ref()?;
-        let (published, allocated) = (map.published(), map.allocated());
-        Some(Flushed { published, allocated, covered: self.covered })
-    }
-}
-
-/// The first failed sync.
-#[derive(Clone)]
-struct Failure {
-    kind: io::ErrorKind,
-    errno: Option<i32>,
-    text: Arc<str>,
-}
-
-impl Failure {
-    fn of(error: &io::Error) -> Self {
-        let text = error.to_string().into();
-        Failure { kind: error.kind(), errno: error.raw_os_error(), text }
+impl Covering {
+    /// Whether its own sync would have anything to do.
+    pub(super) fn is_unsynced(&self) -> bool {
+        self.unsynced.by_descriptor || !self.unsynced.maps.is_empty()
     }
 
-    fn to_error(&self) -> io::Error {
-        match self.errno {
-            Some(errno) => io::Error::from_raw_os_error(errno),
-            None => io::Error::new(self.kind, &*self.text),
+    /// Lets the file's own sync have failed.
+    #[cfg(test)]
+    pub(super) fn fail(&self) {
+        let failure = Failure::of(&io::Error::from_raw_os_error(5));
+        self.file.state.lock().failed = Some(failure);
+    }
+
+    /// That sync has succeeded.
+    pub(super) fn end(self) {
+        let mut state = self.file.state.lock();
+        if state.failed.is_none() {
+            state.note_synced(&self.unsynced);
+            state.was_covered = true;
         }
     }
 }
@@ -137,7 +86,7 @@ impl Inner {
         }
         let identity = os::identity(&file)?;
         let state = State {
-            path: path.to_owned(),
+            path: Arc::from(path),
             file: Some(Arc::new(file)),
             unlinked: false,
             kept: false,
@@ -148,6 +97,7 @@ impl Inner {
             covered: 0,
             flushed: None,
             retired: Vec::new(),
+            was_covered: false,
             failed: None,
         };
         let inner = Arc::new(Inner {
@@ -193,7 +143,7 @@ impl Inner {
         Ok(file)
     }
 
-    fn held(&self) -> Result<Arc<File>, PathBuf> {
+    fn held(&self) -> Result<Arc<File>, Arc<Path>> {
         self.lately_used.store(true, Ordering::Relaxed);
         let state = self.state.lock();
         state.file.clone().ok_or_else(|| state.path.clone())
@@ -222,7 +172,7 @@ impl Inner {
             let mut state = self.state.lock();
             // The pool may have closed it just now; a write must go through the one kept.
             if state.file.as_ref().is_some_and(|held| Arc::ptr_eq(held, &file)) {
-                let covered = state.live.as_ref().is_some_and(|map| map.covers(end));
+                let covered = state.is_covered(end);
                 state.writing += 1;
                 state.dirtied += u64::from(!covered);
                 state.covered += u64::from(covered);
@@ -239,30 +189,27 @@ impl Inner {
     }
 
     fn sync(self: &Arc<Self>) -> io::Result<()> {
-        let (maps, is_dirty, generation, progress) = {
+        let (unsynced, is_unknown) = {
             let state = self.state.lock();
             if let Some(failure) = &state.failed {
                 return Err(failure.to_error());
             }
-            let maps: Vec<_> = state.retired.iter().chain(&state.live).cloned().collect();
-            (maps, state.dirtied != state.synced, state.dirtied, state.progress())
+            let known = state.dirtied > 0 || state.was_covered;
+            (state.unsynced(), !known && state.live.is_none() && state.retired.is_empty())
         };
         let mut synced = Ok(());
-        if is_dirty || (maps.is_empty() && generation == 0) {
+        if unsynced.by_descriptor || is_unknown {
             // Dirty, it is the very descriptor written through; never written through, any will
             // do. Otherwise all of it is synced, perhaps by the pool.
             synced = self.descriptor().map_err(os::not_begun)?.sync_data();
         }
-        for map in &maps {
+        for map in &unsynced.maps {
             synced = synced.and_then(|()| map.flush());
         }
         let mut state = self.state.lock();
         match synced {
             Ok(()) => {
-                state.synced = state.synced.max(generation);
-                // Should the map have been changed for another meanwhile, its numbers differ too.
-                state.flushed = progress;
-                state.retired.retain(|map| !maps.iter().any(|done| Arc::ptr_eq(done, map)));
+                state.note_synced(&unsynced);
                 Ok(())
             }
             Err(error) => {
@@ -270,6 +217,16 @@ impl Inner {
                 Err(error)
             }
         }
+    }
+
+    /// What a sync of all files on a device that begins now has to cover of this one; `None` where
+    /// it cannot.
+    pub(super) fn covering(self: &Arc<Self>, device: u64) -> Option<Covering> {
+        if self.identity.device() != device {
+            return None;
+        }
+        let unsynced = self.state.lock().unsynced();
+        Some(Covering { file: self.clone(), unsynced })
     }
 
     /// The pool asks for the descriptor; called under the queue's lock, so it only tries.
@@ -290,16 +247,21 @@ impl Inner {
         Closing::Closed
     }
 
-    /// Syncs a dirty descriptor and closes it; says whether it did close it. What the sync
-    /// failed with is latched.
-    pub(super) fn sync_and_close(&self) -> bool {
+    /// Closes a dirty descriptor; says whether it did. A mapping keeps its file until the next
+    /// sync; where there can be none it is synced now, and what that fails with is latched.
+    pub(super) fn close_dirty(&self) -> bool {
         let Some(mut state) = self.state.try_lock() else { return false };
         if state.writing > 0 || state.unlinked || state.kept {
             return false;
         }
         let Some(file) = state.file.take() else { return false };
-        if let Err(error) = file.sync_data() {
-            state.failed.get_or_insert_with(|| Failure::of(&error));
+        match anchor(&file, state.retired.len()) {
+            Some(map) => state.retired.push(map),
+            None => {
+                if let Err(error) = file.sync_data() {
+                    state.failed.get_or_insert_with(|| Failure::of(&error));
+                }
+            }
         }
         state.synced = state.dirtied;
         self.shared.pool.closed();
@@ -329,12 +291,12 @@ impl Inner {
         self.state.lock().unlinked = false;
     }
 
-    pub(super) fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> Arc<Path> {
         self.state.lock().path.clone()
     }
 
-    pub(super) fn set_path(&self, path: &Path) {
-        self.state.lock().path = path.to_owned();
+    pub(super) fn set_path(&self, path: &Arc<Path>) {
+        self.state.lock().path = path.clone();
     }
 
     /// The writer has dropped its map; what was stored through it may still be unsynced.
@@ -382,7 +344,7 @@ impl sealed::Sealed for RealFile {}
 
 impl DiskFile for RealFile {
     fn path(&self) -> PathBuf {
-        self.inner.path()
+        self.inner.path().to_path_buf()
     }
 
     fn renamed(&self, path: &Path) {
@@ -421,12 +383,10 @@ impl DiskFile for RealFile {
 
     #[cfg(target_os = "linux")]
     fn map_tail(&self, published: u64, capacity: u64) -> io::Result<Option<Box<dyn TailMap>>> {
-        /// More maps than this wait for a sync only when a caller maps again and again.
-        const RETIRED: usize = 4;
         if self.inner.shared.mode != IoMode::Mapped {
             return Ok(None);
         }
-        if self.inner.state.lock().retired.len() >= RETIRED {
+        if self.inner.state.lock().retired.len() >= MOST_RETIRED {
             self.inner.sync()?;
         }
         let file = self.inner.descriptor()?;

@@ -19,7 +19,7 @@ use super::ForkCheck;
 /// A held lock.
 #[derive(Debug)]
 pub(super) struct RealLock {
-    file: Option<File>,
+    file: Option<Arc<File>>,
     fork: Arc<ForkCheck>,
 }
 
@@ -28,7 +28,7 @@ impl RealLock {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         take(&file)?;
-        Ok(RealLock { file: Some(file), fork })
+        Ok(RealLock { file: Some(Arc::new(file)), fork })
     }
 }
 
@@ -66,6 +66,13 @@ fn take(file: &File) -> io::Result<()> {
 #[cfg(not(target_os = "linux"))]
 fn free(file: &File) -> io::Result<()> {
     file.unlock()
+}
+
+impl RealLock {
+    /// The open file, until the lock is freed.
+    pub(super) fn file(&self) -> Option<&Arc<File>> {
+        self.file.as_ref()
+    }
 }
 
 impl sealed::Sealed for RealLock {}

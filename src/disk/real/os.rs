@@ -17,6 +17,25 @@ pub(super) struct Identity {
     inode: u64,
 }
 
+impl Identity {
+    pub(super) fn device(self) -> u64 {
+        self.device
+    }
+}
+
+/// Device and inode of what lies at a path.
+#[cfg(unix)]
+pub(super) fn identity_of(path: &Path) -> io::Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+pub(super) fn identity_of(_path: &Path) -> io::Result<(u64, u64)> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 #[cfg(unix)]
 pub(super) fn identity(file: &File) -> io::Result<Identity> {
     use std::os::unix::fs::MetadataExt;
@@ -153,6 +172,45 @@ pub(super) fn mode_for(path: &Path) -> io::Result<IoMode> {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn mode_for(_path: &Path) -> io::Result<IoMode> {
     Ok(IoMode::Positioned)
+}
+
+/// Whether one sync of the whole file system that `file` lies on stands for those of its files.
+#[cfg(target_os = "linux")]
+pub(super) fn syncs_whole(file: &File) -> io::Result<bool> {
+    // The magic numbers of statfs: ext2/3/4, XFS.
+    const ONE_JOURNAL: [u64; 2] = [0xEF53, 0x5846_5342];
+    const REPORTS_SINCE: (u32, u32) = (5, 8);
+    let found = rustix::fs::fstatfs(file)?;
+    let magic = found.f_type as u64 & 0xFFFF_FFFF;
+    let system = rustix::system::uname();
+    let mut numbers = system.release().to_bytes().split(|byte| !byte.is_ascii_digit());
+    let mut number = || std::str::from_utf8(numbers.next()?).ok()?.parse::<u32>().ok();
+    let release = number().zip(number());
+    Ok(ONE_JOURNAL.contains(&magic) && release.is_some_and(|release| release >= REPORTS_SINCE))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn syncs_whole(_file: &File) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// Syncs the whole file system that `file` lies on, and makes sure that it still takes syncs: one
+/// that an error has shut down, or made read-only, may let the first pass in silence.
+///
+/// # Errors
+/// What was lost since `file` was opened or this was called last; that nothing can be said.
+#[cfg(target_os = "linux")]
+pub(super) fn sync_whole(file: &File) -> io::Result<()> {
+    rustix::fs::syncfs(file)?;
+    if rustix::fs::fstatvfs(file)?.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+    }
+    file.sync_all()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn sync_whole(_file: &File) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// The kernel's identity, drawn anew at each start of the machine.

@@ -6,10 +6,10 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Weak};
 
-use super::file::Inner;
+use super::file::{Covering, Inner};
 use crate::sync::Mutex;
 
 /// The open handles by path.
@@ -20,7 +20,8 @@ pub(super) struct Registry {
 
 #[derive(Debug, Default)]
 struct Paths {
-    handles: HashMap<PathBuf, Vec<Weak<Inner>>>,
+    /// Keyed by the very path that the handles hold.
+    handles: HashMap<Arc<Path>, Vec<Weak<Inner>>>,
     sweep_at: usize,
 }
 
@@ -28,12 +29,11 @@ impl Registry {
     /// Opens a file and remembers its handle, with no removal in between.
     pub(super) fn add(
         &self,
-        path: &Path,
         open: impl FnOnce() -> io::Result<Arc<Inner>>,
     ) -> io::Result<Arc<Inner>> {
         let mut paths = self.paths.lock();
         let file = open()?;
-        paths.add(&file, path);
+        paths.add(&file);
         Ok(file)
     }
 
@@ -41,7 +41,7 @@ impl Registry {
     pub(super) fn moved(&self, file: &Arc<Inner>, path: &Path) {
         let mut paths = self.paths.lock();
         let before = file.path();
-        if before == path {
+        if &*before == path {
             return;
         }
         if let Some(handles) = paths.handles.get_mut(&before) {
@@ -49,8 +49,15 @@ impl Registry {
                 handle.strong_count() > 0 && !handle.ptr_eq(&Arc::downgrade(file))
             });
         }
-        file.set_path(path);
-        paths.add(file, path);
+        file.set_path(&Arc::from(path));
+        paths.add(file);
+    }
+
+    /// What a sync of all files on a device that begins now has to cover.
+    pub(super) fn covering(&self, device: u64) -> Vec<Covering> {
+        let paths = self.paths.lock();
+        let files = paths.handles.values().flatten().filter_map(Weak::upgrade);
+        files.filter_map(|file| file.covering(device)).collect()
     }
 
     /// Waits for a rename or removal that is under way.
@@ -102,12 +109,14 @@ impl Registry {
 }
 
 impl Paths {
-    fn add(&mut self, file: &Arc<Inner>, path: &Path) {
+    /// Enters a handle under the path it has.
+    fn add(&mut self, file: &Arc<Inner>) {
         if self.handles.len() >= self.sweep_at {
             self.handles.retain(|_, handles| handles.iter().any(|file| file.strong_count() > 0));
             self.sweep_at = 2 * self.handles.len() + 64;
         }
-        let handles = self.handles.entry(path.to_owned()).or_default();
+        // most files have one handle
+        let handles = self.handles.entry(file.path()).or_insert_with(|| Vec::with_capacity(1));
         handles.retain(|handle| handle.strong_count() > 0);
         handles.push(Arc::downgrade(file));
     }
@@ -131,15 +140,16 @@ impl Paths {
 
     fn move_one(&mut self, from: &Path, to: &Path) {
         if let Some(handles) = self.handles.remove(from) {
+            let to: Arc<Path> = Arc::from(to);
             for file in handles.iter().filter_map(Weak::upgrade) {
-                file.set_path(to);
+                file.set_path(&to);
             }
-            self.handles.insert(to.to_owned(), handles);
+            self.handles.insert(to, handles);
         }
     }
 
     fn move_below(&mut self, from: &Path, to: &Path) {
-        let below: Vec<PathBuf> =
+        let below: Vec<Arc<Path>> =
             self.handles.keys().filter(|path| path.starts_with(from)).cloned().collect();
         for path in below {
             let rest = path.strip_prefix(from).expect("the path was chosen by this prefix");

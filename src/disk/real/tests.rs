@@ -122,22 +122,6 @@ fn a_file_replaced_by_another_hand_is_not_taken_for_the_old_one() {
 }
 
 #[test]
-fn unsynced_descriptors_are_synced_before_they_are_closed() {
-    let directory = tempfile::tempdir().unwrap();
-    let disk = RealDisk::with_budget(IoMode::Positioned, 3);
-    let files: Vec<_> = (0..12)
-        .map(|at| {
-            let path = directory.path().join(format!("f{at}"));
-            let file = disk.open(&path, Access::Create).unwrap();
-            write_all_at(&*file, b"dirty", 0).unwrap();
-            assert!(disk.shared.pool.open_now() <= 4);
-            file
-        })
-        .collect();
-    files.iter().for_each(|file| file.sync_data().unwrap());
-}
-
-#[test]
 #[cfg(target_os = "linux")]
 fn a_cut_under_a_live_map_is_refused() {
     let directory = tempfile::tempdir().unwrap();

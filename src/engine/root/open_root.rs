@@ -38,7 +38,7 @@ pub(crate) struct Root {
 pub(crate) struct RootOpening {
     /// What the directory was before.
     pub(crate) kind: RootKind,
-    pub(crate) state: RootState,
+    pub(crate) state: Arc<RootState>,
     pub(crate) state_log: RootReport,
     pub(crate) last_writer: LastWriter,
     pub(crate) exports: FoundExports,

@@ -67,7 +67,8 @@ struct Inner {
     next_sequence: u64,
     durable_through: u64,
     compact_above: u64,
-    state: RootState,
+    /// Shared with whoever opens the root, until then.
+    state: Arc<RootState>,
     scratch: Vec<u8>,
     /// Nothing may be recorded any more: the store is closed and its lock given up.
     ended: bool,
@@ -140,11 +141,12 @@ impl RootLog {
         disk: Arc<dyn Disk>,
         root: &Path,
         store_id: StoreId,
-    ) -> Result<(RootLog, RootState, RootReport)> {
+    ) -> Result<(RootLog, Arc<RootState>, RootReport)> {
         let scan = read(&*disk, root, Some(store_id))?;
         let report = report_of(&scan);
-        let state = RootState::fold(&scan.facts);
+        let state = Arc::new(RootState::fold(&scan.facts));
         let fresh = Fresh::of(&state, &scan.header, scan.next_sequence);
+        drop(scan);
         let path = root.join(names::STATE_LOG);
         let reserve = Reserve::found(disk.clone(), root, fresh.bytes.len() as u64);
         let file = using(&reserve, || fresh.write(&*disk, &path))?;
@@ -192,7 +194,8 @@ impl RootLog {
         if durable == Durable::Now {
             self.sync_locked(&mut inner)?;
         }
-        facts.iter().for_each(|fact| inner.state.apply(fact));
+        let state = Arc::make_mut(&mut inner.state);
+        facts.iter().for_each(|fact| state.apply(fact));
         if inner.end > inner.compact_above {
             self.compact_if_due(&mut inner);
         }
@@ -353,7 +356,7 @@ impl Fresh {
         named.map_err(|error| Error::io("begin state log", path, error))
     }
 
-    fn into_inner(self, file: Arc<dyn DiskFile>, state: RootState) -> Inner {
+    fn into_inner(self, file: Arc<dyn DiskFile>, state: Arc<RootState>) -> Inner {
         Inner {
             file,
             header: self.header,

@@ -139,7 +139,7 @@ impl Surveyed<'_> {
             return Ok(None);
         }
         let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
-        let place = Place { disk, ..self.log.place.clone() };
+        let place = Arc::new(Place { disk, ..Place::clone(&self.log.place) });
         let path = place.path(self.first, SegmentFile::Log);
         put(&*place.disk, &place.dir, &path, &self.bytes)
             .map_err(|error| Error::io("follow log", &path, error))?;

@@ -28,7 +28,8 @@ fn made() -> FaultDisk {
 }
 
 fn open(disk: &FaultDisk) -> Result<(RootLog, RootState, RootReport)> {
-    RootLog::open(Arc::new(disk.clone()), Path::new(ROOT), id())
+    let opened = RootLog::open(Arc::new(disk.clone()), Path::new(ROOT), id());
+    opened.map(|(log, state, report)| (log, RootState::clone(&state), report))
 }
 
 fn epoch(number: i32) -> Fact {
