@@ -116,6 +116,8 @@ fn kill_at(run: &Run<'_>, moment: &Moment, suite: &Suite) {
         let (_, model) = run.model(moment);
         let judged = run.judge(&mut disk, &model, Promise::Process);
         let judged = judged.and_then(|_| run.judge_further(&mut disk));
+        // the next process relies on what the last one said of itself, those after it do not
+        let judged = judged.and_then(|()| run.go_on(&mut moment.kill()));
         if let Err(error) = judged {
             suite.fail(error, format!("{} before call {}, kill", run.name, moment.operation()));
         }

@@ -28,6 +28,16 @@ pub enum Door {
     Log(Box<Log>),
 }
 
+impl Door {
+    pub fn close(self) -> Result<()> {
+        match self {
+            Door::Shut => Ok(()),
+            Door::Store(store) => store.close(),
+            Door::Log(log) => log.close(),
+        }
+    }
+}
+
 pub struct Stage {
     pub disk: SimDisk,
     pub clock: ManualClock,
@@ -145,11 +155,11 @@ impl Stage {
     }
 
     pub fn close(&mut self) {
-        let closed = match std::mem::replace(&mut self.door, Door::Shut) {
-            Door::Shut => return,
-            Door::Store(store) => store.close(),
-            Door::Log(log) => log.close(),
-        };
+        let door = std::mem::replace(&mut self.door, Door::Shut);
+        if matches!(door, Door::Shut) {
+            return;
+        }
+        let closed = door.close();
         if self.bear(closed).is_some() {
             self.note(Deed::AllDurable);
         }

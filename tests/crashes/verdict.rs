@@ -5,11 +5,12 @@
 //! as `docs/reliability.md` numbers them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tidelog::disk::{Disk as _, SimDisk};
-use tidelog::{Log, ManualClock, Offset, Store, Timestamp, TopicConfig, TopicId};
+use tidelog::{Log, ManualClock, Offset, Store, Timestamp, TopicConfig, TopicId, Verifier};
 
-use crate::stage::{ALONE, BIRTH, Door, open_log, open_store};
+use crate::stage::{ALONE, BIRTH, Door, LOG, ROOT, open_log, open_store};
 use crate::story::{Commits, Incarnation, Kept, Model, numbers, value};
 
 /// What has to survive.
@@ -65,7 +66,19 @@ pub fn open(disk: &SimDisk, is_log: bool, config: &TopicConfig) -> Result<Door, 
     ensure!(report.failed_partitions().is_empty(), "I8: {:?}", report.failed_partitions());
     let damaged = report.partitions().iter().find(|one| !one.damage().is_empty());
     ensure!(damaged.is_none(), "I10: damage: {damaged:?}");
+    let mark = disk.metadata(format!("{ROOT}/.kafka_cleanshutdown").as_ref());
+    ensure!(matches!(mark, Ok(None)), "I8: it is open, and marked as closed: {mark:?}");
     Ok(Door::Store(store))
+}
+
+/// Looks into what was closed: nothing is wrong, and digests vouch for all of it (I7, I10).
+pub fn verify(disk: &SimDisk, is_log: bool) -> Result<(), String> {
+    let verifier = Verifier::new(if is_log { LOG } else { ROOT }).disk(Arc::new(disk.clone()));
+    let report = verifier.threads(1).run().map_err(|error| format!("I7: verify: {error}"))?;
+    ensure!(report.findings().is_empty(), "I10: {:?}", report.findings());
+    let bare = report.unvouched().iter().find(|bytes| !bytes.is_digested_since());
+    ensure!(bare.is_none(), "I7: digests are gone: {bare:?}");
+    Ok(())
 }
 
 /// Reads all there is.

@@ -78,8 +78,22 @@ const DELETE: &[Step] = &[
     Step::Append("a", 1, 2, Process),
 ];
 
-pub(super) const SCENARIOS: [(&str, &[Step]); 5] =
-    [("create", CREATE), ("roll", ROLL), ("trim", TRIM), ("retain", RETAIN), ("delete", DELETE)];
+const CLOSE: &[Step] = &[
+    Step::Create("a", 2),
+    Step::Append("a", 0, 6, Process),
+    Step::Close,
+    Step::Reopen,
+    Step::Append("a", 1, 1, Power),
+];
+
+pub(super) const SCENARIOS: [(&str, &[Step]); 6] = [
+    ("create", CREATE),
+    ("roll", ROLL),
+    ("trim", TRIM),
+    ("retain", RETAIN),
+    ("delete", DELETE),
+    ("close", CLOSE),
+];
 
 pub(super) fn disk(seed: u64) -> SimDisk {
     let disk = SimDisk::new(seed);
