@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidelog::disk::{Disk as _, SimDisk};
-use tidelog::{Log, ManualClock, Offset, Store, Timestamp, TopicConfig, TopicId, Verifier};
+use tidelog::{
+    FindingKind, Log, ManualClock, Offset, Store, Timestamp, TopicConfig, TopicId, Verifier,
+};
 
 use crate::stage::{ALONE, BIRTH, Door, LOG, ROOT, open_log, open_store};
 use crate::story::{Commits, Incarnation, Kept, Model, numbers, value};
@@ -75,7 +77,9 @@ pub fn open(disk: &SimDisk, is_log: bool, config: &TopicConfig) -> Result<Door, 
 pub fn verify(disk: &SimDisk, is_log: bool) -> Result<(), String> {
     let verifier = Verifier::new(if is_log { LOG } else { ROOT }).disk(Arc::new(disk.clone()));
     let report = verifier.threads(1).run().map_err(|error| format!("I7: verify: {error}"))?;
-    ensure!(report.findings().is_empty(), "I10: {:?}", report.findings());
+    // the names of indexes await no sync: what a cut takes of them is made again
+    let wrong = report.findings().iter().find(|one| one.kind() != FindingKind::Index);
+    ensure!(wrong.is_none(), "I10: {wrong:?}");
     let bare = report.unvouched().iter().find(|bytes| !bytes.is_digested_since());
     ensure!(bare.is_none(), "I7: digests are gone: {bare:?}");
     Ok(())

@@ -78,9 +78,10 @@ const DELETE: &[Step] = &[
     Step::Append("a", 1, 2, Process),
 ];
 
+/// What is appended behind it needs no new segment, and so no new name.
 const CLOSE: &[Step] = &[
     Step::Create("a", 2),
-    Step::Append("a", 0, 6, Process),
+    Step::Append("a", 0, 5, Process),
     Step::Close,
     Step::Reopen,
     Step::Append("a", 1, 1, Power),

@@ -115,6 +115,7 @@ fn a_part_of_a_failed_append_is_taken_back() {
     let error = append(&partition, &"x".repeat(100_000), Process).unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Full, Outcome::NotWritten));
     disk.heal();
+    append(&partition, "after", Process).unwrap();
     let path = Path::new("/store/orders-0/00000000000000000000.log");
     let raw = disk.open(path, crate::disk::Access::Read).unwrap();
     let mut behind = vec![1; 1 << 20];
