@@ -249,6 +249,12 @@ fn batches_larger_than_a_segment_are_refused_and_limits_may_change() {
     let (log, _) = bench.open(facts(0, LastStop::Clean));
     let error = append(&log, &[0; 2000], 1).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
+    // one that was put together when segments were larger
+    let now = Timestamp::from_millis(1);
+    let rules = BatchRules { timestamps: TimestampRule::Append { now }, max_bytes: 1 << 20 };
+    let records = [Record::new(&[0; 2000])];
+    let large = BorrowedBatch::measure(&records, &rules).unwrap();
+    assert_eq!(log.append(&large, now).unwrap_err().kind(), ErrorKind::TooLarge);
     assert_eq!(append(&log, &[0; 500], 1).unwrap(), 0);
     assert_eq!(append(&log, &[0; 2000], 1).unwrap_err().kind(), ErrorKind::TooLarge);
     log.set_config(Arc::new(bench.config.clone().segment_bytes(1 << 20)));
