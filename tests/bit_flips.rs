@@ -21,7 +21,7 @@ use std::time::Instant;
 use common::budget::{Budget, seeds};
 use tidelog::disk::{Access, Disk, MemoryDisk};
 use tidelog::{
-    Durability, Error, ErrorKind, Journal, LeaderEpoch, ManualClock, Record, Result, Store,
+    Durability, Error, ErrorKind, Journal, LeaderEpoch, ManualClock, Offset, Record, Result, Store,
     StoreBuilder, Threads, Timestamp, TopicConfig,
 };
 
@@ -312,6 +312,10 @@ impl State<'_> {
             if lost.len() as i64 > most {
                 return Err(format!("partition {partition} lost {lost:?}, {most} are due"));
             }
+            if self.path.extension().is_some_and(|kind| kind == "index") && is_own {
+                let store = open(&disk_of(&files)).map_err(|error| error.to_string())?;
+                self.find_each(&store, partition)?;
+            }
         }
         match committed(&store) {
             Ok(found) => match found.iter().find(|(_, at)| !self.fixture.committed.contains(at)) {
@@ -338,6 +342,22 @@ impl State<'_> {
             let is_torn = offset >= promised && (offset..).take(100).all(|later| !is_there(later));
             if !is_told && !is_torn {
                 return Err(format!("offset {offset} of partition {partition} is gone unsaid"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Each record is found by its offset, whatever the index says.
+    fn find_each(&self, store: &Store, partition: u32) -> Result<(), String> {
+        let reader = store.reader().assign([("orders", partition)]).max_records(1);
+        let mut reader = reader.build().map_err(|error| error.to_string())?;
+        for offset in (0..self.fixture.promised[partition as usize]).rev() {
+            let found = reader.seek("orders", partition, Offset::new(offset));
+            let found = found.and_then(|()| reader.try_poll());
+            let found = found.map_err(|error| format!("offset {offset}: {error}"))?;
+            let first = found.iter().next().map(|record| record.offset().get());
+            if first != Some(offset) {
+                return Err(format!("{first:?} was found for offset {offset}"));
             }
         }
         Ok(())
@@ -404,6 +424,7 @@ fn blocks(fixture: &Fixture) -> Vec<State<'_>> {
 fn run(name: &str, states: &[State<'_>]) -> Vec<String> {
     let began = Instant::now();
     let chosen = std::env::var("TIDELOG_FLIP").ok();
+    let is_first_enough = std::env::var_os("TIDELOG_FIRST").is_some();
     let (next, hasher) = (AtomicUsize::new(0), RandomState::new());
     let work = || {
         let (mut failed, mut distinct) = (Vec::new(), HashSet::new());
@@ -420,6 +441,9 @@ fn run(name: &str, states: &[State<'_>]) -> Vec<String> {
             let checked = checked.unwrap_or_else(|_| Err("it panics".to_owned()));
             if let Err(why) = checked {
                 failed.push(format!("{state}: {why}"));
+                if is_first_enough {
+                    next.store(states.len(), Ordering::Relaxed);
+                }
             }
         }
         (failed, distinct)

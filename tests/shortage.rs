@@ -116,6 +116,34 @@ impl Hog {
     }
 }
 
+/// A batch that says it is two gigabytes long costs no memory: an abort would take the host along.
+#[test]
+fn a_hostile_length_takes_no_memory() {
+    const TEST: &str = "a_hostile_length_takes_no_memory";
+    if let Some((_, dir)) = child::part() {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let mut limit = getrlimit(Resource::Data);
+        limit.current = Some(512 << 20);
+        setrlimit(Resource::Data, limit).unwrap();
+        let mut much = Vec::<u8>::new();
+        assert!(much.try_reserve_exact(1 << 30).is_err(), "the control: there is none");
+        let store = Store::open(&dir).unwrap();
+        let error = values(&store, 0).unwrap_err();
+        assert!(error.is_corrupt() && error.position() == Some(0), "{error}");
+        assert_eq!(values(&store, 1).unwrap(), ["kept"]);
+        store.close().unwrap();
+        return child::done();
+    }
+    let dir = tempfile::tempdir().unwrap();
+    kept(Store::builder(dir.path()), 2);
+    let path = dir.path().join("orders-0/00000000000000000000.log");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8..12].copy_from_slice(&(i32::MAX - 100).to_be_bytes());
+    fs::write(&path, bytes).unwrap();
+    fs::remove_file(path.with_extension("digest")).unwrap(); // it would be believed, not the length
+    child::run(TEST, "small", dir.path(), &Wrapper::none());
+}
+
 #[test]
 fn an_open_without_handles_may_be_tried_again() {
     const TEST: &str = "an_open_without_handles_may_be_tried_again";

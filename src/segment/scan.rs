@@ -302,3 +302,21 @@ fn find_batch(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Access, Disk as _, MemoryDisk, write_all_at};
+
+    #[test]
+    fn a_length_is_bounded_before_memory_is_taken_for_it() {
+        let file = MemoryDisk::new().open(Path::new("/a.log"), Access::Create).unwrap();
+        let mut head = [0; BatchHeader::LEN];
+        head[8..12].copy_from_slice(&(1_i32 << 30).to_be_bytes());
+        head[16] = 2;
+        write_all_at(&*file, &head, 0).unwrap();
+        let mut walk = Walk::new(&*file, 0, head.len() as u64);
+        assert!(matches!(walk.step().unwrap(), WalkStep::Bad(0, BatchFault::Size { .. })));
+        assert!(walk.buffer.capacity() <= BUFFER);
+    }
+}

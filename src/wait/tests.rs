@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::commit::{Commit, Joined};
 use super::{Completed, Completion, Signal, WaitSet, Woken};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -431,4 +432,25 @@ fn a_completion_survives_a_panicking_waker() {
     }
     assert!(completion.complete(4));
     assert!(woken.load(Ordering::Relaxed));
+}
+
+#[test]
+fn a_sync_serves_who_came_before_it_began_and_nobody_else() {
+    let commit = Commit::<u64>::new(Box::new(|| {}));
+    let Joined::Lead(mut turn) = commit.join(1, || 0) else { panic!("nobody else is there") };
+    let before = commit.ride(1, || 0).expect("not durable yet");
+    turn.begin(|| 1);
+    let during = commit.ride(1, || 0).expect("not durable yet");
+    let after = commit.ride(2, || 0).expect("not durable yet");
+    turn.end_and_release(&Ok(()));
+    for served in [before, during] {
+        pollster::block_on(served).unwrap();
+    }
+    let mut after = pin!(after);
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(after.as_mut().poll(&mut context).is_pending(), "it waits for the next");
+    let mut turn = commit.lead_for_tasks().expect("somebody waits");
+    turn.begin(|| 2);
+    turn.end_and_release(&Ok(()));
+    assert!(after.as_mut().poll(&mut context).is_ready());
 }

@@ -8,7 +8,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tidelog::disk::{Crash, Fault, IoMode, Plan, SimDisk};
+use tidelog::disk::{Crash, Fault, IoMode, Operation, Plan, SimDisk};
+use tidelog::{Record, TopicConfig};
 
 use crate::common::budget::Budget;
 use crate::common::crew::{each, portion};
@@ -16,8 +17,9 @@ use crate::common::suite::Suite;
 use crate::points::mix;
 use crate::runs::{Run, guarded};
 use crate::scenarios::{Scenario, light};
+use crate::stage::{Setup, open_log};
 use crate::story::Model;
-use crate::verdict::Promise;
+use crate::verdict::{Promise, later};
 
 /// EINTR, EIO, EMFILE, EFBIG, ENOSPC, EROFS, EDQUOT; and half the work.
 const FAULTS: [Fault; 10] = [
@@ -125,4 +127,24 @@ fn any_call_may_fail_and_nothing_promised_is_lost() {
     assert!(failures.into_inner() > 0, "faults are felt");
     suite.control(crate::points::losses_on_a_lying_disk());
     suite.end();
+}
+
+/// A large append goes by position into a file whose next window is mapped; half of it was written
+/// when there was no room for more.
+#[test]
+fn any_call_that_failed_half_way_leaves_nothing_for_a_recovery_to_cut() {
+    let disk = SimDisk::new(1);
+    disk.set_mode(IoMode::Mapped);
+    let setup = Setup { is_log: true, config: TopicConfig::new(), ..Setup::default() };
+    let log = open_log(&disk, &later(), &setup).expect("opened");
+    log.append(&[Record::new("first")]).expect("appended");
+    disk.fail(Plan::new(Fault::ShortWrite(1000)).on(Operation::Write));
+    disk.fail(Plan::new(Fault::Error(28)).on(Operation::Write).nth(2));
+    log.append(&[Record::new(&"x".repeat(100_000))]).expect_err("no room");
+    log.append(&[Record::new("after")]).expect("appended");
+    let killed = disk.kill();
+    drop(log);
+    let log = open_log(&killed, &later(), &setup).expect("opened");
+    assert!(log.report().torn_tails().is_empty(), "{:?}", log.report());
+    assert_eq!(log.end_offset().get(), 2);
 }

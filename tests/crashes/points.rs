@@ -118,6 +118,8 @@ fn kill_at(run: &Run, moment: &Moment, suite: &Suite) {
         let (_, model) = run.model(moment);
         let judged = run.judge(&mut disk, &model, Promise::Process);
         let judged = judged.and_then(|_| run.judge_further(&mut disk));
+        // the next process relies on what the last one said of itself, those after it do not
+        let judged = judged.and_then(|()| run.go_on(&mut moment.kill()));
         if let Err(error) = judged {
             suite.fail(error, format!("{} before call {}, kill", run.name, moment.operation()));
         }
@@ -152,7 +154,9 @@ fn a_cut_at_any_point_takes_nothing_that_was_promised() {
         let run = Run::of(scenario, *mode);
         let mut seen = Seen::default();
         let most = if scenario.is_heavy { most.min(6) } else { most };
-        for moment in run.moments.iter().step_by(if small { 12 } else { 1 }) {
+        // the end too, where every sync that was left out shows
+        let some = run.moments.iter().step_by(if small { 12 } else { 1 });
+        for moment in some.chain(run.moments.last()) {
             gone.fetch_add(cut_at(&run, moment, most, &mut seen, &suite), Ordering::Relaxed);
             kill_at(&run, moment, &suite);
         }

@@ -71,8 +71,7 @@ impl Run {
         model.check(&self.look(disk)?, promise)
     }
 
-    /// Opens twice more: the partitions' bytes stay the same (I8). Then life goes on: what is sent
-    /// and promised now is there after one more cut, and all that was found below it.
+    /// Opens twice more: the partitions' bytes stay the same (I8). Then life goes on.
     pub fn judge_further(&self, disk: &mut SimDisk) -> Result<(), String> {
         guarded(|| {
             let before = verdict::partition_bytes(disk, self.setup.is_log);
@@ -81,6 +80,15 @@ impl Run {
             drop(door);
             let after = verdict::partition_bytes(disk, self.setup.is_log);
             ensure!(before == after, "I8: an open changes {:?}", difference(&before, &after));
+            Ok(())
+        })?;
+        self.go_on(disk)
+    }
+
+    /// Life goes on: what is sent and promised now is there after one more cut, and all that was
+    /// found below it. At last it is closed, and a cut after that leaves no doubt about any of it.
+    pub fn go_on(&self, disk: &mut SimDisk) -> Result<(), String> {
+        guarded(|| {
             let door = verdict::open(disk, &self.setup)?;
             let found = verdict::read(&door, &[])?;
             let mut sent = send_everywhere(&door, &found);
@@ -97,7 +105,10 @@ impl Run {
             let sent = sent.map_err(|error| format!("I8: no sending after it: {error}"))?;
             let door = verdict::open(disk, &self.setup)?;
             let again = verdict::read(&door, &[])?;
-            *disk = disk.kill();
+            let closed = door.close();
+            *disk = disk.crash(Crash::Nothing);
+            closed.map_err(|error| format!("I8: no closing after it: {error}"))?;
+            verdict::verify(disk, self.setup.is_log)?;
             for (topic, at, offset) in sent {
                 let was = &found.topics[&topic].partitions[at];
                 let is = &again.topics[&topic].partitions[at];

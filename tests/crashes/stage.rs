@@ -48,6 +48,16 @@ impl Default for Setup {
     }
 }
 
+impl Door {
+    pub fn close(self) -> Result<()> {
+        match self {
+            Door::Shut => Ok(()),
+            Door::Store(store) => store.close(),
+            Door::Log(log) => log.close(),
+        }
+    }
+}
+
 pub struct Stage {
     pub disk: SimDisk,
     pub clock: ManualClock,
@@ -187,11 +197,11 @@ impl Stage {
     }
 
     pub fn close(&mut self) {
-        let closed = match std::mem::replace(&mut self.door, Door::Shut) {
-            Door::Shut => return,
-            Door::Store(store) => store.close(),
-            Door::Log(log) => log.close(),
-        };
+        let door = std::mem::replace(&mut self.door, Door::Shut);
+        if matches!(door, Door::Shut) {
+            return;
+        }
+        let closed = door.close();
         if self.bear(closed).is_some() {
             self.note(Deed::AllDurable);
         }

@@ -5,12 +5,15 @@
 //! as `docs/reliability.md` numbers them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tidelog::disk::{Disk as _, SimDisk};
-use tidelog::{Log, ManualClock, Offset, Store, Timestamp, TopicId};
+use tidelog::{FindingKind, Log, ManualClock, Offset, Store, Timestamp, TopicId, Verifier};
 
 use crate::common::golden::Payload;
-use crate::stage::{ALONE, BACKUP, BIRTH, Door, Setup, open_log, open_store, open_store_at};
+use crate::stage::{
+    ALONE, BACKUP, BIRTH, Door, LOG, ROOT, Setup, open_log, open_store, open_store_at,
+};
 use crate::story::{Commits, Incarnation, Kept, Model, numbers, value};
 
 /// What has to survive.
@@ -64,15 +67,18 @@ pub fn open(disk: &SimDisk, setup: &Setup) -> Result<Door, String> {
         ensure!(log.report().damage().is_empty(), "I10: damage: {:?}", log.report());
         return Ok(Door::Log(Box::new(log)));
     }
-    served(open_store(disk, &later(), setup).map_err(|error| format!("I8: open: {error}"))?)
+    let store = open_store(disk, &later(), setup);
+    served(disk, ROOT, store.map_err(|error| format!("I8: open: {error}"))?)
 }
 
 /// Every partition of it is served, and none was damaged.
-fn served(store: Store) -> Result<Door, String> {
+fn served(disk: &SimDisk, root: &str, store: Store) -> Result<Door, String> {
     let report = store.open_report();
     ensure!(report.failed_partitions().is_empty(), "I8: {:?}", report.failed_partitions());
     let damaged = report.partitions().iter().find(|one| !one.damage().is_empty());
     ensure!(damaged.is_none(), "I10: damage: {damaged:?}");
+    let mark = disk.metadata(format!("{root}/.kafka_cleanshutdown").as_ref());
+    ensure!(matches!(mark, Ok(None)), "I8: it is open, and marked as closed: {mark:?}");
     Ok(Door::Store(store))
 }
 
@@ -83,14 +89,26 @@ pub fn read_backups(disk: &SimDisk, groups: &[&str], found: &mut Found) -> Resul
     let open_at = |path: &str| open_store_at(path, disk, &later(), &Setup::default());
     if is_there(BACKUP) {
         let store = open_at(BACKUP).map_err(|error| format!("I8: open the backup: {error}"))?;
-        found.backup = Some(Box::new(read(&served(store)?, groups)?));
+        found.backup = Some(Box::new(read(&served(disk, BACKUP, store)?, groups)?));
     }
     let unfinished = format!("{BACKUP}.unfinished");
     if is_there(&unfinished)
         && let Ok(store) = open_at(&unfinished)
     {
-        found.unfinished = Some(Box::new(read(&served(store)?, groups)?));
+        found.unfinished = Some(Box::new(read(&served(disk, &unfinished, store)?, groups)?));
     }
+    Ok(())
+}
+
+/// Looks into what was closed: nothing is wrong, and digests vouch for all of it (I7, I10).
+pub fn verify(disk: &SimDisk, is_log: bool) -> Result<(), String> {
+    let verifier = Verifier::new(if is_log { LOG } else { ROOT }).disk(Arc::new(disk.clone()));
+    let report = verifier.threads(1).run().map_err(|error| format!("I7: verify: {error}"))?;
+    // the names of indexes await no sync: what a cut takes of them is made again
+    let wrong = report.findings().iter().find(|one| one.kind() != FindingKind::Index);
+    ensure!(wrong.is_none(), "I10: {wrong:?}");
+    let bare = report.unvouched().iter().find(|bytes| !bytes.is_digested_since());
+    ensure!(bare.is_none(), "I7: digests are gone: {bare:?}");
     Ok(())
 }
 

@@ -51,7 +51,9 @@ impl Bench {
         victim.kill();
         self.machine.start_again();
         let ends = judge(&self.store(), manner.mode, &acknowledged)?;
-        Ok(ends.values().fold(0, |hash, end| hash * 1_000_003 + end.unsigned_abs()))
+        Ok(ends.values().fold(0, |hash: u64, end| {
+            hash.wrapping_mul(1_000_003).wrapping_add(end.unsigned_abs())
+        }))
     }
 }
 

@@ -137,3 +137,65 @@ fn a_close_and_a_deletion_end_what_waits() {
     let error = look(pin!(partition.flush_later())).unwrap().unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Closed, Outcome::NotWritten));
 }
+
+/// A partition with a record, a sync of which is under way until the disk is healed.
+#[cfg(feature = "sim")]
+fn with_a_sync_under_way(
+    faults: &[crate::disk::Fault],
+    meanwhile: impl FnOnce(&Engine, &Partition),
+) -> crate::error::Result<()> {
+    use crate::disk::{Operation, Plan, SimDisk};
+    let disk = SimDisk::new(1);
+    let (engine, partition) = one_partition(options(Arc::new(disk.clone())), Path::new("/store"));
+    append(&partition, "one", Durability::Process).unwrap();
+    for fault in faults {
+        disk.fail(Plan::new(*fault).on(Operation::Sync));
+    }
+    let before = disk.syncs();
+    std::thread::scope(|scope| {
+        let leader = scope.spawn(|| partition.flush());
+        while disk.syncs() == before {
+            std::thread::yield_now();
+        }
+        let healer = scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            disk.heal();
+        });
+        meanwhile(&engine, &partition);
+        healer.join().unwrap();
+        leader.join().unwrap()
+    })
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn a_sync_that_fails_fails_the_threads_that_wait_for_it() {
+    use crate::disk::Fault::{Error, Hang};
+    let led = with_a_sync_under_way(&[Hang, Error(5)], |_, partition| {
+        let error = partition.flush().unwrap_err();
+        assert_eq!(error.outcome(), Outcome::WrittenNotDurable, "{error}");
+        assert!(partition.flush().unwrap_err().is_poisoned());
+        assert_eq!(partition.offsets().unwrap().durable.get(), 0);
+    });
+    assert_eq!(led.unwrap_err().outcome(), Outcome::WrittenNotDurable);
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn a_sync_serves_nobody_who_came_after_it_began() {
+    let led = with_a_sync_under_way(&[crate::disk::Fault::Hang], |engine, partition| {
+        append(partition, "two", Durability::Process).unwrap();
+        let mut flush = pin!(partition.flush_later());
+        while partition.offsets().unwrap().durable.get() == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(partition.offsets().unwrap().durable.get(), 1);
+        assert!(look(flush.as_mut()).is_none(), "that sync was not for it");
+        while look(flush.as_mut()).is_none() {
+            engine.run_due();
+        }
+        append(partition, "three", Durability::Power).unwrap();
+        assert_eq!(partition.offsets().unwrap().durable.get(), 3);
+    });
+    led.unwrap();
+}

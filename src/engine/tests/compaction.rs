@@ -442,3 +442,19 @@ fn a_lost_value_is_noticed() {
     keyed.open().unwrap();
     assert!(keyed.check().is_err());
 }
+
+#[test]
+fn what_no_recovery_point_covers_is_left_alone() {
+    let engine = Engine::open(options(Arc::new(disk(0))), Path::new(ROOT)).unwrap();
+    let topic = super::create(&engine, "state", TopicConfig::new().segment_bytes(1024));
+    let partition = topic.partitions()[0].clone();
+    for _ in 0..12 {
+        super::append(&partition, &"x".repeat(300), Process).unwrap();
+    }
+    let log = partition.log().unwrap();
+    assert!(log.size().1 > 2);
+    let begin = || Pass::begin(log, Offset::ZERO, Settings::at(engine.clock().wall())).unwrap();
+    assert!(begin().is_none(), "nothing is synced");
+    engine.flush().unwrap();
+    assert!(begin().is_some());
+}

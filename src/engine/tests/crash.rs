@@ -78,8 +78,23 @@ const DELETE: &[Step] = &[
     Step::Append("a", 1, 2, Process),
 ];
 
-pub(super) const SCENARIOS: [(&str, &[Step]); 5] =
-    [("create", CREATE), ("roll", ROLL), ("trim", TRIM), ("retain", RETAIN), ("delete", DELETE)];
+/// What is appended behind it needs no new segment, and so no new name.
+const CLOSE: &[Step] = &[
+    Step::Create("a", 2),
+    Step::Append("a", 0, 5, Process),
+    Step::Close,
+    Step::Reopen,
+    Step::Append("a", 1, 1, Power),
+];
+
+pub(super) const SCENARIOS: [(&str, &[Step]); 6] = [
+    ("create", CREATE),
+    ("roll", ROLL),
+    ("trim", TRIM),
+    ("retain", RETAIN),
+    ("delete", DELETE),
+    ("close", CLOSE),
+];
 
 pub(super) fn disk(seed: u64) -> SimDisk {
     let disk = SimDisk::new(seed);

@@ -103,6 +103,43 @@ fn a_want_above_the_published_end_is_retriable_and_poisons_nothing() {
     }
 }
 
+/// A large append goes by position into a file whose next window is mapped.
+#[test]
+fn a_part_of_a_failed_append_is_taken_back() {
+    let disk = disk(IoMode::Mapped);
+    let engine = open(&disk, &clock());
+    let partition = create(&engine, "orders", TopicConfig::new()).partitions()[0].clone();
+    append(&partition, "first", Power).unwrap();
+    disk.fail(Plan::new(Fault::ShortWrite(1000)).on(Operation::Write));
+    disk.fail(Plan::new(Fault::Error(28)).on(Operation::Write).nth(2));
+    let error = append(&partition, &"x".repeat(100_000), Process).unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Full, Outcome::NotWritten));
+    disk.heal();
+    append(&partition, "after", Process).unwrap();
+    let path = Path::new("/store/orders-0/00000000000000000000.log");
+    let raw = disk.open(path, crate::disk::Access::Read).unwrap();
+    let mut behind = vec![1; 1 << 20];
+    let got = raw.read_at(&mut behind, partition.log().unwrap().size().0).unwrap();
+    assert!(got > 0 && behind[..got].iter().all(|byte| *byte == 0), "zeros behind the end");
+}
+
+#[test]
+fn a_part_of_a_fact_that_found_no_room_is_taken_back() {
+    let disk = disk(IoMode::Mapped);
+    let engine = open(&disk, &clock());
+    create(&engine, "orders", TopicConfig::new());
+    disk.fail(Plan::new(Fault::ShortWrite(10)).on(Operation::Write));
+    disk.fail(Plan::new(Fault::Error(28)).on(Operation::Write).nth(2));
+    disk.fail(Plan::new(Fault::ShortWrite(10)).on(Operation::Write).nth(3));
+    disk.fail(Plan::new(Fault::Error(28)).on(Operation::Write).nth(4));
+    let error = engine.alter_topic("orders", TopicConfig::new().segment_bytes(4096)).unwrap_err();
+    assert!(error.is_full(), "{error}");
+    let killed = disk.kill();
+    drop(engine);
+    let engine = open(&killed, &clock());
+    assert!(engine.open_report().notes().is_empty(), "{:?}", engine.open_report());
+}
+
 #[test]
 fn a_full_disk_is_lived_on_and_left_without_reopening() {
     for mode in [IoMode::Mapped, IoMode::Positioned] {

@@ -150,3 +150,28 @@ fn all_that_shared_a_failed_sync_fail_and_none_is_tried_again() {
     // its own that failed, and that of the state log, which remembers
     assert_eq!(history.disk.syncs() - before, 2);
 }
+
+#[test]
+fn what_a_forgotten_failure_left_is_written_again_before_a_sync_vouches_for_it() {
+    let mut history = History::new(disk(0));
+    history.open().unwrap();
+    history.step(Step::Create("a", 1)).unwrap();
+    history.append("a", 0, Power).unwrap();
+    history.append("a", 0, Process).unwrap();
+    history.disk.fail(Plan::new(Fault::Error(EIO)).on(Operation::Sync));
+    history.disk.fail(Plan::new(Fault::Error(EIO)).on(Operation::Write).for_ever());
+    history.append("a", 0, Power).unwrap_err(); // and nothing can be recorded of it
+    let killed = history.disk.kill();
+    history.engine = None;
+    history.disk = killed;
+    history.open().unwrap();
+    let before = records(&partition(&history.engine().unwrap(), 0));
+    assert_eq!(before.len(), 3, "the cache has all of it");
+    history.append("a", 0, Power).unwrap();
+    history.disk = history.disk.crash(Crash::Nothing);
+    history.engine = None;
+    history.open().unwrap();
+    let after = records(&partition(&history.engine().unwrap(), 0));
+    assert_eq!(after[..3], before, "a promise covers what lies below it");
+    assert_eq!(after.len(), 4);
+}

@@ -208,6 +208,14 @@ fn a_block_of_another_segment_of_the_same_shape_is_noticed() {
     let (log, _) = other.open(facts(end, LastStop::Clean));
     assert!(all_of(&log, end).1.is_empty(), "a sidecar of another partition vouches for nothing");
     drop(log);
+    // runs of the next segment of that partition
+    let next = bench.names().into_iter().filter(|name| name.ends_with(".digest")).nth(1).unwrap();
+    let mut runs = bench.bytes(&Path::new(DIR).join(next));
+    runs[..40].copy_from_slice(&sidecar[..40]);
+    bench.put(&Bench::path(0, SegmentFile::Digests), &runs);
+    let (log, _) = bench.open(facts(end, LastStop::Clean));
+    assert!(all_of(&log, end).1.is_empty(), "runs of another segment vouch for nothing");
+    drop(log);
     // a run of it in the sidecar of that partition
     let mut mixed = sidecar.clone();
     mixed[24 + 3] = 1;
@@ -216,4 +224,24 @@ fn a_block_of_another_segment_of_the_same_shape_is_noticed() {
     bench.put(&Bench::path(0, SegmentFile::Digests), &mixed);
     let (log, _) = other.open(facts(end, LastStop::Clean));
     assert!(all_of(&log, end).1.is_empty(), "its runs fail their own checksum");
+}
+
+/// They are on the disk before a recovery point speaks of what they vouch for.
+#[cfg(feature = "sim")]
+#[test]
+fn a_power_cut_takes_no_digest_below_the_recovery_point() {
+    use crate::disk::{Crash, SimDisk};
+    let disk = SimDisk::new(1);
+    disk.create_dir_all(Path::new(DIR)).unwrap();
+    let bench = Bench::on(Arc::new(disk.clone()));
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    append(&log, b"a", 1).unwrap();
+    assert_eq!(log.checkpoint().unwrap(), Offset::new(1));
+    let bench = Bench { disk: Arc::new(disk.crash(Crash::Nothing)), ..bench };
+    let path = Bench::log_path(0);
+    let mut bytes = bench.bytes(&path);
+    bytes[12 + 3] ^= 1; // the epoch
+    bench.put(&path, &bytes);
+    let (log, _) = bench.open(facts(1, LastStop::PowerCut));
+    assert_eq!(all_of(&log, 1).1, [0], "it is noticed");
 }

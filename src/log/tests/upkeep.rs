@@ -91,6 +91,10 @@ fn assert_lookups(log: &PartitionLog, times: &[i64], what: &str) {
         let expected = expected.map(|at| (i64::try_from(at).unwrap(), times[at]));
         assert_eq!(found, expected, "{what}: first at or after {wanted}");
     }
+    assert_reads(log, times, what);
+}
+
+fn assert_reads(log: &PartitionLog, times: &[i64], what: &str) {
     for from in 0..times.len() {
         let limits = FetchLimits { bytes: 1, records: 1, durable_only: false };
         let from = Offset::new(i64::try_from(from).unwrap());
@@ -112,11 +116,19 @@ fn indexes_are_made_again_for_their_segment_alone() {
     let before = bench.bytes(&untouched);
     let mut flipped = good_index.clone();
     flipped[6] ^= 0x10; // a position
+    let mut within = good_index.clone();
+    within[7] ^= 0x04;
+    let mut beyond = good_index.clone();
+    let last = beyond
+        .last_chunk::<8>()
+        .map(|last| u32::from_be_bytes([last[0], last[1], last[2], last[3]]));
+    beyond.extend(last.unwrap().wrapping_add(1).to_be_bytes());
+    beyond.extend((1_u32 << 20).to_be_bytes());
     let mut late = good_times.clone();
     let last = late.len() - 12;
     late[last] = 0x7f; // a timestamp
     type Case<'a> = (&'a str, Option<&'a [u8]>, Option<&'a [u8]>);
-    let cases: [Case<'_>; 8] = [
+    let cases: [Case<'_>; 10] = [
         ("as they were", Some(&good_index), Some(&good_times)),
         ("missing", None, None),
         ("no offset index", None, Some(&good_times)),
@@ -124,18 +136,24 @@ fn indexes_are_made_again_for_their_segment_alone() {
         ("its end lost", Some(&good_index[..8]), Some(&good_times[..last])),
         ("empty", Some(&[]), Some(&[])),
         ("a position flipped", Some(&flipped), Some(&good_times)),
+        ("a position within a batch", Some(&within), Some(&good_times)),
+        ("a position beyond the end", Some(&beyond), Some(&good_times)),
         ("a timestamp flipped", Some(&good_index), Some(&late)),
     ];
     for (what, offsets, times_of) in cases {
-        for (path, bytes) in [(&index, offsets), (&time_index, times_of)] {
-            match bytes {
-                Some(bytes) => bench.put(path, bytes),
-                None => bench.disk.remove_file(path).unwrap(),
+        // what is looked up first may have the other made again
+        for look in [assert_reads, assert_lookups] {
+            for (path, bytes) in [(&index, offsets), (&time_index, times_of)] {
+                match bytes {
+                    Some(bytes) => bench.put(path, bytes),
+                    None if bench.exists(path) => bench.disk.remove_file(path).unwrap(),
+                    None => {}
+                }
             }
+            let (log, report) = bench.open(facts(end, LastStop::Clean));
+            assert!(!report.is_notable(), "{what}");
+            look(&log, &times, what);
         }
-        let (log, report) = bench.open(facts(end, LastStop::Clean));
-        assert!(!report.is_notable(), "{what}");
-        assert_lookups(&log, &times, what);
     }
     assert_eq!(bench.bytes(&untouched), before);
     assert_eq!(bench.bytes(&time_index), good_times, "and what is made again is the same");
@@ -231,6 +249,12 @@ fn batches_larger_than_a_segment_are_refused_and_limits_may_change() {
     let (log, _) = bench.open(facts(0, LastStop::Clean));
     let error = append(&log, &[0; 2000], 1).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
+    // one that was put together when segments were larger
+    let now = Timestamp::from_millis(1);
+    let rules = BatchRules { timestamps: TimestampRule::Append { now }, max_bytes: 1 << 20 };
+    let records = [Record::new(&[0; 2000])];
+    let large = BorrowedBatch::measure(&records, &rules).unwrap();
+    assert_eq!(log.append(&large, now).unwrap_err().kind(), ErrorKind::TooLarge);
     assert_eq!(append(&log, &[0; 500], 1).unwrap(), 0);
     assert_eq!(append(&log, &[0; 2000], 1).unwrap_err().kind(), ErrorKind::TooLarge);
     log.set_config(Arc::new(bench.config.clone().segment_bytes(1 << 20)));
@@ -257,4 +281,20 @@ fn checks_of_epochs_say_what_was_truncated() {
     check(2, 1).unwrap();
     let error = check(2, 0).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LogTruncated, "{error}");
+}
+
+#[test]
+fn only_what_a_recorded_recovery_point_covers_may_be_written_again() {
+    let mut bench = Bench::new();
+    bench.config = bench.config.segment_bytes(1024);
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    let mut end = 0;
+    while log.size().1 < 4 {
+        end = append(&log, &[b'x'; 200], end).unwrap() + 1;
+    }
+    assert!(log.sealed().is_empty(), "nothing is synced");
+    let point = log.checkpoint().unwrap();
+    assert!(log.sealed().is_empty(), "and the sync is not recorded");
+    log.recovery_point_recorded(point);
+    assert_eq!(log.sealed().len(), 3);
 }

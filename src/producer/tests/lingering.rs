@@ -92,6 +92,19 @@ fn the_topics_limit_splits_batches() {
 }
 
 #[test]
+fn a_batch_that_no_segment_takes_any_more_uses_no_offset() {
+    let world = World::by_hand();
+    let (topic, orders) = world.orders(TopicConfig::new(), world.producer());
+    let large = orders.enqueue(Record::new(&"x".repeat(2_000))).unwrap();
+    world.engine.alter_topic("orders", TopicConfig::new().segment_bytes(1024)).unwrap();
+    orders.flush().unwrap_err();
+    let error = large.try_get().unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::TooLarge, Outcome::NotWritten));
+    assert_eq!(orders.send(Record::new("small")).unwrap().offset().get(), 0);
+    assert_eq!(values(&topic, 0), ["small"]);
+}
+
+#[test]
 fn without_linger_each_is_written_at_once() {
     let world = World::by_hand();
     let builder = world.producer().linger(Duration::ZERO);
