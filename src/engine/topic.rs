@@ -1,7 +1,8 @@
 //! One topic, as every handle shares it: its identity, its configuration, its partitions.
 //!
-//! The list of partitions only grows, and the limit changes, one change at a time. A topic that was deleted stays what it was for those who
-//! hold it, and fails every call: one made later under its name is another topic.
+//! The list of partitions only grows, and the limit changes, one change at a time. A topic that was
+//! deleted stays what it was for those who hold it, and fails every call: one made later under its
+//! name is another topic.
 
 use arc_swap::ArcSwap;
 

@@ -1,9 +1,9 @@
 //! What a log tells whoever counts the bytes of many logs against a limit.
 //!
 //! A limit that is set while appends are under way begins a new *count* of what the logs hold. Each
-//! log joins it at one moment under its writer lock: what was published before is in the sum it
-//! hands over, what is published later says that it is not. Bytes that leave a log wait in it, under
-//! the same lock, until they are taken; those that left before it joined are not in its sum.
+//! log joins it at one moment under its writer lock: what was published before is in the sum that
+//! it hands over, what is published later says that it is not. Bytes that leave a log wait in it,
+//! under the same lock, until they are taken; those that left before it joined are not in its sum.
 //!
 //! Called by the engine, whose budget is locked inside the writer lock, never around it.
 

@@ -5,6 +5,7 @@
 //! that is lost costs time, one that is too high costs records: so it is recorded after the sync
 //! it speaks of. A log start is durable before the files below it go.
 
+use super::offsets::Offsets;
 use crate::error::Result;
 pub(crate) use crate::ids::LogId;
 use crate::ids::Offset;
@@ -99,5 +100,11 @@ impl KnownFacts {
     /// Whether offsets may be missing that end at `end`.
     pub(crate) fn allows_gap_to(&self, end: Offset) -> bool {
         !self.is_gapless() || end <= self.compacted
+    }
+
+    /// The offsets of a log that was recovered from `start` to `end`.
+    pub(super) fn offsets(&self, start: Offset, end: Offset) -> Offsets {
+        let point = self.recovery_point.min(end);
+        Offsets::new(start, self.compacted.min(point), point, end)
     }
 }

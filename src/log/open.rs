@@ -17,7 +17,6 @@ use super::epochs::EpochCache;
 use super::journaled::covered;
 use super::keeper::{KnownFacts, LastStop};
 use super::leftovers::{Directory, tidy};
-use super::offsets::Offsets;
 use super::report::{Damage, PartitionReport, TornTail};
 use super::verdict::{Ending, Successor, Verdict, judge};
 use crate::disk::Disk;
@@ -414,6 +413,13 @@ impl Recovery<'_> {
         doubted || (is_lost && !self.unproven.is_empty())
     }
 
+    /// It is not synced before the names are: a power cut may have torn or taken it.
+    fn has_lost_metadata(&self, place: &Place) -> bool {
+        let path = place.dir.join(PARTITION_METADATA);
+        let id = checkpoint::read_partition_metadata(&*place.disk, &path);
+        !id.is_ok_and(|id| id == Some(self.setup.id.topic))
+    }
+
     /// Puts the log together.
     fn finish(mut self, place: Arc<Place>) -> Result<(PartitionLog, PartitionReport)> {
         let known = *self.known;
@@ -423,10 +429,8 @@ impl Recovery<'_> {
             self.seal_active(); // appends go on in a segment that begins there
         }
         self.note_missing(&place, end);
-        let start = match known.is_gapless() {
-            true => known.log_start,
-            false => known.log_start.max(first).min(end),
-        };
+        let gapless = known.is_gapless();
+        let start = if gapless { known.log_start } else { known.log_start.max(first).min(end) };
         let refuses = self.has_producers.then(|| Refusal::Unsupported(Arc::from(WITH_PRODUCERS)));
         let epoch_floor = self.epochs.iter().flatten().map(|(epoch, _)| *epoch).max();
         let epochs = EpochCache::recovered(&self.epochs[0], &self.epochs[1], start, end);
@@ -437,14 +441,9 @@ impl Recovery<'_> {
         // a fresh file is on the disk; its name, and that of a new directory, may not be
         let wait = self.must_sync();
         let names_changed = !self.segments.is_empty() && !known.last_stop.is_clean();
-        // it was not synced before the names were: a power cut may have torn or taken it
-        let metadata_lost = names_changed && {
-            let path = place.dir.join(PARTITION_METADATA);
-            let id = checkpoint::read_partition_metadata(&*place.disk, &path);
-            !id.is_ok_and(|id| id == Some(self.setup.id.topic))
-        };
-        let damage = Some(&self.report.damage).filter(|damage| !damage.is_empty());
-        let damage = damage.map(|damage| Arc::new(damage.clone()));
+        let metadata_lost = names_changed && self.has_lost_metadata(&place);
+        let damage = &self.report.damage;
+        let damage = (!damage.is_empty()).then(|| Arc::new(damage.clone()));
         self.segments.shrink_to_fit(); // most logs of many have one
         let log = PartitionLog {
             config: ArcSwap::new(self.setup.config.clone()),
@@ -473,7 +472,7 @@ impl Recovery<'_> {
             epochs: Mutex::new(epochs),
             epoch_floor,
             damage: ArcSwapOption::new(damage),
-            gapless: known.is_gapless(),
+            gapless,
             swaps: AtomicU64::new(0),
             tell_at: AtomicU64::new(u64::MAX),
             latch: Latch::default(),
@@ -490,14 +489,6 @@ impl Recovery<'_> {
             log.make_durable(end)?; // what the cache says may not be what the disk holds
         }
         Ok((log, self.report))
-    }
-}
-
-impl KnownFacts {
-    /// The offsets of a log that was recovered from `start` to `end`.
-    fn offsets(&self, start: Offset, end: Offset) -> Offsets {
-        let point = self.recovery_point.min(end);
-        Offsets::new(start, self.compacted.min(point), point, end)
     }
 }
 

@@ -303,8 +303,8 @@ impl Kept {
         let Partition { start, end, records } = found;
         let (lowest, highest) = self.starts;
         ensure!((lowest..=highest).contains(start), "I9: start {start}, not {:?}", self.starts);
-        // where another hand wrote, a cut may take the file that says whose the log is now; then the
-        // name alone of an empty segment moves the end
+        // where another hand wrote, a cut may take the file that says whose the log is now; then
+        // the name alone of an empty segment moves the end
         let is_dense = self.foreign.is_empty() || records.len() as i64 == end - start;
         let len = records.len() as i64;
         ensure!(!is_dense || len == end - start, "I3: {len} of {start}..{end}");

@@ -3,8 +3,8 @@
 //! A file keeps its descriptor until the pool needs room; then the one least lately used is
 //! closed, and opened again by path when its file is next touched. Never closed: a descriptor a
 //! write is under way on, one of an unlinked file, and one its user keeps. One with unsynced
-//! positioned writes is closed only when no clean one is left, and leaves its file to a mapping that
-//! the next sync goes by: a descriptor opened later could not prove the durability of bytes written
+//! positioned writes is closed only when no clean one is left, and leaves its file to a mapping the
+//! next sync goes by: a descriptor opened later could not prove the durability of bytes written
 //! before. So a first write to each of ten thousand files waits for no sync.
 //!
 //! Locks: the queue's lock is taken before a file's, and a file's only by trying, so a thread that

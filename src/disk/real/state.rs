@@ -133,7 +133,7 @@ impl Failure {
     }
 }
 
-/// More maps than this wait for a sync only when a caller maps, or the pool closes, again and again.
+/// More maps than this wait for a sync only when a caller maps, or the pool closes, over and over.
 pub(super) const MOST_RETIRED: usize = 4;
 
 /// A mapping that keeps a descriptor's file and what it has to report, if there can be one.

@@ -33,7 +33,7 @@ const MOST_CHANGED: usize = 65_536;
 /// What syncs of all files go by.
 #[derive(Debug, Default)]
 pub(super) struct Whole {
-    /// The directories that are locked, each with the file of its lock. Held for one sync at a time.
+    /// The directories that are locked, each with the file of its lock. Held for a sync at a time.
     locked: Mutex<Vec<(PathBuf, Weak<File>)>>,
     names: Mutex<Option<Names>>,
 }
