@@ -94,6 +94,7 @@ impl Bench {
             log_start: Offset::new(start),
             last_stop,
             adopted: false,
+            ours_from: None,
             compacted: Offset::new(compacted),
             sync_failed: false,
         };

@@ -171,6 +171,7 @@ impl Engine {
             log_start: Offset::ZERO,
             last_stop: LastStop::Clean,
             adopted: false,
+            ours_from: None,
             compacted: Offset::ZERO,
             sync_failed: false,
         };

@@ -49,6 +49,7 @@ impl<'a> Known<'a> {
             log_start: recorded.map_or(Offset::ZERO, |kept| kept.log_start),
             last_stop,
             adopted: self.state.topic(id.topic).is_some_and(|topic| topic.foreign),
+            ours_from: None, // the recovery point may still be theirs
             compacted: recorded.map_or(Offset::ZERO, |kept| kept.compacted),
             sync_failed: recorded.is_some_and(|kept| kept.sync_failed.is_some()),
         };
@@ -81,6 +82,7 @@ impl<'a> Known<'a> {
             log_start,
             last_stop,
             adopted: true,
+            ours_from: None,
             compacted,
             sync_failed: false, // by them, as far as anybody knows
         }

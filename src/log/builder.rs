@@ -255,6 +255,7 @@ fn known_facts(
             log_start,
             last_stop,
             adopted,
+            ours_from: None,
             compacted: Offset::ZERO,
             sync_failed: false,
         };
@@ -266,7 +267,9 @@ fn known_facts(
     };
     let Slot { recovery_point, log_start, sync_failed, .. } = slot;
     let compacted = Offset::ZERO;
-    KnownFacts { recovery_point, log_start, last_stop, adopted, compacted, sync_failed }
+    // an open ends with a recovery point at the end of all it found, and a close with a mark
+    let ours_from = (!slot.clean).then_some(recovery_point);
+    KnownFacts { recovery_point, log_start, last_stop, adopted, ours_from, compacted, sync_failed }
 }
 
 /// A partition of a store is its store's alone.

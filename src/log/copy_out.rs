@@ -328,6 +328,7 @@ impl Secured<'_> {
             log_start: self.offsets.start,
             last_stop: LastStop::Clean,
             adopted: foreign,
+            ours_from: None,
             compacted: self.offsets.compacted,
             sync_failed: false,
         };

@@ -82,6 +82,9 @@ pub(crate) struct KnownFacts {
     /// Another hand has written here at some time: there may be gaps between offsets, and nothing
     /// is made of them.
     pub(crate) adopted: bool,
+    /// From here on this library alone has written, whoever wrote below: what is missing there was
+    /// lost. `None` where nothing tells.
+    pub(crate) ours_from: Option<Offset>,
     /// Below it there may be gaps that compaction made.
     pub(crate) compacted: Offset,
     /// A sync is known to have failed: what the page cache says of bytes above the recovery point
@@ -97,9 +100,12 @@ impl KnownFacts {
         !self.adopted && self.last_stop.is_ours()
     }
 
-    /// Whether offsets may be missing that end at `end`.
-    pub(crate) fn allows_gap_to(&self, end: Offset) -> bool {
-        !self.is_gapless() || end <= self.compacted
+    /// Whether the offsets between `end` and `next` may be missing.
+    pub(crate) fn allows_gap(&self, end: Offset, next: Offset) -> bool {
+        match self.is_gapless() {
+            true => next <= self.compacted,
+            false => self.ours_from.is_none_or(|from| end < from),
+        }
     }
 
     /// The offsets of a log that was recovered from `start` to `end`.

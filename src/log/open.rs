@@ -189,13 +189,14 @@ impl Recovery<'_> {
     /// which its predecessor grew past it: it says nothing about where that one ends.
     fn drop_empty(&mut self, place: &Arc<Place>, found: &mut Vec<(Offset, u64)>) -> Result<()> {
         let gapless = self.known.is_gapless();
+        let is_ours = |base| gapless || self.known.ours_from.is_some_and(|from| base > from);
         let last = found.last().map(|(base, _)| *base);
         let mut kept = Vec::with_capacity(found.len());
         for (base, len) in found.drain(..) {
-            let surrounded = !kept.is_empty() && (gapless || Some(base) != last);
+            let surrounded = !kept.is_empty() && (is_ours(base) || Some(base) != last);
             if len > 0 || !surrounded {
                 kept.push((base, len));
-            } else if gapless {
+            } else if is_ours(base) {
                 Segment::on_disk(place.clone(), base, len).remove_files()?;
             }
         }
@@ -218,7 +219,10 @@ impl Recovery<'_> {
         start.next_offset = start.next_offset.max(segment.base());
         let first_scanned = start.position;
         // below the recovery point digests vouch for offsets, above it only their order does
-        let gapless_from = known.is_gapless().then_some(point.max(known.compacted));
+        let gapless_from = match known.is_gapless() {
+            true => Some(point.max(known.compacted)),
+            false => known.ours_from,
+        };
         loop {
             start.gapless_from = gapless_from;
             let scan = segment.scan(start, point)?;
@@ -232,7 +236,8 @@ impl Recovery<'_> {
             }
             let below = promised && scan.next_offset < point;
             let successor = Successor::of(next, scan.next_offset);
-            let gapless = !known.allows_gap_to(next.unwrap_or(scan.next_offset));
+            let (end, next_base) = (scan.next_offset, next.unwrap_or(scan.next_offset));
+            let gapless = !known.allows_gap(end, next_base);
             match judge(Ending::of(&scan.stop), successor, below, gapless) {
                 Verdict::Keep => return self.keep(segment, scan, first_scanned),
                 Verdict::Trim => {

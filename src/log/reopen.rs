@@ -43,6 +43,7 @@ impl PartitionLog {
             log_start: offsets.start,
             last_stop: LastStop::KilledSameBoot,
             adopted: !self.gapless,
+            ours_from: None,
             compacted: offsets.compacted,
             sync_failed: true,
         };

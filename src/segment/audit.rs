@@ -103,7 +103,7 @@ impl Segment {
     /// by saying no.
     pub(crate) fn audit(&self, rules: AuditRules, go_on: &dyn Fn(u64) -> bool) -> Result<Audit> {
         let mut audit = Audit { next_offset: self.base(), ..Audit::default() };
-        let sidecar = self.audit_sidecar(&mut audit)?;
+        let sidecar = self.audit_sidecar(rules, &mut audit)?;
         let misfits = self.audit_digests(sidecar.as_ref(), rules, &mut audit)?;
         let mut indexes = IndexAudit::begin(self)?;
         let mut at = 0;
@@ -197,7 +197,9 @@ impl Segment {
         audit.count(header, position);
     }
 
-    fn audit_sidecar(&self, audit: &mut Audit) -> Result<Option<Sidecar>> {
+    /// What a crash leaves of digests that no sync had covered is no fault: a recovery point rises
+    /// behind that sync, unless it is another hand's.
+    fn audit_sidecar(&self, rules: AuditRules, audit: &mut Audit) -> Result<Option<Sidecar>> {
         let place = self.place();
         let path = self.digest_path();
         let mut unusable = |what: String| {
@@ -206,13 +208,19 @@ impl Segment {
         };
         match Sidecar::open(&*place.disk, &path, place.identity, self.base())? {
             Found::Sidecar(sidecar) => {
-                if sidecar.damaged() > 0 {
-                    let damaged = sidecar.damaged();
+                let synced = rules.recovery_point.get().saturating_sub(self.base().get());
+                let damaged = sidecar.damaged_below(u64::try_from(synced).unwrap_or(0))?;
+                if damaged > 0 {
                     unusable(format!("{damaged} of its runs do not fit their checksum"));
                 }
                 return Ok(Some(sidecar));
             }
-            Found::Missing => {}
+            Found::Unwritten
+                if rules.gapless_from.is_some() && rules.recovery_point > self.base() =>
+            {
+                unusable("its head is gone".to_owned());
+            }
+            Found::Missing | Found::Unwritten => {}
             Found::Unusable(why) => unusable(why.to_owned()),
         }
         Ok(None)

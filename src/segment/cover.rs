@@ -287,7 +287,7 @@ impl Segment {
             Found::Sidecar(sidecar) => {
                 Some(sidecar.with_first(self.cover.counted.load(Ordering::Acquire)))
             }
-            Found::Missing => None,
+            Found::Missing | Found::Unwritten => None,
             Found::Unusable(why) => {
                 log::warn!("{} vouches for nothing: {why}", path.display());
                 None

@@ -90,12 +90,20 @@ fn decode(bytes: &[u8], seed: u32) -> Option<Run> {
     (run.start < run.end && run.first < run.next).then_some(run)
 }
 
+/// Whether a head was begun at most: what is there of it, and zeros.
+fn is_unwritten(found: &[u8; HEAD_LEN], right: &[u8; HEAD_LEN]) -> bool {
+    let begun = found.iter().zip(right).take_while(|(found, right)| found == right).count();
+    found != right && found[begun..].iter().all(|byte| *byte == 0)
+}
+
 /// What lies under a sidecar's name.
 #[derive(Debug)]
 pub(crate) enum Found {
     /// The digests of this segment.
     Sidecar(Sidecar),
     Missing,
+    /// Its name, and of its head nothing or the beginning: it was made, and never synced.
+    Unwritten,
     /// It is no sidecar, or another segment's.
     Unusable(&'static str),
 }
@@ -106,8 +114,6 @@ pub(crate) struct Sidecar {
     file: Arc<dyn DiskFile>,
     seed: u32,
     len: u64,
-    /// How many of them are damaged.
-    damaged: u64,
     /// Of each block, where its first whole run begins and with which offset.
     fences: Vec<(u32, u32)>,
 }
@@ -138,6 +144,9 @@ impl Sidecar {
             Err(error) if is_gone(&error) => return Ok(Found::Missing), // dropped meanwhile
             Err(error) => return Err(fail(error)),
         };
+        if is_unwritten(&bytes, &head(identity, base)) {
+            return Ok(Found::Unwritten);
+        }
         if got < HEAD_LEN || bytes[..4] != MAGIC {
             return Ok(Found::Unusable("it does not begin like one"));
         }
@@ -155,7 +164,7 @@ impl Sidecar {
         }
         let len = file.len().map_err(fail)?.saturating_sub(HEAD_LEN as u64) / RUN_LEN as u64;
         let seed = run_seed(identity, base);
-        let mut sidecar = Sidecar { file, seed, len, damaged: 0, fences: Vec::new() };
+        let mut sidecar = Sidecar { file, seed, len, fences: Vec::new() };
         sidecar.survey()?;
         Ok(Found::Sidecar(sidecar))
     }
@@ -168,7 +177,6 @@ impl Sidecar {
                 fence = (first.start, first.first);
             }
             self.fences.push(fence);
-            self.damaged += runs.iter().filter(|run| run.is_none()).count() as u64;
         }
         Ok(())
     }
@@ -185,9 +193,19 @@ impl Sidecar {
         self.len
     }
 
-    /// How many of its runs are damaged.
-    pub(crate) fn damaged(&self) -> u64 {
-        self.damaged
+    /// How many of its runs are damaged that begin below an offset relative to the base. Where a
+    /// damaged one begins, the whole one before it says.
+    pub(crate) fn damaged_below(&self, relative: u64) -> Result<u64> {
+        let (mut damaged, mut begins) = (0, 0);
+        for block in 0..self.len.div_ceil(BLOCK) {
+            for run in self.block(block)? {
+                match run {
+                    Some(run) => begins = u64::from(run.next),
+                    None => damaged += u64::from(begins < relative),
+                }
+            }
+        }
+        Ok(damaged)
     }
 
     /// The runs of one block; `None` where one is damaged.

@@ -51,7 +51,7 @@ fn play(scenario: &Scenario, mode: IoMode, plan: Plan) -> Result<Failed, String>
         stage.disk.heal();
         let name = format!("{}-{mode:?}", scenario.name);
         let (setup, story) = (stage.setup.clone(), stage.story.clone());
-        let run = Run { name, setup, story, moments: Vec::new() };
+        let run = Run { name, mode, setup, story, moments: Vec::new() };
         let disk = stage.disk.kill();
         let failures = stage.failures;
         Ok(Failed { run, disk, failures })

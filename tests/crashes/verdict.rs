@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidelog::disk::{Disk as _, SimDisk};
-use tidelog::{FindingKind, Log, ManualClock, Offset, Store, Timestamp, TopicId, Verifier};
+use tidelog::{
+    FindingKind, Log, ManualClock, Offset, Store, Timestamp, TopicId, Verifier, VerifyReport,
+};
 
 use crate::common::golden::Payload;
 use crate::stage::{
@@ -104,11 +106,17 @@ pub fn read_backups(disk: &SimDisk, groups: &[&str], found: &mut Found) -> Resul
 pub fn verify(disk: &SimDisk, is_log: bool) -> Result<(), String> {
     let verifier = Verifier::new(if is_log { LOG } else { ROOT }).disk(Arc::new(disk.clone()));
     let report = verifier.threads(1).run().map_err(|error| format!("I7: verify: {error}"))?;
-    // the names of indexes await no sync: what a cut takes of them is made again
-    let wrong = report.findings().iter().find(|one| one.kind() != FindingKind::Index);
-    ensure!(wrong.is_none(), "I10: {wrong:?}");
+    nothing_wrong(&report)?;
     let bare = report.unvouched().iter().find(|bytes| !bytes.is_digested_since());
     ensure!(bare.is_none(), "I7: digests are gone: {bare:?}");
+    Ok(())
+}
+
+/// Nothing is wrong but what may be wrong with indexes: their names await no sync, and what a cut
+/// takes of them is made again.
+pub fn nothing_wrong(report: &VerifyReport) -> Result<(), String> {
+    let wrong = report.findings().iter().find(|one| one.kind() != FindingKind::Index);
+    ensure!(wrong.is_none(), "I10: {wrong:?}");
     Ok(())
 }
 
@@ -303,16 +311,12 @@ impl Kept {
         let Partition { start, end, records } = found;
         let (lowest, highest) = self.starts;
         ensure!((lowest..=highest).contains(start), "I9: start {start}, not {:?}", self.starts);
-        // where another hand wrote, a cut may take the file that says whose the log is now; then
-        // the name alone of an empty segment moves the end
-        let is_dense = self.foreign.is_empty() || records.len() as i64 == end - start;
         let len = records.len() as i64;
-        ensure!(!is_dense || len == end - start, "I3: {len} of {start}..{end}");
+        ensure!(len == end - start, "I3: {len} of {start}..{end}");
         let mut before = (0, 0);
         let mut last = None;
         for ((offset, _, bytes), expected) in records.iter().zip(*start..) {
-            let is_next = *offset == expected || (!is_dense && *offset > expected);
-            ensure!(is_next, "I3: {offset} in place of {expected}");
+            ensure!(*offset == expected, "I3: {offset} in place of {expected}");
             if let Some(foreign) = self.foreign.get(offset) {
                 let is_it = foreign.matches(Some(bytes)) || *foreign == Payload::Null;
                 ensure!(is_it, "I2: another value at {offset} than was found");
@@ -359,8 +363,28 @@ impl Kept {
     }
 }
 
+/// A file: its path, a hash of all before the zeros at its end, and how many those are.
+pub type Hashed = (String, u64, usize);
+
+/// The most that a mapped tail has written ahead of itself.
+const WINDOW: usize = 256 << 10;
+
+/// Takes the rest of each tail's window for gone: recovery has appended to a mapped tail what the
+/// journal had, and the process has ended; the next open trims it, or appends the same again.
+pub fn without_windows(files: &mut [Hashed]) {
+    let logs = files.iter().map(|(path, ..)| path.clone());
+    let logs: Vec<String> = logs.filter(|path| path.ends_with(".log")).collect();
+    let dir = |path: &str| path.rsplit_once('/').map(|(dir, _)| dir.to_owned());
+    for (path, _, zeros) in files.iter_mut().filter(|(path, ..)| path.ends_with(".log")) {
+        let is_last = !logs.iter().any(|log| *log > *path && dir(log) == dir(path));
+        if is_last && *zeros <= WINDOW {
+            *zeros = 0;
+        }
+    }
+}
+
 /// All files below the directories of partitions but those that every open writes to, hashed.
-pub fn partition_bytes(disk: &SimDisk, is_log: bool) -> Vec<(String, u64)> {
+pub fn partition_bytes(disk: &SimDisk, is_log: bool) -> Vec<Hashed> {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let root = std::path::Path::new("/");
     let mut below = Vec::new();
@@ -389,14 +413,11 @@ pub fn partition_bytes(disk: &SimDisk, is_log: bool) -> Vec<(String, u64)> {
             }
             let file = disk.open(&path, tidelog::disk::Access::Read).expect("listed");
             let mut bytes = vec![0; usize::try_from(entry.len).expect("small")];
-            let mut read = file.read_at(&mut bytes, 0).expect("read");
-            if entry.name.ends_with(".log") {
-                // the rest of a window, where recovery appended what the journal had
-                read = bytes[..read].iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
-            }
+            let read = file.read_at(&mut bytes, 0).expect("read");
+            let end = bytes[..read].iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
             let mut hasher = DefaultHasher::new();
-            bytes[..read].hash(&mut hasher);
-            below.push((path.display().to_string(), hasher.finish()));
+            bytes[..end].hash(&mut hasher);
+            below.push((path.display().to_string(), hasher.finish(), read - end));
         }
     }
     below.sort();

@@ -245,3 +245,46 @@ fn a_power_cut_takes_no_digest_below_the_recovery_point() {
     let (log, _) = bench.open(facts(1, LastStop::PowerCut));
     assert_eq!(all_of(&log, 1).1, [0], "it is noticed");
 }
+
+/// How often a look at the log's directory finds fault with a sidecar.
+fn faults_of_sidecars(bench: &Bench, recovery_point: i64) -> usize {
+    let facts = AuditFacts {
+        recovery_point: Offset::new(recovery_point),
+        log_start: Offset::ZERO,
+        gapless: true,
+        compacted: Offset::ZERO,
+        is_live: false,
+        index_interval: bench.config.index_interval_bytes,
+    };
+    let audit = PartitionAudit::list(&bench.disk, Path::new(DIR), bench.id, facts).unwrap();
+    let found = audit.audit_all(&|_| true).findings;
+    found.iter().filter(|finding| finding.kind() == FindingKind::Sidecar).count()
+}
+
+#[test]
+fn what_a_cut_leaves_of_unsynced_digests_is_no_fault_and_is_made_again() {
+    let (bench, end) = closed();
+    let path = Bench::path(0, SegmentFile::Digests);
+    let whole = bench.bytes(&path);
+    let zeroed = |from: usize, to: usize| {
+        let mut bytes = whole.clone();
+        bytes[from..to].fill(0);
+        bytes
+    };
+    let last = whole.len();
+    let left = [vec![], whole[..39].to_vec(), zeroed(0, 40), zeroed(17, last), zeroed(72, last)];
+    for bytes in left {
+        bench.put(&path, &bytes);
+        assert_eq!(faults_of_sidecars(&bench, 0), 0, "{bytes:?}");
+        assert_eq!(faults_of_sidecars(&bench, end), 1, "it was synced: {bytes:?}");
+        let (log, _) = bench.open(facts(0, LastStop::PowerCut));
+        log.close().unwrap();
+        assert_eq!(bench.bytes(&path)[..40], whole[..40]);
+        assert_eq!(faults_of_sidecars(&bench, end), 0);
+        bench.put(&path, &whole);
+    }
+    let mut damaged = whole.clone();
+    damaged[1] ^= 1; // no cut does that
+    bench.put(&path, &damaged);
+    assert_eq!(faults_of_sidecars(&bench, 0), 1);
+}

@@ -116,6 +116,7 @@ fn facts(recovery_point: i64, last_stop: LastStop) -> KnownFacts {
         log_start: Offset::ZERO,
         last_stop,
         adopted: false,
+        ours_from: None,
         compacted: Offset::ZERO,
         sync_failed: false,
     }

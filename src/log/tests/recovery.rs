@@ -200,6 +200,32 @@ fn lost_files_below_the_recovery_point_are_damage_above_it_not() {
     assert_eq!(offsets(&read_from(&log, 8).unwrap()), [8, 9, 10, 11]);
 }
 
+/// Another hand ended at 7, with a gap below; what this library wrote from there on was lost with
+/// the power, but for a later segment, or the name of one.
+#[test]
+fn where_only_this_library_wrote_a_hole_is_no_gap_of_another_hand() {
+    for later in [Vec::new(), batches(9, 10)] {
+        for ours_from in [None, Some(Offset::new(7))] {
+            let bench = Bench::new();
+            bench.put(&Bench::log_path(0), &batches(0, VALID));
+            bench.put(&Bench::log_path(5), &batches(5, 7));
+            bench.put(&Bench::log_path(9), &later);
+            let known = KnownFacts { adopted: true, ours_from, ..facts(7, LastStop::PowerCut) };
+            let (log, report) = bench.open(known);
+            let kept = ours_from.is_none();
+            let row = format!("{} bytes at 9, ours from {ours_from:?}: {report:?}", later.len());
+            assert_eq!(bench.exists(&Bench::log_path(9)), kept, "{row}");
+            assert_eq!(report.is_notable(), !kept && !later.is_empty(), "{row}");
+            let end = if kept { 9 + i64::from(!later.is_empty()) } else { 7 };
+            assert_eq!(log.offsets().end().get(), end, "{row}");
+            assert_eq!(append(&log, b"goes on", 20).unwrap(), end, "{row}");
+            let read = offsets(&read_from(&log, 0).unwrap());
+            assert_eq!(read[..5], [0, 1, 2, 5, 6], "their gap stays: {row}");
+            assert_eq!(read.last(), Some(&end), "{row}");
+        }
+    }
+}
+
 #[test]
 fn leftovers_follow_kafkas_rules() {
     let bench = Bench::new();
