@@ -10,15 +10,17 @@ use std::sync::Arc;
 
 use tidelog::disk::{Access, Disk, MemoryDisk};
 use tidelog::{
-    Durability, ErrorKind, FindingKind, Journal, Offset, Record, Repair, RepairStep, Store,
-    Threads, TopicConfig, Verifier,
+    Durability, ErrorKind, FindingKind, Journal, ManualClock, Offset, Record, Repair, RepairStep,
+    Store, Threads, Timestamp, TopicConfig, Verifier,
 };
 
 const ROOT: &str = "/store";
 const END: i64 = 40;
 
 fn open(disk: &Arc<dyn Disk>) -> Store {
-    Store::builder(ROOT).disk(disk.clone()).threads(Threads::Host).open().unwrap()
+    // every record of one time: which of them a time index names does not depend on the machine
+    let clock = ManualClock::new(Timestamp::from_millis(1_700_000_000_000));
+    Store::builder(ROOT).disk(disk.clone()).threads(Threads::Host).clock(clock).open().unwrap()
 }
 
 fn value(offset: i64) -> String {

@@ -119,6 +119,7 @@ impl<F: FnMut(Replayed<'_>)> Replay<'_, F> {
                         return Ok(());
                     }
                     (self.progress.next, self.progress.cursor) = (Some(resumed), None);
+                    self.progress.epoch = None; // it may have ended in what was stepped over
                     continue;
                 }
                 Err(error) => return Err(error),

@@ -139,16 +139,19 @@ fn records_of_transactions_wait_for_their_marker() {
     assert_eq!(skipped.places, 1);
 }
 
-#[test]
-fn damage_costs_what_is_damaged() {
+/// Damages the eleventh of forty changes, after `reopened` of which the store was opened again, and
+/// so in another epoch; what is replayed then.
+fn replayed_around_damage(reopened: u32) -> (Vec<String>, Skipped) {
     let disk = Arc::new(MemoryDisk::new());
-    let engine = engine_on(&disk);
-    let log = StateLog::new(
-        engine.clone(),
-        "__state",
-        TopicConfig::new().index_interval_bytes(200).partitions(1),
-    );
+    let mut engine = engine_on(&disk);
+    let config = TopicConfig::new().index_interval_bytes(200).partitions(1);
+    let mut log = StateLog::new(engine.clone(), "__state", config.clone());
     for number in 0..40 {
+        if number == reopened {
+            engine.close().unwrap();
+            engine = engine_on(&disk);
+            log = StateLog::new(engine.clone(), "__state", config.clone());
+        }
         put(&log, 0, &format!("{number:03}"), Some("value"));
     }
     let partition = engine.topic("__state").unwrap().partition(PartitionId::new(0)).unwrap();
@@ -157,9 +160,21 @@ fn damage_costs_what_is_damaged() {
     let path = Path::new("/store/__state-0/00000000000000000000.log");
     let file = disk.open(path, Access::Write).unwrap();
     file.write_at(&[0xff; 4], batch * 10 + 65).unwrap();
-    let engine = engine_on(&disk);
-    let (seen, skipped) = replayed(&state_log(&engine));
+    replayed(&state_log(&engine_on(&disk)))
+}
+
+#[test]
+fn damage_costs_what_is_damaged() {
+    let (seen, skipped) = replayed_around_damage(0);
     assert_eq!(skipped.places, 1);
     assert!((20..40).contains(&seen.len()), "{}", seen.len());
+    assert!(seen.last().unwrap().contains("039"));
+}
+
+/// The epoch that was read last ended in what was stepped over: no sign of a truncation.
+#[test]
+fn damage_where_an_epoch_begins_costs_no_more() {
+    let (seen, skipped) = replayed_around_damage(10);
+    assert_eq!((skipped.places, skipped.unread.len()), (1, 0));
     assert!(seen.last().unwrap().contains("039"));
 }

@@ -6,7 +6,7 @@ use super::describe::TopicDescription;
 use super::handle::Store;
 use crate::config::TopicConfig;
 use crate::engine::{NewTopic, Topic};
-use crate::error::{Cause, Error, ErrorKind, Result};
+use crate::error::{Cause, Error, ErrorKind, Outcome, Result};
 use crate::ids::{Offset, PartitionId};
 use crate::time::Timestamp;
 
@@ -103,7 +103,8 @@ impl Store {
     /// records that were fetched stay valid. Durable when it returns.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound), those of the operating system.
+    /// [`NotFound`](ErrorKind::NotFound), those of the operating system. With the outcome
+    /// [`Unknown`](Outcome::Unknown) the topic may be gone and some of its offsets not.
     ///
     /// ```
     /// use tidelog::{Store, TopicConfig};
@@ -116,7 +117,8 @@ impl Store {
     pub fn delete_topic(&self, name: &str) -> Result<()> {
         self.not_internal("delete topic", name)?;
         self.engine.delete_topic(name)?;
-        self.offsets.forget_topic(name)
+        let forgotten = self.offsets.forget_topic(name);
+        forgotten.map_err(|error| error.with_outcome(Outcome::Unknown)) // the topic is gone
     }
 
     /// Every topic but the internal ones, by name.

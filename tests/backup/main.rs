@@ -159,7 +159,11 @@ fn hashes(dir: &Path) -> BTreeMap<PathBuf, u64> {
             hashes.extend(self::hashes(&path));
         } else {
             let mut hasher = DefaultHasher::new();
-            std::fs::read(&path).expect("a file").hash(&mut hasher);
+            match std::fs::read(&path) {
+                // one that was being made has got its name since
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                read => read.expect("a file").hash(&mut hasher),
+            }
             hashes.insert(path, hasher.finish());
         }
     }

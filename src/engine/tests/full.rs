@@ -128,10 +128,12 @@ fn a_part_of_a_fact_that_found_no_room_is_taken_back() {
     let disk = disk(IoMode::Mapped);
     let engine = open(&disk, &clock());
     create(&engine, "orders", TopicConfig::new());
-    disk.fail(Plan::new(Fault::ShortWrite(10)).on(Operation::Write));
-    disk.fail(Plan::new(Fault::Error(28)).on(Operation::Write).nth(2));
-    disk.fail(Plan::new(Fault::ShortWrite(10)).on(Operation::Write).nth(3));
-    disk.fail(Plan::new(Fault::Error(28)).on(Operation::Write).nth(4));
+    // at every try, of which each step of the reserve gives one
+    for attempt in 0..10 {
+        let short = Plan::new(Fault::ShortWrite(10)).on(Operation::Write);
+        disk.fail(short.nth(1 + 2 * attempt));
+        disk.fail(Plan::new(Fault::Error(28)).on(Operation::Write).nth(2 + 2 * attempt));
+    }
     let error = engine.alter_topic("orders", TopicConfig::new().segment_bytes(4096)).unwrap_err();
     assert!(error.is_full(), "{error}");
     let killed = disk.kill();
