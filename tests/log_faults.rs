@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tidelog::disk::{Crash, Fault, IoMode, Operation, Plan, SimDisk};
+use tidelog::disk::{Crash, Disk as _, Fault, IoMode, Operation, Plan, SimDisk};
 use tidelog::{Durability, ErrorKind, Log, ManualClock, Offset, Outcome, Record};
 use tidelog::{Timestamp, TopicConfig};
 
@@ -415,6 +415,7 @@ fn a_full_disk_leaves_the_log_as_it_was() {
                 Ok(_) => kept.push(value),
                 Err(error) => break error,
             }
+            assert!(kept.len() < 100, "{mode:?}: more than there is room for");
         };
         assert!(error.is_full() && error.is_retriable(), "{error}");
         assert_eq!(error.outcome(), Outcome::NotWritten);
@@ -452,6 +453,29 @@ fn the_first_failed_sync_ends_writing_and_nothing_is_believed_after_it() {
     let after = disk.crash(Crash::Nothing);
     drop(log);
     assert_eq!(values(&open(&after)), [b"safe".to_vec(), b"doubtful".to_vec()]);
+}
+
+#[test]
+fn a_torn_tail_is_cut_once() {
+    let disk = SimDisk::new(1);
+    disk.set_mode(IoMode::Positioned);
+    let file = "/orders-0/00000000000000000000.log".as_ref();
+    let log = open(&disk);
+    log.append_with(&[Record::new("kept")], Durability::Power).unwrap();
+    let torn = disk.metadata(file).unwrap().unwrap().len;
+    for value in ["torn", "whole, behind it"] {
+        log.append_with(&[Record::new(value)], Durability::Power).unwrap();
+    }
+    let killed = disk.kill();
+    drop(log);
+    killed.corrupt(file, torn + 70, 1).unwrap();
+    let log = open(&killed);
+    assert_eq!(log.report().torn_tails().len(), 1);
+    let after = killed.crash(Crash::Nothing);
+    drop(log);
+    let log = open(&after);
+    assert!(!log.report().is_notable(), "it is back: {:?}", log.report());
+    assert_eq!(values(&log), [b"kept".to_vec()]);
 }
 
 #[test]

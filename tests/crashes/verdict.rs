@@ -408,7 +408,9 @@ pub fn partition_bytes(disk: &SimDisk, is_log: bool) -> Vec<Hashed> {
             if entry.name.starts_with("tidelog.") || entry.name.starts_with('.') {
                 continue;
             }
-            if entry.len == 0 || is_empty(&entry.name) {
+            // on its way out, once recovery saw that its records are gone: the next open unlinks it
+            let is_going = entry.name.ends_with(".deleted");
+            if entry.len == 0 || is_going || is_empty(&entry.name) {
                 continue;
             }
             let file = disk.open(&path, tidelog::disk::Access::Read).expect("listed");

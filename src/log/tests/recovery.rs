@@ -113,6 +113,27 @@ fn what_is_cut_with_whole_batches_in_it_is_saved() {
     assert!(report.torn_tails()[0].saved().is_empty());
 }
 
+/// Appends go on right behind the cut: what it took must not come back behind them.
+#[cfg(feature = "sim")]
+#[test]
+fn what_is_cut_is_cut_for_good() {
+    use crate::disk::{Crash, SimDisk};
+    let disk = SimDisk::new(1);
+    disk.create_dir_all(Path::new(DIR)).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    let bench = Bench::on(Arc::new(disk.clone()));
+    let (bytes, valid) = (batches(0, 8), batches(0, 3).len());
+    bench.put(&Bench::log_path(0), &bytes);
+    bench.disk.open(&Bench::log_path(0), Access::Write).unwrap().sync_data().unwrap();
+    bench.disk.sync_dir(Path::new(DIR)).unwrap();
+    disk.corrupt(&Bench::log_path(0), valid as u64 + 70, 1).unwrap();
+    let (log, report) = bench.open(facts(0, LastStop::KilledSameBoot));
+    assert_eq!(report.torn_tails().len(), 1);
+    let bench = Bench { disk: Arc::new(disk.crash(Crash::Nothing)), ..bench };
+    drop(log);
+    assert_eq!(bench.bytes(&Bench::log_path(0)), &bytes[..valid]);
+}
+
 #[test]
 fn damage_is_skipped_to_the_next_entry_of_the_index() {
     let bench = Bench::new();

@@ -298,3 +298,31 @@ fn only_what_a_recorded_recovery_point_covers_may_be_written_again() {
     log.recovery_point_recorded(point);
     assert_eq!(log.sealed().len(), 3);
 }
+
+/// From the next step on its names say that it is whole.
+#[cfg(feature = "sim")]
+#[test]
+fn a_rewrite_that_is_finished_is_on_the_disk() {
+    use crate::disk::names::{Leftover, leftover_file};
+    use crate::disk::{Crash, SimDisk};
+    use crate::record::Batch;
+    use crate::segment::Origin;
+    let disk = SimDisk::new(1);
+    disk.create_dir_all(Path::new(DIR)).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    let bench = Bench::on(Arc::new(disk.clone()));
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    let mut rewrite = log.begin_rewrite(Offset::ZERO).unwrap();
+    let bytes = batch(0, b"value");
+    let header = *Batch::verify(&bytes).unwrap().header();
+    rewrite.push(&header, &bytes, Origin::File).unwrap();
+    let _ = rewrite.finish().unwrap();
+    disk.sync_dir(Path::new(DIR)).unwrap();
+    let kinds = [SegmentFile::Log, SegmentFile::OffsetIndex, SegmentFile::Digests];
+    let paths =
+        kinds.map(|kind| Path::new(DIR).join(leftover_file(Offset::ZERO, kind, Leftover::Cleaned)));
+    let written = paths.each_ref().map(|path| bench.bytes(path));
+    let bench = Bench { disk: Arc::new(disk.crash(Crash::Nothing)), ..bench };
+    assert_eq!(paths.each_ref().map(|path| bench.bytes(path)), written);
+    assert_eq!(written[0], bytes);
+}

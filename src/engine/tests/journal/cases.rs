@@ -149,6 +149,14 @@ fn a_partition_reopened_after_a_failed_journal_sync_goes_on_without_it() {
 }
 
 #[test]
+fn a_frame_is_kept_until_its_segment_is_synced() {
+    let mut history = ready(&[Step::Append("a", 0, 3, Power), Step::Append("b", 0, 60, Power)]);
+    cut_power(&mut history);
+    reopen(&mut history, "reopen");
+    history.verify(Promise::Power, "after laps of another partition");
+}
+
+#[test]
 fn a_deleted_topic_does_not_pin_the_journal() {
     let mut history = ready(&[Step::Append("a", 0, 2, Power), Step::Delete("a")]);
     history.append("b", 0, Power).unwrap();
