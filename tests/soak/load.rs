@@ -1,7 +1,7 @@
 //! The mixed load of one process: it opens the store, works for a few seconds and closes it, again
-//! and again, and says of everything that returned what it promises. One that is not to be killed lives
-//! so for a while, then in one life to its end. It looks at itself when the store is closed, and
-//! again and again in that one life.
+//! and again, and says of everything that returned what it promises. One that is not to be killed
+//! lives so for a while, then in one life to its end. It looks at itself when the store is closed,
+//! and again and again in that one life.
 //!
 //! A thread a partition appends; two members of a group read and compare, leave and join; one
 //! commits by hand; one makes, alters and deletes topics and groups, applies retention and takes
