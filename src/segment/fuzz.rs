@@ -232,13 +232,13 @@ pub(crate) fn scan(input: &[u8]) {
     let point = BASE.checked_add(i64::from(feed.byte())).expect("small");
     let bytes = log_bytes(flags, feed);
     let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
-    let place = Place {
+    let place = Arc::new(Place {
         disk: disk.clone(),
         dir: Arc::from(Path::new("/")),
         index_interval: interval,
         identity: identity(),
         tenancy: Tenancy::Auditor,
-    };
+    });
     let path = place.path(BASE, SegmentFile::Log);
     write(&*disk, path.to_str().expect("text"), &bytes);
     let len = bytes.len() as u64;

@@ -17,21 +17,21 @@ use rand::{Rng, SeedableRng};
 
 use crate::common::machine::Machine;
 use crate::common::suite::say;
-use crate::figures::{Series, look};
+use crate::figures::{self, Figures, Phase};
 use crate::promise::{Promised, find};
-use crate::{load, reader};
+use crate::{load, reader, time};
 
 const ROLE: &str = "TIDELOG_SOAK_ROLE";
 const ROOT: &str = "TIDELOG_SOAK_ROOT";
-/// How often a process is looked at, in a long run; a short one looks more often.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// So often a process that lets go of nothing looks at itself: no more than one of a run of 60 s.
+const LOOKS: usize = 40;
 
 /// What a lane has to tell.
 pub enum Report {
     State { lane: &'static str, image: u64 },
     Failed { lane: &'static str, what: String },
     Control(bool),
-    Figures(&'static str, Series),
+    Figures(&'static str, Figures),
 }
 
 /// Where a child notes why it failed: a kill may come before it has ended.
@@ -52,8 +52,9 @@ pub fn play_role() {
         std::process::exit(1);
     }));
     match role.to_str() {
-        Some("load") => load::work(&root),
-        Some("reader") => reader::follow(&root),
+        Some("load") => load::work(&root, None),
+        Some("long") => load::work(&root, Some(time() / 2)),
+        Some("reader") => reader::follow(&root, time() / 2),
         Some("leak") => leak(&root),
         _ => panic!("no such role: {role:?}"),
     }
@@ -65,27 +66,28 @@ fn leak(root: &Path) {
     let mut held = Vec::new();
     for turn in 0u64.. {
         let file = File::create(root.join(turn.to_string())).expect("a file");
-        file.set_len(2 << 20).expect("room");
+        file.set_len(1 << 20).expect("room");
         let stack = std::thread::Builder::new().stack_size(1 << 20);
         let thread = stack.spawn(std::thread::park).expect("a thread with its mapping");
         held.push((file, vec![1u8; 2 << 20], thread));
+        load::say(&figures::line(Phase::Rest, root));
+        load::say(&figures::line(Phase::Work, root));
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// What is seen of a child that leaks.
-pub fn leaks() -> Series {
+/// What a child that leaks says.
+pub fn leaks() -> Figures {
     let dir = tempfile::tempdir().expect("a directory");
-    let root = dir.path().join("store");
-    let process = Process::start("leak", &root, Promised::default());
-    let (mut series, began) = (Series::default(), Instant::now());
-    while !series.has_handles(100) {
+    let (root, began) = (dir.path().join("store"), Instant::now());
+    let heard = Arc::new(Mutex::new(Figures::default()));
+    let process = Process::start("leak", &root, Promised::default(), &heard);
+    while heard.lock().expect("whole").series().all(|(_, series)| series.len() < LOOKS) {
         assert!(began.elapsed() < Duration::from_secs(60), "it leaks too slowly to be of use");
-        series.add(process.look().expect("it lives"));
         std::thread::sleep(Duration::from_millis(10));
     }
     process.kill().expect("it did not end by itself");
-    series
+    std::mem::take(&mut *heard.lock().expect("whole"))
 }
 
 /// A child at work, and what it has said.
@@ -94,30 +96,25 @@ struct Process {
     root: PathBuf,
     said: Arc<Mutex<Promised>>,
     listener: JoinHandle<()>,
-    since: Instant,
 }
 
 impl Process {
-    /// It goes on from what was promised before.
-    fn start(role: &str, root: &Path, before: Promised) -> Self {
+    /// It goes on from what was promised before; its looks at itself are added to `figures`.
+    fn start(role: &str, root: &Path, before: Promised, figures: &Arc<Mutex<Figures>>) -> Self {
         let mut command = Command::new(env::current_exe().expect("this test has a path"));
         command.args(["--exact", "role", "--nocapture"]).env(ROLE, role).env(ROOT, root);
         let command = command.stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("it starts");
         let pipe = BufReader::new(child.stdout.take().expect("a pipe"));
         let said = Arc::new(Mutex::new(before));
-        let heard = said.clone();
+        let (heard, figures) = (said.clone(), figures.clone());
         let listener = std::thread::spawn(move || {
             for line in pipe.lines().map_while(std::result::Result::ok) {
                 heard.lock().expect("whole").hear(&line);
+                figures.lock().expect("whole").hear(&line);
             }
         });
-        let (root, since) = (root.to_owned(), Instant::now());
-        Process { child, root, said, listener, since }
-    }
-
-    fn look(&self) -> Option<crate::figures::Sample> {
-        look(self.child.id(), &self.root)
+        Process { child, root: root.to_owned(), said, listener }
     }
 
     /// Ends it; all that it has said before its end. One that ended by itself, or failed, is an
@@ -151,6 +148,10 @@ impl Process {
     }
 }
 
+fn sleep_until(then: Instant) {
+    std::thread::sleep(then.saturating_duration_since(Instant::now()));
+}
+
 /// A store under load.
 pub struct Lane {
     root: PathBuf,
@@ -158,43 +159,17 @@ pub struct Lane {
     time: Duration,
     told: Sender<Report>,
     promised: Promised,
-    series: Series,
+    figures: Arc<Mutex<Figures>>,
 }
 
 impl Lane {
     pub fn new(root: &Path, until: Instant, time: Duration, told: Sender<Report>) -> Self {
         let (root, promised) = (root.to_owned(), Promised::default());
-        Lane { root, until, time, told, promised, series: Series::default() }
+        Lane { root, until, time, told, promised, figures: Arc::default() }
     }
 
     fn tell(&self, report: Report) {
         self.told.send(report).expect("the driver listens to the end");
-    }
-
-    /// Watches a process until then, and another beside it.
-    fn watch(
-        &mut self,
-        process: &Process,
-        beside: Option<(&Process, &mut Series)>,
-        until: Instant,
-    ) {
-        let warm = (self.time / 30).min(Duration::from_secs(2));
-        let every = (self.time / 100).min(LOOK_EVERY);
-        let mut beside = beside;
-        let look = |process: &Process, series: &mut Series| {
-            if process.since.elapsed() > warm
-                && let Some(sample) = process.look()
-            {
-                series.add(sample);
-            }
-        };
-        while Instant::now() < until {
-            std::thread::sleep(every.min(until.saturating_duration_since(Instant::now())));
-            look(process, &mut self.series);
-            if let Some((process, series)) = &mut beside {
-                look(process, series);
-            }
-        }
     }
 
     /// Compares what is left with what was promised, and shows that one record more is missed.
@@ -236,20 +211,20 @@ impl Lane {
         (Instant::now() + wait).min(self.until)
     }
 
-    fn start(&self) -> Process {
-        Process::start("load", &self.root, self.promised.clone())
+    fn start(&self, role: &str) -> Process {
+        Process::start(role, &self.root, self.promised.clone(), &self.figures)
     }
 
     /// Killed every 5 to 60 s, with a reader beside it that lives on.
     pub fn run_killed(mut self) {
         let mut random = StdRng::seed_from_u64(self.time.as_secs());
-        let reader = Process::start("reader", &self.root, Promised::default());
-        let mut of_reader = Series::default();
+        let of_reader = Arc::default();
+        let reader = Process::start("reader", &self.root, Promised::default(), &of_reader);
         while Instant::now() < self.until {
-            let process = self.start();
+            let process = self.start("load");
             let (least, most) = (Duration::from_secs(5), Duration::from_secs(60));
             let end = self.next_end(&mut random, least, most);
-            self.watch(&process, Some((&reader, &mut of_reader)), end);
+            sleep_until(end);
             if !self.end("killed", process.kill()) {
                 break;
             }
@@ -258,7 +233,7 @@ impl Lane {
             Ok(said) => self.promised.followed = said.followed,
             Err(what) => self.tell(Report::Failed { lane: "reader", what }),
         }
-        self.tell(Report::Figures("the reader", of_reader));
+        self.tell_figures("the reader", &of_reader);
         self.conclude("the killed");
     }
 
@@ -277,20 +252,24 @@ impl Lane {
         }
     }
 
-    fn conclude(&mut self, name: &'static str) {
+    fn conclude(&self, name: &'static str) {
         let Promised { backups, lives, followed, .. } = &self.promised;
         say(&format!(
             "figures soak, {name}: {lives} openings, {backups} backups verified, \
                       {followed} records followed"
         ));
-        let series = std::mem::take(&mut self.series);
-        self.tell(Report::Figures(name, series));
+        self.tell_figures(name, &self.figures);
+    }
+
+    fn tell_figures(&self, name: &'static str, figures: &Mutex<Figures>) {
+        let figures = std::mem::take(&mut *figures.lock().expect("whole"));
+        self.tell(Report::Figures(name, figures));
     }
 
     /// One process from the beginning to the end.
     pub fn run_long(mut self) {
-        let (process, until) = (self.start(), self.until);
-        self.watch(&process, None, until);
+        let process = self.start("long");
+        sleep_until(self.until);
         self.end("long", process.kill());
         self.conclude("the long one");
     }
@@ -299,10 +278,10 @@ impl Lane {
     pub fn run_cut(mut self, mut machine: Machine) {
         let mut random = StdRng::seed_from_u64(self.time.as_secs());
         while Instant::now() < self.until {
-            let process = self.start();
+            let process = self.start("load");
             let (least, most) = (Duration::from_secs(5), Duration::from_secs(300));
             let end = self.next_end(&mut random, least, most);
-            self.watch(&process, None, end);
+            sleep_until(end);
             let said = process.cut(&mut machine, random.random_range(1..3));
             machine.start_again();
             if !self.end("cut", said) {

@@ -1,5 +1,7 @@
 //! The mixed load of one process: it opens the store, works for a few seconds and closes it, again
-//! and again, and says of everything that returned what it promises.
+//! and again, and says of everything that returned what it promises. One that is not to be killed
+//! lives so for a while, then in one life to its end. It looks at itself when the store is closed,
+//! and again and again in that one life.
 //!
 //! A thread a partition appends; two members of a group read and compare, leave and join; one
 //! commits by hand; one makes, alters and deletes topics and groups, applies retention and takes
@@ -8,7 +10,7 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -17,7 +19,9 @@ use tidelog::{
     TopicConfig, Verifier,
 };
 
+use crate::figures::{self, Phase};
 use crate::promise::{JOURNAL, KEPT, PARTITIONS, PASSING, SEGMENT, STEADY, is_at_home, value};
+use crate::time;
 
 pub fn say(line: &str) {
     // nobody listens any more: the end is near
@@ -34,10 +38,16 @@ fn steady() -> TopicConfig {
     config.retention_bytes(KEPT[1]).file_delete_delay(Duration::from_millis(50))
 }
 
-/// Works until it is killed.
-pub fn work(root: &Path) {
+/// Short enough for many lives in a run, long enough to do something of everything.
+pub fn longest_life() -> Duration {
+    (time() / 75).min(Duration::from_secs(4))
+}
+
+/// Works until it is killed; with `lasting` in one life from then on.
+pub fn work(root: &Path, lasting: Option<Duration>) {
+    let (began, longest) = (Instant::now(), longest_life());
     let mut random = StdRng::seed_from_u64(u64::from(std::process::id()));
-    loop {
+    for life in 0.. {
         let sync = BackgroundSync { bytes: Some(1 << 20), interval: Some(Duration::from_secs(1)) };
         let builder = Store::builder(root).journal(Journal::Bytes(JOURNAL)).background_sync(sync);
         let Some(store) = told("open", builder.open()) else { return };
@@ -45,13 +55,19 @@ pub fn work(root: &Path) {
         for topic in STEADY.iter().filter(|topic| store.describe(topic).is_err()) {
             told("create", store.create_topic(topic, steady()));
         }
-        live(&store, root, Duration::from_millis(random.random_range(300..4_000)));
+        let is_last = lasting.is_some_and(|lasting| began.elapsed() > lasting);
+        let time = (!is_last).then(|| random.random_range(longest / 13..longest));
+        live(&store, root, time);
         told("close", store.close());
+        drop(store); // what was read through it may be held as long as it is
+        if life > 0 {
+            say(&figures::line(Phase::Rest, root));
+        }
     }
 }
 
-/// One life between opening and closing.
-fn live(store: &Store, root: &Path, time: Duration) {
+/// One life between opening and closing; without a time it lasts.
+fn live(store: &Store, root: &Path, time: Option<Duration>) {
     let stop = &AtomicBool::new(false);
     std::thread::scope(|scope| {
         for topic in STEADY {
@@ -64,9 +80,25 @@ fn live(store: &Store, root: &Path, time: Duration) {
         }
         scope.spawn(move || commit(store, stop));
         scope.spawn(move || change(store, root, stop));
-        std::thread::sleep(time);
+        match time {
+            Some(time) => std::thread::sleep(time),
+            None => look_at_work(root),
+        }
         stop.store(true, Ordering::Relaxed);
     });
+}
+
+/// In the life that lasts; half of a run has some 150 looks.
+pub fn look_every() -> Duration {
+    (time() / 300).min(Duration::from_secs(1))
+}
+
+/// Looks at itself until it is killed.
+fn look_at_work(root: &Path) {
+    loop {
+        std::thread::sleep(look_every());
+        say(&figures::line(Phase::Work, root));
+    }
 }
 
 fn word(topic: &str) -> Durability {

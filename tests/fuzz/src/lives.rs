@@ -44,7 +44,7 @@ pub fn run(input: &[u8]) {
     let mode = if flags & 1 == 0 { IoMode::Mapped } else { IoMode::Positioned };
     disk.set_mode(mode);
     let mut stage = Stage::new(disk);
-    (stage.mode, stage.goes_on, stage.is_log) = (mode, true, flags & 2 != 0);
+    (stage.goes_on, stage.setup.is_log) = (true, flags & 2 != 0);
     let mut lives = Lives { feed, stage, model: Model::default(), told: 0 };
     for _ in 0..8 {
         if lives.feed.is_empty() {
@@ -60,12 +60,12 @@ pub fn run(input: &[u8]) {
 impl Lives<'_> {
     fn topic(&mut self) -> &'static str {
         let number = self.feed.byte();
-        if self.stage.is_log { ALONE } else { TOPICS[usize::from(number & 1)] }
+        if self.stage.setup.is_log { ALONE } else { TOPICS[usize::from(number & 1)] }
     }
 
     fn partition(&mut self) -> u32 {
         let number = self.feed.byte();
-        if self.stage.is_log { 0 } else { u32::from(number & 1) }
+        if self.stage.setup.is_log { 0 } else { u32::from(number & 1) }
     }
 
     fn end(&mut self, topic: &'static str, partition: u32) -> i64 {
@@ -106,7 +106,7 @@ impl Lives<'_> {
             18 => self.stage.reopen(),
             19 => self.fail(),
             20 => self.read(),
-            _ if self.stage.is_log => self.stage.wait(Duration::from_secs(5)),
+            _ if self.stage.setup.is_log => self.stage.wait(Duration::from_secs(5)),
             21 => self.stage.delete(topic),
             22 => self.stage.grow(topic, 2 + u32::from(step >> 5 & 3)),
             23 => {
@@ -166,7 +166,7 @@ impl Lives<'_> {
             self.fail();
         }
         self.stage.open();
-        if !self.stage.is_log {
+        if !self.stage.setup.is_log {
             TOPICS.iter().for_each(|topic| self.stage.ensure(topic, 2, small()));
         }
         for _ in 0..flags >> 3 {
@@ -195,7 +195,7 @@ impl Lives<'_> {
         self.tell();
         for _ in 0..self.feed.byte() >> 6 {
             disk.cut_after(u64::from(self.feed.byte() & 63) + 1);
-            let opened = verdict::open(&disk, self.stage.is_log, &self.stage.config);
+            let opened = verdict::open(&disk, &self.stage.setup);
             let (again, next) = self.stop(&disk.clone());
             drop(opened);
             disk = next;
@@ -203,8 +203,8 @@ impl Lives<'_> {
                 promise = Promise::Power;
             }
         }
-        let groups: &[&str] = if self.stage.is_log { &[] } else { &GROUPS };
-        let door = verdict::open(&disk, self.stage.is_log, &self.stage.config)?;
+        let groups: &[&str] = if self.stage.setup.is_log { &[] } else { &GROUPS };
+        let door = verdict::open(&disk, &self.stage.setup)?;
         let found = verdict::read(&door, groups)?;
         self.model.check(&found, promise)?;
         self.model.settle(&found, promise);

@@ -8,9 +8,18 @@
 
 mod bounded;
 mod feed;
+#[allow(dead_code)]
+mod foreign;
 mod lives;
 mod recovery;
 mod seeds;
+
+/// Where the crash suites have it.
+mod common {
+    pub mod golden {
+        pub use crate::foreign::Payload;
+    }
+}
 
 // the crash suites' stage and judgement, as they are
 #[allow(dead_code)]
