@@ -170,9 +170,11 @@ fn close_each<'a>(
 }
 
 /// Has what these logs are to sync made durable at once, if the disk does that: written first, and
-/// at the second call named.
+/// at the second call named. Where they are few it does not pay: a file system that is synced whole
+/// brings along what other programs have written to it.
 pub(super) fn sync_ahead(disk: &dyn Disk, root: &Path, logs: &[&PartitionLog]) {
-    if logs.len() > 1 {
+    const MANY: usize = 64;
+    if logs.len() >= MANY {
         for _ in 0..2 {
             on_each(logs, PartitionLog::write_ahead);
             disk.sync_ahead(root);

@@ -18,7 +18,7 @@ use super::journaled::covered;
 use super::keeper::{KnownFacts, LastStop};
 use super::leftovers::{Directory, tidy};
 use super::report::{Damage, PartitionReport, TornTail};
-use super::verdict::{Ending, Successor, Verdict, judge};
+use super::verdict::{Ending, Successor, Then, Verdict, judge};
 use crate::disk::Disk;
 use crate::disk::latch::Latch;
 use crate::disk::names::{LEADER_EPOCHS, PARTITION_METADATA, SegmentFile};
@@ -495,11 +495,4 @@ impl Recovery<'_> {
         }
         Ok((log, self.report))
     }
-}
-
-/// Whether recovery looks at the next segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
-    GoOn,
-    Stop,
 }

@@ -24,6 +24,13 @@
 use crate::ids::Offset;
 use crate::segment::Stop;
 
+/// Whether recovery looks at the next segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    GoOn,
+    Stop,
+}
+
 /// What follows a segment's valid batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {

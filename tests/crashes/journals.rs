@@ -167,9 +167,9 @@ pub fn laps(stage: &mut Stage) {
     large(stage, "b", 0, 3);
     stage.wait(SECOND);
     large(stage, "a", 0, 4);
-    large(stage, "a", 1, 6);
+    large(stage, "a", 1, 8);
     stage.send("b", 0, 1, Process);
     stage.wait(31 * SECOND);
-    large(stage, "b", 0, 3);
+    large(stage, "b", 0, 12);
     stage.send("a", 1, 2, Power);
 }

@@ -97,7 +97,7 @@ fn cut_at(run: &Run, moment: &Moment, most: usize, seen: &mut Seen, suite: &Suit
         let repeat = || format!("{} before call {}, {choice:?}", run.name, moment.operation());
         let found = seen.images.entry(image).or_insert_with(|| {
             let found = run.look(&mut disk);
-            if found.is_ok() && image.is_multiple_of(8) {
+            if found.is_ok() && image.is_multiple_of(24) {
                 run.judge_further(&mut disk)?;
             }
             found
@@ -206,7 +206,7 @@ fn a_recovery_cut_short_anywhere_is_recovered_from() {
     let suite = Suite::new("crash-recovery");
     let budget = Budget::get();
     let (every, most) =
-        (budget.pick(250, 50, 1), usize::try_from(budget.pick(3, 24, 200)).unwrap());
+        (budget.pick(250, 110, 1), usize::try_from(budget.pick(3, 16, 200)).unwrap());
     each(&portion(light()), |(scenario, mode)| {
         let run = Run::of(scenario, *mode);
         for moment in run.moments.iter().filter(|one| one.operation().is_multiple_of(every)) {
