@@ -152,7 +152,6 @@ pub(crate) fn keeper_seeds() -> Vec<Vec<u8>> {
         epoch: LeaderEpoch::new(2),
         clean: false,
         adopted: true,
-        ours_from: None,
         sync_failed: false,
         boot_id: [9; 16],
     };
