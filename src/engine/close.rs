@@ -170,8 +170,8 @@ fn close_each<'a>(
 }
 
 /// Has what these logs are to sync made durable at once, if the disk does that: written first, and
-/// at the second call named. Where they are few the disk would decline, and the writing ahead be for
-/// nothing: a file system that is synced whole brings along what other programs wrote to it.
+/// at the second call named. Where they are few the disk would decline, and the writing ahead be
+/// for nothing: a file system that is synced whole brings along what other programs wrote to it.
 pub(super) fn sync_ahead(disk: &dyn Disk, root: &Path, logs: &[&PartitionLog]) {
     const MANY: usize = 64;
     if logs.len() >= MANY {

@@ -39,7 +39,11 @@ pub fn send_to(
 
 /// All values of a partition, in order.
 pub fn values(store: &Store, partition: u32) -> Result<Vec<String>> {
-    let mut consumer = store.reader().assign([("orders", partition)]).build()?;
+    values_of(store, "orders", partition)
+}
+
+pub fn values_of(store: &Store, topic: &str, partition: u32) -> Result<Vec<String>> {
+    let mut consumer = store.reader().assign([(topic, partition)]).build()?;
     let mut values = Vec::new();
     loop {
         let records = consumer.try_poll()?;

@@ -15,6 +15,8 @@ use tidelog::{
     TopicConfig,
 };
 
+use crate::common::orders::values_of;
+
 const ROLE: &str = "TIDELOG_FAULTS_ROLE";
 pub const SENDS: usize = 40;
 const BUS: i32 = 7;
@@ -40,21 +42,6 @@ fn hold_to_its_word(error: &Error, dir: &Path) {
     let known = matches!(error.kind(), ErrorKind::Io | ErrorKind::Full | ErrorKind::Poisoned);
     assert!(known && (placed || error.partition().is_some()), "{error}");
     assert!(!error.is_corrupt(), "a refusal is no damage: {error}");
-}
-
-/// All that can be read now, by partition; an error of the kernel's is one too.
-fn read(store: &Store, partition: u32) -> Result<Vec<String>, Error> {
-    let mut consumer = store.reader().assign([("t", partition)]).build()?;
-    let mut values = Vec::new();
-    loop {
-        let records = consumer.try_poll()?;
-        if records.is_empty() {
-            return Ok(values);
-        }
-        for record in &records {
-            values.push(String::from_utf8_lossy(record.value().unwrap_or_default()).into_owned());
-        }
-    }
 }
 
 fn send(store: &Store, number: usize, expected: &mut [Vec<String>; 2]) -> Result<(), Error> {
@@ -106,7 +93,7 @@ fn work(dir: &Path, mode: IoMode, journal: Journal) -> Result<(), Error> {
         for error in done.iter().filter_map(|done| done.as_ref().err()) {
             hold_to_its_word(error, dir);
             for (partition, expected) in (0..).zip(&expected) {
-                match read(&store, partition) {
+                match values_of(&store, "t", partition) {
                     Ok(values) => assert!(values == *expected, "{partition} after {error}"),
                     Err(error) => hold_to_its_word(&error, dir),
                 }
@@ -204,7 +191,7 @@ pub fn found(dir: &Path, mode: IoMode) -> Result<[Vec<String>; 2], String> {
     let mut found = [Vec::new(), Vec::new()];
     if store.describe("t").is_ok() {
         for (partition, found) in (0..).zip(&mut found) {
-            *found = read(&store, partition).map_err(|error| format!("I7: {error}"))?;
+            *found = values_of(&store, "t", partition).map_err(|error| format!("I7: {error}"))?;
         }
         let topic = store.producer().durability(Durability::Power).build();
         let topic = topic.and_then(|producer| producer.topic("t")).map_err(|e| e.to_string())?;
