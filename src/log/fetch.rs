@@ -248,13 +248,12 @@ impl PartitionLog {
         if let Some(first) = segments.first().filter(|first| first.base() > offset) {
             return Ok(first.base()); // everything before it is missing
         }
-        if let Some(segment) = segments.get(at)
-            && let Some(resume) = segment.resume_above(offset).map_err(|error| self.named(error))?
-        {
-            return Ok(resume.min(offsets.end));
-        }
         let next = segments.get(at + 1).map_or(offsets.end, |segment| segment.base());
-        Ok(next.max(offset))
+        let resume = match segments.get(at) {
+            Some(segment) => segment.resume_above(offset, next),
+            None => Ok(None),
+        };
+        Ok(resume.map_err(|error| self.named(error))?.unwrap_or(next.max(offset)))
     }
 
     /// How often records have been fetched, for a reader that counts.

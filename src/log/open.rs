@@ -218,9 +218,9 @@ impl Recovery<'_> {
         };
         start.next_offset = start.next_offset.max(segment.base());
         let first_scanned = start.position;
-        // below the recovery point digests vouch for offsets, above it only their order does
+        // below the recovery point digests vouch for offsets, but they may be gone
         let gapless_from = match known.is_gapless() {
-            true => Some(point.max(known.compacted)),
+            true => Some(known.compacted),
             false => known.ours_from,
         };
         loop {
@@ -247,8 +247,9 @@ impl Recovery<'_> {
                 Verdict::CutTail => return self.cut_tail(&segment, scan, next, first_scanned),
                 Verdict::Damage => {
                     let epoch = scan.epochs.last().map(|(epoch, _)| *epoch);
-                    let behind =
-                        segment.scan_start_behind(scan.next_offset, scan.position, epoch)?;
+                    let (from, at) = (scan.next_offset, scan.position);
+                    let bound = next.unwrap_or(Offset::new(i64::MAX));
+                    let behind = segment.scan_start_behind(from, at, epoch, bound)?;
                     let to = match &behind {
                         Some(start) => start.next_offset,
                         None => next.map_or(point, |next| next.max(scan.next_offset)),

@@ -150,7 +150,11 @@ impl Segment {
                     indexes.batch(self, batch.header(), position);
                 }
                 WalkStep::Bad(position, fault) => {
-                    let behind = self.resume_behind(audit.next_offset, Some(position))?;
+                    let behind = self.resume_behind(
+                        audit.next_offset,
+                        Some(position),
+                        Offset::new(i64::MAX),
+                    )?;
                     let size = behind.map_or(self.published(), |(at, _)| at) - position;
                     let (from, to) = (audit.next_offset, behind.map(|(_, offset)| offset));
                     let wrong = Wrong::Batch { bytes: size, from, to };

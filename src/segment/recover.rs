@@ -97,14 +97,16 @@ impl Segment {
     }
 
     /// A scan that goes on behind damage, from an index entry above `offset` that its batch
-    /// agrees with.
+    /// agrees with, and that ends before `bound`, where the next segment begins.
     pub(crate) fn scan_start_behind(
         &self,
         offset: Offset,
         damaged: u64,
         epoch: Option<LeaderEpoch>,
+        bound: Offset,
     ) -> Result<Option<ScanStart>> {
-        let Some((position, next_offset)) = self.resume_behind(offset, Some(damaged))? else {
+        let behind = self.resume_behind(offset, Some(damaged), bound)?;
+        let Some((position, next_offset)) = behind else {
             return Ok(None);
         };
         let mut start = self.scan_start_at_front();

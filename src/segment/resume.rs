@@ -17,20 +17,24 @@ use crate::record::BatchHeader;
 
 impl Segment {
     /// The first offset above `offset` at which reading may go on behind damage. `None` where
-    /// this segment vouches for none.
-    pub(crate) fn resume_above(&self, offset: Offset) -> Result<Option<Offset>> {
-        Ok(self.resume_behind(offset, None)?.map(|(_, resume)| resume))
+    /// this segment vouches for none below `bound`, where the next one begins.
+    pub(crate) fn resume_above(&self, offset: Offset, bound: Offset) -> Result<Option<Offset>> {
+        Ok(self.resume_behind(offset, None, bound)?.map(|(_, resume)| resume))
     }
 
     /// The place and base offset of the first batch above `offset`, and behind `damaged` if that
-    /// is given, that is named and whole.
+    /// is given, that is named and whole. One that would reach beyond `bound` is not where it was:
+    /// an index that was made again names it all the same.
     pub(super) fn resume_behind(
         &self,
         offset: Offset,
         damaged: Option<u64>,
+        bound: Offset,
     ) -> Result<Option<(u64, Offset)>> {
-        let indexed = self.indexed_behind(offset, damaged)?;
-        let digested = self.digested_behind(offset, damaged)?;
+        let fits =
+            |header: &BatchHeader| header.base_offset() > offset && header.end_offset() <= bound;
+        let indexed = self.indexed_behind(offset, damaged, fits)?;
+        let digested = self.digested_behind(offset, damaged, fits)?;
         Ok(indexed.into_iter().chain(digested).min())
     }
 
@@ -38,6 +42,7 @@ impl Segment {
         &self,
         offset: Offset,
         damaged: Option<u64>,
+        fits: impl Fn(&BatchHeader) -> bool,
     ) -> Result<Option<(u64, Offset)>> {
         let mut relative = self.relative_floor(offset).unwrap_or(0);
         let source = self.index_files_as_they_are()?;
@@ -49,8 +54,8 @@ impl Segment {
                 && let Some(header) = self.whole_batch(position, self.published())?
             {
                 let named = self.base().checked_add(i64::from(entry.relative));
-                let fits = named == Some(header.last_offset()) && header.base_offset() > offset;
-                if fits && self.is_vouched(position)? {
+                let is_named = named == Some(header.last_offset());
+                if is_named && fits(&header) && self.is_vouched(position)? {
                     return Ok(Some((position, header.base_offset())));
                 }
             }
@@ -63,6 +68,7 @@ impl Segment {
         &self,
         offset: Offset,
         damaged: Option<u64>,
+        fits: impl Fn(&BatchHeader) -> bool,
     ) -> Result<Option<(u64, Offset)>> {
         let Some(sidecar) = self.sidecar()? else { return Ok(None) };
         let relative = self.relative_floor(offset).unwrap_or(0);
@@ -74,7 +80,7 @@ impl Segment {
             for (position, end) in self.vouched_places(&run)? {
                 if damaged.is_none_or(|damaged| position > damaged)
                     && let Some(header) = self.whole_batch(position, end)?
-                    && header.base_offset() > offset
+                    && fits(&header)
                 {
                     return Ok(Some((position, header.base_offset())));
                 }

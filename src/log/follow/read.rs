@@ -111,13 +111,13 @@ impl FollowedLog {
                 return Ok(first.base().min(end)); // everything before it is missing
             }
             let at = segments.partition_point(|segment| segment.base() <= offset).saturating_sub(1);
+            let next = segments.get(at + 1).map_or(end, |segment| segment.base());
             if let Some(segment) = segments.get(at) {
                 self.open(segment)?;
-                if let Some(resume) = segment.resume_above(offset)? {
-                    return Ok(resume.min(end));
+                if let Some(resume) = segment.resume_above(offset, next)? {
+                    return Ok(resume);
                 }
             }
-            let next = segments.get(at + 1).map_or(end, |segment| segment.base());
             Ok(next.max(offset))
         })
     }

@@ -113,6 +113,44 @@ fn without_its_sidecar_a_changed_epoch_passes() {
 }
 
 #[test]
+fn without_its_sidecar_a_raised_base_offset_is_still_damage() {
+    let bench = Bench::new();
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    let end = append(&log, b"a", 1).unwrap() + 1;
+    log.close().unwrap();
+    drop(log);
+    let path = Bench::log_path(0);
+    let mut bytes = bench.bytes(&path);
+    bytes[7] ^= 1; // the only batch now says that it begins where the log ends
+    bench.put(&path, &bytes);
+    bench.disk.remove_file(&Bench::path(0, SegmentFile::Digests)).unwrap();
+    let (log, report) = bench.open(facts(end, LastStop::Clean));
+    assert_eq!(log.offsets().end(), Offset::new(end));
+    assert_eq!(all_of(&log, end), (Vec::new(), vec![0]));
+    assert_eq!(report.damage.len(), 1, "{report:?}");
+}
+
+#[test]
+fn behind_damage_reading_never_goes_on_beyond_the_next_segment() {
+    let (bench, end) = closed();
+    let path = Bench::log_path(0);
+    let mut bytes = bench.bytes(&path);
+    let second = 12 + u32::from_be_bytes(bytes[8..12].try_into().unwrap()) as usize;
+    bytes[second + 7] ^= 0x80; // its second batch says that it lies behind all there is
+    bench.put(&path, &bytes);
+    for kind in [SegmentFile::Digests, SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+        bench.disk.remove_file(&Bench::path(0, kind)).unwrap();
+    }
+    let (log, _) = bench.open(facts(end, LastStop::Clean));
+    let names = bench.names();
+    let next = names.iter().filter(|name| name.ends_with(".log")).nth(1).unwrap();
+    let next: i64 = next.trim_end_matches(".log").parse().unwrap();
+    let (found, lost) = all_of(&log, end);
+    assert_eq!(found.len() + lost.len(), end as usize, "{lost:?}");
+    assert!(found.iter().filter(|(offset, _)| *offset >= next).count() as i64 == end - next);
+}
+
+#[test]
 fn a_new_log_has_no_sidecar_before_its_first_checkpoint() {
     let bench = Bench::new();
     let (log, _) = bench.open(facts(0, LastStop::Clean));
