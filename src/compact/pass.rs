@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) most_keys: usize,
     /// Bytes that are read in a step, soft.
     pub(crate) step_bytes: u64,
+    /// Segments that reach beyond it are left alone.
+    pub(crate) up_to: Offset,
 }
 
 impl Settings {
@@ -44,6 +46,7 @@ impl Settings {
             delete_retention: DELETE_RETENTION,
             most_keys: MOST_KEYS,
             step_bytes: 1 << 20,
+            up_to: Offset::new(i64::MAX),
         }
     }
 }
@@ -62,6 +65,8 @@ pub(crate) struct Done {
     pub(crate) freed: u64,
     /// Where the next pass begins to map.
     pub(crate) next_from: Offset,
+    /// What it was to reach: more than `next_from` if the map was full, or overtaken.
+    pub(crate) wanted: Offset,
 }
 
 /// A compaction under way.
@@ -122,7 +127,8 @@ impl Pass {
         from: Offset,
         settings: Settings,
     ) -> Result<Option<Pass>> {
-        let sealed = log.sealed();
+        let mut sealed = log.sealed();
+        sealed.truncate(sealed.partition_point(|sealed| sealed.end <= settings.up_to));
         if sealed.last().is_none_or(|last| last.end <= from) {
             return Ok(None);
         }
@@ -224,7 +230,8 @@ impl Pass {
         if rewriting.output.is_none() {
             let Some(group) = rewriting.next_group(&self.facts) else {
                 let (freed, next_from) = (self.freed, rewriting.next_from);
-                return Ok(Progress::Done(Done { freed, next_from }));
+                let wanted = self.sealed.last().map_or(next_from, |last| last.end);
+                return Ok(Progress::Done(Done { freed, next_from, wanted }));
             };
             let base = self.facts[group.start].base;
             let rewrite = log.begin_rewrite(base)?;

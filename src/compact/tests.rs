@@ -118,7 +118,11 @@ impl Bench {
 
     fn put_batch(&mut self, log: &PartitionLog, changes: &[(&str, Option<&str>)]) -> i64 {
         let now = self.clock_now();
-        let rules = BatchRules { timestamps: TimestampRule::Append { now }, max_bytes: 1 << 20 };
+        let rules = BatchRules {
+            timestamps: TimestampRule::Append { now },
+            max_bytes: 1 << 20,
+            keyed: false,
+        };
         let records: Vec<_> = changes
             .iter()
             .map(|(key, value)| value.map_or(Record::tombstone(), Record::new).key(*key))

@@ -5,14 +5,16 @@
 //! What configures a store as a whole is set on its builder. Nothing is clamped in silence: a bad
 //! value is an error that names the key, the value and what would have been allowed.
 
+mod cleanup;
 mod holds;
+mod ratio;
 mod settings;
 mod topic;
 mod words;
 
+pub use cleanup::CleanupPolicy;
 pub use holds::HoldCap;
 pub(crate) use holds::OffsetsRetention;
+pub(crate) use ratio::Ratio;
 pub use topic::TopicConfig;
-pub use words::{
-    BackgroundSync, CleanupPolicy, Durability, Journal, Threads, TimestampType, WhenFull,
-};
+pub use words::{BackgroundSync, Durability, Journal, Threads, TimestampType, WhenFull};

@@ -6,8 +6,11 @@
 
 use std::time::Duration;
 
+use super::cleanup::POLICIES;
 use super::holds::{read_holds, write_holds};
+use super::ratio::Ratio;
 use super::topic::TopicConfig;
+
 use crate::time::millis;
 
 /// One setting as text: its key, how to write it, how to read it.
@@ -80,7 +83,31 @@ pub(super) const SETTINGS: &[Setting] = &[
         key: "cleanup.policy",
         write: |c| c.cleanup_policy.to_string(),
         read: |c, text| text.parse().ok().map(|policy| c.cleanup_policy = policy),
-        takes: "delete (this version does not compact yet)",
+        takes: POLICIES,
+    },
+    Setting {
+        key: "min.cleanable.dirty.ratio",
+        write: |c| c.min_dirty.to_string(),
+        read: |c, text| text.parse().ok().map(|ratio| c.min_dirty = Ratio::of(ratio)),
+        takes: "a number from 0 to 1",
+    },
+    Setting {
+        key: "min.compaction.lag.ms",
+        write: |c| write_millis(c.min_compaction_lag),
+        read: |c, text| read_millis(text).map(|lag| c.min_compaction_lag = lag),
+        takes: MILLIS,
+    },
+    Setting {
+        key: "max.compaction.lag.ms",
+        write: |c| write_bound(c.max_compaction_lag),
+        read: |c, text| read_bound(text).map(|lag| c.max_compaction_lag = lag),
+        takes: MILLIS,
+    },
+    Setting {
+        key: "delete.retention.ms",
+        write: |c| write_millis(c.delete_retention),
+        read: |c, text| read_millis(text).map(|age| c.delete_retention = age),
+        takes: MILLIS,
     },
     Setting {
         key: "file.delete.delay.ms",

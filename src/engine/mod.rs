@@ -18,6 +18,7 @@ mod catalog;
 mod changes;
 mod chores;
 mod claim;
+mod cleaning;
 mod close;
 mod compaction;
 mod core;

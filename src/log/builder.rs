@@ -160,6 +160,7 @@ impl LogBuilder {
     /// ```
     pub fn open(self) -> Result<Log> {
         self.config.validate()?;
+        self.config.refuse_compaction()?;
         let dir = self.dir.clone();
         let fail = |error| Error::io("open log", &dir, error);
         let disk = match self.disk.clone() {

@@ -42,7 +42,7 @@ impl BatchBuffer {
     ) -> Result<Option<u32>> {
         let index = self.fields.count;
         let refuse = |reason| Error::new("enqueue", Cause::InvalidRecord { index: 0, reason });
-        let timestamp = rules.timestamps.resolve(record.timestamp).map_err(refuse)?;
+        let timestamp = rules.admit(record).map_err(refuse)?;
         let base = if index == 0 { timestamp } else { self.fields.base_timestamp };
         let body = body_len(record, delta(timestamp, base), index);
         let size = self.bytes.len().saturating_add(framed(body));

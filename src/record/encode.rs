@@ -39,6 +39,20 @@ pub(crate) struct BatchRules {
     pub(crate) timestamps: TimestampRule,
     /// The largest batch in bytes, header included.
     pub(crate) max_bytes: usize,
+    /// Whether every record must have a key: the topic is compacted.
+    pub(crate) keyed: bool,
+}
+
+impl BatchRules {
+    /// What the fields of a record leave to be said of it: the timestamp it gets, or why the topic
+    /// refuses it.
+    #[inline]
+    pub(super) fn admit(&self, record: &Record<'_>) -> Result<i64, String> {
+        if self.keyed && record.key.is_none() {
+            return Err("it has no key, and the topic is compacted".to_owned());
+        }
+        self.timestamps.resolve(record.timestamp)
+    }
 }
 
 /// Who sets timestamps, and how far they may lie from the clock.
@@ -242,14 +256,11 @@ impl<'a> BorrowedBatch<'a> {
         let count = i32::try_from(records.len())
             .map_err(|_| too_large(records.len(), i32::MAX as usize))?
             .cast_unsigned();
-        let base = rules.timestamps.resolve(first.timestamp).map_err(|reason| refuse(0, reason))?;
+        let base = rules.admit(first).map_err(|reason| refuse(0, reason))?;
         let mut size = BatchHeader::LEN;
         let mut max_timestamp = base;
         for (index, record) in (0..).zip(records) {
-            let timestamp = rules
-                .timestamps
-                .resolve(record.timestamp)
-                .map_err(|reason| refuse(index as usize, reason))?;
+            let timestamp = rules.admit(record).map_err(|reason| refuse(index as usize, reason))?;
             max_timestamp = max_timestamp.max(timestamp);
             let body = body_len(record, delta(timestamp, base), index);
             size = size.saturating_add(body + varint::len(signed(body)));

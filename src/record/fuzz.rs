@@ -263,7 +263,7 @@ pub(crate) fn encode(input: &[u8]) {
         },
     };
     let max_bytes = if flags & 0x80 == 0 { 1 << 20 } else { usize::from(feed.short()) };
-    let rules = BatchRules { timestamps, max_bytes };
+    let rules = BatchRules { timestamps, max_bytes, keyed: false };
     let stamp = Stamp {
         base_offset: Offset::new(i64::from(feed.word()) << 16),
         leader_epoch: LeaderEpoch::new(i32::from(feed.short())),
@@ -360,6 +360,7 @@ pub(crate) fn batch_seeds() -> Vec<Vec<u8>> {
             after_max: None,
         },
         max_bytes: 1 << 20,
+        keyed: false,
     };
     let stamp = Stamp { base_offset: Offset::new(5), leader_epoch: LeaderEpoch::new(2) };
     let full = Record::new("value").key("key").header("name", "header").null_header("null");

@@ -56,7 +56,7 @@ fn create() -> BatchRules {
 }
 
 fn rules(timestamps: TimestampRule) -> BatchRules {
-    BatchRules { timestamps, max_bytes: 1 << 24 }
+    BatchRules { timestamps, max_bytes: 1 << 24, keyed: false }
 }
 
 fn written(batch: &impl AppendBatch, stamp: Stamp) -> Vec<u8> {

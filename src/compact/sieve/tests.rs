@@ -27,6 +27,7 @@ fn batch(base: i64, records: &[KeyValue<'_>]) -> Vec<u8> {
             after_max: None,
         },
         max_bytes: 1 << 20,
+        keyed: false,
     };
     let records: Vec<_> = (0..)
         .zip(records)

@@ -127,6 +127,7 @@ fn batch(base: i64, value: &[u8]) -> Vec<u8> {
     let rules = BatchRules {
         timestamps: TimestampRule::Append { now: Timestamp::from_millis(base + 1) },
         max_bytes: 1 << 20,
+        keyed: false,
     };
     let records = [Record::new(value)];
     let batch = BorrowedBatch::measure(&records, &rules).unwrap();
