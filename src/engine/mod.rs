@@ -47,7 +47,7 @@ mod topic;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use audit::{RootAudit, is_root, list_root};
+pub(crate) use audit::{AwaitsReplay, RootAudit, is_root, list_root};
 pub(crate) use backup::Watch;
 pub use backup::{BackupProgress, BackupReport};
 pub(crate) use catalog::NewTopic;
