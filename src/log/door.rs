@@ -73,7 +73,7 @@ pub struct Log {
     disk: Arc<dyn Disk>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) background: BackgroundSync,
-    read_uncommitted: bool,
+    take: TakeRules,
     /// When everything was last synced, on the monotonic clock.
     pub(super) last_sync: Mutex<Duration>,
     closed: AtomicBool,
@@ -92,7 +92,7 @@ impl Log {
         clock: Arc<dyn Clock>,
         lock: Box<dyn DirLock>,
         background: BackgroundSync,
-        read_uncommitted: bool,
+        take: TakeRules,
     ) -> Self {
         Log {
             last_sync: Mutex::new(clock.monotonic()),
@@ -103,7 +103,7 @@ impl Log {
             disk,
             clock,
             background,
-            read_uncommitted,
+            take,
             closed: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
         }
@@ -209,8 +209,10 @@ impl Log {
     /// # Errors
     /// [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) below the start or above the end,
     /// [`Corrupt`](crate::ErrorKind::Corrupt) where the next record is damaged (see
-    /// [`Log::skip_damage`]), [`Unsupported`](crate::ErrorKind::Unsupported) where it is
-    /// compressed or belongs to a transaction.
+    /// [`Log::skip_damage`]), [`Unsupported`](crate::ErrorKind::Unsupported) where it
+    /// belongs to a transaction or is compressed with a codec that is not built in,
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) where it decompresses to more than
+    /// [`max_decompressed_bytes`](crate::LogBuilder::max_decompressed_bytes).
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -225,7 +227,6 @@ impl Log {
     pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Records> {
         self.check_open("read")?;
         let limits = FetchLimits { bytes: max_bytes, records: u64::MAX, durable_only: false };
-        let rules = TakeRules { read_uncommitted: self.read_uncommitted, max_records: usize::MAX };
         let mut records = Records::default();
         let mut next = from;
         loop {
@@ -234,7 +235,8 @@ impl Log {
             let name = self.log.name();
             let bytes = chunk.bytes.clone();
             let pinned = self.log.pinned();
-            let taken = records.take_in(&name.topic, name.partition, bytes, next, rules, pinned);
+            let taken =
+                records.take_in(&name.topic, name.partition, bytes, next, self.take, pinned);
             if taken.records > 0 {
                 break;
             }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use super::batch::{Batch, BatchRecord};
 use super::buffer::BatchBuffer;
+use super::codec::PlainLimit;
 use super::encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, TimestampRule, put};
 use super::fault::BatchFault;
 use super::header::{BatchHeader, Codec, LENGTH_EXCLUDES, MAGIC, at};
@@ -125,10 +126,20 @@ fn check_batch(batch: &Batch<'_>, pattern: u8) {
     let header = batch.header();
     assert_eq!(batch.bytes().len(), header.size());
     check_control(batch);
-    let records = match batch.records() {
-        Ok(records) => records,
-        Err(fault) => return assert_eq!(fault, BatchFault::Compressed(header.codec())),
-    };
+    let mut room = Vec::new();
+    match batch.unpacked(&mut room, PlainLimit::DEFAULT) {
+        Ok(unpacked) => check_records(&unpacked, pattern),
+        Err(_) => {
+            assert_eq!(batch.check_records(), Err(BatchFault::Packed(header.codec())));
+            assert!(room.len() <= (8 << 20).max(32 * header.size()), "the limit holds");
+        }
+    }
+}
+
+fn check_records(batch: &Batch<'_>, pattern: u8) {
+    let header = batch.header();
+    let whole = batch.plain.unwrap_or(batch.bytes());
+    let Ok(records) = batch.records() else { unreachable!("they are at hand") };
     let (mut seen, mut sound) = (Vec::new(), true);
     let mut walk = records;
     for record in walk.by_ref() {
@@ -140,7 +151,7 @@ fn check_batch(batch: &Batch<'_>, pattern: u8) {
         let named = one.headers.iter().map(|header| header.name().as_bytes());
         let valued = one.headers.iter().filter_map(Header::value);
         let mut parts = one.key.into_iter().chain(one.value).chain(named).chain(valued);
-        assert!(parts.all(|part| lies_in(part, batch.bytes())), "it lies outside its batch");
+        assert!(parts.all(|part| lies_in(part, whole)), "it lies outside its batch");
         sound &= one.headers.len() == record.written_headers().0 as usize;
         seen.push(one);
     }
@@ -185,6 +196,9 @@ fn rewritten(batch: &Batch<'_>, seen: &[Seen<'_>], pattern: u8) {
     for (keep, horizon) in [(&all, None), (&keep, None), (&keep, Some(horizon))] {
         let bytes = batch.thinned(keep, horizon).expect("its records are sound");
         let thinned = Batch::verify(&bytes).expect("a thinned batch is one");
+        let mut room = Vec::new();
+        let thinned = thinned.unpacked(&mut room, PlainLimit::bytes(usize::MAX >> 1));
+        let thinned = thinned.expect("what was compressed here decompresses");
         let (old, new) = (batch.header(), thinned.header());
         assert_eq!(bytes.len(), new.size());
         assert_eq!((new.base_offset(), new.end_offset()), (old.base_offset(), old.end_offset()));
@@ -211,19 +225,27 @@ fn take_in(bytes: &[u8], batches: &[Batch<'_>], flags: u8, pattern: u8) {
     let rules = TakeRules {
         read_uncommitted: flags & COMMITTED_ONLY == 0,
         max_records: usize::from(pattern) + 1,
+        plain: PlainLimit::bytes(usize::MAX >> 1),
     };
     let mut records = Records::default();
     let (topic, pinned) = (Arc::from("topic"), Arc::new(PinCounter::default()));
     let whole = Bytes::copy_from_slice(bytes);
     let taken = records.take_in(&topic, PartitionId::new(3), whole, from, rules, &pinned);
     let mut expected = Vec::new();
-    for batch in batches {
+    let mut rooms: Vec<Vec<u8>> = vec![Vec::new(); batches.len()];
+    for (batch, room) in batches.iter().zip(&mut rooms) {
+        let unpacked = batch.unpacked(room, rules.plain).ok();
+        let unpacked = unpacked.filter(|batch| batch.check_records().is_ok());
         let header = batch.header();
         let is_open = header.is_transactional() && !header.is_control() && !rules.read_uncommitted;
-        if is_open || batch.check_records().is_err() || expected.len() >= rules.max_records {
+        if is_open || expected.len() >= rules.max_records {
             break;
         }
-        let all = batch.records().expect("checked").map(|record| record.expect("checked"));
+        if batch.is_packed() && header.end_offset() <= from {
+            continue; // it is not looked into
+        }
+        let Some(unpacked) = unpacked else { break };
+        let all = unpacked.records().expect("checked").map(|record| record.expect("checked"));
         expected.extend(all.map(|record| Seen::of(&record)).filter(|one| one.offset >= from));
     }
     expected.truncate(rules.max_records);

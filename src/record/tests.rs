@@ -17,7 +17,7 @@ use super::encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, TimestampRule
 use super::fault::BatchFault;
 use super::header::BatchHeader;
 use super::single::Record;
-use super::{ControlRecord, header::Codec};
+use super::{ControlRecord, PlainLimit, codec::is_built, header::Codec};
 use crate::config::TimestampType;
 use crate::error::{Cause, ErrorKind};
 use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
@@ -187,12 +187,18 @@ fn a_batch_that_compaction_emptied_has_offsets_and_no_records() {
 }
 
 #[test]
-fn a_compressed_batch_names_its_codec() {
+fn a_compressed_batch_is_read_decompressed_alone() {
     for (bits, codec) in [(1, Codec::Gzip), (2, Codec::Snappy), (3, Codec::Lz4), (4, Codec::Zstd)] {
         let bytes = batch(bits, 0, 0, 0, 1, b"packed");
         let batch = Batch::verify(&bytes).unwrap();
-        assert_eq!(batch.records().err(), Some(BatchFault::Compressed(codec)));
-        assert_eq!(batch.check_records(), Err(BatchFault::Compressed(codec)));
+        assert_eq!(batch.records().err(), Some(BatchFault::Packed(codec)));
+        assert_eq!(batch.check_records(), Err(BatchFault::Packed(codec)));
+        let mut room = Vec::new();
+        let fault = batch.unpacked(&mut room, PlainLimit::DEFAULT).unwrap_err();
+        match is_built(codec) {
+            true => assert!(fault.is_damage(), "{fault}"),
+            false => assert!(fault.to_string().ends_with(&format!("the feature `{codec}`"))),
+        }
     }
 }
 

@@ -203,7 +203,7 @@ fn batches_that_cannot_be_read_stay_and_keep_the_tombstones_above_them() {
     let plain = || batch(10, &[(Some("a"), Some("1"))]);
     let bad_contents = patched(plain(), 61, &[0x02]); // its record is one byte long
     let unreadable = [
-        with_attributes(plain(), GZIP),
+        with_attributes(plain(), GZIP), // which it is not: damaged, or not built in
         with_attributes(plain(), TRANSACTIONAL),
         with_attributes(plain(), TRANSACTIONAL | CONTROL),
         with_attributes(plain(), CONTROL),

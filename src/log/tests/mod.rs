@@ -24,7 +24,8 @@ use crate::disk::{Access, Disk, MemoryDisk, read_full_at, write_all_at};
 use crate::error::{ErrorKind, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 use crate::record::{
-    AppendBatch as _, BatchRules, BorrowedBatch, Record, Records, Stamp, TakeRules, TimestampRule,
+    AppendBatch as _, BatchRules, BorrowedBatch, PlainLimit, Record, Records, Stamp, TakeRules,
+    TimestampRule,
 };
 use crate::time::{ManualClock, Timestamp};
 use std::sync::Arc;
@@ -154,7 +155,8 @@ fn append(log: &PartitionLog, value: &[u8], at: i64) -> Result<i64> {
 /// Offset and value of every record from `from` on, up to the first that cannot be read.
 fn read_from(log: &PartitionLog, from: i64) -> Result<Vec<(i64, Vec<u8>)>> {
     let limits = FetchLimits { bytes: 200, records: u64::MAX, durable_only: false };
-    let rules = TakeRules { read_uncommitted: true, max_records: usize::MAX };
+    let plain = PlainLimit::DEFAULT;
+    let rules = TakeRules { read_uncommitted: true, max_records: usize::MAX, plain };
     let mut next = Offset::new(from);
     let mut found = Vec::new();
     loop {
