@@ -21,7 +21,7 @@ use crate::config::{BackgroundSync, Durability};
 use crate::disk::{DirLock, Disk};
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
-use crate::record::{AppendBatch as _, BorrowedBatch, Record, Records, TakeRules};
+use crate::record::{AppendBatch as _, BorrowedBatch, Record, Records, TakeRules, packed};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::time::{Clock, Timestamp};
@@ -183,8 +183,13 @@ impl Log {
         self.check_open("append")?;
         let now = self.clock.wall();
         let rules = self.log.batch_rules(now);
-        let batch = BorrowedBatch::measure(records, &rules)?;
-        let appended = self.log.append(&batch, now)?;
+        let (appended, timestamp) = if rules.packing.is_plain() {
+            let batch = BorrowedBatch::measure(records, &rules)?;
+            (self.log.append(&batch, now)?, batch.max_timestamp())
+        } else {
+            let batch = packed(records, &rules)?;
+            (self.log.append(&batch, now)?, batch.max_timestamp())
+        };
         if durability == Durability::Power {
             self.make_durable(appended.end_offset)?;
         }
@@ -197,7 +202,7 @@ impl Log {
             first_offset: appended.base_offset,
             next_offset: appended.end_offset,
             epoch: appended.epoch,
-            timestamp: batch.max_timestamp(),
+            timestamp,
         })
     }
 

@@ -76,7 +76,9 @@ impl<'a> Batch<'a> {
 
     /// Whether its records have to be decompressed before they can be read.
     pub(crate) fn is_packed(&self) -> bool {
-        self.header.codec() != Codec::None && self.plain.is_none() && !self.header.is_control()
+        let header = &self.header;
+        let empty = header.count() == 0 || header.is_control();
+        header.codec() != Codec::None && self.plain.is_none() && !empty
     }
 
     /// Its records; a control batch has none for users.
@@ -91,6 +93,7 @@ impl<'a> Batch<'a> {
         let left = match (self.plain, self.header.codec()) {
             (Some(plain), _) => plain,
             (None, Codec::None) => &self.bytes[at::RECORDS..],
+            (None, _) if self.header.count() == 0 => &[], // Kafka does not look either
             (None, codec) => return Err(BatchFault::Packed(codec)),
         };
         Ok(RecordIter { batch: *self, left, index: 0, count: self.header.count(), delta: -1 })

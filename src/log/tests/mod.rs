@@ -18,7 +18,7 @@ impl Attention for Unattended {
     fn due(&self) {}
 }
 
-use crate::config::TopicConfig;
+use crate::config::{Packing, TopicConfig};
 use crate::disk::names::{SegmentFile, segment_file};
 use crate::disk::{Access, Disk, MemoryDisk, read_full_at, write_all_at};
 use crate::error::{ErrorKind, Result};
@@ -129,6 +129,7 @@ fn batch(base: i64, value: &[u8]) -> Vec<u8> {
         timestamps: TimestampRule::Append { now: Timestamp::from_millis(base + 1) },
         max_bytes: 1 << 20,
         keyed: false,
+        packing: Packing::default(),
     };
     let records = [Record::new(value)];
     let batch = BorrowedBatch::measure(&records, &rules).unwrap();

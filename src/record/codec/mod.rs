@@ -9,6 +9,8 @@
 use super::fault::BatchFault;
 use super::header::Codec;
 
+#[cfg(fuzzing)]
+pub(super) mod fuzz;
 #[cfg(feature = "gzip")]
 mod gzip;
 #[cfg(feature = "lz4")]
@@ -51,7 +53,6 @@ impl PlainLimit {
 }
 
 /// Whether this build reads and writes a codec.
-#[cfg(test)]
 pub(super) const fn is_built(codec: Codec) -> bool {
     match codec {
         Codec::None => true,

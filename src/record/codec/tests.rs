@@ -88,6 +88,12 @@ fn what_expands_beyond_the_limit_is_refused_and_never_held() {
         }
         assert!(unpacked(codec, &bomb, 10 << 20).is_ok_and(|back| back == plain), "{codec}");
     }
+    if is_built(Codec::Zstd) {
+        let small = packed(Codec::Zstd, &plain);
+        assert!(small.len() <= 1024, "10 MiB in {}", small.len());
+        let fault = unpack(Codec::Zstd, &small, PlainLimit::DEFAULT, &mut Vec::new()).unwrap_err();
+        assert_eq!(fault, BatchFault::Expands { codec: Codec::Zstd, limit: 8 << 20 });
+    }
     assert_eq!(PlainLimit::DEFAULT.of(1024), 8 << 20);
     assert_eq!(PlainLimit::DEFAULT.of(1 << 20), 32 << 20);
 }
