@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::key_map::{KeyMap, MOST_KEYS};
 use super::plan::{SegmentFacts, SegmentLimits, groups};
-use super::sieve::{Fate, Rules, Sieve, is_readable};
+use super::sieve::{Fate, Rules, Sieve, readable};
 use crate::error::{Error, Result};
 use crate::ids::Offset;
 use crate::log::{Keeper, PartitionLog, Sealed, Swapped};
@@ -177,7 +177,7 @@ impl Pass {
     fn map_more(&mut self, log: &PartitionLog) -> Result<Progress> {
         let Stage::Map { from, at, position } = &mut self.stage else { return Ok(Progress::More) };
         let (from, mut left) = (*from, self.settings.step_bytes);
-        let mut mapped_end = None;
+        let (mut mapped_end, mut room) = (None, Vec::new());
         while mapped_end.is_none() && left > 0 {
             let Some(Sealed { segment, .. }) = self.sealed.get(*at) else {
                 mapped_end = self.sealed.last().map(|last| last.end);
@@ -194,7 +194,7 @@ impl Pass {
                 let size = batch.1.header().size() as u64;
                 *position = batch.0 + size;
                 left = left.saturating_sub(size);
-                mapped_end = map_batch(&mut self.map, &batch.1, from);
+                mapped_end = map_batch(&mut self.map, &batch.1, from, &mut room);
             }
             if ended {
                 (*at, *position) = (*at + 1, 0);
@@ -382,12 +382,18 @@ fn next_batch<'w>(walk: &'w mut Walk<'_>, segment: &Segment) -> Result<Option<(u
 }
 
 /// Maps the keys of a batch from `from` on; the offset it did not come past, if the map is full.
-fn map_batch(map: &mut KeyMap, batch: &Batch<'_>, from: Offset) -> Option<Offset> {
-    if batch.header().last_offset() < from || !is_readable(batch) {
+fn map_batch(
+    map: &mut KeyMap,
+    batch: &Batch<'_>,
+    from: Offset,
+    room: &mut Vec<u8>,
+) -> Option<Offset> {
+    if batch.header().last_offset() < from {
         return None;
     }
-    let records = batch.records().ok()?;
-    records
+    readable(batch, room)?
+        .records()
+        .ok()?
         .filter_map(|record| record.ok())
         .filter(|record| record.offset() >= from)
         .find_map(|record| map.put(record.key()?, record.offset()).err().map(|_| record.offset()))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::config::TopicConfig;
+use crate::config::{Packing, TopicConfig};
 use crate::disk::names::SegmentFile;
 use crate::disk::{Access, Disk, MemoryDisk, read_full_at, write_all_at};
 use crate::error::Result;
@@ -122,6 +122,7 @@ impl Bench {
             timestamps: TimestampRule::Append { now },
             max_bytes: 1 << 20,
             keyed: false,
+            packing: Packing::default(),
         };
         let records: Vec<_> = changes
             .iter()

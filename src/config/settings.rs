@@ -134,6 +134,30 @@ pub(super) const SETTINGS: &[Setting] = &[
         takes: MILLIS,
     },
     Setting {
+        key: "compression.type",
+        write: |c| c.compression.kind.to_string(),
+        read: |c, text| text.parse().ok().map(|kind| c.compression.kind = kind),
+        takes: "producer, uncompressed, none, gzip, snappy, lz4 or zstd",
+    },
+    Setting {
+        key: "compression.gzip.level",
+        write: |c| c.compression.gzip_level.to_string(),
+        read: |c, text| text.parse().ok().map(|level| c.compression.gzip_level = level),
+        takes: "-1 or 1 to 9",
+    },
+    Setting {
+        key: "compression.lz4.level",
+        write: |c| c.compression.lz4_level.to_string(),
+        read: |c, text| text.parse().ok().map(|level| c.compression.lz4_level = level),
+        takes: "1 to 17",
+    },
+    Setting {
+        key: "compression.zstd.level",
+        write: |c| c.compression.zstd_level.to_string(),
+        read: |c, text| text.parse().ok().map(|level| c.compression.zstd_level = level),
+        takes: "-131072 to 22",
+    },
+    Setting {
         key: "tidelog.max.bytes",
         write: |c| c.max_bytes.map_or_else(|| "-1".into(), |bytes| bytes.to_string()),
         read: |c, text| {

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::cleanup::CleanupPolicy;
+use super::compression::TopicCompression;
 use super::holds::{GroupHolds, HoldCap};
 use super::ratio::Ratio;
 use super::settings::SETTINGS;
@@ -51,6 +52,7 @@ pub struct TopicConfig {
     pub(crate) max_bytes: Option<u64>,
     pub(crate) when_full: WhenFull,
     pub(crate) retain_for: GroupHolds,
+    pub(crate) compression: TopicCompression,
 }
 
 /// The largest segment: Kafka's files stay below 2^31 bytes.
@@ -82,6 +84,7 @@ impl Default for TopicConfig {
             max_bytes: None,
             when_full: WhenFull::Fail,
             retain_for: GroupHolds::new(),
+            compression: TopicCompression::default(),
         }
     }
 }
@@ -422,6 +425,7 @@ impl TopicConfig {
                 return Err(refuse("tidelog.retain.for", &format!("{shown}={cap}"), allowed));
             }
         }
+        self.compression.validate()?;
         if let Some(bytes) = self.retention_bytes {
             within("retention.bytes", bytes, 0, i64::MAX as u64, " bytes")?;
         }
@@ -439,6 +443,7 @@ fn within(key: &str, value: u64, least: u64, most: u64, unit: &str) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Compression;
     use crate::error::ErrorKind;
 
     #[test]
@@ -463,7 +468,11 @@ mod tests {
             .timestamp_before_max(Some(Duration::from_secs(2)))
             .timestamp_after_max(None)
             .max_bytes(4096, WhenFull::Block(Duration::from_millis(12)))
-            .retain_for("a group", HoldCap::bytes(9));
+            .retain_for("a group", HoldCap::bytes(9))
+            .compression(Compression::Zstd)
+            .gzip_level(1)
+            .lz4_level(2)
+            .zstd_level(-3);
         let kept = config.changed_entries();
         assert_eq!(kept.len(), SETTINGS.len(), "all differ: {kept:?}");
         assert_eq!(TopicConfig::from_entries(3, &kept).unwrap(), config);

@@ -19,7 +19,7 @@ use super::fetch::Cursor;
 use super::keeper::LogId;
 use super::offsets::Offsets;
 use super::report::Damage;
-use crate::config::{HoldCap, TimestampType, TopicConfig};
+use crate::config::{HoldCap, Packing, TimestampType, TopicConfig};
 use crate::disk::latch::Latch;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
@@ -219,7 +219,8 @@ impl PartitionLog {
         let max_bytes = config.max_batch_bytes.min(config.segment_bytes);
         let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
         let keyed = config.cleanup_policy.compacts();
-        BatchRules { timestamps, max_bytes, keyed }
+        let packing = Packing::of_topic(config.compression);
+        BatchRules { timestamps, max_bytes, keyed, packing }
     }
 
     /// Who counts the bytes that readers hold.

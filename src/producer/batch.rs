@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::core::Core;
 use super::memory::Grant;
 use super::receipt::Receipt;
 use crate::config::Durability;
@@ -128,10 +129,16 @@ impl LingerBatch {
     }
 
     /// Appends it. Durability is not waited for, and nobody is woken yet.
-    pub(super) fn append_to(&mut self, partition: &Partition, now: Timestamp) -> Result<Written> {
-        let rules = partition.batch_rules(now)?;
+    pub(super) fn append_to(
+        &mut self,
+        core: &Core,
+        partition: &Partition,
+        now: Timestamp,
+    ) -> Result<Written> {
+        let rules = core.rules(partition, now)?;
         self.buffer.seal(&rules.timestamps);
-        let appended = partition.append_quietly(&self.buffer, now)?;
+        let packed = self.buffer.packed(&rules)?;
+        let appended = partition.append_quietly(packed.as_ref().unwrap_or(&self.buffer), now)?;
         debug_assert_eq!(appended.end_offset.since(appended.base_offset), u64::from(self.count()));
         Ok(Written::new(partition, appended, self.buffer.append_time()))
     }

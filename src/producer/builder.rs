@@ -9,9 +9,10 @@ use std::time::Duration;
 use super::core::Core;
 use super::handle::Producer;
 use super::partitioner::{DefaultPartitioner, Partitioner};
-use crate::config::Durability;
+use crate::config::{Compression, Durability};
 use crate::engine::Claim;
 use crate::error::{Cause, Error, Result};
+use crate::record::check_built;
 
 /// What [`enqueue`](crate::TopicProducer::enqueue) does when the producer's buffer has no room.
 ///
@@ -48,6 +49,8 @@ pub(super) struct Settings {
     pub(super) batch_records: u32,
     pub(super) buffer_bytes: usize,
     pub(super) when_buffer_full: BufferFull,
+    pub(super) compression: Compression,
+    pub(super) compression_level: Option<i32>,
 }
 
 impl Settings {
@@ -60,6 +63,8 @@ impl Settings {
             batch_records: 10_000,
             buffer_bytes: 32 << 20,
             when_buffer_full: BufferFull::default(),
+            compression: Compression::default(),
+            compression_level: None,
         }
     }
 
@@ -68,6 +73,10 @@ impl Settings {
             let (key, allowed) = (key.to_owned(), allowed.to_owned());
             Err(Error::new("build producer", Cause::InvalidConfig { key, value, allowed }))
         };
+        if let Some(level) = self.compression_level {
+            self.compression.check_level("compression_level", level)?;
+        }
+        check_built("build producer", self.compression)?;
         if self.batch_bytes == 0 {
             return refuse("batch_bytes", "0".to_owned(), "at least 1 byte");
         }
@@ -124,6 +133,41 @@ impl ProducerBuilder {
     /// ```
     pub fn durability(mut self, durability: Durability) -> Self {
         self.settings.durability = durability;
+        self
+    }
+
+    /// How its batches are compressed, unless their topic names a codec itself
+    /// ([`TopicConfig::compression`](crate::TopicConfig::compression)); default
+    /// [`Compression::Producer`]: as the topic says, and not at all where it leaves that to
+    /// producers. A batch is what is compressed, so records that linger or are sent in batches gain
+    /// most, a `send` by itself little. The topic's limit on batches is one on their compressed
+    /// size.
+    ///
+    /// ```
+    /// # use tidelog::{Compression, Store};
+    /// # let store = Store::in_memory()?;
+    /// let built = store.producer().compression(Compression::Lz4).build();
+    /// assert_eq!(built.is_ok(), cfg!(feature = "lz4")); // else unsupported
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.settings.compression = compression;
+        self
+    }
+
+    /// The level of [`compression`](ProducerBuilder::compression): 1 to 9 or -1 for gzip, 1 to 17
+    /// for lz4 (all mean the fast compressor), -131,072 to 22 for zstd; no other codec has levels.
+    /// Default: the codec's own, which a topic that names the codec may set.
+    ///
+    /// ```
+    /// # use tidelog::{Compression, Store};
+    /// # let store = Store::in_memory()?;
+    /// let builder = store.producer().compression(Compression::Gzip).compression_level(10);
+    /// assert!(builder.build().is_err());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn compression_level(mut self, level: i32) -> Self {
+        self.settings.compression_level = Some(level);
         self
     }
 

@@ -251,8 +251,12 @@ fn batches_larger_than_a_segment_are_refused_and_limits_may_change() {
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     // one that was put together when segments were larger
     let now = Timestamp::from_millis(1);
-    let rules =
-        BatchRules { timestamps: TimestampRule::Append { now }, max_bytes: 1 << 20, keyed: false };
+    let rules = BatchRules {
+        timestamps: TimestampRule::Append { now },
+        max_bytes: 1 << 20,
+        keyed: false,
+        packing: Packing::default(),
+    };
     let records = [Record::new(&[0; 2000])];
     let large = BorrowedBatch::measure(&records, &rules).unwrap();
     assert_eq!(log.append(&large, now).unwrap_err().kind(), ErrorKind::TooLarge);
