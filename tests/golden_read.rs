@@ -1,9 +1,9 @@
 //! The directories that Apache Kafka wrote, opened through `Log`, and ours opened by Kafka.
 //!
 //! Every partition yields exactly the records Kafka reads from it, if the codecs of its batches are
-//! built in. What is not read (other codecs, formats 0 and 1) is refused by name; what it does not continue
-//! (producer ids, transactions) is read and takes no appends. Where recovery differs from Kafka's
-//! on purpose, the difference is written here.
+//! built in. What is not read (other codecs, formats 0 and 1) is refused by name; what this version
+//! does not continue (producer ids, transactions) is read and takes no appends. Where recovery
+//! differs from Kafka's on purpose, the difference is written here.
 
 mod common;
 
@@ -162,7 +162,7 @@ fn is_built(codec: &str) -> bool {
     }
 }
 
-/// Every batch whose codec is not built in is an error that names the feature; what comes before is read.
+/// Every batch whose codec is not built in is an error that names the feature; others are read.
 fn check_compressed(shown: &str, path: &Path, partition: &Partition) {
     let (_held, dir) = copy(path);
     let log = open(&dir, partition.checkpoints.log_start_offset).unwrap();

@@ -9,12 +9,12 @@
 //! Compressed batches are decompressed to be looked into; what is written of them has their codec.
 //!
 //! **Batches that cannot be read here** (compressed with a codec that is not built in or to more
-//! than a reader takes, of a transaction, a marker, or with contents that do not parse) are copied as they are, and say nothing about other records. That is safe:
-//! what goes is only ever superseded by a later record that can be read, stays, and takes effect
-//! after all that came before the one that goes, whatever the batches between hold and whenever
-//! they take effect. One thing could be lost by them: a tombstone whose older value lies in such a
-//! batch must not go, or the value would be back. So **above the first such batch no last tombstone
-//! of a key goes.**
+//! than a reader takes, of a transaction, a marker, or with contents that do not parse) are copied
+//! as they are, and say nothing about other records. That is safe: what goes is only superseded by
+//! a later record that can be read, stays, and takes effect after all that came before the one that
+//! goes, whatever the batches between hold and whenever they take effect. One thing could be lost
+//! by them: a tombstone whose older value lies in such a batch must not go, or the value would be
+//! back. So **above the first such batch no last tombstone of a key goes.**
 //!
 //! An emptied batch goes too, unless it carries a producer: it may be the only one to say how far
 //! that has come. The last batch of what is written stays, emptied if need be: see `log::swap`.

@@ -254,7 +254,7 @@ mod tests {
             ("compression.type", "brotli"),
         ] {
             let error = TopicConfig::new().set(key, value).unwrap_err();
-            assert_eq!(error.kind(), crate::ErrorKind::InvalidConfig, "{key}={value}");
+            assert_eq!(error.kind(), crate::error::ErrorKind::InvalidConfig, "{key}={value}");
         }
         for kind in ["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"] {
             let config = TopicConfig::new().set("compression.type", kind).unwrap();

@@ -34,6 +34,8 @@ pub(crate) enum BatchFault {
     Transactional,
     #[error("the batch is compressed with {0}; this program was built without the feature `{0}`")]
     NotBuilt(Codec),
+    #[error("{0} failed to compress a batch; memory ran out")]
+    NotCompressed(Codec),
     #[error("its records are compressed with {0}, where none may be")]
     Packed(Codec),
     #[error(
@@ -48,6 +50,7 @@ impl BatchFault {
     /// What it is to the caller: damage, or a batch that is sound and not for this reader.
     pub(crate) fn cause(&self) -> Cause {
         match self {
+            BatchFault::NotCompressed(_) => Cause::Full(self.to_string()),
             BatchFault::Legacy(_) | BatchFault::NotBuilt(_) | BatchFault::Transactional => {
                 Cause::Unsupported(self.to_string())
             }

@@ -19,11 +19,10 @@ pub(super) fn unpack(packed: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(
     if out.len() > limit { Err(CodecFault::TooLarge) } else { Ok(()) }
 }
 
-pub(super) fn pack(level: Option<i32>, plain: &[u8], out: &mut Vec<u8>) {
+pub(super) fn pack(level: Option<i32>, plain: &[u8], out: &mut Vec<u8>) -> Result<(), CodecFault> {
     let level = level.and_then(|level| u32::try_from(level).ok());
     let level = level.map_or(Compression::default(), |level| Compression::new(level.min(9)));
     let mut coder = GzEncoder::new(out, level);
-    // writing into memory does not fail
     let written = coder.write_all(plain).and_then(|()| coder.try_finish());
-    debug_assert!(written.is_ok(), "{written:?}");
+    written.map_err(|_| CodecFault::Failed)
 }

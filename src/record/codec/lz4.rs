@@ -115,14 +115,13 @@ fn append(
     Ok(())
 }
 
-pub(super) fn pack(plain: &[u8], out: &mut Vec<u8>) {
+pub(super) fn pack(plain: &[u8], out: &mut Vec<u8>) -> Result<(), CodecFault> {
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&DESCRIPTOR);
     for block in plain.chunks(BLOCK) {
         let from = out.len();
         out.resize(from + 4 + get_maximum_output_size(block.len()), 0);
-        // the room is the largest a block can need
-        let written = compress_into(block, &mut out[from + 4..]).unwrap_or(usize::MAX);
+        let written = compress_into(block, &mut out[from + 4..]).map_err(|_| CodecFault::Failed)?;
         let mut length = u32::try_from(written).unwrap_or(u32::MAX);
         if written >= block.len() {
             length = u32::try_from(block.len()).unwrap_or(u32::MAX) | STORED; // 64 KiB at most
@@ -132,4 +131,5 @@ pub(super) fn pack(plain: &[u8], out: &mut Vec<u8>) {
         out.truncate(from + 4 + written.min(block.len()));
     }
     out.extend_from_slice(&END_MARK);
+    Ok(())
 }

@@ -31,6 +31,19 @@ enum CodecFault {
     /// More comes out than the limit allows.
     TooLarge,
     Malformed(&'static str),
+    /// The library could not compress, for want of memory.
+    Failed,
+}
+
+impl CodecFault {
+    fn of(self, codec: Codec, limit: usize) -> BatchFault {
+        match self {
+            CodecFault::NotBuilt => BatchFault::NotBuilt(codec),
+            CodecFault::TooLarge => BatchFault::Expands { codec, limit },
+            CodecFault::Malformed(what) => BatchFault::Malformed { codec, what },
+            CodecFault::Failed => BatchFault::NotCompressed(codec),
+        }
+    }
 }
 
 /// How much memory one batch may take decompressed.
@@ -83,11 +96,7 @@ pub(super) fn unpack(
         Codec::Zstd => zstd::unpack(packed, limit, out),
         _ => Err(CodecFault::NotBuilt),
     };
-    unpacked.map_err(|fault| match fault {
-        CodecFault::NotBuilt => BatchFault::NotBuilt(codec),
-        CodecFault::TooLarge => BatchFault::Expands { codec, limit },
-        CodecFault::Malformed(what) => BatchFault::Malformed { codec, what },
-    })
+    unpacked.map_err(|fault| fault.of(codec, limit))
 }
 
 /// Compresses `plain` and appends it to `out`. The level is one the codec has; `None` stands for
@@ -99,7 +108,7 @@ pub(super) fn pack(
     out: &mut Vec<u8>,
 ) -> Result<(), BatchFault> {
     let _ = (level, plain, &out); // a build without codecs uses none of them
-    match codec {
+    let packed = match codec {
         #[cfg(feature = "gzip")]
         Codec::Gzip => gzip::pack(level, plain, out),
         #[cfg(feature = "snappy")]
@@ -108,7 +117,7 @@ pub(super) fn pack(
         Codec::Lz4 => lz4::pack(plain, out),
         #[cfg(feature = "zstd")]
         Codec::Zstd => zstd::pack(level, plain, out),
-        _ => return Err(BatchFault::NotBuilt(codec)),
-    }
-    Ok(())
+        _ => Err(CodecFault::NotBuilt),
+    };
+    packed.map_err(|fault| fault.of(codec, 0))
 }

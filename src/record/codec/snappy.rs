@@ -60,17 +60,17 @@ fn block(packed: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), CodecFaul
     Ok(())
 }
 
-pub(super) fn pack(plain: &[u8], out: &mut Vec<u8>) {
+pub(super) fn pack(plain: &[u8], out: &mut Vec<u8>) -> Result<(), CodecFault> {
     out.extend_from_slice(&HEADER);
     let mut coder = Encoder::new();
     for block in plain.chunks(BLOCK) {
         let from = out.len();
         out.resize(from + 4 + max_compress_len(block.len()), 0);
-        // the room is the largest a block can need
-        let written = coder.compress(block, &mut out[from + 4..]).unwrap_or(0);
-        debug_assert!(written > 0, "a block has bytes");
-        let len = i32::try_from(written).unwrap_or(i32::MAX); // about 32 KiB
+        let written = coder.compress(block, &mut out[from + 4..]).ok();
+        let len = written.and_then(|written| i32::try_from(written).ok().zip(Some(written)));
+        let (len, written) = len.ok_or(CodecFault::Failed)?;
         out[from..from + 4].copy_from_slice(&len.to_be_bytes());
         out.truncate(from + 4 + written);
     }
+    Ok(())
 }

@@ -196,7 +196,7 @@ fn snappy_is_framed_as_java_frames_it_and_read_without_a_frame_too() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn anything_comes_back_and_nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..600)) {

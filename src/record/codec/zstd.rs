@@ -46,12 +46,12 @@ fn is_too_small(code: usize) -> bool {
     code.wrapping_neg() == number
 }
 
-pub(super) fn pack(level: Option<i32>, plain: &[u8], out: &mut Vec<u8>) {
+pub(super) fn pack(level: Option<i32>, plain: &[u8], out: &mut Vec<u8>) -> Result<(), CodecFault> {
     let from = out.len();
     out.resize(from + compress_bound(plain.len()), 0);
     let level = level.unwrap_or(DEFAULT_LEVEL);
     let written = WRITE.with_borrow_mut(|context| context.compress(&mut out[from..], plain, level));
-    // the room is the largest it can need
-    debug_assert!(written.is_ok(), "{written:?}");
-    out.truncate(from + written.unwrap_or(0));
+    let written = written.map_err(|_| CodecFault::Failed)?;
+    out.truncate(from + written);
+    Ok(())
 }
