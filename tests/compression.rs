@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use common::kafka_check::kafka_check;
 use tidelog::{
-    Compression, Consumer, ErrorKind, Log, Offset, Outcome, Record, Store, Timestamp, TopicConfig,
+    Compression, Consumer, ErrorKind, Journal, Log, Offset, Outcome, Record, Store, Timestamp,
+    TopicConfig,
 };
 
 const CODECS: [(Compression, i16, bool); 4] = [
@@ -40,6 +41,11 @@ fn stored(dir: &Path) -> (Vec<i16>, usize) {
     (codecs, bytes)
 }
 
+/// A store without a journal, which would be made anew for each.
+fn open(dir: &Path) -> Store {
+    Store::builder(dir).journal(Journal::Off).open().unwrap()
+}
+
 fn values(consumer: &mut Consumer) -> Vec<Vec<u8>> {
     let mut values = Vec::new();
     for records in consumer.read_to_end().unwrap() {
@@ -56,7 +62,7 @@ fn value(number: usize) -> String {
 fn what_is_sent_compressed_is_read() {
     for (codec, bits) in built() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
+        let store = open(dir.path());
         let config = TopicConfig::new().segment_bytes(20_000).index_interval_bytes(500);
         store.ensure_topic("orders", config).unwrap();
         let orders = store.producer().compression(codec).batch_bytes(5_000).build().unwrap();
@@ -91,7 +97,7 @@ fn what_is_sent_compressed_is_read() {
         assert!(codecs.iter().all(|stored| *stored == bits), "{codec}: {codecs:?}");
         let plain: usize = expected.iter().map(Vec::len).sum();
         assert!(bytes < plain / 2, "{codec}: {plain} bytes in {bytes}");
-        let again = Store::open(dir.path()).unwrap();
+        let again = open(dir.path());
         let mut reader = again.reader().subscribe(["orders"]).build().unwrap();
         assert!(values(&mut reader) == expected, "{codec}: after a reopen");
     }
@@ -101,7 +107,7 @@ fn what_is_sent_compressed_is_read() {
 fn the_topic_decides_where_it_names_a_codec() {
     let sent = |topic: Compression, own: Compression| {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
+        let store = open(dir.path());
         store.ensure_topic("orders", TopicConfig::new().compression(topic)).unwrap();
         let orders = store.producer().compression(own).build().unwrap().topic("orders").unwrap();
         orders.send(Record::new("a")).unwrap();
@@ -114,9 +120,8 @@ fn the_topic_decides_where_it_names_a_codec() {
         assert_eq!(sent(codec, Compression::None), [bits, bits], "{codec}");
         assert_eq!(sent(Compression::Producer, codec), [bits, bits], "{codec}");
         assert_eq!(sent(Compression::None, codec), [0, 0], "{codec}");
-        for (own, _) in built() {
-            assert_eq!(sent(codec, own), [bits, bits], "{codec} {own}");
-        }
+        let (other, _) = built().find(|(other, _)| *other != codec).unwrap_or((codec, bits));
+        assert_eq!(sent(codec, other), [bits, bits], "{codec} {other}");
     }
     assert_eq!(sent(Compression::Producer, Compression::Producer), [0, 0]);
 }
@@ -160,7 +165,7 @@ fn the_limit_on_batches_is_one_on_their_compressed_size() {
     .collect();
     for (codec, bits) in built() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
+        let store = open(dir.path());
         store.ensure_topic("orders", TopicConfig::new().max_batch_bytes(10_000)).unwrap();
         let orders = store.producer().compression(codec).build().unwrap().topic("orders").unwrap();
         orders.send(Record::new(&vec![0; 100_000])).unwrap();
