@@ -30,7 +30,7 @@ pub(crate) fn check_built(operation: &'static str, compression: Compression) -> 
     if codec::is_built(codec) {
         return Ok(());
     }
-    let text = format!("compression with {codec} was built without the feature `{codec}`");
+    let text = format!("{codec}: this program was built without the feature `{codec}`");
     Err(Error::new(operation, Cause::Unsupported(text)))
 }
 
