@@ -14,6 +14,7 @@ use super::builder::LogBuilder;
 use super::core::{Attention, PartitionLog};
 use super::fetch::FetchLimits;
 use super::keeper::Durable;
+use super::lookup::{FoundOffset, OffsetSpec};
 use super::receipt::LogReceipt;
 use super::report::PartitionReport;
 use super::slots::SlotKeeper;
@@ -295,6 +296,29 @@ impl Log {
     /// ```
     pub fn durable_offset(&self) -> Offset {
         self.log.offsets().durable()
+    }
+
+    /// Looks an offset up: the first, the end, that of the newest record, or by time. `None` where
+    /// no record is that late, or none has a timestamp. Blocks for the disk where it is by time.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) where the search meets damage, and those of the
+    /// disk.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Offset, OffsetSpec, Record, Timestamp, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// let at = Timestamp::from_millis;
+    /// log.append(&[Record::new("a").timestamp(at(20)), Record::new("b").timestamp(at(10))])?;
+    /// let newest = log.find_offset(OffsetSpec::MaxTimestamp)?.unwrap();
+    /// assert_eq!(newest.offset(), Offset::ZERO);
+    /// assert_eq!(log.find_offset(OffsetSpec::Latest)?.unwrap().offset(), Offset::new(2));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn find_offset(&self, wanted: OffsetSpec) -> Result<Option<FoundOffset>> {
+        self.check_open("look up offset")?;
+        self.log.find_offset(wanted)
     }
 
     /// The offset and timestamp of the first record at or after `timestamp`: first by offset,

@@ -20,6 +20,7 @@ mod index_file;
 mod locate;
 mod lookup;
 mod mend;
+mod newest;
 mod recover;
 mod resume;
 mod retire;

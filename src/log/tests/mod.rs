@@ -2,6 +2,7 @@
 
 mod digests;
 mod indexes;
+mod lookups;
 mod recovery;
 mod upkeep;
 
