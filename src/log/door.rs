@@ -23,8 +23,8 @@ use crate::disk::{DirLock, Disk};
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
 use crate::record::{AppendBatch as _, BorrowedBatch, Record, Records, TakeRules, packed};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Mutex, RwLock};
 use crate::time::{Clock, Timestamp};
 use std::sync::Arc;
 
@@ -75,6 +75,8 @@ pub struct Log {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) background: BackgroundSync,
     take: TakeRules,
+    /// Held for writing by a truncation: a recovery point is not recorded that was read before.
+    pub(super) points: RwLock<()>,
     /// When everything was last synced, on the monotonic clock.
     pub(super) last_sync: Mutex<Duration>,
     closed: AtomicBool,
@@ -105,6 +107,7 @@ impl Log {
             clock,
             background,
             take,
+            points: RwLock::default(),
             closed: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
         }

@@ -91,9 +91,11 @@ impl PartitionLog {
     ) -> Result<T> {
         loop {
             let swaps = self.swaps.load(Ordering::Acquire); // before the list: it is stored first
+            let falls = self.offsets.falls();
             let offsets = self.offsets.snapshot();
             let seen = look(&self.segments.load(), offsets);
-            if swaps == self.swaps.load(Ordering::Acquire) {
+            let are_the_same = falls == self.offsets.falls();
+            if are_the_same && swaps == self.swaps.load(Ordering::Acquire) {
                 return seen;
             }
         }

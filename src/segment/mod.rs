@@ -11,6 +11,7 @@
 
 mod audit;
 mod cover;
+mod cut_point;
 mod digest;
 mod follow;
 #[cfg(fuzzing)]

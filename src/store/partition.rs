@@ -29,8 +29,8 @@ use crate::log::{FoundOffset, OffsetSpec, PartitionReport};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Partition {
-    store: Store,
-    partition: Arc<engine::Partition>,
+    pub(super) store: Store,
+    pub(super) partition: Arc<engine::Partition>,
 }
 
 impl Store {
@@ -154,12 +154,12 @@ impl Partition {
     ///     orders.send(Record::new("a").timestamp(Timestamp::from_millis(time)))?;
     /// }
     /// let partition = store.partition("orders", 0)?;
-    /// let find = |spec| partition.find_offset(spec).map(|found| found.map(|found| found.offset()));
-    /// assert_eq!(find(OffsetSpec::Latest)?, Some(Offset::new(3)));
-    /// assert_eq!(find(OffsetSpec::MaxTimestamp)?, Some(Offset::new(1)));
+    /// let find = |spec| partition.find_offset(spec);
+    /// assert_eq!(find(OffsetSpec::Latest)?.unwrap().offset(), Offset::new(3));
+    /// assert_eq!(find(OffsetSpec::MaxTimestamp)?.unwrap().offset(), Offset::new(1));
     /// let at = |time| OffsetSpec::AtOrAfter(Timestamp::from_millis(time));
-    /// assert_eq!(find(at(15))?, Some(Offset::new(1))); // the first by offset, not by time
-    /// assert_eq!(find(at(31))?, None);
+    /// assert_eq!(find(at(15))?.unwrap().offset(), Offset::new(1)); // by offset, not by time
+    /// assert!(find(at(31))?.is_none());
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn find_offset(&self, wanted: OffsetSpec) -> Result<Option<FoundOffset>> {

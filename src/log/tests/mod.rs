@@ -4,6 +4,7 @@ mod digests;
 mod indexes;
 mod lookups;
 mod recovery;
+mod truncation;
 mod upkeep;
 
 use std::path::{Path, PathBuf};
