@@ -157,9 +157,9 @@ pub use inspect::{
 };
 #[cfg(not(loom))]
 pub use log::{
-    Damage, Finding, FindingKind, Log, LogBuilder, LogReceipt, PartitionReport, TornTail, Unvouched,
+    Damage, Finding, FindingKind, FoundOffset, Log, LogBuilder, LogReceipt, OffsetSpec,
+    PartitionReport, TornTail, Unvouched,
 };
-#[cfg(not(loom))]
 #[cfg(not(loom))]
 pub use producer::partitioner::{DefaultPartitioner, Partitioner, RoundRobin};
 #[cfg(not(loom))]

@@ -44,7 +44,7 @@ impl Keeper for Kept {
                 LogFact::RecoveryPoint(offset) => kept[0] = offset.get(),
                 LogFact::LogStart(offset) => kept[1] = offset.get(),
                 LogFact::Compacted(offset) => kept[2] = offset.get(),
-                LogFact::SyncFailed(_) => panic!("the disk is well"),
+                LogFact::SyncFailed(_) | LogFact::Lowered(_) => panic!("the disk is well"),
             }
         }
         Ok(())

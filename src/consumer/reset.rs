@@ -53,8 +53,8 @@ impl Reset {
             Reset::Latest => Some(end),
             Reset::None => None,
             Reset::Since(age) => {
-                let found = partition.find_timestamp(now.saturating_sub(age))?;
-                Some(found.map_or(end, |(offset, _)| offset.min(end)))
+                let found = partition.offset_at(now.saturating_sub(age))?;
+                Some(found.map_or(end, |offset| offset.min(end)))
             }
         })
     }

@@ -147,9 +147,9 @@ impl Consumer {
         let index = self.assignment.find(topic, partition.into())?;
         let Some(slot) = self.assignment.get(index) else { return Ok(Offset::ZERO) };
         let end = self.bound(slot).map_err(|error| slot.named(error))?;
-        let found = slot.partition.find_timestamp(timestamp);
+        let found = slot.partition.offset_at(timestamp);
         let found = found.map_err(|error| slot.named(error))?;
-        let offset = found.map_or(end, |(offset, _)| offset.min(end));
+        let offset = found.map_or(end, |offset| offset.min(end));
         self.go_to(index, offset);
         Ok(offset)
     }

@@ -95,6 +95,9 @@ pub(crate) struct Engine {
     pub(super) catalog: Mutex<Applied>,
     pub(super) catalog_changes: CatalogChanges,
     pub(super) table: RwLock<Table>,
+    /// Held for writing by who truncates a log: a recovery point is not recorded that was read
+    /// before.
+    pub(super) points: RwLock<()>,
     pub(super) budget: Arc<Budget>,
     pub(super) timers: Timers,
     pub(super) chores: Chores,

@@ -5,6 +5,7 @@
 use super::root::Root;
 use super::root::fact::Fact;
 use crate::error::Result;
+use crate::ids::Offset;
 use crate::log::{Durable, Keeper, LogFact, LogId};
 use std::sync::Arc;
 
@@ -16,16 +17,37 @@ impl Keeper for RootKeeper {
     fn record(&self, facts: &[(LogId, LogFact)], durable: Durable) -> Result<()> {
         let facts: Vec<Fact> = facts
             .iter()
-            .map(|(id, fact)| {
-                let (id, partition) = (id.topic, id.partition);
-                match *fact {
+            .flat_map(|(log, fact)| {
+                let (id, partition) = (log.topic, log.partition);
+                let fact = match *fact {
                     LogFact::RecoveryPoint(offset) => Fact::RecoveryPoint { id, partition, offset },
                     LogFact::LogStart(offset) => Fact::LogStart { id, partition, offset },
                     LogFact::Compacted(offset) => Fact::Compacted { id, partition, offset },
                     LogFact::SyncFailed(offset) => Fact::SyncFailed { id, partition, offset },
-                }
+                    LogFact::Lowered(offset) => return self.lowered(*log, offset),
+                };
+                vec![fact]
             })
             .collect();
         self.0.log().record(&facts, durable)
+    }
+}
+
+impl RootKeeper {
+    /// What is recorded of a log above `most`, as it is to be then.
+    fn lowered(&self, log: LogId, most: Offset) -> Vec<Fact> {
+        let (id, partition) = (log.topic, log.partition);
+        self.0.log().with_state(|state| {
+            let kept = state.topic(id).and_then(|topic| topic.partition(partition));
+            let Some(kept) = kept else { return Vec::new() };
+            let mut facts = Vec::new();
+            if kept.recovery_point > most {
+                facts.push(Fact::RecoveryPoint { id, partition, offset: most });
+            }
+            if kept.compacted > most {
+                facts.push(Fact::Compacted { id, partition, offset: most });
+            }
+            facts
+        })
     }
 }

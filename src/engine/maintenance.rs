@@ -65,6 +65,7 @@ impl Engine {
         partitions: &[Arc<Partition>],
         durable: Durable,
     ) -> Option<Error> {
+        let _no_truncation = self.points.read();
         let mut points = Vec::new();
         let mut failed = None;
         let logs: Vec<_> = partitions.iter().filter_map(|partition| partition.log().ok()).collect();

@@ -43,6 +43,7 @@ mod shared;
 mod threads;
 mod timers;
 mod topic;
+mod truncate;
 
 #[cfg(test)]
 mod tests;

@@ -169,6 +169,7 @@ fn assemble(
         catalog: Mutex::default(),
         catalog_changes: CatalogChanges::default(),
         table: RwLock::new(table),
+        points: RwLock::default(),
         budget: shared.budget,
         timers: Timers::new(timer_wakeup.clone()),
         chores: Chores::new(maintenance_wakeup.clone()),

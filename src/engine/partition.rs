@@ -16,8 +16,8 @@ use crate::config::Durability;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 use crate::log::{
-    Appended, CappedHold, Count, Cursor, Dropped, FetchLimits, Fetched, Keeper, LogId,
-    OffsetSnapshot, PartitionLog,
+    Appended, CappedHold, Count, Cursor, Dropped, FetchLimits, Fetched, FoundOffset, Keeper, LogId,
+    OffsetSnapshot, OffsetSpec, PartitionLog,
 };
 use crate::record::{AppendBatch, BatchRules};
 use crate::sync::Mutex;
@@ -222,12 +222,17 @@ impl Partition {
         Ok(self.open_log("look up offsets")?.offsets().snapshot())
     }
 
-    /// The first record at or after `wanted`.
-    pub(crate) fn find_timestamp(&self, wanted: Timestamp) -> Result<Option<(Offset, Timestamp)>> {
-        if let Some(followed) = self.open_followed("look up timestamp")? {
-            return followed.find_timestamp(wanted);
+    /// The offset that is wanted; see [`PartitionLog::find_offset`].
+    pub(crate) fn find_offset(&self, wanted: OffsetSpec) -> Result<Option<FoundOffset>> {
+        if let Some(followed) = self.open_followed("look up offset")? {
+            return followed.find_offset(wanted);
         }
-        self.open_log("look up timestamp")?.find_timestamp(wanted)
+        self.open_log("look up offset")?.find_offset(wanted)
+    }
+
+    /// That of the first record at or after `wanted`.
+    pub(crate) fn offset_at(&self, wanted: Timestamp) -> Result<Option<Offset>> {
+        Ok(self.find_offset(OffsetSpec::AtOrAfter(wanted))?.map(|found| found.offset()))
     }
 
     /// Fails as truncated where `epoch` ended before `offset`.

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::partition::Partition;
-use super::root::fact::Fact;
 use crate::error::Result;
 use crate::log::{Durable, LogFact, PartitionReport};
 use crate::sync::atomic::Ordering;
@@ -35,16 +34,10 @@ impl Engine {
     /// point.
     pub(crate) fn reopen(&self, partition: &Arc<Partition>) -> Result<Option<PartitionReport>> {
         let log = partition.open_log("reopen partition")?;
-        let root = &self.owner("reopen partition")?.root;
         if log.check_healthy("reopen partition").is_ok() {
             return Ok(None);
         }
-        let epoch = {
-            let _one_draw_at_a_time = self.catalog.lock();
-            let epoch = root.log().with_state(|state| state.next_epoch(log.latest_epoch()))?;
-            root.log().record(&[Fact::HighestEpoch { epoch }], Durable::Now)?;
-            epoch
-        };
+        let epoch = self.draw_epoch("reopen partition", log)?;
         let Some(report) = log.reopen(epoch)? else { return Ok(None) };
         partition.give_back_freed();
         partition.failure_noted.store(false, Ordering::Release);

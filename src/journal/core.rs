@@ -148,7 +148,25 @@ impl Journal {
             self.ask_for_file();
             return None;
         }
-        self.place(extent, batches).map(Ticket)
+        self.place(|ring, durable| ring.add(extent, batches, durable)).map(Ticket)
+    }
+
+    /// Has earlier frames of a log count no more, durably: it is to be truncated. Its segments are
+    /// synced. Blocks for a sync. `false`: there is no room for now, or a failed journal is still
+    /// needed by others; once they have synced their segments, it may be asked again.
+    ///
+    /// # Errors
+    /// That of the sync.
+    pub(crate) fn bar(&self, log: LogId) -> Result<bool> {
+        match &self.inner.lock().standing {
+            Standing::Asleep | Standing::Missing { .. } | Standing::Gone { .. } => return Ok(true),
+            Standing::Retired { .. } => return Ok(false),
+            Standing::Ready { .. } => {}
+        }
+        match self.place(|ring, durable| ring.bar(log, durable)) {
+            Some(sequence) => Ok(self.settle(Ticket(sequence))? == Kept::Yes),
+            None => Ok(false),
+        }
     }
 
     /// Makes a gathered frame durable, with whatever others have gathered meanwhile. Blocks for one
@@ -174,11 +192,11 @@ impl Journal {
         }
     }
 
-    /// Places a frame; `None` where it finds no place.
-    fn place(&self, extent: &Extent, batches: &[u8]) -> Option<u64> {
+    /// Places a frame by `add`; `None` where it finds no place.
+    fn place(&self, add: impl FnOnce(&mut Ring, u64) -> Placed) -> Option<u64> {
         let mut inner = self.inner.lock();
         let Standing::Ready { ring, .. } = &mut inner.standing else { return None };
-        let (sequence, ask) = match ring.add(extent, batches, self.durable()) {
+        let (sequence, ask) = match add(ring, self.durable()) {
             Placed::At { sequence, turned } => (Some(sequence), turned),
             Placed::TooLarge => (None, Vec::new()),
             Placed::Pinned => {

@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | 0 | 4 bytes magic | |
 //! | 4 | u32 length, without padding | 8: u32 CRC-32C |
-//! | 12 | u32 kind: 1 records, 2 end of a lap | 16: 16 bytes store id |
+//! | 12 | u32 kind: 1 records, 2 end of a lap, 3 bar | 16: 16 bytes store id |
 //! | 32 | i32 reign | 36: u32 partition |
 //! | 40 | u64 lap | 48: u64 sequence |
 //! | 56 | u64 durable through | 64: u64 oldest sequence that counts |
@@ -17,7 +17,8 @@
 //!
 //! The CRC covers the frame's own position in the file, as u64, then all but itself: a frame copied
 //! to another place, or into a record's value, is none. A frame that ends a lap has no batches, and
-//! zeros from 72 on.
+//! zeros from 72 on. A bar says that earlier frames of its log count no more, for the log was
+//! truncated: it has no batches, and zeros from 88 on.
 
 use crate::ids::{LeaderEpoch, LogId, Offset, PartitionId, TopicId};
 
@@ -41,6 +42,7 @@ pub(super) const ALIGN: usize = 8;
 
 const RECORDS: u32 = 1;
 const LAP_END: u32 = 2;
+const BAR: u32 = 3;
 
 /// An identity of the store, as its marker has it.
 pub(crate) type StoreId = [u8; 16];
@@ -136,6 +138,8 @@ pub(super) enum Content<'a> {
     Records(Extent, &'a [u8]),
     /// The last frame of a lap.
     LapEnd,
+    /// What came before of this log counts no more.
+    Bar(LogId),
 }
 
 /// How many bytes a frame with that many bytes of batches takes; `None` where no frame can.
@@ -158,6 +162,7 @@ pub(super) fn put(
     let (kind, partition, batches): (_, _, &[u8]) = match content {
         Content::Records(extent, batches) => (RECORDS, extent.log.partition.get(), batches),
         Content::LapEnd => (LAP_END, 0, &[]),
+        Content::Bar(log) => (BAR, log.partition.get(), &[]),
     };
     out.extend(kind.to_be_bytes());
     out.extend(reign.store);
@@ -175,6 +180,10 @@ pub(super) fn put(
             out.extend(extent.end.get().to_be_bytes());
         }
         Content::LapEnd => out.resize(start + HEAD, 0),
+        Content::Bar(log) => {
+            out.extend(log.topic.as_bytes());
+            out.resize(start + HEAD, 0);
+        }
     }
     out.extend_from_slice(batches);
     let len = out.len() - start;
@@ -224,6 +233,7 @@ pub(super) fn parse<'a>(bytes: &'a [u8], at: u64, reign: &Reign) -> Option<Parse
     let content = match word(head, KIND_AT) {
         RECORDS => Content::Records(extent(head)?, &whole[HEAD..]),
         LAP_END if len == HEAD => Content::LapEnd,
+        BAR if len == HEAD => Content::Bar(log_id(head)?),
         _ => return None,
     };
     Some(Parsed { size, standing, content })
@@ -231,14 +241,18 @@ pub(super) fn parse<'a>(bytes: &'a [u8], at: u64, reign: &Reign) -> Option<Parse
 
 fn extent(head: &[u8; HEAD]) -> Option<Extent> {
     let offset = |at| Offset::new(i64::from_be_bytes(std::array::from_fn(|i| head[at + i])));
-    let topic = TopicId::from_bytes(sixteen(head, 72))?;
     Some(Extent {
-        log: LogId { topic, partition: PartitionId::new(word(head, 36)) },
+        log: log_id(head)?,
         segment: offset(88),
         position: long(head, 96),
         first: offset(104),
         end: offset(112),
     })
+}
+
+fn log_id(head: &[u8; HEAD]) -> Option<LogId> {
+    let topic = TopicId::from_bytes(sixteen(head, 72))?;
+    Some(LogId { topic, partition: PartitionId::new(word(head, 36)) })
 }
 
 /// The caller has checked that the bytes are there, as for the two below.

@@ -89,10 +89,14 @@ pub(super) fn scan(bytes: &Bytes, half: u64, reign: &Reign) -> Result<Option<Vec
         if standing.sequence != expected || before.is_some_and(|before| !follows(before, placed)) {
             break;
         }
-        if let Content::Records(extent, batches) = content {
-            let start = placed.at + HEAD;
-            let batches = bytes.slice(start..start + batches.len());
-            frames.push(Frame { extent, batches });
+        match content {
+            Content::Records(extent, batches) => {
+                let start = placed.at + HEAD;
+                let batches = bytes.slice(start..start + batches.len());
+                frames.push(Frame { extent, batches });
+            }
+            Content::Bar(log) => frames.retain(|frame: &Frame| frame.extent.log != log),
+            Content::LapEnd => {}
         }
         before = Some(*placed);
         expected += 1;
@@ -110,7 +114,9 @@ fn follows(before: Placed<'_>, placed: &Placed<'_>) -> bool {
     let (lap, next) = (before.frame.standing.lap, placed.frame.standing.lap);
     match before.frame.content {
         Content::LapEnd => next == lap + 1,
-        Content::Records(..) => next == lap && placed.at == before.at + before.frame.size,
+        Content::Records(..) | Content::Bar(_) => {
+            next == lap && placed.at == before.at + before.frame.size
+        }
     }
 }
 

@@ -111,19 +111,33 @@ impl Ring {
         let Some(size) = size.filter(|size| size + LAP_END <= self.half) else {
             return Placed::TooLarge;
         };
-        let mut turned = Vec::new();
-        if self.place + size + LAP_END > self.half {
-            if !self.pins[1 - self.this()].is_empty() {
-                return Placed::Pinned;
-            }
-            self.turn(durable_through);
-            turned.extend(self.pins[1 - self.this()].keys());
-        }
+        let Some(turned) = self.make_room(size, durable_through) else { return Placed::Pinned };
         let pins = &mut self.pins[usize::from(!self.lap.is_multiple_of(2))];
         pins.insert(extent.log, extent.end);
         let sequence = self.next_sequence;
         self.put(Content::Records(*extent, batches), durable_through);
         Placed::At { sequence, turned }
+    }
+
+    /// Gathers a bar: earlier frames of the log count no more. It counts as long as any of them.
+    pub(super) fn bar(&mut self, log: LogId, durable_through: u64) -> Placed {
+        let Some(turned) = self.make_room(LAP_END, durable_through) else { return Placed::Pinned };
+        let sequence = self.next_sequence;
+        self.put(Content::Bar(log), durable_through);
+        Placed::At { sequence, turned }
+    }
+
+    /// Sees to it that a frame of that size fits into the lap at hand; returns who pins the lap
+    /// that ended for it. `None` while the lap before is pinned.
+    fn make_room(&mut self, size: u64, durable_through: u64) -> Option<Vec<LogId>> {
+        if self.place + size + LAP_END <= self.half {
+            return Some(Vec::new());
+        }
+        if !self.pins[1 - self.this()].is_empty() {
+            return None;
+        }
+        self.turn(durable_through);
+        Some(self.pins[1 - self.this()].keys().copied().collect())
     }
 
     fn put(&mut self, content: Content<'_>, durable_through: u64) {

@@ -14,6 +14,7 @@ use super::builder::LogBuilder;
 use super::core::{Attention, PartitionLog};
 use super::fetch::FetchLimits;
 use super::keeper::Durable;
+use super::lookup::{FoundOffset, OffsetSpec};
 use super::receipt::LogReceipt;
 use super::report::PartitionReport;
 use super::slots::SlotKeeper;
@@ -22,8 +23,8 @@ use crate::disk::{DirLock, Disk};
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
 use crate::record::{AppendBatch as _, BorrowedBatch, Record, Records, TakeRules, packed};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Mutex, RwLock};
 use crate::time::{Clock, Timestamp};
 use std::sync::Arc;
 
@@ -74,6 +75,8 @@ pub struct Log {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) background: BackgroundSync,
     take: TakeRules,
+    /// Held for writing by a truncation: a recovery point is not recorded that was read before.
+    pub(super) points: RwLock<()>,
     /// When everything was last synced, on the monotonic clock.
     pub(super) last_sync: Mutex<Duration>,
     closed: AtomicBool,
@@ -104,6 +107,7 @@ impl Log {
             clock,
             background,
             take,
+            points: RwLock::default(),
             closed: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
         }
@@ -295,6 +299,29 @@ impl Log {
     /// ```
     pub fn durable_offset(&self) -> Offset {
         self.log.offsets().durable()
+    }
+
+    /// Looks an offset up: the first, the end, that of the newest record, or by time. `None` where
+    /// no record is that late, or none has a timestamp. Blocks for the disk where it is by time.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) where the search meets damage, and those of the
+    /// disk.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Offset, OffsetSpec, Record, Timestamp, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// let at = Timestamp::from_millis;
+    /// log.append(&[Record::new("a").timestamp(at(20)), Record::new("b").timestamp(at(10))])?;
+    /// let newest = log.find_offset(OffsetSpec::MaxTimestamp)?.unwrap();
+    /// assert_eq!(newest.offset(), Offset::ZERO);
+    /// assert_eq!(log.find_offset(OffsetSpec::Latest)?.unwrap().offset(), Offset::new(2));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn find_offset(&self, wanted: OffsetSpec) -> Result<Option<FoundOffset>> {
+        self.check_open("look up offset")?;
+        self.log.find_offset(wanted)
     }
 
     /// The offset and timestamp of the first record at or after `timestamp`: first by offset,

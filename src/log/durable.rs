@@ -182,7 +182,7 @@ impl PartitionLog {
     }
 
     /// Makes the directory's names durable, and its own name where that is new.
-    fn sync_names(&self) -> Result<()> {
+    pub(super) fn sync_names(&self) -> Result<()> {
         let dir = &*self.place.dir;
         let disk = &self.place.disk;
         disk.sync_dir(dir).map_err(|error| Error::io("sync directory", dir, error))?;

@@ -80,6 +80,12 @@ impl EpochCache {
         self.changed |= self.entries.len() != before;
     }
 
+    /// No record is left, and none of the epochs that reach over the log start.
+    pub(crate) fn clear(&mut self) {
+        self.changed |= !self.entries.is_empty();
+        self.entries.clear();
+    }
+
     /// Nothing below `start` is left; the epoch that reaches over it begins there now.
     pub(crate) fn truncate_from_start(&mut self, start: Offset) {
         let reaching = self.entries.iter().rposition(|(_, first)| *first <= start);

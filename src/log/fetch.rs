@@ -15,7 +15,6 @@ use crate::ids::{LeaderEpoch, Offset};
 use crate::record::BatchFault;
 use crate::segment::{Chunk, Limits, Segment};
 use crate::sync::atomic::Ordering;
-use crate::time::Timestamp;
 use std::sync::Arc;
 
 /// How much a fetch may return, whole batches as they come.
@@ -86,15 +85,17 @@ impl PartitionLog {
     /// Runs `look` over the segments, again if some were replaced meanwhile. The offsets are those
     /// of a moment before the list was loaded: a list that is older would lack segments below the
     /// end, and what they hold would seem to be missing.
-    fn over_segments<T>(
+    pub(super) fn over_segments<T>(
         &self,
         look: impl Fn(&[Arc<Segment>], OffsetSnapshot) -> Result<T>,
     ) -> Result<T> {
         loop {
             let swaps = self.swaps.load(Ordering::Acquire); // before the list: it is stored first
+            let falls = self.offsets.falls();
             let offsets = self.offsets.snapshot();
             let seen = look(&self.segments.load(), offsets);
-            if swaps == self.swaps.load(Ordering::Acquire) {
+            let are_the_same = falls == self.offsets.falls();
+            if are_the_same && swaps == self.swaps.load(Ordering::Acquire) {
                 return seen;
             }
         }
@@ -175,36 +176,6 @@ impl PartitionLog {
         }
         self.counters.failed_reads.add(1);
         self.named(error)
-    }
-
-    /// The first record at or after `wanted`, first by offset; `None` where none is that late.
-    pub(crate) fn find_timestamp(&self, wanted: Timestamp) -> Result<Option<(Offset, Timestamp)>> {
-        self.over_segments(|segments, offsets| self.find_timestamp_in(segments, offsets, wanted))
-    }
-
-    fn find_timestamp_in(
-        &self,
-        segments: &[Arc<Segment>],
-        offsets: OffsetSnapshot,
-        wanted: Timestamp,
-    ) -> Result<Option<(Offset, Timestamp)>> {
-        for segment in segments {
-            let late = segment
-                .largest_timestamp()
-                .map_err(|error| self.named(error))?
-                .is_some_and(|largest| largest >= wanted.as_millis());
-            if !late {
-                continue;
-            }
-            let bound = offsets.high_watermark();
-            let found = segment
-                .find_timestamp(wanted, offsets.start, bound)
-                .map_err(|error| self.named(error))?;
-            if found.is_some() {
-                return Ok(found);
-            }
-        }
-        Ok(None)
     }
 
     /// Whether a position reached under `epoch` still means the same record: fails as truncated

@@ -23,6 +23,9 @@ impl LogId {
 pub(crate) enum LogFact {
     /// Everything below is synced; bad bytes there are damage.
     RecoveryPoint(Offset),
+    /// The log is to be truncated: its recovery point, and what compaction may have reached, are
+    /// no higher than this. It is durable before the first record goes.
+    Lowered(Offset),
     /// Nothing below is served any more.
     LogStart(Offset),
     /// Compaction may have taken records below: gaps there are no damage. It is durable before

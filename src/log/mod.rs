@@ -2,8 +2,8 @@
 //!
 //! [`PartitionLog`] is what the engine opens by the thousand; [`Log`] is the same behind a public
 //! door of its own, for those who want one durable log and no topics. The rooms: `append`, `fetch`,
-//! `durable`, `trim` and `close` are what a log does, `journaled` what the journal does for it,
-//! `cover` saves digests; `open`, `leftovers` and `verdict` are recovery, with `replay` of the
+//! `lookup`, `durable`, `trim`, `truncate` and `close` are what a log does, `journaled` what the
+//! journal does for it, `cover` saves digests; `open`, `leftovers` and `verdict` are recovery, with `replay` of the
 //! journal (`frames` decides what is missing), `reopen` lifts a poison by it; `follow` reads a log
 //! that another process writes; `retain` and `epochs` decide; `offsets` holds every offset; `audit`
 //! holds a directory against what is known of it; `checkpoint` and `directory` are Kafka's small
@@ -33,11 +33,13 @@ pub(crate) mod fuzz;
 mod journaled;
 mod keeper;
 mod leftovers;
+mod lookup;
 mod offsets;
 mod open;
 mod receipt;
 mod reopen;
 mod replay;
+mod replica;
 mod report;
 mod retain;
 #[cfg(all(test, shuttle, feature = "sim"))]
@@ -47,6 +49,7 @@ mod swap;
 #[cfg(test)]
 mod tests;
 mod trim;
+mod truncate;
 mod upkeep;
 mod verdict;
 
@@ -64,6 +67,7 @@ pub(crate) use fetch::{Cursor, FetchLimits, Fetched};
 pub use finding::{Finding, FindingKind, Unvouched};
 pub(crate) use follow::{FactSource, FollowFacts, FollowedLog};
 pub(crate) use keeper::{Durable, Keeper, KnownFacts, LastStop, LogFact, LogId};
+pub use lookup::{FoundOffset, OffsetSpec};
 pub(crate) use offsets::OffsetSnapshot;
 pub use receipt::LogReceipt;
 pub use report::{Damage, PartitionReport, TornTail};

@@ -14,17 +14,22 @@
 //! recorded a recovery point raises that); readers take a snapshot without a lock.
 
 use crate::ids::Offset;
-use crate::sync::atomic::{AtomicI64, Ordering};
+use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering, fence};
+use crate::sync::spin_loop;
 
 /// The offsets of one log.
 #[derive(Debug)]
 pub(crate) struct Offsets {
     start: AtomicI64,
+    /// What is recorded as the start: another one while a truncation is under way, or cut short.
+    recorded_start: AtomicI64,
     compacted: AtomicI64,
     recovery_point: AtomicI64,
     synced: AtomicI64,
     durable: AtomicI64,
     end: AtomicI64,
+    /// Odd while offsets fall; how often they have fallen, twice.
+    falls: AtomicU64,
 }
 
 /// The offsets as they were at one moment: each is at most what it has become since.
@@ -42,6 +47,14 @@ impl OffsetSnapshot {
     pub(crate) fn high_watermark(&self) -> Offset {
         self.end
     }
+
+    fn checked(self) -> Self {
+        debug_assert!(self.start <= self.end, "{self:?}");
+        debug_assert!(self.compacted <= self.recovery_point, "{self:?}");
+        debug_assert!(self.recovery_point <= self.durable, "{self:?}");
+        debug_assert!(self.durable <= self.end, "{self:?}");
+        self
+    }
 }
 
 impl Offsets {
@@ -54,31 +67,48 @@ impl Offsets {
     ) -> Self {
         let offsets = Offsets {
             start: AtomicI64::new(start.get()),
+            recorded_start: AtomicI64::new(start.get()),
             compacted: AtomicI64::new(compacted.get()),
             recovery_point: AtomicI64::new(recovery_point.get()),
             synced: AtomicI64::new(recovery_point.get()),
             durable: AtomicI64::new(recovery_point.get()),
             end: AtomicI64::new(end.get()),
+            falls: AtomicU64::new(0),
         };
         offsets.snapshot();
         offsets
     }
 
-    /// All of them. The lower ones are read first, so that the order holds in what is returned.
+    /// All of them, as of one side of a fall.
     pub(crate) fn snapshot(&self) -> OffsetSnapshot {
+        loop {
+            let falls = self.falls();
+            if falls.is_multiple_of(2) {
+                let snapshot = self.read();
+                fence(Ordering::Acquire);
+                if falls == self.falls.load(Ordering::Relaxed) {
+                    return snapshot.checked();
+                }
+            }
+            spin_loop();
+        }
+    }
+
+    /// How often offsets have fallen: whoever read a list of segments meanwhile looks again.
+    pub(crate) fn falls(&self) -> u64 {
+        self.falls.load(Ordering::Acquire)
+    }
+
+    /// The lower ones are read first, so that the order holds in what is returned.
+    fn read(&self) -> OffsetSnapshot {
         let read = |offset: &AtomicI64| Offset::new(offset.load(Ordering::Acquire));
-        let snapshot = OffsetSnapshot {
+        OffsetSnapshot {
             start: read(&self.start),
             compacted: read(&self.compacted),
             recovery_point: read(&self.recovery_point),
             durable: read(&self.durable),
             end: read(&self.end),
-        };
-        debug_assert!(snapshot.start <= snapshot.end, "{snapshot:?}");
-        debug_assert!(snapshot.compacted <= snapshot.recovery_point, "{snapshot:?}");
-        debug_assert!(snapshot.recovery_point <= snapshot.durable, "{snapshot:?}");
-        debug_assert!(snapshot.durable <= snapshot.end, "{snapshot:?}");
-        snapshot
+        }
     }
 
     pub(crate) fn end(&self) -> Offset {
@@ -137,18 +167,63 @@ impl Offsets {
     }
 
     /// The log was opened again where it lies: its end may have fallen, to no less than what was
-    /// durable, and all of it is. Under all locks.
-    pub(crate) fn reopened(&self, end: Offset) {
+    /// durable, and all of it is. It starts where it is recorded to. Under all locks.
+    pub(crate) fn reopened(&self, start: Offset, end: Offset) {
         debug_assert!(end >= self.durable(), "what was durable is there");
-        self.end.store(end.get(), Ordering::Release); // first: what is durable is never above it
-        self.durable.store(end.get(), Ordering::Release);
-        self.synced.store(end.get(), Ordering::Release);
+        self.fall(|| {
+            for offset in [&self.durable, &self.synced, &self.end] {
+                offset.store(end.get(), Ordering::Release);
+            }
+            self.start.store(start.get(), Ordering::Release);
+        });
+    }
+
+    /// What is recorded as the log start.
+    pub(crate) fn recorded_start(&self) -> Offset {
+        Offset::new(self.recorded_start.load(Ordering::Acquire))
+    }
+
+    /// A log start was recorded that a truncation is about to reach. Under the retention lock.
+    pub(crate) fn start_recorded(&self, start: Offset) {
+        self.recorded_start.store(start.get(), Ordering::Release);
+    }
+
+    /// Records from `most` on are about to go: nothing above it is promised any more. Under all
+    /// locks.
+    pub(crate) fn promise_no_more_than(&self, most: Offset) {
+        self.fall(|| {
+            for offset in [&self.compacted, &self.recovery_point, &self.synced, &self.durable] {
+                offset.fetch_min(most.get(), Ordering::Release);
+            }
+        });
+    }
+
+    /// The log was cut: it has what lies between these, all of it durable and recorded so. Under
+    /// all locks.
+    pub(crate) fn cut_to(&self, start: Offset, end: Offset) {
+        self.fall(|| {
+            self.compacted.fetch_min(end.get(), Ordering::Release);
+            for offset in [&self.recovery_point, &self.synced, &self.durable, &self.end] {
+                offset.store(end.get(), Ordering::Release);
+            }
+            self.start.store(start.get(), Ordering::Release);
+        });
+    }
+
+    /// Lets offsets fall, as one for who takes a snapshot.
+    fn fall(&self, change: impl FnOnce()) {
+        let falls = self.falls.load(Ordering::Relaxed);
+        self.falls.store(falls + 1, Ordering::Relaxed);
+        fence(Ordering::Release);
+        change();
+        self.falls.store(falls + 2, Ordering::Release);
     }
 
     /// The log start has been recorded. Under the retention lock.
     pub(crate) fn set_start(&self, start: Offset) {
         debug_assert!(start.get() >= self.start.load(Ordering::Relaxed), "never falls");
         debug_assert!(start <= self.end(), "never passes the end");
+        self.start_recorded(start);
         self.start.store(start.get(), Ordering::Release);
     }
 }

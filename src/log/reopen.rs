@@ -9,8 +9,9 @@
 //! Called by the engine, which has drawn a new epoch: an offset may come to mean another record
 //! only under another epoch. Under the trim lock and the turn; appends fail meanwhile.
 
-use super::core::{PartitionLog, Refusal};
+use super::core::{PartitionLog, Refusal, Writer};
 use super::keeper::{KnownFacts, LastStop};
+use super::offsets::Offsets;
 use super::report::PartitionReport;
 use crate::error::{Cause, Error, Result};
 use crate::ids::LeaderEpoch;
@@ -40,7 +41,7 @@ impl PartitionLog {
         let offsets = self.offsets.snapshot();
         let known = KnownFacts {
             recovery_point: offsets.recovery_point,
-            log_start: offsets.start,
+            log_start: self.offsets.recorded_start(),
             last_stop: LastStop::KilledSameBoot,
             adopted: !self.gapless,
             ours_from: None,
@@ -72,16 +73,34 @@ impl PartitionLog {
     /// Puts what recovery has made in the place of what there was.
     fn take_over(&self, fresh: PartitionLog, epoch: LeaderEpoch) -> Result<()> {
         let mut writer = self.writer.lock();
-        let after = fresh.size().0;
-        let mut new = fresh.writer.into_inner();
         if matches!(writer.refuses, Some(Refusal::Closed)) {
             return Err(self.named(Error::new("reopen log", Cause::Closed("the log"))));
         }
+        let found = fresh.offsets.snapshot();
+        let reopened = |offsets: &Offsets| offsets.reopened(found.start, found.end);
+        self.put_in_place(&mut writer, fresh, epoch, reopened);
+        self.names_changed.store(true, Ordering::Release);
+        self.own_name_changed.store(true, Ordering::Release);
+        self.latch.lift();
+        Ok(())
+    }
+
+    /// The same under the writer lock; `move_offsets` says where the log ends now. For readers: the
+    /// list of segments, then the counter, then the flags.
+    pub(super) fn put_in_place(
+        &self,
+        writer: &mut Writer,
+        fresh: PartitionLog,
+        epoch: LeaderEpoch,
+        move_offsets: impl FnOnce(&Offsets),
+    ) {
+        let after = fresh.size().0;
+        let mut new = fresh.writer.into_inner();
         (new.epoch, new.epoch_entered) = (epoch, false);
         let old = self.segments.load_full();
         new.count = writer.count;
         new.freed = writer.freed + self.size().0.saturating_sub(after);
-        self.offsets.reopened(new.next_offset);
+        move_offsets(&self.offsets);
         *writer = new;
         *self.epochs.lock() = fresh.epochs.into_inner();
         *self.beside.lock() = None; // of what was there before
@@ -89,17 +108,12 @@ impl PartitionLog {
         *self.covered.lock() = fresh.covered.into_inner();
         *self.bare.lock() = fresh.bare.into_inner();
         self.damage.store(fresh.damage.load_full());
-        // for readers: list, then counter, then flags
         self.segments.store(fresh.segments.load_full());
         self.swaps.fetch_add(1, Ordering::AcqRel);
         for segment in old.iter() {
             segment.set_replaced();
             segment.settle();
         }
-        self.names_changed.store(true, Ordering::Release);
-        self.own_name_changed.store(true, Ordering::Release);
         self.synced_bytes.store(self.appended_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.latch.lift();
-        Ok(())
     }
 }

@@ -256,6 +256,9 @@ impl Keeper for SlotKeeper {
                     LogFact::RecoveryPoint(point) => {
                         slot.recovery_point = slot.recovery_point.max(*point);
                     }
+                    LogFact::Lowered(point) => {
+                        slot.recovery_point = slot.recovery_point.min(*point);
+                    }
                     LogFact::LogStart(start) => slot.log_start = *start,
                     // a slot has one word for gaps: they are no damage, wherever they are
                     LogFact::Compacted(_) => slot.adopted = true,

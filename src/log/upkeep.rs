@@ -170,7 +170,7 @@ impl Log {
     }
 
     /// Records that a sync has failed, if one has.
-    fn record_failure(&self) {
+    pub(super) fn record_failure(&self) {
         if self.log.check_healthy("sync").is_ok() {
             return; // nothing is in doubt
         }
@@ -219,6 +219,7 @@ impl Log {
 
     /// Syncs, seals, and records how far the log is known to be whole.
     pub(super) fn checkpoint(&self) -> Result<()> {
+        let _no_truncation = self.points.read();
         self.asked.rolls.store(0, Ordering::Relaxed);
         let point = self.log.checkpoint().inspect_err(|error| self.note_failure(error))?;
         self.keeper.record(&[(self.log.id(), LogFact::RecoveryPoint(point))], Durable::Later)?;

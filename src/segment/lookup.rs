@@ -176,7 +176,7 @@ impl Segment {
     }
 
     /// Where a batch begins that lies at or before the one with `offset`.
-    fn position_before(&self, offset: Offset) -> Result<u64> {
+    pub(super) fn position_before(&self, offset: Offset) -> Result<u64> {
         let Some(relative) = self.relative_floor(offset) else { return Ok(0) };
         let source = self.index_files()?;
         match source.offsets_around(relative)?.0 {
@@ -313,7 +313,7 @@ impl Segment {
 }
 
 /// The first record of a batch that is late enough; a marker counts, as it does for Kafka.
-fn first_at_least(
+pub(super) fn first_at_least(
     batch: &Batch<'_>,
     wanted: Timestamp,
     from: Offset,

@@ -11,6 +11,7 @@
 
 mod audit;
 mod cover;
+mod cut_point;
 mod digest;
 mod follow;
 #[cfg(fuzzing)]
@@ -20,6 +21,7 @@ mod index_file;
 mod locate;
 mod lookup;
 mod mend;
+mod newest;
 mod recover;
 mod resume;
 mod retire;

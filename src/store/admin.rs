@@ -222,6 +222,30 @@ impl Store {
         self.engine.delete_records_before(&partition, offset)
     }
 
+    /// [`delete_records_before`](Store::delete_records_before) for several partitions, each for
+    /// itself: where it fails for one it goes on with the next. Returns the start each has then, in
+    /// the order given, or why it has not changed.
+    ///
+    /// ```
+    /// use tidelog::{Offset, PartitionId, Record, Store, TopicConfig};
+    /// let store = Store::in_memory()?;
+    /// store.create_topic("orders", TopicConfig::new())?;
+    /// store.producer().build()?.topic("orders")?.send(Record::new("hello"))?;
+    /// let (first, one) = (PartitionId::new(0), Offset::new(1));
+    /// let starts = store.delete_records(&[("orders", first, one), ("paid", first, one)]);
+    /// assert_eq!(*starts[0].as_ref().unwrap(), one);
+    /// assert!(starts[1].is_err()); // there is no such topic
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn delete_records(&self, before: &[(&str, PartitionId, Offset)]) -> Vec<Result<Offset>> {
+        let delete = |(topic, partition, offset): &(&str, PartitionId, Offset)| {
+            let partition = self.partition(topic, *partition)?;
+            partition.delete_records_before(*offset)?;
+            partition.start_offset()
+        };
+        before.iter().map(delete).collect()
+    }
+
     /// The offset of the first record at or after `timestamp`, first by offset; `None` where no
     /// record is that late.
     ///
@@ -247,7 +271,7 @@ impl Store {
         timestamp: Timestamp,
     ) -> Result<Option<Offset>> {
         let partition = self.engine.topic(topic)?.partition(partition.into())?;
-        Ok(partition.find_timestamp(timestamp)?.map(|(offset, _)| offset))
+        partition.offset_at(timestamp)
     }
 
     /// Applies every topic's retention now, and that of committed offsets, without waiting for the
@@ -268,7 +292,7 @@ impl Store {
     }
 
     /// Internal topics are changed by the store alone.
-    fn not_internal(&self, operation: &'static str, name: &str) -> Result<()> {
+    pub(super) fn not_internal(&self, operation: &'static str, name: &str) -> Result<()> {
         if self.engine.topic(name)?.is_internal() {
             let text = format!("`{name}` is the store's own topic");
             return Err(Error::new(operation, Cause::InvalidArgument(text)));

@@ -16,6 +16,7 @@ mod groups;
 mod handle;
 mod partition;
 mod read_only;
+mod replication;
 mod reset;
 mod stats;
 

@@ -10,7 +10,7 @@ use super::handle::Store;
 use crate::engine;
 use crate::error::Result;
 use crate::ids::{Offset, PartitionId};
-use crate::log::PartitionReport;
+use crate::log::{FoundOffset, OffsetSpec, PartitionReport};
 
 /// One partition of a topic; cheap to clone, and `Send` and `Sync`. It keeps the store open.
 ///
@@ -29,8 +29,8 @@ use crate::log::PartitionReport;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Partition {
-    store: Store,
-    partition: Arc<engine::Partition>,
+    pub(super) store: Store,
+    pub(super) partition: Arc<engine::Partition>,
 }
 
 impl Store {
@@ -135,6 +135,62 @@ impl Partition {
     /// ```
     pub fn durable_offset(&self) -> Result<Offset> {
         Ok(self.partition.offsets()?.durable)
+    }
+
+    /// Looks an offset up: the first, the end, that of the newest record, or by time. `None` where
+    /// no record is that late, or none has a timestamp. Blocks for the disk where it is by time.
+    ///
+    /// # Errors
+    /// Those of [`start_offset`](Partition::start_offset), [`Corrupt`](crate::ErrorKind::Corrupt)
+    /// where the search meets damage, and those of the disk.
+    ///
+    /// ```
+    /// use tidelog::{Offset, OffsetSpec, Record, Timestamp};
+    /// # use tidelog::{Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.create_topic("orders", TopicConfig::new())?;
+    /// let orders = store.producer().build()?.topic("orders")?;
+    /// for time in [10, 30, 20] {
+    ///     orders.send(Record::new("a").timestamp(Timestamp::from_millis(time)))?;
+    /// }
+    /// let partition = store.partition("orders", 0)?;
+    /// let find = |spec| partition.find_offset(spec);
+    /// assert_eq!(find(OffsetSpec::Latest)?.unwrap().offset(), Offset::new(3));
+    /// assert_eq!(find(OffsetSpec::MaxTimestamp)?.unwrap().offset(), Offset::new(1));
+    /// let at = |time| OffsetSpec::AtOrAfter(Timestamp::from_millis(time));
+    /// assert_eq!(find(at(15))?.unwrap().offset(), Offset::new(1)); // by offset, not by time
+    /// assert!(find(at(31))?.is_none());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn find_offset(&self, wanted: OffsetSpec) -> Result<Option<FoundOffset>> {
+        self.partition.find_offset(wanted)
+    }
+
+    /// Raises where the partition starts: reads below `offset` fail as out of range from then on,
+    /// and segments that lie wholly below it go from the disk. An offset at or below the start
+    /// changes nothing. `Ok` means that the new start survives a power cut. Blocks for syncs.
+    ///
+    /// # Errors
+    /// [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) above what can be read,
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a topic of the store's own, those
+    /// of [`start_offset`](Partition::start_offset), and those of a sync.
+    ///
+    /// ```
+    /// use tidelog::{ErrorKind, Offset, Record};
+    /// # use tidelog::{Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.create_topic("orders", TopicConfig::new())?;
+    /// store.producer().build()?.topic("orders")?.send(Record::new("old"))?;
+    /// let partition = store.partition("orders", 0)?;
+    /// partition.delete_records_before(Offset::new(1))?;
+    /// assert_eq!(partition.start_offset()?, Offset::new(1));
+    /// let beyond = partition.delete_records_before(Offset::new(2)).unwrap_err();
+    /// assert_eq!(beyond.kind(), ErrorKind::OffsetOutOfRange);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn delete_records_before(&self, offset: Offset) -> Result<()> {
+        self.store.not_internal("delete records", self.topic())?;
+        self.store.engine.delete_records_before(&self.partition, offset)
     }
 
     /// Makes every record appended so far durable. `Ok` means that all of the partition up to the

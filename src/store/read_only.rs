@@ -313,7 +313,7 @@ impl ReadOnlyStore {
         timestamp: Timestamp,
     ) -> Result<Option<Offset>> {
         let partition = self.engine.topic(topic)?.partition(partition.into())?;
-        Ok(partition.find_timestamp(timestamp)?.map(|(offset, _)| offset))
+        partition.offset_at(timestamp)
     }
 
     /// A builder for a consumer that begins where `group` has committed. It is given partitions by

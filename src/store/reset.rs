@@ -273,8 +273,8 @@ impl GroupReset {
             (nearest, nearest != wanted)
         };
         let at = |timestamp| {
-            let found = partition.find_timestamp(timestamp)?;
-            Ok(within(found.map_or(end, |(offset, _)| offset)))
+            let found = partition.offset_at(timestamp)?;
+            Ok(within(found.unwrap_or(end)))
         };
         match to {
             ResetTo::Earliest => Ok((start, false)),

@@ -62,6 +62,7 @@ impl Engine {
             catalog: Mutex::new(Applied::default()),
             catalog_changes: CatalogChanges::default(),
             table: RwLock::new(Table::default()),
+            points: RwLock::default(),
             budget: Arc::new(Budget::new(None, WhenFull::Fail)),
             timers: Timers::new(timer_wakeup.clone()),
             chores: Chores::new(maintenance_wakeup.clone()),

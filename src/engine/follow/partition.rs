@@ -9,9 +9,10 @@ use std::sync::Arc;
 use super::follower::{Follower, LookedAt};
 use crate::error::Result;
 use crate::ids::{LeaderEpoch, Offset};
-use crate::log::{Cursor, FetchLimits, Fetched, FollowedLog, OffsetSnapshot};
+use crate::log::{
+    Cursor, FetchLimits, Fetched, FollowedLog, FoundOffset, OffsetSnapshot, OffsetSpec,
+};
 use crate::sync::atomic::{AtomicBool, Ordering, fence};
-use crate::time::Timestamp;
 use crate::wait::Signal;
 
 /// One partition, followed.
@@ -72,8 +73,8 @@ impl FollowedPartition {
         self.log()?.fetch(from, cursor, limits, self.follower.now())
     }
 
-    pub(crate) fn find_timestamp(&self, wanted: Timestamp) -> Result<Option<(Offset, Timestamp)>> {
-        self.log()?.find_timestamp(wanted, self.follower.now())
+    pub(crate) fn find_offset(&self, wanted: OffsetSpec) -> Result<Option<FoundOffset>> {
+        self.log()?.find_offset(wanted, self.follower.now())
     }
 
     /// By the view of the last look, as the fetch before it used: what that returned is judged.

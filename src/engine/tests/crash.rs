@@ -87,10 +87,31 @@ const CLOSE: &[Step] = &[
     Step::Append("a", 1, 1, Power),
 ];
 
-pub(super) const SCENARIOS: [(&str, &[Step]); 6] = [
+const TRUNCATE: &[Step] = &[
+    Step::Create("a", 2),
+    Step::Append("a", 0, 12, Process),
+    Step::Append("a", 1, 2, Power),
+    Step::Truncate("a", 0, 9),
+    Step::Append("a", 0, 2, Power),
+    Step::Append("a", 0, 3, Process),
+    Step::Truncate("a", 0, 4),
+    Step::Background,
+    Step::Append("a", 0, 2, Process),
+    Step::StartAt("a", 1, 40),
+    Step::Append("a", 1, 1, Power),
+    Step::Truncate("a", 1, 7),
+    Step::Append("a", 1, 2, Process),
+    Step::Close,
+    Step::Reopen,
+    Step::Truncate("a", 0, 5),
+    Step::Append("a", 0, 1, Power),
+];
+
+pub(super) const SCENARIOS: [(&str, &[Step]); 7] = [
     ("create", CREATE),
     ("roll", ROLL),
     ("trim", TRIM),
+    ("truncate", TRUNCATE),
     ("retain", RETAIN),
     ("delete", DELETE),
     ("close", CLOSE),

@@ -29,6 +29,9 @@ pub(super) enum Step {
     Background,
     Flush,
     DeleteRecords(&'static str, u32, i64),
+    Truncate(&'static str, u32, i64),
+    /// All records go, the next one gets this offset.
+    StartAt(&'static str, u32, i64),
     Retain,
     Unlink,
     Delete(&'static str),
@@ -44,6 +47,8 @@ struct Kept {
     tried: HashSet<String>,
     /// Value by offset, and whether it was promised to survive a power cut.
     acknowledged: BTreeMap<i64, (String, bool)>,
+    /// What a truncation was to take, by offset: once one has, it is never seen again.
+    let_go: Vec<(i64, String)>,
     /// The log start lies at or above the first and at or below the second.
     starts: (i64, i64),
 }
@@ -120,6 +125,7 @@ impl History {
     /// Carries out one step and notes what was promised. What returned only after the power was
     /// cut has promised nothing.
     pub(super) fn step(&mut self, step: Step) -> Result<()> {
+        self.let_go_of(step);
         let before = (self.topics.clone(), self.engine.is_some());
         let done = self.carry_out(step);
         if let Err(error) = &done
@@ -160,9 +166,43 @@ impl History {
         }
     }
 
+    /// What a truncation is about to take is promised no more.
+    fn let_go_of(&mut self, step: Step) {
+        let (Step::Truncate(topic, partition, target) | Step::StartAt(topic, partition, target)) =
+            step
+        else {
+            return;
+        };
+        let Some(incarnation) = self.topics.get_mut(topic).and_then(|all| all.last_mut()) else {
+            return;
+        };
+        let kept = incarnation.partitions.entry(partition).or_default();
+        let gone = match step {
+            Step::Truncate(..) => kept.acknowledged.split_off(&target),
+            _ => {
+                kept.starts.1 = kept.starts.1.max(target);
+                std::mem::take(&mut kept.acknowledged)
+            }
+        };
+        kept.starts.0 = kept.starts.0.min(target);
+        kept.let_go.extend(gone.into_iter().map(|(offset, (value, _))| (offset, value)));
+    }
+
+    /// A truncation has returned: what it took never comes back.
+    fn cut_off(&mut self, topic: &'static str, partition: u32, target: i64) {
+        if self.disk.is_cut() {
+            return; // nothing that returns after the cut is a promise
+        }
+        let kept = self.last(topic).partitions.entry(partition).or_default();
+        for (_, value) in kept.let_go.extract_if(.., |(offset, _)| *offset >= target) {
+            kept.tried.remove(&value);
+        }
+    }
+
     fn carry_out(&mut self, step: Step) -> Result<()> {
         let of = match step {
             Step::Append(name, ..) | Step::DeleteRecords(name, ..) | Step::Delete(name) => name,
+            Step::Truncate(name, ..) | Step::StartAt(name, ..) => name,
             Step::AddPartitions(name, _) => name,
             _ => "",
         };
@@ -199,6 +239,23 @@ impl History {
                 self.engine()?.delete_records_before(&handle, Offset::new(offset))?;
                 let kept = self.last(topic).partitions.entry(partition).or_default();
                 kept.starts.0 = kept.starts.0.max(offset);
+            }
+            Step::Truncate(topic, partition, target) => {
+                let handle = self.partition(topic, partition)?;
+                self.engine()?.truncate_to(&handle, Offset::new(target))?;
+                self.cut_off(topic, partition, target);
+                self.all_of_partition_durable(topic, partition);
+                if self.partition(topic, partition)?.offsets()?.start.get() == target {
+                    let kept = self.last(topic).partitions.entry(partition).or_default();
+                    kept.starts = (target, target); // it lay at or below the start
+                }
+            }
+            Step::StartAt(topic, partition, target) => {
+                let handle = self.partition(topic, partition)?;
+                let engine = self.engine()?;
+                engine.truncate_fully_and_start_at(&handle, Offset::new(target))?;
+                self.cut_off(topic, partition, 0);
+                self.last(topic).partitions.entry(partition).or_default().starts = (target, target);
             }
             Step::Retain => {
                 for kept in
@@ -238,6 +295,11 @@ impl History {
             }
         }
         Ok(())
+    }
+
+    fn all_of_partition_durable(&mut self, topic: &'static str, partition: u32) {
+        let kept = self.last(topic).partitions.entry(partition).or_default();
+        kept.acknowledged.values_mut().for_each(|(_, power)| *power = true);
     }
 
     fn all_durable(&mut self) {
@@ -288,7 +350,8 @@ impl History {
             let Some(current) = incarnations.last_mut() else { continue };
             for (number, handle) in (0u32..).zip(topic.partitions().iter()) {
                 let kept = current.partitions.entry(number).or_default();
-                let found = records(handle).into_iter();
+                // a truncation that failed half-way may come to its end by itself
+                let found = records(handle).into_iter().filter(|one| !kept.let_go.contains(one));
                 kept.acknowledged = found.map(|(at, value)| (at, (value, false))).collect();
             }
         }

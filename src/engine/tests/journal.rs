@@ -101,12 +101,27 @@ const REOPEN: &[Step] = &[
     Step::Append("b", 0, 1, Power),
 ];
 
-const SCENARIOS: [(&str, &[Step]); 6] = [
+const TRUNCATE: &[Step] = &[
+    Step::Append("a", 0, 6, Power),
+    Step::Append("a", 1, 2, Power),
+    Step::Truncate("a", 0, 5),
+    Step::Append("a", 0, 2, Power),
+    Step::Append("b", 0, 1, Power),
+    Step::Truncate("a", 0, 3),
+    Step::Append("a", 0, 1, Process),
+    Step::StartAt("a", 1, 30),
+    Step::Append("a", 1, 1, Power),
+    Step::Background,
+    Step::Append("a", 0, 1, Power),
+];
+
+const SCENARIOS: [(&str, &[Step]); 7] = [
     ("append", APPEND),
     ("roll", ROLL),
     ("laps", LAPS),
     ("delete", DELETE),
     ("trim", TRIM),
+    ("truncate", TRUNCATE),
     ("reopen", REOPEN),
 ];
 

@@ -12,11 +12,11 @@ use super::{FollowedLog, Patience, View, is_vanished};
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::log::fetch::{Cursor, FetchLimits, Fetched, hint, segments_from};
+use crate::log::lookup::{FoundOffset, OffsetSpec, first_late, newest};
 use crate::log::offsets::OffsetSnapshot;
 use crate::record::BatchHeader;
 use crate::segment::{Chunk, Limits, Segment};
 use crate::stats::LogCounters;
-use crate::time::Timestamp;
 
 /// How often a read is tried on views that surveys have shown.
 const ATTEMPTS: usize = 3;
@@ -57,25 +57,20 @@ impl FollowedLog {
         self.steadily(now, Some(nothing), |view| self.fetch_in(view, from, cursor, limits))
     }
 
-    /// The first record at or after `wanted`, first by offset.
-    pub(crate) fn find_timestamp(
+    /// The offset that is wanted; see [`PartitionLog::find_offset`](crate::log::PartitionLog).
+    pub(crate) fn find_offset(
         &self,
-        wanted: Timestamp,
+        wanted: OffsetSpec,
         now: Duration,
-    ) -> Result<Option<(Offset, Timestamp)>> {
+    ) -> Result<Option<FoundOffset>> {
         self.steadily(now, None, |view| {
-            for segment in &view.segments {
-                self.open(segment)?;
-                let largest = segment.largest_timestamp()?;
-                if largest.is_none_or(|largest| largest < wanted.as_millis()) {
-                    continue;
-                }
-                let OffsetSnapshot { start, end, .. } = view.offsets;
-                if let Some(found) = segment.find_timestamp(wanted, start, end)? {
-                    return Ok(Some(found));
-                }
-            }
-            Ok(None)
+            let open = |segment: &Segment| self.open(segment);
+            wanted.find(
+                view.offsets,
+                || newest(&view.segments, view.offsets, open),
+                |at| first_late(&view.segments, view.offsets, at, open),
+                |offset| view.epochs.before(offset),
+            )
         })
     }
 

@@ -2,7 +2,9 @@
 
 mod digests;
 mod indexes;
+mod lookups;
 mod recovery;
+mod truncation;
 mod upkeep;
 
 use std::path::{Path, PathBuf};

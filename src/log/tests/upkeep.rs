@@ -8,7 +8,7 @@ use crate::sync::Mutex;
 
 /// Remembers what it was told.
 #[derive(Debug, Default)]
-struct Told(Mutex<Vec<LogFact>>);
+pub(super) struct Told(Mutex<Vec<LogFact>>);
 
 impl Keeper for Told {
     fn record(&self, facts: &[(LogId, LogFact)], _: Durable) -> Result<()> {

@@ -1,0 +1,87 @@
+//! Truncating a partition for a host that replicates. The log does it; what only the engine can do
+//! is here: each truncation has a new epoch of the store, durable before it begins; no recovery
+//! point is recorded after it that was read before; and where the journal has no room for its bar,
+//! room is made. Called by the partition's public door.
+
+use std::sync::Arc;
+
+use super::Engine;
+use super::partition::Partition;
+use super::root::fact::Fact;
+use crate::error::Result;
+use crate::ids::{LeaderEpoch, Offset};
+use crate::log::{Durable, Keeper, PartitionLog};
+
+/// How often a truncation is tried while the journal has no room to note it.
+const ATTEMPTS: usize = 3;
+
+impl Engine {
+    /// Cuts off every batch that reaches `target`; returns where the log ends then.
+    pub(crate) fn truncate_to(&self, partition: &Arc<Partition>, target: Offset) -> Result<Offset> {
+        let log = partition.open_log("truncate")?;
+        if target >= log.offsets().end() {
+            return log.check_healthy("truncate").map(|()| log.offsets().end());
+        }
+        self.truncate(partition, |log, epoch, keeper| log.truncate_to(target, epoch, keeper))
+    }
+
+    /// Lets all records go; the next one gets `target`.
+    pub(crate) fn truncate_fully_and_start_at(
+        &self,
+        partition: &Arc<Partition>,
+        target: Offset,
+    ) -> Result<()> {
+        self.truncate(partition, |log, epoch, keeper| {
+            log.truncate_fully_and_start_at(target, epoch, keeper)
+        })
+    }
+
+    fn truncate<T>(
+        &self,
+        partition: &Arc<Partition>,
+        cut: impl Fn(&PartitionLog, LeaderEpoch, &dyn Keeper) -> Result<T>,
+    ) -> Result<T> {
+        let log = partition.open_log("truncate")?;
+        let epoch = self.draw_epoch("truncate", log)?;
+        let mut attempt = 1;
+        let cut = loop {
+            let no_point = self.points.write();
+            let done = cut(log, epoch, self.keeper()?);
+            drop(no_point);
+            match done {
+                Err(error) if error.is_full() && attempt < ATTEMPTS => {
+                    self.keep_up_journal();
+                    attempt += 1;
+                }
+                done => break done,
+            }
+        };
+        partition.note_failure();
+        partition.give_back_freed();
+        partition.signal().notify();
+        cut
+    }
+
+    /// Draws an epoch above every one that the store or the log has seen; durable when it returns.
+    pub(super) fn draw_epoch(
+        &self,
+        operation: &'static str,
+        log: &PartitionLog,
+    ) -> Result<LeaderEpoch> {
+        let root = &self.owner(operation)?.root;
+        let _one_draw_at_a_time = self.catalog.lock();
+        let epoch = root.log().with_state(|state| state.next_epoch(log.latest_epoch()))?;
+        root.log().record(&[Fact::HighestEpoch { epoch }], Durable::Now)?;
+        Ok(epoch)
+    }
+}
+
+impl Partition {
+    /// Where the records of `epoch` end; see [`PartitionLog::end_offset_for_epoch`].
+    pub(crate) fn end_offset_for_epoch(
+        &self,
+        epoch: LeaderEpoch,
+    ) -> Result<Option<(LeaderEpoch, Offset)>> {
+        Ok(self.open_log("look up epoch")?.end_offset_for_epoch(epoch))
+    }
+}

@@ -1,0 +1,220 @@
+//! Truncation against a list of what was appended, with reopens, deletions and readers that hold
+//! what is cut off. What a stop in the middle leaves is the engine's enumeration of crashes.
+
+use super::*;
+use crate::config::Durability;
+use crate::seeds::seeds;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What a log should hold: value and epoch by offset, and where each batch begins.
+#[derive(Debug, Default)]
+struct Model {
+    start: i64,
+    end: i64,
+    records: Vec<(i64, String, LeaderEpoch)>,
+    batches: Vec<i64>,
+}
+
+impl Model {
+    fn append(&mut self, log: &Log, random: &mut StdRng, number: u64) {
+        let count = random.random_range(1..5);
+        let values: Vec<String> = (0..count).map(|at| format!("{number}.{at}")).collect();
+        let records: Vec<_> = values.iter().map(|value| Record::new(value.as_bytes())).collect();
+        let power = random.random_bool(0.2);
+        let durability = if power { Durability::Power } else { Durability::Process };
+        let receipt = log.append_with(&records, durability).unwrap();
+        assert_eq!(receipt.first_offset().get(), self.end);
+        self.batches.push(self.end);
+        for value in values {
+            self.records.push((self.end, value, receipt.epoch()));
+            self.end += 1;
+        }
+    }
+
+    fn truncate(&mut self, log: &Log, target: i64) {
+        let found = log.truncate_to(Offset::new(target)).unwrap();
+        if target < self.end {
+            let cut = match self.batches.iter().find(|base| **base > target) {
+                Some(next) if self.batches.contains(&target) || *next <= target => target,
+                _ => self.batches.iter().rev().find(|base| **base <= target).map_or(0, |b| *b),
+            };
+            if target <= self.start {
+                (self.start, self.end) = (target, target);
+            } else {
+                self.end = cut.max(self.start);
+            }
+            let end = self.end;
+            self.records.retain(|(offset, ..)| *offset < end);
+            self.batches.retain(|base| *base < end);
+            if self.start == self.end {
+                self.records.clear();
+                self.batches.clear();
+            }
+        }
+        assert_eq!(found.get(), self.end, "truncated to {target}");
+    }
+
+    fn start_at(&mut self, log: &Log, target: i64) {
+        log.truncate_fully_and_start_at(Offset::new(target)).unwrap();
+        *self = Model { start: target, end: target, ..Model::default() };
+    }
+
+    fn delete(&mut self, log: &Log, before: i64) {
+        log.delete_records_before(Offset::new(before)).unwrap();
+        self.start = self.start.max(before);
+        let start = self.start;
+        self.records.retain(|(offset, ..)| *offset >= start);
+    }
+
+    fn check(&self, log: &Log, what: &str) {
+        let bounds = (log.start_offset().get(), log.end_offset().get());
+        assert_eq!(bounds, (self.start, self.end), "{what}");
+        assert!(log.durable_offset() <= log.end_offset(), "{what}");
+        let mut found = Vec::new();
+        let mut next = log.start_offset();
+        while next < log.end_offset() {
+            let records = log.read(next, 300).unwrap_or_else(|error| panic!("{what}: {error}"));
+            for record in &records {
+                let value = String::from_utf8(record.value().unwrap().to_vec()).unwrap();
+                found.push((record.offset().get(), value));
+                next = Offset::new(record.offset().get() + 1);
+            }
+        }
+        let expected: Vec<_> =
+            self.records.iter().map(|(offset, value, _)| (*offset, value.clone())).collect();
+        assert_eq!(found, expected, "{what}");
+        let beyond = log.read(Offset::new(self.end + 1), 1).unwrap_err();
+        assert_eq!(beyond.kind(), ErrorKind::OffsetOutOfRange, "{what}");
+        self.check_epochs(log, what);
+    }
+
+    fn check_epochs(&self, log: &Log, what: &str) {
+        let Some((_, _, latest)) = self.records.last() else { return };
+        for (_, _, epoch) in &self.records {
+            let next = self.records.iter().find(|(_, _, other)| other > epoch);
+            let end = next.map_or(self.end, |(offset, ..)| *offset);
+            let expected = Some((*epoch, Offset::new(end)));
+            assert_eq!(log.end_offset_for_epoch(*epoch).unwrap(), expected, "{what}");
+        }
+        let above = LeaderEpoch::new(latest.get() + 1);
+        assert_eq!(log.end_offset_for_epoch(above).unwrap(), None, "{what}");
+    }
+}
+
+fn open(disk: &Arc<dyn Disk>) -> Log {
+    let config = TopicConfig::new().segment_bytes(1024).index_interval_bytes(100);
+    Log::builder("/log").config(config).disk(disk.clone()).open().unwrap()
+}
+
+#[test]
+fn a_truncated_log_is_as_if_the_rest_had_never_been() {
+    for seed in seeds(40, 150, 5_000) {
+        let random = &mut StdRng::seed_from_u64(seed);
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+        let mut log = open(&disk);
+        let mut model = Model::default();
+        for number in 0..60 {
+            let what = format!("step {number}; TIDELOG_SEED={seed} repeats it");
+            match random.random_range(0..100) {
+                0..60 => model.append(&log, random, number),
+                60..75 => {
+                    let least = (model.end - 30).max(0);
+                    model.truncate(&log, random.random_range(least..=model.end + 1));
+                }
+                75..78 => {
+                    let least = (model.start - 9).max(0);
+                    model.start_at(&log, random.random_range(least..=model.end + 9));
+                }
+                78..83 => model.delete(&log, random.random_range(model.start..=model.end)),
+                83..90 => log.maintain().unwrap(),
+                90..93 => log.flush().unwrap(),
+                93..96 => {
+                    log.close().unwrap();
+                    log = open(&disk);
+                    assert!(!log.report().is_notable(), "{what}: {:?}", log.report());
+                }
+                _ => {
+                    let report = log.verifier().run().unwrap();
+                    assert!(report.is_clean(), "{what}: {:?}", report.findings());
+                }
+            }
+            model.check(&log, &what);
+        }
+    }
+}
+
+#[test]
+fn readers_keep_what_they_hold_and_see_what_took_its_place() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let log = open(&disk);
+    for number in 0..40 {
+        log.append(&[Record::new(format!("old {number}").as_bytes())]).unwrap();
+    }
+    let held = log.read(Offset::new(10), 1 << 20).unwrap();
+    let before: Vec<_> = held.iter().map(|record| record.value().unwrap().to_vec()).collect();
+    assert_eq!(log.truncate_to(Offset::new(11)).unwrap().get(), 11);
+    log.append(&[Record::new("new")]).unwrap();
+    let after: Vec<_> = held.iter().map(|record| record.value().unwrap().to_vec()).collect();
+    assert_eq!(before, after);
+    let read = log.read(Offset::new(11), 1 << 20).unwrap();
+    assert_eq!(read.iter().next().unwrap().value(), Some(&b"new"[..]));
+    let gone = log.read(Offset::new(20), 1).unwrap_err();
+    assert_eq!(gone.available(), Some((Offset::ZERO, Offset::new(12))));
+}
+
+#[test]
+fn a_read_beside_truncations_is_wholly_of_before_or_of_after() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let log = open(&disk);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for reader in 0..2i64 {
+            let (log, done) = (&log, &done);
+            scope.spawn(move || {
+                let mut at = reader;
+                while !done.load(Ordering::Relaxed) {
+                    at = (at + 7) % 60;
+                    let from = Offset::new(at);
+                    let records = match log.read(from, 500) {
+                        Ok(records) => records,
+                        Err(error) => {
+                            assert_eq!(error.kind(), ErrorKind::OffsetOutOfRange, "{error}");
+                            continue;
+                        }
+                    };
+                    for (expected, record) in (at..).zip(&records) {
+                        assert_eq!(record.offset().get(), expected);
+                        let value = String::from_utf8_lossy(record.value().unwrap()).into_owned();
+                        assert!(value.ends_with(&format!("@{expected}")), "{value}");
+                    }
+                }
+            });
+        }
+        let random = &mut StdRng::seed_from_u64(7);
+        for round in 0..150 {
+            while log.end_offset().get() < 60 {
+                let value = format!("{round:-<40}@{}", log.end_offset());
+                log.append(&[Record::new(value.as_bytes())]).unwrap();
+            }
+            log.truncate_to(Offset::new(random.random_range(1..60))).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_target_below_zero_is_refused_and_the_log_stays() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let log = open(&disk);
+    log.append(&[Record::new("a")]).unwrap();
+    for error in [
+        log.truncate_to(Offset::new(-1)).unwrap_err(),
+        log.truncate_fully_and_start_at(Offset::new(-1)).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    }
+    log.append(&[Record::new("b")]).unwrap();
+    assert_eq!(log.end_offset().get(), 2);
+}
