@@ -52,7 +52,7 @@
 //! - Offsets: [`Consumer::commit`], [`OffsetCommit`]. Groups: [`Store::groups`],
 //!   [`Store::describe_group`], [`Store::reset_group`], [`Store::delete_group`],
 //!   [`StoreBuilder::offsets_retention`], [`TopicConfig::retain_for`].
-//! - Operating: [`Store::open_report`], [`Store::stats`], [`Error`].
+//! - Operating: [`Store::open_report`], [`Store::stats`], [`Error`]; looking into files: [`Dump`].
 //! - Tests: [`Store::in_memory`], [`ManualClock`], [`Threads::Host`], [`disk`].
 //!
 //! Blocking calls say so, and have `_async` twins that return futures of no particular runtime.
@@ -61,8 +61,9 @@
 //!
 //! # Features
 //!
-//! Default features need no C compiler. `sim` adds `disk::SimDisk`, a disk that loses, tears and
-//! fails on demand, for tests; it is unstable and stands outside semantic versioning.
+//! Default features need no C compiler. `cli` builds the program `tidelog`. `sim` adds
+//! `disk::SimDisk`, a disk that loses, tears and fails on demand, for tests; it is unstable and
+//! stands outside semantic versioning.
 //!
 //! # Platform
 //!
@@ -153,7 +154,9 @@ pub use group::{
 pub use ids::{Generation, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
 #[cfg(not(loom))]
 pub use inspect::{
-    Repair, RepairPlan, RepairStep, Repaired, Verifier, VerifyProgress, VerifyReport,
+    Dump, DumpedBatch, DumpedControl, DumpedIndex, DumpedPartition, DumpedProducer, DumpedRecord,
+    DumpedRecords, DumpedSegment, DumpedSnapshot, DumpedTransactions, Repair, RepairPlan,
+    RepairStep, Repaired, Verifier, VerifyProgress, VerifyReport,
 };
 #[cfg(not(loom))]
 pub use log::{
@@ -168,6 +171,8 @@ pub use producer::{
 };
 #[cfg(not(loom))]
 pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, RecordsIter};
+#[cfg(not(loom))]
+pub use segment::AbortedTransaction;
 #[cfg(not(loom))]
 pub use store::{
     BackupBuilder, BackupTask, GroupDescription, GroupListing, GroupMember, GroupPartition,

@@ -44,7 +44,7 @@ pub struct LogBuilder {
     config: TopicConfig,
     disk: Option<Arc<dyn Disk>>,
     clock: Option<Arc<dyn Clock>>,
-    log_start: Offset,
+    kafkas: Kafkas,
     background_sync: BackgroundSync,
     take: TakeRules,
 }
@@ -56,7 +56,7 @@ impl LogBuilder {
             config: TopicConfig::default(),
             disk: None,
             clock: None,
-            log_start: Offset::ZERO,
+            kafkas: Kafkas::default(),
             background_sync: BackgroundSync::default(),
             take: TakeRules {
                 read_uncommitted: false,
@@ -114,7 +114,34 @@ impl LogBuilder {
     /// # let _ = builder;
     /// ```
     pub fn log_start(mut self, start: Offset) -> Self {
-        self.log_start = start;
+        self.kafkas.log_start = start;
+        self
+    }
+
+    /// Up to where a directory that Kafka wrote was known to be on disk, which Kafka keeps outside
+    /// of it; default 0, with which all of it is recovered. What is damaged below is kept. A
+    /// directory this library has opened before knows its own.
+    ///
+    /// ```
+    /// use tidelog::{Log, Offset};
+    /// let builder = Log::builder("/adopted/orders-0").recovery_point(Offset::new(120));
+    /// # let _ = builder;
+    /// ```
+    pub fn recovery_point(mut self, point: Offset) -> Self {
+        self.kafkas.recovery_point = point;
+        self
+    }
+
+    /// Says that Kafka closed the directory that it wrote; by default it is recovered as after a
+    /// kill. A directory this library has opened before knows how it was closed.
+    ///
+    /// ```
+    /// use tidelog::Log;
+    /// let builder = Log::builder("/adopted/orders-0").closed_cleanly();
+    /// # let _ = builder;
+    /// ```
+    pub fn closed_cleanly(mut self) -> Self {
+        self.kafkas.closed_cleanly = true;
         self
     }
 
@@ -224,7 +251,7 @@ impl LogBuilder {
             Some((sequence, slot)) => Some(SlotKeeper::resume(&*disk, dir, sequence, slot)?),
             None => None,
         };
-        let known = known_facts(found.map(|(_, slot)| slot), adopted, boot_id, self.log_start);
+        let known = known_facts(found.map(|(_, slot)| slot), &self.kafkas, adopted, boot_id);
         let (log, report) = PartitionLog::open(&disk, dir, setup, known)?;
         // whoever wrote behind our clean end may have left gaps there too
         let end = log.offsets().end();
@@ -261,18 +288,30 @@ impl LogBuilder {
     }
 }
 
+/// What the caller says of a directory without state of ours.
+#[derive(Debug, Default)]
+struct Kafkas {
+    log_start: Offset,
+    recovery_point: Offset,
+    closed_cleanly: bool,
+}
+
 /// What the last open left behind, as recovery wants to know it.
 fn known_facts(
     found: Option<Slot>,
+    kafkas: &Kafkas,
     adopted: bool,
     boot_id: [u8; 16],
-    log_start: Offset,
 ) -> KnownFacts {
     let Some(slot) = found else {
-        let last_stop = if adopted { LastStop::AnotherHand } else { LastStop::Clean };
+        let last_stop = match (adopted, kafkas.closed_cleanly) {
+            (false, _) => LastStop::Clean,
+            (true, true) => LastStop::AnotherHandClean,
+            (true, false) => LastStop::AnotherHand,
+        };
         return KnownFacts {
-            recovery_point: Offset::ZERO,
-            log_start,
+            recovery_point: if adopted { kafkas.recovery_point } else { Offset::ZERO },
+            log_start: kafkas.log_start,
             last_stop,
             adopted,
             ours_from: None,

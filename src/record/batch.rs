@@ -67,7 +67,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The batch with its records as they were decompressed before.
-    pub(super) fn with_plain<'r>(&self, plain: &'r [u8]) -> Batch<'r>
+    pub(crate) fn with_plain<'r>(&self, plain: &'r [u8]) -> Batch<'r>
     where
         'a: 'r,
     {
@@ -89,7 +89,8 @@ impl<'a> Batch<'a> {
         self.all_records()
     }
 
-    fn all_records(&self) -> Result<RecordIter<'a>, BatchFault> {
+    /// Its records, a control batch's too.
+    pub(crate) fn all_records(&self) -> Result<RecordIter<'a>, BatchFault> {
         let left = match (self.plain, self.header.codec()) {
             (Some(plain), _) => plain,
             (None, Codec::None) => &self.bytes[at::RECORDS..],
@@ -102,10 +103,7 @@ impl<'a> Batch<'a> {
     /// Walks every record once and says what is wrong with the first bad one.
     pub(crate) fn check_records(&self) -> Result<(), BatchFault> {
         for record in self.records()? {
-            let record = record?;
-            for header in record.raw_headers() {
-                header.map_err(|what| BatchFault::Record { index: record.index, what })?;
-            }
+            record?.check_headers()?;
         }
         Ok(())
     }
@@ -143,6 +141,12 @@ impl<'a> BatchRecord<'a> {
     /// The headers as they are written: how many, and their bytes.
     pub(super) fn written_headers(&self) -> (u32, &'a [u8]) {
         (self.header_count, self.headers)
+    }
+
+    /// Walks the headers once and says what is wrong with the first bad one.
+    pub(crate) fn check_headers(&self) -> Result<(), BatchFault> {
+        let fault = |what| BatchFault::Record { index: self.index, what };
+        self.raw_headers().try_for_each(|header| header.map(|_| ()).map_err(fault))
     }
 
     fn raw_headers(&self) -> RawHeaders<'a> {

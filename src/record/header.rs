@@ -199,7 +199,7 @@ impl BatchHeader {
         self.codec
     }
 
-    pub(super) fn attributes(&self) -> i16 {
+    pub(crate) fn attributes(&self) -> i16 {
         self.attributes
     }
 
@@ -229,7 +229,7 @@ impl BatchHeader {
     }
 
     /// The field as it stands: record deltas are relative to it, whatever it means.
-    pub(super) fn raw_base_timestamp(&self) -> i64 {
+    pub(crate) fn raw_base_timestamp(&self) -> i64 {
         self.base_timestamp
     }
 

@@ -25,7 +25,7 @@ mod view;
 mod tests;
 
 pub use batch::Headers;
-pub(crate) use batch::{Batch, ControlRecord};
+pub(crate) use batch::{Batch, ControlRecord, RecordIter};
 pub(crate) use buffer::BatchBuffer;
 pub(crate) use codec::PlainLimit;
 pub(crate) use encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, TimestampRule};

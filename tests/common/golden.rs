@@ -357,7 +357,8 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn expected(name: &str) -> Value {
+/// The expectations of a scenario as they stand in its file.
+pub fn expected(name: &str) -> Value {
     let plain = directory().join(format!("{name}.expected.json"));
     let mut json = Vec::new();
     if plain.exists() {

@@ -35,4 +35,4 @@ mod fault_disk;
 mod tests;
 
 pub(crate) use open_root::{Root, RootOpening};
-pub(crate) use survey::RootKind;
+pub(crate) use survey::{KAFKA_DIRS, RootKind, has_root_files};

@@ -68,7 +68,7 @@ fn look_into(disk: &dyn Disk, path: &Path, state: &RootState, dir: &mut SeenDir)
 }
 
 /// Directories Kafka keeps in a root that are no partitions of ours to serve.
-const KAFKA_DIRS: [&str; 2] = ["__cluster_metadata-0", "remote-log-index-cache"];
+pub(crate) const KAFKA_DIRS: [&str; 2] = ["__cluster_metadata-0", "remote-log-index-cache"];
 
 /// Files by which a directory is known as Kafka's.
 const KAFKA_FILES: [&str; 7] = [
@@ -80,6 +80,13 @@ const KAFKA_FILES: [&str; 7] = [
     names::CLEAN_SHUTDOWN,
     "bootstrap.checkpoint",
 ];
+
+/// Whether a directory that holds these is a store's or Kafka's root, be it one without partitions.
+pub(crate) fn has_root_files(entries: &[Entry]) -> bool {
+    let ours = [names::STORE_MARKER, names::STATE_LOG];
+    let is_its = |name: &str| ours.contains(&name) || KAFKA_FILES.contains(&name);
+    entries.iter().any(|entry| !entry.is_dir && is_its(&entry.name))
+}
 
 fn kind_of(name: &str) -> DirKind {
     if KAFKA_DIRS.contains(&name) {

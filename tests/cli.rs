@@ -1,0 +1,561 @@
+//! The program `tidelog`, run as a user runs it, over the directories that Apache Kafka wrote.
+//!
+//! What `dump` prints is held against what Kafka's own reader found: every field of every record,
+//! batch, index entry, snapshot and epoch, with every codec. Nothing that is looked at changes.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use common::crew;
+use common::golden::{Kind, Scenario, expected, hex, names};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+const DONE: i32 = 0;
+const FAILED: i32 = 1;
+const USAGE: i32 = 2;
+const DAMAGED: i32 = 3;
+
+/// What a run printed.
+struct Ran {
+    out: Vec<Value>,
+    err: String,
+    code: i32,
+}
+
+fn raw(arguments: &[&str]) -> (String, String, i32) {
+    let program = env!("CARGO_BIN_EXE_tidelog");
+    let output = Command::new(program).args(arguments).output().expect("the program runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (text(output.stdout), text(output.stderr), output.status.code().expect("no signal"))
+}
+
+fn dump(path: &Path, flags: &[&str]) -> Ran {
+    let path = path.to_str().expect("UTF-8");
+    let (out, err, code) = raw(&[&["dump", "--json"], flags, &[path]].concat());
+    let line = |line: &str| serde_json::from_str(line).expect("one JSON object a line");
+    Ran { out: out.lines().map(line).collect(), err, code }
+}
+
+/// Every file below a directory: its bytes' checksum and when it was last written.
+fn state(dir: &Path) -> BTreeMap<PathBuf, (u32, SystemTime)> {
+    let mut files = BTreeMap::new();
+    let mut left = vec![dir.to_owned()];
+    while let Some(dir) = left.pop() {
+        let written = fs::metadata(&dir).unwrap().modified().unwrap();
+        files.insert(dir.clone(), (0, written));
+        for entry in fs::read_dir(&dir).unwrap() {
+            let entry = entry.unwrap();
+            let metadata = entry.metadata().unwrap();
+            if metadata.is_dir() {
+                left.push(entry.path());
+            } else {
+                let hash = crc32c::crc32c(&fs::read(entry.path()).unwrap());
+                files.insert(entry.path(), (hash, metadata.modified().unwrap()));
+            }
+        }
+    }
+    files
+}
+
+/// One partition of a scenario: where it lies and what Kafka found in it.
+struct Golden {
+    shown: String,
+    dir: PathBuf,
+    json: Value,
+}
+
+impl Golden {
+    fn list(&self, key: &str) -> &[Value] {
+        self.json["onDisk"][key].as_array().map_or(&[], Vec::as_slice)
+    }
+
+    /// How many batches lie before the first place that is neither a batch nor zeros to the end.
+    fn readable(&self) -> (usize, bool) {
+        let mut readable = 0;
+        for segment in self.list("segments") {
+            readable += usize::try_from(segment["batchCount"].as_u64().unwrap()).unwrap();
+            let valid = usize::try_from(segment["validBytes"].as_u64().unwrap()).unwrap();
+            let name = format!("{:020}.log", segment["baseOffset"].as_i64().unwrap());
+            let log = fs::read(self.dir.join(name)).unwrap();
+            if log[valid..].iter().any(|byte| *byte != 0) {
+                return (readable, true);
+            }
+        }
+        (readable, false)
+    }
+
+    /// The batches, with whose they are.
+    fn batches(&self) -> Vec<Value> {
+        self.list("batches").iter().map(|batch| self.named(batch.clone())).collect()
+    }
+
+    fn named(&self, mut object: Value) -> Value {
+        for key in ["topic", "partition"] {
+            object[key] = self.json[key].clone();
+        }
+        object
+    }
+
+    /// The records of the first `batches` batches, with what is told inline of their batch.
+    fn records(&self, batches: usize) -> Vec<Value> {
+        let of = |record: &Value| usize::try_from(record["batch"].as_u64().unwrap()).unwrap();
+        let records = self.list("records").iter().filter(|record| of(record) < batches);
+        let inline = |record: &Value| {
+            let batch = &self.list("batches")[of(record)];
+            let mut line = self.named(record.clone());
+            line.as_object_mut().unwrap().remove("batch");
+            for key in INLINE {
+                line[key] = batch[key].clone();
+            }
+            if batch["control"] == true {
+                line["controlType"] = batch["controlType"].clone();
+            }
+            line
+        };
+        records.map(inline).collect()
+    }
+}
+
+const INLINE: [&str; 7] = [
+    "timestampType",
+    "leaderEpoch",
+    "producerId",
+    "producerEpoch",
+    "codec",
+    "transactional",
+    "control",
+];
+
+/// Every scenario but the legacy ones, each with its partitions, on all cores.
+fn each_scenario(each: impl Fn(&Scenario, &[Golden]) + Sync) {
+    crew::each(&names(), |name| {
+        let scenario = Scenario::load(name);
+        let json = expected(name);
+        let partitions = match &scenario.kind {
+            Kind::Legacy(_) => return,
+            Kind::Partition(_) => {
+                vec![Golden { shown: name.clone(), dir: scenario.partition_path(), json }]
+            }
+            Kind::Root(_) => {
+                let partitions = json["partitions"].as_object().unwrap().iter();
+                let golden = |(dir, json): (&String, &Value)| Golden {
+                    shown: format!("{name}/{dir}"),
+                    dir: scenario.path().join(dir),
+                    json: json.clone(),
+                };
+                partitions.map(golden).collect()
+            }
+        };
+        each(&scenario, &partitions);
+    });
+}
+
+/// A long value is known by its hash.
+fn with_hash(mut line: Value, wanted: &Value) -> Value {
+    if wanted.get("valueSha256").is_some() {
+        let value = STANDARD.decode(line["value"].as_str().unwrap()).unwrap();
+        let fields = line.as_object_mut().unwrap();
+        fields.remove("value");
+        fields.insert("valueLength".to_owned(), value.len().into());
+        fields.insert("valueSha256".to_owned(), hex(&Sha256::digest(&value)).into());
+    }
+    line
+}
+
+fn assert_lines(shown: &str, got: &[Value], wanted: &[Value]) {
+    for (line, wanted) in got.iter().zip(wanted) {
+        assert_eq!(with_hash(line.clone(), wanted), *wanted, "{shown}");
+    }
+    assert_eq!(got.len(), wanted.len(), "{shown}: as many lines");
+}
+
+/// Damage ends what is shown.
+fn assert_records(golden: &Golden, records: &AtomicUsize) {
+    let (readable, is_damaged) = golden.readable();
+    let ran = dump(&golden.dir, &[]);
+    let shown = &golden.shown;
+    let code = if is_damaged { DAMAGED } else { DONE };
+    assert_eq!(ran.code, code, "{shown}: {}", ran.err);
+    if golden.json["onDisk"].get("records").is_some() {
+        assert_lines(shown, &ran.out, &golden.records(readable));
+        records.fetch_add(ran.out.len(), Ordering::Relaxed);
+    } else {
+        assert_decoded(shown, &ran.out, &golden.json["decoded"]);
+    }
+}
+
+/// A coordinator topic's records are listed by key and value only.
+fn assert_decoded(shown: &str, lines: &[Value], decoded: &Value) {
+    let data: Vec<&Value> = lines.iter().filter(|line| line["control"] == false).collect();
+    let wanted: Vec<&Value> = decoded.as_array().unwrap().iter().collect();
+    let wanted: Vec<&Value> =
+        wanted.into_iter().filter(|it| it.get("keyBytes").is_some()).collect();
+    assert_eq!(data.len(), wanted.len(), "{shown}");
+    for (line, wanted) in data.iter().zip(wanted) {
+        for (ours, theirs) in
+            [("offset", "offset"), ("timestamp", "timestamp"), ("key", "keyBytes")]
+        {
+            assert_eq!(line[ours], wanted[theirs], "{shown} {ours}");
+        }
+        assert_eq!(line["value"], wanted["valueBytes"], "{shown}");
+    }
+}
+
+/// Epochs, then segment by segment its indexes, then snapshots.
+fn assert_files(golden: &Golden) {
+    let mut epochs = golden.named(serde_json::json!({}));
+    for key in ["topicId", "leaderEpochs"] {
+        epochs[key] = golden.json["onDisk"][key].clone();
+    }
+    let mut wanted = vec![epochs];
+    for segment in golden.list("segments") {
+        for (key, bytes) in [
+            ("index", "indexBytes"),
+            ("timeindex", "timeindexBytes"),
+            ("txnindex", "txnindexBytes"),
+        ] {
+            if segment.get(bytes).is_none() {
+                continue;
+            }
+            let mut line = golden.named(serde_json::json!({}));
+            for key in [key, bytes, "baseOffset"] {
+                line[key] = segment[key].clone();
+            }
+            wanted.push(line);
+        }
+    }
+    wanted.extend(golden.list("snapshots").iter().cloned().map(|it| golden.named(it)));
+    let flags = ["--epochs", "--index", "--timeindex", "--txnindex", "--snapshot"];
+    let ran = dump(&golden.dir, &flags);
+    assert_eq!(ran.code, DONE, "{}: {}", golden.shown, ran.err);
+    assert_lines(&golden.shown, &ran.out, &wanted);
+}
+
+/// What a consumer at `read_committed` got from the broker is what is shown at that isolation.
+fn assert_committed(golden: &Golden, compared: &AtomicUsize) {
+    let consumed = &golden.json["consumer"]["readCommitted"];
+    if consumed.is_null() || golden.json["onDisk"].get("records").is_none() {
+        return;
+    }
+    let ran = dump(&golden.dir, &["--read-committed"]);
+    let first = consumed["beginningOffset"].as_i64().unwrap();
+    let offsets = ran.out.iter().map(|line| line["offset"].as_i64().unwrap());
+    let ranges = consumed["offsetRanges"].as_array().unwrap().iter();
+    let wanted = ranges.flat_map(|it| it[0].as_i64().unwrap()..=it[1].as_i64().unwrap());
+    assert!(offsets.filter(|offset| *offset >= first).eq(wanted), "{}", golden.shown);
+    compared.fetch_add(1, Ordering::Relaxed);
+}
+
+/// The whole folder, partition by partition.
+fn assert_batches(scenario: &Scenario, goldens: &[Golden]) {
+    let mut sorted: Vec<&Golden> = goldens.iter().collect();
+    let topic = |it: &Golden| it.json["topic"].as_str().unwrap().to_owned();
+    sorted.sort_by_key(|it| (topic(it), it.json["partition"].as_i64()));
+    let own = |it: &&Golden| it.batches().into_iter().take(it.readable().0);
+    let wanted: Vec<Value> = sorted.iter().flat_map(own).collect();
+    let ran = dump(&scenario.path(), &["--batches"]);
+    assert_lines(&scenario.name, &ran.out, &wanted);
+    let is_damaged = sorted.iter().any(|it| it.readable().1);
+    let code = if is_damaged { DAMAGED } else { DONE };
+    assert_eq!(ran.code, code, "{}: {}", scenario.name, ran.err);
+}
+
+#[test]
+fn kafkas_directories_are_shown_as_kafka_reads_them_and_nothing_in_them_changes() {
+    let (records, compared) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    each_scenario(|scenario, goldens| {
+        let before = state(&scenario.path());
+        for golden in goldens {
+            assert_records(golden, &records);
+            assert_files(golden);
+            assert_committed(golden, &compared);
+        }
+        assert_batches(scenario, goldens);
+        assert!(state(&scenario.path()) == before, "{}: files have changed", scenario.name);
+    });
+    println!("{records:?} records, {compared:?} partitions at read_committed");
+    assert!(records.into_inner() > 10_000 && compared.into_inner() > 10);
+}
+
+/// Copies a partition's files.
+fn copy(from: &Path) -> (tempfile::TempDir, PathBuf) {
+    let held = tempfile::tempdir().unwrap();
+    let dir = held.path().join(from.file_name().unwrap());
+    fs::create_dir(&dir).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), dir.join(entry.file_name())).unwrap();
+    }
+    (held, dir)
+}
+
+/// What `open` shows otherwise than Kafka, on purpose: the scenario, the field, why.
+const DIFFERENCES: &[(&str, &str, &str)] = &[];
+
+/// Whether Kafka's files are those we leave, by name: every index subset is a valid one.
+fn same_names(ours: &Value, theirs: &Value) -> bool {
+    let names = |files: &Value| -> Vec<String> {
+        let files = files.as_array().unwrap().iter();
+        let names = files.map(|file| file[0].as_str().unwrap().to_owned());
+        names.filter(|name| !name.ends_with(".snapshot")).collect()
+    };
+    names(ours) == names(theirs)
+}
+
+#[test]
+fn a_partition_opened_for_writing_holds_what_kafka_holds() {
+    let mismatches = std::sync::Mutex::new(Vec::new());
+    each_scenario(|scenario, goldens| {
+        let [golden] = goldens else { return };
+        if !matches!(scenario.kind, Kind::Partition(_)) {
+            return;
+        }
+        let (_held, dir) = copy(&golden.dir);
+        let start = golden.json["checkpoints"]["logStartOffset"].as_i64();
+        let start = start.unwrap_or(0).to_string();
+        let clean = golden.json["openedAsClean"] == true;
+        let word = if clean { "--clean" } else { "--unclean" };
+        let dir = dir.to_str().unwrap();
+        let (out, err, code) = raw(&[
+            "open",
+            "--json",
+            "--no-producer-expiry",
+            word,
+            "--log-start-offset",
+            &start,
+            dir,
+        ]);
+        let shown = &golden.shown;
+        if code != DONE {
+            mismatches.lock().unwrap().push(format!("{shown}: code {code}: {err}"));
+            return;
+        }
+        let ours: Value = serde_json::from_str(&out).unwrap();
+        for (key, theirs) in golden.json["opened"].as_object().unwrap() {
+            let differs = DIFFERENCES.iter().any(|(name, field, _)| name == shown && field == key);
+            let is_same = match key.as_str() {
+                "filesAfterClose" => same_names(&ours[key], theirs),
+                _ => ours[key] == *theirs,
+            };
+            if is_same == differs {
+                let mismatch = format!("{shown} {key}: {} for Kafka's {theirs}", ours[key]);
+                mismatches.lock().unwrap().push(mismatch);
+            }
+        }
+    });
+    let mismatches = mismatches.into_inner().unwrap();
+    assert!(mismatches.is_empty(), "{}", mismatches.join("\n"));
+}
+
+/// In a root the numbers come from its files. Coordinator topics are written to by an open.
+#[test]
+fn a_root_opened_for_writing_holds_what_kafka_holds() {
+    each_scenario(|scenario, goldens| {
+        if !matches!(scenario.kind, Kind::Root(_)) || scenario.name.starts_with("live") {
+            return;
+        }
+        let path = scenario.path();
+        let (out, err, _) = raw(&["open", "--no-producer-expiry", path.to_str().unwrap()]);
+        let lines: Vec<Value> =
+            out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        for golden in goldens {
+            let is_its = |line: &&Value| {
+                ["topic", "partition"].iter().all(|key| line[key] == golden.json[key])
+            };
+            let topic = golden.json["topic"].as_str().unwrap();
+            if topic.starts_with("__") {
+                continue;
+            }
+            let shown = &golden.shown;
+            let line = lines.iter().find(is_its).unwrap_or_else(|| panic!("{shown}: {err}"));
+            for (key, theirs) in golden.json["opened"].as_object().unwrap() {
+                match key.as_str() {
+                    "filesAfterClose" => assert!(same_names(&line[key], theirs), "{shown} {key}"),
+                    _ => assert_eq!(line[key], *theirs, "{shown} {key}"),
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn one_log_file_is_dumped_alone() {
+    let scenario = Scenario::load("segments");
+    let golden = Golden {
+        shown: "segments".to_owned(),
+        dir: scenario.partition_path(),
+        json: expected("segments"),
+    };
+    let base = golden.list("segments")[2]["baseOffset"].as_i64().unwrap();
+    let wanted = golden.batches().into_iter().filter(|it| it["segment"] == base);
+    let file = golden.dir.join(format!("{base:020}.log"));
+    assert_lines("a file", &dump(&file, &["--batches"]).out, &wanted.collect::<Vec<_>>());
+    let aside = golden.dir.join(format!("{base:020}.log.deleted"));
+    fs::rename(&file, &aside).unwrap();
+    assert_eq!(dump(&aside, &["--batches"]).code, DONE);
+}
+
+#[test]
+fn damage_is_located() {
+    let scenario = Scenario::load("torn-flip-middle");
+    let ran = dump(&scenario.partition_path(), &[]);
+    assert_eq!(ran.code, DAMAGED);
+    for told in ["00000000000000000273.log", "position 6852", "offset"] {
+        assert!(ran.err.contains(told), "{told}: {}", ran.err);
+    }
+}
+
+#[test]
+fn formats_before_2_are_refused_with_their_place() {
+    for name in ["legacy-magic-0", "legacy-magic-1"] {
+        let ran = dump(&Scenario::load(name).partition_path(), &[]);
+        assert_eq!((ran.code, ran.out.len()), (FAILED, 0), "{name}: {}", ran.err);
+        for told in ["format", "position 0", "offset 0"] {
+            assert!(ran.err.contains(told), "{name}: {}", ran.err);
+        }
+    }
+}
+
+#[test]
+fn wrong_use_says_what_to_do() {
+    let (_, err, code) = raw(&["dump"]);
+    assert_eq!(code, USAGE);
+    assert!(err.contains("<PATH>") && err.contains("--help"), "{err}");
+    let (_, err, code) = raw(&["dump", "--jsn", "x"]);
+    assert_eq!(code, USAGE);
+    assert!(err.contains("--json"), "{err}");
+    let (_, err, code) = raw(&["dump", "/nowhere/at/all"]);
+    assert_eq!(code, FAILED);
+    assert!(err.contains("/nowhere/at/all"), "{err}");
+    let (out, _, code) = raw(&["completions", "bash"]);
+    assert_eq!(code, DONE);
+    assert!(out.contains("tidelog"));
+}
+
+/// Runs with lines on standard input.
+fn fed(arguments: &[&str], input: &str) -> (String, String, i32) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tidelog"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (text(output.stdout), text(output.stderr), output.status.code().expect("no signal"))
+}
+
+fn lines(out: &str) -> Vec<Value> {
+    out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// Runs what must do its work.
+fn done(arguments: &[&str]) -> String {
+    let (out, err, code) = raw(arguments);
+    assert_eq!(code, DONE, "{arguments:?}: {err}");
+    out
+}
+
+#[test]
+fn a_store_is_run_from_the_command_line() {
+    let held = tempfile::tempdir().unwrap();
+    let root = held.path().join("store");
+    let root = root.to_str().unwrap();
+    assert_eq!(raw(&["topics", root]).2, FAILED, "there is no store yet");
+    assert!(!Path::new(root).exists(), "looking makes nothing");
+    done(&["create", root, "orders", "--partitions", "2", "--config", "retention.ms=86400000"]);
+    done(&["create", root, "gone"]);
+    done(&["delete", root, "gone"]);
+    done(&["alter", root, "orders", "--partitions", "3", "--config", "segment.bytes=1048576"]);
+    let listed = lines(&done(&["topics", "--json", root]));
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0]["topic"], "orders");
+    assert_eq!(listed[0]["partitions"].as_array().unwrap().len(), 3);
+    assert_eq!(listed[0]["config"]["retention.ms"], "86400000");
+    assert_eq!(listed[0]["config"]["segment.bytes"], "1048576");
+    assert!(done(&["topics", root]).contains("orders"));
+
+    let produce = ["produce", root, "orders", "--partition", "1", "--key-separator", ":"];
+    let (out, err, code) = fed(&produce, "a:one\nb:two\nplain\n");
+    assert_eq!((out.as_str(), code), ("3 records written\n", DONE), "{err}");
+    let json = r#"{"key": null, "value": "dHdv", "headers": [["h", null], ["i", "aQ=="]],
+        "partition": 1, "timestamp": 1700000000000}"#;
+    let json = json.replace('\n', "");
+    let (out, err, code) = fed(&["produce", root, "orders", "--json", "--power"], &json);
+    assert_eq!(code, DONE, "{err}");
+    assert_eq!(lines(&out)[0]["offset"], 3);
+
+    assert_eq!(done(&["consume", root, "orders"]), "one\ntwo\nplain\ntwo\n");
+    let from = ["consume", root, "orders", "--json", "--partition", "1", "--from", "3"];
+    let consumed = lines(&done(&from));
+    assert_eq!((consumed.len(), &consumed[0]["value"]), (1, &Value::from("dHdv")));
+    assert_eq!(consumed[0]["headers"], serde_json::json!([["h", null], ["i", "aQ=="]]));
+    assert_eq!(consumed[0]["timestamp"], 1_700_000_000_000_i64);
+    let dumped = dump(Path::new(root), &[]).out;
+    let dumped: Vec<&Value> = dumped.iter().filter(|line| line["topic"] == "orders").collect();
+    for key in ["offset", "timestamp", "key", "value", "headers"] {
+        assert_eq!(dumped[3][key], consumed[0][key], "{key}");
+    }
+
+    let group = ["consume", root, "orders", "--group", "billing"];
+    let some = [&group[..], &["--max", "2"]].concat();
+    assert_eq!(done(&some), "one\ntwo\n");
+    assert_eq!(done(&group), "plain\ntwo\n");
+    assert_eq!(done(&group), "");
+    assert_eq!(lines(&done(&["verify", "--json", root])).last().unwrap()["clean"], true);
+}
+
+#[test]
+fn wrong_settings_names_and_lines_say_what_is_right() {
+    let held = tempfile::tempdir().unwrap();
+    let root = held.path().to_str().unwrap();
+    done(&["create", root, "orders"]);
+    for (arguments, told) in [
+        (&["create", root, "a/b"][..], "a/b"),
+        (&["create", root, "a", "--config", "retention.ms"][..], "KEY=VALUE"),
+        (&["create", root, "a", "--config", "retention.mss=1"][..], "retention.mss"),
+        (&["create", root, "a", "--config", "retention.ms=soon"][..], "soon"),
+        (&["consume", root, "orders", "--partition", "9"][..], "1 partitions"),
+        (&["consume", root, "orders", "--from", "9"][..], "--partition"),
+    ] {
+        let (_, err, code) = raw(arguments);
+        assert_eq!(code, USAGE, "{arguments:?}: {err}");
+        assert!(err.contains(told), "{arguments:?}: {err}");
+    }
+    for line in ["x", "[]", r#"{"key": 1}"#, r#"{"key": "?"}"#, r#"{"partition": -1}"#] {
+        let (_, err, code) = fed(&["produce", "--json", root, "orders"], line);
+        assert_eq!(code, USAGE, "{line}: {err}");
+        assert!(err.contains("line 1"), "{line}: {err}");
+    }
+    for arguments in [&["delete", root, "none"][..], &["produce", "/nowhere", "orders"]] {
+        assert_eq!(fed(arguments, "").2, FAILED, "{arguments:?}");
+    }
+    assert!(!Path::new("/nowhere").exists());
+}
+
+#[test]
+fn verify_ends_with_the_code_for_damage() {
+    let held = tempfile::tempdir().unwrap();
+    let root = held.path().to_str().unwrap();
+    done(&["create", root, "orders"]);
+    assert_eq!(fed(&["produce", root, "orders"], "one\ntwo\n").2, DONE);
+    let log = held.path().join("orders-0/00000000000000000000.log");
+    let mut bytes = fs::read(&log).unwrap();
+    bytes[65] ^= 1;
+    fs::write(&log, bytes).unwrap();
+    let (out, err, code) = raw(&["verify", root]);
+    assert_eq!(code, DAMAGED, "{err}");
+    assert!(out.contains("orders-0"), "{out}");
+}
