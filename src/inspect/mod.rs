@@ -1,7 +1,8 @@
 //! Looking at a store from the outside: does it hold what it should, and mending what can be.
 //!
 //! `dump` shows what lies in the files, whatever it means: `partition` the files of one directory,
-//! `segment` one segment's, `batch` what is in them, `producers` a producer snapshot, `committed` which records count.
+//! `segment` one segment's, `batch` what is in them, `producers` a producer snapshot, `committed`
+//! which records count.
 //! `verify` reads everything and changes nothing, of a store in use or of a closed directory;
 //! `report` is what it says. `repair` proposes the least that would mend what was found, and does
 //! it when told to, on a directory that nobody has open.
