@@ -150,14 +150,17 @@ pub use group::{
     Assignment, AssignmentFault, Assignor, Committed, GroupKind, GroupPhase, GroupView, MemberId,
     MemberView, RangeAssignor, RoundRobinAssignor, StickyAssignor, TopicPartition, TopicView,
 };
-pub use ids::{Generation, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
+pub use ids::{
+    Generation, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, TopicId,
+};
 #[cfg(not(loom))]
 pub use inspect::{
     Repair, RepairPlan, RepairStep, Repaired, Verifier, VerifyProgress, VerifyReport,
 };
 #[cfg(not(loom))]
 pub use log::{
-    Damage, Finding, FindingKind, Log, LogBuilder, LogReceipt, PartitionReport, TornTail, Unvouched,
+    Damage, Finding, FindingKind, Log, LogBuilder, LogReceipt, PartitionReport, ProducerState,
+    TornTail, Unvouched,
 };
 #[cfg(not(loom))]
 #[cfg(not(loom))]
@@ -167,7 +170,9 @@ pub use producer::{
     BatchReceipt, BufferFull, Pending, Producer, ProducerBuilder, Receipt, TopicProducer,
 };
 #[cfg(not(loom))]
-pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, RecordsIter};
+pub use record::{
+    Header, Headers, OwnedRecord, ProducerIdentity, Record, RecordView, Records, RecordsIter,
+};
 #[cfg(not(loom))]
 pub use store::{
     BackupBuilder, BackupTask, GroupDescription, GroupListing, GroupMember, GroupPartition,

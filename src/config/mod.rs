@@ -6,6 +6,7 @@
 //! value is an error that names the key, the value and what would have been allowed.
 
 mod holds;
+mod producers;
 mod settings;
 mod topic;
 mod words;

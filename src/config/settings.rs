@@ -126,6 +126,18 @@ pub(super) const SETTINGS: &[Setting] = &[
         read: |c, text| read_holds(text).map(|holds| c.retain_for = holds),
         takes: "GROUP=bytes:N,ms:N;..., names with other bytes than letters, digits, `._-` as %xx",
     },
+    Setting {
+        key: "producer.id.expiration.ms",
+        write: |c| write_millis(c.producer_id_expiration),
+        read: |c, text| read_millis(text).map(|age| c.producer_id_expiration = age),
+        takes: MILLIS,
+    },
+    Setting {
+        key: "tidelog.max.producers",
+        write: |c| c.max_producers.to_string(),
+        read: |c, text| text.parse().ok().map(|most| c.max_producers = most),
+        takes: "a whole number",
+    },
 ];
 
 fn write_millis(duration: Duration) -> String {

@@ -45,6 +45,8 @@ pub struct TopicConfig {
     pub(crate) max_bytes: Option<u64>,
     pub(crate) when_full: WhenFull,
     pub(crate) retain_for: GroupHolds,
+    pub(crate) producer_id_expiration: Duration,
+    pub(crate) max_producers: usize,
 }
 
 /// The largest segment: Kafka's files stay below 2^31 bytes.
@@ -72,6 +74,8 @@ impl Default for TopicConfig {
             max_bytes: None,
             when_full: WhenFull::Fail,
             retain_for: GroupHolds::new(),
+            producer_id_expiration: Duration::from_secs(24 * 3600),
+            max_producers: 100_000,
         }
     }
 }
@@ -395,6 +399,9 @@ impl TopicConfig {
         if let Some(bytes) = self.max_bytes {
             within("tidelog.max.bytes", bytes, 1024, i64::MAX as u64, " bytes")?;
         }
+        let age = millis(self.producer_id_expiration).unsigned_abs();
+        within("producer.id.expiration.ms", age, 1, i64::MAX as u64, " ms")?;
+        within("tidelog.max.producers", self.max_producers as u64, 1, 10_000_000, "")?;
         for (group, cap) in &self.retain_for {
             if group.is_empty() || group.len() > 0x7fff || !cap.is_legal() {
                 let allowed = "a group's name, at least 1 byte, at least 1 ms";
@@ -438,7 +445,9 @@ mod tests {
             .timestamp_before_max(Some(Duration::from_secs(2)))
             .timestamp_after_max(None)
             .max_bytes(4096, WhenFull::Block(Duration::from_millis(12)))
-            .retain_for("a group", HoldCap::bytes(9));
+            .retain_for("a group", HoldCap::bytes(9))
+            .producer_id_expiration(Duration::from_secs(3))
+            .max_producers(17);
         let kept = config.changed_entries();
         assert_eq!(kept.len(), SETTINGS.len() - 1, "all but cleanup.policy differ: {kept:?}");
         assert_eq!(TopicConfig::from_entries(3, &kept).unwrap(), config);

@@ -21,7 +21,7 @@ use crate::config::{BackgroundSync, Durability};
 use crate::disk::{DirLock, Disk};
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
-use crate::record::{AppendBatch as _, BorrowedBatch, Record, Records, TakeRules};
+use crate::record::{AppendBatch, BorrowedBatch, Record, Records, TakeRules};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::time::{Clock, Timestamp};
@@ -184,7 +184,16 @@ impl Log {
         let now = self.clock.wall();
         let rules = self.log.batch_rules(now);
         let batch = BorrowedBatch::measure(records, &rules)?;
-        let appended = self.log.append(&batch, now)?;
+        self.append_batch(&batch, now, durability)
+    }
+
+    pub(super) fn append_batch<B: AppendBatch>(
+        &self,
+        batch: &B,
+        now: Timestamp,
+        durability: Durability,
+    ) -> Result<LogReceipt> {
+        let appended = self.log.append(batch, now)?;
         if durability == Durability::Power {
             self.make_durable(appended.end_offset)?;
         }
@@ -198,6 +207,8 @@ impl Log {
             next_offset: appended.end_offset,
             epoch: appended.epoch,
             timestamp: batch.max_timestamp(),
+            sequence: appended.sequence,
+            is_duplicate: appended.is_duplicate,
         })
     }
 

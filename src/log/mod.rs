@@ -5,7 +5,9 @@
 //! `durable`, `trim` and `close` are what a log does, `journaled` what the journal does for it,
 //! `cover` saves digests; `open`, `leftovers` and `verdict` are recovery, with `replay` of the
 //! journal (`frames` decides what is missing), `reopen` lifts a poison by it; `follow` reads a log
-//! that another process writes; `retain` and `epochs` decide; `offsets` holds every offset; `audit`
+//! that another process writes; `retain` and `epochs` decide; `offsets` holds every offset;
+//! `claims` admits the batches of producers, `snapshots` are their files, `relearn` reads those, and
+//! `numbered` is their door; `audit`
 //! holds a directory against what is known of it; `checkpoint` and `directory` are Kafka's small
 //! files; `swap` puts rewritten segments in the place of others; `copy_out` copies a log while it
 //! is written; `keeper` says who remembers what the files cannot.
@@ -15,6 +17,7 @@ mod append;
 mod audit;
 mod builder;
 pub(crate) mod checkpoint;
+mod claims;
 mod close;
 mod copy_out;
 mod core;
@@ -33,9 +36,12 @@ pub(crate) mod fuzz;
 mod journaled;
 mod keeper;
 mod leftovers;
+mod numbered;
 mod offsets;
 mod open;
+mod producers;
 mod receipt;
+mod relearn;
 mod reopen;
 mod replay;
 mod report;
@@ -43,6 +49,7 @@ mod retain;
 #[cfg(all(test, shuttle, feature = "sim"))]
 mod shuttle_tests;
 mod slots;
+mod snapshots;
 mod swap;
 #[cfg(test)]
 mod tests;
@@ -65,6 +72,7 @@ pub use finding::{Finding, FindingKind, Unvouched};
 pub(crate) use follow::{FactSource, FollowFacts, FollowedLog};
 pub(crate) use keeper::{Durable, Keeper, KnownFacts, LastStop, LogFact, LogId};
 pub(crate) use offsets::OffsetSnapshot;
+pub use producers::ProducerState;
 pub use receipt::LogReceipt;
 pub use report::{Damage, PartitionReport, TornTail};
 pub(crate) use retain::CappedHold;

@@ -13,7 +13,7 @@ use crate::engine::Partition;
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::log::Appended;
-use crate::record::{AppendBatch, BatchBuffer};
+use crate::record::{AppendBatch, BatchBuffer, Produced, ProducerClaim, ProducerIdentity};
 use crate::sync::Arc as SharedArc;
 use crate::time::Timestamp;
 use crate::wait::Completion;
@@ -48,6 +48,8 @@ impl Written {
             offset: Offset::new(self.appended.base_offset.get() + i64::from(index)),
             leader_epoch: self.leader_epoch(),
             timestamp: self.append_time.or(timestamp),
+            sequence: self.appended.sequence.map(|first| first.after(index)),
+            is_duplicate: self.appended.is_duplicate,
         }
     }
 
@@ -128,10 +130,21 @@ impl LingerBatch {
     }
 
     /// Appends it. Durability is not waited for, and nobody is woken yet.
-    pub(super) fn append_to(&mut self, partition: &Partition, now: Timestamp) -> Result<Written> {
+    pub(super) fn append_to(
+        &mut self,
+        partition: &Partition,
+        identity: Option<ProducerIdentity>,
+        now: Timestamp,
+    ) -> Result<Written> {
         let rules = partition.batch_rules(now)?;
         self.buffer.seal(&rules.timestamps);
-        let appended = partition.append_quietly(&self.buffer, now)?;
+        let claim = identity.map(|identity| ProducerClaim { identity, sequence: None });
+        let appended = match claim {
+            Some(claim) => {
+                partition.append_quietly(&Produced { batch: &self.buffer, claim }, now)?
+            }
+            None => partition.append_quietly(&self.buffer, now)?,
+        };
         debug_assert_eq!(appended.end_offset.since(appended.base_offset), u64::from(self.count()));
         Ok(Written::new(partition, appended, self.buffer.append_time()))
     }

@@ -1,7 +1,8 @@
 //! Producers: how records get into topics.
 //!
 //! `builder` is the options and their ranges, `handle` what a program holds; `topic` is the handle
-//! for one topic, which sends at once, and `linger` its other half, which does not. `lane` is one
+//! for one topic, which sends at once, and `linger` its other half, which does not, `numbered` what an
+//! idempotent one has more. `lane` is one
 //! partition's linger queue and the order in it, `lanes` those of a topic, `batch` what lingers
 //! there, `memory` bounds it, `core` what all handles of one producer share: its lanes, its
 //! flushes and its end. `receipt` and `pending` are what comes back, `partitioner` decides where a
@@ -19,6 +20,7 @@ mod lane;
 mod lanes;
 mod linger;
 mod memory;
+mod numbered;
 pub(crate) mod partitioner;
 mod pending;
 mod receipt;

@@ -19,7 +19,7 @@ use crate::config::Durability;
 use crate::error::{Cause, Error, Result};
 use crate::ids::PartitionId;
 use crate::log::Appended;
-use crate::record::{AppendBatch, BorrowedBatch, Record};
+use crate::record::{AppendBatch, BorrowedBatch, Produced, ProducerClaim, Record};
 use crate::time::Timestamp;
 use crate::wait::commit::Ride;
 
@@ -292,7 +292,7 @@ impl TopicProducer {
 }
 
 /// What was appended.
-struct Sent {
+pub(super) struct Sent {
     partition: PartitionId,
     appended: Appended,
     max_timestamp: Option<Timestamp>,
@@ -358,6 +358,19 @@ impl TopicProducer {
         wanted: Option<PartitionId>,
         (now, durability): (Timestamp, Durability),
     ) -> Result<Sent> {
+        let identity = self.core().settings().identity;
+        let claim = identity.map(|identity| ProducerClaim { identity, sequence: None });
+        self.append_as(lane, records, wanted, (now, durability, claim))
+    }
+
+    #[inline]
+    pub(super) fn append_as(
+        &self,
+        lane: &Arc<Lane>,
+        records: &[Record<'_>],
+        wanted: Option<PartitionId>,
+        (now, durability, claim): (Timestamp, Durability, Option<ProducerClaim>),
+    ) -> Result<Sent> {
         if lane.holds_records() {
             lane.clear_the_way(self.core());
         }
@@ -365,7 +378,11 @@ impl TopicProducer {
         let placed = |error: Error| error.at_partition(partition.topic_name(), partition.id());
         let rules = partition.batch_rules(now).map_err(placed)?;
         let batch = BorrowedBatch::measure(records, &rules).map_err(placed)?;
-        let appended = partition.append(&batch, now, durability).map_err(placed)?;
+        let appended = match claim {
+            Some(claim) => partition.append(&Produced { batch: &batch, claim }, now, durability),
+            None => partition.append(&batch, now, durability),
+        };
+        let appended = appended.map_err(placed)?;
         self.tell_taken(wanted, lane, batch.size());
         let max_timestamp = batch.max_timestamp();
         Ok(Sent { partition: partition.id(), appended, max_timestamp })
@@ -454,10 +471,12 @@ impl TopicProducer {
             offset: sent.appended.base_offset,
             leader_epoch: sent.appended.epoch,
             timestamp: sent.max_timestamp,
+            sequence: sent.appended.sequence,
+            is_duplicate: sent.appended.is_duplicate,
         }
     }
 
-    fn batch_receipt(&self, sent: &Sent) -> BatchReceipt {
+    pub(super) fn batch_receipt(&self, sent: &Sent) -> BatchReceipt {
         BatchReceipt {
             topic: self.lanes.topic().name().clone(),
             partition: sent.partition,
@@ -465,6 +484,8 @@ impl TopicProducer {
             end_offset: sent.appended.end_offset,
             leader_epoch: sent.appended.epoch,
             max_timestamp: sent.max_timestamp,
+            base_sequence: sent.appended.sequence,
+            is_duplicate: sent.appended.is_duplicate,
         }
     }
 }

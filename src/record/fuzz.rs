@@ -267,6 +267,7 @@ pub(crate) fn encode(input: &[u8]) {
     let stamp = Stamp {
         base_offset: Offset::new(i64::from(feed.word()) << 16),
         leader_epoch: LeaderEpoch::new(i32::from(feed.short())),
+        producer: None,
     };
     let mut records = Vec::new();
     while !feed.is_empty() && records.len() < 20 {
@@ -361,7 +362,8 @@ pub(crate) fn batch_seeds() -> Vec<Vec<u8>> {
         },
         max_bytes: 1 << 20,
     };
-    let stamp = Stamp { base_offset: Offset::new(5), leader_epoch: LeaderEpoch::new(2) };
+    let stamp =
+        Stamp { base_offset: Offset::new(5), leader_epoch: LeaderEpoch::new(2), producer: None };
     let full = Record::new("value").key("key").header("name", "header").null_header("null");
     let sets = [vec![Record::new("v")], vec![full, Record::tombstone().key("k")]];
     let mut seeds = Vec::new();

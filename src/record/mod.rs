@@ -1,7 +1,8 @@
 //! Records and record batches: Kafka's format version 2, bytes to records and back, no I/O.
 //!
 //! `header` owns the layout of a batch's first 61 bytes, `batch` reads the records behind them in
-//! place, `encode` and `buffer` write, `rewrite` writes again what compaction keeps, `single`,
+//! place, `encode` and `buffer` write, `produced` says for
+//! whom, `rewrite` writes again what compaction keeps, `single`,
 //! `records` and `view` are what programs hand in and get back, `fault` says what can be wrong.
 //! Every length is bounded before it is used; nothing here allocates by a number it read, and
 //! nothing panics on bytes.
@@ -13,6 +14,7 @@ mod fault;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod header;
+mod produced;
 mod records;
 mod rewrite;
 mod single;
@@ -28,6 +30,8 @@ pub(crate) use buffer::BatchBuffer;
 pub(crate) use encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, TimestampRule};
 pub(crate) use fault::BatchFault;
 pub(crate) use header::{BatchHeader, Codec};
+pub use produced::ProducerIdentity;
+pub(crate) use produced::{Produced, ProducerClaim, ProducerStamp};
 pub(crate) use records::TakeRules;
 pub use records::{Records, RecordsIter};
 pub use single::{Header, OwnedRecord, Record};

@@ -39,7 +39,8 @@ fn batch(base: i64, records: &[KeyValue<'_>]) -> Vec<u8> {
         .collect();
     let batch = BorrowedBatch::measure(&records, &rules).unwrap();
     let mut bytes = vec![0; batch.size()];
-    let stamp = Stamp { base_offset: Offset::new(base), leader_epoch: LeaderEpoch::new(3) };
+    let stamp =
+        Stamp { base_offset: Offset::new(base), leader_epoch: LeaderEpoch::new(3), producer: None };
     batch.write(stamp, &mut bytes);
     bytes
 }
