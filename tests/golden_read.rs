@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 
 use common::golden::{Kind, Partition, Payload, Producer, RecordsSha256, Scenario, names};
 use common::kafka_check::kafka_check;
-use tidelog::{ErrorKind, Log, Offset, Record, Timestamp, TopicConfig};
+use tidelog::{
+    ErrorKind, Log, Offset, ProducerEpoch, ProducerId, ProducerIdentity, Record, Sequence,
+    Timestamp, TopicConfig,
+};
 
 /// Copies a partition's files, so that opening it changes nothing that another test reads.
 fn copy(from: &Path) -> (tempfile::TempDir, PathBuf) {
@@ -342,4 +345,47 @@ fn adopted_values_that_are_long_match_by_hash() {
     let scenario = Scenario::load("large-record");
     let records = scenario.partition().on_disk.records.as_ref().unwrap();
     assert!(records.iter().any(|record| matches!(record.value, Payload::Hashed { .. })));
+}
+
+/// Kafka knows our producers from our snapshots, and the same ones from our batches.
+#[test]
+fn kafka_knows_the_producers_we_closed_with() {
+    let held = tempfile::tempdir().unwrap();
+    let dir = held.path().join("numbered-0");
+    let config = TopicConfig::new().segment_bytes(4000).timestamp_after_max(None);
+    let log = Log::builder(&dir).config(config).open().unwrap();
+    let identity =
+        |id, epoch| ProducerIdentity::new(ProducerId::new(id), ProducerEpoch::new(epoch));
+    let mut next = [Sequence::FIRST, Sequence::new(i32::MAX - 10).unwrap(), Sequence::FIRST];
+    for number in 0..90_usize {
+        let (at, count) = (number % 3, 1 + u32::try_from(number % 4).unwrap());
+        let epoch = i16::from(at == 2 && number > 40);
+        if number == 41 {
+            next[2] = Sequence::FIRST;
+        }
+        let records: Vec<_> = (0..count).map(|_| Record::new("numbered").key("k")).collect();
+        let us = identity(i64::try_from(at).unwrap(), epoch);
+        log.append_produced(&records, us, next[at]).unwrap();
+        next[at] = next[at].after(count);
+        if number % 20 == 0 {
+            log.maintain().unwrap();
+            log.append(&[Record::new("of nobody")]).unwrap();
+        }
+    }
+    let known = log.producers();
+    log.close().unwrap();
+    let test = "kafka_knows_the_producers_we_closed_with";
+    let Some(lines) = kafka_check(&[dir], &[]).accepted(test) else { return };
+    let kafkas = lines[0]["producers"].as_array().expect("a list").clone();
+    assert_eq!(kafkas.len(), known.len());
+    for (known, kafkas) in known.iter().zip(kafkas) {
+        let ours = [
+            known.identity().id().get(),
+            i64::from(known.identity().epoch().get()),
+            known.last_sequence().map_or(-1, |last| i64::from(last.get())),
+            known.last_timestamp().map_or(-1, Timestamp::as_millis),
+        ];
+        let keys = ["producerId", "producerEpoch", "lastSequence", "lastTimestamp"];
+        assert_eq!(ours.map(Some), keys.map(|key| kafkas[key].as_i64()), "{kafkas}");
+    }
 }

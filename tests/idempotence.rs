@@ -16,7 +16,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tidelog::disk::{Access, Disk, MemoryDisk};
 use tidelog::{
-    ErrorKind, Log, Offset, ProducerEpoch, ProducerId, ProducerIdentity, Record, Sequence,
+    ErrorKind, Log, Offset, ProducerEpoch, ProducerId, ProducerIdentity, Record, Sequence, Store,
     TopicConfig,
 };
 
@@ -237,4 +237,91 @@ fn producers_are_known_through_every_life() {
         walk.end_life();
         walk.check();
     });
+}
+
+fn store(dir: &Path) -> Store {
+    let store = Store::open(dir).unwrap();
+    store.ensure_topic("orders", TopicConfig::new().partitions(2)).unwrap();
+    store
+}
+
+#[test]
+fn sends_of_many_threads_are_numbered_in_the_order_of_appends() {
+    let store = Store::in_memory().unwrap();
+    store.ensure_topic("orders", TopicConfig::new()).unwrap();
+    let producer = store.producer().idempotent(true).build().unwrap();
+    let receipts = std::thread::scope(|scope| {
+        let send = |thread: u32| {
+            let orders = producer.topic("orders").unwrap();
+            let mut all = Vec::new();
+            for number in 0..200 {
+                all.push(match (thread + number) % 3 {
+                    0 => orders.enqueue(Record::new("lingers")).unwrap().wait().unwrap(),
+                    _ => orders.send(Record::new("goes at once")).unwrap(),
+                });
+            }
+            all
+        };
+        let threads: Vec<_> = (0..4).map(|thread| scope.spawn(move || send(thread))).collect();
+        let mut all = Vec::new();
+        threads.into_iter().for_each(|thread| all.extend(thread.join().unwrap()));
+        all
+    });
+    assert_eq!(receipts.len(), 800);
+    for receipt in receipts {
+        let sequence = receipt.sequence().map(|it| i64::from(it.get()));
+        assert_eq!(sequence, Some(receipt.offset().get()));
+    }
+}
+
+#[test]
+fn a_producer_goes_on_after_a_crash_and_its_id_is_nobody_elses() {
+    let held = tempfile::tempdir().unwrap();
+    let (before, after) = (held.path().join("before"), held.path().join("after"));
+    let first = store(&before);
+    let producer = first.producer().idempotent(true).build().unwrap();
+    let us = producer.identity().unwrap();
+    let orders = producer.topic("orders").unwrap();
+    let rows = [Record::new("row 0"), Record::new("row 1")];
+    let sent = orders.send_numbered(1, Sequence::FIRST, &rows).unwrap();
+    copy_tree(&before, &after); // as a kill leaves it
+    let again = store(&after);
+    let other = again.producer().idempotent(true).build().unwrap();
+    assert_ne!(other.identity().map(|it| it.id()), Some(us.id()));
+    let orders = again.producer().resume(us).build().unwrap().topic("orders").unwrap();
+    assert_eq!(orders.next_sequence(1).unwrap().get(), 2);
+    assert_eq!(orders.next_sequence(0).unwrap(), Sequence::FIRST);
+    let repeated = orders.send_numbered(1, Sequence::FIRST, &rows).unwrap();
+    assert!(repeated.is_duplicate() && !sent.is_duplicate());
+    assert_eq!(repeated.base_offset(), sent.base_offset());
+    assert_eq!(
+        (repeated.end_offset(), repeated.base_sequence()),
+        (sent.end_offset(), sent.base_sequence())
+    );
+    let receipt = orders.send_to(1, Record::new("row 2")).unwrap();
+    assert_eq!((receipt.offset().get(), receipt.sequence().map(|it| it.get())), (2, Some(2)));
+    let plain = again.producer().build().unwrap().topic("orders").unwrap();
+    let refused = plain.send_numbered(1, Sequence::FIRST, &rows).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
+    let strange = ProducerIdentity::new(ProducerId::new(5_000), ProducerEpoch::new(3));
+    drop(again.producer().resume(strange).build().unwrap());
+    let ids = (0..3).map(|_| again.producer().idempotent(true).build().unwrap());
+    let ids: Vec<_> = ids.map(|it| it.identity().unwrap().id().get()).collect();
+    assert_eq!(ids, [5_001, 5_002, 5_003]);
+    let negative = ProducerIdentity::new(ProducerId::new(-1), ProducerEpoch::new(0));
+    let error = again.producer().resume(negative).build().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_tree(&entry.path(), &to),
+            false => {
+                std::fs::copy(entry.path(), to).unwrap();
+            }
+        }
+    }
 }

@@ -39,7 +39,7 @@ mod leftovers;
 mod numbered;
 mod offsets;
 mod open;
-mod producers;
+pub(crate) mod producers;
 mod receipt;
 mod relearn;
 mod reopen;

@@ -11,6 +11,8 @@ mod batch;
 mod described;
 mod entry;
 mod fault;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod snapshot;
 mod state;
 #[cfg(test)]
