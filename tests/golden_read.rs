@@ -94,7 +94,7 @@ fn assert_producers(shown: &str, log: &Log, partition: &Partition) {
             offset_delta: None,
             last_timestamp: known.last_timestamp().map_or(-1, Timestamp::as_millis),
             coordinator_epoch: known.coordinator_epoch().map_or(-1, i64::from),
-            current_txn_first_offset: known.transaction_start().map(Offset::get),
+            current_txn_first_offset: Some(known.transaction_start().map_or(-1, Offset::get)),
         })
         .collect();
     assert_eq!(known, partition.opened.producers, "{shown}");

@@ -9,6 +9,7 @@ use super::claims::Admitted;
 use super::core::{PartitionLog, Writer, tail_limits};
 use super::counting::Count;
 use super::directory;
+use super::producers::Original;
 use crate::disk::latch::Latch;
 use crate::disk::names::SegmentFile;
 use crate::error::{Cause, Error, Outcome, Result};
@@ -91,14 +92,7 @@ impl PartitionLog {
         let last_offset = Offset::new(end_offset.get() - 1);
         let admitted = self.admit(writer, batch, now)?;
         if let Admitted::Duplicate(original, sequence) = admitted {
-            return Ok(Appended {
-                base_offset: original.first_offset,
-                end_offset: original.last_offset.next(),
-                epoch: self.epoch_at(original.first_offset).unwrap_or(writer.epoch),
-                count: writer.count,
-                sequence: Some(sequence),
-                is_duplicate: true,
-            });
+            return Ok(self.appended_before(writer, original, sequence));
         }
         let due = writer.tail.as_ref().is_none_or(|tail| tail.is_due(batch, last_offset, now));
         if due || writer.tail.as_ref().is_some_and(Tail::is_empty) {
@@ -143,6 +137,18 @@ impl PartitionLog {
             sequence: producer.map(|stamp| stamp.first),
             is_duplicate: false,
         })
+    }
+
+    /// What is known of a batch that lies in the log already.
+    fn appended_before(&self, writer: &Writer, first: Original, sequence: Sequence) -> Appended {
+        Appended {
+            base_offset: first.first_offset,
+            end_offset: first.last_offset.next(),
+            epoch: self.epoch_at(first.first_offset).unwrap_or(writer.epoch),
+            count: writer.count,
+            sequence: Some(sequence),
+            is_duplicate: true,
+        }
     }
 
     /// A batch goes whole into one segment. Asked of the first batch of each: a segment in use is

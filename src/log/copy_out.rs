@@ -338,7 +338,9 @@ impl Secured<'_> {
         }
         if let Some(taken) = &self.producers {
             let name = segment_file(taken.at, SegmentFile::ProducerSnapshot);
-            write_snapshot(&**disk, &dir.join(name), taken)?;
+            let path = dir.join(name);
+            let file = write_snapshot(&**disk, &path, taken)?;
+            file.sync_data().map_err(|error| Error::io(COPY, &path, error))?;
         }
         let known = KnownFacts {
             recovery_point: self.offsets.end,

@@ -32,7 +32,8 @@ impl Log {
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use tidelog::{ErrorKind, Log, ProducerEpoch, ProducerId, ProducerIdentity, Record, Sequence};
+    /// use tidelog::{ErrorKind, Log, Record, Sequence};
+    /// use tidelog::{ProducerEpoch, ProducerId, ProducerIdentity};
     /// let log = Log::builder("/wal").disk(Arc::new(tidelog::disk::MemoryDisk::new())).open()?;
     /// let us = ProducerIdentity::new(ProducerId::new(7), ProducerEpoch::new(0));
     /// let records = [Record::new("a"), Record::new("b")];
@@ -60,7 +61,8 @@ impl Log {
     ///
     /// ```
     /// # use std::sync::Arc;
-    /// # use tidelog::{Durability, Log, ProducerEpoch, ProducerId, ProducerIdentity, Record, Sequence};
+    /// # use tidelog::{Durability, Log, Record, Sequence};
+    /// # use tidelog::{ProducerEpoch, ProducerId, ProducerIdentity};
     /// # let log = Log::builder("/wal").disk(Arc::new(tidelog::disk::MemoryDisk::new())).open()?;
     /// let us = ProducerIdentity::new(ProducerId::new(7), ProducerEpoch::new(0));
     /// let (records, first) = ([Record::new("paid")], Sequence::FIRST);

@@ -7,8 +7,9 @@
 //! | broken ones alone | any | the log's start |
 //! | none, another hand wrote last | any | the log's start |
 //! | none | some of a producer | the log's start |
-//! | none | none of a producer | nothing is read: where there are producers, each recovery point has its snapshot |
+//! | none | none of a producer | nothing is read |
 //!
+//! In the last row there are no producers: each recovery point of a log with any has its snapshot.
 //! A batch that cannot be read is stepped over like any damage. Nothing is written here but the
 //! removal of what misleads; snapshots are made by the next checkpoint.
 

@@ -11,17 +11,18 @@
 //! By whoever has the turn, under the trim lock, or while the log is opened.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::claims::Taken;
 use super::core::PartitionLog;
 use super::producers::{MAX_SNAPSHOT, Recorded, decode, encode};
 use crate::disk::names::SegmentFile;
 use crate::disk::replace::read_file;
-use crate::disk::{Access, Disk, write_all_at};
+use crate::disk::{Access, Disk, DiskFile, write_all_at};
 use crate::error::{Error, Result};
 use crate::ids::Offset;
 use crate::sync::atomic::Ordering;
+use std::sync::Arc;
 
 /// How many of the newest are kept wherever they lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,14 +31,18 @@ pub(super) enum Newest {
     Two,
 }
 
-/// Writes a snapshot and syncs it; its name awaits the directory's sync.
-pub(super) fn write_snapshot(disk: &dyn Disk, path: &PathBuf, taken: &Taken) -> Result<()> {
+/// Writes a snapshot; its bytes await a sync, its name the directory's.
+pub(super) fn write_snapshot(
+    disk: &dyn Disk,
+    path: &Path,
+    taken: &Taken,
+) -> Result<Arc<dyn DiskFile>> {
     let bytes = encode(taken.recorded.clone());
     let fail = |error| Error::io("write producer snapshot", path, error);
     let file = disk.open(path, Access::Create).map_err(fail)?;
     file.set_len(0).map_err(fail)?;
     write_all_at(&*file, &bytes, 0).map_err(fail)?;
-    file.sync_data().map_err(|error| Error::io("sync producer snapshot", path, error))
+    Ok(file)
 }
 
 impl PartitionLog {
@@ -52,12 +57,14 @@ impl PartitionLog {
                 continue;
             }
             let path = self.snapshot_path(taken.at);
-            if let Err(error) = write_snapshot(&*self.place.disk, &path, taken) {
+            let file = write_snapshot(&*self.place.disk, &path, taken)?;
+            file.sync_data().map_err(|error| {
+                let error = Error::io("sync producer snapshot", &path, error);
                 if error.is_of_a_sync_begun() {
                     self.latch.trip(&error);
                 }
-                return Err(error);
-            }
+                error
+            })?;
             self.names_changed.store(true, Ordering::Release);
             self.snapshots.lock().insert(taken.at);
         }

@@ -1,4 +1,6 @@
-//! One producer of a partition, as programs are told of it.
+//! One producer of a partition, as programs are told of it: numbers only, as a snapshot of that
+//! moment would have them. It holds nothing of the log, and goes stale as the log goes on. Made by
+//! the log's doors.
 
 use super::snapshot::Recorded;
 use crate::ids::{Offset, Sequence};

@@ -1,5 +1,6 @@
-//! Why a batch is refused for its producer's sake. Nothing was written, and the same batch would
-//! be refused again.
+//! Why a batch is refused for its producer's sake: found before anything is written, so that the
+//! outcome is never in doubt. The same batch would be refused again, which is why none of it is
+//! retriable but what waits for a transaction to end. Turned into the library's error by the log.
 
 use crate::error::{Cause, Error};
 use crate::ids::{ProducerEpoch, ProducerId, Sequence};

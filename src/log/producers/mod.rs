@@ -3,9 +3,11 @@
 //! `batch` is what of a record batch concerns its producer; `entry` is one producer's epoch, open
 //! transaction and last five batches; `state` decides what becomes of a batch and takes it in;
 //! `transactions` says where the first unstable record lies; `snapshot` is Kafka's file of it all,
-//! bytes only; `fault` says why a batch is refused; `described` is what programs see. A pure state machine: no clock, no I/O, no
-//! lock. It lives under the log's writer lock and is fed each batch in the order of offsets; what
-//! it holds at an offset is a function of the batches below it (and of what has expired).
+//! bytes only; `fault` says why a batch is refused; `described` is what programs see.
+//!
+//! A pure state machine: no clock, no I/O, no lock. It lives under the log's writer lock and is fed
+//! each batch in the order of offsets; what it holds at an offset is a function of the batches
+//! below it (and of what has expired).
 
 mod batch;
 mod described;

@@ -108,7 +108,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Recorded>, SnapshotFault> {
     let count = BigEndian::read_i32(&bytes[at::COUNT..]);
     let entries = &bytes[at::ENTRIES..];
     let room = entries.len() / at::ENTRY_LEN;
-    if usize::try_from(count) != Ok(room) || entries.len() % at::ENTRY_LEN != 0 {
+    if usize::try_from(count) != Ok(room) || !entries.len().is_multiple_of(at::ENTRY_LEN) {
         return Err(SnapshotFault::Count { count, room });
     }
     let entries = entries.chunks_exact(at::ENTRY_LEN).enumerate();
