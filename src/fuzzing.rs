@@ -37,6 +37,7 @@ macro_rules! target {
 #[doc(hidden)]
 pub const TARGETS: &[Target] = &[
     target!("batch", crate::record::fuzz, batch, batch_seeds),
+    target!("codec", crate::record::fuzz, codec, codec_seeds),
     target!("encode", crate::record::fuzz, encode, encode_seeds),
     target!("offset-index", crate::segment::fuzz, offset_index, offset_index_seeds),
     target!("time-index", crate::segment::fuzz, time_index, time_index_seeds),

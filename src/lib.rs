@@ -46,7 +46,7 @@
 //!
 //! - Topics: [`TopicConfig`], [`Store::ensure_topic`], [`TopicDescription`]. Budgets: [`WhenFull`].
 //! - Sending: [`Record`], [`TopicProducer`], [`Receipt`]; in company: [`TopicProducer::enqueue`],
-//!   [`Pending`]; who goes where: [`Partitioner`].
+//!   [`Pending`]; who goes where: [`Partitioner`]; smaller: [`Compression`].
 //! - Reading: [`ConsumerBuilder`], [`Consumer::poll`], [`Records`], [`RecordView`],
 //!   [`Consumer::read_to_end`]; without a valid position: [`Reset`].
 //! - Offsets: [`Consumer::commit`], [`OffsetCommit`]. Groups: [`Store::groups`],
@@ -134,8 +134,8 @@ pub mod fuzzing;
 
 #[cfg(not(loom))]
 pub use config::{
-    BackgroundSync, CleanupPolicy, Durability, HoldCap, Journal, Threads, TimestampType,
-    TopicConfig, WhenFull,
+    BackgroundSync, CleanupPolicy, Compression, Durability, HoldCap, Journal, Threads,
+    TimestampType, TopicConfig, WhenFull,
 };
 #[cfg(not(loom))]
 pub use consumer::{

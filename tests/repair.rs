@@ -284,6 +284,27 @@ fn a_repair_does_not_pass_over_a_journal_that_is_not_replayed() {
     }
 }
 
+/// What earlier opens could not replay holds a repair up as well, until it is moved away.
+#[test]
+fn a_repair_names_what_was_put_aside_of_a_journal_and_the_way_out() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    make(&disk);
+    let store = open(&disk);
+    let id = *store.describe("orders").unwrap().id().as_bytes();
+    store.close().unwrap();
+    let name = format!("tidelog.journal-{:032x}-1", u128::from_be_bytes(id));
+    let aside = Path::new(ROOT).join(name);
+    drop(disk.open(&aside, Access::Create).unwrap());
+    let begin = || Repair::begin_with(Verifier::new(ROOT).disk(disk.clone()));
+    let error = begin().unwrap_err();
+    assert_eq!((error.kind(), error.path()), (ErrorKind::InvalidArgument, Some(&*aside)));
+    for word in ["orders-1", "open report", "elsewhere"] {
+        assert!(error.to_string().contains(word), "{error}");
+    }
+    disk.rename(&aside, Path::new("/elsewhere")).unwrap();
+    begin().unwrap().run().unwrap();
+}
+
 /// Another disk with the same files.
 fn copy_of(disk: &dyn Disk) -> MemoryDisk {
     fn copy(from: &dyn Disk, to: &MemoryDisk, dir: &Path) {

@@ -9,7 +9,7 @@
 //! What must hold: the fold over the log from its start gives the same state before and after; no
 //! offset changes; nothing goes that only a record replaces which a power cut may take (only what
 //! lies below the recorded recovery point is looked at). Called by `engine/`, which says which logs
-//! are compacted: the internal topics.
+//! are compacted: the internal topics, and those whose `cleanup.policy` says so.
 
 mod key_map;
 mod pass;
@@ -19,4 +19,4 @@ mod sieve;
 mod tests;
 
 pub(crate) use pass::{Done, Pass, Progress, Settings};
-pub(crate) use plan::{Need, need};
+pub(crate) use plan::{Candidate, Need, Terms, due, need};

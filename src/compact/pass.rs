@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::key_map::{KeyMap, MOST_KEYS};
 use super::plan::{SegmentFacts, SegmentLimits, groups};
-use super::sieve::{Fate, Rules, Sieve, is_readable};
+use super::sieve::{Fate, Rules, Sieve, readable};
 use crate::error::{Error, Result};
 use crate::ids::Offset;
 use crate::log::{Keeper, PartitionLog, Sealed, Swapped};
@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) most_keys: usize,
     /// Bytes that are read in a step, soft.
     pub(crate) step_bytes: u64,
+    /// Segments that reach beyond it are left alone.
+    pub(crate) up_to: Offset,
 }
 
 impl Settings {
@@ -44,6 +46,7 @@ impl Settings {
             delete_retention: DELETE_RETENTION,
             most_keys: MOST_KEYS,
             step_bytes: 1 << 20,
+            up_to: Offset::new(i64::MAX),
         }
     }
 }
@@ -62,6 +65,8 @@ pub(crate) struct Done {
     pub(crate) freed: u64,
     /// Where the next pass begins to map.
     pub(crate) next_from: Offset,
+    /// What it was to reach: more than `next_from` if the map was full, or overtaken.
+    pub(crate) wanted: Offset,
 }
 
 /// A compaction under way.
@@ -122,7 +127,8 @@ impl Pass {
         from: Offset,
         settings: Settings,
     ) -> Result<Option<Pass>> {
-        let sealed = log.sealed();
+        let mut sealed = log.sealed();
+        sealed.truncate(sealed.partition_point(|sealed| sealed.end <= settings.up_to));
         if sealed.last().is_none_or(|last| last.end <= from) {
             return Ok(None);
         }
@@ -171,7 +177,7 @@ impl Pass {
     fn map_more(&mut self, log: &PartitionLog) -> Result<Progress> {
         let Stage::Map { from, at, position } = &mut self.stage else { return Ok(Progress::More) };
         let (from, mut left) = (*from, self.settings.step_bytes);
-        let mut mapped_end = None;
+        let (mut mapped_end, mut room) = (None, Vec::new());
         while mapped_end.is_none() && left > 0 {
             let Some(Sealed { segment, .. }) = self.sealed.get(*at) else {
                 mapped_end = self.sealed.last().map(|last| last.end);
@@ -188,7 +194,7 @@ impl Pass {
                 let size = batch.1.header().size() as u64;
                 *position = batch.0 + size;
                 left = left.saturating_sub(size);
-                mapped_end = map_batch(&mut self.map, &batch.1, from);
+                mapped_end = map_batch(&mut self.map, &batch.1, from, &mut room);
             }
             if ended {
                 (*at, *position) = (*at + 1, 0);
@@ -224,7 +230,8 @@ impl Pass {
         if rewriting.output.is_none() {
             let Some(group) = rewriting.next_group(&self.facts) else {
                 let (freed, next_from) = (self.freed, rewriting.next_from);
-                return Ok(Progress::Done(Done { freed, next_from }));
+                let wanted = self.sealed.last().map_or(next_from, |last| last.end);
+                return Ok(Progress::Done(Done { freed, next_from, wanted }));
             };
             let base = self.facts[group.start].base;
             let rewrite = log.begin_rewrite(base)?;
@@ -375,12 +382,18 @@ fn next_batch<'w>(walk: &'w mut Walk<'_>, segment: &Segment) -> Result<Option<(u
 }
 
 /// Maps the keys of a batch from `from` on; the offset it did not come past, if the map is full.
-fn map_batch(map: &mut KeyMap, batch: &Batch<'_>, from: Offset) -> Option<Offset> {
-    if batch.header().last_offset() < from || !is_readable(batch) {
+fn map_batch(
+    map: &mut KeyMap,
+    batch: &Batch<'_>,
+    from: Offset,
+    room: &mut Vec<u8>,
+) -> Option<Offset> {
+    if batch.header().last_offset() < from {
         return None;
     }
-    let records = batch.records().ok()?;
-    records
+    readable(batch, room)?
+        .records()
+        .ok()?
         .filter_map(|record| record.ok())
         .filter(|record| record.offset() >= from)
         .find_map(|record| map.put(record.key()?, record.offset()).err().map(|_| record.offset()))

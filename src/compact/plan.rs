@@ -8,13 +8,19 @@
 //! whichever is more; that much is read again in a fraction of a second when the store opens. A
 //! pass costs a handful of syncs, paid for by two thousand commits or more.
 //!
+//! A log of a program's topic is due by its configuration, as with Kafka: once more than a part of
+//! what is sealed and old enough was appended since the last pass, or once a record of it is too
+//! old to wait. The active segment is never compacted.
+//!
 //! **Together.** Neighbours whose sizes, indexes and offsets fit one segment become one, as with
 //! Kafka: else a log that is compacted often would fall into ever smaller segments. A segment with
 //! an index of aborted transactions is left as it is.
 
 use std::ops::Range;
 
+use crate::config::{Ratio, TopicConfig};
 use crate::ids::Offset;
+use crate::time::{Timestamp, millis};
 
 /// What the partitions of one topic may hold together before any is due.
 const TOPIC_BYTES: u64 = 32 << 20;
@@ -36,6 +42,68 @@ pub(crate) fn need(total: u64, clean: u64, partitions: usize) -> Need {
     let share = TOPIC_BYTES / (partitions.max(1) as u64);
     let due = share.clamp(LEAST_SHARE, MOST_SHARE).max(clean.saturating_mul(2));
     if total >= due { Need::Now } else { Need::At(due) }
+}
+
+/// One sealed segment as the question sees it whether its log is due, oldest first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidate {
+    /// One past its last offset.
+    pub(crate) end: Offset,
+    pub(crate) bytes: u64,
+    /// The first batch's timestamp and the largest; `None` where there is none.
+    pub(crate) first: Option<Timestamp>,
+    pub(crate) newest: Option<Timestamp>,
+}
+
+/// What the configuration of a program's topic asks of compaction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    min_dirty: Ratio,
+    /// Records later than this are too young to be compacted.
+    young_from: Option<Timestamp>,
+    /// Records that are not compacted, and not later than this, are too old to wait.
+    overdue_to: Option<Timestamp>,
+}
+
+impl Terms {
+    /// Those of a configuration at `now`.
+    pub(crate) fn of(config: &TopicConfig, now: Timestamp) -> Self {
+        let before = |age| Timestamp::from_millis(now.as_millis().saturating_sub(millis(age)));
+        let lag = config.min_compaction_lag;
+        Terms {
+            min_dirty: config.min_dirty,
+            young_from: (!lag.is_zero()).then(|| before(lag)),
+            overdue_to: config.max_compaction_lag.map(before),
+        }
+    }
+
+    /// Whether a record of that timestamp may not wait for compaction any longer.
+    pub(crate) fn is_overdue(&self, timestamp: Option<Timestamp>) -> bool {
+        self.overdue_to.is_some_and(|to| timestamp.is_some_and(|timestamp| timestamp <= to))
+    }
+
+    /// Whether ages decide anything.
+    pub(crate) fn asks_for_ages(&self) -> bool {
+        self.young_from.is_some() || self.overdue_to.is_some()
+    }
+}
+
+/// Up to where a log of a program's topic is to be compacted now, if it is. Everything below
+/// `clean` has been.
+pub(crate) fn due(sealed: &[Candidate], clean: Offset, terms: &Terms) -> Option<Offset> {
+    let is_old = |it: &&Candidate| {
+        terms.young_from.is_none_or(|young| it.newest.is_none_or(|newest| newest <= young))
+    };
+    let (mut total, mut dirty, mut overdue, mut end) = (0_u64, 0_u64, false, None);
+    for candidate in sealed.iter().take_while(is_old) {
+        total = total.saturating_add(candidate.bytes);
+        if candidate.end > clean {
+            dirty = dirty.saturating_add(candidate.bytes);
+            overdue |= terms.is_overdue(candidate.first);
+            end = Some(candidate.end);
+        }
+    }
+    end.filter(|_| overdue || terms.min_dirty.is_below(dirty, total))
 }
 
 /// One sealed segment as the grouping sees it, oldest first.
@@ -115,6 +183,49 @@ mod tests {
             assert_eq!(need(0, 0, partitions), Need::At(share), "{partitions}");
         }
         assert_eq!(need(1, u64::MAX, 1), Need::At(u64::MAX));
+    }
+
+    /// Segments of ten offsets and 100 bytes each, a second apart.
+    fn candidates(count: i64) -> Vec<Candidate> {
+        (0..count)
+            .map(|at| Candidate {
+                end: Offset::new(at * 10 + 10),
+                bytes: 100,
+                first: Some(Timestamp::from_millis(at * 1_000)),
+                newest: Some(Timestamp::from_millis(at * 1_000 + 999)),
+            })
+            .collect()
+    }
+
+    fn due_at(count: i64, clean: i64, config: &TopicConfig, now: i64) -> Option<i64> {
+        let terms = Terms::of(config, Timestamp::from_millis(now));
+        due(&candidates(count), Offset::new(clean), &terms).map(Offset::get)
+    }
+
+    #[test]
+    fn a_program_s_log_is_due_once_more_than_the_ratio_is_dirty() {
+        let config = TopicConfig::new();
+        assert_eq!(due_at(4, 20, &config, 0), None, "half is not more than half");
+        assert_eq!(due_at(5, 20, &config, 0), Some(50));
+        assert_eq!(due_at(1, 0, &config, 0), Some(10), "the first time all is dirty");
+        assert_eq!(due_at(0, 0, &config, 0), None);
+        let always = config.clone().min_cleanable_dirty_ratio(0.0);
+        assert_eq!(due_at(4, 30, &always, 0), Some(40));
+        assert_eq!(due_at(4, 40, &always, 0), None, "nothing is dirty");
+        let never = config.min_cleanable_dirty_ratio(1.0);
+        assert_eq!(due_at(4, 0, &never, 0), None);
+    }
+
+    #[test]
+    fn what_is_young_waits_and_what_is_old_does_not() {
+        use std::time::Duration;
+        let young = TopicConfig::new().min_compaction_lag(Duration::from_secs(2));
+        assert_eq!(due_at(4, 0, &young, 3_999), Some(20), "the third ends 1,000 ms ago");
+        assert_eq!(due_at(4, 0, &young, 2_998), None);
+        assert_eq!(due_at(4, 20, &young, 3_999), None, "what is old enough is clean");
+        let old = TopicConfig::new().max_compaction_lag(Some(Duration::from_secs(5)));
+        assert_eq!(due_at(4, 30, &old, 7_999), None);
+        assert_eq!(due_at(4, 30, &old, 8_000), Some(40), "the first dirty record is 5 s old");
     }
 
     fn segments(sizes: &[(u64, bool)]) -> Vec<SegmentFacts> {

@@ -6,8 +6,10 @@
 //! into its batch from which on it may go, a day later (KIP-534), so that whoever reads slowly
 //! still sees the deletion. A batch of which all stays is copied as it is.
 //!
-//! **Batches that cannot be read here** (compressed, of a transaction, a marker, or with contents
-//! that do not parse) are copied as they are, and say nothing about other records. That is safe:
+//! Compressed batches are decompressed to be looked into; what is written of them has their codec.
+//!
+//! **Batches that cannot be read here** (compressed with a codec that is not built in or to more
+//! than a reader takes, of a transaction, a marker, or with contents that do not parse) are copied as they are, and say nothing about other records. That is safe:
 //! what goes is only ever superseded by a later record that can be read, stays, and takes effect
 //! after all that came before the one that goes, whatever the batches between hold and whenever
 //! they take effect. One thing could be lost by them: a tombstone whose older value lies in such a
@@ -21,7 +23,7 @@ use std::time::Duration;
 
 use super::key_map::KeyMap;
 use crate::ids::Offset;
-use crate::record::{Batch, BatchFault, BatchHeader, Codec};
+use crate::record::{Batch, BatchFault, BatchHeader, PlainLimit};
 use crate::time::{Timestamp, millis};
 
 /// How much goes and when.
@@ -45,24 +47,16 @@ pub(super) enum Fate {
     Gone(Vec<u8>),
 }
 
-/// Whether the records of a batch can be taken for what they say.
-pub(super) fn is_readable(batch: &Batch<'_>) -> bool {
-    let BatchKind { control, transactional, compressed } = kind(batch.header());
-    !(control || transactional || compressed) && batch.check_records().is_ok()
-}
-
-struct BatchKind {
-    control: bool,
-    transactional: bool,
-    compressed: bool,
-}
-
-fn kind(header: &BatchHeader) -> BatchKind {
-    BatchKind {
-        control: header.is_control(),
-        transactional: header.is_transactional(),
-        compressed: header.codec() != Codec::None,
+/// The batch with its records at hand, decompressed into `room` if need be; `None` where they
+/// cannot be taken for what they say.
+pub(super) fn readable<'r>(batch: &Batch<'r>, room: &'r mut Vec<u8>) -> Option<Batch<'r>> {
+    let header = batch.header();
+    if header.is_control() || header.is_transactional() {
+        return None;
     }
+    let batch = batch.unpacked(room, PlainLimit::DEFAULT).ok()?;
+    batch.check_records().ok()?;
+    Some(batch)
 }
 
 /// Goes through a log's batches in order.
@@ -71,11 +65,13 @@ pub(super) struct Sieve {
     rules: Rules,
     /// A batch that cannot be read lies below.
     unreadable_below: bool,
+    /// Where compressed records are decompressed.
+    room: Vec<u8>,
 }
 
 impl Sieve {
     pub(super) fn new(rules: Rules) -> Self {
-        Sieve { rules, unreadable_below: false }
+        Sieve { rules, unreadable_below: false, room: Vec::new() }
     }
 
     /// A segment is passed over that nobody looks into.
@@ -85,10 +81,19 @@ impl Sieve {
 
     /// What becomes of the next batch.
     pub(super) fn sift(&mut self, batch: &Batch<'_>, map: &KeyMap) -> Result<Fate, BatchFault> {
-        if !is_readable(batch) {
-            self.unreadable_below = true;
-            return Ok(Fate::Whole);
-        }
+        let mut room = std::mem::take(&mut self.room);
+        let fate = match readable(batch, &mut room) {
+            Some(batch) => self.sift_readable(&batch, map),
+            None => {
+                self.unreadable_below = true;
+                Ok(Fate::Whole)
+            }
+        };
+        self.room = room;
+        fate
+    }
+
+    fn sift_readable(&self, batch: &Batch<'_>, map: &KeyMap) -> Result<Fate, BatchFault> {
         let header = batch.header();
         let mut keep = Vec::new();
         let mut fresh_tombstone = false;

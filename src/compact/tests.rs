@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::config::TopicConfig;
+use crate::config::{Packing, TopicConfig};
 use crate::disk::names::SegmentFile;
 use crate::disk::{Access, Disk, MemoryDisk, read_full_at, write_all_at};
 use crate::error::Result;
@@ -118,7 +118,12 @@ impl Bench {
 
     fn put_batch(&mut self, log: &PartitionLog, changes: &[(&str, Option<&str>)]) -> i64 {
         let now = self.clock_now();
-        let rules = BatchRules { timestamps: TimestampRule::Append { now }, max_bytes: 1 << 20 };
+        let rules = BatchRules {
+            timestamps: TimestampRule::Append { now },
+            max_bytes: 1 << 20,
+            keyed: false,
+            packing: Packing::default(),
+        };
         let records: Vec<_> = changes
             .iter()
             .map(|(key, value)| value.map_or(Record::tombstone(), Record::new).key(*key))

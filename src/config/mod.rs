@@ -1,19 +1,24 @@
 //! Options: each with its default, unit and range, refused when out of it.
 //!
 //! `topic` holds what a topic is configured by, under Kafka's names where Kafka has the setting;
-//! `words` holds the small enums that options and calls share, `holds` what is kept for groups.
+//! `words` holds the small enums that options and calls share, `compression` the codecs, `holds` what is kept for groups.
 //! What configures a store as a whole is set on its builder. Nothing is clamped in silence: a bad
 //! value is an error that names the key, the value and what would have been allowed.
 
+mod cleanup;
+mod compression;
 mod holds;
 mod producers;
+mod ratio;
 mod settings;
 mod topic;
 mod words;
 
+pub use cleanup::CleanupPolicy;
+pub use compression::Compression;
+pub(crate) use compression::Packing;
 pub use holds::HoldCap;
 pub(crate) use holds::OffsetsRetention;
+pub(crate) use ratio::Ratio;
 pub use topic::TopicConfig;
-pub use words::{
-    BackgroundSync, CleanupPolicy, Durability, Journal, Threads, TimestampType, WhenFull,
-};
+pub use words::{BackgroundSync, Durability, Journal, Threads, TimestampType, WhenFull};

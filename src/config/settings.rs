@@ -6,8 +6,11 @@
 
 use std::time::Duration;
 
+use super::cleanup::POLICIES;
 use super::holds::{read_holds, write_holds};
+use super::ratio::Ratio;
 use super::topic::TopicConfig;
+
 use crate::time::millis;
 
 /// One setting as text: its key, how to write it, how to read it.
@@ -80,7 +83,31 @@ pub(super) const SETTINGS: &[Setting] = &[
         key: "cleanup.policy",
         write: |c| c.cleanup_policy.to_string(),
         read: |c, text| text.parse().ok().map(|policy| c.cleanup_policy = policy),
-        takes: "delete (this version does not compact yet)",
+        takes: POLICIES,
+    },
+    Setting {
+        key: "min.cleanable.dirty.ratio",
+        write: |c| c.min_dirty.to_string(),
+        read: |c, text| text.parse().ok().map(|ratio| c.min_dirty = Ratio::of(ratio)),
+        takes: "a number from 0 to 1",
+    },
+    Setting {
+        key: "min.compaction.lag.ms",
+        write: |c| write_millis(c.min_compaction_lag),
+        read: |c, text| read_millis(text).map(|lag| c.min_compaction_lag = lag),
+        takes: MILLIS,
+    },
+    Setting {
+        key: "max.compaction.lag.ms",
+        write: |c| write_bound(c.max_compaction_lag),
+        read: |c, text| read_bound(text).map(|lag| c.max_compaction_lag = lag),
+        takes: MILLIS,
+    },
+    Setting {
+        key: "delete.retention.ms",
+        write: |c| write_millis(c.delete_retention),
+        read: |c, text| read_millis(text).map(|age| c.delete_retention = age),
+        takes: MILLIS,
     },
     Setting {
         key: "file.delete.delay.ms",
@@ -105,6 +132,30 @@ pub(super) const SETTINGS: &[Setting] = &[
         write: |c| write_bound(c.timestamp_after_max),
         read: |c, text| read_bound(text).map(|lead| c.timestamp_after_max = lead),
         takes: MILLIS,
+    },
+    Setting {
+        key: "compression.type",
+        write: |c| c.compression.kind.to_string(),
+        read: |c, text| text.parse().ok().map(|kind| c.compression.kind = kind),
+        takes: "producer, uncompressed, none, gzip, snappy, lz4 or zstd",
+    },
+    Setting {
+        key: "compression.gzip.level",
+        write: |c| c.compression.gzip_level.to_string(),
+        read: |c, text| text.parse().ok().map(|level| c.compression.gzip_level = level),
+        takes: "-1 or 1 to 9",
+    },
+    Setting {
+        key: "compression.lz4.level",
+        write: |c| c.compression.lz4_level.to_string(),
+        read: |c, text| text.parse().ok().map(|level| c.compression.lz4_level = level),
+        takes: "1 to 17",
+    },
+    Setting {
+        key: "compression.zstd.level",
+        write: |c| c.compression.zstd_level.to_string(),
+        read: |c, text| text.parse().ok().map(|level| c.compression.zstd_level = level),
+        takes: "-131072 to 22",
     },
     Setting {
         key: "tidelog.max.bytes",

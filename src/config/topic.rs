@@ -6,9 +6,12 @@
 
 use std::time::Duration;
 
+use super::cleanup::CleanupPolicy;
+use super::compression::TopicCompression;
 use super::holds::{GroupHolds, HoldCap};
+use super::ratio::Ratio;
 use super::settings::SETTINGS;
-use super::words::{CleanupPolicy, TimestampType, WhenFull, refuse};
+use super::words::{TimestampType, WhenFull, refuse};
 use crate::error::Error;
 use crate::time::millis;
 
@@ -38,6 +41,10 @@ pub struct TopicConfig {
     pub(crate) retention: Option<Duration>,
     pub(crate) retention_bytes: Option<u64>,
     pub(crate) cleanup_policy: CleanupPolicy,
+    pub(crate) min_dirty: Ratio,
+    pub(crate) min_compaction_lag: Duration,
+    pub(crate) max_compaction_lag: Option<Duration>,
+    pub(crate) delete_retention: Duration,
     pub(crate) file_delete_delay: Duration,
     pub(crate) timestamp_type: TimestampType,
     pub(crate) timestamp_before_max: Option<Duration>,
@@ -47,6 +54,7 @@ pub struct TopicConfig {
     pub(crate) retain_for: GroupHolds,
     pub(crate) producer_id_expiration: Duration,
     pub(crate) max_producers: usize,
+    pub(crate) compression: TopicCompression,
 }
 
 /// The largest segment: Kafka's files stay below 2^31 bytes.
@@ -67,6 +75,10 @@ impl Default for TopicConfig {
             retention: None,
             retention_bytes: None,
             cleanup_policy: CleanupPolicy::Delete,
+            min_dirty: Ratio::HALF,
+            min_compaction_lag: Duration::ZERO,
+            max_compaction_lag: None,
+            delete_retention: Duration::from_secs(24 * 3600),
             file_delete_delay: Duration::from_secs(60),
             timestamp_type: TimestampType::CreateTime,
             timestamp_before_max: None,
@@ -76,6 +88,7 @@ impl Default for TopicConfig {
             retain_for: GroupHolds::new(),
             producer_id_expiration: Duration::from_secs(24 * 3600),
             max_producers: 100_000,
+            compression: TopicCompression::default(),
         }
     }
 }
@@ -359,7 +372,8 @@ impl TopicConfig {
 
     /// Whether time or size may remove records.
     pub(crate) fn has_retention(&self) -> bool {
-        self.retention.is_some() || self.retention_bytes.is_some()
+        let bounded = self.retention.is_some() || self.retention_bytes.is_some();
+        bounded && self.cleanup_policy.deletes()
     }
 
     /// What differs from the defaults, as the catalog keeps it.
@@ -396,6 +410,15 @@ impl TopicConfig {
         within("index.interval.bytes", self.index_interval_bytes, 0, MAX_SEGMENT_BYTES, " bytes")?;
         within("max.message.bytes", self.max_batch_bytes, 100, 1 << 30, " bytes")?;
         within("segment.ms", millis(self.segment_ms).unsigned_abs(), 1, i64::MAX as u64, " ms")?;
+        if !self.min_dirty.is_legal() {
+            let shown = self.min_dirty.to_string();
+            return Err(refuse("min.cleanable.dirty.ratio", &shown, "a number from 0 to 1"));
+        }
+        if let Some(lag) = self.max_compaction_lag {
+            let least = millis(self.min_compaction_lag).max(1).unsigned_abs();
+            let lag = millis(lag).unsigned_abs();
+            within("max.compaction.lag.ms", lag, least, i64::MAX as u64, " ms")?;
+        }
         if let Some(bytes) = self.max_bytes {
             within("tidelog.max.bytes", bytes, 1024, i64::MAX as u64, " bytes")?;
         }
@@ -409,6 +432,7 @@ impl TopicConfig {
                 return Err(refuse("tidelog.retain.for", &format!("{shown}={cap}"), allowed));
             }
         }
+        self.compression.validate()?;
         if let Some(bytes) = self.retention_bytes {
             within("retention.bytes", bytes, 0, i64::MAX as u64, " bytes")?;
         }
@@ -426,6 +450,7 @@ fn within(key: &str, value: u64, least: u64, most: u64, unit: &str) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Compression;
     use crate::error::ErrorKind;
 
     #[test]
@@ -440,6 +465,11 @@ mod tests {
             .max_batch_bytes(500)
             .retention(Duration::from_secs(1))
             .retention_bytes(7)
+            .cleanup_policy(CleanupPolicy::CompactDelete)
+            .min_cleanable_dirty_ratio(0.25)
+            .min_compaction_lag(Duration::from_millis(3))
+            .max_compaction_lag(Some(Duration::from_millis(4)))
+            .delete_retention(Duration::from_millis(6))
             .file_delete_delay(Duration::ZERO)
             .timestamp_type(TimestampType::LogAppendTime)
             .timestamp_before_max(Some(Duration::from_secs(2)))
@@ -447,9 +477,13 @@ mod tests {
             .max_bytes(4096, WhenFull::Block(Duration::from_millis(12)))
             .retain_for("a group", HoldCap::bytes(9))
             .producer_id_expiration(Duration::from_secs(3))
-            .max_producers(17);
+            .max_producers(17)
+            .compression(Compression::Zstd)
+            .gzip_level(1)
+            .lz4_level(2)
+            .zstd_level(-3);
         let kept = config.changed_entries();
-        assert_eq!(kept.len(), SETTINGS.len() - 1, "all but cleanup.policy differ: {kept:?}");
+        assert_eq!(kept.len(), SETTINGS.len(), "all differ: {kept:?}");
         assert_eq!(TopicConfig::from_entries(3, &kept).unwrap(), config);
         assert!(TopicConfig::new().changed_entries().is_empty());
     }
@@ -461,7 +495,10 @@ mod tests {
             ("segment.bytes", "2147483648", "1024 to 2147483647 bytes"),
             ("segment.ms", "0", "1 to 9223372036854775807 ms"),
             ("retention.ms", "-2", "-1 for no bound"),
-            ("cleanup.policy", "compact", "does not compact yet"),
+            ("cleanup.policy", "compact,purge", "delete, compact, or both"),
+            ("cleanup.policy", "", "delete, compact, or both"),
+            ("min.cleanable.dirty.ratio", "1.01", "from 0 to 1"),
+            ("max.compaction.lag.ms", "0", "1 to 9223372036854775807 ms"),
             ("segment.jitter.ms", "-1", "milliseconds"),
             ("tidelog.when.full", "block:", "block:MILLISECONDS"),
             ("no.such.key", "1", "known: segment.bytes"),

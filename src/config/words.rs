@@ -1,5 +1,5 @@
 //! The small enums that options and calls share: durability, what to do when full, who sets
-//! timestamps, what cleans a log, who lends the threads, how often to sync in the background.
+//! timestamps, who lends the threads, how often to sync in the background.
 //!
 //! Each is written and read as text where a topic's configuration holds it; the text is Kafka's
 //! where Kafka has the setting.
@@ -61,37 +61,6 @@ impl FromStr for TimestampType {
             "CreateTime" => Ok(TimestampType::CreateTime),
             "LogAppendTime" => Ok(TimestampType::LogAppendTime),
             _ => Err(refuse("message.timestamp.type", text, "CreateTime or LogAppendTime")),
-        }
-    }
-}
-
-/// What removes old records; Kafka's `cleanup.policy`.
-///
-/// ```
-/// use tidelog::CleanupPolicy;
-/// assert_eq!(CleanupPolicy::default().to_string(), "delete");
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CleanupPolicy {
-    /// Whole segments are removed by age and size.
-    #[default]
-    Delete,
-}
-
-impl fmt::Display for CleanupPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("delete")
-    }
-}
-
-impl FromStr for CleanupPolicy {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        match text {
-            "delete" => Ok(CleanupPolicy::Delete),
-            _ => Err(refuse("cleanup.policy", text, "delete; this version does not compact yet")),
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::group::{
     Interest, JoinRequest, OffsetStore, StickyAssignor, TopicPattern, check_group_name,
 };
 use crate::ids::PartitionId;
+use crate::record::PlainLimit;
 
 /// How a consumer reads.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,7 @@ pub(super) struct Options {
     pub(super) auto_commit: Option<Duration>,
     pub(super) durability: Durability,
     pub(super) read_uncommitted: bool,
+    pub(super) plain: PlainLimit,
     pub(super) durable_only: bool,
     pub(super) spin: Duration,
 }
@@ -48,6 +50,7 @@ impl Default for Options {
             auto_commit: None,
             durability: Durability::Process,
             read_uncommitted: false,
+            plain: PlainLimit::DEFAULT,
             durable_only: false,
             spin: Duration::ZERO,
         }
@@ -279,6 +282,22 @@ impl ConsumerBuilder {
     /// ```
     pub fn read_uncommitted(mut self) -> Self {
         self.options.read_uncommitted = true;
+        self
+    }
+
+    /// How many bytes one compressed batch may take decompressed; one that takes more fails the
+    /// poll as too large, and no more than this is allocated for it. Default 8 MiB, or 32 times
+    /// the batch's own size where that is more; at least 1.
+    ///
+    /// ```
+    /// # let store = tidelog::Store::in_memory()?;
+    /// let builder = store.consumer("billing").subscribe(["orders"]);
+    /// let builder = builder.max_decompressed_bytes(64 << 20);
+    /// # builder.build()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn max_decompressed_bytes(mut self, bytes: usize) -> Self {
+        self.options.plain = PlainLimit::bytes(bytes.max(1));
         self
     }
 

@@ -7,7 +7,7 @@
 
 use super::assignment::{Position, Slot, Step};
 use super::handle::Consumer;
-use crate::error::{Cause, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Offset;
 use crate::log::FetchLimits;
 use crate::record::{BatchFault, Records, TakeRules};
@@ -171,6 +171,7 @@ impl Consumer {
         let rules = TakeRules {
             read_uncommitted: self.options.read_uncommitted,
             max_records: self.options.max_records - self.stage.records.len(),
+            plain: self.options.plain,
         };
         let (topic, id) = (slot.partition.topic_name().clone(), slot.partition.id());
         let size = bytes.len();
@@ -182,7 +183,7 @@ impl Consumer {
             return Err(slot.named(fault_error(fault, position + at as u64, from)));
         }
         if taken.records > 0 {
-            self.stage.bytes += size;
+            self.stage.bytes += size.max(taken.plain_bytes);
             slot.partition.note_reads(taken.records as u64);
         }
         let cursor = cursor.filter(|_| taken.next_offset == next_offset);
@@ -272,13 +273,7 @@ impl Consumer {
 
 /// The error of a batch whose checksum fits and that cannot be lent all the same.
 fn fault_error(fault: BatchFault, position: u64, offset: Offset) -> Error {
-    let cause = match &fault {
-        BatchFault::Legacy(_) | BatchFault::Compressed(_) | BatchFault::Transactional => {
-            Cause::Unsupported(fault.to_string())
-        }
-        _ => Cause::Corrupt(fault.to_string()),
-    };
-    Error::new("poll", cause).at_position(position).at_offset(offset)
+    Error::new("poll", fault.cause()).at_position(position).at_offset(offset)
 }
 
 /// How many of the bytes are batches that begin below `until`.

@@ -9,7 +9,7 @@ use super::handle::Consumer;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{Offset, PartitionId};
 use crate::log::FetchLimits;
-use crate::record::{Batch, BatchFault, Records, TakeRules};
+use crate::record::{Batch, Records, TakeRules};
 use crate::time::Timestamp;
 
 /// Each fails as not found for a partition that is not assigned, and as closed with its store.
@@ -248,8 +248,11 @@ impl Consumer {
     /// Goes on behind damaged bytes at this partition's position; returns the offsets that are
     /// gone, none if what lies at the position can be read. A later commit covers them, as if they
     /// had been returned. Reading resumes at the next place that an index entry vouches for, so
-    /// whole records before that place are among what is gone. Fails as unsupported where the
-    /// batch is not damaged but compressed or part of a transaction. Reads the index and the log.
+    /// whole records before that place are among what is gone. Fails as unsupported or too large
+    /// where the batch is not damaged: part of a transaction, compressed with a codec that is not
+    /// built in, or larger than [`max_decompressed_bytes`]. Reads the index and the log.
+    ///
+    /// [`max_decompressed_bytes`]: crate::ConsumerBuilder::max_decompressed_bytes
     ///
     /// ```
     /// # use tidelog::{Offset, Record, Store, TopicConfig};
@@ -299,19 +302,19 @@ impl Consumer {
         let Some(chunk) = fetched.chunk else { return Ok(from) };
         let Ok(batch) = Batch::verify(&chunk.bytes) else { return Ok(from) };
         let end = batch.header().end_offset();
-        let rules =
-            TakeRules { read_uncommitted: self.options.read_uncommitted, max_records: usize::MAX };
+        let rules = TakeRules {
+            read_uncommitted: self.options.read_uncommitted,
+            max_records: usize::MAX,
+            plain: self.options.plain,
+        };
         let (topic, id) = (slot.partition.topic_name(), slot.partition.id());
         let pinned = self.engine.pinned();
         let taken = Records::default().take_in(topic, id, chunk.bytes, from, rules, pinned);
         match taken.fault {
-            Some((0, fault)) => match &fault {
-                BatchFault::Legacy(_) | BatchFault::Compressed(_) | BatchFault::Transactional => {
-                    let cause = Cause::Unsupported(fault.to_string());
-                    Err(Error::new("skip damage", cause).at_offset(from))
-                }
-                _ => Ok(end), // the checksum fits, so the header's offsets hold
-            },
+            Some((0, fault)) if !fault.is_damage() => {
+                Err(Error::new("skip damage", fault.cause()).at_offset(from))
+            }
+            Some((0, _)) => Ok(end), // the checksum fits, so the header's offsets hold
             _ => Ok(from),
         }
     }

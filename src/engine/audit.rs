@@ -3,7 +3,7 @@
 //! The state log is read as those read it who follow another process, so that a root in use and
 //! one that nobody has open are looked at alike. Nothing is changed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::root::exports;
@@ -21,9 +21,17 @@ use crate::log::{AuditFacts, Finding, FindingKind, LogId, PartitionAudit, unlist
 pub(crate) struct RootAudit {
     pub(crate) findings: Vec<Finding>,
     pub(crate) partitions: Vec<PartitionAudit>,
-    /// The journal, or what was put aside of it, holds records that the next open gives to their
+    /// The journal, or what was put aside of it, holds records that an open gives to their
     /// partitions, by the places that these have now.
-    pub(crate) awaits_replay: bool,
+    pub(crate) awaits_replay: Option<AwaitsReplay>,
+}
+
+/// A file with records that are not in their partitions yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AwaitsReplay {
+    pub(crate) path: PathBuf,
+    /// Of the one partition it is of, if it was put aside: no open could bring it there so far.
+    pub(crate) partition: Option<String>,
 }
 
 impl RootAudit {
@@ -43,7 +51,11 @@ impl RootAudit {
             && let Some(epoch) = known.state.reign()
         {
             match journal::read(disk, &path, &Reign { store, epoch }) {
-                Ok(frames) => self.awaits_replay = frames.is_some_and(|some| !some.is_empty()),
+                Ok(frames) => {
+                    let holds = frames.is_some_and(|some| !some.is_empty());
+                    let path = path.clone();
+                    self.awaits_replay = holds.then_some(AwaitsReplay { path, partition: None });
+                }
                 Err(error) if error.is_corrupt() => {
                     let position = error.position().unwrap_or(0);
                     let finding = Finding::new(FindingKind::State, &path, error.to_string());
@@ -54,10 +66,13 @@ impl RootAudit {
         }
         let fail = |error| Error::io("verify", root.path(), error);
         let entries = disk.list(root.path()).map_err(fail)?;
-        let is_aside = |name: &str| {
-            parse_journal_aside(name).is_some_and(|log| known.state.topic(log.topic).is_some())
-        };
-        self.awaits_replay |= entries.iter().any(|entry| is_aside(&entry.name));
+        for entry in entries {
+            let Some(log) = parse_journal_aside(&entry.name) else { continue };
+            let Some(topic) = known.state.topic(log.topic) else { continue };
+            let partition = Some(partition_dir(&topic.name, log.partition));
+            let path = root.path().join(&entry.name);
+            self.awaits_replay.get_or_insert(AwaitsReplay { path, partition });
+        }
         Ok(())
     }
 }

@@ -79,7 +79,8 @@ impl Engine {
         }
         drop(table);
         drop(one_at_a_time);
-        if new.iter().any(|new| new.config.has_retention()) {
+        if new.iter().any(|new| new.config.has_retention() || new.config.cleanup_policy.compacts())
+        {
             self.maintenance_wakeup.wake();
         }
         self.catalog_changes.announce();

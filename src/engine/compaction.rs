@@ -1,9 +1,11 @@
-//! Compaction of the internal topics: whose turn it is, and a step at a time of it.
+//! Compaction: whose turn it is, and a step at a time of it.
 //!
-//! A log tells once it has grown to the size it was given (`log::tell_when_larger`); nothing here
-//! looks at logs that did not. One log is compacted at a time, by whoever runs the maintenance, a
-//! step a run, with a pause after each, so that it takes a part of the disk's time only: at most
-//! 1 MiB in 10 ms. A log that fails is logged and left until it is twice as large.
+//! A log of an internal topic tells once it has grown to the size it was given
+//! (`log::tell_when_larger`); one of a program's topic is looked at when a segment was sealed, and
+//! as often as retention is, for what has grown old (`cleaning`). Nothing here looks at others.
+//! One log is compacted at a time, by whoever runs the maintenance, a step a run, with a pause
+//! after each, so that it takes a part of the disk's time only: at most 1 MiB in 10 ms. A log that
+//! fails is logged and left until it is twice as large.
 //!
 //! An adopted topic is left alone, like all that another hand made: see `design.md` 1.1.
 
@@ -12,8 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
+use super::cleaning::due_end;
 use super::partition::Partition;
 use crate::compact::{Done, Need, Pass, Progress, Settings, need};
+use crate::config::TopicConfig;
 use crate::error::Result;
 use crate::ids::Offset;
 use crate::log::{Durable, LogId, PartitionLog};
@@ -24,6 +28,15 @@ use crate::time::Timestamp;
 const PAUSE: Duration = Duration::from_millis(10);
 /// Between two logs: each costs a handful of syncs.
 const REST: Duration = Duration::from_millis(100);
+
+/// Whose records a log that is compacted holds.
+#[derive(Clone, Debug)]
+enum Owner {
+    /// The store: a log of state.
+    Store,
+    /// A program, whose configuration says when.
+    Program(Arc<TopicConfig>),
+}
 
 /// What is being compacted.
 #[derive(Debug, Default)]
@@ -62,6 +75,12 @@ impl Turns {
         running.is_some_and(|log| log.id() == id)
     }
 
+    /// Below it everything has been compacted.
+    fn clean(&self, log: &PartitionLog) -> Offset {
+        let mapped = self.mapped.get(&log.id()).copied();
+        mapped.unwrap_or(Offset::ZERO).max(log.offsets().compacted())
+    }
+
     fn put_off(&mut self, log: &PartitionLog, bytes: u64) {
         self.not_before.insert(log.id(), bytes);
         log.tell_when_larger(bytes);
@@ -90,8 +109,12 @@ impl Engine {
     pub(super) fn compact_some(&self, asked: &[Arc<Partition>], now: Duration) -> Option<Duration> {
         let wall = self.clock().wall(); // the host's code: under no lock
         let mut turns = self.compaction.turns.lock();
-        for partition in asked.iter().filter(|partition| self.is_compacted(partition)) {
-            self.queue_if_due(&mut turns, partition);
+        for partition in asked {
+            if let Some(owner) = self.compacted_for(partition)
+                && let Err(error) = self.queue_if_due(&mut turns, partition, &owner, wall)
+            {
+                log::warn!("compaction: {error}");
+            }
         }
         if turns.closed || (turns.running.is_none() && turns.waiting.is_empty()) {
             return None;
@@ -116,19 +139,36 @@ impl Engine {
         next
     }
 
-    fn is_compacted(&self, partition: &Partition) -> bool {
-        let topic = self.topic_by_id(partition.topic_id());
-        topic.is_some_and(|topic| topic.is_internal() && !topic.is_adopted())
+    /// For whom a partition's log is compacted, if it is.
+    fn compacted_for(&self, partition: &Partition) -> Option<Owner> {
+        let topic = self.topic_by_id(partition.topic_id()).filter(|topic| !topic.is_adopted())?;
+        if topic.is_internal() {
+            return Some(Owner::Store);
+        }
+        let config = topic.config();
+        config.cleanup_policy.compacts().then_some(Owner::Program(config))
     }
 
-    fn queue_if_due(&self, turns: &mut Turns, partition: &Partition) {
-        let Ok(log) = partition.log() else { return };
+    fn queue_if_due(
+        &self,
+        turns: &mut Turns,
+        partition: &Partition,
+        owner: &Owner,
+        wall: Timestamp,
+    ) -> Result<()> {
+        let Ok(log) = partition.log() else { return Ok(()) };
         let id = log.id();
         if turns.waiting.contains(&id) || turns.is_running(id) {
-            return; // its end looks again
+            return Ok(()); // its end looks again
         }
         let size = log.size().0;
         let put_off = turns.not_before.get(&id).copied().filter(|at| size < *at);
+        if let Owner::Program(config) = owner {
+            if put_off.is_none() && due_end(log, config, turns.clean(log), wall)?.is_some() {
+                turns.waiting.push_back(id);
+            }
+            return Ok(());
+        }
         let need = match put_off {
             Some(at) => Need::At(at),
             None => need(size, log.compacted_size(), self.partitions_beside(partition)),
@@ -137,6 +177,7 @@ impl Engine {
             Need::Now => turns.waiting.push_back(id),
             Need::At(bytes) => log.tell_when_larger(bytes),
         }
+        Ok(())
     }
 
     fn partitions_beside(&self, partition: &Partition) -> usize {
@@ -156,7 +197,7 @@ impl Engine {
             }
             Ok(Progress::Done(done)) => {
                 partition.give_back_freed();
-                self.end_pass(turns, &partition, log, done);
+                self.end_pass(turns, &partition, log, done, wall)?;
                 Ok(Stepped::Freed(partition, done.freed))
             }
             Err(error) => {
@@ -171,12 +212,25 @@ impl Engine {
         let Some(id) = turns.waiting.pop_front() else { return Ok(Stepped::More) };
         let Some(partition) = self.partition_by_id(id) else { return Ok(Stepped::More) };
         let log = partition.log()?;
-        let begun = self.seal(&partition, log, wall).and_then(|()| {
-            let from = turns.mapped.get(&id).copied().unwrap_or(Offset::ZERO);
-            Pass::begin(log, from, Settings::at(wall))
-        });
+        let Some(owner) = self.compacted_for(&partition) else { return Ok(Stepped::More) };
+        let begun = match &owner {
+            Owner::Store => self.seal(&partition, log, wall).and_then(|()| {
+                let from = turns.mapped.get(&id).copied().unwrap_or(Offset::ZERO);
+                Pass::begin(log, from, Settings::at(wall))
+            }),
+            Owner::Program(config) => {
+                let clean = turns.clean(log);
+                due_end(log, config, clean, wall).and_then(|end| {
+                    let Some(up_to) = end else { return Ok(None) };
+                    let delete_retention = config.delete_retention;
+                    let settings = Settings { up_to, delete_retention, ..Settings::at(wall) };
+                    Pass::begin(log, clean, settings)
+                })
+            }
+        };
         match begun {
             Ok(Some(pass)) => turns.running = Some((partition, pass)),
+            Ok(None) if matches!(owner, Owner::Program(_)) => {}
             // nothing, or damage that is left for whoever can mend it
             Ok(None) => turns.put_off(log, log.size().0.saturating_mul(2)),
             Err(error) => {
@@ -187,7 +241,12 @@ impl Engine {
         Ok(Stepped::More)
     }
 
-    fn seal(&self, partition: &Arc<Partition>, log: &PartitionLog, wall: Timestamp) -> Result<()> {
+    pub(super) fn seal(
+        &self,
+        partition: &Arc<Partition>,
+        log: &PartitionLog,
+        wall: Timestamp,
+    ) -> Result<()> {
         log.roll_active(wall)?;
         match self.checkpoint(std::slice::from_ref(partition), Durable::Later) {
             None => Ok(()),
@@ -195,12 +254,26 @@ impl Engine {
         }
     }
 
-    fn end_pass(&self, turns: &mut Turns, partition: &Partition, log: &PartitionLog, done: Done) {
+    fn end_pass(
+        &self,
+        turns: &mut Turns,
+        partition: &Partition,
+        log: &PartitionLog,
+        done: Done,
+        wall: Timestamp,
+    ) -> Result<()> {
         turns.mapped.insert(log.id(), done.next_from);
+        if let Some(owner @ Owner::Program(_)) = self.compacted_for(partition) {
+            if done.next_from < done.wanted {
+                turns.waiting.push_back(log.id()); // as below, whatever the ratio is now
+                return Ok(());
+            }
+            return self.queue_if_due(turns, partition, &owner, wall);
+        }
         let sealed_end = log.sealed().last().map(|last| last.end);
         if sealed_end.is_some_and(|end| done.next_from < end) {
             turns.waiting.push_back(log.id()); // the map was full: the rest is next
-            return;
+            return Ok(());
         }
         // what is left is what lives, whether the pass had anything to write or not
         let size = log.size().0;
@@ -208,5 +281,6 @@ impl Engine {
             Need::At(bytes) => turns.put_off(log, bytes),
             Need::Now => turns.put_off(log, size.saturating_add(1)), // an empty log
         }
+        Ok(())
     }
 }

@@ -30,8 +30,10 @@ impl Engine {
             log::error!("background sync: {error}");
         }
         self.take_missing_digests(&partitions);
+        let mut to_compact = partitions;
         if self.requests().retention_due(now) {
             self.retain_all();
+            to_compact.extend(self.look_at_ages(self.clock().wall()));
         }
         if self.requests().unlink_due(now) {
             self.unlink_dropped(false);
@@ -40,8 +42,8 @@ impl Engine {
             owner.root.log().regain_reserve();
         }
         let chores = self.chores.run_due(now);
-        let compaction = self.compact_some(&partitions, now);
-        let next = self.requests().next(self.has_retention());
+        let compaction = self.compact_some(&to_compact, now);
+        let next = self.requests().next(self.has_upkeep());
         [chores, compaction, next].into_iter().flatten().min()
     }
 
@@ -179,8 +181,13 @@ impl Engine {
         }
     }
 
-    fn has_retention(&self) -> bool {
+    /// Whether time alone makes something due in some topic.
+    fn has_upkeep(&self) -> bool {
         let table = self.table.read();
-        table.names.values().any(|topic| !topic.is_adopted() && topic.config().has_retention())
+        let mut own = table.names.values().filter(|topic| !topic.is_adopted());
+        own.any(|topic| {
+            let config = topic.config();
+            config.has_retention() || config.cleanup_policy.compacts()
+        })
     }
 }

@@ -18,6 +18,7 @@ mod catalog;
 mod changes;
 mod chores;
 mod claim;
+mod cleaning;
 mod close;
 mod compaction;
 mod core;
@@ -47,7 +48,7 @@ mod topic;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use audit::{RootAudit, is_root, list_root};
+pub(crate) use audit::{AwaitsReplay, RootAudit, is_root, list_root};
 pub(crate) use backup::Watch;
 pub use backup::{BackupProgress, BackupReport};
 pub(crate) use catalog::NewTopic;

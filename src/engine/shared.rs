@@ -79,6 +79,8 @@ impl Shared {
                 }
                 if topic.is_internal() && !topic.is_adopted() {
                     compaction::watch(&log, PartitionId::new(topic.config().partitions).index());
+                } else if topic.config().cleanup_policy.compacts() {
+                    log.tell_when_larger(0); // have it looked at
                 }
                 (Backing::Log(Box::new(log)), report, point)
             }

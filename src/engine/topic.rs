@@ -137,6 +137,9 @@ impl Topic {
         for partition in self.partitions.load().iter() {
             if let Ok(log) = partition.log() {
                 log.set_config(config.clone());
+                if config.cleanup_policy.compacts() {
+                    log.tell_when_larger(0); // have it looked at
+                }
             }
         }
         self.count_bytes();

@@ -40,6 +40,8 @@ pub(crate) enum Cause {
     InvalidRecord { index: usize, reason: String },
     #[error("{what} takes {size} bytes, the limit is {limit}")]
     TooLarge { what: &'static str, size: u64, limit: u64 },
+    #[error("{0}")]
+    Expands(String),
     #[error("{0} is closed")]
     Closed(&'static str),
     #[error("locked: {0}")]
@@ -105,6 +107,7 @@ impl Cause {
             Cause::TooLarge { what, size, limit } => {
                 Cause::TooLarge { what, size: *size, limit: *limit }
             }
+            Cause::Expands(what) => Cause::Expands(what.clone()),
             Cause::Closed(what) => Cause::Closed(what),
             Cause::Locked(holder) => Cause::Locked(holder.clone()),
             Cause::Forked => Cause::Forked,
@@ -141,7 +144,7 @@ impl Cause {
             Cause::InvalidConfig { .. } => ErrorKind::InvalidConfig,
             Cause::InvalidArgument(_) => ErrorKind::InvalidArgument,
             Cause::InvalidRecord { .. } => ErrorKind::InvalidRecord,
-            Cause::TooLarge { .. } => ErrorKind::TooLarge,
+            Cause::TooLarge { .. } | Cause::Expands(_) => ErrorKind::TooLarge,
             Cause::Closed(_) => ErrorKind::Closed,
             Cause::Locked(_) => ErrorKind::Locked,
             Cause::Forked => ErrorKind::Forked,

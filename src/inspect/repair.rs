@@ -233,7 +233,8 @@ impl Repair {
     /// # Errors
     /// [`Locked`](crate::ErrorKind::Locked) while anyone has it open;
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where the journal of a store that was
-    /// not closed holds records that are not in their partitions yet: an open brings them there;
+    /// not closed, or a file that was put aside of one, holds records that are not in their
+    /// partitions yet: an open brings them there, and the error says what else may be done;
     /// [`Io`](crate::ErrorKind::Io) where the directory cannot be written to (a verification alone
     /// can do without); and those of [`Verifier::run`].
     ///

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::report::{VerifyProgress, VerifyReport};
 use crate::disk::{Disk, RealDisk};
-use crate::engine::{RootAudit, is_root, list_root};
+use crate::engine::{AwaitsReplay, RootAudit, is_root, list_root};
 use crate::error::{Cause, Error, Result};
 use crate::log::{Finding, Log, PartitionAudit, PartitionAudited, SegmentAudited, list_lone};
 use crate::sync::Mutex;
@@ -203,12 +203,21 @@ impl Verifier {
     /// Fails where the next open is to bring records from the journal to their places: places must
     /// not move before.
     pub(super) fn check_replayed(&self, disk: &Arc<dyn Disk>) -> Result<()> {
-        if !self.list(disk)?.awaits_replay {
+        let Some(AwaitsReplay { path, partition }) = self.list(disk)?.awaits_replay else {
             return Ok(());
-        }
-        let why = "the journal holds records that only the next open brings into their \
-                   partitions: open the store, close it, and repair then";
-        Err(Error::new("repair", Cause::InvalidArgument(why.to_owned())).at_path(&self.path))
+        };
+        let why = match partition {
+            None => "the journal holds records that only the next open brings into their \
+                     partitions: open the store, close it, and repair then"
+                .to_owned(),
+            Some(partition) => format!(
+                "this file holds records of {partition} from the journal, which earlier opens \
+                 could not bring there: mend what the open report says of that partition, open \
+                 the store, close it, and repair then; or move the file elsewhere, which gives \
+                 its records up"
+            ),
+        };
+        Err(Error::new("repair", Cause::InvalidArgument(why)).at_path(&path))
     }
 
     fn list(&self, disk: &Arc<dyn Disk>) -> Result<RootAudit> {

@@ -20,6 +20,7 @@ use crate::disk::replace::parent;
 use crate::disk::{DirLock, Disk, RealDisk};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{Offset, PartitionId, TopicId};
+use crate::record::{PlainLimit, TakeRules};
 use crate::time::{Clock, SystemClock};
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ pub struct LogBuilder {
     clock: Option<Arc<dyn Clock>>,
     log_start: Offset,
     background_sync: BackgroundSync,
-    read_uncommitted: bool,
+    take: TakeRules,
 }
 
 impl LogBuilder {
@@ -57,7 +58,11 @@ impl LogBuilder {
             clock: None,
             log_start: Offset::ZERO,
             background_sync: BackgroundSync::default(),
-            read_uncommitted: false,
+            take: TakeRules {
+                read_uncommitted: false,
+                max_records: usize::MAX,
+                plain: PlainLimit::DEFAULT,
+            },
         }
     }
 
@@ -134,7 +139,21 @@ impl LogBuilder {
     /// # let _ = builder;
     /// ```
     pub fn read_uncommitted(mut self) -> Self {
-        self.read_uncommitted = true;
+        self.take.read_uncommitted = true;
+        self
+    }
+
+    /// How many bytes one compressed batch may take decompressed for [`Log::read`] to return it;
+    /// one that takes more is an error, and no more than this is allocated for it. Default 8 MiB,
+    /// or 32 times the batch's own size where that is more; at least 1.
+    ///
+    /// ```
+    /// use tidelog::Log;
+    /// let builder = Log::builder("/adopted/orders-0").max_decompressed_bytes(64 << 20);
+    /// # let _ = builder;
+    /// ```
+    pub fn max_decompressed_bytes(mut self, bytes: usize) -> Self {
+        self.take.plain = PlainLimit::bytes(bytes.max(1));
         self
     }
 
@@ -160,6 +179,7 @@ impl LogBuilder {
     /// ```
     pub fn open(self) -> Result<Log> {
         self.config.validate()?;
+        self.config.refuse_compaction()?;
         let dir = self.dir.clone();
         let fail = |error| Error::io("open log", &dir, error);
         let disk = match self.disk.clone() {
@@ -236,8 +256,8 @@ impl LogBuilder {
         log.begin_epoch(epoch);
         tell(&report);
         let background = self.background_sync;
-        let read_uncommitted = self.read_uncommitted;
-        Ok(Log::opened(log, keeper, asked, report, disk, clock, lock, background, read_uncommitted))
+        let take = self.take;
+        Ok(Log::opened(log, keeper, asked, report, disk, clock, lock, background, take))
     }
 }
 

@@ -21,7 +21,7 @@ use super::fetch::Cursor;
 use super::keeper::LogId;
 use super::offsets::Offsets;
 use super::report::Damage;
-use crate::config::{HoldCap, TimestampType, TopicConfig};
+use crate::config::{HoldCap, Packing, TimestampType, TopicConfig};
 use crate::disk::latch::Latch;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
@@ -226,7 +226,9 @@ impl PartitionLog {
         // a batch goes whole into one segment
         let max_bytes = config.max_batch_bytes.min(config.segment_bytes);
         let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
-        BatchRules { timestamps, max_bytes }
+        let keyed = config.cleanup_policy.compacts();
+        let packing = Packing::of_topic(config.compression);
+        BatchRules { timestamps, max_bytes, keyed, packing }
     }
 
     /// Who counts the bytes that readers hold.
@@ -317,12 +319,15 @@ impl Refusal {
 
 /// What of a topic's configuration decides when a segment is full.
 pub(super) fn tail_limits(config: &TopicConfig) -> TailLimits {
-    let jitter = millis(config.segment_jitter).min(millis(config.segment_ms));
+    // a record that is to be compacted in time must not stay in the active segment for longer
+    let lag = config.max_compaction_lag.filter(|_| config.cleanup_policy.compacts());
+    let segment_ms = lag.map_or(config.segment_ms, |lag| lag.min(config.segment_ms));
+    let jitter = millis(config.segment_jitter).min(millis(segment_ms));
     let taken = if jitter > 0 { random_below(jitter.unsigned_abs()) } else { 0 };
     TailLimits {
         segment_bytes: config.segment_bytes,
         index_bytes: config.segment_index_bytes,
-        segment_ms: millis(config.segment_ms).saturating_sub(taken.cast_signed()),
+        segment_ms: millis(segment_ms).saturating_sub(taken.cast_signed()),
     }
 }
 

@@ -21,7 +21,9 @@ use crate::config::{BackgroundSync, Durability};
 use crate::disk::{DirLock, Disk};
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
-use crate::record::{AppendBatch, BorrowedBatch, Record, Records, TakeRules};
+use crate::record::{
+    AppendBatch as _, BorrowedBatch, Produced, ProducerClaim, Record, Records, TakeRules, packed,
+};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::time::{Clock, Timestamp};
@@ -73,7 +75,7 @@ pub struct Log {
     disk: Arc<dyn Disk>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) background: BackgroundSync,
-    read_uncommitted: bool,
+    take: TakeRules,
     /// When everything was last synced, on the monotonic clock.
     pub(super) last_sync: Mutex<Duration>,
     closed: AtomicBool,
@@ -92,7 +94,7 @@ impl Log {
         clock: Arc<dyn Clock>,
         lock: Box<dyn DirLock>,
         background: BackgroundSync,
-        read_uncommitted: bool,
+        take: TakeRules,
     ) -> Self {
         Log {
             last_sync: Mutex::new(clock.monotonic()),
@@ -103,7 +105,7 @@ impl Log {
             disk,
             clock,
             background,
-            read_uncommitted,
+            take,
             closed: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
         }
@@ -182,18 +184,24 @@ impl Log {
     ) -> Result<LogReceipt> {
         self.check_open("append")?;
         let now = self.clock.wall();
-        let rules = self.log.batch_rules(now);
-        let batch = BorrowedBatch::measure(records, &rules)?;
-        self.append_batch(&batch, now, durability)
+        self.append_claimed(records, None, (now, durability))
     }
 
-    pub(super) fn append_batch<B: AppendBatch>(
+    /// Appends records as a batch of their producer, if they have one that is to be written down.
+    pub(super) fn append_claimed(
         &self,
-        batch: &B,
-        now: Timestamp,
-        durability: Durability,
+        records: &[Record<'_>],
+        claim: Option<ProducerClaim>,
+        (now, durability): (Timestamp, Durability),
     ) -> Result<LogReceipt> {
-        let appended = self.log.append(batch, now)?;
+        let rules = self.log.batch_rules(now);
+        let (appended, timestamp) = if rules.packing.is_plain() {
+            let batch = Produced { batch: &BorrowedBatch::measure(records, &rules)?, claim };
+            (self.log.append(&batch, now)?, batch.max_timestamp())
+        } else {
+            let batch = Produced { batch: &packed(records, &rules)?, claim };
+            (self.log.append(&batch, now)?, batch.max_timestamp())
+        };
         if durability == Durability::Power {
             self.make_durable(appended.end_offset)?;
         }
@@ -206,7 +214,7 @@ impl Log {
             first_offset: appended.base_offset,
             next_offset: appended.end_offset,
             epoch: appended.epoch,
-            timestamp: batch.max_timestamp(),
+            timestamp,
             sequence: appended.sequence,
             is_duplicate: appended.is_duplicate,
         })
@@ -220,8 +228,10 @@ impl Log {
     /// # Errors
     /// [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) below the start or above the end,
     /// [`Corrupt`](crate::ErrorKind::Corrupt) where the next record is damaged (see
-    /// [`Log::skip_damage`]), [`Unsupported`](crate::ErrorKind::Unsupported) where it is
-    /// compressed or belongs to a transaction.
+    /// [`Log::skip_damage`]), [`Unsupported`](crate::ErrorKind::Unsupported) where it
+    /// belongs to a transaction or is compressed with a codec that is not built in,
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) where it decompresses to more than
+    /// [`max_decompressed_bytes`](crate::LogBuilder::max_decompressed_bytes).
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -236,7 +246,6 @@ impl Log {
     pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Records> {
         self.check_open("read")?;
         let limits = FetchLimits { bytes: max_bytes, records: u64::MAX, durable_only: false };
-        let rules = TakeRules { read_uncommitted: self.read_uncommitted, max_records: usize::MAX };
         let mut records = Records::default();
         let mut next = from;
         loop {
@@ -245,7 +254,8 @@ impl Log {
             let name = self.log.name();
             let bytes = chunk.bytes.clone();
             let pinned = self.log.pinned();
-            let taken = records.take_in(&name.topic, name.partition, bytes, next, rules, pinned);
+            let taken =
+                records.take_in(&name.topic, name.partition, bytes, next, self.take, pinned);
             if taken.records > 0 {
                 break;
             }

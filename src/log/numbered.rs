@@ -9,7 +9,7 @@ use super::receipt::LogReceipt;
 use crate::config::Durability;
 use crate::error::Result;
 use crate::ids::{Offset, Sequence};
-use crate::record::{BorrowedBatch, Produced, ProducerClaim, ProducerIdentity, Record};
+use crate::record::{ProducerClaim, ProducerIdentity, Record};
 
 impl Log {
     /// Appends records as one batch of a producer, the first of which has `sequence`: each batch
@@ -79,9 +79,8 @@ impl Log {
     ) -> Result<LogReceipt> {
         self.check_open("append")?;
         let now = self.clock.wall();
-        let batch = BorrowedBatch::measure(records, &self.log.batch_rules(now))?;
         let claim = ProducerClaim { identity, sequence: Some(sequence) };
-        self.append_batch(&Produced { batch: &batch, claim }, now, durability)
+        self.append_claimed(records, Some(claim), (now, durability))
     }
 
     /// The sequence with which a producer's next batch has to begin here. All records of it below

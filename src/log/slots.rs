@@ -341,4 +341,23 @@ mod tests {
         write_all_at(&*file, &[0; FILE_LEN], 0).unwrap();
         assert!(read(&disk, dir).unwrap_err().is_corrupt());
     }
+
+    /// A kill leaves what was written, a power cut what was there before.
+    #[cfg(feature = "sim")]
+    #[test]
+    fn a_slot_whose_sync_failed_may_be_there_or_not() {
+        use crate::disk::{Crash, Fault, Operation, Plan, SimDisk};
+        for is_killed in [true, false] {
+            let (disk, dir) = (SimDisk::new(1), Path::new("/log"));
+            disk.create_dir_all(dir).unwrap();
+            let keeper = SlotKeeper::create(&disk, dir, slot()).unwrap();
+            disk.fail(Plan::new(Fault::Error(5)).on(Operation::Sync));
+            let done = keeper.update(Durable::Now, |slot| slot.recovery_point = Offset::new(8));
+            let error = done.unwrap_err();
+            assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+            let disk = if is_killed { disk.kill() } else { disk.crash(Crash::Nothing) };
+            let (_, read) = read(&disk, dir).unwrap().unwrap();
+            assert_eq!(read.recovery_point.get(), if is_killed { 8 } else { 7 });
+        }
+    }
 }

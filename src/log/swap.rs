@@ -71,6 +71,16 @@ impl PartitionLog {
         sealed.map(|sealed| sealed.segment.published()).sum()
     }
 
+    /// The timestamp of the active segment's first batch; `None` where it is empty.
+    pub(crate) fn active_since(&self) -> Result<Option<Timestamp>> {
+        let segments = self.segments.load();
+        let Some(active) = segments.last().filter(|active| active.published() > 0) else {
+            return Ok(None);
+        };
+        let first = active.first_timestamp().map_err(|error| self.named(error))?;
+        Ok(first.map(Timestamp::from_millis))
+    }
+
     /// Ends the active segment, so that a checkpoint can seal it and compaction reach it.
     pub(crate) fn roll_active(&self, now: Timestamp) -> Result<()> {
         let mut writer = self.writer.lock();

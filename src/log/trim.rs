@@ -39,8 +39,8 @@ impl PartitionLog {
         let config = self.config.load();
         let offsets = self.offsets.snapshot();
         let limits = RetentionLimits {
-            age: config.retention,
-            bytes: config.retention_bytes,
+            age: config.retention.filter(|_| config.cleanup_policy.deletes()),
+            bytes: config.retention_bytes.filter(|_| config.cleanup_policy.deletes()),
             log_start: offsets.start,
             high_watermark: offsets.high_watermark(),
             hold,

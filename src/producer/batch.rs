@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::core::Core;
 use super::memory::Grant;
 use super::receipt::Receipt;
 use crate::config::Durability;
@@ -13,7 +14,7 @@ use crate::engine::Partition;
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::log::Appended;
-use crate::record::{AppendBatch, BatchBuffer, Produced, ProducerClaim, ProducerIdentity};
+use crate::record::{AppendBatch, BatchBuffer, Produced, ProducerClaim};
 use crate::sync::Arc as SharedArc;
 use crate::time::Timestamp;
 use crate::wait::Completion;
@@ -132,19 +133,17 @@ impl LingerBatch {
     /// Appends it. Durability is not waited for, and nobody is woken yet.
     pub(super) fn append_to(
         &mut self,
+        core: &Core,
         partition: &Partition,
-        identity: Option<ProducerIdentity>,
         now: Timestamp,
     ) -> Result<Written> {
-        let rules = partition.batch_rules(now)?;
+        let rules = core.rules(partition, now)?;
         self.buffer.seal(&rules.timestamps);
+        let packed = self.buffer.packed(&rules)?;
+        let identity = core.settings().identity;
         let claim = identity.map(|identity| ProducerClaim { identity, sequence: None });
-        let appended = match claim {
-            Some(claim) => {
-                partition.append_quietly(&Produced { batch: &self.buffer, claim }, now)?
-            }
-            None => partition.append_quietly(&self.buffer, now)?,
-        };
+        let batch = Produced { batch: packed.as_ref().unwrap_or(&self.buffer), claim };
+        let appended = partition.append_quietly(&batch, now)?;
         debug_assert_eq!(appended.end_offset.since(appended.base_offset), u64::from(self.count()));
         Ok(Written::new(partition, appended, self.buffer.append_time()))
     }

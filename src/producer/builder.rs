@@ -9,11 +9,11 @@ use std::time::Duration;
 use super::core::Core;
 use super::handle::Producer;
 use super::partitioner::{DefaultPartitioner, Partitioner};
-use crate::config::Durability;
+use crate::config::{Compression, Durability};
 use crate::engine::Claim;
 use crate::error::{Cause, Error, Result};
 use crate::ids::ProducerEpoch;
-use crate::record::ProducerIdentity;
+use crate::record::{ProducerIdentity, check_built};
 
 /// What [`enqueue`](crate::TopicProducer::enqueue) does when the producer's buffer has no room.
 ///
@@ -52,6 +52,8 @@ pub(super) struct Settings {
     pub(super) when_buffer_full: BufferFull,
     /// Of an idempotent producer, from its building on.
     pub(super) identity: Option<ProducerIdentity>,
+    pub(super) compression: Compression,
+    pub(super) compression_level: Option<i32>,
 }
 
 impl Settings {
@@ -65,6 +67,8 @@ impl Settings {
             buffer_bytes: 32 << 20,
             when_buffer_full: BufferFull::default(),
             identity: None,
+            compression: Compression::default(),
+            compression_level: None,
         }
     }
 
@@ -73,6 +77,10 @@ impl Settings {
             let (key, allowed) = (key.to_owned(), allowed.to_owned());
             Err(Error::new("build producer", Cause::InvalidConfig { key, value, allowed }))
         };
+        if let Some(level) = self.compression_level {
+            self.compression.check_level("compression_level", level)?;
+        }
+        check_built("build producer", self.compression)?;
         if self.batch_bytes == 0 {
             return refuse("batch_bytes", "0".to_owned(), "at least 1 byte");
         }
@@ -130,6 +138,41 @@ impl ProducerBuilder {
     /// ```
     pub fn durability(mut self, durability: Durability) -> Self {
         self.settings.durability = durability;
+        self
+    }
+
+    /// How its batches are compressed, unless their topic names a codec itself
+    /// ([`TopicConfig::compression`](crate::TopicConfig::compression)); default
+    /// [`Compression::Producer`]: as the topic says, and not at all where it leaves that to
+    /// producers. A batch is what is compressed, so records that linger or are sent in batches gain
+    /// most, a `send` by itself little. The topic's limit on batches is one on their compressed
+    /// size.
+    ///
+    /// ```
+    /// # use tidelog::{Compression, Store};
+    /// # let store = Store::in_memory()?;
+    /// let built = store.producer().compression(Compression::Lz4).build();
+    /// assert_eq!(built.is_ok(), cfg!(feature = "lz4")); // else unsupported
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.settings.compression = compression;
+        self
+    }
+
+    /// The level of [`compression`](ProducerBuilder::compression): 1 to 9 or -1 for gzip, 1 to 17
+    /// for lz4 (all mean the fast compressor), -131,072 to 22 for zstd; no other codec has levels.
+    /// Default: the codec's own, which a topic that names the codec may set.
+    ///
+    /// ```
+    /// # use tidelog::{Compression, Store};
+    /// # let store = Store::in_memory()?;
+    /// let builder = store.producer().compression(Compression::Gzip).compression_level(10);
+    /// assert!(builder.build().is_err());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn compression_level(mut self, level: i32) -> Self {
+        self.settings.compression_level = Some(level);
         self
     }
 

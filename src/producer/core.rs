@@ -16,10 +16,10 @@ use super::lane::{Lane, closed};
 use super::lanes::Lanes;
 use super::memory::{Grant, Memory};
 use crate::config::Threads;
-use crate::engine::{CloseHook, Due, Engine, Topic};
+use crate::engine::{CloseHook, Due, Engine, Partition, Topic};
 use crate::error::{Cause, Error, Result};
 use crate::ids::TopicId;
-use crate::record::{AppendBatch, BatchBuffer};
+use crate::record::{AppendBatch, BatchBuffer, BatchRules, check_built};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc as SharedArc, Mutex};
 use crate::time::{Timestamp, deadline_after};
@@ -86,6 +86,17 @@ impl Core {
     #[inline]
     pub(super) fn wall(&self) -> Timestamp {
         self.engine.clock().wall()
+    }
+
+    /// What a partition asks of a batch that is appended at `now`, and how it is compressed.
+    #[inline]
+    pub(super) fn rules(&self, partition: &Partition, now: Timestamp) -> Result<BatchRules> {
+        let Settings { compression, compression_level, .. } = self.settings;
+        let rules = partition.batch_rules(now)?.packed_by(compression, compression_level);
+        if !rules.packing.is_plain() {
+            check_built("append", rules.packing.codec())?;
+        }
+        Ok(rules)
     }
 
     /// When a batch that is begun now has to be written.

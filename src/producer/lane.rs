@@ -247,7 +247,7 @@ impl Lane {
             let batches = std::mem::take(&mut self.queue.lock().sealed);
             done.reserve_exact(batches.len());
             for mut batch in batches {
-                let result = batch.append_to(&self.partition, core.settings().identity, now);
+                let result = batch.append_to(core, &self.partition, now);
                 done.push((batch, result));
             }
             self.unwritten.fetch_sub(done.len(), Ordering::Release);

@@ -143,8 +143,9 @@ impl TopicProducer {
         let now = self.core().wall();
         let lane = self.lane_of(wanted, record)?;
         let partition = lane.partition();
-        let rules = partition
-            .batch_rules(now)
+        let rules = self
+            .core()
+            .rules(partition, now)
             .map_err(|error: Error| error.at_partition(partition.topic_name(), partition.id()))?;
         Ok(Place { lane, rules, now, wanted })
     }

@@ -19,7 +19,7 @@ use crate::config::Durability;
 use crate::error::{Cause, Error, Result};
 use crate::ids::PartitionId;
 use crate::log::Appended;
-use crate::record::{AppendBatch, BorrowedBatch, Produced, ProducerClaim, Record};
+use crate::record::{AppendBatch, BorrowedBatch, Produced, ProducerClaim, Record, packed};
 use crate::time::Timestamp;
 use crate::wait::commit::Ride;
 
@@ -376,16 +376,30 @@ impl TopicProducer {
         }
         let partition = lane.partition();
         let placed = |error: Error| error.at_partition(partition.topic_name(), partition.id());
-        let rules = partition.batch_rules(now).map_err(placed)?;
+        let rules = self.core().rules(partition, now).map_err(placed)?;
+        if !rules.packing.is_plain() {
+            let batch = packed(records, &rules).map_err(placed)?;
+            let batch = Produced { batch: &batch, claim };
+            let appended = partition.append(&batch, now, durability).map_err(placed)?;
+            return Ok(self.sent(&batch, lane, wanted, appended));
+        }
         let batch = BorrowedBatch::measure(records, &rules).map_err(placed)?;
-        let appended = match claim {
-            Some(claim) => partition.append(&Produced { batch: &batch, claim }, now, durability),
-            None => partition.append(&batch, now, durability),
-        };
-        let appended = appended.map_err(placed)?;
+        let batch = Produced { batch: &batch, claim };
+        let appended = partition.append(&batch, now, durability).map_err(placed)?;
+        Ok(self.sent(&batch, lane, wanted, appended))
+    }
+
+    #[inline]
+    fn sent<B: AppendBatch>(
+        &self,
+        batch: &B,
+        lane: &Lane,
+        wanted: Option<PartitionId>,
+        appended: Appended,
+    ) -> Sent {
         self.tell_taken(wanted, lane, batch.size());
         let max_timestamp = batch.max_timestamp();
-        Ok(Sent { partition: partition.id(), appended, max_timestamp })
+        Sent { partition: lane.partition().id(), appended, max_timestamp }
     }
 
     #[inline]

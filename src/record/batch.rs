@@ -2,8 +2,10 @@
 //!
 //! A [`Batch`] is bytes whose CRC fits their header. Its records are walked without allocating and
 //! without trusting a length: each is bounded by the record, each record by the batch, and what is
-//! left over at the end is a fault like any other.
+//! left over at the end is a fault like any other. Those of a compressed batch are decompressed
+//! first, by `unpacked` and by nobody else: who only steps over or forwards a batch never does.
 
+use super::codec::{self, PlainLimit};
 use super::fault::BatchFault;
 use super::header::{BatchHeader, Codec, at};
 use super::single::Header;
@@ -16,6 +18,8 @@ use crate::time::Timestamp;
 pub(crate) struct Batch<'a> {
     header: BatchHeader,
     bytes: &'a [u8],
+    /// Its records where they do not stand in `bytes` as they are.
+    pub(super) plain: Option<&'a [u8]>,
 }
 
 impl<'a> Batch<'a> {
@@ -28,13 +32,13 @@ impl<'a> Batch<'a> {
         if computed != header.crc() {
             return Err(BatchFault::Crc { stored: header.crc(), computed });
         }
-        Ok(Batch { header, bytes })
+        Ok(Batch { header, bytes, plain: None })
     }
 
     /// Takes a batch that was verified before, at the front of `bytes`.
     pub(super) fn trust(bytes: &'a [u8]) -> Option<Self> {
         let header = BatchHeader::parse(bytes, usize::MAX).ok()?;
-        Some(Batch { header, bytes: bytes.get(..header.size())? })
+        Some(Batch { header, bytes: bytes.get(..header.size())?, plain: None })
     }
 
     pub(crate) fn header(&self) -> &BatchHeader {
@@ -43,6 +47,38 @@ impl<'a> Batch<'a> {
 
     pub(crate) fn bytes(&self) -> &'a [u8] {
         self.bytes
+    }
+
+    /// The batch with its records at hand: those of a compressed one are decompressed into `room`,
+    /// which is used again and may take no more than `limit`.
+    pub(crate) fn unpacked<'r>(
+        &self,
+        room: &'r mut Vec<u8>,
+        limit: PlainLimit,
+    ) -> Result<Batch<'r>, BatchFault>
+    where
+        'a: 'r,
+    {
+        if !self.is_packed() {
+            return Ok(*self);
+        }
+        codec::unpack(self.header.codec(), &self.bytes[at::RECORDS..], limit, room)?;
+        Ok(self.with_plain(room))
+    }
+
+    /// The batch with its records as they were decompressed before.
+    pub(super) fn with_plain<'r>(&self, plain: &'r [u8]) -> Batch<'r>
+    where
+        'a: 'r,
+    {
+        Batch { plain: Some(plain), ..*self }
+    }
+
+    /// Whether its records have to be decompressed before they can be read.
+    pub(crate) fn is_packed(&self) -> bool {
+        let header = &self.header;
+        let empty = header.count() == 0 || header.is_control();
+        header.codec() != Codec::None && self.plain.is_none() && !empty
     }
 
     /// Its records; a control batch has none for users.
@@ -54,10 +90,12 @@ impl<'a> Batch<'a> {
     }
 
     fn all_records(&self) -> Result<RecordIter<'a>, BatchFault> {
-        if self.header.codec() != Codec::None {
-            return Err(BatchFault::Compressed(self.header.codec()));
-        }
-        let left = &self.bytes[at::RECORDS..];
+        let left = match (self.plain, self.header.codec()) {
+            (Some(plain), _) => plain,
+            (None, Codec::None) => &self.bytes[at::RECORDS..],
+            (None, _) if self.header.count() == 0 => &[], // Kafka does not look either
+            (None, codec) => return Err(BatchFault::Packed(codec)),
+        };
         Ok(RecordIter { batch: *self, left, index: 0, count: self.header.count(), delta: -1 })
     }
 

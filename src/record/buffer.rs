@@ -7,15 +7,19 @@
 //! log knows: right as well, only later and under the lock.
 
 use super::encode::{
-    AppendBatch, BatchRules, HeaderFields, Stamp, TimestampRule, body_len, delta, limit, present,
-    put, put_length, put_record, too_large,
+    AppendBatch, BatchRules, BorrowedBatch, HeaderFields, Stamp, TimestampRule, body_len, delta,
+    limit, plain_limit, present, put, put_length, put_record, too_large,
 };
-use super::header::{BatchHeader, at};
+use super::header::{APPEND_TIME, BatchHeader, Codec, at};
 use super::single::Record;
 use super::varint;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::time::Timestamp;
+
+/// The stamp of a batch that is yet to be appended.
+const NOWHERE: Stamp =
+    Stamp { base_offset: Offset::ZERO, leader_epoch: LeaderEpoch::new(-1), producer: None };
 
 /// A batch in the making.
 #[derive(Debug)]
@@ -43,17 +47,20 @@ impl BatchBuffer {
     ) -> Result<Option<u32>> {
         let index = self.fields.count;
         let refuse = |reason| Error::new("enqueue", Cause::InvalidRecord { index: 0, reason });
-        let timestamp = rules.timestamps.resolve(record.timestamp).map_err(refuse)?;
+        let timestamp = rules.admit(record).map_err(refuse)?;
         let base = if index == 0 { timestamp } else { self.fields.base_timestamp };
         let body = body_len(record, delta(timestamp, base), index);
         let size = self.bytes.len().saturating_add(framed(body));
         if size > limit(rules) || index == i32::MAX.cast_unsigned() {
             // offset and timestamp may take more bytes here than they would in a batch of its own
             let alone = BatchHeader::LEN.saturating_add(framed(body_len(record, 0, 0)));
-            if index > 0 && alone <= limit(rules) {
+            let most = plain_limit(rules);
+            if alone > most {
+                return Err(too_large(alone, most));
+            }
+            if index > 0 {
                 return Ok(None);
             }
-            return Err(too_large(alone, limit(rules)));
         }
         let start = self.bytes.len();
         self.bytes.resize(size, 0);
@@ -84,7 +91,7 @@ impl BatchBuffer {
 
     /// The timestamp the record at `index` got, for its receipt, where all share one.
     pub(crate) fn append_time(&self) -> Option<Timestamp> {
-        (self.fields.attributes != 0)
+        (self.fields.attributes & APPEND_TIME != 0)
             .then(|| Timestamp::from_wire(self.fields.max_timestamp))
             .flatten()
     }
@@ -96,10 +103,28 @@ impl BatchBuffer {
             self.fields.base_timestamp = present(*now);
             self.fields.max_timestamp = self.fields.base_timestamp;
         }
-        let stamp =
-            Stamp { base_offset: Offset::ZERO, leader_epoch: LeaderEpoch::new(-1), producer: None };
-        self.fields.write(stamp, &mut self.bytes);
+        self.fields.write(NOWHERE, &mut self.bytes);
         self.sealed = true;
+    }
+
+    /// Borrowed records, written out.
+    pub(super) fn of(batch: &BorrowedBatch<'_>) -> Self {
+        let mut bytes = vec![0; batch.size()];
+        batch.write(NOWHERE, &mut bytes);
+        BatchBuffer { bytes, fields: batch.fields, sealed: true }
+    }
+
+    /// The records as they were written.
+    pub(super) fn records_bytes(&self) -> &[u8] {
+        &self.bytes[BatchHeader::LEN..]
+    }
+
+    /// The same batch, whose records are `bytes` behind the room for a header, in this codec.
+    pub(super) fn with_records(&self, mut bytes: Vec<u8>, codec: Codec) -> Self {
+        let attributes = self.fields.attributes | codec.bits();
+        let fields = HeaderFields { size: bytes.len(), attributes, ..self.fields };
+        fields.write(NOWHERE, &mut bytes);
+        BatchBuffer { bytes, fields, sealed: true }
     }
 
     /// Empties it; the memory is kept.

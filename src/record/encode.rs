@@ -10,6 +10,7 @@ use super::header::{APPEND_TIME, BatchHeader, LENGTH_EXCLUDES, MAGIC, at};
 use super::produced::{ProducerClaim, ProducerStamp};
 use super::single::{Record, WantedTimestamp};
 use super::varint;
+use crate::config::{Compression, Packing};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::sync::atomic::{Ordering, fence};
@@ -46,6 +47,29 @@ pub(crate) struct BatchRules {
     pub(crate) timestamps: TimestampRule,
     /// The largest batch in bytes, header included.
     pub(crate) max_bytes: usize,
+    /// Whether every record must have a key: the topic is compacted.
+    pub(crate) keyed: bool,
+    /// How it is compressed, which `max_bytes` comes after.
+    pub(crate) packing: Packing,
+}
+
+impl BatchRules {
+    /// The same with a producer's word on compression.
+    #[must_use]
+    #[inline]
+    pub(crate) fn packed_by(self, own: Compression, level: Option<i32>) -> Self {
+        BatchRules { packing: self.packing.by(own, level), ..self }
+    }
+
+    /// What the fields of a record leave to be said of it: the timestamp it gets, or why the topic
+    /// refuses it.
+    #[inline]
+    pub(super) fn admit(&self, record: &Record<'_>) -> Result<i64, String> {
+        if self.keyed && record.key.is_none() {
+            return Err("it has no key, and the topic is compacted".to_owned());
+        }
+        self.timestamps.resolve(record.timestamp)
+    }
 }
 
 /// Who sets timestamps, and how far they may lie from the clock.
@@ -229,6 +253,11 @@ pub(super) fn limit(rules: &BatchRules) -> usize {
     rules.max_bytes.min(i32::MAX as usize)
 }
 
+/// The largest batch that may yet be made to fit.
+pub(super) fn plain_limit(rules: &BatchRules) -> usize {
+    if rules.packing.is_plain() { limit(rules) } else { i32::MAX as usize }
+}
+
 /// The error of a batch that is larger than its topic allows.
 pub(super) fn too_large(size: usize, limit: usize) -> Error {
     let (size, limit) = (size as u64, limit as u64);
@@ -240,7 +269,7 @@ pub(super) fn too_large(size: usize, limit: usize) -> Error {
 pub(crate) struct BorrowedBatch<'a> {
     records: &'a [Record<'a>],
     timestamps: TimestampRule,
-    fields: HeaderFields,
+    pub(super) fields: HeaderFields,
 }
 
 impl<'a> BorrowedBatch<'a> {
@@ -254,19 +283,17 @@ impl<'a> BorrowedBatch<'a> {
         let count = i32::try_from(records.len())
             .map_err(|_| too_large(records.len(), i32::MAX as usize))?
             .cast_unsigned();
-        let base = rules.timestamps.resolve(first.timestamp).map_err(|reason| refuse(0, reason))?;
+        let base = rules.admit(first).map_err(|reason| refuse(0, reason))?;
         let mut size = BatchHeader::LEN;
+        let limit = plain_limit(rules);
         let mut max_timestamp = base;
         for (index, record) in (0..).zip(records) {
-            let timestamp = rules
-                .timestamps
-                .resolve(record.timestamp)
-                .map_err(|reason| refuse(index as usize, reason))?;
+            let timestamp = rules.admit(record).map_err(|reason| refuse(index as usize, reason))?;
             max_timestamp = max_timestamp.max(timestamp);
             let body = body_len(record, delta(timestamp, base), index);
             size = size.saturating_add(body + varint::len(signed(body)));
-            if size > limit(rules) {
-                return Err(too_large(size, limit(rules)));
+            if size > limit {
+                return Err(too_large(size, limit));
             }
         }
         let fields = HeaderFields {

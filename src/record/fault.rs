@@ -32,13 +32,35 @@ pub(crate) enum BatchFault {
     Record { index: u32, what: &'static str },
     #[error("its records belong to a transaction; this version reads them with `read_uncommitted`")]
     Transactional,
+    #[error("the batch is compressed with {0}; this program was built without the feature `{0}`")]
+    NotBuilt(Codec),
+    #[error("its records are compressed with {0}, where none may be")]
+    Packed(Codec),
     #[error(
-        "the batch is compressed with {0}; reading it needs the feature `{0}`, which is to come"
+        "its records, compressed with {codec}, take more than {limit} bytes decompressed, the limit"
     )]
-    Compressed(Codec),
+    Expands { codec: Codec, limit: usize },
+    #[error("its records do not decompress: {what}, where {codec} should be")]
+    Malformed { codec: Codec, what: &'static str },
 }
 
 impl BatchFault {
+    /// What it is to the caller: damage, or a batch that is sound and not for this reader.
+    pub(crate) fn cause(&self) -> Cause {
+        match self {
+            BatchFault::Legacy(_) | BatchFault::NotBuilt(_) | BatchFault::Transactional => {
+                Cause::Unsupported(self.to_string())
+            }
+            BatchFault::Expands { .. } => Cause::Expands(self.to_string()),
+            _ => Cause::Corrupt(self.to_string()),
+        }
+    }
+
+    /// Whether the bytes are not what was written there.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self.cause(), Cause::Corrupt(_))
+    }
+
     /// The error of meeting this fault in `path` at `position`.
     pub(crate) fn into_error(
         self,
@@ -47,13 +69,7 @@ impl BatchFault {
         position: u64,
         offset: Option<Offset>,
     ) -> Error {
-        let cause = match &self {
-            BatchFault::Legacy(_) | BatchFault::Compressed(_) | BatchFault::Transactional => {
-                Cause::Unsupported(self.to_string())
-            }
-            _ => Cause::Corrupt(self.to_string()),
-        };
-        let error = Error::new(operation, cause).at_path(path).at_position(position);
+        let error = Error::new(operation, self.cause()).at_path(path).at_position(position);
         match offset {
             Some(offset) => error.at_offset(offset),
             None => error,

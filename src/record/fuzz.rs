@@ -14,12 +14,14 @@ use bytes::Bytes;
 
 use super::batch::{Batch, BatchRecord};
 use super::buffer::BatchBuffer;
+use super::codec::PlainLimit;
+pub(crate) use super::codec::fuzz::{codec, codec_seeds};
 use super::encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, TimestampRule, put};
 use super::fault::BatchFault;
 use super::header::{BatchHeader, Codec, LENGTH_EXCLUDES, MAGIC, at};
 use super::records::{Records, TakeRules};
 use super::single::{Header, Record};
-use crate::config::TimestampType;
+use crate::config::{Packing, TimestampType};
 use crate::feed::Feed;
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::stats::PinCounter;
@@ -28,6 +30,8 @@ use crate::time::Timestamp;
 const MEND: u8 = 1;
 const THREE: u8 = 2;
 const COMMITTED_ONLY: u8 = 4;
+/// What a batch may take decompressed.
+const LIMIT: usize = 256 << 10;
 
 /// What a reader sees of a record.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,10 +129,20 @@ fn check_batch(batch: &Batch<'_>, pattern: u8) {
     let header = batch.header();
     assert_eq!(batch.bytes().len(), header.size());
     check_control(batch);
-    let records = match batch.records() {
-        Ok(records) => records,
-        Err(fault) => return assert_eq!(fault, BatchFault::Compressed(header.codec())),
-    };
+    let mut room = Vec::new();
+    match batch.unpacked(&mut room, PlainLimit::bytes(LIMIT)) {
+        Ok(unpacked) => check_records(&unpacked, pattern),
+        Err(_) => {
+            assert_eq!(batch.check_records(), Err(BatchFault::Packed(header.codec())));
+            assert!(room.len() <= LIMIT, "the limit holds");
+        }
+    }
+}
+
+fn check_records(batch: &Batch<'_>, pattern: u8) {
+    let header = batch.header();
+    let whole = batch.plain.unwrap_or(batch.bytes());
+    let Ok(records) = batch.records() else { unreachable!("they are at hand") };
     let (mut seen, mut sound) = (Vec::new(), true);
     let mut walk = records;
     for record in walk.by_ref() {
@@ -140,7 +154,7 @@ fn check_batch(batch: &Batch<'_>, pattern: u8) {
         let named = one.headers.iter().map(|header| header.name().as_bytes());
         let valued = one.headers.iter().filter_map(Header::value);
         let mut parts = one.key.into_iter().chain(one.value).chain(named).chain(valued);
-        assert!(parts.all(|part| lies_in(part, batch.bytes())), "it lies outside its batch");
+        assert!(parts.all(|part| lies_in(part, whole)), "it lies outside its batch");
         sound &= one.headers.len() == record.written_headers().0 as usize;
         seen.push(one);
     }
@@ -185,6 +199,9 @@ fn rewritten(batch: &Batch<'_>, seen: &[Seen<'_>], pattern: u8) {
     for (keep, horizon) in [(&all, None), (&keep, None), (&keep, Some(horizon))] {
         let bytes = batch.thinned(keep, horizon).expect("its records are sound");
         let thinned = Batch::verify(&bytes).expect("a thinned batch is one");
+        let mut room = Vec::new();
+        let thinned = thinned.unpacked(&mut room, PlainLimit::bytes(usize::MAX >> 1));
+        let thinned = thinned.expect("what was compressed here decompresses");
         let (old, new) = (batch.header(), thinned.header());
         assert_eq!(bytes.len(), new.size());
         assert_eq!((new.base_offset(), new.end_offset()), (old.base_offset(), old.end_offset()));
@@ -211,19 +228,29 @@ fn take_in(bytes: &[u8], batches: &[Batch<'_>], flags: u8, pattern: u8) {
     let rules = TakeRules {
         read_uncommitted: flags & COMMITTED_ONLY == 0,
         max_records: usize::from(pattern) + 1,
+        plain: PlainLimit::bytes(LIMIT),
     };
     let mut records = Records::default();
     let (topic, pinned) = (Arc::from("topic"), Arc::new(PinCounter::default()));
     let whole = Bytes::copy_from_slice(bytes);
     let taken = records.take_in(&topic, PartitionId::new(3), whole, from, rules, &pinned);
     let mut expected = Vec::new();
-    for batch in batches {
+    let mut unpacked_bytes = 0;
+    let mut rooms: Vec<Vec<u8>> = vec![Vec::new(); batches.len()];
+    for (batch, room) in batches.iter().zip(&mut rooms) {
         let header = batch.header();
         let is_open = header.is_transactional() && !header.is_control() && !rules.read_uncommitted;
-        if is_open || batch.check_records().is_err() || expected.len() >= rules.max_records {
+        if is_open || expected.len() >= rules.max_records || unpacked_bytes >= LIMIT {
             break;
         }
-        let all = batch.records().expect("checked").map(|record| record.expect("checked"));
+        if batch.is_packed() && header.end_offset() <= from {
+            continue; // it is not looked into
+        }
+        let unpacked = batch.unpacked(room, rules.plain).ok();
+        let unpacked = unpacked.filter(|batch| batch.check_records().is_ok());
+        let Some(unpacked) = unpacked else { break };
+        unpacked_bytes += unpacked.plain.map_or(0, <[u8]>::len);
+        let all = unpacked.records().expect("checked").map(|record| record.expect("checked"));
         expected.extend(all.map(|record| Seen::of(&record)).filter(|one| one.offset >= from));
     }
     expected.truncate(rules.max_records);
@@ -263,7 +290,7 @@ pub(crate) fn encode(input: &[u8]) {
         },
     };
     let max_bytes = if flags & 0x80 == 0 { 1 << 20 } else { usize::from(feed.short()) };
-    let rules = BatchRules { timestamps, max_bytes };
+    let rules = BatchRules { timestamps, max_bytes, keyed: false, packing: Packing::default() };
     let stamp = Stamp {
         base_offset: Offset::new(i64::from(feed.word()) << 16),
         leader_epoch: LeaderEpoch::new(i32::from(feed.short())),
@@ -361,6 +388,8 @@ pub(crate) fn batch_seeds() -> Vec<Vec<u8>> {
             after_max: None,
         },
         max_bytes: 1 << 20,
+        keyed: false,
+        packing: Packing::default(),
     };
     let stamp =
         Stamp { base_offset: Offset::new(5), leader_epoch: LeaderEpoch::new(2), producer: None };

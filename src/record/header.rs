@@ -53,6 +53,19 @@ pub(crate) enum Codec {
     Zstd,
 }
 
+impl Codec {
+    /// As the attributes of a batch have it.
+    pub(super) fn bits(self) -> i16 {
+        match self {
+            Codec::None => 0,
+            Codec::Gzip => 1,
+            Codec::Snappy => 2,
+            Codec::Lz4 => 3,
+            Codec::Zstd => 4,
+        }
+    }
+}
+
 impl fmt::Display for Codec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

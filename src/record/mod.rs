@@ -1,19 +1,21 @@
 //! Records and record batches: Kafka's format version 2, bytes to records and back, no I/O.
 //!
 //! `header` owns the layout of a batch's first 61 bytes, `batch` reads the records behind them in
-//! place, `encode` and `buffer` write, `produced` says for
-//! whom, `rewrite` writes again what compaction keeps, `single`,
+//! place, `codec` decompresses and compresses them, `encode` and `buffer` write, `produced` says for
+//! whom, `pack` compresses what they wrote, `rewrite` writes again what compaction keeps, `single`,
 //! `records` and `view` are what programs hand in and get back, `fault` says what can be wrong.
 //! Every length is bounded before it is used; nothing here allocates by a number it read, and
 //! nothing panics on bytes.
 
 mod batch;
 mod buffer;
+mod codec;
 mod encode;
 mod fault;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod header;
+mod pack;
 mod produced;
 mod records;
 mod rewrite;
@@ -27,9 +29,11 @@ mod tests;
 pub use batch::Headers;
 pub(crate) use batch::{Batch, ControlRecord};
 pub(crate) use buffer::BatchBuffer;
+pub(crate) use codec::PlainLimit;
 pub(crate) use encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, TimestampRule};
 pub(crate) use fault::BatchFault;
-pub(crate) use header::{BatchHeader, Codec};
+pub(crate) use header::BatchHeader;
+pub(crate) use pack::{check_built, packed};
 pub use produced::ProducerIdentity;
 pub(crate) use produced::{Produced, ProducerClaim, ProducerStamp};
 pub(crate) use records::TakeRules;

@@ -85,11 +85,11 @@ pub(crate) struct ProducerStamp {
     pub(crate) first: Sequence,
 }
 
-/// A batch of a producer.
+/// A batch, and whose it is where that is to be written down.
 #[derive(Debug)]
 pub(crate) struct Produced<'a, B> {
     pub(crate) batch: &'a B,
-    pub(crate) claim: ProducerClaim,
+    pub(crate) claim: Option<ProducerClaim>,
 }
 
 impl<B: AppendBatch> AppendBatch for Produced<'_, B> {
@@ -110,7 +110,7 @@ impl<B: AppendBatch> AppendBatch for Produced<'_, B> {
     }
 
     fn claim(&self) -> Option<ProducerClaim> {
-        Some(self.claim)
+        self.claim
     }
 
     fn write(&self, stamp: Stamp, out: &mut [u8]) {

@@ -2,13 +2,16 @@
 //!
 //! [`Records`] owns the bytes of whole batches, one part per partition, and nothing of the store:
 //! it can be kept, sent to another thread, and outlive both the log's retention and the store.
-//! Every record was checked when its batch was taken in, so lending cannot fail.
+//! Every record was checked when its batch was taken in, so lending cannot fail; compressed batches
+//! were decompressed then, at most about one limit's worth of them in one part, and what came out
+//! belongs to the part like the bytes it came from.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::batch::{Batch, RecordIter};
+use super::codec::PlainLimit;
 use super::fault::BatchFault;
 use super::view::RecordView;
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
@@ -21,6 +24,8 @@ pub(super) struct Part {
     pub(super) partition: PartitionId,
     /// Whole batches; those below `from` are stepped over.
     bytes: Bytes,
+    /// The records of those that are compressed and reach beyond `from`, in order.
+    plain: Vec<Vec<u8>>,
     from: Offset,
     /// Records at or beyond it were not wanted.
     end: Offset,
@@ -58,6 +63,8 @@ pub(crate) struct Taken {
     pub(crate) records: usize,
     /// Where the next fetch goes on.
     pub(crate) next_offset: Offset,
+    /// Bytes that were decompressed for them.
+    pub(crate) plain_bytes: usize,
     /// The epoch of the last batch.
     pub(crate) epoch: Option<LeaderEpoch>,
     /// What stopped it before the end of the bytes, and at which position of them.
@@ -71,6 +78,16 @@ pub(crate) struct TakeRules {
     pub(crate) read_uncommitted: bool,
     /// At most this many records.
     pub(crate) max_records: usize,
+    /// What one batch may take decompressed; the batch that brings all to it is the last.
+    pub(crate) plain: PlainLimit,
+}
+
+impl TakeRules {
+    /// Whether more is wanted.
+    fn want(&self, taken: &Taken) -> bool {
+        taken.records < self.max_records
+            && (taken.plain_bytes == 0 || taken.plain_bytes < self.plain.of(0))
+    }
 }
 
 impl Records {
@@ -84,17 +101,20 @@ impl Records {
         rules: TakeRules,
         pinned: &Arc<PinCounter>,
     ) -> Taken {
-        let mut taken = Taken { records: 0, next_offset: from, epoch: None, fault: None };
-        let mut position = 0;
-        while position < bytes.len() && taken.records < rules.max_records {
+        let mut taken =
+            Taken { records: 0, next_offset: from, plain_bytes: 0, epoch: None, fault: None };
+        let (mut position, mut plain) = (0, Vec::new());
+        while position < bytes.len() && rules.want(&taken) {
             let Some(batch) = Batch::trust(&bytes[position..]) else {
                 let available = bytes.len() - position;
                 taken.fault = Some((position, BatchFault::Short { needed: 61, available }));
                 break;
             };
             match lendable(&batch, from, rules, taken.records) {
-                Ok((records, next)) => {
+                Ok(Lendable { records, next, unpacked }) => {
                     taken.records += records;
+                    taken.plain_bytes += unpacked.as_ref().map_or(0, Vec::len);
+                    plain.extend(unpacked);
                     taken.next_offset = next.max(taken.next_offset);
                     taken.epoch = batch.header().leader_epoch().or(taken.epoch);
                 }
@@ -107,12 +127,13 @@ impl Records {
         }
         if taken.records > 0 {
             let bytes = bytes.slice(..position);
-            let pin = Pin::new(pinned, bytes.len());
+            let pin = Pin::new(pinned, bytes.len() + taken.plain_bytes);
             self.len += taken.records;
             self.parts.push(Part {
                 topic: topic.clone(),
                 partition,
                 bytes,
+                plain,
                 from,
                 end: taken.next_offset,
                 _pin: pin,
@@ -150,31 +171,52 @@ impl Records {
     }
 }
 
-/// How many records of a batch can be lent, at most as many as are still wanted, and where
-/// reading goes on behind them.
+/// What of a batch can be lent.
+struct Lendable {
+    /// At most as many as are still wanted.
+    records: usize,
+    /// Where reading goes on behind them.
+    next: Offset,
+    /// Its records, if they had to be decompressed.
+    unpacked: Option<Vec<u8>>,
+}
+
+/// Looks through a batch of which records may be lent, unless it lies below `from`.
 fn lendable(
     batch: &Batch<'_>,
     from: Offset,
     rules: TakeRules,
     taken: usize,
-) -> Result<(usize, Offset), BatchFault> {
+) -> Result<Lendable, BatchFault> {
     let header = batch.header();
     if header.is_transactional() && !header.is_control() && !rules.read_uncommitted {
         return Err(BatchFault::Transactional);
     }
+    let mut room = Vec::new();
+    let packed = batch.is_packed();
+    if packed && is_below(batch, from) {
+        return Ok(Lendable { records: 0, next: header.end_offset(), unpacked: None });
+    }
+    let batch = batch.unpacked(&mut room, rules.plain)?;
     batch.check_records()?;
-    let mut records = 0;
+    let (mut records, mut next) = (0, header.end_offset());
     for record in batch.records()? {
         let record = record?;
         if record.offset() < from {
             continue;
         }
         if taken + records == rules.max_records {
-            return Ok((records, record.offset()));
+            next = record.offset();
+            break;
         }
         records += 1;
     }
-    Ok((records, header.end_offset()))
+    Ok(Lendable { records, next, unpacked: packed.then_some(room) })
+}
+
+/// Whether a batch ends before `from`: if it is compressed it stays so.
+fn is_below(batch: &Batch<'_>, from: Offset) -> bool {
+    batch.header().end_offset() <= from
 }
 
 impl<'a> IntoIterator for &'a Records {
@@ -202,6 +244,7 @@ pub struct RecordsIter<'a> {
 struct PartIter<'a> {
     part: &'a Part,
     left: &'a [u8],
+    plain: std::slice::Iter<'a, Vec<u8>>,
     batch: Option<(Batch<'a>, RecordIter<'a>)>,
 }
 
@@ -217,7 +260,8 @@ impl<'a> Iterator for RecordsIter<'a> {
             }
             let (part, rest) = self.parts.split_first()?;
             self.parts = rest;
-            self.part = Some(PartIter { part, left: &part.bytes, batch: None });
+            let plain = part.plain.iter();
+            self.part = Some(PartIter { part, left: &part.bytes, plain, batch: None });
         }
     }
 }
@@ -235,8 +279,14 @@ impl<'a> PartIter<'a> {
                     Some(Err(_)) | None => {}
                 }
             }
-            let batch = Batch::trust(self.left)?;
+            let mut batch = Batch::trust(self.left)?;
             self.left = &self.left[batch.header().size()..];
+            if batch.is_packed() {
+                if is_below(&batch, self.part.from) {
+                    continue;
+                }
+                batch = batch.with_plain(self.plain.next()?);
+            }
             self.batch = batch.records().ok().map(|records| (batch, records));
         }
     }

@@ -4,12 +4,14 @@
 //! changes its offset; epoch; producer, its epoch and sequence; each record's own timestamp, key,
 //! value and headers. What changes is the count, the length, the checksum, the largest timestamp
 //! where the record that had it is gone, and the base timestamp, from which deltas are counted
-//! and which may be a delete horizon instead (`kafka-format.md` 1.1).
+//! and which may be a delete horizon instead (`kafka-format.md` 1.1). The codec stays too: what is
+//! kept of a compressed batch is compressed again, at the codec's default level.
 
 use super::batch::{Batch, BatchRecord};
+use super::codec;
 use super::encode::{delta, put};
 use super::fault::BatchFault;
-use super::header::{BatchHeader, DELETE_HORIZON, KEPT_WHEN_EMPTIED, LENGTH_EXCLUDES, at};
+use super::header::{BatchHeader, Codec, DELETE_HORIZON, KEPT_WHEN_EMPTIED, LENGTH_EXCLUDES, at};
 use super::varint;
 use crate::config::TimestampType;
 use crate::time::Timestamp;
@@ -30,7 +32,7 @@ impl Batch<'_> {
     /// the time from which on its tombstones may go; without one the batch keeps what it has.
     ///
     /// # Errors
-    /// What is wrong with the records, and any codec.
+    /// What is wrong with the records, and that they were not decompressed.
     pub(crate) fn thinned(
         &self,
         keep: &[bool],
@@ -64,6 +66,10 @@ impl Batch<'_> {
             put(&mut out, at::MAX_TIMESTAMP, newest.to_be_bytes());
         }
         put(&mut out, at::COUNT, count.to_be_bytes());
+        if header.codec() != Codec::None && !header.is_control() {
+            let plain = out.split_off(BatchHeader::LEN);
+            codec::pack(header.codec(), None, &plain, &mut out)?;
+        }
         Ok(sealed(out))
     }
 

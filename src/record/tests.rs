@@ -17,8 +17,8 @@ use super::encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, TimestampRule
 use super::fault::BatchFault;
 use super::header::BatchHeader;
 use super::single::Record;
-use super::{ControlRecord, header::Codec};
-use crate::config::TimestampType;
+use super::{ControlRecord, PlainLimit, codec::is_built, header::Codec, packed};
+use crate::config::{Compression, Packing, TimestampType};
 use crate::error::{Cause, ErrorKind};
 use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use crate::time::Timestamp;
@@ -60,7 +60,7 @@ fn create() -> BatchRules {
 }
 
 fn rules(timestamps: TimestampRule) -> BatchRules {
-    BatchRules { timestamps, max_bytes: 1 << 24 }
+    BatchRules { timestamps, max_bytes: 1 << 24, keyed: false, packing: Packing::default() }
 }
 
 fn written(batch: &impl AppendBatch, stamp: Stamp) -> Vec<u8> {
@@ -74,7 +74,9 @@ fn encoded(records: &[Record<'_>], rules: &BatchRules, stamp: Stamp) -> Vec<u8> 
 }
 
 fn read(bytes: &[u8]) -> Vec<(Offset, Model)> {
+    let mut room = Vec::new();
     let batch = Batch::verify(bytes).unwrap();
+    let batch = batch.unpacked(&mut room, PlainLimit::DEFAULT).unwrap();
     batch.check_records().unwrap();
     let records = batch.records().unwrap().map(Result::unwrap);
     records.map(|record| (record.offset(), Model::of(&record))).collect()
@@ -191,12 +193,18 @@ fn a_batch_that_compaction_emptied_has_offsets_and_no_records() {
 }
 
 #[test]
-fn a_compressed_batch_names_its_codec() {
+fn a_compressed_batch_is_read_decompressed_alone() {
     for (bits, codec) in [(1, Codec::Gzip), (2, Codec::Snappy), (3, Codec::Lz4), (4, Codec::Zstd)] {
         let bytes = batch(bits, 0, 0, 0, 1, b"packed");
         let batch = Batch::verify(&bytes).unwrap();
-        assert_eq!(batch.records().err(), Some(BatchFault::Compressed(codec)));
-        assert_eq!(batch.check_records(), Err(BatchFault::Compressed(codec)));
+        assert_eq!(batch.records().err(), Some(BatchFault::Packed(codec)));
+        assert_eq!(batch.check_records(), Err(BatchFault::Packed(codec)));
+        let mut room = Vec::new();
+        let fault = batch.unpacked(&mut room, PlainLimit::DEFAULT).unwrap_err();
+        match is_built(codec) {
+            true => assert!(fault.is_damage(), "{fault}"),
+            false => assert!(fault.to_string().ends_with(&format!("the feature `{codec}`"))),
+        }
     }
 }
 
@@ -354,6 +362,18 @@ fn unrepeated(mut model: Model) -> Model {
     model
 }
 
+/// Those that both coders have.
+fn codecs() -> impl Strategy<Value = (Compression, other::Compression)> {
+    let all = [
+        (Compression::None, other::Compression::None),
+        (Compression::Gzip, other::Compression::Gzip),
+        (Compression::Snappy, other::Compression::Snappy),
+        (Compression::Lz4, other::Compression::Lz4),
+    ];
+    let built = |(codec, _): &(Compression, _)| is_built(Codec::from(*codec));
+    prop::sample::select(all.into_iter().filter(built).collect::<Vec<_>>())
+}
+
 proptest! {
     #[test]
     fn what_is_written_is_read(
@@ -385,9 +405,14 @@ proptest! {
     fn another_coder_reads_what_is_written(
         models in prop::collection::vec(model().prop_map(unrepeated), 1..8),
         base in 0..i64::from(i32::MAX),
+        (codec, _) in codecs(),
     ) {
         let records: Vec<_> = models.iter().map(Model::record).collect();
-        let mut bytes = Bytes::from(encoded(&records, &create(), stamp(base, 6)));
+        let rules = BatchRules { packing: Packing::default().by(codec, None), ..create() };
+        let bytes = written(&packed(&records, &rules).unwrap(), stamp(base, 6));
+        prop_assert_eq!(Batch::verify(&bytes).unwrap().header().codec(), Codec::from(codec));
+        prop_assert_eq!(read(&bytes).len(), models.len());
+        let mut bytes = Bytes::from(bytes);
         let set = other::RecordBatchDecoder::decode(&mut bytes).unwrap();
         prop_assert!(bytes.is_empty());
         prop_assert_eq!(set.version, 2);
@@ -404,10 +429,10 @@ proptest! {
     fn what_another_coder_writes_is_read(
         models in prop::collection::vec(model().prop_map(unrepeated), 1..8),
         base in 0..i64::from(i32::MAX),
+        (_, compression) in codecs(),
     ) {
         let mut bytes = BytesMut::new();
-        let options =
-            other::RecordEncodeOptions { version: 2, compression: other::Compression::None };
+        let options = other::RecordEncodeOptions { version: 2, compression };
         let records = to_other(&models, base);
         other::RecordBatchEncoder::encode(&mut bytes, &records, &options).unwrap();
         let header = *Batch::verify(&bytes).unwrap().header();

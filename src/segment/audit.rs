@@ -21,7 +21,7 @@ use super::sidecar::{Found, Sidecar};
 use crate::disk::names::SegmentFile;
 use crate::error::Result;
 use crate::ids::{LeaderEpoch, Offset};
-use crate::record::{Batch, BatchHeader, Codec};
+use crate::record::{Batch, BatchHeader, PlainLimit};
 use crate::time::Timestamp;
 
 /// What is wrong at a place of a segment.
@@ -96,6 +96,8 @@ pub(crate) struct Audit {
     pub(crate) epochs: Vec<(LeaderEpoch, Offset)>,
     /// The caller wanted no more.
     pub(crate) stopped: bool,
+    /// Where compressed records are decompressed to be checked.
+    room: Vec<u8>,
 }
 
 impl Segment {
@@ -186,8 +188,9 @@ impl Segment {
             audit.fault(self, wrong, position, what.to_owned());
             return;
         }
-        if header.codec() == Codec::None
-            && let Err(fault) = batch.check_records()
+        let unpacked = batch.unpacked(&mut audit.room, PlainLimit::DEFAULT);
+        if let Err(fault) = unpacked.and_then(|batch| batch.check_records())
+            && fault.is_damage()
         {
             let (from, to) = (header.base_offset(), header.end_offset());
             let wrong = Wrong::Records { bytes: header.size() as u64, from, to };

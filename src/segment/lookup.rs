@@ -14,7 +14,7 @@ use super::scan::{Walk, WalkStep, misfit, skips};
 use super::shared::Segment;
 use crate::error::Result;
 use crate::ids::{LeaderEpoch, Offset};
-use crate::record::{Batch, BatchFault, BatchHeader};
+use crate::record::{Batch, BatchFault, BatchHeader, PlainLimit};
 use crate::time::Timestamp;
 
 /// How much a read may return. One whole batch is always returned, however large.
@@ -327,6 +327,8 @@ fn first_at_least(
     let fail = |fault: BatchFault| {
         fault.into_error("look up timestamp", path, position, Some(header.base_offset()))
     };
+    let mut room = Vec::new();
+    let batch = batch.unpacked(&mut room, PlainLimit::DEFAULT).map_err(fail)?;
     for record in batch.records().map_err(fail)? {
         let record = record.map_err(fail)?;
         match record.timestamp() {

@@ -17,7 +17,7 @@ use super::cover::Cover;
 use super::digest::Identity;
 use super::index::{Indexer, OffsetEntry, SparseIndex, TimeEntry};
 use super::index_file::{Found, IndexFile, SavedEntries, index_bytes};
-use super::scan::{ScanStart, Walk, WalkStep, scan};
+use super::scan::{Scan, ScanStart, Walk, WalkStep, scan};
 use crate::disk::copy::is_shared;
 use crate::disk::names::{SegmentFile, segment_file};
 use crate::disk::replace::replace_file;
@@ -331,15 +331,7 @@ impl Segment {
         if let Some(index) = self.growing.load_full() {
             return Ok(index);
         }
-        let file = self.log()?;
-        let start = ScanStart {
-            position: 0,
-            next_offset: self.base,
-            indexer: Indexer::new(self.base, self.place.index_interval),
-            epoch: None,
-            gapless_from: None,
-        };
-        let mut found = scan(&**file, self.base, start, self.published())?;
+        let mut found = self.scan_for_indexes()?;
         found.indexer.finish();
         log::debug!("indexes of {} made again", self.path().display());
         let index = found.indexer.index().clone();
@@ -354,6 +346,24 @@ impl Segment {
             self.growing.store(Some(index.clone()));
         }
         Ok(index)
+    }
+
+    /// Scans all of the log, behind damage too where something names the place to go on: this
+    /// index may take the place of the one that did.
+    fn scan_for_indexes(&self) -> Result<Scan> {
+        let (file, end) = (self.log()?, self.published());
+        let mut found = scan(&**file, self.base, self.scan_start_at_front(), end)?;
+        while found.position < end
+            && let (from, at) = (found.next_offset, Some(found.position))
+            && let Some((position, next_offset)) =
+                self.resume_behind(from, at, Offset::new(i64::MAX))?
+        {
+            let epoch = found.epochs.last().map(|(epoch, _)| *epoch);
+            let indexer = found.indexer;
+            let start = ScanStart { position, next_offset, indexer, epoch, gapless_from: None };
+            found = scan(&**file, self.base, start, end)?;
+        }
+        Ok(found)
     }
 
     /// Puts finished indexes in place of files that are wrong, whole or not at all: after a power

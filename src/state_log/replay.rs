@@ -14,7 +14,7 @@ use crate::engine::Partition;
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::log::{Cursor, FetchLimits};
-use crate::record::{Batch, BatchFault, ControlRecord};
+use crate::record::{Batch, BatchFault, ControlRecord, PlainLimit};
 
 /// One record of the state, as the fold sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +162,8 @@ impl<F: FnMut(Replayed<'_>)> Replay<'_, F> {
             }
             return Ok(());
         }
+        let mut room = Vec::new();
+        let batch = batch.unpacked(&mut room, PlainLimit::DEFAULT)?;
         batch.check_records()?;
         for record in batch.records()? {
             let record = record?;

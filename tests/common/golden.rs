@@ -301,11 +301,6 @@ impl Scenario {
 }
 
 impl Partition {
-    /// Whether Tidelog can read every record without a codec.
-    pub fn is_uncompressed(&self) -> bool {
-        self.on_disk.batches.iter().all(|batch| batch.codec == "none")
-    }
-
     /// The data records (no control records) that Kafka serves after it opened the partition.
     /// `None` for a coordinator topic, whose records are not listed.
     pub fn data_records(&self) -> Option<impl Iterator<Item = &Record>> {

@@ -54,7 +54,7 @@ fn jumping_clocks_take_nothing_but_what_a_policy_names() {
             match random.random_range(0..5) {
                 0 => stage.retain_topic("b"),
                 1 => {
-                    stage.retaining("b");
+                    stage.retaining("b", 0);
                     stage.wait(Duration::from_secs(31));
                 }
                 2 => stage.reopen(),

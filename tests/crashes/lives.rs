@@ -232,3 +232,18 @@ fn a_store_whose_making_was_killed_keeps_its_directory() {
         assert!(store.describe("a").is_ok(), "cut {cut}: the topic is gone");
     }
 }
+
+/// Found by fuzzing (`tests/fuzz/found/lives`): the judge took for a loss what retention had taken
+/// in the background.
+#[test]
+fn what_retention_takes_in_the_background_is_no_loss() {
+    let mut stage = Stage::new(SimDisk::new(1));
+    stage.open();
+    stage.create("a", 1, small().retention_bytes(1500));
+    stage.send("a", 0, 12, Process);
+    stage.wait(Duration::from_secs(31));
+    let found = verdict::read(&stage.door, &[]).unwrap_or_else(|error| panic!("{error}"));
+    assert!(found.topics["a"].partitions[0].start > 0, "retention has not been applied");
+    let model = Model::before(&stage.story, u64::MAX);
+    model.check(&found, Promise::Process).unwrap_or_else(|error| panic!("{error}"));
+}

@@ -345,8 +345,9 @@ impl Stage {
         }
     }
 
-    /// Time passes, and what is due is done: syncs, unlinks, compaction, expiry.
+    /// Time passes, and what is due is done: syncs, retention, unlinks, compaction, expiry.
     pub fn wait(&mut self, time: Duration) {
+        self.may_retain();
         self.clock.advance(time);
         match &self.door {
             Door::Shut => {}
@@ -378,14 +379,28 @@ impl Stage {
         }
     }
 
-    /// The start of this topic alone may rise from here on.
-    pub fn retaining(&mut self, topic: &'static str) {
-        self.note(Deed::Trimming { topic, partition: 0, to: i64::MAX });
+    /// Half a minute after an open, then every five, retention is applied where there is a policy.
+    fn may_retain(&mut self) {
+        let Door::Store(store) = &self.door else { return };
+        let store = store.clone();
+        for topic in self.incarnations.keys().copied().collect::<Vec<_>>() {
+            let Ok(seen) = store.describe(topic) else { continue };
+            let is_set = |key| seen.config().get(key).is_some_and(|value| value != "-1");
+            if is_set("retention.ms") || is_set("retention.bytes") {
+                let parts = (0u32..).zip(seen.partitions());
+                parts.for_each(|(partition, _)| self.retaining(topic, partition));
+            }
+        }
+    }
+
+    /// The start of this partition alone may rise from here on.
+    pub fn retaining(&mut self, topic: &'static str, partition: u32) {
+        self.note(Deed::Trimming { topic, partition, to: i64::MAX });
     }
 
     /// Applies retention where this topic alone has a policy.
     pub fn retain_topic(&mut self, topic: &'static str) {
-        self.retaining(topic);
+        self.retaining(topic, 0);
         if let Some(store) = self.store() {
             self.bear(store.apply_retention());
         }

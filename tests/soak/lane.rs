@@ -140,9 +140,10 @@ impl Process {
         self.child.kill().expect("SIGKILL is sent");
         self.child.wait().expect("waited for");
         self.listener.join().expect("it listened to the end");
+        let later = self.said.lock().expect("whole");
         match ended {
             Some(ended) => Err(format!("a child ended by itself: {ended}")),
-            None if said.failures.is_empty() => Ok(said.over_a_power_cut()),
+            None if said.failures.is_empty() => Ok(said.over_a_power_cut(&later)),
             None => Err(said.failures.join("; ")),
         }
     }

@@ -1,8 +1,11 @@
 //! Each rule of the sieve, on batches made for it.
 
 use super::*;
+use crate::config::{Compression, Packing};
 use crate::ids::LeaderEpoch;
-use crate::record::{AppendBatch as _, BatchRules, BorrowedBatch, Record, Stamp, TimestampRule};
+use crate::record::{
+    AppendBatch as _, BatchRules, BorrowedBatch, Record, Stamp, TimestampRule, check_built, packed,
+};
 
 /// Where the attributes and the producer id of a batch begin, and what its checksum covers.
 const ATTRIBUTES: usize = 21;
@@ -27,6 +30,8 @@ fn batch(base: i64, records: &[KeyValue<'_>]) -> Vec<u8> {
             after_max: None,
         },
         max_bytes: 1 << 20,
+        keyed: false,
+        packing: Packing::default(),
     };
     let records: Vec<_> = (0..)
         .zip(records)
@@ -42,6 +47,36 @@ fn batch(base: i64, records: &[KeyValue<'_>]) -> Vec<u8> {
     let stamp =
         Stamp { base_offset: Offset::new(base), leader_epoch: LeaderEpoch::new(3), producer: None };
     batch.write(stamp, &mut bytes);
+    bytes
+}
+
+/// The batch with its records compressed.
+fn compressed(plain: &[u8], codec: Compression) -> Vec<u8> {
+    let batch = Batch::verify(plain).unwrap();
+    let records: Vec<_> = batch.records().unwrap().map(|record| record.unwrap()).collect();
+    let records: Vec<_> = records
+        .iter()
+        .map(|read| {
+            let record = read.value().map_or(Record::tombstone(), Record::new);
+            record.key(read.key().unwrap()).timestamp(read.timestamp().unwrap()).header("h", "1")
+        })
+        .collect();
+    let timestamps = TimestampRule::Create {
+        now: Timestamp::from_millis(1000),
+        before_max: None,
+        after_max: None,
+    };
+    let packing = Packing::default().by(codec, None);
+    let packed =
+        packed(&records, &BatchRules { timestamps, max_bytes: 1 << 20, keyed: false, packing })
+            .unwrap();
+    let mut bytes = vec![0; packed.size()];
+    let stamp = Stamp {
+        base_offset: batch.header().base_offset(),
+        leader_epoch: LeaderEpoch::new(3),
+        producer: None,
+    };
+    packed.write(stamp, &mut bytes);
     bytes
 }
 
@@ -203,7 +238,7 @@ fn batches_that_cannot_be_read_stay_and_keep_the_tombstones_above_them() {
     let plain = || batch(10, &[(Some("a"), Some("1"))]);
     let bad_contents = patched(plain(), 61, &[0x02]); // its record is one byte long
     let unreadable = [
-        with_attributes(plain(), GZIP),
+        with_attributes(plain(), GZIP), // which it is not: damaged, or not built in
         with_attributes(plain(), TRANSACTIONAL),
         with_attributes(plain(), TRANSACTIONAL | CONTROL),
         with_attributes(plain(), CONTROL),
@@ -223,6 +258,39 @@ fn batches_that_cannot_be_read_stay_and_keep_the_tombstones_above_them() {
     let mut sieve = sieve(DAY * 2, 100);
     sieve.pass_over();
     assert_eq!(sift(&mut sieve, &marked, &map), Fate::Whole, "above a segment left as it is");
+}
+
+/// What is left of a compressed batch is compressed alike, and says what it would say otherwise.
+#[test]
+fn compressed_batches_are_sifted_and_keep_their_codec() {
+    let sent = [(Some("a"), Some("1")), (Some("b"), Some("2")), (Some("c"), None)];
+    let plain = batch(10, &sent);
+    let map = map(&[("a", 20), ("b", 11), ("c", 12)]);
+    let expected = rewritten(sift(&mut sieve(0, 100), &plain, &map));
+    for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+        if check_built("test", codec).is_err() {
+            continue;
+        }
+        let bytes = compressed(&plain, codec);
+        let thin = rewritten(sift(&mut sieve(0, 100), &bytes, &map));
+        let thin = Batch::verify(&thin).unwrap();
+        assert_eq!(thin.header().codec(), Batch::verify(&bytes).unwrap().header().codec());
+        assert!(thin.header().has_delete_horizon());
+        let mut room = Vec::new();
+        let thin = thin.unpacked(&mut room, PlainLimit::DEFAULT).unwrap();
+        thin.check_records().unwrap();
+        let left = thin.records().unwrap().map(|record| record.unwrap());
+        let left: Vec<_> = left.map(|record| (record.offset().get(), record.timestamp())).collect();
+        let same = records(&expected).into_iter();
+        let same: Vec<_> =
+            same.map(|(offset, at, ..)| (offset, Some(Timestamp::from_millis(at)))).collect();
+        assert_eq!(left, same, "{codec}");
+        let mut kept = sieve(0, 5);
+        assert_eq!(sift(&mut kept, &bytes, &map), Fate::Whole, "{codec}: copied as it is");
+        let nothing_left = compressed(&batch(10, &sent[..1]), codec);
+        let gone = sift(&mut sieve(0, 100), &nothing_left, &map);
+        assert!(matches!(gone, Fate::Gone(emptied) if emptied.len() == 61), "{codec}");
+    }
 }
 
 #[test]

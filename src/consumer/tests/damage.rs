@@ -23,7 +23,8 @@ fn control_batches_are_hidden_and_occupy_offsets() {
 }
 
 #[test]
-fn compressed_batches_are_an_error_that_names_the_feature() {
+#[cfg(not(feature = "snappy"))]
+fn a_codec_that_is_not_built_in_is_an_error_that_names_the_feature() {
     let world = World::new();
     world.create("orders", 1);
     world.send("orders", 0, &["a"]);
@@ -39,6 +40,26 @@ fn compressed_batches_are_an_error_that_names_the_feature() {
     let error = consumer.skip_damaged("orders", 0).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     consumer.seek("orders", 0, Offset::new(2)).unwrap();
+    assert_eq!(values(&consumer.try_poll().unwrap()), ["c"]);
+}
+
+/// A batch whose checksum fits and whose records are no gzip stream.
+#[test]
+#[cfg(feature = "gzip")]
+fn what_does_not_decompress_is_damage() {
+    let world = World::new();
+    world.create("orders", 1);
+    world.send("orders", 0, &["a"]);
+    Forged::of(&world, &[Record::new("b")]).attributes(1).append(&world);
+    world.send("orders", 0, &["c"]);
+    let mut consumer = world.group("g").subscribe(["orders"]).build().unwrap();
+    assert_eq!(values(&consumer.try_poll().unwrap()), ["a"]);
+    let error = consumer.try_poll().unwrap_err();
+    assert!(error.is_corrupt() && error.position().is_some_and(|position| position > 0), "{error}");
+    assert_eq!(error.offset(), Some(Offset::new(1)));
+    assert!(error.to_string().contains("gzip"), "{error}");
+    let gone = consumer.skip_damaged("orders", 0).unwrap();
+    assert_eq!(gone, Offset::new(1)..Offset::new(2));
     assert_eq!(values(&consumer.try_poll().unwrap()), ["c"]);
 }
 

@@ -33,8 +33,11 @@ const MOST_CHANGED: usize = 65_536;
 /// What syncs of all files go by.
 #[derive(Debug, Default)]
 pub(super) struct Whole {
-    /// The directories that are locked, each with the file of its lock. Held for a sync at a time.
+    /// The directories that are locked, each with the file of its lock.
     locked: Mutex<Vec<(PathBuf, Weak<File>)>>,
+    /// Held through a sync: what one remembers of names must not pass for the work of another. Who
+    /// only locks a directory does not wait for it.
+    turn: Mutex<()>,
     names: Mutex<Option<Names>>,
 }
 
@@ -59,9 +62,8 @@ impl Whole {
 
     /// Syncs everything, if there is much to sync; says whether it did.
     pub(super) fn sync(&self, shared: &Shared, dir: &Path) -> io::Result<bool> {
-        let locked = self.locked.lock();
-        let lock = locked.iter().filter(|(known, _)| known == dir).find_map(|(_, f)| f.upgrade());
-        let Some(lock) = lock else { return Ok(false) };
+        let _turn = self.turn.lock();
+        let Some(lock) = self.lock_of(dir) else { return Ok(false) };
         if !os::syncs_whole(&lock)? {
             return Ok(false);
         }
@@ -85,6 +87,12 @@ impl Whole {
             names.counts = true;
         }
         Ok(true)
+    }
+
+    /// The file of a directory's lock, if it is locked.
+    fn lock_of(&self, dir: &Path) -> Option<Arc<File>> {
+        let locked = self.locked.lock();
+        locked.iter().filter(|(known, _)| known == dir).find_map(|(_, file)| file.upgrade())
     }
 
     fn forget(&self) {

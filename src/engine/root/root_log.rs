@@ -101,15 +101,18 @@ fn report_of(scan: &frame::Scan) -> RootReport {
 
 /// Makes the empty state log of a root that is being taken; durable when it returns.
 ///
-/// It comes before the marker, so one without a marker is either a creation cut short, which holds
-/// no fact and is replaced, or a store whose marker was lost.
+/// It comes before the marker, so one without a marker is either a creation cut short, which tells
+/// of nothing and is replaced, or a store whose marker was lost. The former need not be the empty
+/// file that is made here: where the creation was killed, its marker has a name that a power cut
+/// may yet take, and the next opening begins the file anew before it makes both names durable.
 ///
 /// # Errors
-/// `Corrupt` where a state log is there that holds facts or cannot be read; the disk's.
+/// `Corrupt` where a state log is there that tells of a store or cannot be read; the disk's.
 pub(crate) fn create(disk: &dyn Disk, root: &Path, store_id: StoreId) -> Result<()> {
     let path = root.join(names::STATE_LOG);
     let there = disk.metadata(&path).map_err(|error| Error::io(READ, &path, error))?;
-    if there.is_some() && !read(disk, root, None)?.facts.is_empty() {
+    let tells = |scan: frame::Scan| RootState::fold(&scan.facts) != RootState::default();
+    if there.is_some() && tells(read(disk, root, None)?) {
         let reason = "it holds a store's state, but the store's marker is missing";
         return Err(Error::corrupt("create state log", &path, 0, reason));
     }

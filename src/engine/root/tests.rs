@@ -8,6 +8,8 @@ use super::fault_disk::{Call, FaultDisk};
 use super::last_writer::{LastWriter, Trace};
 use super::reconcile::Reconciled;
 use super::*;
+#[cfg(feature = "sim")]
+use crate::disk::SimDisk;
 use crate::disk::{Access, Disk, names, write_all_at};
 use crate::error::{ErrorKind, Result};
 use crate::ids::{Offset, PartitionId, TopicId};
@@ -145,6 +147,40 @@ fn a_creation_cut_short_anywhere_is_begun_again() {
             begin(&root, &opening, vec![]);
         }
     }
+}
+
+/// The creation is killed, the next opening cut: the state log may have its new name and the marker
+/// lose its own. Found by seed 21152 of `random-crashes`.
+#[cfg(feature = "sim")]
+#[test]
+fn a_creation_that_was_killed_may_be_cut_when_it_is_begun_again() {
+    let open = |disk: &SimDisk| Root::open_or_create(Arc::new(disk.clone()), Path::new(ROOT));
+    let (mut killed, mut lost) = (0, 0);
+    loop {
+        let disk = SimDisk::new(killed);
+        killed += 1;
+        disk.cut_after(killed);
+        let whole = open(&disk).is_ok();
+        let disk = disk.kill();
+        disk.record();
+        open(&disk).unwrap();
+        for moment in disk.moments() {
+            for left in 0..moment.changes() {
+                let after = [moment.cut(|at| at == left), moment.cut(|at| at != left)];
+                for (others, disk) in after.into_iter().enumerate() {
+                    let is_there = |name| disk.metadata(&path(name)).unwrap().is_some();
+                    let is_lost = is_there(names::STATE_LOG) && !is_there(names::STORE_MARKER);
+                    lost += u32::from(is_lost);
+                    let place = format!("killed at {killed}, {}", moment.operation());
+                    open(&disk).unwrap_or_else(|e| panic!("{place}, {left}, {others}: {e}"));
+                }
+            }
+        }
+        if whole {
+            break;
+        }
+    }
+    assert!(lost > 0, "the marker always outlived the state log");
 }
 
 #[test]

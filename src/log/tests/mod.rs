@@ -19,13 +19,14 @@ impl Attention for Unattended {
     fn due(&self) {}
 }
 
-use crate::config::TopicConfig;
+use crate::config::{Packing, TopicConfig};
 use crate::disk::names::{SegmentFile, segment_file};
 use crate::disk::{Access, Disk, MemoryDisk, read_full_at, write_all_at};
 use crate::error::{ErrorKind, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 use crate::record::{
-    AppendBatch as _, BatchRules, BorrowedBatch, Record, Records, Stamp, TakeRules, TimestampRule,
+    AppendBatch as _, BatchRules, BorrowedBatch, PlainLimit, Record, Records, Stamp, TakeRules,
+    TimestampRule,
 };
 use crate::time::{ManualClock, Timestamp};
 use std::sync::Arc;
@@ -128,6 +129,8 @@ fn batch(base: i64, value: &[u8]) -> Vec<u8> {
     let rules = BatchRules {
         timestamps: TimestampRule::Append { now: Timestamp::from_millis(base + 1) },
         max_bytes: 1 << 20,
+        keyed: false,
+        packing: Packing::default(),
     };
     let records = [Record::new(value)];
     let batch = BorrowedBatch::measure(&records, &rules).unwrap();
@@ -155,7 +158,8 @@ fn append(log: &PartitionLog, value: &[u8], at: i64) -> Result<i64> {
 /// Offset and value of every record from `from` on, up to the first that cannot be read.
 fn read_from(log: &PartitionLog, from: i64) -> Result<Vec<(i64, Vec<u8>)>> {
     let limits = FetchLimits { bytes: 200, records: u64::MAX, durable_only: false };
-    let rules = TakeRules { read_uncommitted: true, max_records: usize::MAX };
+    let plain = PlainLimit::DEFAULT;
+    let rules = TakeRules { read_uncommitted: true, max_records: usize::MAX, plain };
     let mut next = Offset::new(from);
     let mut found = Vec::new();
     loop {

@@ -251,7 +251,12 @@ fn batches_larger_than_a_segment_are_refused_and_limits_may_change() {
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     // one that was put together when segments were larger
     let now = Timestamp::from_millis(1);
-    let rules = BatchRules { timestamps: TimestampRule::Append { now }, max_bytes: 1 << 20 };
+    let rules = BatchRules {
+        timestamps: TimestampRule::Append { now },
+        max_bytes: 1 << 20,
+        keyed: false,
+        packing: Packing::default(),
+    };
     let records = [Record::new(&[0; 2000])];
     let large = BorrowedBatch::measure(&records, &rules).unwrap();
     assert_eq!(log.append(&large, now).unwrap_err().kind(), ErrorKind::TooLarge);
@@ -325,4 +330,35 @@ fn a_rewrite_that_is_finished_is_on_the_disk() {
     let bench = Bench { disk: Arc::new(disk.crash(Crash::Nothing)), ..bench };
     assert_eq!(paths.each_ref().map(|path| bench.bytes(path)), written);
     assert_eq!(written[0], bytes);
+}
+
+/// Found by `failing-calls`: a sync on the way fails for want of space, which ends writing, and the
+/// new start is durable all the same.
+#[cfg(feature = "sim")]
+#[test]
+fn a_deletion_is_done_exactly_where_its_start_is_recorded() {
+    use crate::disk::{Fault, Operation, Plan, SimDisk};
+    let mut beside_a_failure = 0;
+    for nth in 1..12 {
+        let disk = SimDisk::new(nth);
+        disk.create_dir_all(Path::new(DIR)).unwrap();
+        let mut bench = Bench::on(Arc::new(disk.clone()));
+        bench.config = bench.config.segment_bytes(1024);
+        let (log, _) = bench.open(facts(0, LastStop::Clean));
+        for at in 0..20 {
+            append(&log, &[b'x'; 200], at).unwrap();
+            if at == 12 {
+                log.checkpoint().unwrap(); // the new start lies below
+            }
+        }
+        disk.fail(Plan::new(Fault::Error(28)).on(Operation::Sync).nth(nth));
+        let told = Told::default();
+        let done = log.delete_records_before(Offset::new(10), &told);
+        let is_recorded = told.0.lock().contains(&LogFact::LogStart(Offset::new(10)));
+        assert_eq!(done.is_ok(), is_recorded, "sync {nth}: {done:?}");
+        let start = log.offsets().snapshot().start.get();
+        assert_eq!(start, if is_recorded { 10 } else { 0 }, "sync {nth}");
+        beside_a_failure += u32::from(is_recorded && log.check_healthy("append").is_err());
+    }
+    assert!(beside_a_failure > 0, "no failed sync left the start to be recorded");
 }

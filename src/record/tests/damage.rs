@@ -187,7 +187,7 @@ fn control_records_are_bounded() {
         assert!(matches!(found, Err(BatchFault::Record { .. })), "{value:?}");
     }
     let packed = control(0x34, Some(&[0, 0, 0, 1]), value);
-    assert_eq!(packed, Err(BatchFault::Compressed(Codec::Zstd)));
+    assert_eq!(packed, Err(BatchFault::Packed(Codec::Zstd)));
     let marker = body(0, 0, Some(&[0, 0, 0, 1]), value, &[0]);
     let second = body(0, 1, Some(&[0, 0, 0, 1]), value, &[0]);
     let two = batch(0x30, 1, 0, 0, 2, &[marker.clone(), second].concat());

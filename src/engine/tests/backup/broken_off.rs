@@ -1,6 +1,6 @@
-//! Backups that are broken off: by whoever looks on, at any time; by a power cut meanwhile; and by
-//! a callback that panics. Nothing is left that an open takes for a store, and the store is as it
-//! was.
+//! Backups and who looks on: one breaks them off, at any time; the power is cut meanwhile; a
+//! callback panics. Nothing is left that an open takes for a store, and the store is as it was.
+//! Another appends meanwhile, and the copy does not show it.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,4 +72,25 @@ fn a_progress_callback_that_panics_fails_the_backup_alone() {
     let failed = history.engine().unwrap().backup(Path::new(TARGET), Sharing::Links, &watch);
     assert_eq!(failed.unwrap_err().kind(), ErrorKind::Panicked);
     back_up(&history, Sharing::Links).unwrap();
+}
+
+#[test]
+fn what_is_appended_while_it_is_made_is_not_in_a_backup() {
+    for sharing in [Sharing::Links, Sharing::Nothing] {
+        let (history, expected) = prepared(4);
+        let topics = history.engine().unwrap().topics();
+        let partitions: Vec<_> =
+            topics.iter().flat_map(|topic| topic.partitions().to_vec()).collect();
+        let watch = Watch::telling(move |progress| {
+            let is_cut = progress.partitions_total() > 0;
+            for partition in partitions.iter().filter(|_| is_cut) {
+                append(partition, "too late", Process).unwrap();
+            }
+            ControlFlow::Continue(())
+        });
+        history.engine().unwrap().backup(Path::new(TARGET), sharing, &watch).unwrap();
+        assert_ne!(contents(&history.engine().unwrap()), expected, "nobody looked on");
+        let disk: Arc<dyn Disk> = Arc::new(history.disk.clone());
+        assert_eq!(check_target(&disk, &expected), Ok(true), "{sharing:?}");
+    }
 }
