@@ -376,32 +376,6 @@ impl TopicConfig {
         bounded && self.cleanup_policy.deletes()
     }
 
-    /// What differs from the defaults, as the catalog keeps it.
-    pub(crate) fn changed_entries(&self) -> Vec<(String, String)> {
-        let default = TopicConfig::default();
-        let mut entries = self.entries();
-        entries.retain(|(key, value)| default.get(key).as_ref() != Some(value));
-        entries
-    }
-
-    /// The configuration the catalog kept. A whole set is checked at once, so that the order of
-    /// its entries does not matter.
-    pub(crate) fn from_entries(
-        partitions: u32,
-        entries: &[(String, String)],
-    ) -> Result<Self, Error> {
-        let mut config = TopicConfig::default().partitions(partitions);
-        for (key, value) in entries {
-            let setting = SETTINGS
-                .iter()
-                .find(|setting| setting.key == key)
-                .ok_or_else(|| refuse(key, value, "no such setting"))?;
-            (setting.read)(&mut config, value).ok_or_else(|| refuse(key, value, setting.takes))?;
-        }
-        config.validate()?;
-        Ok(config)
-    }
-
     /// Every range in one place, whichever way the values came in.
     pub(crate) fn validate(&self) -> Result<(), Error> {
         within("partitions", u64::from(self.partitions), 1, u64::from(MAX_PARTITIONS), "")?;

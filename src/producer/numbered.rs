@@ -6,8 +6,8 @@
 //! ([`Producer::identity`]) and which sequence a batch was sent with.
 
 use super::handle::Producer;
-use super::receipt::BatchReceipt;
-use super::topic::TopicProducer;
+use super::receipt::{BatchReceipt, Receipt};
+use super::topic::{Sent, TopicProducer};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{PartitionId, Sequence};
 use crate::record::{ProducerClaim, ProducerIdentity, Record};
@@ -99,5 +99,34 @@ impl TopicProducer {
             let why = "the producer was not built with `idempotent(true)`".to_owned();
             Error::new(operation, Cause::InvalidArgument(why))
         })
+    }
+}
+
+/// Receipts, of numbered records or others.
+impl TopicProducer {
+    #[inline]
+    pub(super) fn receipt(&self, sent: &Sent) -> Receipt {
+        Receipt {
+            topic: self.lanes().topic().name().clone(),
+            partition: sent.partition,
+            offset: sent.appended.base_offset,
+            leader_epoch: sent.appended.epoch,
+            timestamp: sent.max_timestamp,
+            sequence: sent.appended.sequence,
+            is_duplicate: sent.appended.is_duplicate,
+        }
+    }
+
+    pub(super) fn batch_receipt(&self, sent: &Sent) -> BatchReceipt {
+        BatchReceipt {
+            topic: self.lanes().topic().name().clone(),
+            partition: sent.partition,
+            base_offset: sent.appended.base_offset,
+            end_offset: sent.appended.end_offset,
+            leader_epoch: sent.appended.epoch,
+            max_timestamp: sent.max_timestamp,
+            base_sequence: sent.appended.sequence,
+            is_duplicate: sent.appended.is_duplicate,
+        }
     }
 }

@@ -293,9 +293,9 @@ impl TopicProducer {
 
 /// What was appended.
 pub(super) struct Sent {
-    partition: PartitionId,
-    appended: Appended,
-    max_timestamp: Option<Timestamp>,
+    pub(super) partition: PartitionId,
+    pub(super) appended: Appended,
+    pub(super) max_timestamp: Option<Timestamp>,
 }
 
 /// The walk.
@@ -474,32 +474,6 @@ impl TopicProducer {
         match self.durability {
             Durability::Power => lane.ride(sent.appended.end_offset),
             Durability::Process => Ok(None),
-        }
-    }
-
-    #[inline]
-    fn receipt(&self, sent: &Sent) -> Receipt {
-        Receipt {
-            topic: self.lanes.topic().name().clone(),
-            partition: sent.partition,
-            offset: sent.appended.base_offset,
-            leader_epoch: sent.appended.epoch,
-            timestamp: sent.max_timestamp,
-            sequence: sent.appended.sequence,
-            is_duplicate: sent.appended.is_duplicate,
-        }
-    }
-
-    pub(super) fn batch_receipt(&self, sent: &Sent) -> BatchReceipt {
-        BatchReceipt {
-            topic: self.lanes.topic().name().clone(),
-            partition: sent.partition,
-            base_offset: sent.appended.base_offset,
-            end_offset: sent.appended.end_offset,
-            leader_epoch: sent.appended.epoch,
-            max_timestamp: sent.max_timestamp,
-            base_sequence: sent.appended.sequence,
-            is_duplicate: sent.appended.is_duplicate,
         }
     }
 }
