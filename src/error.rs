@@ -97,6 +97,13 @@ pub enum ErrorKind {
     /// The caller is no member of its group any more, or never was, or a partition is another
     /// member's.
     Fenced,
+    /// An idempotent producer's sequence does not follow the last one of its partition: records
+    /// are missing between, or it repeats what is no longer remembered.
+    OutOfOrderSequence,
+    /// A newer incarnation of the producer id has written.
+    InvalidProducerEpoch,
+    /// What was asked does not fit the state of the producer's transaction.
+    InvalidTransactionState,
     /// The group has members, or what it must not have for what was asked.
     GroupNotEmpty,
     /// Code handed in by the caller panicked.
@@ -375,7 +382,7 @@ impl Error {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn is_fenced(&self) -> bool {
-        self.kind() == ErrorKind::Fenced
+        matches!(self.kind(), ErrorKind::Fenced | ErrorKind::InvalidProducerEpoch)
     }
 
     /// Whether an earlier failure has ended writing to this partition or store.

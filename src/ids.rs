@@ -269,6 +269,93 @@ impl ProducerId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProducerEpoch(i16);
 
+impl fmt::Display for ProducerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for ProducerEpoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The place of a record among those of one idempotent producer in one partition.
+///
+/// 0 to 2,147,483,647; behind the largest comes 0 again.
+///
+/// ```
+/// use tidelog::Sequence;
+/// assert_eq!(Sequence::FIRST.after(7).get(), 7);
+/// assert_eq!(Sequence::MAX.after(1), Sequence::FIRST);
+/// assert_eq!(Sequence::new(-1), None);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Sequence(i32);
+
+impl Sequence {
+    /// What a producer begins with.
+    ///
+    /// ```
+    /// assert_eq!(tidelog::Sequence::FIRST.get(), 0);
+    /// ```
+    pub const FIRST: Sequence = Sequence(0);
+
+    /// The largest; [`Sequence::FIRST`] follows it.
+    ///
+    /// ```
+    /// assert_eq!(tidelog::Sequence::MAX.get(), i32::MAX);
+    /// ```
+    pub const MAX: Sequence = Sequence(i32::MAX);
+
+    /// The sequence with this number; `None` for a negative one.
+    ///
+    /// ```
+    /// assert_eq!(tidelog::Sequence::new(5).map(|it| it.get()), Some(5));
+    /// ```
+    pub const fn new(number: i32) -> Option<Self> {
+        if number < 0 { None } else { Some(Sequence(number)) }
+    }
+
+    /// The number.
+    ///
+    /// ```
+    /// assert_eq!(tidelog::Sequence::MAX.get(), 2_147_483_647);
+    /// ```
+    pub const fn get(self) -> i32 {
+        self.0
+    }
+
+    /// The sequence `count` records later, past the largest from 0 on.
+    ///
+    /// ```
+    /// assert_eq!(tidelog::Sequence::MAX.after(3).get(), 2);
+    /// ```
+    #[must_use]
+    pub const fn after(self, count: u32) -> Self {
+        // two numbers below 2^31 and 2^32: the remainder is below 2^31
+        let sum = (self.0.cast_unsigned() as u64 + count as u64) % (1 << 31);
+        Sequence((sum as u32).cast_signed())
+    }
+
+    /// The sequence `count` records earlier.
+    pub(crate) const fn before(self, count: u32) -> Self {
+        self.after((1 << 31) - count % (1 << 31))
+    }
+
+    /// The field of the format, -1 for none.
+    pub(crate) fn to_wire(sequence: Option<Self>) -> i32 {
+        sequence.map_or(-1, Sequence::get)
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl ProducerEpoch {
     /// The producer epoch with this number.
     ///

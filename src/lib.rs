@@ -151,7 +151,9 @@ pub use group::{
     Assignment, AssignmentFault, Assignor, Committed, GroupKind, GroupPhase, GroupView, MemberId,
     MemberView, RangeAssignor, RoundRobinAssignor, StickyAssignor, TopicPartition, TopicView,
 };
-pub use ids::{Generation, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
+pub use ids::{
+    Generation, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, TopicId,
+};
 #[cfg(not(loom))]
 pub use inspect::{
     Dump, DumpedBatch, DumpedControl, DumpedIndex, DumpedPartition, DumpedProducer, DumpedRecord,
@@ -161,7 +163,7 @@ pub use inspect::{
 #[cfg(not(loom))]
 pub use log::{
     Damage, Finding, FindingKind, FoundOffset, Log, LogBuilder, LogReceipt, OffsetSpec,
-    PartitionReport, TornTail, Unvouched,
+    PartitionReport, ProducerState, TornTail, Unvouched,
 };
 #[cfg(not(loom))]
 pub use producer::partitioner::{DefaultPartitioner, Partitioner, RoundRobin};
@@ -170,7 +172,9 @@ pub use producer::{
     BatchReceipt, BufferFull, Pending, Producer, ProducerBuilder, Receipt, TopicProducer,
 };
 #[cfg(not(loom))]
-pub use record::{Header, Headers, OwnedRecord, Record, RecordView, Records, RecordsIter};
+pub use record::{
+    Header, Headers, OwnedRecord, ProducerIdentity, Record, RecordView, Records, RecordsIter,
+};
 #[cfg(not(loom))]
 pub use segment::AbortedTransaction;
 #[cfg(not(loom))]

@@ -1,18 +1,21 @@
 //! The directories that Apache Kafka wrote, opened through `Log`, and ours opened by Kafka.
 //!
 //! Every partition yields exactly the records Kafka reads from it, if the codecs of its batches are
-//! built in. What is not read (other codecs, formats 0 and 1) is refused by name; what this version
-//! does not continue (producer ids, transactions) is read and takes no appends. Where recovery
-//! differs from Kafka's on purpose, the difference is written here.
+//! built in. What is not read (other codecs, formats 0 and 1) is refused by name. Producers and their
+//! open transactions are known as Kafka knows them. Where recovery differs from Kafka's
+//! on purpose, the difference is written here.
 
 mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::golden::{Kind, Partition, Payload, RecordsSha256, Scenario, names};
+use common::golden::{Kind, Partition, Payload, Producer, RecordsSha256, Scenario, names};
 use common::kafka_check::kafka_check;
-use tidelog::{ErrorKind, Log, Offset, Record, TopicConfig};
+use tidelog::{
+    ErrorKind, Log, Offset, ProducerEpoch, ProducerId, ProducerIdentity, Record, Sequence,
+    Timestamp, TopicConfig,
+};
 
 /// Copies a partition's files, so that opening it changes nothing that another test reads.
 fn copy(from: &Path) -> (tempfile::TempDir, PathBuf) {
@@ -78,10 +81,25 @@ fn assert_records(shown: &str, log: &Log, partition: &Partition) {
     assert!(expected.is_none_or(|left| left.is_empty()), "{shown}: records are missing");
 }
 
-fn has_producers(partition: &Partition) -> bool {
-    let named = partition.on_disk.snapshots.iter().any(|it| !it.producers.is_empty());
-    let aborted = partition.on_disk.segments.iter().any(|it| !it.txnindex.is_empty());
-    named || aborted || partition.on_disk.batches.iter().any(|it| it.producer_id >= 0)
+/// The producers and the last stable offset are those that Kafka has after it opened the same.
+fn assert_producers(shown: &str, log: &Log, partition: &Partition) {
+    let known: Vec<_> = log
+        .producers()
+        .iter()
+        .map(|known| Producer {
+            producer_id: known.identity().id().get(),
+            producer_epoch: i64::from(known.identity().epoch().get()),
+            last_sequence: known.last_sequence().map_or(-1, |last| i64::from(last.get())),
+            last_data_offset: None,
+            offset_delta: None,
+            last_timestamp: known.last_timestamp().map_or(-1, Timestamp::as_millis),
+            coordinator_epoch: known.coordinator_epoch().map_or(-1, i64::from),
+            current_txn_first_offset: Some(known.transaction_start().map_or(-1, Offset::get)),
+        })
+        .collect();
+    assert_eq!(known, partition.opened.producers, "{shown}");
+    let stable = log.first_unstable_offset().unwrap_or(log.end_offset());
+    assert_eq!(stable.get(), partition.opened.last_stable_offset, "{shown}");
 }
 
 fn snapshots(dir: &Path) -> Vec<(String, Vec<u8>)> {
@@ -100,7 +118,6 @@ fn snapshots(dir: &Path) -> Vec<(String, Vec<u8>)> {
 /// Opens one partition, reads it, tries to append, closes it, reads it again.
 fn check_partition(shown: &str, path: &Path, partition: &Partition) {
     let (_held, dir) = copy(path);
-    let before = snapshots(&dir);
     let start = partition.checkpoints.log_start_offset.unwrap_or(partition.opened.log_start_offset);
     let log = open(&dir, Some(start)).unwrap_or_else(|error| panic!("{shown}: {error}"));
     assert!(log.report().damage().is_empty(), "{shown}: {:?}", log.report());
@@ -109,25 +126,46 @@ fn check_partition(shown: &str, path: &Path, partition: &Partition) {
     assert_eq!(log.end_offset().get(), opened.log_end_offset, "{shown}");
     assert_records(shown, &log, partition);
     assert_timestamps(shown, &log, partition);
+    assert_producers(shown, &log, partition);
+    let known = log.producers();
     let appended = log.append(&[Record::new("ours")]);
-    if has_producers(partition) {
-        let error = appended.expect_err(shown);
-        assert_eq!(error.kind(), ErrorKind::Unsupported, "{shown}: {error}");
-        log.close().unwrap();
-        let log = open(&dir, None).unwrap();
-        assert_records(shown, &log, partition);
-    } else {
-        let receipt = appended.unwrap_or_else(|error| panic!("{shown}: {error}"));
-        assert_eq!(receipt.first_offset().get(), opened.log_end_offset, "{shown}");
-        let epochs = opened.leader_epochs.iter().map(|(epoch, _)| *epoch).max();
-        assert!(epochs.is_none_or(|epoch| i64::from(receipt.epoch().get()) > epoch), "{shown}");
-        log.close().unwrap();
-        let log = open(&dir, None).unwrap();
-        assert!(!log.report().is_notable(), "{shown}: {:?}", log.report());
-        let last = log.read(receipt.first_offset(), 1000).unwrap();
-        assert_eq!(last.iter().next().and_then(|it| it.value()), Some(&b"ours"[..]), "{shown}");
+    let receipt = appended.unwrap_or_else(|error| panic!("{shown}: {error}"));
+    assert_eq!(receipt.first_offset().get(), opened.log_end_offset, "{shown}");
+    let epochs = opened.leader_epochs.iter().map(|(epoch, _)| *epoch).max();
+    assert!(epochs.is_none_or(|epoch| i64::from(receipt.epoch().get()) > epoch), "{shown}");
+    log.close().unwrap();
+    let log = open(&dir, None).unwrap();
+    assert!(!log.report().is_notable(), "{shown}: {:?}", log.report());
+    let last = log.read(receipt.first_offset(), 1000).unwrap();
+    assert_eq!(last.iter().next().and_then(|it| it.value()), Some(&b"ours"[..]), "{shown}");
+    assert_eq!(log.producers(), known, "{shown}: after a clean close");
+}
+
+/// The names and bytes of the snapshots, after an opening and a closing.
+#[test]
+fn snapshots_are_those_that_kafka_leaves() {
+    for name in names() {
+        let scenario = Scenario::load(&name);
+        let Kind::Partition(partition) = &scenario.kind else { continue };
+        let (_held, dir) = copy(&scenario.partition_path());
+        open(&dir, partition.checkpoints.log_start_offset).unwrap().close().unwrap();
+        let ours: Vec<_> =
+            snapshots(&dir).into_iter().map(|it| (it.0, it.1.len() as u64)).collect();
+        let kafkas = partition.opened.files_after_close.iter();
+        let kafkas: Vec<_> =
+            kafkas.filter(|(name, _)| name.ends_with(".snapshot")).cloned().collect();
+        let spared: Vec<_> = ours.iter().filter(|kept| !kafkas.contains(kept)).collect();
+        assert!(spared.is_empty(), "{name}: {spared:?}");
+        let missing: Vec<_> = kafkas.iter().filter(|kept| !ours.contains(kept)).collect();
+        let fewer = match name.as_str() {
+            // of segments that compaction has emptied, which are none of ours
+            "compacted" | "compacted-tombstones" => 1,
+            // Kafka recovers each segment that has no index, and takes one for each
+            "torn-no-index" => 5,
+            _ => 0,
+        };
+        assert_eq!(missing.len(), fewer, "{name}: {missing:?}");
     }
-    assert_eq!(snapshots(&dir), before, "{shown}: snapshots are left alone");
 }
 
 /// Looks every timestamp up, and one beside each.
@@ -167,6 +205,7 @@ fn check_compressed(shown: &str, path: &Path, partition: &Partition) {
     let (_held, dir) = copy(path);
     let log = open(&dir, partition.checkpoints.log_start_offset).unwrap();
     assert_eq!(log.end_offset().get(), partition.opened.log_end_offset, "{shown}");
+    assert_producers(shown, &log, partition);
     for batch in partition.on_disk.batches.iter().filter(|batch| !batch.control) {
         if batch.last_offset < log.start_offset().get() || batch.count == 0 {
             continue; // one that compaction has emptied is stepped over
@@ -317,4 +356,47 @@ fn adopted_values_that_are_long_match_by_hash() {
     let scenario = Scenario::load("large-record");
     let records = scenario.partition().on_disk.records.as_ref().unwrap();
     assert!(records.iter().any(|record| matches!(record.value, Payload::Hashed { .. })));
+}
+
+/// Kafka knows our producers from our snapshots, and the same ones from our batches.
+#[test]
+fn kafka_knows_the_producers_we_closed_with() {
+    let held = tempfile::tempdir().unwrap();
+    let dir = held.path().join("numbered-0");
+    let config = TopicConfig::new().segment_bytes(4000).timestamp_after_max(None);
+    let log = Log::builder(&dir).config(config).open().unwrap();
+    let identity =
+        |id, epoch| ProducerIdentity::new(ProducerId::new(id), ProducerEpoch::new(epoch));
+    let mut next = [Sequence::FIRST, Sequence::new(i32::MAX - 10).unwrap(), Sequence::FIRST];
+    for number in 0..90_usize {
+        let (at, count) = (number % 3, 1 + u32::try_from(number % 4).unwrap());
+        let epoch = i16::from(at == 2 && number > 40);
+        if number == 41 {
+            next[2] = Sequence::FIRST;
+        }
+        let records: Vec<_> = (0..count).map(|_| Record::new("numbered").key("k")).collect();
+        let us = identity(i64::try_from(at).unwrap(), epoch);
+        log.append_produced(&records, us, next[at]).unwrap();
+        next[at] = next[at].after(count);
+        if number % 20 == 0 {
+            log.maintain().unwrap();
+            log.append(&[Record::new("of nobody")]).unwrap();
+        }
+    }
+    let known = log.producers();
+    log.close().unwrap();
+    let test = "kafka_knows_the_producers_we_closed_with";
+    let Some(lines) = kafka_check(&[dir], &[]).accepted(test) else { return };
+    let kafkas = lines[0]["producers"].as_array().expect("a list").clone();
+    assert_eq!(kafkas.len(), known.len());
+    for (known, kafkas) in known.iter().zip(kafkas) {
+        let ours = [
+            known.identity().id().get(),
+            i64::from(known.identity().epoch().get()),
+            known.last_sequence().map_or(-1, |last| i64::from(last.get())),
+            known.last_timestamp().map_or(-1, Timestamp::as_millis),
+        ];
+        let keys = ["producerId", "producerEpoch", "lastSequence", "lastTimestamp"];
+        assert_eq!(ours.map(Some), keys.map(|key| kafkas[key].as_i64()), "{kafkas}");
+    }
 }

@@ -9,6 +9,7 @@
 mod cleanup;
 mod compression;
 mod holds;
+mod producers;
 mod ratio;
 mod settings;
 mod topic;

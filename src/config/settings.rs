@@ -10,7 +10,9 @@ use super::cleanup::POLICIES;
 use super::holds::{read_holds, write_holds};
 use super::ratio::Ratio;
 use super::topic::TopicConfig;
+use super::words::refuse;
 
+use crate::error::Error;
 use crate::time::millis;
 
 /// One setting as text: its key, how to write it, how to read it.
@@ -177,6 +179,18 @@ pub(super) const SETTINGS: &[Setting] = &[
         read: |c, text| read_holds(text).map(|holds| c.retain_for = holds),
         takes: "GROUP=bytes:N,ms:N;..., names with other bytes than letters, digits, `._-` as %xx",
     },
+    Setting {
+        key: "producer.id.expiration.ms",
+        write: |c| write_millis(c.producer_id_expiration),
+        read: |c, text| read_millis(text).map(|age| c.producer_id_expiration = age),
+        takes: MILLIS,
+    },
+    Setting {
+        key: "tidelog.max.producers",
+        write: |c| c.max_producers.to_string(),
+        read: |c, text| text.parse().ok().map(|most| c.max_producers = most),
+        takes: "a whole number",
+    },
 ];
 
 fn write_millis(duration: Duration) -> String {
@@ -201,4 +215,33 @@ fn read_bound(text: &str) -> Option<Option<Duration>> {
 /// Kafka writes "no bound" as -1 for the retention settings.
 fn read_or_none<T>(text: &str, read: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
     if text == "-1" { Some(None) } else { read(text).map(Some) }
+}
+
+/// A configuration as texts, and back.
+impl TopicConfig {
+    /// What differs from the defaults, as the catalog keeps it.
+    pub(crate) fn changed_entries(&self) -> Vec<(String, String)> {
+        let default = TopicConfig::default();
+        let mut entries = self.entries();
+        entries.retain(|(key, value)| default.get(key).as_ref() != Some(value));
+        entries
+    }
+
+    /// The configuration the catalog kept. A whole set is checked at once, so that the order of
+    /// its entries does not matter.
+    pub(crate) fn from_entries(
+        partitions: u32,
+        entries: &[(String, String)],
+    ) -> Result<Self, Error> {
+        let mut config = TopicConfig::default().partitions(partitions);
+        for (key, value) in entries {
+            let setting = SETTINGS
+                .iter()
+                .find(|setting| setting.key == key)
+                .ok_or_else(|| refuse(key, value, "no such setting"))?;
+            (setting.read)(&mut config, value).ok_or_else(|| refuse(key, value, setting.takes))?;
+        }
+        config.validate()?;
+        Ok(config)
+    }
 }

@@ -52,6 +52,8 @@ pub struct TopicConfig {
     pub(crate) max_bytes: Option<u64>,
     pub(crate) when_full: WhenFull,
     pub(crate) retain_for: GroupHolds,
+    pub(crate) producer_id_expiration: Duration,
+    pub(crate) max_producers: usize,
     pub(crate) compression: TopicCompression,
 }
 
@@ -84,6 +86,8 @@ impl Default for TopicConfig {
             max_bytes: None,
             when_full: WhenFull::Fail,
             retain_for: GroupHolds::new(),
+            producer_id_expiration: Duration::from_secs(24 * 3600),
+            max_producers: 100_000,
             compression: TopicCompression::default(),
         }
     }
@@ -372,32 +376,6 @@ impl TopicConfig {
         bounded && self.cleanup_policy.deletes()
     }
 
-    /// What differs from the defaults, as the catalog keeps it.
-    pub(crate) fn changed_entries(&self) -> Vec<(String, String)> {
-        let default = TopicConfig::default();
-        let mut entries = self.entries();
-        entries.retain(|(key, value)| default.get(key).as_ref() != Some(value));
-        entries
-    }
-
-    /// The configuration the catalog kept. A whole set is checked at once, so that the order of
-    /// its entries does not matter.
-    pub(crate) fn from_entries(
-        partitions: u32,
-        entries: &[(String, String)],
-    ) -> Result<Self, Error> {
-        let mut config = TopicConfig::default().partitions(partitions);
-        for (key, value) in entries {
-            let setting = SETTINGS
-                .iter()
-                .find(|setting| setting.key == key)
-                .ok_or_else(|| refuse(key, value, "no such setting"))?;
-            (setting.read)(&mut config, value).ok_or_else(|| refuse(key, value, setting.takes))?;
-        }
-        config.validate()?;
-        Ok(config)
-    }
-
     /// Every range in one place, whichever way the values came in.
     pub(crate) fn validate(&self) -> Result<(), Error> {
         within("partitions", u64::from(self.partitions), 1, u64::from(MAX_PARTITIONS), "")?;
@@ -418,6 +396,9 @@ impl TopicConfig {
         if let Some(bytes) = self.max_bytes {
             within("tidelog.max.bytes", bytes, 1024, i64::MAX as u64, " bytes")?;
         }
+        let age = millis(self.producer_id_expiration).unsigned_abs();
+        within("producer.id.expiration.ms", age, 1, i64::MAX as u64, " ms")?;
+        within("tidelog.max.producers", self.max_producers as u64, 1, 10_000_000, "")?;
         for (group, cap) in &self.retain_for {
             if group.is_empty() || group.len() > 0x7fff || !cap.is_legal() {
                 let allowed = "a group's name, at least 1 byte, at least 1 ms";

@@ -166,7 +166,8 @@ impl Forged {
         let rules = world.partition("orders", 0).batch_rules(START).unwrap();
         let batch = BorrowedBatch::measure(records, &rules).unwrap();
         let mut bytes = vec![0; batch.size()];
-        let stamp = Stamp { base_offset: Offset::ZERO, leader_epoch: LeaderEpoch::new(0) };
+        let stamp =
+            Stamp { base_offset: Offset::ZERO, leader_epoch: LeaderEpoch::new(0), producer: None };
         batch.write(stamp, &mut bytes);
         Forged(bytes)
     }

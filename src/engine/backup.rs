@@ -148,8 +148,11 @@ impl Engine {
         let logs: Vec<&PartitionLog> =
             partitions.iter().map(|partition| partition.log()).collect::<Result<_>>()?;
         let of_catalog = |fact: &Fact| {
-            use Fact::{HighestEpoch, OthersWrote, TopicCreated};
-            matches!(fact, HighestEpoch { .. } | TopicCreated { .. } | OthersWrote { .. })
+            use Fact::{HighestEpoch, OthersWrote, ProducerIds, TopicCreated};
+            matches!(
+                fact,
+                HighestEpoch { .. } | ProducerIds { .. } | TopicCreated { .. } | OthersWrote { .. }
+            )
         };
         let facts = self.owner(BACK_UP)?.root.log().with_state(RootState::snapshot);
         let state = RootState::fold(facts.iter().filter(|fact| of_catalog(fact)));

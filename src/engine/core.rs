@@ -24,6 +24,7 @@ use super::ending::Ending;
 use super::follow::{Applied, Follower};
 use super::gate::Gate;
 use super::partition::Partition;
+use super::producer_ids::ProducerIds;
 use super::report::OpenReport;
 use super::timers::Timers;
 use super::topic::Topic;
@@ -84,6 +85,7 @@ pub(super) struct Owner {
     pub(super) epoch: crate::ids::LeaderEpoch,
     pub(super) journal: Option<Arc<Journal>>,
     pub(super) ending: Ending,
+    pub(super) producer_ids: ProducerIds,
 }
 
 /// One open root.

@@ -34,6 +34,7 @@ mod known;
 mod maintenance;
 mod open;
 mod partition;
+mod producer_ids;
 mod reopen;
 mod report;
 mod requests;

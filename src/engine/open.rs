@@ -21,6 +21,7 @@ use super::held::Holdings;
 use super::journal::{self, Restored};
 use super::keeper::RootKeeper;
 use super::known::Known;
+use super::producer_ids::ProducerIds;
 use super::report::OpenReport;
 use super::requests::Requests;
 use super::root::exports::Exports;
@@ -160,6 +161,7 @@ fn assemble(
     Arc::new(Engine {
         gate: shared.gate,
         footing: Footing::Owner(Owner {
+            producer_ids: ProducerIds::default(),
             keeper: RootKeeper(shared.root.clone()),
             root: shared.root,
             epoch,

@@ -14,12 +14,12 @@ use super::holds::{HoldState, Holds};
 use super::room;
 use crate::config::Durability;
 use crate::error::{Cause, Error, Result};
-use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
+use crate::ids::{LeaderEpoch, Offset, PartitionId, Sequence, TopicId};
 use crate::log::{
     Appended, CappedHold, Count, Cursor, Dropped, FetchLimits, Fetched, FoundOffset, Keeper, LogId,
     OffsetSnapshot, OffsetSpec, PartitionLog,
 };
-use crate::record::{AppendBatch, BatchRules};
+use crate::record::{AppendBatch, BatchRules, ProducerIdentity};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::time::Timestamp;
@@ -184,6 +184,10 @@ impl Partition {
         let log = self.open_log("append")?;
         let reserved = room::reserve(self, batch.size() as u64)?;
         match log.append(batch, now) {
+            Ok(appended) if appended.is_duplicate => {
+                room::give_back(self, reserved);
+                Ok(appended)
+            }
             Ok(appended) => {
                 self.topic_budget.settle(reserved.of_topic, appended.count);
                 Ok(appended)
@@ -195,6 +199,15 @@ impl Partition {
                 Err(error)
             }
         }
+    }
+
+    /// What a producer's next batch is to begin with.
+    pub(crate) fn next_sequence(
+        &self,
+        identity: ProducerIdentity,
+        now: Timestamp,
+    ) -> Result<Sequence> {
+        self.open_log("look up sequence")?.next_sequence(identity, now)
     }
 
     /// Reads from `from` on; see [`PartitionLog::fetch`].

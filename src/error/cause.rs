@@ -58,6 +58,12 @@ pub(crate) enum Cause {
     OffsetRegression { committed: Offset, requested: Offset },
     #[error("fenced: {0}")]
     Fenced(String),
+    #[error("out of order sequence: {0}")]
+    OutOfOrderSequence(String),
+    #[error("invalid producer epoch: {0}")]
+    InvalidProducerEpoch(String),
+    #[error("invalid transaction state: {0}")]
+    InvalidTransactionState(String),
     #[error("{0}")]
     GroupNotEmpty(String),
     #[error("{0} panicked")]
@@ -114,6 +120,9 @@ impl Cause {
                 Cause::OffsetRegression { committed: *committed, requested: *requested }
             }
             Cause::Fenced(why) => Cause::Fenced(why.clone()),
+            Cause::OutOfOrderSequence(why) => Cause::OutOfOrderSequence(why.clone()),
+            Cause::InvalidProducerEpoch(why) => Cause::InvalidProducerEpoch(why.clone()),
+            Cause::InvalidTransactionState(why) => Cause::InvalidTransactionState(why.clone()),
             Cause::GroupNotEmpty(why) => Cause::GroupNotEmpty(why.clone()),
             Cause::Panicked(what) => Cause::Panicked(what),
             Cause::ReadOnly => Cause::ReadOnly,
@@ -144,6 +153,9 @@ impl Cause {
             Cause::Unsupported(_) => ErrorKind::Unsupported,
             Cause::OffsetRegression { .. } => ErrorKind::OffsetRegression,
             Cause::Fenced(_) => ErrorKind::Fenced,
+            Cause::OutOfOrderSequence(_) => ErrorKind::OutOfOrderSequence,
+            Cause::InvalidProducerEpoch(_) => ErrorKind::InvalidProducerEpoch,
+            Cause::InvalidTransactionState(_) => ErrorKind::InvalidTransactionState,
             Cause::GroupNotEmpty(_) => ErrorKind::GroupNotEmpty,
             Cause::Panicked(_) => ErrorKind::Panicked,
             Cause::ReadOnly => ErrorKind::ReadOnly,

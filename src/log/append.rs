@@ -5,13 +5,15 @@
 //! that leaves bytes in doubt, or a panic on the way, latches the log: no later append may build
 //! on it. Whoever maintains the log is told after the lock is free.
 
+use super::claims::Admitted;
 use super::core::{PartitionLog, Writer, tail_limits};
 use super::counting::Count;
 use super::directory;
+use super::producers::Original;
 use crate::disk::latch::Latch;
 use crate::disk::names::SegmentFile;
 use crate::error::{Cause, Error, Outcome, Result};
-use crate::ids::{LeaderEpoch, Offset};
+use crate::ids::{LeaderEpoch, Offset, Sequence};
 use crate::record::{AppendBatch, Stamp};
 use crate::segment::{Indexer, Segment, Tail};
 use crate::sync::atomic::Ordering;
@@ -27,6 +29,10 @@ pub(crate) struct Appended {
     pub(crate) epoch: LeaderEpoch,
     /// The count of bytes that the log had joined before.
     pub(crate) count: Count,
+    /// The first record's, where it is an idempotent producer's.
+    pub(crate) sequence: Option<Sequence>,
+    /// It was there before; nothing was written.
+    pub(crate) is_duplicate: bool,
 }
 
 /// Latches the log if the section it lives in is left by a panic.
@@ -84,6 +90,10 @@ impl PartitionLog {
             Error::new("append", Cause::InvalidArgument(why)).at_offset(base_offset)
         })?;
         let last_offset = Offset::new(end_offset.get() - 1);
+        let admitted = self.admit(writer, batch, now)?;
+        if let Admitted::Duplicate(original, sequence) = admitted {
+            return Ok(self.appended_before(writer, original, sequence));
+        }
         let due = writer.tail.as_ref().is_none_or(|tail| tail.is_due(batch, last_offset, now));
         if due || writer.tail.as_ref().is_some_and(Tail::is_empty) {
             self.check_fits_segment(batch.size())?;
@@ -95,7 +105,11 @@ impl PartitionLog {
             return Err(Error::new("append", Cause::Closed("the log")));
         };
         let epoch = writer.epoch;
-        let stamp = Stamp { base_offset, leader_epoch: epoch };
+        let producer = match &admitted {
+            Admitted::New(_, stamp) => Some(*stamp),
+            _ => None,
+        };
+        let stamp = Stamp { base_offset, leader_epoch: epoch, producer };
         if let Err(error) = tail.append(batch, stamp, last_offset) {
             if error.outcome() != Outcome::NotWritten {
                 self.latch.trip(&error);
@@ -106,13 +120,35 @@ impl PartitionLog {
             self.epochs.lock().assign(epoch, base_offset);
             writer.epoch_entered = true;
         }
+        if let Admitted::New(produced, _) = &admitted {
+            self.note_produced(writer, produced, now);
+        }
         writer.next_offset = end_offset;
         self.offsets.set_end(end_offset);
         let size = batch.size() as u64;
         let bytes = self.appended_bytes.load(Ordering::Relaxed);
         self.appended_bytes.store(bytes + size, Ordering::Relaxed);
         self.counters.appended(u64::from(batch.count()), size);
-        Ok(Appended { base_offset, end_offset, epoch, count: writer.count })
+        Ok(Appended {
+            base_offset,
+            end_offset,
+            epoch,
+            count: writer.count,
+            sequence: producer.map(|stamp| stamp.first),
+            is_duplicate: false,
+        })
+    }
+
+    /// What is known of a batch that lies in the log already.
+    fn appended_before(&self, writer: &Writer, first: Original, sequence: Sequence) -> Appended {
+        Appended {
+            base_offset: first.first_offset,
+            end_offset: first.last_offset.next(),
+            epoch: self.epoch_at(first.first_offset).unwrap_or(writer.epoch),
+            count: writer.count,
+            sequence: Some(sequence),
+            is_duplicate: true,
+        }
     }
 
     /// A batch goes whole into one segment. Asked of the first batch of each: a segment in use is
@@ -158,6 +194,9 @@ impl PartitionLog {
                     log::debug!("{error}");
                 }
                 writer.rolled.push(old);
+                if let Some(tracked) = &mut writer.producers {
+                    tracked.take_snapshot(base);
+                }
             }
         }
         Ok(())

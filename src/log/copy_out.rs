@@ -14,8 +14,10 @@
 //! holds two of a kind.
 
 use super::checkpoint::{self, EpochLine};
+use super::claims::Taken;
 use super::core::{Doomed, LogSetup, PartitionLog, Writer};
 use super::keeper::{KnownFacts, LastStop, LogId};
+use super::snapshots::write_snapshot;
 use crate::disk::copy::{copy_file, copy_file_while};
 use crate::disk::names::{
     LEADER_EPOCHS, PARTITION_METADATA, SegmentFile, parse_sidecar, segment_file,
@@ -92,6 +94,8 @@ struct Noted {
     /// How far the last of them was published.
     position: u64,
     end: Offset,
+    /// Of the producers at the end, where there are any.
+    producers: Option<Taken>,
 }
 
 impl Noted {
@@ -101,6 +105,10 @@ impl Noted {
             grows: writer.tail.is_some(),
             position: segments.last().map_or(0, |last| last.published()),
             end: writer.next_offset,
+            producers: writer.producers.as_deref().map(|tracked| Taken {
+                at: writer.next_offset,
+                recorded: tracked.producers.recorded(),
+            }),
             segments,
         }
     }
@@ -144,6 +152,7 @@ pub(crate) struct Secured<'a> {
     pieces: Vec<Piece>,
     offsets: CutOffsets,
     epochs: Vec<EpochLine>,
+    producers: Option<Taken>,
 }
 
 impl<'a> Cut<'a> {
@@ -185,7 +194,8 @@ impl<'a> Cut<'a> {
             compacted: self.compacted,
             first_base: pieces.first().map(|piece| piece.segment.base()),
         };
-        Ok(Secured { log, pieces, offsets, epochs: self.epochs })
+        let producers = self.noted.producers;
+        Ok(Secured { log, pieces, offsets, epochs: self.epochs, producers })
     }
 }
 
@@ -291,6 +301,9 @@ impl Secured<'_> {
                 continue;
             }
             let from = place.dir.join(&entry.name);
+            if snapshot && place.disk.metadata(&from).is_ok_and(|found| found.is_none()) {
+                continue; // a checkpoint had no more use for it
+            }
             let copy = || {
                 let file = place.disk.open(&from, Access::Read)?;
                 copy_file(&*place.disk, &*file, 0..u64::MAX, &dir.join(&entry.name))
@@ -322,6 +335,12 @@ impl Secured<'_> {
         checkpoint::affirm_partition_metadata_name_later(&**disk, &metadata, setup.id.topic)?;
         if !self.epochs.is_empty() {
             checkpoint::write_epochs(&**disk, &dir.join(LEADER_EPOCHS), &self.epochs)?;
+        }
+        if let Some(taken) = &self.producers {
+            let name = segment_file(taken.at, SegmentFile::ProducerSnapshot);
+            let path = dir.join(name);
+            let file = write_snapshot(&**disk, &path, taken)?;
+            file.sync_data().map_err(|error| Error::io(COPY, &path, error))?;
         }
         let known = KnownFacts {
             recovery_point: self.offsets.end,

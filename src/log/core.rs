@@ -8,11 +8,13 @@
 //! seal, recovery point), `trim` (retention, log start), `open` (recovery), `close`. Lock order:
 //! trim, then the turn, then writer, then epochs. User code runs under none of them.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::ahead::WrittenBeside;
+use super::claims::{Tracked, limits_of};
 use super::counting::Count;
 use super::epochs::EpochCache;
 use super::fetch::Cursor;
@@ -108,14 +110,14 @@ pub(super) struct Writer {
     pub(super) count: Count,
     /// Bytes that have left the log, for whoever counts.
     pub(super) freed: u64,
+    /// Those who number their records; `None` until there is one.
+    pub(super) producers: Option<Box<Tracked>>,
 }
 
 /// Why a log takes no records.
 #[derive(Clone, Debug)]
 pub(super) enum Refusal {
     Closed,
-    /// It holds what this version cannot continue.
-    Unsupported(Arc<str>),
 }
 
 /// One partition's log.
@@ -137,6 +139,8 @@ pub(crate) struct PartitionLog {
     /// Segments below the recovery point that have no digests yet.
     pub(super) bare: Mutex<Vec<Arc<Segment>>>,
     pub(super) epochs: Mutex<EpochCache>,
+    /// The offsets of the producer snapshots in the directory.
+    pub(super) snapshots: Mutex<BTreeSet<Offset>>,
     /// The highest epoch that recovery met, in files or batches.
     pub(super) epoch_floor: Option<LeaderEpoch>,
     /// What recovery found missing below the recovery point, if anything.
@@ -187,10 +191,14 @@ impl PartitionLog {
 
     /// Takes a new configuration; the active segment heeds it from the next append on.
     pub(crate) fn set_config(&self, config: Arc<TopicConfig>) {
-        let limits = tail_limits(&config);
+        let (limits, of_producers) = (tail_limits(&config), limits_of(&config));
         self.config.store(config);
-        if let Some(tail) = &mut self.writer.lock().tail {
+        let mut writer = self.writer.lock();
+        if let Some(tail) = &mut writer.tail {
             tail.set_limits(limits);
+        }
+        if let Some(tracked) = &mut writer.producers {
+            tracked.producers.set_limits(of_producers);
         }
     }
 
@@ -303,11 +311,9 @@ impl PartitionLog {
 
 impl Refusal {
     pub(super) fn error(&self, operation: &'static str) -> Error {
-        let cause = match self {
-            Refusal::Closed => Cause::Closed("the log"),
-            Refusal::Unsupported(why) => Cause::Unsupported(why.to_string()),
-        };
-        Error::new(operation, cause)
+        match self {
+            Refusal::Closed => Error::new(operation, Cause::Closed("the log")),
+        }
     }
 }
 

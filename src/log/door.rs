@@ -22,7 +22,9 @@ use crate::config::{BackgroundSync, Durability};
 use crate::disk::{DirLock, Disk};
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
-use crate::record::{AppendBatch as _, BorrowedBatch, Record, Records, TakeRules, packed};
+use crate::record::{
+    AppendBatch as _, BorrowedBatch, Produced, ProducerClaim, Record, Records, TakeRules, packed,
+};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Mutex, RwLock};
 use crate::time::{Clock, Timestamp};
@@ -186,12 +188,22 @@ impl Log {
     ) -> Result<LogReceipt> {
         self.check_open("append")?;
         let now = self.clock.wall();
+        self.append_claimed(records, None, (now, durability))
+    }
+
+    /// Appends records as a batch of their producer, if they have one that is to be written down.
+    pub(super) fn append_claimed(
+        &self,
+        records: &[Record<'_>],
+        claim: Option<ProducerClaim>,
+        (now, durability): (Timestamp, Durability),
+    ) -> Result<LogReceipt> {
         let rules = self.log.batch_rules(now);
         let (appended, timestamp) = if rules.packing.is_plain() {
-            let batch = BorrowedBatch::measure(records, &rules)?;
+            let batch = Produced { batch: &BorrowedBatch::measure(records, &rules)?, claim };
             (self.log.append(&batch, now)?, batch.max_timestamp())
         } else {
-            let batch = packed(records, &rules)?;
+            let batch = Produced { batch: &packed(records, &rules)?, claim };
             (self.log.append(&batch, now)?, batch.max_timestamp())
         };
         if durability == Durability::Power {
@@ -207,6 +219,8 @@ impl Log {
             next_offset: appended.end_offset,
             epoch: appended.epoch,
             timestamp,
+            sequence: appended.sequence,
+            is_duplicate: appended.is_duplicate,
         })
     }
 

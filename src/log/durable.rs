@@ -11,6 +11,7 @@
 
 use super::core::{PartitionLog, Unproven};
 use super::journaled::Gathered;
+use super::snapshots::Newest;
 use crate::disk::{DiskFile, read_full_at, write_all_at};
 use crate::error::{Error, Outcome, Result};
 use crate::ids::Offset;
@@ -209,22 +210,31 @@ impl PartitionLog {
     /// Seals what was rolled, syncs all, and returns how far the recovery point may be recorded.
     /// Once it is, the caller says so with [`PartitionLog::recovery_point_recorded`].
     pub(crate) fn checkpoint(&self) -> Result<Offset> {
+        let now = self.setup.clock.wall(); // the host's code: under no lock
         let mut turn = self.commit.take();
         self.latch.check("checkpoint").map_err(|error| self.named(error))?;
-        let (rolled, active, end) = {
+        let (rolled, active, taken, end) = {
             let mut writer = self.writer.lock();
             let rolled = std::mem::take(&mut writer.rolled);
             let active = writer.tail.as_mut().map(|tail| tail.hand_over_digests().clone());
-            (rolled, active, writer.next_offset)
+            let end = writer.next_offset;
+            let taken = writer.producers.as_mut().map(|tracked| tracked.take_all(end, now));
+            (rolled, active, taken.unwrap_or_default(), end)
         };
         // what is rolled from here on is synced, but not sealed: the point must not cover it
         let point = self
-            .checkpoint_in_turn(&mut turn, &rolled, active.as_deref())
+            .save_snapshots(&taken)
+            .and_then(|()| self.checkpoint_in_turn(&mut turn, &rolled, active.as_deref()))
             .map(|durable| durable.min(end))
             .map_err(|error| self.named(error.with_outcome(Outcome::WrittenNotDurable)));
         if point.is_err() {
             let mut writer = self.writer.lock();
             writer.rolled.splice(0..0, rolled);
+            if let Some(tracked) = &mut writer.producers {
+                tracked.put_back(taken, end);
+            }
+        } else if !taken.is_empty() {
+            self.prune_snapshots(Newest::Two);
         }
         point
     }

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use crate::disk::names::{
     Leftover, REPLACEMENT_SUFFIX, SegmentFile, parse_segment_file, segment_file,
 };
-use crate::disk::{Access, Disk, Entry, read_full_at};
+use crate::disk::{Access, Disk, Entry};
 use crate::error::{Error, Result};
 use crate::ids::Offset;
 use crate::segment::{Place, Segment};
@@ -43,7 +43,9 @@ pub(super) struct Directory {
     /// The base offsets of the segments that have digests.
     pub(super) digests: BTreeSet<Offset>,
     pub(super) removed: Vec<PathBuf>,
-    /// Whether a producer snapshot names a producer, or an index an aborted transaction.
+    /// The offsets of the producer snapshots.
+    pub(super) snapshots: BTreeSet<Offset>,
+    /// Whether an index names an aborted transaction.
     pub(super) has_producers: bool,
 }
 
@@ -90,7 +92,7 @@ pub(super) fn tidy(place: &Arc<Place>) -> Result<Directory> {
             SegmentFile::Log => tidying.directory.segments.push((*base, found.len)),
             SegmentFile::TransactionIndex => tidying.directory.has_producers |= found.len > 0,
             SegmentFile::ProducerSnapshot => {
-                tidying.directory.has_producers |= names_producers(disk, &found.path)?;
+                tidying.directory.snapshots.insert(*base);
             }
             SegmentFile::Digests => drop(tidying.directory.digests.insert(*base)),
             SegmentFile::OffsetIndex | SegmentFile::TimeIndex => {}
@@ -219,15 +221,4 @@ impl Tidying<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether a producer snapshot has entries: its count stands at byte 6. A file too short to say
-/// is taken for one that does.
-fn names_producers(disk: &dyn Disk, path: &Path) -> Result<bool> {
-    const COUNT: std::ops::Range<usize> = 6..10;
-    let fail = |error| Error::io("open log", path, error);
-    let file = disk.open(path, Access::Read).map_err(fail)?;
-    let mut bytes = [0; COUNT.end];
-    let got = read_full_at(&*file, &mut bytes, 0).map_err(fail)?;
-    Ok(got < COUNT.end || bytes[COUNT] != [0; 4])
 }

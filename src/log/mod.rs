@@ -5,9 +5,10 @@
 //! `lookup`, `durable`, `trim`, `truncate` and `close` are what a log does, `journaled` what the
 //! journal does for it, `cover` saves digests; `open`, `leftovers` and `verdict` are recovery, with `replay` of the
 //! journal (`frames` decides what is missing), `reopen` lifts a poison by it; `follow` reads a log
-//! that another process writes; `retain` and `epochs` decide; `offsets` holds every offset; `audit`
-//! holds a directory against what is known of it; `checkpoint` and `directory` are Kafka's small
-//! files; `swap` puts rewritten segments in the place of others; `copy_out` copies a log while it
+//! that another process writes; `retain` and `epochs` decide; `offsets` holds every offset;
+//! `claims` admits the batches of producers, `snapshots` are their files, `relearn` reads those,
+//! `numbered` is their door; `audit` holds a directory against what is known of it; `checkpoint`
+//! and `directory` are Kafka's small files; `swap` puts rewritten segments in the place of others; `copy_out` copies a log while it
 //! is written; `keeper` says who remembers what the files cannot.
 
 mod ahead;
@@ -15,6 +16,7 @@ mod append;
 mod audit;
 mod builder;
 pub(crate) mod checkpoint;
+mod claims;
 mod close;
 mod copy_out;
 mod core;
@@ -34,9 +36,12 @@ mod journaled;
 mod keeper;
 mod leftovers;
 mod lookup;
+mod numbered;
 mod offsets;
 mod open;
+pub(crate) mod producers;
 mod receipt;
+mod relearn;
 mod reopen;
 mod replay;
 mod replica;
@@ -45,6 +50,7 @@ mod retain;
 #[cfg(all(test, shuttle, feature = "sim"))]
 mod shuttle_tests;
 mod slots;
+mod snapshots;
 mod swap;
 #[cfg(test)]
 mod tests;
@@ -69,6 +75,7 @@ pub(crate) use follow::{FactSource, FollowFacts, FollowedLog};
 pub(crate) use keeper::{Durable, Keeper, KnownFacts, LastStop, LogFact, LogId};
 pub use lookup::{FoundOffset, OffsetSpec};
 pub(crate) use offsets::OffsetSnapshot;
+pub use producers::ProducerState;
 pub use receipt::LogReceipt;
 pub use report::{Damage, PartitionReport, TornTail};
 pub(crate) use retain::CappedHold;

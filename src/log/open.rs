@@ -5,18 +5,20 @@
 //! and all after it, are scanned, and `verdict` says what becomes of each end. Recovery may itself
 //! be cut short at any step: each is safe to repeat, and what it cuts is saved before it is cut.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::checkpoint;
-use super::core::{LogSetup, PartitionLog, Refusal, Unproven, Writer, tail_limits};
+use super::core::{LogSetup, PartitionLog, Unproven, Writer, tail_limits};
 use super::counting::Count;
 use super::epochs::EpochCache;
 use super::journaled::covered;
 use super::keeper::{KnownFacts, LastStop};
 use super::leftovers::{Directory, tidy};
+use super::relearn::Seen;
 use super::report::{Damage, PartitionReport, TornTail};
 use super::verdict::{Ending, Successor, Then, Verdict, judge};
 use crate::disk::Disk;
@@ -31,10 +33,6 @@ use crate::sync::Mutex;
 use crate::sync::atomic::AtomicU64;
 use crate::wait::commit::Commit;
 use std::sync::Arc;
-
-/// Why a log is read and not appended to.
-const WITH_PRODUCERS: &str = "it holds records of idempotent or transactional producers, which \
-                              this version reads but does not continue";
 
 /// What recovery has put together so far.
 struct Recovery<'a> {
@@ -53,6 +51,7 @@ struct Recovery<'a> {
     /// Segments that no longer grow and whose indexes are to be sealed.
     rolled: Vec<Arc<Segment>>,
     has_producers: bool,
+    snapshots: BTreeSet<Offset>,
     /// The segment at hand has damage.
     hurt: bool,
 }
@@ -99,6 +98,7 @@ impl PartitionLog {
             bare: Vec::new(),
             rolled: Vec::new(),
             has_producers: false,
+            snapshots: BTreeSet::new(),
             hurt: false,
         };
         let exists =
@@ -115,6 +115,7 @@ impl Recovery<'_> {
     fn run(&mut self, place: &Arc<Place>, mut directory: Directory) -> Result<()> {
         self.report.removed = directory.removed;
         self.has_producers = directory.has_producers;
+        self.snapshots = std::mem::take(&mut directory.snapshots);
         let path = place.dir.join(LEADER_EPOCHS);
         self.epochs[0] = match checkpoint::read_epochs(&*place.disk, &path) {
             Ok(lines) => lines.iter().map(|line| (line.epoch, line.start)).collect(),
@@ -437,12 +438,8 @@ impl Recovery<'_> {
         self.note_missing(&place, end);
         let gapless = known.is_gapless();
         let start = if gapless { known.log_start } else { known.log_start.max(first).min(end) };
-        let refuses = self.has_producers.then(|| Refusal::Unsupported(Arc::from(WITH_PRODUCERS)));
         let epoch_floor = self.epochs.iter().flatten().map(|(epoch, _)| *epoch).max();
         let epochs = EpochCache::recovered(&self.epochs[0], &self.epochs[1], start, end);
-        if refuses.is_some() {
-            self.seal_active();
-        }
         let tail = self.tail()?;
         // a fresh file is on the disk; its name, and that of a new directory, may not be
         let wait = self.must_sync();
@@ -464,9 +461,10 @@ impl Recovery<'_> {
                 rolled: self.rolled,
                 epoch: LeaderEpoch::new(0),
                 epoch_entered: false,
-                refuses,
+                refuses: None,
                 count: Count::default(),
                 freed: 0,
+                producers: None,
             }),
             commit: Commit::new(Box::new({
                 let attention = self.setup.attention.clone();
@@ -477,6 +475,7 @@ impl Recovery<'_> {
             bare: Mutex::new(self.bare),
             epochs: Mutex::new(epochs),
             epoch_floor,
+            snapshots: Mutex::new(self.snapshots),
             damage: ArcSwapOption::new(damage),
             gapless,
             swaps: AtomicU64::new(0),
@@ -491,6 +490,8 @@ impl Recovery<'_> {
             appended_bytes: AtomicU64::new(0),
             synced_bytes: AtomicU64::new(0),
         };
+        let foreign = !known.last_stop.is_ours();
+        log.relearn_producers(Seen { producers: self.has_producers, foreign })?;
         if wait {
             log.make_durable(end)?; // what the cache says may not be what the disk holds
         }

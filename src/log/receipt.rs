@@ -3,7 +3,7 @@
 //! A receipt is numbers only and holds nothing of the log; its offsets are the batch's for good,
 //! unless the durability word it was appended with allowed a power cut to take it.
 
-use crate::ids::{LeaderEpoch, Offset};
+use crate::ids::{LeaderEpoch, Offset, Sequence};
 use crate::time::Timestamp;
 
 /// Where a batch of records went.
@@ -23,6 +23,8 @@ pub struct LogReceipt {
     pub(super) next_offset: Offset,
     pub(super) epoch: LeaderEpoch,
     pub(super) timestamp: Option<Timestamp>,
+    pub(super) sequence: Option<Sequence>,
+    pub(super) is_duplicate: bool,
 }
 
 impl LogReceipt {
@@ -77,5 +79,32 @@ impl LogReceipt {
     /// ```
     pub fn timestamp(&self) -> Option<Timestamp> {
         self.timestamp
+    }
+
+    /// The sequence of the first record, where they are a producer's that numbers them.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Record, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// assert_eq!(log.append(&[Record::new("a")])?.sequence(), None);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn sequence(&self) -> Option<Sequence> {
+        self.sequence
+    }
+
+    /// Whether the batch had been appended before: then nothing was written, and the offsets are
+    /// those it got the first time.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Record, disk::MemoryDisk};
+    /// # let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new())).open()?;
+    /// assert!(!log.append(&[Record::new("a")])?.is_duplicate());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn is_duplicate(&self) -> bool {
+        self.is_duplicate
     }
 }

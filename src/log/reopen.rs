@@ -102,6 +102,7 @@ impl PartitionLog {
         new.freed = writer.freed + self.size().0.saturating_sub(after);
         move_offsets(&self.offsets);
         *writer = new;
+        *self.snapshots.lock() = fresh.snapshots.into_inner();
         *self.epochs.lock() = fresh.epochs.into_inner();
         *self.beside.lock() = None; // of what was there before
         *self.unproven.lock() = fresh.unproven.into_inner();

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::core::{PartitionLog, Writer};
 use super::fetch::FetchLimits;
 use super::frames::{Goes, Ground, Standing, lay};
+use super::producers::ProducedBatch;
 use crate::error::Result;
 use crate::ids::Offset;
 use crate::journal::Frame;
@@ -57,10 +58,13 @@ impl PartitionLog {
         lay(frames, &mut Recovered(self)).map_err(|error| self.named(error))
     }
 
-    fn published(&self, writer: &mut Writer, batch: &Batch<'_>) {
+    fn published(&self, writer: &mut Writer, batch: &Batch<'_>, now: Timestamp) {
         let header = batch.header();
         if let Some(epoch) = header.leader_epoch() {
             self.epochs.lock().assign(epoch, header.base_offset());
+        }
+        if let Ok(Some(produced)) = ProducedBatch::of(batch) {
+            self.note_produced(writer, &produced, now);
         }
         writer.next_offset = header.end_offset();
         self.offsets.set_end(header.end_offset());
@@ -104,14 +108,14 @@ impl Ground for Recovered<'_> {
         }
         let latest = log.epochs.lock().latest();
         let epoch = header.leader_epoch().unwrap_or(writer.epoch);
-        let stamp = Stamp { base_offset: base, leader_epoch: epoch };
+        let stamp = Stamp { base_offset: base, leader_epoch: epoch, producer: None };
         let tail = writer.tail.as_mut().expect("a roll makes one");
         if let Some(wrong) = misfit(header, tail.segment().base(), base, latest) {
             return Ok(Some(wrong));
         }
         tail.make_room(header.size() as u64);
         tail.append(&Whole(*batch), stamp, header.last_offset())?;
-        log.published(&mut writer, batch);
+        log.published(&mut writer, batch, now);
         Ok(None)
     }
 }

@@ -11,6 +11,7 @@
 use super::core::{Doomed, Files, PartitionLog};
 use super::keeper::{Durable, Keeper, LogFact};
 use super::retain::{CappedHold, Retention, RetentionLimits, RetentionPlan, SegmentFacts, plan};
+use super::snapshots::Newest;
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
 use crate::segment::Segment;
@@ -208,6 +209,7 @@ impl PartitionLog {
             bytes: dropped.iter().map(|segment| segment.published()).sum(),
         };
         let due = now + self.config.load().file_delete_delay;
+        self.prune_snapshots(Newest::Two);
         for segment in dropped {
             self.counters.dropped_segments.add(1);
             let mut gone = Doomed { files: Files::Standing(segment), due };

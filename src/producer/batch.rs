@@ -14,7 +14,7 @@ use crate::engine::Partition;
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::log::Appended;
-use crate::record::{AppendBatch, BatchBuffer};
+use crate::record::{AppendBatch, BatchBuffer, Produced, ProducerClaim};
 use crate::sync::Arc as SharedArc;
 use crate::time::Timestamp;
 use crate::wait::Completion;
@@ -49,6 +49,8 @@ impl Written {
             offset: Offset::new(self.appended.base_offset.get() + i64::from(index)),
             leader_epoch: self.leader_epoch(),
             timestamp: self.append_time.or(timestamp),
+            sequence: self.appended.sequence.map(|first| first.after(index)),
+            is_duplicate: self.appended.is_duplicate,
         }
     }
 
@@ -138,7 +140,10 @@ impl LingerBatch {
         let rules = core.rules(partition, now)?;
         self.buffer.seal(&rules.timestamps);
         let packed = self.buffer.packed(&rules)?;
-        let appended = partition.append_quietly(packed.as_ref().unwrap_or(&self.buffer), now)?;
+        let identity = core.settings().identity;
+        let claim = identity.map(|identity| ProducerClaim { identity, sequence: None });
+        let batch = Produced { batch: packed.as_ref().unwrap_or(&self.buffer), claim };
+        let appended = partition.append_quietly(&batch, now)?;
         debug_assert_eq!(appended.end_offset.since(appended.base_offset), u64::from(self.count()));
         Ok(Written::new(partition, appended, self.buffer.append_time()))
     }

@@ -58,6 +58,10 @@ pub struct Producer {
 }
 
 impl Producer {
+    pub(super) fn core(&self) -> &Arc<Core> {
+        self.lease.core()
+    }
+
     /// Takes over the count that the core was made with.
     pub(super) fn new(core: Arc<Core>, claim: Claim) -> Self {
         Producer { lease: Lease(core, claim) }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::ids::{LeaderEpoch, Offset, PartitionId};
+use crate::ids::{LeaderEpoch, Offset, PartitionId, Sequence};
 use crate::time::Timestamp;
 
 /// One record's place in its partition: it is in the log, as durable as was asked for.
@@ -25,6 +25,8 @@ pub struct Receipt {
     pub(super) offset: Offset,
     pub(super) leader_epoch: LeaderEpoch,
     pub(super) timestamp: Option<Timestamp>,
+    pub(super) sequence: Option<Sequence>,
+    pub(super) is_duplicate: bool,
 }
 
 impl Receipt {
@@ -100,6 +102,35 @@ impl Receipt {
     pub fn timestamp(&self) -> Option<Timestamp> {
         self.timestamp
     }
+
+    /// The record's sequence, where an idempotent producer sent it.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// let orders = store.producer().idempotent(true).build()?.topic("orders")?;
+    /// assert_eq!(orders.send(Record::new("a"))?.sequence().map(|it| it.get()), Some(0));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn sequence(&self) -> Option<Sequence> {
+        self.sequence
+    }
+
+    /// Whether it was there before, and nothing was written: only what
+    /// [`send_numbered`](crate::TopicProducer::send_numbered) sends ever is.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// let orders = store.producer().idempotent(true).build()?.topic("orders")?;
+    /// assert!(!orders.send(Record::new("a"))?.is_duplicate());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn is_duplicate(&self) -> bool {
+        self.is_duplicate
+    }
 }
 
 /// The place of a batch that was sent whole: its records have the offsets from
@@ -122,6 +153,8 @@ pub struct BatchReceipt {
     pub(super) end_offset: Offset,
     pub(super) leader_epoch: LeaderEpoch,
     pub(super) max_timestamp: Option<Timestamp>,
+    pub(super) base_sequence: Option<Sequence>,
+    pub(super) is_duplicate: bool,
 }
 
 impl BatchReceipt {
@@ -223,5 +256,39 @@ impl BatchReceipt {
     /// ```
     pub fn max_timestamp(&self) -> Option<Timestamp> {
         self.max_timestamp
+    }
+
+    /// The first record's sequence, where an idempotent producer sent them; those of the others
+    /// follow it.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// let orders = store.producer().idempotent(true).build()?.topic("orders")?;
+    /// let receipt = orders.send_batch(&[Record::new("a")])?;
+    /// assert_eq!(receipt.base_sequence().map(|it| it.get()), Some(0));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn base_sequence(&self) -> Option<Sequence> {
+        self.base_sequence
+    }
+
+    /// Whether the batch was there before: nothing was written, and the offsets are those it got
+    /// the first time.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// let orders = store.producer().idempotent(true).build()?.topic("orders")?;
+    /// let (first, rows) = (tidelog::Sequence::FIRST, [Record::new("row")]);
+    /// let receipt = orders.send_numbered(0, first, &rows)?;
+    /// let again = orders.send_numbered(0, first, &rows)?;
+    /// assert!(again.is_duplicate() && again.base_offset() == receipt.base_offset());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn is_duplicate(&self) -> bool {
+        self.is_duplicate
     }
 }

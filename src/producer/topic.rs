@@ -19,7 +19,7 @@ use crate::config::Durability;
 use crate::error::{Cause, Error, Result};
 use crate::ids::PartitionId;
 use crate::log::Appended;
-use crate::record::{AppendBatch, BorrowedBatch, Record, packed};
+use crate::record::{AppendBatch, BorrowedBatch, Produced, ProducerClaim, Record, packed};
 use crate::time::Timestamp;
 use crate::wait::commit::Ride;
 
@@ -292,10 +292,10 @@ impl TopicProducer {
 }
 
 /// What was appended.
-struct Sent {
-    partition: PartitionId,
-    appended: Appended,
-    max_timestamp: Option<Timestamp>,
+pub(super) struct Sent {
+    pub(super) partition: PartitionId,
+    pub(super) appended: Appended,
+    pub(super) max_timestamp: Option<Timestamp>,
 }
 
 /// The walk.
@@ -358,6 +358,19 @@ impl TopicProducer {
         wanted: Option<PartitionId>,
         (now, durability): (Timestamp, Durability),
     ) -> Result<Sent> {
+        let identity = self.core().settings().identity;
+        let claim = identity.map(|identity| ProducerClaim { identity, sequence: None });
+        self.append_as(lane, records, wanted, (now, durability, claim))
+    }
+
+    #[inline]
+    pub(super) fn append_as(
+        &self,
+        lane: &Arc<Lane>,
+        records: &[Record<'_>],
+        wanted: Option<PartitionId>,
+        (now, durability, claim): (Timestamp, Durability, Option<ProducerClaim>),
+    ) -> Result<Sent> {
         if lane.holds_records() {
             lane.clear_the_way(self.core());
         }
@@ -366,10 +379,12 @@ impl TopicProducer {
         let rules = self.core().rules(partition, now).map_err(placed)?;
         if !rules.packing.is_plain() {
             let batch = packed(records, &rules).map_err(placed)?;
+            let batch = Produced { batch: &batch, claim };
             let appended = partition.append(&batch, now, durability).map_err(placed)?;
             return Ok(self.sent(&batch, lane, wanted, appended));
         }
         let batch = BorrowedBatch::measure(records, &rules).map_err(placed)?;
+        let batch = Produced { batch: &batch, claim };
         let appended = partition.append(&batch, now, durability).map_err(placed)?;
         Ok(self.sent(&batch, lane, wanted, appended))
     }
@@ -459,28 +474,6 @@ impl TopicProducer {
         match self.durability {
             Durability::Power => lane.ride(sent.appended.end_offset),
             Durability::Process => Ok(None),
-        }
-    }
-
-    #[inline]
-    fn receipt(&self, sent: &Sent) -> Receipt {
-        Receipt {
-            topic: self.lanes.topic().name().clone(),
-            partition: sent.partition,
-            offset: sent.appended.base_offset,
-            leader_epoch: sent.appended.epoch,
-            timestamp: sent.max_timestamp,
-        }
-    }
-
-    fn batch_receipt(&self, sent: &Sent) -> BatchReceipt {
-        BatchReceipt {
-            topic: self.lanes.topic().name().clone(),
-            partition: sent.partition,
-            base_offset: sent.appended.base_offset,
-            end_offset: sent.appended.end_offset,
-            leader_epoch: sent.appended.epoch,
-            max_timestamp: sent.max_timestamp,
         }
     }
 }

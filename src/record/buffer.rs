@@ -3,7 +3,8 @@
 //! Records are encoded as they come, so a caller's bytes are copied once and need not live on.
 //! Sealing writes the header and the checksum; the offset and the epoch lie outside the checksum
 //! and are stamped when the batch is appended. A batch that was not sealed, or grew since, is
-//! sealed as it is written: right as well, only later and under the lock.
+//! sealed as it is written, as one of an idempotent producer always is, whose sequence only the
+//! log knows: right as well, only later and under the lock.
 
 use super::encode::{
     AppendBatch, BatchRules, BorrowedBatch, HeaderFields, Stamp, TimestampRule, body_len, delta,
@@ -17,7 +18,8 @@ use crate::ids::{LeaderEpoch, Offset};
 use crate::time::Timestamp;
 
 /// The stamp of a batch that is yet to be appended.
-const NOWHERE: Stamp = Stamp { base_offset: Offset::ZERO, leader_epoch: LeaderEpoch::new(-1) };
+const NOWHERE: Stamp =
+    Stamp { base_offset: Offset::ZERO, leader_epoch: LeaderEpoch::new(-1), producer: None };
 
 /// A batch in the making.
 #[derive(Debug)]
@@ -166,7 +168,7 @@ impl AppendBatch for BatchBuffer {
     fn write(&self, stamp: Stamp, out: &mut [u8]) {
         // all but the fields that are stored below, of which the length comes last
         out[at::MAGIC..].copy_from_slice(&self.bytes[at::MAGIC..]);
-        if !self.sealed {
+        if !self.sealed || stamp.producer.is_some() {
             return self.fields.write(stamp, out);
         }
         put(out, at::BASE_OFFSET, stamp.base_offset.get().to_be_bytes());

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::header::{APPEND_TIME, BatchHeader, LENGTH_EXCLUDES, MAGIC, at};
+use super::produced::{ProducerClaim, ProducerStamp};
 use super::single::{Record, WantedTimestamp};
 use super::varint;
 use crate::config::{Compression, Packing};
@@ -20,6 +21,8 @@ use crate::time::{Timestamp, millis};
 pub(crate) struct Stamp {
     pub(crate) base_offset: Offset,
     pub(crate) leader_epoch: LeaderEpoch,
+    /// Whose batch it is, where it is a producer's with an id.
+    pub(crate) producer: Option<ProducerStamp>,
 }
 
 /// A batch that can be appended: what the log has to know of it, and how it writes itself.
@@ -30,6 +33,10 @@ pub(crate) trait AppendBatch {
     fn count(&self) -> u32;
     fn first_timestamp(&self) -> Option<Timestamp>;
     fn max_timestamp(&self) -> Option<Timestamp>;
+    /// Who sends it, where that is to be written down.
+    fn claim(&self) -> Option<ProducerClaim> {
+        None
+    }
     /// Writes the whole batch into `out`, which is `size` bytes long.
     fn write(&self, stamp: Stamp, out: &mut [u8]);
 }
@@ -155,6 +162,11 @@ impl HeaderFields {
         put(out, at::MAX_TIMESTAMP, self.max_timestamp.to_be_bytes());
         // no producer id, no producer epoch, no sequence: all bits set
         put(out, at::PRODUCER_ID, [0xff; at::COUNT - at::PRODUCER_ID]);
+        if let Some(ProducerStamp { identity, first }) = stamp.producer {
+            put(out, at::PRODUCER_ID, identity.id().get().to_be_bytes());
+            put(out, at::PRODUCER_EPOCH, identity.epoch().get().to_be_bytes());
+            put(out, at::BASE_SEQUENCE, first.get().to_be_bytes());
+        }
         put(out, at::COUNT, count.to_be_bytes());
         let crc = crc32c::crc32c(&out[at::ATTRIBUTES..self.size]);
         put(out, at::CRC, crc.to_be_bytes());

@@ -294,6 +294,7 @@ pub(crate) fn encode(input: &[u8]) {
     let stamp = Stamp {
         base_offset: Offset::new(i64::from(feed.word()) << 16),
         leader_epoch: LeaderEpoch::new(i32::from(feed.short())),
+        producer: None,
     };
     let mut records = Vec::new();
     while !feed.is_empty() && records.len() < 20 {
@@ -390,7 +391,8 @@ pub(crate) fn batch_seeds() -> Vec<Vec<u8>> {
         keyed: false,
         packing: Packing::default(),
     };
-    let stamp = Stamp { base_offset: Offset::new(5), leader_epoch: LeaderEpoch::new(2) };
+    let stamp =
+        Stamp { base_offset: Offset::new(5), leader_epoch: LeaderEpoch::new(2), producer: None };
     let full = Record::new("value").key("key").header("name", "header").null_header("null");
     let sets = [vec![Record::new("v")], vec![full, Record::tombstone().key("k")]];
     let mut seeds = Vec::new();

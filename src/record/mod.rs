@@ -1,10 +1,11 @@
 //! Records and record batches: Kafka's format version 2, bytes to records and back, no I/O.
 //!
 //! `header` owns the layout of a batch's first 61 bytes, `batch` reads the records behind them in
-//! place, `codec` decompresses and compresses them, `encode` and `buffer` write, `pack` compresses
-//! what they wrote, `rewrite` writes again what compaction keeps, `single`, `records` and `view`
-//! are what programs hand in and get back, `fault` says what can be wrong. Every length is bounded
-//! before it is used; nothing here allocates by a number it read, and nothing panics on bytes.
+//! place, `codec` decompresses and compresses them, `encode` and `buffer` write, `produced` says for
+//! whom, `pack` compresses what they wrote, `rewrite` writes again what compaction keeps, `single`,
+//! `records` and `view` are what programs hand in and get back, `fault` says what can be wrong.
+//! Every length is bounded before it is used; nothing here allocates by a number it read, and
+//! nothing panics on bytes.
 
 mod batch;
 mod buffer;
@@ -15,6 +16,7 @@ mod fault;
 pub(crate) mod fuzz;
 mod header;
 mod pack;
+mod produced;
 mod records;
 mod rewrite;
 mod single;
@@ -32,6 +34,8 @@ pub(crate) use encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, Timestamp
 pub(crate) use fault::BatchFault;
 pub(crate) use header::BatchHeader;
 pub(crate) use pack::{check_built, packed};
+pub use produced::ProducerIdentity;
+pub(crate) use produced::{Produced, ProducerClaim, ProducerStamp};
 pub(crate) use records::TakeRules;
 pub use records::{Records, RecordsIter};
 pub use single::{Header, OwnedRecord, Record};

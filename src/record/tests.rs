@@ -48,7 +48,11 @@ fn at(millis: i64) -> Timestamp {
 }
 
 fn stamp(offset: i64, epoch: i32) -> Stamp {
-    Stamp { base_offset: Offset::new(offset), leader_epoch: LeaderEpoch::new(epoch) }
+    Stamp {
+        base_offset: Offset::new(offset),
+        leader_epoch: LeaderEpoch::new(epoch),
+        producer: None,
+    }
 }
 
 fn create() -> BatchRules {

@@ -211,7 +211,7 @@ impl Segment {
     }
 
     /// Removes the files of a segment that is no longer part of its log. Snapshots of producers
-    /// are another writer's and speak for themselves: they stay.
+    /// speak for themselves: they stay.
     pub(crate) fn remove_files(&self) -> Result<()> {
         let disk = &self.place().disk;
         let kinds = SegmentFile::ALL.into_iter();

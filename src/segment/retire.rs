@@ -19,9 +19,11 @@ impl Segment {
     }
 
     /// Gives the files of a dropped segment their `.deleted` names; returns the new paths. Open
-    /// handles and views go on reading. Safe to repeat where it failed half-way.
+    /// handles and views go on reading. A producer snapshot speaks of its offset, not of the
+    /// segment, and is not among them. Safe to repeat where it failed half-way.
     pub(crate) fn rename_deleted(&self) -> Result<Vec<PathBuf>> {
-        self.rename_files(&SegmentFile::ALL)
+        use SegmentFile::{Digests, Log, OffsetIndex, TimeIndex, TransactionIndex};
+        self.rename_files(&[Log, OffsetIndex, TimeIndex, TransactionIndex, Digests])
     }
 
     /// The same for one that was replaced: a producer snapshot of its name speaks of the offset,

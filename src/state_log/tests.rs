@@ -81,7 +81,7 @@ impl Transactional {
         let batch = BorrowedBatch::measure(&records, &partition.batch_rules(now).unwrap()).unwrap();
         let mut bytes = vec![0; batch.size()];
         batch.write(
-            Stamp { base_offset: Offset::ZERO, leader_epoch: LeaderEpoch::new(0) },
+            Stamp { base_offset: Offset::ZERO, leader_epoch: LeaderEpoch::new(0), producer: None },
             &mut bytes,
         );
         bytes[21..23].copy_from_slice(&attributes.to_be_bytes());

@@ -16,6 +16,7 @@ mod journals;
 mod lies;
 mod lives;
 mod points;
+mod producers;
 mod reach;
 mod runs;
 mod scenarios;

@@ -13,7 +13,7 @@ use tidelog::Journal;
 use tidelog::disk::{IoMode, SimDisk};
 
 use crate::stage::{ALONE, Stage, small};
-use crate::{copies, journals};
+use crate::{copies, journals, producers};
 
 /// A scenario and how it is played.
 #[derive(Clone, Copy)]
@@ -67,6 +67,7 @@ pub const SCENARIOS: &[Scenario] = &[
     store("append-power", append_power),
     store("batches", batches),
     store("roll", roll),
+    store("idempotent", producers::idempotent),
     store("sparse-index", sparse_index),
     store("background-sync", background_sync),
     store("delete-records", delete_records),

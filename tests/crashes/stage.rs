@@ -35,6 +35,7 @@ pub enum Door {
 #[derive(Clone)]
 pub struct Setup {
     pub is_log: bool,
+    pub idempotent: bool,
     /// Of a lone log.
     pub config: TopicConfig,
     pub journal: Journal,
@@ -44,7 +45,13 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         let offsets_retention = Some(Duration::from_secs(7 * 24 * 3600));
-        Setup { is_log: false, config: small(), journal: Journal::Off, offsets_retention }
+        Setup {
+            is_log: false,
+            idempotent: false,
+            config: small(),
+            journal: Journal::Off,
+            offsets_retention,
+        }
     }
 }
 
@@ -321,8 +328,8 @@ impl Stage {
             return Ok((receipt.first_offset().get(), receipt.epoch()));
         }
         let Door::Store(store) = &self.door else { unreachable!("it is open") };
-        let producer = store.producer().durability(word).build()?;
-        let receipt = producer.topic(topic)?.send_batch_to(partition, &records)?;
+        let producer = store.producer().durability(word).idempotent(self.setup.idempotent);
+        let receipt = producer.build()?.topic(topic)?.send_batch_to(partition, &records)?;
         Ok((receipt.base_offset().get(), receipt.leader_epoch()))
     }
 

@@ -44,7 +44,8 @@ fn batch(base: i64, records: &[KeyValue<'_>]) -> Vec<u8> {
         .collect();
     let batch = BorrowedBatch::measure(&records, &rules).unwrap();
     let mut bytes = vec![0; batch.size()];
-    let stamp = Stamp { base_offset: Offset::new(base), leader_epoch: LeaderEpoch::new(3) };
+    let stamp =
+        Stamp { base_offset: Offset::new(base), leader_epoch: LeaderEpoch::new(3), producer: None };
     batch.write(stamp, &mut bytes);
     bytes
 }
@@ -70,8 +71,11 @@ fn compressed(plain: &[u8], codec: Compression) -> Vec<u8> {
         packed(&records, &BatchRules { timestamps, max_bytes: 1 << 20, keyed: false, packing })
             .unwrap();
     let mut bytes = vec![0; packed.size()];
-    let stamp =
-        Stamp { base_offset: batch.header().base_offset(), leader_epoch: LeaderEpoch::new(3) };
+    let stamp = Stamp {
+        base_offset: batch.header().base_offset(),
+        leader_epoch: LeaderEpoch::new(3),
+        producer: None,
+    };
     packed.write(stamp, &mut bytes);
     bytes
 }

@@ -27,6 +27,8 @@ fn every_setting_reads_what_it_writes() {
         .timestamp_after_max(None)
         .max_bytes(4096, WhenFull::Block(Duration::from_millis(12)))
         .retain_for("a group", HoldCap::bytes(9))
+        .producer_id_expiration(Duration::from_secs(3))
+        .max_producers(17)
         .compression(Compression::Zstd)
         .gzip_level(1)
         .lz4_level(2)

@@ -102,6 +102,8 @@ pub(crate) enum Fact {
     /// A sync of the partition failed when all below this offset was durable: what lies above the
     /// recovery point is not to be trusted to the page cache until that has risen above it.
     SyncFailed { id: TopicId, partition: PartitionId, offset: Offset },
+    /// No producer id below this one may be given out any more.
+    ProducerIds { end: i64 },
     /// The journal of the reign at hand holds frames that may be relied on.
     JournalBegun,
     /// It is not needed any more: everything in it is in synced segments.
@@ -125,6 +127,7 @@ const COMPACTED: u8 = 14;
 const SYNC_FAILED: u8 = 15;
 const JOURNAL_BEGUN: u8 = 16;
 const JOURNAL_ENDED: u8 = 17;
+const PRODUCER_IDS: u8 = 18;
 
 const ADOPTED: u8 = 1;
 const INTERNAL: u8 = 2;
@@ -182,6 +185,10 @@ impl Fact {
             Fact::SyncFailed { id, partition, offset } => {
                 put_place(out, SYNC_FAILED, id, *partition, *offset);
             }
+            Fact::ProducerIds { end } => {
+                out.push(PRODUCER_IDS);
+                out.extend(end.to_be_bytes());
+            }
             Fact::JournalBegun => out.push(JOURNAL_BEGUN),
             Fact::JournalEnded => out.push(JOURNAL_ENDED),
         }
@@ -223,6 +230,7 @@ impl Fact {
             {
                 Some(NEGATIVE)
             }
+            Fact::ProducerIds { end } if *end < 0 => Some(NEGATIVE),
             _ => None,
         }
     }
@@ -392,6 +400,7 @@ impl<'a> Input<'a> {
                 partition: self.partition()?,
                 offset: self.offset()?,
             },
+            PRODUCER_IDS => Fact::ProducerIds { end: self.offset()?.get() },
             JOURNAL_BEGUN => Fact::JournalBegun,
             JOURNAL_ENDED => Fact::JournalEnded,
             _ => return Err("an unknown kind of fact"),

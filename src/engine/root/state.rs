@@ -24,6 +24,8 @@ pub(crate) struct RootState {
     names: BTreeMap<Arc<str>, TopicId>,
     deleted: BTreeMap<TopicId, String>,
     highest_epoch: Option<LeaderEpoch>,
+    /// No producer id below is given out.
+    producer_ids: i64,
     opening: Opening,
     /// The epoch of the last opening.
     reign: Option<LeaderEpoch>,
@@ -137,6 +139,11 @@ impl RootState {
         })
     }
 
+    /// Where the producer ids begin that were never given out.
+    pub(crate) fn free_producer_ids(&self) -> i64 {
+        self.producer_ids
+    }
+
     /// The epoch that the last opening drew.
     pub(crate) fn reign(&self) -> Option<LeaderEpoch> {
         self.reign
@@ -226,6 +233,7 @@ impl RootState {
                     state.sync_failed = Some(*offset).filter(|at| *at >= state.recovery_point);
                 });
             }
+            Fact::ProducerIds { end } => self.producer_ids = self.producer_ids.max(*end),
             Fact::JournalBegun => self.journal = self.is_open(),
             Fact::JournalEnded => self.journal = false,
             Fact::HighestEpoch { epoch } => self.raise_epoch(*epoch),
@@ -297,6 +305,9 @@ impl RootState {
     pub(crate) fn snapshot(&self) -> Vec<Fact> {
         let mut facts = Vec::new();
         facts.extend(self.highest_epoch.map(|epoch| Fact::HighestEpoch { epoch }));
+        if self.producer_ids > 0 {
+            facts.push(Fact::ProducerIds { end: self.producer_ids });
+        }
         self.snapshot_opening(&mut facts);
         let begun = self.begun.iter().cloned();
         facts.extend(begun.map(|digests| Fact::ExportBegun { digests }));

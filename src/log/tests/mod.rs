@@ -3,6 +3,7 @@
 mod digests;
 mod indexes;
 mod lookups;
+mod producers;
 mod recovery;
 mod truncation;
 mod upkeep;
@@ -136,7 +137,8 @@ fn batch(base: i64, value: &[u8]) -> Vec<u8> {
     let records = [Record::new(value)];
     let batch = BorrowedBatch::measure(&records, &rules).unwrap();
     let mut bytes = vec![0; batch.size()];
-    let stamp = Stamp { base_offset: Offset::new(base), leader_epoch: LeaderEpoch::new(0) };
+    let stamp =
+        Stamp { base_offset: Offset::new(base), leader_epoch: LeaderEpoch::new(0), producer: None };
     batch.write(stamp, &mut bytes);
     bytes
 }

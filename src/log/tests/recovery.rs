@@ -307,22 +307,6 @@ fn after_a_power_cut_what_is_kept_is_durable_before_it_is_served() {
 }
 
 #[test]
-fn producers_are_read_and_not_continued() {
-    let bench = Bench::new();
-    let mut bytes = batches(0, 3);
-    let at = batches(0, 2).len();
-    bytes[at + 43..at + 51].copy_from_slice(&7_i64.to_be_bytes());
-    let crc = crc32c::crc32c(&bytes[at + 21..]);
-    bytes[at + 17..at + 21].copy_from_slice(&crc.to_be_bytes());
-    bench.put(&Bench::log_path(0), &bytes);
-    let (log, _) = bench.open(facts(0, LastStop::AnotherHand));
-    assert_eq!(offsets(&read_from(&log, 0).unwrap()), [0, 1, 2]);
-    let error = append(&log, b"x", 1).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
-    log.close().unwrap();
-}
-
-#[test]
 fn old_formats_are_refused_only_where_they_are_whole() {
     // magic 1, its checksum over magic, attributes, timestamp and two null lengths
     let mut message = vec![0; 34];

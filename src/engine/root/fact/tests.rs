@@ -58,6 +58,7 @@ pub(in crate::engine::root) fn any_fact() -> impl Strategy<Value = Fact> {
         place.prop_map(|(id, partition, offset)| Fact::SyncFailed { id, partition, offset }),
         epoch().prop_map(|epoch| Fact::HighestEpoch { epoch }),
         id().prop_map(|id| Fact::OthersWrote { id }),
+        (0i64..50).prop_map(|end| Fact::ProducerIds { end }),
         Just(Fact::JournalBegun),
         Just(Fact::JournalEnded),
     ]
@@ -101,6 +102,7 @@ fn what_could_not_be_read_back_is_refused() {
         Fact::PartitionsAdded { id, total: MAX_PARTITIONS + 1 },
         Fact::RecoveryPoint { id, partition, offset: bad },
         Fact::LogStart { id, partition, offset: bad },
+        Fact::ProducerIds { end: -1 },
         Fact::HighestEpoch { epoch: LeaderEpoch::new(-1) },
         Fact::Opened { leader_epoch: LeaderEpoch::new(-1), boot_id: [0; 16] },
     ];

@@ -1,0 +1,173 @@
+//! Producers under the writer lock: whether a batch is to be appended, and taking it in.
+//!
+//! A log keeps no state for producers until it meets the first; one that never does pays a look at
+//! an empty field. State at an offset is that of the batches below it, so what is snapshot at a
+//! roll is taken there and written by the next checkpoint, outside the lock.
+
+use super::core::{PartitionLog, Writer};
+use super::producers::{
+    Checked, Content, Origin, Original, ProducedBatch, ProducerLimits, ProducerState, Producers,
+    Recorded,
+};
+use crate::config::TopicConfig;
+use crate::error::{Cause, Error, Result};
+use crate::ids::{LeaderEpoch, Offset, ProducerId, Sequence};
+use crate::record::{AppendBatch, ProducerIdentity, ProducerStamp};
+use crate::time::Timestamp;
+
+/// A log's producers, from the first on.
+#[derive(Debug)]
+pub(super) struct Tracked {
+    pub(super) producers: Producers,
+    /// Taken at rolls, and not written yet.
+    pub(super) taken: Vec<Taken>,
+}
+
+/// What a snapshot at an offset is to hold.
+#[derive(Clone, Debug)]
+pub(super) struct Taken {
+    pub(super) at: Offset,
+    pub(super) recorded: Vec<Recorded>,
+}
+
+/// What becomes of a batch for its producer's sake.
+pub(super) enum Admitted {
+    /// It has none.
+    OfNobody,
+    New(ProducedBatch, ProducerStamp),
+    Duplicate(Original, Sequence),
+}
+
+pub(super) fn limits_of(config: &TopicConfig) -> ProducerLimits {
+    ProducerLimits { expiration: config.producer_id_expiration, most: config.max_producers }
+}
+
+impl Tracked {
+    /// More wait only where no checkpoint comes; the newest ones serve best.
+    const MOST_TAKEN: usize = 8;
+
+    pub(super) fn new(limits: ProducerLimits) -> Self {
+        Tracked { producers: Producers::new(limits), taken: Vec::new() }
+    }
+
+    /// Takes what a snapshot at `at` is to hold: the log ends there, or did.
+    pub(super) fn take_snapshot(&mut self, at: Offset) {
+        if self.taken.last().is_some_and(|taken| taken.at >= at) {
+            return;
+        }
+        if self.taken.len() == Self::MOST_TAKEN {
+            self.taken.remove(0);
+        }
+        self.taken.push(Taken { at, recorded: self.producers.recorded() });
+    }
+
+    /// All that is to be written by a checkpoint of a log that ends at `end`.
+    pub(super) fn take_all(&mut self, end: Offset, now: Timestamp) -> Vec<Taken> {
+        self.producers.expire(now);
+        self.take_snapshot(end);
+        std::mem::take(&mut self.taken)
+    }
+
+    /// Takes back what could not be written; the one at the log's end is taken anew.
+    pub(super) fn put_back(&mut self, mut taken: Vec<Taken>, end: Offset) {
+        taken.retain(|taken| taken.at < end);
+        self.taken.splice(0..0, taken);
+    }
+}
+
+impl PartitionLog {
+    /// Whether a batch that claims a producer is to be appended at the log's end.
+    pub(super) fn admit<B: AppendBatch>(
+        &self,
+        writer: &Writer,
+        batch: &B,
+        now: Timestamp,
+    ) -> Result<Admitted> {
+        let Some(claim) = batch.claim() else { return Ok(Admitted::OfNobody) };
+        let (producer, epoch) = (claim.identity.id(), claim.identity.epoch());
+        if !claim.identity.is_legal() {
+            let why = format!("{} is no producer's identity", claim.identity);
+            return Err(Error::new("append", Cause::InvalidArgument(why)));
+        }
+        let known = writer.producers.as_deref().map(|tracked| &tracked.producers);
+        let refuse = |fault: super::producers::ProducerFault| fault.into_error("append");
+        let next = |producers: &Producers| producers.next_sequence(producer, epoch, now);
+        let first = match (claim.sequence, known) {
+            (Some(first), _) => first,
+            (None, Some(producers)) => next(producers).map_err(refuse)?,
+            (None, None) => Sequence::FIRST,
+        };
+        let last = first.after(batch.count().saturating_sub(1));
+        let base = writer.next_offset;
+        let produced = ProducedBatch {
+            producer,
+            epoch,
+            first_offset: base,
+            last_offset: Offset::new(base.get() + i64::from(batch.count()) - 1),
+            timestamp: batch.max_timestamp(),
+            content: Content::Records { sequences: Some((first, last)), transactional: false },
+        };
+        let checked = match known {
+            Some(producers) => producers.check(&produced, Origin::Client, now).map_err(refuse)?,
+            None => Checked::Append,
+        };
+        Ok(match checked {
+            Checked::Append => {
+                Admitted::New(produced, ProducerStamp { identity: claim.identity, first })
+            }
+            Checked::Duplicate(original) => Admitted::Duplicate(original, first),
+        })
+    }
+
+    /// Takes in a batch that lies in the log.
+    pub(super) fn note_produced(
+        &self,
+        writer: &mut Writer,
+        produced: &ProducedBatch,
+        now: Timestamp,
+    ) {
+        let limits = || limits_of(&self.config.load());
+        let tracked = writer.producers.get_or_insert_with(|| Box::new(Tracked::new(limits())));
+        tracked.producers.apply(produced, now);
+    }
+
+    /// The epoch that the record at `offset` was written under.
+    pub(super) fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        let epochs = self.epochs.lock();
+        let entries = epochs.entries();
+        entries.iter().rev().find(|(_, start)| *start <= offset).map(|(epoch, _)| *epoch)
+    }
+
+    /// What the producer's next batch is to begin with.
+    pub(crate) fn next_sequence(
+        &self,
+        identity: ProducerIdentity,
+        now: Timestamp,
+    ) -> Result<Sequence> {
+        let writer = self.writer.lock();
+        let Some(tracked) = writer.producers.as_deref() else { return Ok(Sequence::FIRST) };
+        let next = tracked.producers.next_sequence(identity.id(), identity.epoch(), now);
+        next.map_err(|fault| self.named(fault.into_error("look up sequence")))
+    }
+
+    /// The producers that are remembered, by id.
+    pub(crate) fn producer_states(&self) -> Vec<ProducerState> {
+        let writer = self.writer.lock();
+        let tracked = writer.producers.as_deref();
+        let mut states: Vec<_> =
+            tracked.into_iter().flat_map(|tracked| tracked.producers.recorded()).collect();
+        drop(writer);
+        states.sort_unstable_by_key(|recorded| recorded.producer);
+        states.into_iter().map(ProducerState::of).collect()
+    }
+
+    /// The highest id among the producers that are remembered.
+    pub(crate) fn highest_producer_id(&self) -> Option<ProducerId> {
+        self.writer.lock().producers.as_deref()?.producers.highest_id()
+    }
+
+    /// The lowest offset whose transaction is not decided.
+    pub(crate) fn first_unstable(&self) -> Option<Offset> {
+        self.writer.lock().producers.as_deref()?.producers.first_unstable()
+    }
+}

@@ -1,0 +1,164 @@
+//! The `.snapshot` files of a log's directory: written before a recovery point may rise, removed
+//! once they serve nobody.
+//!
+//! A snapshot is written under its own name and synced; its checksum tells a torn one, and an older
+//! one then takes its place. Its name is durable with the directory sync of the same checkpoint.
+//! Kept are those at the bases of segments, for whoever truncates or recovers there, and the two
+//! newest. What a snapshot says is a function of the log below its offset, so one that survives its
+//! removal does no harm, but where it lies beyond the log's end: that one is gone durably before
+//! anything is appended.
+//!
+//! By whoever has the turn, under the trim lock, or while the log is opened.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::claims::Taken;
+use super::core::PartitionLog;
+use super::producers::{MAX_SNAPSHOT, Recorded, decode, encode};
+use crate::disk::names::SegmentFile;
+use crate::disk::replace::read_file;
+use crate::disk::{Access, Disk, DiskFile, write_all_at};
+use crate::error::{Error, Result};
+use crate::ids::Offset;
+use crate::sync::atomic::Ordering;
+use std::sync::Arc;
+
+/// How many of the newest are kept wherever they lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Newest {
+    One,
+    Two,
+}
+
+/// Writes a snapshot; its bytes await a sync, its name the directory's.
+pub(super) fn write_snapshot(
+    disk: &dyn Disk,
+    path: &Path,
+    taken: &Taken,
+) -> Result<Arc<dyn DiskFile>> {
+    let bytes = encode(taken.recorded.clone());
+    let fail = |error| Error::io("write producer snapshot", path, error);
+    let file = disk.open(path, Access::Create).map_err(fail)?;
+    file.set_len(0).map_err(fail)?;
+    write_all_at(&*file, &bytes, 0).map_err(fail)?;
+    Ok(file)
+}
+
+impl PartitionLog {
+    fn snapshot_path(&self, at: Offset) -> PathBuf {
+        self.place.path(at, SegmentFile::ProducerSnapshot)
+    }
+
+    /// Writes what was taken, each once.
+    pub(super) fn save_snapshots(&self, taken: &[Taken]) -> Result<()> {
+        for taken in taken {
+            if taken.at == Offset::ZERO || self.snapshots.lock().contains(&taken.at) {
+                continue;
+            }
+            let path = self.snapshot_path(taken.at);
+            let file = write_snapshot(&*self.place.disk, &path, taken)?;
+            file.sync_data().map_err(|error| {
+                let error = Error::io("sync producer snapshot", &path, error);
+                if error.is_of_a_sync_begun() {
+                    self.latch.trip(&error);
+                }
+                error
+            })?;
+            self.names_changed.store(true, Ordering::Release);
+            self.snapshots.lock().insert(taken.at);
+        }
+        Ok(())
+    }
+
+    /// Removes the snapshots that serve nobody. Where one cannot be removed it is tried again.
+    pub(super) fn prune_snapshots(&self, newest: Newest) {
+        let start = self.offsets.snapshot().start;
+        let bases: Vec<_> = self.segments.load().iter().map(|segment| segment.base()).collect();
+        let mut all = self.snapshots.lock();
+        let last = all.last().copied();
+        let before = all.iter().nth_back(1).copied();
+        let serves = |at: Offset| {
+            let is_new = Some(at) == last || (newest == Newest::Two && Some(at) == before);
+            let in_log = at > start || (at == start && Some(at) == last);
+            in_log && (is_new || bases.binary_search(&at).is_ok()) || Some(at) == last
+        };
+        let gone: Vec<_> = all.iter().copied().filter(|at| !serves(*at)).collect();
+        for at in gone {
+            let path = self.snapshot_path(at);
+            match self.place.disk.remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    log::debug!("{} stays: {error}", path.display());
+                }
+                _ => drop(all.remove(&at)),
+            }
+        }
+    }
+
+    /// Removes the snapshots beyond the log's end, durably: what they speak of is not there, and
+    /// what comes there will be other records.
+    pub(super) fn remove_snapshots_beyond(&self, end: Offset) -> Result<()> {
+        let mut all = self.snapshots.lock();
+        let beyond: BTreeSet<_> = all.iter().copied().filter(|at| *at > end).collect();
+        for at in &beyond {
+            self.remove_snapshot(*at)?;
+        }
+        all.retain(|at| *at <= end);
+        drop(all);
+        if beyond.is_empty() {
+            return Ok(());
+        }
+        let dir = &*self.place.dir;
+        let synced = self.place.disk.sync_dir(dir);
+        synced.map_err(|error| Error::io("sync directory", dir, error))
+    }
+
+    fn remove_snapshot(&self, at: Offset) -> Result<()> {
+        let path = self.snapshot_path(at);
+        match self.place.disk.remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove producer snapshot", &path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The newest snapshot at or above `from` that is whole, and what it says; what is not whole
+    /// goes.
+    pub(super) fn newest_snapshot(&self, from: Offset) -> Result<Option<Taken>> {
+        loop {
+            let Some(at) = self.snapshots.lock().last().copied().filter(|at| *at >= from) else {
+                return Ok(None);
+            };
+            match self.read_snapshot(at)? {
+                Some(recorded) => return Ok(Some(Taken { at, recorded })),
+                None => {
+                    self.remove_snapshot(at)?;
+                    self.snapshots.lock().remove(&at);
+                }
+            }
+        }
+    }
+
+    fn read_snapshot(&self, at: Offset) -> Result<Option<Vec<Recorded>>> {
+        let path = self.snapshot_path(at);
+        let bytes = match read_file(&*self.place.disk, &path, MAX_SNAPSHOT) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                log::warn!("{} is set aside: {error}", path.display());
+                return Ok(None);
+            }
+            Err(error) => return Err(Error::io("read producer snapshot", &path, error)),
+        };
+        let why = match decode(&bytes) {
+            Ok(recorded) if recorded.iter().all(|recorded| recorded.fits(at)) => {
+                return Ok(Some(recorded));
+            }
+            Ok(_) => "it speaks of offsets beyond its own".to_owned(),
+            Err(fault) => fault.to_string(),
+        };
+        log::warn!("{} is made again: {why}", path.display());
+        Ok(None)
+    }
+}

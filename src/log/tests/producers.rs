@@ -1,0 +1,172 @@
+//! Producers of a log below its door: what is written of them when, and from what they are known.
+
+#[cfg(feature = "sim")]
+mod crashes;
+
+use super::facts;
+use super::*;
+use crate::ids::{ProducerEpoch, ProducerId, Sequence};
+use crate::log::keeper::{Durable, LastStop, LogFact};
+use crate::record::{Produced, ProducerClaim, ProducerIdentity};
+
+#[derive(Debug)]
+struct Forgetful;
+
+impl Keeper for Forgetful {
+    fn record(&self, _: &[(LogId, LogFact)], _: Durable) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn of(id: i64) -> ProducerIdentity {
+    ProducerIdentity::new(ProducerId::new(id), ProducerEpoch::new(0))
+}
+
+fn send(log: &PartitionLog, id: i64, value: &[u8]) -> Appended {
+    let now = Timestamp::from_millis(1_000_000);
+    let records = [Record::new(value)];
+    let batch = BorrowedBatch::measure(&records, &log.batch_rules(now)).unwrap();
+    let claim = Some(ProducerClaim { identity: of(id), sequence: None });
+    log.append(&Produced { batch: &batch, claim }, now).unwrap()
+}
+
+fn plain(log: &PartitionLog, value: &[u8]) {
+    let now = Timestamp::from_millis(1_000_000);
+    let records = [Record::new(value)];
+    let batch = BorrowedBatch::measure(&records, &log.batch_rules(now)).unwrap();
+    log.append(&batch, now).unwrap();
+}
+
+fn next(log: &PartitionLog, id: i64) -> i32 {
+    log.next_sequence(of(id), Timestamp::from_millis(1_000_000)).unwrap().get()
+}
+
+fn snapshots(bench: &Bench) -> Vec<i64> {
+    let names = bench.names();
+    let names = names.iter().filter_map(|name| name.strip_suffix(".snapshot"));
+    names.map(|digits| digits.parse().unwrap()).collect()
+}
+
+#[test]
+fn a_log_without_producers_has_no_snapshots_and_one_with_has_them_where_kafka_has() {
+    let mut bench = Bench::new();
+    bench.config = bench.config.segment_bytes(1024);
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    for _ in 0..30 {
+        plain(&log, &[0; 100]);
+    }
+    log.checkpoint().unwrap();
+    log.close().unwrap();
+    assert!(snapshots(&bench).is_empty());
+    let (log, _) = bench.open(facts(30, LastStop::Clean));
+    for number in 0..30 {
+        assert_eq!(send(&log, 7, &[0; 100]).sequence.unwrap().get(), number);
+        if number % 3 == 0 {
+            log.checkpoint().unwrap();
+        }
+    }
+    log.close().unwrap();
+    let bases: Vec<_> = log.segments.load().iter().map(|segment| segment.base().get()).collect();
+    let kept = snapshots(&bench);
+    assert_eq!(kept.last(), Some(&60));
+    let after = kept.len().checked_sub(2).unwrap();
+    assert!(kept[..after].iter().all(|at| bases.contains(at)), "{kept:?} {bases:?}");
+    assert!(bases.iter().filter(|base| **base > 35).all(|base| kept.contains(base)), "{kept:?}");
+}
+
+#[test]
+fn producers_are_known_from_each_place_there_is() {
+    for spoilt in 0..4 {
+        let mut bench = Bench::new();
+        bench.config = bench.config.segment_bytes(1024);
+        let (log, _) = bench.open(facts(0, LastStop::Clean));
+        for _ in 0..20 {
+            send(&log, 7, &[0; 100]);
+            send(&log, 8, &[0; 100]);
+        }
+        assert_eq!(log.checkpoint().unwrap().get(), 40);
+        for _ in 0..3 {
+            send(&log, 8, b"behind the recovery point");
+        }
+        drop(log);
+        let all = snapshots(&bench);
+        assert_eq!(all.last(), Some(&40));
+        for at in all.iter().rev().take([0, 1, usize::MAX, usize::MAX][spoilt]) {
+            let path = Bench::path(*at, SegmentFile::ProducerSnapshot);
+            match spoilt {
+                3 => bench.disk.remove_file(&path).unwrap(),
+                _ => bench.put(&path, b"garbage"),
+            }
+        }
+        let (log, _) = bench.open(facts(40, LastStop::KilledSameBoot));
+        assert_eq!((next(&log, 7), next(&log, 8)), (20, 23), "spoilt {spoilt}");
+    }
+}
+
+#[test]
+fn a_snapshot_beyond_the_end_goes_before_anything_is_appended() {
+    let bench = Bench::new();
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    send(&log, 7, b"one");
+    log.close().unwrap();
+    let one = bench.bytes(&Bench::path(1, SegmentFile::ProducerSnapshot));
+    bench.put(&Bench::path(5, SegmentFile::ProducerSnapshot), &one);
+    let (log, _) = bench.open(facts(1, LastStop::KilledSameBoot));
+    assert_eq!(snapshots(&bench), [1]);
+    assert_eq!(next(&log, 7), 1);
+}
+
+#[test]
+fn retention_takes_snapshots_along_and_leaves_the_one_that_is_needed() {
+    let mut bench = Bench::new();
+    bench.config = bench.config.segment_bytes(1024);
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    for _ in 0..30 {
+        send(&log, 7, &[0; 100]);
+    }
+    log.delete_records_before(Offset::new(20), &Forgetful).unwrap();
+    assert!(snapshots(&bench).iter().all(|at| *at >= 20), "{:?}", snapshots(&bench));
+    log.delete_records_before(Offset::new(30), &Forgetful).unwrap();
+    assert_eq!(snapshots(&bench), [30]);
+    log.close().unwrap();
+    let mut known = facts(30, LastStop::Clean);
+    known.log_start = Offset::new(30);
+    let (log, _) = bench.open(known);
+    assert_eq!(next(&log, 7), 30, "its records are gone, it is known all the same");
+}
+
+/// What another writer left: a producer's batch is known, and repeated without being written.
+#[test]
+fn producers_of_another_hand_go_on() {
+    let bench = Bench::new();
+    let mut bytes = batches(0, 3);
+    let at = batches(0, 2).len();
+    bytes[at + 43..at + 51].copy_from_slice(&7_i64.to_be_bytes());
+    bytes[at + 51..at + 53].copy_from_slice(&0_i16.to_be_bytes());
+    bytes[at + 53..at + 57].copy_from_slice(&i32::MAX.to_be_bytes());
+    let crc = crc32c::crc32c(&bytes[at + 21..]);
+    bytes[at + 17..at + 21].copy_from_slice(&crc.to_be_bytes());
+    bench.put(&Bench::log_path(0), &bytes);
+    let (log, _) = bench.open(facts(0, LastStop::AnotherHand));
+    assert_eq!(next(&log, 7), 0, "behind the largest comes the first");
+    let appended = send(&log, 7, b"x");
+    assert_eq!((appended.base_offset.get(), appended.sequence), (3, Some(Sequence::FIRST)));
+    log.close().unwrap();
+    assert_eq!(snapshots(&bench), [4]);
+}
+
+#[test]
+fn a_full_disk_keeps_the_recovery_point_where_its_snapshot_is() {
+    let bench = Bench::new();
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    send(&log, 7, b"one");
+    assert_eq!(log.checkpoint().unwrap().get(), 1);
+    assert_eq!(snapshots(&bench), [1]);
+    send(&log, 7, b"two");
+    let first = Bench::path(2, SegmentFile::ProducerSnapshot);
+    bench.disk.create_dir_all(&first).unwrap(); // nothing can be written there
+    assert!(log.checkpoint().is_err());
+    bench.disk.remove_dir(&first).unwrap();
+    assert_eq!(log.checkpoint().unwrap().get(), 2);
+    assert_eq!(snapshots(&bench), [1, 2]);
+}
