@@ -10,7 +10,7 @@ use super::scan::{Walk, WalkStep};
 use super::shared::Segment;
 use crate::error::Result;
 use crate::ids::Offset;
-use crate::record::{Batch, BatchFault};
+use crate::record::{Batch, BatchFault, PlainLimit};
 use crate::time::Timestamp;
 use std::path::Path;
 
@@ -92,6 +92,8 @@ fn newest_of(
 ) -> Result<Option<Best>> {
     let base = batch.header().base_offset();
     let fail = |fault: BatchFault| fault.into_error(OPERATION, path, position, Some(base));
+    let mut room = Vec::new();
+    let batch = batch.unpacked(&mut room, PlainLimit::DEFAULT).map_err(fail)?;
     for record in batch.records().map_err(fail)? {
         let record = record.map_err(fail)?;
         if let Some(timestamp) = record.timestamp()
