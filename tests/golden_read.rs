@@ -1,8 +1,8 @@
 //! The directories that Apache Kafka wrote, opened through `Log`, and ours opened by Kafka.
 //!
 //! Every partition yields exactly the records Kafka reads from it, if the codecs of its batches are
-//! built in. What is not read (other codecs, formats 0 and 1) is refused by name. Producers and their
-//! open transactions are known as Kafka knows them. Where recovery differs from Kafka's
+//! built in. What is not read (other codecs, formats 0 and 1) is refused by name. Producers and
+//! their open transactions are known as Kafka knows them. Where recovery differs from Kafka's
 //! on purpose, the difference is written here.
 
 mod common;

@@ -3,13 +3,14 @@
 //! [`PartitionLog`] is what the engine opens by the thousand; [`Log`] is the same behind a public
 //! door of its own, for those who want one durable log and no topics. The rooms: `append`, `fetch`,
 //! `lookup`, `durable`, `trim`, `truncate` and `close` are what a log does, `journaled` what the
-//! journal does for it, `cover` saves digests; `open`, `leftovers` and `verdict` are recovery, with `replay` of the
-//! journal (`frames` decides what is missing), `reopen` lifts a poison by it; `follow` reads a log
-//! that another process writes; `retain` and `epochs` decide; `offsets` holds every offset;
-//! `claims` admits the batches of producers, `snapshots` are their files, `relearn` reads those,
-//! `numbered` is their door; `audit` holds a directory against what is known of it; `checkpoint`
-//! and `directory` are Kafka's small files; `swap` puts rewritten segments in the place of others; `copy_out` copies a log while it
-//! is written; `keeper` says who remembers what the files cannot.
+//! journal does for it, `cover` saves digests; `open`, `leftovers` and `verdict` are recovery, with
+//! `replay` of the journal (`frames` decides what is missing), `reopen` lifts a poison by it;
+//! `follow` reads a log that another process writes; `retain` and `epochs` decide; `offsets` holds
+//! every offset; `claims` admits the batches of producers, `snapshots` are their files, `relearn`
+//! reads those, `numbered` is their door; `audit` holds a directory against what is known of it;
+//! `checkpoint` and `directory` are Kafka's small files; `swap` puts rewritten segments in the
+//! place of others; `copy_out` copies a log while it is written; `keeper` says who remembers what
+//! the files cannot.
 
 mod ahead;
 mod append;

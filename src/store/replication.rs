@@ -21,7 +21,8 @@ impl Partition {
     /// use tidelog::{Offset, Record, Store, TopicConfig};
     /// let store = Store::in_memory()?;
     /// store.create_topic("orders", TopicConfig::new())?;
-    /// let epoch = store.producer().build()?.topic("orders")?.send(Record::new("a"))?.leader_epoch();
+    /// let orders = store.producer().build()?.topic("orders")?;
+    /// let epoch = orders.send(Record::new("a"))?.leader_epoch();
     /// let partition = store.partition("orders", 0)?;
     /// assert_eq!(partition.end_offset_for_epoch(epoch)?, Some((epoch, Offset::new(1))));
     /// # Ok::<(), tidelog::Error>(())
