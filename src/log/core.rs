@@ -147,7 +147,8 @@ pub(crate) struct PartitionLog {
     pub(super) damage: ArcSwapOption<Vec<Damage>>,
     /// Whether a gap between offsets is damage where compaction has not made it.
     pub(super) gapless: bool,
-    /// How often segments were replaced by others: whoever read meanwhile looks again.
+    /// Twice how often segments were replaced by others, whoever read meanwhile looks again; odd
+    /// while files are cut off, which then are not there for a reader without them.
     pub(super) swaps: AtomicU64,
     /// How many bytes have to be appended before the maintainer is told of the log's size.
     pub(super) tell_at: AtomicU64,

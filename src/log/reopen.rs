@@ -110,7 +110,7 @@ impl PartitionLog {
         *self.bare.lock() = fresh.bare.into_inner();
         self.damage.store(fresh.damage.load_full());
         self.segments.store(fresh.segments.load_full());
-        self.swaps.fetch_add(1, Ordering::AcqRel);
+        self.swaps.fetch_add(2, Ordering::AcqRel);
         for segment in old.iter() {
             segment.set_replaced();
             segment.settle();

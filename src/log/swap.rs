@@ -180,7 +180,7 @@ impl PartitionLog {
         list.retain(|known| !is_old(known));
         list.insert(at, segment);
         self.segments.store(Arc::new(list));
-        self.swaps.fetch_add(1, Ordering::AcqRel);
+        self.swaps.fetch_add(2, Ordering::AcqRel);
         let freed = before.saturating_sub(new.len());
         no_roll.freed += freed;
         drop(no_roll);

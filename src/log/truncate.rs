@@ -26,6 +26,7 @@ use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::segment::Segment;
 use crate::sync::MutexGuard;
+use crate::sync::atomic::Ordering;
 use crate::time::{Clock, Timestamp};
 use crate::wait::commit::Turn;
 use std::sync::Arc;
@@ -141,8 +142,10 @@ impl PartitionLog {
             }
             return Err(self.named(error));
         }
+        self.swaps.fetch_add(1, Ordering::AcqRel);
         let done = self.cut_files(&mut doomed, &mut writer, &segments, cut, time.1);
         let done = done.and_then(|()| self.take_cut(&mut writer, cut, epoch, time));
+        self.swaps.fetch_add(1, Ordering::AcqRel);
         done.map_err(|error| {
             self.latch.trip(&error);
             self.named(error)

@@ -192,6 +192,7 @@ fn a_read_beside_truncations_is_wholly_of_before_or_of_after() {
                 }
             });
         }
+        let _done = Done(&done);
         let random = &mut StdRng::seed_from_u64(7);
         for round in 0..150 {
             while log.end_offset().get() < 60 {
@@ -200,8 +201,16 @@ fn a_read_beside_truncations_is_wholly_of_before_or_of_after() {
             }
             log.truncate_to(Offset::new(random.random_range(1..60))).unwrap();
         }
-        done.store(true, Ordering::Relaxed);
     });
+}
+
+/// Has the readers end, whatever becomes of the writer.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
