@@ -143,6 +143,9 @@ impl PartitionLog {
             return Err(self.named(error));
         }
         self.swaps.fetch_add(1, Ordering::AcqRel);
+        for segment in segments.iter() {
+            segment.set_replaced(); // no reader puts an index made anew among what is cut off
+        }
         let done = self.cut_files(&mut doomed, &mut writer, &segments, cut, time.1);
         let done = done.and_then(|()| self.take_cut(&mut writer, cut, epoch, time));
         self.swaps.fetch_add(1, Ordering::AcqRel);
