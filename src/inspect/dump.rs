@@ -128,6 +128,7 @@ impl Dump {
     /// # let dir = tempfile::tempdir().unwrap();
     /// let store = tidelog::Store::open(dir.path())?;
     /// store.ensure_topic("orders", tidelog::TopicConfig::new())?;
+    /// store.producer().build()?.topic("orders")?.send(tidelog::Record::new("hello"))?;
     /// assert!(!tidelog::Dump::open(dir.path())?.has_clean_mark());
     /// store.close()?;
     /// assert!(tidelog::Dump::open(dir.path())?.has_clean_mark());
@@ -145,7 +146,7 @@ impl Dump {
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
-    /// # tidelog::Log::open(dir.path())?.close()?;
+    /// # tidelog::Log::open(dir.path())?.append(&[tidelog::Record::new("a")])?;
     /// assert!(tidelog::Dump::open(dir.path())?.recovery_points()?.is_empty());
     /// # Ok::<(), tidelog::Error>(())
     /// ```

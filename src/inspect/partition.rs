@@ -133,7 +133,7 @@ impl DumpedPartition {
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
-    /// # tidelog::Log::open(dir.path())?.close()?;
+    /// # tidelog::Log::open(dir.path())?.append(&[tidelog::Record::new("a")])?;
     /// let dump = tidelog::Dump::open(dir.path())?;
     /// println!("{}", dump.partitions()[0].path().display());
     /// # Ok::<(), tidelog::Error>(())
@@ -270,7 +270,7 @@ impl DumpedPartition {
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
-    /// # tidelog::Log::open(dir.path())?.close()?;
+    /// # tidelog::Log::open(dir.path())?.append(&[tidelog::Record::new("a")])?;
     /// for snapshot in tidelog::Dump::open(dir.path())?.partitions()[0].snapshots()? {
     ///     println!("{}: {:?}", snapshot.offset, snapshot.producers);
     /// }
@@ -314,7 +314,7 @@ impl DumpedPartition {
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
-    /// # tidelog::Log::open(dir.path())?.close()?;
+    /// # tidelog::Log::open(dir.path())?.append(&[tidelog::Record::new("a")])?;
     /// println!("{:?}", tidelog::Dump::open(dir.path())?.partitions()[0].topic_id()?);
     /// # Ok::<(), tidelog::Error>(())
     /// ```

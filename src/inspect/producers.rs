@@ -29,7 +29,7 @@ const VERSION: i16 = 1;
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
-/// # tidelog::Log::open(dir.path())?.close()?;
+/// # tidelog::Log::open(dir.path())?.append(&[tidelog::Record::new("a")])?;
 /// for partition in tidelog::Dump::open(dir.path())?.partitions() {
 ///     for snapshot in partition.snapshots()? {
 ///         println!("{}: {} producers", snapshot.offset, snapshot.producers.len());
@@ -50,7 +50,7 @@ pub struct DumpedSnapshot {
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
-/// # tidelog::Log::open(dir.path())?.close()?;
+/// # tidelog::Log::open(dir.path())?.append(&[tidelog::Record::new("a")])?;
 /// let dump = tidelog::Dump::open(dir.path())?;
 /// let snapshots = dump.partitions()[0].snapshots()?;
 /// for producer in snapshots.iter().flat_map(|snapshot| &snapshot.producers) {

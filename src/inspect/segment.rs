@@ -45,7 +45,7 @@ pub struct DumpedSegment {
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
-/// # tidelog::Log::open(dir.path())?.close()?;
+/// # tidelog::Log::open(dir.path())?.append(&[tidelog::Record::new("a")])?;
 /// let dump = tidelog::Dump::open(dir.path())?;
 /// if let Some(index) = dump.partitions()[0].segments()[0].offset_index()? {
 ///     println!("{} entries in {} bytes", index.entries.len(), index.bytes);
@@ -106,7 +106,7 @@ impl DumpedSegment {
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
-    /// # tidelog::Log::open(dir.path())?.close()?;
+    /// # tidelog::Log::open(dir.path())?.append(&[tidelog::Record::new("a")])?;
     /// let dump = tidelog::Dump::open(dir.path())?;
     /// println!("{:?}", dump.partitions()[0].segments()[0].offset_index()?);
     /// # Ok::<(), tidelog::Error>(())
@@ -130,7 +130,7 @@ impl DumpedSegment {
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
-    /// # tidelog::Log::open(dir.path())?.close()?;
+    /// # tidelog::Log::open(dir.path())?.append(&[tidelog::Record::new("a")])?;
     /// let dump = tidelog::Dump::open(dir.path())?;
     /// println!("{:?}", dump.partitions()[0].segments()[0].time_index()?);
     /// # Ok::<(), tidelog::Error>(())

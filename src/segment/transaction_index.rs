@@ -20,7 +20,7 @@ const VERSION: i16 = 0;
 /// ```
 /// use tidelog::{Offset, ProducerId};
 /// # let dir = tempfile::tempdir().unwrap();
-/// # tidelog::Log::open(dir.path())?.close()?;
+/// # tidelog::Log::open(dir.path())?.append(&[tidelog::Record::new("a")])?;
 /// for partition in tidelog::Dump::open(dir.path())?.partitions() {
 ///     for segment in partition.segments() {
 ///         for aborted in segment.transaction_index()?.into_iter().flat_map(|it| it.entries) {
