@@ -172,7 +172,9 @@ impl Partition {
     ///
     /// # Errors
     /// [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) above what can be read,
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a topic of the store's own, those
+    /// [`PolicyViolation`](crate::ErrorKind::PolicyViolation) for a topic that is compacted and not
+    /// deleted from, [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for one of the store's
+    /// own, those
     /// of [`start_offset`](Partition::start_offset), and those of a sync.
     ///
     /// ```
