@@ -2,8 +2,8 @@
 //!
 //! `topic` holds what a topic is configured by, under Kafka's names where Kafka has the setting;
 //! `words` holds the small enums that options and calls share, `compression` the codecs, `flush`
-//! when a log syncs by itself, `holds` what is kept for groups, `fixed` what of Kafka's can have one
-//! value here or none. What configures a store as a whole is set on its builder. Nothing is
+//! when a log syncs by itself, `holds` what is kept for groups, `fixed` what of Kafka's can have
+//! one value here or none. What configures a store as a whole is set on its builder. Nothing is
 //! clamped in silence: a bad value is an error that names the key, the value and what would have
 //! been allowed.
 

@@ -17,7 +17,7 @@ use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, Sequence, TopicId};
 use crate::log::{
     Appended, CappedHold, Count, Cursor, Dropped, FetchLimits, Fetched, FoundOffset, Keeper, LogId,
-    OffsetSnapshot, OffsetSpec, PartitionLog,
+    OffsetSnapshot, OffsetSpec, PartitionLog, ProducerState,
 };
 use crate::record::{AppendBatch, BatchRules, ProducerIdentity};
 use crate::sync::Mutex;
@@ -216,6 +216,11 @@ impl Partition {
         now: Timestamp,
     ) -> Result<Sequence> {
         self.open_log("look up sequence")?.next_sequence(identity, now)
+    }
+
+    /// What is known of producers, by id.
+    pub(crate) fn producers(&self) -> Result<Vec<ProducerState>> {
+        Ok(self.open_log("describe producers")?.producer_states())
     }
 
     /// Reads from `from` on; see [`PartitionLog::fetch`].

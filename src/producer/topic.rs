@@ -177,9 +177,8 @@ impl TopicProducer {
     /// them map to. Otherwise as [`send`](TopicProducer::send).
     ///
     /// # Errors
-    /// [`InvalidRecord`](crate::ErrorKind::InvalidRecord) with
-    /// [every record](crate::Error::record_errors) that maps to another partition than the first
-    /// does, or else that breaks the topic's rules;
+    /// [`InvalidRecord`](crate::ErrorKind::InvalidRecord) with [all](crate::Error::record_errors)
+    /// that map to another partition than the first does, or else that break the topic's rules;
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for no records at all. Nothing is
     /// written then.
     ///
