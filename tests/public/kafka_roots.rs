@@ -5,7 +5,7 @@
 //! them again. A store's own root, with rolled, trimmed and expired segments and several epochs,
 //! is accepted too. Without a JDK only Kafka's verdict is skipped.
 
-mod common;
+use crate::common;
 
 use std::collections::BTreeMap;
 use std::path::Path;
