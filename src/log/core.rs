@@ -13,6 +13,8 @@ use std::sync::atomic::AtomicBool;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
+use super::aborted::Aborted;
+use super::aborted_files::AbortedFiles;
 use super::ahead::WrittenBeside;
 use super::claims::{Tracked, limits_of};
 use super::counting::Count;
@@ -29,8 +31,8 @@ use crate::journal::Journal;
 use crate::record::{BatchRules, TimestampRule};
 use crate::segment::{Place, Segment, Tail, TailLimits};
 use crate::stats::{LogCounters, PinCounter};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, RwLock};
 use crate::time::{Clock, Timestamp, millis};
 use crate::wait::commit::Commit;
 use std::sync::Arc;
@@ -141,6 +143,10 @@ pub(crate) struct PartitionLog {
     pub(super) epochs: Mutex<EpochCache>,
     /// The offsets of the producer snapshots in the directory.
     pub(super) snapshots: Mutex<BTreeSet<Offset>>,
+    /// The transactions that were aborted, and whether there are any.
+    pub(super) aborted: RwLock<Aborted>,
+    pub(super) has_aborted: AtomicBool,
+    pub(super) aborted_files: Mutex<AbortedFiles>,
     /// The highest epoch that recovery met, in files or batches.
     pub(super) epoch_floor: Option<LeaderEpoch>,
     /// What recovery found missing below the recovery point, if anything.

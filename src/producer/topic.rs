@@ -359,7 +359,11 @@ impl TopicProducer {
         (now, durability): (Timestamp, Durability),
     ) -> Result<Sent> {
         let identity = self.core().settings().identity;
-        let claim = identity.map(|identity| ProducerClaim { identity, sequence: None });
+        let claim = identity.map(|identity| ProducerClaim {
+            identity,
+            sequence: None,
+            transactional: false,
+        });
         self.append_as(lane, records, wanted, (now, durability, claim))
     }
 
