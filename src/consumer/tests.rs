@@ -213,10 +213,6 @@ impl AppendBatch for Forged {
         u32::try_from(delta).unwrap() + 1
     }
 
-    fn first_timestamp(&self) -> Option<Timestamp> {
-        Some(START)
-    }
-
     fn max_timestamp(&self) -> Option<Timestamp> {
         Some(START)
     }

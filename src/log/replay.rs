@@ -32,10 +32,6 @@ impl AppendBatch for Whole<'_> {
         self.0.header().count()
     }
 
-    fn first_timestamp(&self) -> Option<Timestamp> {
-        self.0.header().base_timestamp()
-    }
-
     fn max_timestamp(&self) -> Option<Timestamp> {
         self.0.header().max_timestamp()
     }

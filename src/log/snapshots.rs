@@ -120,6 +120,16 @@ impl PartitionLog {
         synced.map_err(|error| Error::io("sync directory", dir, error))
     }
 
+    /// Removes every snapshot; the caller makes that durable.
+    pub(super) fn remove_all_snapshots(&self) -> Result<()> {
+        let mut all = self.snapshots.lock();
+        while let Some(at) = all.last().copied() {
+            self.remove_snapshot(at)?;
+            all.remove(&at);
+        }
+        Ok(())
+    }
+
     fn remove_snapshot(&self, at: Offset) -> Result<()> {
         let path = self.snapshot_path(at);
         match self.place.disk.remove_file(&path) {

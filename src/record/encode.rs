@@ -32,7 +32,6 @@ pub(crate) trait AppendBatch {
     fn size(&self) -> usize;
     /// Records, at least one.
     fn count(&self) -> u32;
-    fn first_timestamp(&self) -> Option<Timestamp>;
     fn max_timestamp(&self) -> Option<Timestamp>;
     /// Who sends it, where that is to be written down.
     fn claim(&self) -> Option<ProducerClaim> {
@@ -338,10 +337,6 @@ impl AppendBatch for BorrowedBatch<'_> {
 
     fn count(&self) -> u32 {
         self.fields.count
-    }
-
-    fn first_timestamp(&self) -> Option<Timestamp> {
-        Timestamp::from_wire(self.fields.base_timestamp)
     }
 
     fn max_timestamp(&self) -> Option<Timestamp> {

@@ -233,11 +233,6 @@ impl BatchHeader {
         self.base_timestamp
     }
 
-    /// The first record's timestamp; `None` for none or where the field holds a horizon.
-    pub(crate) fn base_timestamp(&self) -> Option<Timestamp> {
-        if self.has_delete_horizon() { None } else { Timestamp::from_wire(self.base_timestamp) }
-    }
-
     pub(crate) fn max_timestamp(&self) -> Option<Timestamp> {
         Timestamp::from_wire(self.max_timestamp)
     }

@@ -85,12 +85,8 @@ impl AppendBatch for MarkerBatch {
         1
     }
 
-    fn first_timestamp(&self) -> Option<Timestamp> {
-        Timestamp::from_wire(self.timestamp)
-    }
-
     fn max_timestamp(&self) -> Option<Timestamp> {
-        self.first_timestamp()
+        Timestamp::from_wire(self.timestamp)
     }
 
     fn claim(&self) -> Option<ProducerClaim> {

@@ -105,10 +105,6 @@ impl<B: AppendBatch> AppendBatch for Produced<'_, B> {
         self.batch.count()
     }
 
-    fn first_timestamp(&self) -> Option<Timestamp> {
-        self.batch.first_timestamp()
-    }
-
     fn max_timestamp(&self) -> Option<Timestamp> {
         self.batch.max_timestamp()
     }

@@ -16,6 +16,5 @@ mod groups;
 mod groups_admin;
 mod groups_threads;
 mod idempotence;
-mod kafka_roots;
 mod log_door;
 mod producer;
