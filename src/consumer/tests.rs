@@ -8,6 +8,7 @@ mod listeners;
 mod model;
 mod reading;
 mod resets;
+mod transactions;
 mod waiting;
 
 use std::path::Path;
@@ -210,10 +211,6 @@ impl AppendBatch for Forged {
     fn count(&self) -> u32 {
         let delta = i32::from_be_bytes(self.0[23..27].try_into().unwrap());
         u32::try_from(delta).unwrap() + 1
-    }
-
-    fn first_timestamp(&self) -> Option<Timestamp> {
-        Some(START)
     }
 
     fn max_timestamp(&self) -> Option<Timestamp> {

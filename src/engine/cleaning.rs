@@ -34,7 +34,7 @@ pub(super) fn due_end(
 fn candidate(Sealed { segment, end }: &Sealed, with_ages: bool) -> Result<Candidate> {
     let at = |millis: Option<i64>| millis.map(Timestamp::from_millis);
     let (first, newest) = match with_ages {
-        true => (at(segment.first_timestamp()?), at(segment.largest_timestamp()?)),
+        true => (at(segment.first_batch_timestamp()?), at(segment.largest_timestamp()?)),
         false => (None, None),
     };
     Ok(Candidate { end: *end, bytes: segment.published(), first, newest })

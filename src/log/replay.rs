@@ -12,6 +12,7 @@ use super::core::{PartitionLog, Writer};
 use super::fetch::FetchLimits;
 use super::frames::{Goes, Ground, Standing, lay};
 use super::producers::ProducedBatch;
+use crate::config::IsolationLevel;
 use crate::error::Result;
 use crate::ids::Offset;
 use crate::journal::Frame;
@@ -29,10 +30,6 @@ impl AppendBatch for Whole<'_> {
 
     fn count(&self) -> u32 {
         self.0.header().count()
-    }
-
-    fn first_timestamp(&self) -> Option<Timestamp> {
-        self.0.header().base_timestamp()
     }
 
     fn max_timestamp(&self) -> Option<Timestamp> {
@@ -68,6 +65,7 @@ impl PartitionLog {
         }
         writer.next_offset = header.end_offset();
         self.offsets.set_end(header.end_offset());
+        self.settle_transactions(writer);
     }
 }
 
@@ -82,7 +80,12 @@ impl Ground for Recovered<'_> {
     }
 
     fn batch_at(&self, offset: Offset) -> Result<Option<Bytes>> {
-        let limits = FetchLimits { bytes: 1, records: 1, durable_only: false };
+        let limits = FetchLimits {
+            bytes: 1,
+            records: 1,
+            durable_only: false,
+            isolation: IsolationLevel::ReadUncommitted,
+        };
         Ok(self.0.fetch(offset, None, limits)?.chunk.map(|chunk| chunk.bytes))
     }
 

@@ -120,6 +120,16 @@ impl PartitionLog {
         synced.map_err(|error| Error::io("sync directory", dir, error))
     }
 
+    /// Removes every snapshot; the caller makes that durable.
+    pub(super) fn remove_all_snapshots(&self) -> Result<()> {
+        let mut all = self.snapshots.lock();
+        while let Some(at) = all.last().copied() {
+            self.remove_snapshot(at)?;
+            all.remove(&at);
+        }
+        Ok(())
+    }
+
     fn remove_snapshot(&self, at: Offset) -> Result<()> {
         let path = self.snapshot_path(at);
         match self.place.disk.remove_file(&path) {
@@ -145,6 +155,18 @@ impl PartitionLog {
                 }
             }
         }
+    }
+
+    /// The newest whole snapshot from `from` up to `most`, and what it says.
+    pub(super) fn snapshot_at_most(&self, most: Offset, from: Offset) -> Result<Option<Taken>> {
+        let found: Vec<_> =
+            self.snapshots.lock().iter().rev().copied().filter(|at| *at <= most).collect();
+        for at in found.into_iter().take_while(|at| *at >= from) {
+            if let Some(recorded) = self.read_snapshot(at)? {
+                return Ok(Some(Taken { at, recorded }));
+            }
+        }
+        Ok(None)
     }
 
     fn read_snapshot(&self, at: Offset) -> Result<Option<Vec<Recorded>>> {

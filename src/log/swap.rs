@@ -77,7 +77,7 @@ impl PartitionLog {
         let Some(active) = segments.last().filter(|active| active.published() > 0) else {
             return Ok(None);
         };
-        let first = active.first_timestamp().map_err(|error| self.named(error))?;
+        let first = active.first_batch_timestamp().map_err(|error| self.named(error))?;
         Ok(first.map(Timestamp::from_millis))
     }
 

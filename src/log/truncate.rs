@@ -13,7 +13,8 @@
 //! | 4. later segments are renamed, the last one first | the log up to some later batch |
 //! | 5. a copy replaces the segment that is cut; the directory is synced | the log, cut |
 //!
-//! After step 3 recovery itself puts the log together, as `reopen` has it done, and what it made
+//! Where no record stays, the producers' snapshots go before step 4: without them the next open
+//! learns from the records who there is. After step 3 recovery itself puts the log together, as `reopen` has it done, and what it made
 //! takes the place of what there was. What is appended afterwards has a new epoch. A failure from
 //! step 4 on poisons the log; nothing above the cut is called durable any more by then, so that
 //! `reopen` takes what it finds. Under the trim lock, the turn and the writer lock.
@@ -212,6 +213,9 @@ impl PartitionLog {
         drop(writer.tail.take());
         self.offsets.promise_no_more_than(cut.end);
         *self.covered.lock() = None;
+        if cut.is_whole() {
+            self.remove_all_snapshots()?; // no record, no producer: who sends again sends anew
+        }
         let stays = segments.iter().find(|part| cut.is_whole() && part.base() == cut.end);
         if cut.is_whole() && stays.is_none() {
             // a log that is recorded to start somewhere has a file at all times

@@ -157,10 +157,6 @@ impl AppendBatch for BatchBuffer {
         self.fields.count
     }
 
-    fn first_timestamp(&self) -> Option<Timestamp> {
-        Timestamp::from_wire(self.fields.base_timestamp)
-    }
-
     fn max_timestamp(&self) -> Option<Timestamp> {
         Timestamp::from_wire(self.fields.max_timestamp)
     }

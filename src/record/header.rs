@@ -37,8 +37,8 @@ pub(super) const MAGIC: i8 = 2;
 
 const CODEC_MASK: i16 = 0x07;
 pub(super) const APPEND_TIME: i16 = 0x08;
-const TRANSACTIONAL: i16 = 0x10;
-const CONTROL: i16 = 0x20;
+pub(super) const TRANSACTIONAL: i16 = 0x10;
+pub(super) const CONTROL: i16 = 0x20;
 pub(super) const DELETE_HORIZON: i16 = 0x40;
 /// What of the attributes a batch keeps that has lost its records: no codec, no horizon.
 pub(super) const KEPT_WHEN_EMPTIED: i16 = APPEND_TIME | TRANSACTIONAL | CONTROL;
@@ -231,11 +231,6 @@ impl BatchHeader {
     /// The field as it stands: record deltas are relative to it, whatever it means.
     pub(crate) fn raw_base_timestamp(&self) -> i64 {
         self.base_timestamp
-    }
-
-    /// The first record's timestamp; `None` for none or where the field holds a horizon.
-    pub(crate) fn base_timestamp(&self) -> Option<Timestamp> {
-        if self.has_delete_horizon() { None } else { Timestamp::from_wire(self.base_timestamp) }
     }
 
     pub(crate) fn max_timestamp(&self) -> Option<Timestamp> {

@@ -17,6 +17,9 @@ use crate::ids::{LeaderEpoch, Offset};
 use crate::record::{Batch, BatchFault, BatchHeader, PlainLimit};
 use crate::time::Timestamp;
 
+/// How far a search for an offset reads at a time: what lies between two index entries by default.
+const SEARCHED: usize = 4096;
+
 /// How much a read may return. One whole batch is always returned, however large.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -55,12 +58,13 @@ impl Segment {
             Some(hint) => hint,
             None => self.position_before(from)?,
         };
+        let mut ahead = if hint.is_some() { limits.bytes } else { limits.bytes.min(SEARCHED) };
         loop {
-            match self.read_at(position, from, limits) {
+            match self.read_at(position, from, limits, ahead) {
                 // damage on the way, be it in what says how far a batch reaches: what lies behind
                 // it may still be named as what is wanted
                 Err(error) if error.is_corrupt() => match self.named_place_of(from)? {
-                    Some(named) if named > position => position = named,
+                    Some(named) if named > position => (position, ahead) = (named, limits.bytes),
                     _ => return Err(error),
                 },
                 read => return read,
@@ -68,15 +72,22 @@ impl Segment {
         }
     }
 
-    /// Reads from the batch at or behind `position` that holds `from`, or lies above it.
-    fn read_at(&self, mut position: u64, from: Offset, limits: Limits) -> Result<Option<Chunk>> {
+    /// Reads from the batch at or behind `position` that holds `from`, or lies above it. While it
+    /// looks for that one it reads `ahead` bytes at a time.
+    fn read_at(
+        &self,
+        mut position: u64,
+        from: Offset,
+        limits: Limits,
+        ahead: usize,
+    ) -> Result<Option<Chunk>> {
         let published = self.published();
         let mut region = Region::empty();
         loop {
             if position >= published {
                 return Ok(None);
             }
-            region.cover(self, position, BatchHeader::LEN, limits.bytes, published)?;
+            region.cover(self, position, BatchHeader::LEN, ahead, published)?;
             let left = published - position;
             self.vouch_with(position, position + 1, (region.start, &region.bytes))?;
             let header = self.header_at(region.from(position), position, left, from)?;
@@ -84,7 +95,9 @@ impl Segment {
                 return Ok(None);
             }
             if header.last_offset() >= from {
-                region.cover(self, position, header.size(), limits.bytes, published)?;
+                // as much as may be returned from here on, not from where the search began
+                let wanted = header.size().max(limits.bytes);
+                region.cover(self, position, wanted, wanted, published)?;
                 break;
             }
             position += header.size() as u64;

@@ -127,7 +127,8 @@ impl Segment {
     pub(crate) fn create(place: Arc<Place>, base: Offset) -> Result<Self> {
         let path = place.path(base, SegmentFile::Log);
         let fail = |error| Error::io("create segment", &path, error);
-        for kind in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex, SegmentFile::Digests] {
+        use SegmentFile::{Digests, OffsetIndex, TimeIndex, TransactionIndex};
+        for kind in [OffsetIndex, TimeIndex, TransactionIndex, Digests] {
             let beside = place.path(base, kind);
             if place.disk.metadata(&beside).map_err(fail)?.is_some() {
                 place.disk.remove_file(&beside).map_err(fail)?;
@@ -398,13 +399,14 @@ impl Segment {
         Ok((largest >= 0).then_some(largest))
     }
 
-    /// The first record's timestamp field, in milliseconds, of a segment that has a batch.
-    pub(crate) fn first_timestamp(&self) -> Result<Option<i64>> {
+    /// The largest timestamp of the first batch, in milliseconds, of a segment that has one: by it
+    /// Kafka tells how old a segment is.
+    pub(crate) fn first_batch_timestamp(&self) -> Result<Option<i64>> {
         let file = self.log()?;
         let mut walk = Walk::new(&**file, 0, self.published());
         match walk.step()? {
             WalkStep::Batch(_, batch) => {
-                Ok(batch.header().base_timestamp().map(crate::time::Timestamp::as_millis))
+                Ok(batch.header().max_timestamp().map(crate::time::Timestamp::as_millis))
             }
             _ => Ok(None),
         }

@@ -49,7 +49,7 @@ pub(crate) struct Tail {
     indexer: Indexer,
     digester: Digester,
     limits: TailLimits,
-    /// The first record's timestamp, or the time the segment was made if that has none.
+    /// The largest timestamp of the first batch; without one the time the segment was made counts.
     born: Option<i64>,
     created: Timestamp,
     /// Where a batch is put together that is written by position.
@@ -75,7 +75,7 @@ impl Tail {
     ) -> Result<Self> {
         let file = segment.log()?.clone();
         let end = segment.published();
-        let born = if end > 0 { segment.first_timestamp()? } else { None };
+        let born = if end > 0 { segment.first_batch_timestamp()? } else { None };
         segment.set_growing(indexer.index().clone(), indexer.largest_timestamp());
         segment.appends_from(end);
         Ok(Tail {
@@ -261,7 +261,7 @@ impl Tail {
 
     fn note<B: AppendBatch>(&mut self, batch: &B, position: u64, last_offset: Offset) {
         if position == 0 {
-            self.born = batch.first_timestamp().map(Timestamp::as_millis);
+            self.born = batch.max_timestamp().map(Timestamp::as_millis);
         }
         self.indexer.push(IndexedBatch {
             position,

@@ -101,10 +101,6 @@ impl AppendBatch for Transactional {
         1
     }
 
-    fn first_timestamp(&self) -> Option<Timestamp> {
-        None
-    }
-
     fn max_timestamp(&self) -> Option<Timestamp> {
         None
     }

@@ -156,7 +156,7 @@ fn the_last_record_of_each_key_stays_where_it_was() {
     assert_eq!(after.last_offset_delta(), before.last_offset_delta());
     assert_eq!(after.leader_epoch(), before.leader_epoch());
     assert_eq!(after.max_timestamp().unwrap().as_millis(), 1020);
-    assert_eq!(after.base_timestamp().unwrap().as_millis(), 1010);
+    assert_eq!(after.raw_base_timestamp(), 1010);
     assert_eq!(after.count(), 2);
     // a later pass finds nothing more to take
     assert_eq!(sift(&mut sieve(0, 100), &thin, &map), Fate::Whole);
@@ -215,7 +215,7 @@ fn an_emptied_batch_is_kafkas_61_bytes_and_goes() {
     assert_eq!(emptied.len(), 61);
     let (before, after) = (Batch::verify(&bytes).unwrap(), Batch::verify(&emptied).unwrap());
     let (before, after) = (before.header(), after.header());
-    assert_eq!((after.count(), after.base_timestamp()), (0, None));
+    assert_eq!((after.count(), after.raw_base_timestamp()), (0, -1));
     assert_eq!(after.last_offset(), before.last_offset());
     assert_eq!(after.max_timestamp(), before.max_timestamp());
     assert_eq!(after.leader_epoch(), before.leader_epoch());

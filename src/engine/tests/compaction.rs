@@ -18,7 +18,7 @@ use super::crash::{cuts, disk};
 use super::options;
 use crate::compact::{Pass, Progress, Settings};
 use crate::config::Durability::{self, Power, Process};
-use crate::config::TopicConfig;
+use crate::config::{IsolationLevel, TopicConfig};
 use crate::disk::{Crash, Disk, Fault, Plan, SimDisk};
 use crate::error::{Outcome, Result};
 use crate::ids::{Offset, PartitionId};
@@ -258,7 +258,12 @@ impl Keyed {
     /// All records, read in small pieces.
     fn read(&self) -> Result<Found> {
         let partition = self.partition()?;
-        let limits = FetchLimits { bytes: 500, records: u64::MAX, durable_only: false };
+        let limits = FetchLimits {
+            bytes: 500,
+            records: u64::MAX,
+            durable_only: false,
+            isolation: IsolationLevel::ReadUncommitted,
+        };
         let mut from = partition.offsets()?.start;
         let mut cursor: Option<Cursor> = None;
         let mut found = Vec::new();
@@ -383,7 +388,7 @@ impl Dice {
 fn random_histories_keep_their_state() {
     let (mut tally, since) = (Tally::default(), std::time::Instant::now());
     let mut passes = 0;
-    for seed in seeds(40, 400, 100_000) {
+    for seed in seeds(40, 150, 100_000) {
         let mut dice = Dice(seed);
         let mut keyed = Keyed::new(disk(seed));
         keyed.open().unwrap();

@@ -192,10 +192,6 @@ impl AppendBatch for Bomb {
         1
     }
 
-    fn first_timestamp(&self) -> Option<Timestamp> {
-        None
-    }
-
     fn max_timestamp(&self) -> Option<Timestamp> {
         None
     }

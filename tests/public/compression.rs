@@ -1,7 +1,7 @@
 //! Compressed batches through the public doors: what is sent is read, in every codec that is built
 //! in; who decides; what is limited; and what Kafka's own classes say of it.
 
-mod common;
+use crate::common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
