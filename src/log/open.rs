@@ -496,8 +496,8 @@ impl Recovery<'_> {
             synced_bytes: AtomicU64::new(0),
             flush_after: AtomicU64::new(config.flush_records.unwrap_or(u64::MAX)),
         };
-        let foreign = !known.last_stop.is_ours();
-        let seen = Seen { producers: self.has_producers, indexed: self.indexed, foreign };
+        let last_stop = known.last_stop;
+        let seen = Seen { producers: self.has_producers, indexed: self.indexed, last_stop };
         log.relearn_producers(&seen)?;
         if wait {
             log.make_durable(end)?; // what the cache says may not be what the disk holds

@@ -24,6 +24,7 @@ use std::ops::Range;
 use super::claims::{Taken, Tracked, aborted_entry, limits_of};
 use super::core::PartitionLog;
 use super::fetch::FetchLimits;
+use super::keeper::LastStop;
 use super::producers::ProducedBatch;
 use super::snapshots::Newest;
 use crate::config::IsolationLevel;
@@ -34,14 +35,14 @@ use crate::segment::AbortedTransaction;
 use crate::time::Timestamp;
 
 /// What recovery has seen of producers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     /// A batch names one.
     pub(super) producers: bool,
     /// The segments with an index of aborted transactions.
     pub(super) indexed: BTreeSet<Offset>,
-    /// Another hand wrote the log last.
-    pub(super) foreign: bool,
+    /// Who wrote the log last, and how that ended.
+    pub(super) last_stop: LastStop,
 }
 
 /// Bytes that are looked through at a time.
@@ -53,15 +54,20 @@ impl PartitionLog {
     pub(super) fn relearn_producers(&self, seen: &Seen) -> Result<()> {
         let offsets = self.offsets.snapshot();
         let had_any = !self.snapshots.lock().is_empty();
-        if !(had_any || seen.producers || !seen.indexed.is_empty() || seen.foreign) {
+        let foreign = !seen.last_stop.is_ours();
+        if !(had_any || seen.producers || !seen.indexed.is_empty() || foreign) {
             return Ok(());
         }
         self.remove_snapshots_beyond(offsets.end)?;
-        let told = self.read_aborted(&seen.indexed, seen.foreign)?;
-        // below it the files count, from it on the log alone
-        let from_log = offsets.recovery_point.min(told.first_bad.unwrap_or(offsets.end));
+        let told = self.read_aborted(&seen.indexed, foreign)?;
+        // below it the files count, from it on the log alone; all count after another's clean close
+        let point = match seen.last_stop {
+            LastStop::AnotherHandClean => offsets.end,
+            _ => offsets.recovery_point,
+        };
+        let from_log = point.min(told.first_bad.unwrap_or(offsets.end));
         // Kafka removes one at the start; we keep it where there is none above
-        let lowest = if seen.foreign { offsets.start.next() } else { offsets.start };
+        let lowest = if foreign { offsets.start.next() } else { offsets.start };
         let snapshot = self.newest_snapshot(lowest)?;
         let before = match &snapshot {
             Some(Taken { at, .. }) if *at > from_log => {
