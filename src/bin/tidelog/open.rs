@@ -59,9 +59,10 @@ fn offset(text: &str) -> Result<i64, String> {
 struct Opened {
     start: Offset,
     end: Offset,
+    last_stable: Offset,
     recovery_point: Offset,
-    was_clean: bool,
     producers: Vec<ProducerState>,
+    aborted: Vec<AbortedTransaction>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -80,7 +81,9 @@ fn run_partition(arguments: &Arguments) -> Result<(), Failure> {
     let builder = Log::builder(path).log_start(start).recovery_point(point).read_uncommitted();
     let builder = if arguments.clean { builder.closed_cleanly() } else { builder };
     let log = builder.open()?;
-    let (start, end, producers) = (log.start_offset(), log.end_offset(), log.producers());
+    let (start, end) = (log.start_offset(), log.end_offset());
+    let (last_stable, producers) = (log.last_stable_offset(), log.producers());
+    let aborted = log.aborted_transactions(start..end);
     let is_damaged = !log.report().damage().is_empty();
     for damage in log.report().damage() {
         let (place, position) = (damage.path().display(), damage.position());
@@ -95,7 +98,7 @@ fn run_partition(arguments: &Arguments) -> Result<(), Failure> {
         (None, true) => end,
         (None, false) => Offset::ZERO,
     };
-    let opened = Opened { start, end, recovery_point, was_clean: arguments.clean, producers };
+    let opened = Opened { start, end, last_stable, recovery_point, producers, aborted };
     for partition in closed.partitions() {
         print(line(arguments, partition, &opened)?.as_bytes())?;
     }
@@ -103,7 +106,6 @@ fn run_partition(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn run_root(arguments: &Arguments, before: &Dump) -> Result<(), Failure> {
-    let was_clean = before.has_clean_mark();
     let points = before.recovery_points()?;
     let point_of = |topic: &str, id: PartitionId| {
         let named = points.iter().find(|(name, number, _)| name == topic && *number == id);
@@ -114,16 +116,9 @@ fn run_root(arguments: &Arguments, before: &Dump) -> Result<(), Failure> {
     let mut worst: Option<Severity> = None;
     for partition in before.partitions() {
         let (Some(topic), Some(id)) = (partition.topic(), partition.partition()) else { continue };
-        let known = store
-            .partition(topic, id)
-            .and_then(|it| Ok((it.start_offset()?, it.end_offset()?, it.producers()?)));
+        let known = known(&store, topic, id, point_of(topic, id));
         match known {
-            Ok((start, end, producers)) => {
-                let recovery_point = point_of(topic, id).min(end);
-                let place = (topic.to_owned(), id);
-                let known = Opened { start, end, recovery_point, was_clean, producers };
-                opened.push((place, known));
-            }
+            Ok(known) => opened.push(((topic.to_owned(), id), known)),
             Err(error) => worst = worst.max(Some(tell(&error))),
         }
     }
@@ -140,6 +135,25 @@ fn run_root(arguments: &Arguments, before: &Dump) -> Result<(), Failure> {
         }
     }
     worst.map_or(Ok(()), |severity| Err(Failure::Told(severity)))
+}
+
+/// What a store knows of a partition that it has open.
+fn known(
+    store: &Store,
+    topic: &str,
+    id: PartitionId,
+    recovery_point: Offset,
+) -> tidelog::Result<Opened> {
+    let partition = store.partition(topic, id)?;
+    let (start, end) = (partition.start_offset()?, partition.end_offset()?);
+    Ok(Opened {
+        start,
+        end,
+        last_stable: partition.last_stable_offset()?,
+        recovery_point: recovery_point.min(end),
+        producers: partition.producers()?,
+        aborted: partition.aborted_transactions(start..end)?,
+    })
 }
 
 /// What is counted over the records at or above the log start.
@@ -212,9 +226,6 @@ fn line(
     opened: &Opened,
 ) -> tidelog::Result<String> {
     let counted = count(partition, opened.start)?;
-    let transactions = partition.transactions()?;
-    let aborted = aborted(partition, opened, transactions.aborted())?;
-    let last_stable = transactions.last_stable_offset().clamp(opened.start, opened.end);
     let mut producers = opened.producers.clone();
     if !arguments.no_producer_expiry {
         let now = SystemClock::new().wall().as_millis();
@@ -232,13 +243,13 @@ fn line(
         .field("partition", partition.partition().map(PartitionId::get))
         .field("logStartOffset", opened.start.get())
         .field("logEndOffset", opened.end.get())
-        .field("lastStableOffset", last_stable.get())
+        .field("lastStableOffset", opened.last_stable.get())
         .field("recoveryPoint", opened.recovery_point.get())
         .field("batchCount", counted.batches)
         .field("controlRecordCount", counted.control_records)
         .field("recordCount", counted.records)
         .field("recordsSha256", hash)
-        .field("abortedTransactions", list(aborted, aborted_object))
+        .field("abortedTransactions", list(&opened.aborted, aborted_object))
         .field(
             "leaderEpochs",
             list(partition.leader_epochs()?, |(epoch, start)| {
@@ -259,25 +270,7 @@ fn line(
         .line())
 }
 
-/// After a clean close the index files count, which may tell of what compaction has taken out of
-/// the log; else what the log tells.
-fn aborted(
-    partition: &DumpedPartition,
-    opened: &Opened,
-    told: &[AbortedTransaction],
-) -> tidelog::Result<Vec<AbortedTransaction>> {
-    let mut aborted = told.to_vec();
-    if opened.was_clean {
-        aborted.clear();
-        for segment in partition.segments() {
-            aborted.extend(segment.transaction_index()?.into_iter().flat_map(|it| it.entries));
-        }
-    }
-    aborted.retain(|it| it.last >= opened.start);
-    Ok(aborted)
-}
-
-fn aborted_object(aborted: AbortedTransaction) -> Value {
+fn aborted_object(aborted: &AbortedTransaction) -> Value {
     serde_json::json!({
         "producerId": aborted.producer_id.get(),
         "firstOffset": aborted.first.get(),
