@@ -5,6 +5,7 @@
 //! never both. The cause is an enum of this crate's own, so that no signature carries it.
 
 mod cause;
+mod refused;
 
 use std::fmt;
 use std::io;
@@ -13,6 +14,8 @@ use std::sync::Arc;
 
 use cause::is_passing;
 pub(crate) use cause::{Cause, NotBegun};
+pub(crate) use refused::Refused;
+pub use refused::{RecordError, RecordRefusal};
 
 use crate::ids::{Offset, PartitionId};
 
@@ -104,6 +107,8 @@ pub enum ErrorKind {
     InvalidProducerEpoch,
     /// What was asked does not fit the state of the producer's transaction.
     InvalidTransactionState,
+    /// What was asked is not what the topic's configuration is for.
+    PolicyViolation,
     /// The group has members, or what it must not have for what was asked.
     GroupNotEmpty,
     /// Code handed in by the caller panicked.
@@ -317,6 +322,31 @@ impl Error {
         match self.0.cause {
             Cause::OutOfRange { start, end, .. } => Some((start, end)),
             _ => None,
+        }
+    }
+
+    /// The records that the batch was refused for, by index, each with its reason: empty unless
+    /// the kind is [`InvalidRecord`](ErrorKind::InvalidRecord), or
+    /// [`TooLarge`](ErrorKind::TooLarge) where one record can be told to have broken the limit.
+    /// Nothing of the batch was written.
+    ///
+    /// ```
+    /// use tidelog::{Record, Store, Timestamp, TopicConfig};
+    /// let store = Store::in_memory()?;
+    /// store.create_topic("orders", TopicConfig::new())?;
+    /// let orders = store.producer().build()?.topic("orders")?;
+    /// let late = Record::new("late").timestamp(Timestamp::from_millis(i64::MAX));
+    /// let error = orders.send_batch(&[Record::new("now"), late]).unwrap_err();
+    /// for refused in error.record_errors() {
+    ///     println!("record {}: {}", refused.index(), refused.reason());
+    /// }
+    /// assert_eq!(error.record_errors().len(), 1);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn record_errors(&self) -> &[RecordError] {
+        match &self.0.cause {
+            Cause::InvalidRecord(refused) | Cause::BatchTooLarge(refused) => refused.list(),
+            _ => &[],
         }
     }
 

@@ -467,7 +467,7 @@ impl FromStr for TopicId {
 }
 
 /// One partition of one topic, whatever that is called: what a log is known by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct LogId {
     pub(crate) topic: TopicId,
     pub(crate) partition: PartitionId,

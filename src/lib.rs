@@ -145,7 +145,7 @@ pub use consumer::{
 };
 #[cfg(not(loom))]
 pub use engine::{BackupProgress, BackupReport, OpenReport};
-pub use error::{Error, ErrorKind, Outcome, Result};
+pub use error::{Error, ErrorKind, Outcome, RecordError, RecordRefusal, Result};
 #[cfg(not(loom))]
 pub use group::{
     Assignment, AssignmentFault, Assignor, Committed, GroupKind, GroupPhase, GroupView, MemberId,

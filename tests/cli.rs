@@ -300,14 +300,17 @@ fn copy(from: &Path) -> (tempfile::TempDir, PathBuf) {
 }
 
 /// What `open` shows otherwise than Kafka, on purpose: the scenario, the field, why.
-const DIFFERENCES: &[(&str, &str, &str)] = &[];
+const DIFFERENCES: &[(&str, &str, &str)] = &[(
+    "torn-no-index",
+    "filesAfterClose",
+    "Kafka makes a snapshot anew at each segment it recovers, we at the last two",
+)];
 
 /// Whether Kafka's files are those we leave, by name: every index subset is a valid one.
 fn same_names(ours: &Value, theirs: &Value) -> bool {
     let names = |files: &Value| -> Vec<String> {
         let files = files.as_array().unwrap().iter();
-        let names = files.map(|file| file[0].as_str().unwrap().to_owned());
-        names.filter(|name| !name.ends_with(".snapshot")).collect()
+        files.map(|file| file[0].as_str().unwrap().to_owned()).collect()
     };
     names(ours) == names(theirs)
 }

@@ -440,14 +440,14 @@ fn real(mode: IoMode) -> Copied {
 #[test]
 #[cfg(target_os = "linux")]
 fn walks_on_the_mapped_disk() {
-    for_each_seed(SUITE, "walks_on_the_mapped_disk", seeds(12, 20, 2000), |seed| {
+    for_each_seed(SUITE, "walks_on_the_mapped_disk", seeds(4, 16, 2000), |seed| {
         walk(&mut real(IoMode::Mapped), seed);
     });
 }
 
 #[test]
 fn walks_on_the_positioned_disk() {
-    for_each_seed(SUITE, "walks_on_the_positioned_disk", seeds(12, 20, 2000), |seed| {
+    for_each_seed(SUITE, "walks_on_the_positioned_disk", seeds(4, 16, 2000), |seed| {
         walk(&mut real(IoMode::Positioned), seed);
     });
 }

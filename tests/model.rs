@@ -446,14 +446,14 @@ fn memory() {
 
 #[test]
 fn mapped() {
-    budget::for_each_seed("model", "mapped", budget::seeds(6, 60, 2_000), |seed| {
+    budget::for_each_seed("model", "mapped", budget::seeds(3, 30, 2_000), |seed| {
         run(&mut Real::new(IoMode::Mapped), seed, 200);
     });
 }
 
 #[test]
 fn positioned() {
-    budget::for_each_seed("model", "positioned", budget::seeds(6, 60, 2_000), |seed| {
+    budget::for_each_seed("model", "positioned", budget::seeds(3, 30, 2_000), |seed| {
         run(&mut Real::new(IoMode::Positioned), seed, 200);
     });
 }

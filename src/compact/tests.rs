@@ -28,7 +28,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 struct Unattended;
 
 impl Attention for Unattended {
-    fn dirty(&self) {}
+    fn dirty(&self, _: Option<Duration>) {}
     fn due(&self) {}
 }
 

@@ -105,6 +105,10 @@ impl Default for TopicCompression {
 }
 
 impl TopicCompression {
+    pub(crate) fn kind(&self) -> Compression {
+        self.kind
+    }
+
     pub(super) fn validate(&self) -> Result<(), Error> {
         Compression::Gzip.check_level("compression.gzip.level", self.gzip_level)?;
         Compression::Lz4.check_level("compression.lz4.level", self.lz4_level)?;

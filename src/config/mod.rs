@@ -1,13 +1,16 @@
 //! Options: each with its default, unit and range, refused when out of it.
 //!
 //! `topic` holds what a topic is configured by, under Kafka's names where Kafka has the setting;
-//! `words` holds the small enums that options and calls share, `compression` the codecs, `holds`
-//! what is kept for groups. What configures a store as a whole is set on its builder. Nothing is
+//! `words` holds the small enums that options and calls share, `compression` the codecs, `flush`
+//! when a log syncs by itself, `holds` what is kept for groups, `fixed` what of Kafka's can have
+//! one value here or none. What configures a store as a whole is set on its builder. Nothing is
 //! clamped in silence: a bad value is an error that names the key, the value and what would have
 //! been allowed.
 
 mod cleanup;
 mod compression;
+mod fixed;
+mod flush;
 mod holds;
 mod producers;
 mod ratio;

@@ -160,6 +160,22 @@ pub(super) const SETTINGS: &[Setting] = &[
         takes: "-131072 to 22",
     },
     Setting {
+        key: "flush.messages",
+        write: |c| c.flush_records.map_or_else(|| i64::MAX.to_string(), |most| most.to_string()),
+        read: |c, text| {
+            let most = text.parse().ok().filter(|most| *most <= i64::MAX.unsigned_abs())?;
+            c.flush_records = Some(most).filter(|most| *most < i64::MAX.unsigned_abs());
+            Some(())
+        },
+        takes: "a whole number of records",
+    },
+    Setting {
+        key: "flush.ms",
+        write: |c| write_bound(c.flush_interval),
+        read: |c, text| read_bound(text).map(|interval| c.flush_interval = interval),
+        takes: MILLIS,
+    },
+    Setting {
         key: "tidelog.max.bytes",
         write: |c| c.max_bytes.map_or_else(|| "-1".into(), |bytes| bytes.to_string()),
         read: |c, text| {
@@ -202,7 +218,7 @@ fn read_millis(text: &str) -> Option<Duration> {
     u64::try_from(millis).ok().map(Duration::from_millis)
 }
 
-/// Kafka writes "no bound" as the largest number for the two timestamp settings.
+/// Kafka writes "no bound" as the largest number for the timestamp, lag and flush settings.
 fn write_bound(bound: Option<Duration>) -> String {
     bound.map_or_else(|| i64::MAX.to_string(), write_millis)
 }

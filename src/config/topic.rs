@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::cleanup::CleanupPolicy;
 use super::compression::TopicCompression;
+use super::fixed;
 use super::holds::{GroupHolds, HoldCap};
 use super::ratio::Ratio;
 use super::settings::SETTINGS;
@@ -55,6 +56,8 @@ pub struct TopicConfig {
     pub(crate) producer_id_expiration: Duration,
     pub(crate) max_producers: usize,
     pub(crate) compression: TopicCompression,
+    pub(crate) flush_records: Option<u64>,
+    pub(crate) flush_interval: Option<Duration>,
 }
 
 /// The largest segment: Kafka's files stay below 2^31 bytes.
@@ -89,6 +92,8 @@ impl Default for TopicConfig {
             producer_id_expiration: Duration::from_secs(24 * 3600),
             max_producers: 100_000,
             compression: TopicCompression::default(),
+            flush_records: None,
+            flush_interval: None,
         }
     }
 }
@@ -322,11 +327,12 @@ impl TopicConfig {
 
 /// The same settings as text.
 impl TopicConfig {
-    /// Sets one setting by its key and text, as Kafka's tools would.
+    /// Sets one setting by its key and text, as Kafka's tools would. Every key of Kafka's topics is
+    /// known; those that can have but one value here take that.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) for a key that is not known
-    /// or a value that is out of its range; the text says what is allowed.
+    /// or a value that is out of its range; the text says what is allowed, or why nothing is.
     ///
     /// ```
     /// use tidelog::{ErrorKind, TopicConfig};
@@ -337,12 +343,7 @@ impl TopicConfig {
     /// ```
     pub fn set(mut self, key: &str, value: &str) -> Result<Self, Error> {
         let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
-            let known: Vec<_> = SETTINGS.iter().map(|setting| setting.key).collect();
-            return Err(refuse(
-                key,
-                value,
-                format!("no such setting; known: {}", known.join(", ")),
-            ));
+            return fixed::check(key, value).map(|()| self);
         };
         (setting.read)(&mut self, value).ok_or_else(|| refuse(key, value, setting.takes))?;
         self.validate()?;
@@ -357,17 +358,20 @@ impl TopicConfig {
     /// assert_eq!(config.get("no.such.key"), None);
     /// ```
     pub fn get(&self, key: &str) -> Option<String> {
-        SETTINGS.iter().find(|setting| setting.key == key).map(|setting| (setting.write)(self))
+        let setting = SETTINGS.iter().find(|setting| setting.key == key);
+        setting.map(|setting| (setting.write)(self)).or_else(|| fixed::value(key))
     }
 
-    /// Every setting but the number of partitions, as text.
+    /// Every setting but the number of partitions, as text; those of Kafka's that have one value
+    /// here come last.
     ///
     /// ```
     /// let all = tidelog::TopicConfig::new().entries();
     /// assert!(all.contains(&("segment.bytes".to_owned(), "1073741824".to_owned())));
     /// ```
     pub fn entries(&self) -> Vec<(String, String)> {
-        SETTINGS.iter().map(|setting| (setting.key.to_owned(), (setting.write)(self))).collect()
+        let own = SETTINGS.iter().map(|setting| (setting.key.to_owned(), (setting.write)(self)));
+        own.chain(fixed::entries()).collect()
     }
 
     /// Whether time or size may remove records.
@@ -407,6 +411,7 @@ impl TopicConfig {
             }
         }
         self.compression.validate()?;
+        self.validate_flush()?;
         if let Some(bytes) = self.retention_bytes {
             within("retention.bytes", bytes, 0, i64::MAX as u64, " bytes")?;
         }
@@ -414,7 +419,13 @@ impl TopicConfig {
     }
 }
 
-fn within(key: &str, value: u64, least: u64, most: u64, unit: &str) -> Result<(), Error> {
+pub(super) fn within(
+    key: &str,
+    value: u64,
+    least: u64,
+    most: u64,
+    unit: &str,
+) -> Result<(), Error> {
     if (least..=most).contains(&value) {
         return Ok(());
     }

@@ -13,6 +13,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Engine;
 use super::partition::Partition;
@@ -52,7 +53,7 @@ struct Moment<'a> {
 struct Unattended;
 
 impl Attention for Unattended {
-    fn dirty(&self) {}
+    fn dirty(&self, _: Option<Duration>) {}
     fn due(&self) {}
 }
 

@@ -27,6 +27,7 @@ use crate::error::{Cause, Error, Result};
 use crate::ids::{Offset, PartitionId, TopicId};
 use crate::log::checkpoint::read_partition_metadata;
 use crate::log::{Durable, KnownFacts, LastStop, LogId};
+use crate::record::check_built;
 
 /// A topic to be made.
 #[derive(Clone, Debug)]
@@ -49,6 +50,7 @@ impl Engine {
         for NewTopic { name, config, internal } in new {
             validate_topic_name(name)?;
             config.validate()?;
+            check_built("create topic", config.compression.kind())?;
             if !names.insert(*name) || self.table.read().names.contains_key(*name) {
                 let difference = "no second one can be made".to_owned();
                 let name = (*name).to_owned();
@@ -194,6 +196,9 @@ impl Engine {
         let _one_at_a_time = self.catalog.lock();
         let root = &self.owner("alter topic")?.root;
         let topic = self.topic(name)?;
+        if config.compression.kind() != topic.config().compression.kind() {
+            check_built("alter topic", config.compression.kind())?;
+        }
         let partitions = u32::try_from(topic.partitions().len()).unwrap_or(u32::MAX);
         let config = config.partitions(partitions);
         let fact = Fact::TopicAltered { id: topic.id(), config: config.changed_entries() };

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::Engine;
 use super::close::sync_ahead;
 use super::partition::Partition;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
 use crate::log::{Durable, LogFact};
 
@@ -107,11 +107,19 @@ impl Engine {
     }
 
     /// Raises a log's start; what is dropped is unlinked in the background.
+    ///
+    /// # Errors
+    /// `PolicyViolation` for a topic whose policy is to compact alone, as in Kafka.
     pub(crate) fn delete_records_before(
         &self,
         partition: &Partition,
         offset: Offset,
     ) -> Result<()> {
+        if partition.log().is_ok_and(|log| !log.config().cleanup_policy.deletes()) {
+            let why = "the topic's cleanup.policy is compact, without delete".to_owned();
+            let error = Error::new("delete records", Cause::PolicyViolation(why));
+            return Err(error.at_partition(partition.topic_name(), partition.id()));
+        }
         partition.delete_records_before(offset, self.keeper()?)?;
         self.unlink_later(partition);
         Ok(())

@@ -17,7 +17,7 @@ use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, Sequence, TopicId};
 use crate::log::{
     Appended, CappedHold, Count, Cursor, Dropped, FetchLimits, Fetched, FoundOffset, Keeper, LogId,
-    OffsetSnapshot, OffsetSpec, PartitionLog,
+    OffsetSnapshot, OffsetSpec, PartitionLog, ProducerState,
 };
 use crate::record::{AppendBatch, BatchRules, ProducerIdentity};
 use crate::sync::Mutex;
@@ -159,7 +159,8 @@ impl Partition {
     }
 
     /// Appends one batch, all of it or nothing, and wakes who waits for it. Blocks for a sync with
-    /// [`Durability::Power`], and for room where the budget says so.
+    /// [`Durability::Power`] and where the topic bounds the unsynced records, and for room where
+    /// the budget says so.
     pub(crate) fn append<B: AppendBatch>(
         &self,
         batch: &B,
@@ -168,10 +169,17 @@ impl Partition {
     ) -> Result<Appended> {
         let appended = self.append_quietly(batch, now)?;
         self.signal.notify();
-        if durability == Durability::Power {
+        if durability == Durability::Power || self.is_flush_due() {
             self.make_durable_in(self.log()?, appended.end_offset)?;
         }
         Ok(appended)
+    }
+
+    /// Whether more records are unsynced than the topic allows: a sync is to be waited for before
+    /// an append is acknowledged.
+    #[inline]
+    pub(crate) fn is_flush_due(&self) -> bool {
+        self.log().is_ok_and(PartitionLog::is_flush_due)
     }
 
     /// The same, process-durable and without waking anybody: for callers who hold a lock of their
@@ -208,6 +216,11 @@ impl Partition {
         now: Timestamp,
     ) -> Result<Sequence> {
         self.open_log("look up sequence")?.next_sequence(identity, now)
+    }
+
+    /// What is known of producers, by id.
+    pub(crate) fn producers(&self) -> Result<Vec<ProducerState>> {
+        Ok(self.open_log("describe producers")?.producer_states())
     }
 
     /// Reads from `from` on; see [`PartitionLog::fetch`].

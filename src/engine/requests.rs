@@ -7,7 +7,8 @@
 //! Locks: two, for a moment each, never one in the other. Taken by `maintenance`, `flush`,
 //! `journal`.
 
-use std::collections::{HashSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +42,10 @@ struct Asked {
     dirty: VecDeque<(Duration, LogId)>,
     /// The logs in `dirty`.
     waiting: HashSet<LogId>,
+    /// Logs that want a sync at a time of their own, the next first.
+    flushes: BinaryHeap<Reverse<(Duration, LogId)>>,
+    /// The logs in `flushes`: each is there once, as `dirty` has it.
+    flushing: HashSet<LogId>,
     /// Logs that want to be looked at now, in the order they asked, and the same as a set.
     due: Vec<LogId>,
     asking: HashSet<LogId>,
@@ -123,7 +128,30 @@ impl Requests {
                 due.push(id);
             }
         }
+        while let Some(Reverse((at, id))) = asked.flushes.peek().copied()
+            && at <= now
+        {
+            asked.flushes.pop();
+            asked.flushing.remove(&id);
+            if taken.insert(id) {
+                due.push(id);
+            }
+        }
         due
+    }
+
+    /// A log has something to be synced so long from now.
+    fn flush_within(&self, id: LogId, within: Duration) {
+        let at = self.clock.monotonic().saturating_add(within);
+        let mut asked = self.asked.lock();
+        let is_next = asked.flushes.peek().is_none_or(|Reverse((next, _))| at < *next);
+        if asked.flushing.insert(id) {
+            asked.flushes.push(Reverse((at, id)));
+        }
+        drop(asked);
+        if is_next {
+            self.wakeup.wake();
+        }
     }
 
     /// A log has something to be synced one interval from now.
@@ -152,7 +180,8 @@ impl Requests {
         let oldest = asked.dirty.front().map(|(since, _)| *since);
         let sync = oldest.and_then(|since| Some(since.saturating_add(self.sync.interval?)));
         let retention = with_retention.then_some(asked.next_retention);
-        [sync, asked.unlink, retention].into_iter().flatten().min()
+        let flush = asked.flushes.peek().map(|Reverse((at, _))| *at);
+        [sync, flush, asked.unlink, retention].into_iter().flatten().min()
     }
 
     pub(super) fn retention_due(&self, now: Duration) -> bool {
@@ -182,8 +211,11 @@ struct LogAttention {
 }
 
 impl Attention for LogAttention {
-    fn dirty(&self) {
+    fn dirty(&self, within: Option<Duration>) {
         self.requests.note_dirty(self.id);
+        if let Some(within) = within {
+            self.requests.flush_within(self.id, within);
+        }
     }
 
     fn due(&self) {

@@ -22,6 +22,7 @@ mod many;
 mod opening;
 #[cfg(feature = "sim")]
 mod reopening;
+mod settings;
 #[cfg(feature = "sim")]
 #[allow(dead_code)] // shared with the integration tests, which use the rest
 #[path = "../../tests/common/suite.rs"]

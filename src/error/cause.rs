@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::ErrorKind;
+use super::refused::Refused;
 use crate::ids::{LeaderEpoch, Offset};
 
 /// The cause inside an [`Error`]: as many variants as there are different texts.
@@ -36,10 +37,12 @@ pub(crate) enum Cause {
     InvalidConfig { key: String, value: String, allowed: String },
     #[error("{0}")]
     InvalidArgument(String),
-    #[error("record {index} is refused: {reason}")]
-    InvalidRecord { index: usize, reason: String },
+    #[error("{0}")]
+    InvalidRecord(Refused),
     #[error("{what} takes {size} bytes, the limit is {limit}")]
     TooLarge { what: &'static str, size: u64, limit: u64 },
+    #[error("the batch is too large: {0}")]
+    BatchTooLarge(Refused),
     #[error("{0}")]
     Expands(String),
     #[error("{0} is closed")]
@@ -64,6 +67,8 @@ pub(crate) enum Cause {
     InvalidProducerEpoch(String),
     #[error("invalid transaction state: {0}")]
     InvalidTransactionState(String),
+    #[error("{0}")]
+    PolicyViolation(String),
     #[error("{0}")]
     GroupNotEmpty(String),
     #[error("{0} panicked")]
@@ -101,9 +106,8 @@ impl Cause {
                 allowed: allowed.clone(),
             },
             Cause::InvalidArgument(what) => Cause::InvalidArgument(what.clone()),
-            Cause::InvalidRecord { index, reason } => {
-                Cause::InvalidRecord { index: *index, reason: reason.clone() }
-            }
+            Cause::InvalidRecord(refused) => Cause::InvalidRecord(refused.clone()),
+            Cause::BatchTooLarge(refused) => Cause::BatchTooLarge(refused.clone()),
             Cause::TooLarge { what, size, limit } => {
                 Cause::TooLarge { what, size: *size, limit: *limit }
             }
@@ -123,6 +127,7 @@ impl Cause {
             Cause::OutOfOrderSequence(why) => Cause::OutOfOrderSequence(why.clone()),
             Cause::InvalidProducerEpoch(why) => Cause::InvalidProducerEpoch(why.clone()),
             Cause::InvalidTransactionState(why) => Cause::InvalidTransactionState(why.clone()),
+            Cause::PolicyViolation(why) => Cause::PolicyViolation(why.clone()),
             Cause::GroupNotEmpty(why) => Cause::GroupNotEmpty(why.clone()),
             Cause::Panicked(what) => Cause::Panicked(what),
             Cause::ReadOnly => Cause::ReadOnly,
@@ -143,8 +148,10 @@ impl Cause {
             Cause::InvalidName { .. } => ErrorKind::InvalidName,
             Cause::InvalidConfig { .. } => ErrorKind::InvalidConfig,
             Cause::InvalidArgument(_) => ErrorKind::InvalidArgument,
-            Cause::InvalidRecord { .. } => ErrorKind::InvalidRecord,
-            Cause::TooLarge { .. } | Cause::Expands(_) => ErrorKind::TooLarge,
+            Cause::InvalidRecord(_) => ErrorKind::InvalidRecord,
+            Cause::TooLarge { .. } | Cause::BatchTooLarge(_) | Cause::Expands(_) => {
+                ErrorKind::TooLarge
+            }
             Cause::Closed(_) => ErrorKind::Closed,
             Cause::Locked(_) => ErrorKind::Locked,
             Cause::Forked => ErrorKind::Forked,
@@ -156,6 +163,7 @@ impl Cause {
             Cause::OutOfOrderSequence(_) => ErrorKind::OutOfOrderSequence,
             Cause::InvalidProducerEpoch(_) => ErrorKind::InvalidProducerEpoch,
             Cause::InvalidTransactionState(_) => ErrorKind::InvalidTransactionState,
+            Cause::PolicyViolation(_) => ErrorKind::PolicyViolation,
             Cause::GroupNotEmpty(_) => ErrorKind::GroupNotEmpty,
             Cause::Panicked(_) => ErrorKind::Panicked,
             Cause::ReadOnly => ErrorKind::ReadOnly,

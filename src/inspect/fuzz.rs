@@ -1,40 +1,12 @@
-//! Fuzz targets of what only inspection reads: producer snapshots and the transaction index.
+//! The fuzz target of what inspection reads beyond the log's own: the transaction index.
 //!
-//! Arbitrary bytes, as they are or with the checksum mended. What is read keeps its order and its
-//! bounds; nothing panics.
+//! Arbitrary bytes. What is read keeps its order and its bounds; nothing panics.
 //!
 //! Called by `crate::fuzzing`.
 
-use super::producers::parse_snapshot;
 use crate::feed::Feed;
 use crate::ids::Offset;
 use crate::segment::parse_transaction_index;
-
-/// A kind, then a snapshot; with an odd kind its version and checksum are made to fit.
-pub(crate) fn snapshot(input: &[u8]) {
-    let Some((kind, bytes)) = input.split_first() else { return };
-    let mut bytes = bytes.to_vec();
-    if kind & 1 == 1 && bytes.len() >= 6 {
-        bytes[0..2].copy_from_slice(&1i16.to_be_bytes());
-        let crc = crc32c::crc32c(&bytes[6..]);
-        bytes[2..6].copy_from_slice(&crc.to_be_bytes());
-    }
-    let Ok(producers) = parse_snapshot(&bytes) else { return };
-    assert_eq!(bytes.len(), 10 + 46 * producers.len());
-    assert!(producers.windows(2).all(|two| two[0].producer_id < two[1].producer_id));
-}
-
-pub(crate) fn snapshot_seeds() -> Vec<Vec<u8>> {
-    let entry = |id: u8| [&[0, 0, 0, 0, 0, 0, 0, id][..], &[0; 38]].concat();
-    let head = |count: u8| vec![1, 0, 1, 0, 0, 0, 0, 0, 0, 0, count];
-    vec![
-        vec![],
-        head(0),
-        [head(1), entry(7)].concat(),
-        [head(2), entry(7), entry(3)].concat(),
-        [head(2), entry(7), entry(7)].concat(),
-    ]
-}
 
 /// A base offset, then an index.
 pub(crate) fn transaction_index(input: &[u8]) {

@@ -1,27 +1,30 @@
 //! The files of one partition's directory, read as they lie: no lock, no recovery, no write.
 //!
 //! It knows which files are Kafka's and walks the segments in order, so that batches are held
-//! against what comes before them over segments too. What only the whole log tells, transactions
-//! and producers, is told from it here.
+//! against what comes before them over segments too. What only the whole log tells,
+//! transactions, is told from it here.
 //!
 //! Made by `dump`, which finds the directories.
 
+use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::batch::{DumpedBatch, OPERATION};
 use super::committed::DumpedTransactions;
-use super::producers::{DumpedProducer, DumpedSnapshot, Producers, parse_snapshot};
 use super::segment::{Before, DumpedSegment};
+use super::snapshot::{DumpedSnapshot, read_snapshot};
 use crate::disk::Disk;
 use crate::disk::names::{
     LEADER_EPOCHS, Leftover, PARTITION_METADATA, PartitionDir, SegmentFile, parse_partition_dir,
     parse_segment_file,
 };
+use crate::disk::replace::read_file;
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
-use crate::log::checkpoint::{read_epochs, read_partition_metadata, read_small_file};
+use crate::log::checkpoint::{read_epochs, read_partition_metadata};
+use crate::log::producers::MAX_SNAPSHOT;
 
 /// A partition's directory, or one `.log` file of it, as [`Dump`](crate::Dump) found it.
 ///
@@ -208,47 +211,6 @@ impl DumpedPartition {
         }
     }
 
-    /// Every producer at the end of the log, by id: what the newest snapshot at or below `trusted`
-    /// says, and the batches behind it. A snapshot that is damaged is passed over for an older one,
-    /// as Kafka does; none expires. Reads what of the log is readable. Blocks for as long as that
-    /// takes.
-    ///
-    /// # Errors
-    /// Those of the disk.
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # tidelog::Log::open(dir.path())?.append(&[tidelog::Record::new("a")])?;
-    /// let dump = tidelog::Dump::open(dir.path())?;
-    /// assert!(dump.partitions()[0].producers(tidelog::Offset::ZERO)?.is_empty());
-    /// # Ok::<(), tidelog::Error>(())
-    /// ```
-    pub fn producers(&self, trusted: Offset) -> Result<Vec<DumpedProducer>> {
-        let mut from = Offset::ZERO;
-        let mut producers = Producers::default();
-        for snapshot in self.snapshots.iter().rev().filter(|(offset, _)| *offset <= trusted) {
-            match self.snapshot(snapshot) {
-                Ok(found) => {
-                    from = found.offset;
-                    producers = Producers::of(found);
-                    break;
-                }
-                Err(error) if error.is_corrupt() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let read = self.read(|batch| {
-            if batch.base_offset >= from {
-                producers.push(batch);
-            }
-            ControlFlow::Continue(())
-        });
-        match read {
-            Err(error) if error.position().is_none() => Err(error),
-            _ => Ok(producers.into_list()),
-        }
-    }
-
     /// The files of Kafka's in the directory with their lengths, by name: those that this library
     /// adds are not among them.
     ///
@@ -282,8 +244,14 @@ impl DumpedPartition {
 
     fn snapshot(&self, (offset, name): &(Offset, String)) -> Result<DumpedSnapshot> {
         let path = self.dir.join(name);
-        let bytes = read_small_file(&*self.disk, &path, OPERATION)?.unwrap_or_default();
-        let producers = parse_snapshot(&bytes);
+        let bytes =
+            read_file(&*self.disk, &path, MAX_SNAPSHOT).map_err(|error| match error.kind() {
+                io::ErrorKind::InvalidData => {
+                    Error::corrupt(OPERATION, &path, 0, error.to_string())
+                }
+                _ => Error::io(OPERATION, &path, error),
+            })?;
+        let producers = read_snapshot(&bytes.unwrap_or_default());
         let producers = producers.map_err(|what| Error::corrupt(OPERATION, &path, 0, what))?;
         Ok(DumpedSnapshot { offset: *offset, producers })
     }

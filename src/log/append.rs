@@ -204,8 +204,9 @@ impl PartitionLog {
 
     fn new_tail(&self, base: Offset, now: Timestamp) -> Result<(Arc<Segment>, Tail)> {
         let segment = Arc::new(Segment::create(self.place.clone(), base)?);
-        let indexer = Indexer::new(base, self.place.index_interval);
-        let limits = tail_limits(&self.config.load());
+        let config = self.config.load();
+        let indexer = Indexer::new(base, config.index_interval_bytes);
+        let limits = tail_limits(&config);
         let tail = Tail::new(segment.clone(), indexer, limits, now)?;
         Ok((segment, tail))
     }
@@ -215,7 +216,7 @@ impl PartitionLog {
         let attention = &self.setup.attention;
         if !self.told_dirty.load(Ordering::Relaxed) && !self.told_dirty.swap(true, Ordering::AcqRel)
         {
-            attention.dirty();
+            attention.dirty(self.config.load().flush_interval);
         }
         let over = self.setup.sync_after.is_some_and(|most| self.unsynced_bytes() >= most);
         if rolled || over {

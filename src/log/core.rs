@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
@@ -37,8 +38,9 @@ use std::sync::Arc;
 
 /// What a log asks whoever maintains it for; called outside every lock, often never.
 pub(crate) trait Attention: Send + Sync + std::fmt::Debug {
-    /// The log has unsynced bytes for the first time since its last sync.
-    fn dirty(&self);
+    /// The log has unsynced bytes for the first time since its last sync, and wants one within
+    /// that time if it says so.
+    fn dirty(&self, within: Option<Duration>);
     /// More bytes are unsynced than the background sync allows, or a segment was rolled.
     fn due(&self);
     /// Tasks wait for a sync that nobody makes: the timer is to make it.
@@ -80,7 +82,7 @@ pub(super) struct Unproven {
 #[derive(Debug)]
 pub(super) struct Doomed {
     pub(super) files: Files,
-    pub(super) due: std::time::Duration,
+    pub(super) due: Duration,
 }
 
 /// How far a dropped segment's files are on their way out.
@@ -167,6 +169,8 @@ pub(crate) struct PartitionLog {
     /// Bytes appended since the open, and those of them that are synced.
     pub(super) appended_bytes: AtomicU64,
     pub(super) synced_bytes: AtomicU64,
+    /// How many records may be unsynced when an append returns.
+    pub(super) flush_after: AtomicU64,
 }
 
 impl PartitionLog {
@@ -193,7 +197,12 @@ impl PartitionLog {
     /// Takes a new configuration; the active segment heeds it from the next append on.
     pub(crate) fn set_config(&self, config: Arc<TopicConfig>) {
         let (limits, of_producers) = (tail_limits(&config), limits_of(&config));
+        self.flush_after.store(config.flush_records.unwrap_or(u64::MAX), Ordering::Relaxed);
+        let within = config.flush_interval;
         self.config.store(config);
+        if self.is_dirty() && within.is_some() {
+            self.setup.attention.dirty(within);
+        }
         let mut writer = self.writer.lock();
         if let Some(tail) = &mut writer.tail {
             tail.set_limits(limits);
@@ -272,6 +281,13 @@ impl PartitionLog {
     pub(crate) fn is_dirty(&self) -> bool {
         let offsets = self.offsets.snapshot();
         offsets.recovery_point < offsets.end
+    }
+
+    /// Whether more records are unsynced than an append may leave so.
+    #[inline]
+    pub(crate) fn is_flush_due(&self) -> bool {
+        let most = self.flush_after.load(Ordering::Relaxed);
+        most != u64::MAX && self.offsets.end().since(self.offsets.durable()) >= most
     }
 
     /// Bytes that no sync covers yet.

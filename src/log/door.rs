@@ -41,7 +41,7 @@ pub(super) struct Asked {
 }
 
 impl Attention for Asked {
-    fn dirty(&self) {}
+    fn dirty(&self, _: Option<Duration>) {}
 
     fn due(&self) {
         self.rolls.fetch_add(1, Ordering::Relaxed);
@@ -206,7 +206,7 @@ impl Log {
             let batch = Produced { batch: &packed(records, &rules)?, claim };
             (self.log.append(&batch, now)?, batch.max_timestamp())
         };
-        if durability == Durability::Power {
+        if durability == Durability::Power || self.log.is_flush_due() {
             self.make_durable(appended.end_offset)?;
         }
         if self.asked.rolls.load(Ordering::Relaxed) >= MOST_UNSEALED

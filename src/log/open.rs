@@ -441,15 +441,14 @@ impl Recovery<'_> {
         let epoch_floor = self.epochs.iter().flatten().map(|(epoch, _)| *epoch).max();
         let epochs = EpochCache::recovered(&self.epochs[0], &self.epochs[1], start, end);
         let tail = self.tail()?;
-        // a fresh file is on the disk; its name, and that of a new directory, may not be
-        let wait = self.must_sync();
+        let wait = self.must_sync(); // a fresh file is on the disk; names may not be
         let names_changed = !self.segments.is_empty() && !known.last_stop.is_clean();
         let metadata_lost = names_changed && self.has_lost_metadata(&place);
-        let damage = &self.report.damage;
+        let (config, damage) = (&self.setup.config, &self.report.damage);
         let damage = (!damage.is_empty()).then(|| Arc::new(damage.clone()));
         self.segments.shrink_to_fit(); // most logs of many have one
         let log = PartitionLog {
-            config: ArcSwap::new(self.setup.config.clone()),
+            config: ArcSwap::new(config.clone()),
             setup: self.setup.clone(),
             place,
             offsets: known.offsets(start, end),
@@ -489,6 +488,7 @@ impl Recovery<'_> {
             told_dirty: AtomicBool::new(false),
             appended_bytes: AtomicU64::new(0),
             synced_bytes: AtomicU64::new(0),
+            flush_after: AtomicU64::new(config.flush_records.unwrap_or(u64::MAX)),
         };
         let foreign = !known.last_stop.is_ours();
         log.relearn_producers(Seen { producers: self.has_producers, foreign })?;

@@ -81,7 +81,8 @@ impl PartitionLog {
         let serves = |at: Offset| {
             let is_new = Some(at) == last || (newest == Newest::Two && Some(at) == before);
             let in_log = at > start || (at == start && Some(at) == last);
-            in_log && (is_new || bases.binary_search(&at).is_ok()) || Some(at) == last
+            let at_base = || bases.binary_search(&at).is_ok() || self.has_emptied(at);
+            in_log && (is_new || at_base()) || Some(at) == last
         };
         let gone: Vec<_> = all.iter().copied().filter(|at| !serves(*at)).collect();
         for at in gone {
@@ -93,6 +94,12 @@ impl PartitionLog {
                 _ => drop(all.remove(&at)),
             }
         }
+    }
+
+    /// Whether a segment begins there that compaction has emptied: Kafka keeps its files.
+    fn has_emptied(&self, base: Offset) -> bool {
+        let log = self.place.path(base, SegmentFile::Log);
+        self.place.disk.metadata(&log).is_ok_and(|found| found.is_some())
     }
 
     /// Removes the snapshots beyond the log's end, durably: what they speak of is not there, and

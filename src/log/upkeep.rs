@@ -212,9 +212,10 @@ impl Log {
     fn sync_is_due(&self) -> bool {
         let unsynced = self.log.unsynced_bytes();
         let waited = self.clock.monotonic().saturating_sub(*self.last_sync.lock());
+        let intervals = [self.background.interval, self.log.config().flush_interval];
         self.asked.rolls.load(Ordering::Relaxed) > 0
             || self.background.bytes.is_some_and(|most| unsynced >= most)
-            || (unsynced > 0 && self.background.interval.is_some_and(|most| waited >= most))
+            || (unsynced > 0 && intervals.into_iter().flatten().any(|most| waited >= most))
     }
 
     /// Syncs, seals, and records how far the log is known to be whole.

@@ -256,12 +256,13 @@ impl Lane {
             self.partition.signal().notify(); // wakers are user code: no lock is held
         }
         let mut waiting = false;
+        let flush = self.partition.is_flush_due();
         for (batch, result) in done {
             let LingerBatch { buffer, grant, promise, durability, .. } = batch;
             core.recycle(buffer);
             drop(grant);
             match result {
-                Ok(written) if durability == Durability::Power => {
+                Ok(written) if durability == Durability::Power || flush => {
                     self.queue.lock().unsynced.push(Unsynced { promise, written });
                     waiting = true;
                 }

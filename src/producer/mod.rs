@@ -2,10 +2,10 @@
 //!
 //! `builder` is the options and their ranges, `handle` what a program holds; `topic` is the handle
 //! for one topic, which sends at once, `linger` its other half, which does not, and `numbered` what
-//! an idempotent one has more. `lane` is one partition's linger queue and the order in it, `lanes`
-//! those of a topic, `batch` what lingers there, `memory` bounds it, `core` what all handles of one
-//! producer share: its lanes, its flushes and its end. `receipt` and `pending` are what comes back,
-//! `partitioner` decides where a record goes.
+//! an idempotent one has more; `waiting` says how one waits for a sync. `lane` is one partition's
+//! linger queue and the order in it, `lanes` those of a topic, `batch` what lingers there, `memory`
+//! bounds it, `core` what all handles of one producer share: its lanes, its flushes and its end.
+//! `receipt` and `pending` are what comes back, `partitioner` decides where a record goes.
 //!
 //! Invariants: a `send` takes no lock of this room and allocates nothing; the records of one
 //! partition reach the log in the order of the calls, lingering or not; nothing that lingers is
@@ -24,6 +24,7 @@ pub(crate) mod partitioner;
 mod pending;
 mod receipt;
 mod topic;
+mod waiting;
 
 #[cfg(all(test, not(loom)))]
 mod tests;

@@ -8,6 +8,7 @@
 use super::handle::Producer;
 use super::receipt::{BatchReceipt, Receipt};
 use super::topic::{Sent, TopicProducer};
+use super::waiting::Wait;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{PartitionId, Sequence};
 use crate::record::{ProducerClaim, ProducerIdentity, Record};
@@ -90,7 +91,8 @@ impl TopicProducer {
     ) -> Result<BatchReceipt> {
         let identity = self.identity_for("append")?;
         let claim = ProducerClaim { identity, sequence: Some(sequence) };
-        let (id, how) = (partition.into(), (self.core().wall(), self.word(), Some(claim)));
+        let (id, how) =
+            (partition.into(), (self.core().wall(), Wait::Blocks(self.word()), Some(claim)));
         Ok(self.batch_receipt(&self.append_as(self.lanes().lane(id)?, records, Some(id), how)?))
     }
 

@@ -4,6 +4,7 @@
 //! its own or none, and a reader that shows which records share a batch.
 
 mod endings;
+mod flushing;
 mod lingering;
 mod sending;
 

@@ -15,8 +15,9 @@ use super::lanes::Lanes;
 use super::partitioner;
 use super::pending::Pending;
 use super::receipt::{BatchReceipt, Receipt};
+use super::waiting::Wait;
 use crate::config::Durability;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, RecordError, RecordRefusal, Refused, Result};
 use crate::ids::PartitionId;
 use crate::log::Appended;
 use crate::record::{AppendBatch, BorrowedBatch, Produced, ProducerClaim, Record, packed};
@@ -176,8 +177,8 @@ impl TopicProducer {
     /// them map to. Otherwise as [`send`](TopicProducer::send).
     ///
     /// # Errors
-    /// [`InvalidRecord`](crate::ErrorKind::InvalidRecord) with the index of the first record that
-    /// maps to another partition than the first does, or breaks the topic's rules;
+    /// [`InvalidRecord`](crate::ErrorKind::InvalidRecord) with [all](crate::Error::record_errors)
+    /// that map to another partition than the first does, or else that break the topic's rules;
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for no records at all. Nothing is
     /// written then.
     ///
@@ -336,17 +337,18 @@ impl TopicProducer {
             let why = "a batch has at least one record".to_owned();
             return Err(Error::new("append", Cause::InvalidArgument(why)));
         };
-        let id = self.choose(first)?;
+        let first = self.choose(first)?;
+        let mut elsewhere = Vec::new();
         for (index, record) in (1..).zip(rest) {
-            let other = self.choose(record)?;
-            if other != id {
-                let reason =
-                    format!("it maps to partition {other}, the first of its batch to {id}");
-                let error = Error::new("append", Cause::InvalidRecord { index, reason });
-                return Err(error.at_partition(self.lanes.topic().name(), id));
+            let partition = self.choose(record)?;
+            if partition != first {
+                let reason = RecordRefusal::OtherPartition { partition, first };
+                elsewhere.push(RecordError::new(index, reason));
             }
         }
-        Ok(id)
+        let Some(refused) = Refused::all(elsewhere) else { return Ok(first) };
+        let error = Error::new("append", Cause::InvalidRecord(refused));
+        Err(error.at_partition(self.lanes.topic().name(), first))
     }
 
     /// Appends records to a lane's partition, behind what lingers there.
@@ -356,11 +358,11 @@ impl TopicProducer {
         lane: &Arc<Lane>,
         records: &[Record<'_>],
         wanted: Option<PartitionId>,
-        (now, durability): (Timestamp, Durability),
+        (now, wait): (Timestamp, Wait),
     ) -> Result<Sent> {
         let identity = self.core().settings().identity;
         let claim = identity.map(|identity| ProducerClaim { identity, sequence: None });
-        self.append_as(lane, records, wanted, (now, durability, claim))
+        self.append_as(lane, records, wanted, (now, wait, claim))
     }
 
     #[inline]
@@ -369,7 +371,7 @@ impl TopicProducer {
         lane: &Arc<Lane>,
         records: &[Record<'_>],
         wanted: Option<PartitionId>,
-        (now, durability, claim): (Timestamp, Durability, Option<ProducerClaim>),
+        (now, wait, claim): (Timestamp, Wait, Option<ProducerClaim>),
     ) -> Result<Sent> {
         if lane.holds_records() {
             lane.clear_the_way(self.core());
@@ -380,12 +382,12 @@ impl TopicProducer {
         if !rules.packing.is_plain() {
             let batch = packed(records, &rules).map_err(placed)?;
             let batch = Produced { batch: &batch, claim };
-            let appended = partition.append(&batch, now, durability).map_err(placed)?;
+            let appended = wait.append(partition, &batch, now).map_err(placed)?;
             return Ok(self.sent(&batch, lane, wanted, appended));
         }
         let batch = BorrowedBatch::measure(records, &rules).map_err(placed)?;
         let batch = Produced { batch: &batch, claim };
-        let appended = partition.append(&batch, now, durability).map_err(placed)?;
+        let appended = wait.append(partition, &batch, now).map_err(placed)?;
         Ok(self.sent(&batch, lane, wanted, appended))
     }
 
@@ -407,7 +409,12 @@ impl TopicProducer {
         let now = self.core().wall();
         let lane = self.lane_of(wanted, record)?;
         let records = std::slice::from_ref(record);
-        Ok(self.receipt(&self.append(lane, records, wanted, (now, self.durability))?))
+        Ok(self.receipt(&self.append(
+            lane,
+            records,
+            wanted,
+            (now, Wait::Blocks(self.durability)),
+        )?))
     }
 
     fn send_many(
@@ -418,7 +425,12 @@ impl TopicProducer {
         let now = self.core().wall();
         let id = wanted.map_or_else(|| self.choose_one(records), Ok)?;
         let lane = self.lanes.lane(id)?;
-        Ok(self.batch_receipt(&self.append(lane, records, wanted, (now, self.durability))?))
+        Ok(self.batch_receipt(&self.append(
+            lane,
+            records,
+            wanted,
+            (now, Wait::Blocks(self.durability)),
+        )?))
     }
 
     fn send_later(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Pending {
@@ -437,7 +449,7 @@ impl TopicProducer {
         let now = self.core().wall();
         let lane = self.lane_of(wanted, record)?;
         let records = std::slice::from_ref(record);
-        let sent = self.append(lane, records, wanted, (now, Durability::Process))?;
+        let sent = self.append(lane, records, wanted, (now, Wait::Rides))?;
         Ok((self.receipt(&sent), self.ride(lane, &sent)?))
     }
 
@@ -465,16 +477,16 @@ impl TopicProducer {
         let now = self.core().wall();
         let id = wanted.map_or_else(|| self.choose_one(records), Ok)?;
         let lane = self.lanes.lane(id)?;
-        let sent = self.append(lane, records, wanted, (now, Durability::Process))?;
+        let sent = self.append(lane, records, wanted, (now, Wait::Rides))?;
         Ok((self.batch_receipt(&sent), self.ride(lane, &sent)?))
     }
 
     /// The sync that what was sent still needs.
     fn ride(&self, lane: &Lane, sent: &Sent) -> Result<Option<Ride>> {
-        match self.durability {
-            Durability::Power => lane.ride(sent.appended.end_offset),
-            Durability::Process => Ok(None),
+        if self.durability == Durability::Power || lane.partition().is_flush_due() {
+            return lane.ride(sent.appended.end_offset);
         }
+        Ok(None)
     }
 }
 

@@ -8,12 +8,12 @@
 
 use super::encode::{
     AppendBatch, BatchRules, BorrowedBatch, HeaderFields, Stamp, TimestampRule, body_len, delta,
-    limit, plain_limit, present, put, put_length, put_record, too_large,
+    limit, plain_limit, present, put, put_length, put_record, record_too_large,
 };
 use super::header::{APPEND_TIME, BatchHeader, Codec, at};
 use super::single::Record;
 use super::varint;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Refused, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::time::Timestamp;
 
@@ -46,7 +46,7 @@ impl BatchBuffer {
         rules: &BatchRules,
     ) -> Result<Option<u32>> {
         let index = self.fields.count;
-        let refuse = |reason| Error::new("enqueue", Cause::InvalidRecord { index: 0, reason });
+        let refuse = |reason| Error::new("enqueue", Cause::InvalidRecord(Refused::one(0, reason)));
         let timestamp = rules.admit(record).map_err(refuse)?;
         let base = if index == 0 { timestamp } else { self.fields.base_timestamp };
         let body = body_len(record, delta(timestamp, base), index);
@@ -56,7 +56,7 @@ impl BatchBuffer {
             let alone = BatchHeader::LEN.saturating_add(framed(body_len(record, 0, 0)));
             let most = plain_limit(rules);
             if alone > most {
-                return Err(too_large(alone, most));
+                return Err(record_too_large(0, alone, most));
             }
             if index > 0 {
                 return Ok(None);

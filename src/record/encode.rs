@@ -11,7 +11,7 @@ use super::produced::{ProducerClaim, ProducerStamp};
 use super::single::{Record, WantedTimestamp};
 use super::varint;
 use crate::config::{Compression, Packing};
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, RecordError, RecordRefusal, Refused, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::sync::atomic::{Ordering, fence};
 use crate::time::{Timestamp, millis};
@@ -63,9 +63,9 @@ impl BatchRules {
     /// What the fields of a record leave to be said of it: the timestamp it gets, or why the topic
     /// refuses it.
     #[inline]
-    pub(super) fn admit(&self, record: &Record<'_>) -> Result<i64, String> {
+    pub(super) fn admit(&self, record: &Record<'_>) -> Result<i64, RecordRefusal> {
         if self.keyed && record.key.is_none() {
-            return Err("it has no key, and the topic is compacted".to_owned());
+            return Err(RecordRefusal::NoKey);
         }
         self.timestamps.resolve(record.timestamp)
     }
@@ -81,7 +81,7 @@ pub(crate) enum TimestampRule {
 impl TimestampRule {
     /// The timestamp field of a record, in milliseconds, or why it is refused.
     #[inline]
-    pub(super) fn resolve(&self, wanted: WantedTimestamp) -> Result<i64, String> {
+    pub(super) fn resolve(&self, wanted: WantedTimestamp) -> Result<i64, RecordRefusal> {
         match (*self, wanted) {
             (TimestampRule::Append { now }, _)
             | (TimestampRule::Create { now, .. }, WantedTimestamp::Now) => Ok(present(now)),
@@ -116,25 +116,22 @@ fn check_timestamp(
     now: Timestamp,
     before_max: Option<Duration>,
     after_max: Option<Duration>,
-) -> Result<i64, String> {
-    let distance = at.as_millis().saturating_sub(now.as_millis());
-    if at.as_millis() < 0 {
-        return Err(format!("its timestamp, {at}, is negative"));
+) -> Result<i64, RecordRefusal> {
+    let timestamp = at.as_millis();
+    if timestamp < 0 {
+        return Err(RecordRefusal::NegativeTimestamp { timestamp });
     }
-    if let Some(most) = after_max.map(millis)
-        && distance > most
-    {
-        return Err(format!("its timestamp lies {distance} ms ahead of the clock, at most {most}"));
+    let distance = timestamp.saturating_sub(now.as_millis());
+    let apart = Duration::from_millis(distance.unsigned_abs());
+    match (before_max, after_max) {
+        (_, Some(most)) if distance > millis(most) => {
+            Err(RecordRefusal::TimestampTooNew { ahead: apart, most })
+        }
+        (Some(most), _) if distance < -millis(most) => {
+            Err(RecordRefusal::TimestampTooOld { behind: apart, most })
+        }
+        _ => Ok(timestamp),
     }
-    if let Some(most) = before_max.map(millis)
-        && distance < -most
-    {
-        return Err(format!(
-            "its timestamp lies {} ms behind the clock, at most {most}",
-            -distance
-        ));
-    }
-    Ok(at.as_millis())
 }
 
 /// What the header of a batch says, apart from its place.
@@ -263,6 +260,27 @@ pub(super) fn too_large(size: usize, limit: usize) -> Error {
     Error::new("append", Cause::TooLarge { what: "the batch", size, limit })
 }
 
+/// The error of a batch that this record makes larger than its topic allows.
+#[cold]
+pub(super) fn record_too_large(index: usize, size: usize, limit: usize) -> Error {
+    let (size, limit) = (size as u64, limit as u64);
+    let refused = Refused::one(index, RecordRefusal::TooLarge { size, limit });
+    Error::new("append", Cause::BatchTooLarge(refused))
+}
+
+/// The error of a batch of which the topic does not admit at least one record: all of those.
+#[cold]
+fn refused(records: &[Record<'_>], rules: &BatchRules) -> Error {
+    let refusals = records.iter().map(|record| rules.admit(record).err());
+    let errors = (0..).zip(refusals);
+    let errors = errors.filter_map(|(index, reason)| Some(RecordError::new(index, reason?)));
+    let cause = match Refused::all(errors.collect()) {
+        Some(refused) => Cause::InvalidRecord(refused),
+        None => Cause::InvalidArgument("a record is refused".to_owned()),
+    };
+    Error::new("append", cause)
+}
+
 /// Borrowed records, checked and measured as one batch.
 #[derive(Debug)]
 pub(crate) struct BorrowedBatch<'a> {
@@ -274,7 +292,6 @@ pub(crate) struct BorrowedBatch<'a> {
 impl<'a> BorrowedBatch<'a> {
     /// Checks records against a topic's rules and measures the batch they make.
     pub(crate) fn measure(records: &'a [Record<'a>], rules: &BatchRules) -> Result<Self> {
-        let refuse = |index, reason| Error::new("append", Cause::InvalidRecord { index, reason });
         let Some(first) = records.first() else {
             let why = "a batch has at least one record".to_owned();
             return Err(Error::new("append", Cause::InvalidArgument(why)));
@@ -282,17 +299,17 @@ impl<'a> BorrowedBatch<'a> {
         let count = i32::try_from(records.len())
             .map_err(|_| too_large(records.len(), i32::MAX as usize))?
             .cast_unsigned();
-        let base = rules.admit(first).map_err(|reason| refuse(0, reason))?;
+        let base = rules.admit(first).map_err(|_| refused(records, rules))?;
         let mut size = BatchHeader::LEN;
         let limit = plain_limit(rules);
         let mut max_timestamp = base;
         for (index, record) in (0..).zip(records) {
-            let timestamp = rules.admit(record).map_err(|reason| refuse(index as usize, reason))?;
+            let timestamp = rules.admit(record).map_err(|_| refused(records, rules))?;
             max_timestamp = max_timestamp.max(timestamp);
             let body = body_len(record, delta(timestamp, base), index);
             size = size.saturating_add(body + varint::len(signed(body)));
             if size > limit {
-                return Err(too_large(size, limit));
+                return Err(record_too_large(index as usize, size, limit));
             }
         }
         let fields = HeaderFields {

@@ -7,7 +7,9 @@
 
 use super::buffer::BatchBuffer;
 use super::codec::{self, PlainLimit};
-use super::encode::{AppendBatch as _, BatchRules, BorrowedBatch, limit, too_large};
+use super::encode::{
+    AppendBatch as _, BatchRules, BorrowedBatch, limit, record_too_large, too_large,
+};
 use super::header::{BatchHeader, Codec};
 use crate::config::Compression;
 use crate::error::{Cause, Error, Result};
@@ -61,9 +63,16 @@ impl BatchBuffer {
             return Ok(None);
         }
         if bytes.len() > limit(rules) {
-            return Err(too_large(bytes.len(), limit(rules)));
+            return Err(self.too_large(bytes.len(), limit(rules)));
         }
         let (what, size, limit) = ("the batch, decompressed,", plain.len() as u64, most as u64);
         Err(Error::new("append", Cause::TooLarge { what, size, limit }))
+    }
+    /// The error of a batch that is larger than its topic allows; a record alone in it is why.
+    fn too_large(&self, size: usize, limit: usize) -> Error {
+        match self.count() {
+            1 => record_too_large(0, size, limit),
+            _ => too_large(size, limit),
+        }
     }
 }

@@ -19,7 +19,7 @@ use super::header::BatchHeader;
 use super::single::Record;
 use super::{ControlRecord, PlainLimit, codec::is_built, header::Codec, packed};
 use crate::config::{Compression, Packing, TimestampType};
-use crate::error::{Cause, ErrorKind};
+use crate::error::{Error, ErrorKind, Outcome, RecordError, RecordRefusal};
 use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use crate::time::Timestamp;
 
@@ -227,7 +227,7 @@ fn bad_records_are_refused_whole() {
         let measured = BorrowedBatch::measure(&records, &narrow);
         assert_eq!(measured.is_ok(), good, "{time}");
         if let Err(error) = measured {
-            assert!(matches!(error.cause(), Cause::InvalidRecord { index: 1, .. }), "{error}");
+            assert_eq!(indexes(&error), [1], "{error}");
         }
     }
     for time in [i64::MIN, -1] {
@@ -240,6 +240,45 @@ fn bad_records_are_refused_whole() {
     let of = |max_bytes| BatchRules { max_bytes, ..create() };
     assert!(BorrowedBatch::measure(&records, &of(size)).is_ok());
     assert_eq!(refused(&records, &of(size - 1)).kind(), ErrorKind::TooLarge);
+}
+
+fn indexes(error: &Error) -> Vec<usize> {
+    error.record_errors().iter().map(RecordError::index).collect()
+}
+
+#[test]
+fn a_refused_batch_names_every_record_that_is_wrong() {
+    let second = std::time::Duration::from_secs(1);
+    let clock =
+        TimestampRule::Create { now: at(5_000), before_max: Some(second), after_max: Some(second) };
+    let strict = BatchRules { keyed: true, ..rules(clock) };
+    let keyed = |time| Record::new("v").key("k").timestamp(at(time));
+    let records =
+        [keyed(5_000), Record::new("v"), keyed(3_999), keyed(-1), keyed(6_000), keyed(6_002)];
+    let error = BorrowedBatch::measure(&records, &strict).unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::InvalidRecord, Outcome::NotWritten));
+    assert_eq!(indexes(&error), [1, 2, 3, 5]);
+    let ms = std::time::Duration::from_millis;
+    let reasons: Vec<_> = error.record_errors().iter().map(|it| it.reason().clone()).collect();
+    let expected = [
+        RecordRefusal::NoKey,
+        RecordRefusal::TimestampTooOld { behind: ms(1_001), most: second },
+        RecordRefusal::NegativeTimestamp { timestamp: -1 },
+        RecordRefusal::TimestampTooNew { ahead: ms(1_002), most: second },
+    ];
+    assert_eq!(reasons, expected);
+    let text = "append: record 1 is refused: it has no key, and the topic is compacted; 3 more are";
+    assert_eq!(error.to_string(), text);
+    assert_eq!(error.again().record_errors(), error.record_errors());
+
+    let large = "x".repeat(500);
+    let records = [Record::new("a"), Record::new(&large), Record::new("b")];
+    let tight = BatchRules { max_bytes: 400, ..create() };
+    let error = BorrowedBatch::measure(&records, &tight).unwrap_err();
+    assert_eq!((error.kind(), indexes(&error)), (ErrorKind::TooLarge, vec![1]));
+    assert!(error.to_string().contains("the limit is 400"), "{error}");
+    let lone = BatchBuffer::new(0).try_push(&records[1], &tight);
+    assert_eq!(indexes(&lone.unwrap_err()), [0]);
 }
 
 #[test]

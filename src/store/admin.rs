@@ -200,7 +200,8 @@ impl Store {
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound), [`OffsetOutOfRange`](ErrorKind::OffsetOutOfRange)
-    /// beyond the end, those of the operating system.
+    /// beyond the end, [`PolicyViolation`](ErrorKind::PolicyViolation) for a topic that is
+    /// compacted and not deleted from, those of the operating system.
     ///
     /// ```
     /// use tidelog::{Offset, Record, Store, TopicConfig};

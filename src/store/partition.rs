@@ -10,7 +10,7 @@ use super::handle::Store;
 use crate::engine;
 use crate::error::Result;
 use crate::ids::{Offset, PartitionId};
-use crate::log::{FoundOffset, OffsetSpec, PartitionReport};
+use crate::log::{FoundOffset, OffsetSpec, PartitionReport, ProducerState};
 
 /// One partition of a topic; cheap to clone, and `Send` and `Sync`. It keeps the store open.
 ///
@@ -172,7 +172,9 @@ impl Partition {
     ///
     /// # Errors
     /// [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) above what can be read,
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a topic of the store's own, those
+    /// [`PolicyViolation`](crate::ErrorKind::PolicyViolation) for a topic that is compacted and not
+    /// deleted from, [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for one of the store's
+    /// own, those
     /// of [`start_offset`](Partition::start_offset), and those of a sync.
     ///
     /// ```
@@ -191,6 +193,28 @@ impl Partition {
     pub fn delete_records_before(&self, offset: Offset) -> Result<()> {
         self.store.not_internal("delete records", self.topic())?;
         self.store.engine.delete_records_before(&self.partition, offset)
+    }
+
+    /// What the partition knows of its idempotent and transactional producers, in the order of
+    /// their ids.
+    ///
+    /// # Errors
+    /// [`ReadOnly`](crate::ErrorKind::ReadOnly) in a store that another process may be writing, and
+    /// those of [`start_offset`](Partition::start_offset).
+    ///
+    /// ```
+    /// use tidelog::Record;
+    /// # use tidelog::{Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.create_topic("orders", TopicConfig::new())?;
+    /// let producer = store.producer().idempotent(true).build()?;
+    /// producer.topic("orders")?.send(Record::new("once"))?;
+    /// let known = store.partition("orders", 0)?.producers()?;
+    /// assert_eq!(Some(known[0].identity()), producer.identity());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn producers(&self) -> Result<Vec<ProducerState>> {
+        self.partition.producers()
     }
 
     /// Makes every record appended so far durable. `Ok` means that all of the partition up to the

@@ -152,7 +152,7 @@ fn losses() -> u64 {
 #[test]
 fn a_write_torn_anywhere_is_recovered_from() {
     let suite = Suite::new("torn-writes");
-    let stride = Budget::get().pick(197, 9, 1);
+    let stride = Budget::get().pick(197, 16, 1);
     each(&portion(light()), |(scenario, mode)| {
         let run = Run::of(scenario, *mode);
         let mut number = 0;

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tidelog::{
-    AbortedTransaction, Clock as _, Dump, DumpedBatch, DumpedPartition, DumpedProducer,
-    DumpedRecord, Log, Offset, PartitionId, Store, SystemClock, Timestamp,
+    AbortedTransaction, Clock as _, Dump, DumpedBatch, DumpedPartition, DumpedRecord, Log, Offset,
+    PartitionId, ProducerState, Sequence, Store, SystemClock, Timestamp,
 };
 
 use super::failure::{Failure, Severity, tell};
@@ -61,6 +61,7 @@ struct Opened {
     end: Offset,
     recovery_point: Offset,
     was_clean: bool,
+    producers: Vec<ProducerState>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -79,7 +80,7 @@ fn run_partition(arguments: &Arguments) -> Result<(), Failure> {
     let builder = Log::builder(path).log_start(start).recovery_point(point).read_uncommitted();
     let builder = if arguments.clean { builder.closed_cleanly() } else { builder };
     let log = builder.open()?;
-    let (start, end) = (log.start_offset(), log.end_offset());
+    let (start, end, producers) = (log.start_offset(), log.end_offset(), log.producers());
     let is_damaged = !log.report().damage().is_empty();
     for damage in log.report().damage() {
         let (place, position) = (damage.path().display(), damage.position());
@@ -94,7 +95,7 @@ fn run_partition(arguments: &Arguments) -> Result<(), Failure> {
         (None, true) => end,
         (None, false) => Offset::ZERO,
     };
-    let opened = Opened { start, end, recovery_point, was_clean: arguments.clean };
+    let opened = Opened { start, end, recovery_point, was_clean: arguments.clean, producers };
     for partition in closed.partitions() {
         print(line(arguments, partition, &opened)?.as_bytes())?;
     }
@@ -113,13 +114,15 @@ fn run_root(arguments: &Arguments, before: &Dump) -> Result<(), Failure> {
     let mut worst: Option<Severity> = None;
     for partition in before.partitions() {
         let (Some(topic), Some(id)) = (partition.topic(), partition.partition()) else { continue };
-        let ends =
-            store.partition(topic, id).and_then(|it| Ok((it.start_offset()?, it.end_offset()?)));
-        match ends {
-            Ok((start, end)) => {
+        let known = store
+            .partition(topic, id)
+            .and_then(|it| Ok((it.start_offset()?, it.end_offset()?, it.producers()?)));
+        match known {
+            Ok((start, end, producers)) => {
                 let recovery_point = point_of(topic, id).min(end);
                 let place = (topic.to_owned(), id);
-                opened.push((place, Opened { start, end, recovery_point, was_clean }));
+                let known = Opened { start, end, recovery_point, was_clean, producers };
+                opened.push((place, known));
             }
             Err(error) => worst = worst.max(Some(tell(&error))),
         }
@@ -212,14 +215,14 @@ fn line(
     let transactions = partition.transactions()?;
     let aborted = aborted(partition, opened, transactions.aborted())?;
     let last_stable = transactions.last_stable_offset().clamp(opened.start, opened.end);
-    let trusted = if opened.was_clean { opened.end } else { opened.recovery_point };
-    let mut producers = partition.producers(trusted)?;
+    let mut producers = opened.producers.clone();
     if !arguments.no_producer_expiry {
         let now = SystemClock::new().wall().as_millis();
-        let is_due = |it: &DumpedProducer| {
-            now.saturating_sub(it.last_timestamp.as_millis()) >= PRODUCER_EXPIRY_MS
+        let is_due = |it: &ProducerState| {
+            let last = it.last_timestamp().map_or(-1, Timestamp::as_millis);
+            now.saturating_sub(last) >= PRODUCER_EXPIRY_MS
         };
-        producers.retain(|it| it.current_transaction.is_some() || !is_due(it));
+        producers.retain(|it| it.transaction_start().is_some() || !is_due(it));
     }
     let hash = counted.sha256.finalize();
     let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -283,13 +286,13 @@ fn aborted_object(aborted: AbortedTransaction) -> Value {
     })
 }
 
-fn producer_object(producer: DumpedProducer) -> Value {
+fn producer_object(producer: ProducerState) -> Value {
     serde_json::json!({
-        "producerId": producer.producer_id.get(),
-        "producerEpoch": producer.producer_epoch,
-        "lastSequence": producer.last_sequence,
-        "lastTimestamp": producer.last_timestamp.as_millis(),
-        "coordinatorEpoch": producer.coordinator_epoch,
-        "currentTxnFirstOffset": producer.current_transaction.map_or(-1, Offset::get),
+        "producerId": producer.identity().id().get(),
+        "producerEpoch": producer.identity().epoch().get(),
+        "lastSequence": producer.last_sequence().map_or(-1, Sequence::get),
+        "lastTimestamp": producer.last_timestamp().map_or(-1, Timestamp::as_millis),
+        "coordinatorEpoch": producer.coordinator_epoch().unwrap_or(-1),
+        "currentTxnFirstOffset": producer.transaction_start().map_or(-1, Offset::get),
     })
 }

@@ -282,8 +282,8 @@ fn a_backup_stopped_at_any_call_is_absent_or_whole() {
     let began = Instant::now();
     let (mut states, mut made, mut failures) = (0, 0, Vec::new());
     let mut images = HashSet::new();
-    let most = pick(12, 100_000, 100_000);
-    for seed in seeds(2, 3, 60) {
+    let most = pick(12, 120, 100_000);
+    for seed in seeds(2, 2, 60) {
         let sharing = if seed.is_multiple_of(3) { Sharing::Nothing } else { Sharing::Links };
         let total = calls_of_a_backup(seed, sharing);
         for cut in cuts(total + 1, most).chain([total + 1]) {
@@ -319,7 +319,7 @@ fn a_backup_that_fails_at_any_call_harms_nothing() {
     for sharing in [Sharing::Links, Sharing::Nothing] {
         let total = calls_of_a_backup(2, sharing);
         for errno in [5, 28] {
-            for nth in cuts(total, pick(12, 100_000, 100_000)) {
+            for nth in cuts(total, pick(12, 120, 100_000)) {
                 let context = format!("{sharing:?}, error {errno} at call {nth}");
                 let (mut history, expected) = prepared(2);
                 history.disk.fail(Plan::new(Fault::Error(errno)).nth(nth));

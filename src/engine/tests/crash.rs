@@ -276,7 +276,7 @@ fn course<'a>((name, steps): (&'a str, &'a [Step]), seed: u64) -> Course<'a> {
 
 fn enumerate(suite: &Suite, stops: impl Fn(u64) -> Vec<Stop>, again: bool) -> u64 {
     let mut gone = 0;
-    let most = pick(if again { 12 } else { 40 }, 100, 100_000);
+    let most = pick(if again { 12 } else { 40 }, if again { 30 } else { 100 }, 100_000);
     for scenario in SCENARIOS {
         for seed in seeds(2, 2, 200) {
             let course = course(scenario, seed);

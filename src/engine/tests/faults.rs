@@ -77,7 +77,7 @@ fn any_call_may_fail_once_and_nothing_is_lost() {
         for (name, steps) in SCENARIOS {
             for seed in seeds(2, 2, 50) {
                 let total = operations(steps, seed);
-                for nth in cuts(total, pick(20, 80, 100_000)) {
+                for nth in cuts(total, pick(20, 50, 100_000)) {
                     let felt = fail_at((name, steps), seed, nth, fault, &suite);
                     suite.control(felt); // the control: faults are felt
                 }

@@ -145,7 +145,7 @@ fn journal_crash_a_power_cut_at_any_call_takes_nothing_that_was_promised() {
     let suite = Suite::new("journal_crash");
     for (name, steps) in SCENARIOS {
         let steps = scenario(steps);
-        for seed in seeds(1, 2, 100) {
+        for seed in seeds(1, 1, 100) {
             let course = course(name, &steps, seed);
             for cut in cuts(course.calls() + 1, pick(25, 110, 100_000)) {
                 for stop in power_cuts(seed ^ (cut << 8)).into_iter().chain([Stop::Kill]) {
@@ -165,10 +165,10 @@ fn journal_replay_cut_short_twice_is_replayed_again() {
         let steps = scenario(steps);
         for seed in seeds(1, 1, 50) {
             let course = course(name, &steps, seed);
-            for cut in cuts(course.calls() + 1, pick(4, 8, 1_000)) {
+            for cut in cuts(course.calls() + 1, pick(4, 5, 1_000)) {
                 let stop = Stop::Cut(Crash::Random(seed ^ (cut << 8)));
-                for first in cuts(90, pick(4, 15, 90)) {
-                    for second in cuts(90, pick(2, 5, 30)) {
+                for first in cuts(90, pick(4, 9, 90)) {
+                    for second in cuts(90, pick(2, 3, 30)) {
                         let opens = vec![first + cut % 7, second + cut % 5];
                         Course { cut, stop, opens, ..course.clone() }.run(&suite);
                     }
@@ -215,7 +215,7 @@ fn journal_faults_any_call_may_fail_once_and_nothing_is_lost() {
             let steps = scenario(steps);
             for seed in seeds(1, 1, 50) {
                 let total = course(name, &steps, seed).calls();
-                for nth in cuts(total, pick(12, 60, 100_000)) {
+                for nth in cuts(total, pick(12, 30, 100_000)) {
                     let felt = fail_at(&suite, (name, &steps), (seed, nth), fault);
                     suite.control(felt); // faults are felt
                 }

@@ -17,7 +17,7 @@ use super::*;
 struct Unattended;
 
 impl Attention for Unattended {
-    fn dirty(&self) {}
+    fn dirty(&self, _: Option<Duration>) {}
     fn due(&self) {}
 }
 
@@ -32,6 +32,7 @@ use crate::record::{
 };
 use crate::time::{ManualClock, Timestamp};
 use std::sync::Arc;
+use std::time::Duration;
 
 const DIR: &str = "/orders-0";
 

@@ -54,6 +54,44 @@ fn segments_roll_by_size_time_and_index() {
 }
 
 #[test]
+fn settings_that_change_count_from_the_next_append_or_segment() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let config = TopicConfig::new().index_interval_bytes(1 << 20).flush_records(Some(2));
+    let log = Log::builder("/wal").disk(disk).config(config.clone()).open().unwrap();
+    let append = || log.append(&[Record::new("x")]).unwrap();
+    let durable = || log.durable_offset().get();
+    append();
+    assert_eq!(durable(), 0);
+    append();
+    assert_eq!(durable(), 2);
+    log.set_config(config.flush_records(None).flush_interval(Some(Duration::ZERO))).unwrap();
+    append();
+    assert_eq!(durable(), 2);
+    log.maintain().unwrap();
+    assert_eq!(durable(), 3);
+    log.close().unwrap();
+
+    let mut bench = Bench::new();
+    bench.config = bench.config.segment_bytes(1024).index_interval_bytes(1 << 20);
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    append_until(&log, 1);
+    log.set_config(Arc::new(bench.config.clone().index_interval_bytes(0)));
+    append_until(&log, 3);
+    let entries = |base| bench.bytes(&Bench::path(base, SegmentFile::OffsetIndex)).len() / 8;
+    log.checkpoint().unwrap();
+    let bases = bases(&bench);
+    assert_eq!(entries(bases[0]), 0, "the segment that was begun before");
+    assert!(entries(bases[1]) > 0, "the next one");
+}
+
+/// Appends until the log has so many segments.
+fn append_until(log: &PartitionLog, segments: usize) {
+    while log.size().1 < segments {
+        append(log, &[1; 100], 5).unwrap();
+    }
+}
+
+#[test]
 fn an_offset_that_does_not_fit_the_segment_begins_another() {
     let mut bench = Bench::new();
     bench.config = bench.config.index_interval_bytes(4096);

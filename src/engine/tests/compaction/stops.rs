@@ -80,7 +80,7 @@ fn enumerate(name: &str, stops: impl Fn(u64) -> Vec<Stop>, again: bool) -> Tally
         assert_eq!(passes, 3);
         for cut in cuts(total + 1, most) {
             for stop in stops(seed ^ (cut << 8)) {
-                let retry = if again { cuts(60, pick(4, 20, 60)).collect() } else { vec![0] };
+                let retry = if again { cuts(60, pick(4, 8, 60)).collect() } else { vec![0] };
                 for at in retry {
                     stop_at(seed, cut, stop, again.then_some(at + cut % 5), &mut tally);
                 }
@@ -123,7 +123,7 @@ fn any_call_of_a_compaction_may_fail_and_nothing_is_lost() {
     for fault in faults.chain([Fault::ShortWrite(3), Fault::ShortRead(7)]) {
         for seed in seeds(2, 2, 30) {
             let (total, _) = operations(SCENARIO, seed);
-            for nth in cuts(total, pick(60, 150, 100_000)) {
+            for nth in cuts(total, pick(60, 100, 100_000)) {
                 let context = format!("seed {seed}, call {nth}, {fault:?}");
                 let mut keyed = Keyed::new(disk(seed));
                 keyed.disk.fail(Plan::new(fault).nth(nth));

@@ -452,7 +452,7 @@ fn run(seed: u64, fault: Fault, distinct: &mut HashSet<u64>) -> Result<(), Strin
 #[test]
 fn the_group_keeps_to_the_reference() {
     let began = Instant::now();
-    let seeds = seeds(60, 1_000, 20_000);
+    let seeds = seeds(15, 120, 20_000);
     let (mut distinct, mut failed) = (HashSet::new(), Vec::new());
     let states = (seeds.end - seeds.start) * STEPS;
     for seed in seeds {

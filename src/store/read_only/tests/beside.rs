@@ -469,7 +469,7 @@ impl Drop for Repeat {
 
 #[test]
 fn beside_in_memory() {
-    Suite::over("beside_in_memory", seeds(30, 45, 4000), |seed, suite| {
+    Suite::over("beside_in_memory", seeds(6, 30, 4000), |seed, suite| {
         let world = World::Lasting(Arc::new(MemoryDisk::new()));
         run(seed, world, PathBuf::from("/store"), suite);
     });
@@ -477,7 +477,7 @@ fn beside_in_memory() {
 
 #[test]
 fn beside_on_real_files() {
-    Suite::over("beside_on_real_files", seeds(6, 8, 600), |seed, suite| {
+    Suite::over("beside_on_real_files", seeds(2, 6, 600), |seed, suite| {
         // mostly on files in memory, where there are such: the syncs are not what is tested
         let memory = tempfile::tempdir_in("/dev/shm").ok().filter(|_| seed % 6 != 1);
         let dir = memory.unwrap_or_else(|| tempfile::tempdir().unwrap());
@@ -490,7 +490,7 @@ fn beside_on_real_files() {
 #[cfg(feature = "sim")]
 #[test]
 fn beside_through_crashes() {
-    Suite::over("beside_through_crashes", seeds(40, 55, 6000), |seed, suite| {
+    Suite::over("beside_through_crashes", seeds(6, 30, 6000), |seed, suite| {
         run(seed, World::Simulated(SimDisk::new(seed)), PathBuf::from("/store"), suite);
     });
 }

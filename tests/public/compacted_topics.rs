@@ -2,7 +2,7 @@
 //! last value of each key is always there, at its offset; a deletion stays seen for its time; what
 //! the configuration says of ratio and age decides when.
 
-mod common;
+use crate::common;
 
 use std::collections::BTreeMap;
 use std::path::Path;

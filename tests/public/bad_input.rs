@@ -187,7 +187,9 @@ fn a_damaged_file_of_any_kind_is_typed_and_hurts_nobody_else() {
     let mut noticed = 0;
     let sound = whole.join("orders-1"); // whose like are damaged in the other one
     let files = files(&whole).into_iter().filter(|file| !file.starts_with(&sound));
-    for (number, file) in files.enumerate() {
+    // each name stands in several segments: a plain run damages every third file
+    let every = if std::env::var_os("TIDELOG_BUDGET").is_some() { 1 } else { 3 };
+    for (number, file) in files.enumerate().step_by(every) {
         let name = file.strip_prefix(&whole).unwrap().to_owned();
         let bytes = fs::read(&file).unwrap();
         for (what, damaged) in damages(&bytes) {

@@ -5,7 +5,7 @@
 //! the list knows it, the last batch of each must be a duplicate with its offsets, and the log must
 //! hold each batch once. `TIDELOG_SEED=N` repeats one walk.
 
-mod common;
+use crate::common;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -228,7 +228,7 @@ impl Walk {
 
 #[test]
 fn producers_are_known_through_every_life() {
-    for_each_seed("idempotence", "producers_are_known", seeds(30, 400, 10_000), |seed| {
+    for_each_seed("public", "producers_are_known", seeds(30, 400, 10_000), |seed| {
         let mut walk = Walk::new(seed);
         for _ in 0..200 {
             walk.step();

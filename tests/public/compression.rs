@@ -1,12 +1,14 @@
 //! Compressed batches through the public doors: what is sent is read, in every codec that is built
 //! in; who decides; what is limited; and what Kafka's own classes say of it.
 
-mod common;
+use crate::common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use common::kafka_check::kafka_check;
+use tidelog::disk::MemoryDisk;
 use tidelog::{
     Compression, Consumer, ErrorKind, Journal, Log, Offset, Outcome, Record, Store, Timestamp,
     TopicConfig,
@@ -130,18 +132,24 @@ fn the_topic_decides_where_it_names_a_codec() {
 fn a_codec_that_is_not_built_in_is_refused_before_anything_is_written() {
     for (codec, _, built) in CODECS {
         let store = Store::in_memory().unwrap();
-        store.ensure_topic("orders", TopicConfig::new().compression(codec)).unwrap();
-        let orders = store.producer().build().unwrap().topic("orders").unwrap();
+        let config = TopicConfig::new().compression(codec);
+        store.ensure_topic("plain", TopicConfig::new()).unwrap();
         if built {
+            store.ensure_topic("orders", config.clone()).unwrap();
+            store.alter_topic("plain", config).unwrap();
+            let orders = store.producer().build().unwrap().topic("orders").unwrap();
             orders.send(Record::new("a")).unwrap();
             continue;
         }
+        let log = Log::builder("/wal").disk(Arc::new(MemoryDisk::new()));
+        let log = log.config(config.clone()).open().unwrap();
         let named = format!("without the feature `{codec}`");
         for error in [
+            store.create_topic("orders", config.clone()).unwrap_err(),
+            store.ensure_topic("orders", config.clone()).map(drop).unwrap_err(),
+            store.alter_topic("plain", config).unwrap_err(),
             store.producer().compression(codec).build().map(drop).unwrap_err(),
-            orders.send(Record::new("a")).unwrap_err(),
-            orders.send_batch(&[Record::new("a")]).unwrap_err(),
-            orders.enqueue(Record::new("a")).map(drop).unwrap_err(),
+            log.append(&[Record::new("a")]).map(drop).unwrap_err(),
         ] {
             assert_eq!(
                 (error.kind(), error.outcome()),

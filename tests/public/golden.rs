@@ -1,7 +1,7 @@
 //! The golden directories are whole, and their loader reads what it should: every scenario
 //! unpacks, its files are those listed, and its records hash to what Kafka's own reader found.
 
-mod common;
+use crate::common;
 
 use std::fs;
 use std::path::Path;

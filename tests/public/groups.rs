@@ -7,7 +7,7 @@
 //! back; and who has lost its place cannot commit. A failure prints its seed and the command that
 //! repeats it.
 
-mod common;
+use crate::common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -403,7 +403,7 @@ fn worlds(mut run: impl FnMut(&mut dyn World)) {
 fn members_at_random_deliver_everything() {
     let suite = Suite::new("groups");
     let seeds = budget::seeds(12, 30, 2_000);
-    budget::for_each_seed("groups", "members_at_random_deliver_everything", seeds, |seed| {
+    budget::for_each_seed("public", "members_at_random_deliver_everything", seeds, |seed| {
         worlds(|world| {
             let mut run = Run::new(world, &suite, seed);
             (0..150).for_each(|_| run.step());

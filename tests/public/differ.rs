@@ -4,14 +4,18 @@
 //! `script` draws what is done, `side` does it, `driver` is Kafka's side. A script that shows a
 //! difference is made shorter as long as it shows one, and printed with the lines Kafka was told.
 
+mod driver;
+mod script;
+mod side;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::common::budget::{for_each_seed, seeds};
-use crate::driver::Kafka;
-use crate::script::Script;
-use crate::side::Sides;
+use driver::Kafka;
+use script::Script;
+use side::Sides;
 
-const SUITE: &str = "kafka_roots";
+const SUITE: &str = "public";
 /// How often a failing script is tried shorter.
 const MOST_TRIES: usize = 150;
 

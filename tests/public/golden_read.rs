@@ -5,7 +5,7 @@
 //! their open transactions are known as Kafka knows them. Where recovery differs from Kafka's
 //! on purpose, the difference is written here.
 
-mod common;
+use crate::common;
 
 use std::fs;
 use std::path::{Path, PathBuf};

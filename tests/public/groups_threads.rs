@@ -2,7 +2,7 @@
 //! up: whatever waits for whatever, every record is delivered and nobody waits for ever. A failure
 //! prints its seed and the command that repeats it.
 
-mod common;
+use crate::common;
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -80,7 +80,7 @@ fn many_members_on_one_thread_never_wait_for_each_other() {
     let suite = Suite::new("groups_one_thread");
     let seeds = budget::seeds(8, 20, 1_000);
     let test = "many_members_on_one_thread_never_wait_for_each_other";
-    budget::for_each_seed("groups_threads", test, seeds, |seed| {
+    budget::for_each_seed("public", test, seeds, |seed| {
         let mut random = StdRng::seed_from_u64(seed);
         let clock = ManualClock::default();
         let store = Store::builder_in_memory().clock(clock.clone()).threads(Threads::Host);
@@ -134,7 +134,7 @@ fn a_stream_given_up_anywhere_loses_nothing() {
     let seeds = budget::seeds(20, 50, 2_000);
     let suite = Suite::new("groups_cancelled");
     let test = "a_stream_given_up_anywhere_loses_nothing";
-    budget::for_each_seed("groups_threads", test, seeds, |seed| {
+    budget::for_each_seed("public", test, seeds, |seed| {
         let mut random = StdRng::seed_from_u64(seed);
         let store = Store::builder_in_memory().threads(Threads::Host).open().expect("a store");
         store.create_topic("orders", TopicConfig::new().partitions(3)).expect("made");

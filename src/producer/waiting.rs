@@ -1,0 +1,37 @@
+//! How a send that goes to the log at once waits for the sync it needs, if it needs one.
+//!
+//! A thread blocks in the append; a task appends without waiting and rides on the partition's next
+//! sync. Which sends need one is the producer's durability word, and the topic's bound on unsynced
+//! records. Used by `topic` and `numbered`.
+
+use crate::config::Durability;
+use crate::engine::Partition;
+use crate::error::Result;
+use crate::log::Appended;
+use crate::record::AppendBatch;
+use crate::time::Timestamp;
+
+/// How a send waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wait {
+    Blocks(Durability),
+    /// As a task, once the append has returned.
+    Rides,
+}
+
+impl Wait {
+    #[inline]
+    pub(super) fn append<B: AppendBatch>(
+        self,
+        partition: &Partition,
+        batch: &B,
+        now: Timestamp,
+    ) -> Result<Appended> {
+        if let Wait::Blocks(durability) = self {
+            return partition.append(batch, now, durability);
+        }
+        let appended = partition.append_quietly(batch, now)?;
+        partition.signal().notify();
+        Ok(appended)
+    }
+}
