@@ -173,7 +173,8 @@ pub use producer::{
 };
 #[cfg(not(loom))]
 pub use record::{
-    Header, Headers, OwnedRecord, ProducerIdentity, Record, RecordView, Records, RecordsIter,
+    Header, Headers, MarkerKind, OwnedRecord, ProducerIdentity, Record, RecordView, Records,
+    RecordsIter,
 };
 #[cfg(not(loom))]
 pub use segment::AbortedTransaction;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Packing, TopicConfig};
+use crate::config::{IsolationLevel, Packing, TopicConfig};
 use crate::disk::names::SegmentFile;
 use crate::disk::{Access, Disk, MemoryDisk, read_full_at, write_all_at};
 use crate::error::Result;
@@ -215,7 +215,12 @@ fn fold<'a>(
     state
 }
 
-const LIMITS: FetchLimits = FetchLimits { bytes: 400, records: u64::MAX, durable_only: false };
+const LIMITS: FetchLimits = FetchLimits {
+    bytes: 400,
+    records: u64::MAX,
+    durable_only: false,
+    isolation: IsolationLevel::ReadUncommitted,
+};
 
 fn taken(chunk: &[u8], from: i64) -> Read {
     let mut left = chunk;
@@ -281,7 +286,11 @@ fn the_state_stays_and_the_rest_goes() {
         let expected: Vec<_> = after.iter().filter(|record| record.0 >= from).cloned().collect();
         assert_eq!(read, expected, "from {from}");
     }
-    assert!(log.find_timestamp(Timestamp::from_millis(1)).unwrap().is_some());
+    assert!(
+        log.find_timestamp(Timestamp::from_millis(1), IsolationLevel::ReadUncommitted)
+            .unwrap()
+            .is_some()
+    );
     assert!(log.counters().compactions.get() > 0);
     assert_eq!(log.counters().compacted_bytes.get(), freed);
     // appends go on, and a second pass joins what was added
@@ -470,7 +479,12 @@ fn readers_on_other_threads_see_one_state_or_the_next() {
                     while !done() {
                         let state = fold(read(log).iter().map(|(_, key, value)| (key, value)));
                         assert_eq!(state.len(), 4);
-                        log.find_timestamp(Timestamp::from_millis(1)).unwrap().unwrap();
+                        log.find_timestamp(
+                            Timestamp::from_millis(1),
+                            IsolationLevel::ReadUncommitted,
+                        )
+                        .unwrap()
+                        .unwrap();
                         rounds += 1;
                     }
                     rounds

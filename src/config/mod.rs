@@ -25,4 +25,5 @@ pub use holds::HoldCap;
 pub(crate) use holds::OffsetsRetention;
 pub(crate) use ratio::Ratio;
 pub use topic::TopicConfig;
+pub(crate) use words::IsolationLevel;
 pub use words::{BackgroundSync, Durability, Journal, Threads, TimestampType, WhenFull};

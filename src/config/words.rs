@@ -199,6 +199,16 @@ impl Default for BackgroundSync {
     }
 }
 
+/// What a reader is shown of transactions: Kafka's `isolation.level`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum IsolationLevel {
+    /// What lies below the last stable offset, without what was aborted.
+    #[default]
+    ReadCommitted,
+    /// All there is.
+    ReadUncommitted,
+}
+
 /// The error for a setting that is out of its range.
 pub(super) fn refuse(key: &str, value: &str, allowed: impl Into<String>) -> Error {
     Error::new(

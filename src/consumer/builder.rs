@@ -13,7 +13,7 @@ use super::member::Member;
 use super::place::{MAX_POLL_INTERVAL, Place};
 use super::reset::Reset;
 use super::subscription::{Following, Subscribed};
-use crate::config::Durability;
+use crate::config::{Durability, IsolationLevel};
 use crate::disk::names::validate_topic_name;
 use crate::engine::Claim;
 use crate::error::{Cause, Error, Result};
@@ -33,7 +33,7 @@ pub(super) struct Options {
     pub(super) max_wait: Duration,
     pub(super) auto_commit: Option<Duration>,
     pub(super) durability: Durability,
-    pub(super) read_uncommitted: bool,
+    pub(super) isolation: IsolationLevel,
     pub(super) plain: PlainLimit,
     pub(super) durable_only: bool,
     pub(super) spin: Duration,
@@ -49,7 +49,7 @@ impl Default for Options {
             max_wait: Duration::from_millis(500),
             auto_commit: None,
             durability: Durability::Process,
-            read_uncommitted: false,
+            isolation: IsolationLevel::ReadCommitted,
             plain: PlainLimit::DEFAULT,
             durable_only: false,
             spin: Duration::ZERO,
@@ -271,8 +271,9 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Returns records of transactions too, whatever became of these. Without it such a record
-    /// fails the poll as unsupported: this version does not follow transactions.
+    /// Returns the records of transactions that are open or were aborted too, as Kafka's
+    /// `isolation.level=read_uncommitted`. Without it polls return what was committed, up to where
+    /// the oldest open transaction begins, and the end of a partition lies there.
     ///
     /// ```
     /// # let store = tidelog::Store::in_memory()?;
@@ -281,7 +282,7 @@ impl ConsumerBuilder {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn read_uncommitted(mut self) -> Self {
-        self.options.read_uncommitted = true;
+        self.options.isolation = IsolationLevel::ReadUncommitted;
         self
     }
 

@@ -10,7 +10,7 @@ use super::handle::Consumer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Offset;
 use crate::log::FetchLimits;
-use crate::record::{BatchFault, Records, TakeRules};
+use crate::record::{BatchFault, Batches, Records, TakeRules};
 
 /// Records that are fetched and not handed out yet.
 #[derive(Debug, Default)]
@@ -115,6 +115,7 @@ impl Consumer {
             bytes: self.options.max_bytes.saturating_sub(self.stage.bytes).max(1),
             records: (self.options.max_records - self.stage.records.len()) as u64,
             durable_only: self.options.durable_only,
+            isolation: self.options.isolation,
         };
         let fetched = match slot.partition.fetch(from, at.cursor.as_ref(), limits) {
             Ok(fetched) => fetched,
@@ -134,7 +135,8 @@ impl Consumer {
             self.step_over(index, fetched.next_offset);
             return Ok(Read::More);
         };
-        let mut bytes = chunk.bytes;
+        let mut batches = Batches { bytes: chunk.bytes, aborted: fetched.aborted };
+        let bytes = &mut batches.bytes;
         let position = chunk.next_position.saturating_sub(bytes.len() as u64);
         if self.stage.bytes > 0 && self.stage.bytes + bytes.len() > self.options.max_bytes {
             return Ok(Read::Full);
@@ -142,13 +144,13 @@ impl Consumer {
         if let Some(until) = until
             && fetched.next_offset > until
         {
-            bytes.truncate(len_below(&bytes, until));
+            bytes.truncate(len_below(bytes, until));
             if bytes.is_empty() {
                 self.step_over(index, until.max(from));
                 return Ok(Read::More);
             }
         }
-        self.take_in(index, (bytes, position), (fetched.next_offset, fetched.cursor))
+        self.take_in(index, (batches, position), (fetched.next_offset, fetched.cursor))
     }
 
     /// Whether there is nothing at `from` yet. An offset beyond the end is not at it.
@@ -161,7 +163,7 @@ impl Consumer {
     fn take_in(
         &mut self,
         index: usize,
-        (bytes, position): (bytes::Bytes, u64),
+        (batches, position): (Batches, u64),
         (next_offset, cursor): (Offset, Option<crate::log::Cursor>),
     ) -> Result<Read> {
         let Some(slot) = self.assignment.get_mut(index) else { return Ok(Read::Drained) };
@@ -169,14 +171,13 @@ impl Consumer {
             return Ok(Read::Drained);
         };
         let rules = TakeRules {
-            read_uncommitted: self.options.read_uncommitted,
             max_records: self.options.max_records - self.stage.records.len(),
             plain: self.options.plain,
         };
         let (topic, id) = (slot.partition.topic_name().clone(), slot.partition.id());
-        let size = bytes.len();
+        let size = batches.bytes.len();
         let pinned = self.engine.pinned();
-        let taken = self.stage.records.take_in(&topic, id, bytes, from, rules, pinned);
+        let taken = self.stage.records.take_in(&topic, id, batches, from, rules, pinned);
         if let Some((at, fault)) = taken.fault
             && taken.next_offset == from
         {

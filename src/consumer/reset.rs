@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::config::IsolationLevel;
 use crate::engine::Partition;
 use crate::error::Result;
 use crate::ids::Offset;
@@ -53,7 +54,8 @@ impl Reset {
             Reset::Latest => Some(end),
             Reset::None => None,
             Reset::Since(age) => {
-                let found = partition.offset_at(now.saturating_sub(age))?;
+                let found = partition
+                    .offset_at(now.saturating_sub(age), IsolationLevel::ReadUncommitted)?;
                 Some(found.map_or(end, |offset| offset.min(end)))
             }
         })

@@ -147,7 +147,7 @@ impl Consumer {
         let index = self.assignment.find(topic, partition.into())?;
         let Some(slot) = self.assignment.get(index) else { return Ok(Offset::ZERO) };
         let end = self.bound(slot).map_err(|error| slot.named(error))?;
-        let found = slot.partition.offset_at(timestamp);
+        let found = slot.partition.offset_at(timestamp, self.options.isolation);
         let found = found.map_err(|error| slot.named(error))?;
         let offset = found.map_or(end, |offset| offset.min(end));
         self.go_to(index, offset);
@@ -293,23 +293,20 @@ impl Consumer {
 
     fn behind_damage(&self, index: usize, from: Offset) -> Result<Offset> {
         let Some(slot) = self.assignment.get(index) else { return Ok(from) };
-        let limits = FetchLimits { bytes: 1, records: 1, durable_only: false };
+        let isolation = self.options.isolation;
+        let limits = FetchLimits { bytes: 1, records: 1, durable_only: false, isolation };
         let fetched = match slot.partition.fetch(from, None, limits) {
             Ok(fetched) => fetched,
             Err(error) if error.is_corrupt() => return slot.partition.resume_above(from),
             Err(error) => return Err(error),
         };
-        let Some(chunk) = fetched.chunk else { return Ok(from) };
-        let Ok(batch) = Batch::verify(&chunk.bytes) else { return Ok(from) };
+        let Some(batches) = fetched.batches() else { return Ok(from) };
+        let Ok(batch) = Batch::verify(&batches.bytes) else { return Ok(from) };
         let end = batch.header().end_offset();
-        let rules = TakeRules {
-            read_uncommitted: self.options.read_uncommitted,
-            max_records: usize::MAX,
-            plain: self.options.plain,
-        };
+        let rules = TakeRules { max_records: usize::MAX, plain: self.options.plain };
         let (topic, id) = (slot.partition.topic_name(), slot.partition.id());
         let pinned = self.engine.pinned();
-        let taken = Records::default().take_in(topic, id, chunk.bytes, from, rules, pinned);
+        let taken = Records::default().take_in(topic, id, batches, from, rules, pinned);
         match taken.fault {
             Some((0, fault)) if !fault.is_damage() => {
                 Err(Error::new("skip damage", fault.cause()).at_offset(from))

@@ -47,8 +47,8 @@ impl Consumer {
     /// As far as the caller may read now.
     pub(super) fn bound(&self, slot: &Slot) -> Result<Offset> {
         let offsets = slot.partition.offsets()?;
-        let durable_only = self.options.durable_only;
-        Ok(if durable_only { offsets.durable } else { offsets.high_watermark() })
+        let bound = offsets.bound(self.options.isolation);
+        Ok(if self.options.durable_only { bound.min(offsets.durable) } else { bound })
     }
 
     fn start_of(&self, slot: &Slot) -> Result<Start> {

@@ -8,6 +8,7 @@ mod listeners;
 mod model;
 mod reading;
 mod resets;
+mod transactions;
 mod waiting;
 
 use std::path::Path;

@@ -104,6 +104,15 @@ impl Budget {
         Some(Reserved { bytes, count: self.count() })
     }
 
+    /// Takes bytes, whether there is room for them or not.
+    pub(super) fn take(&self, bytes: u64) -> Reserved {
+        let mut counted = self.counted.lock();
+        if self.limit().is_some() {
+            counted.used = counted.used.saturating_add(bytes);
+        }
+        Reserved { bytes, count: self.count() }
+    }
+
     /// What was reserved is published, in a log that was part of the count `published` then.
     #[inline]
     pub(super) fn settle(&self, reserved: Reserved, published: Count) {

@@ -5,6 +5,7 @@
 //! push down: retention keeps what lies at or above the lowest. A partition whose directory is
 //! lost or cannot be read exists all the same; each call to it says why it fails.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::budget::Budget;
@@ -12,14 +13,15 @@ use super::follow::FollowedPartition;
 use super::gate::Gate;
 use super::holds::{HoldState, Holds};
 use super::room;
-use crate::config::Durability;
+use crate::config::{Durability, IsolationLevel};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, Sequence, TopicId};
 use crate::log::{
     Appended, CappedHold, Count, Cursor, Dropped, FetchLimits, Fetched, FoundOffset, Keeper, LogId,
     OffsetSnapshot, OffsetSpec, PartitionLog, ProducerState,
 };
-use crate::record::{AppendBatch, BatchRules, ProducerIdentity};
+use crate::record::{AppendBatch, BatchRules, Marker, MarkerBatch, ProducerIdentity};
+use crate::segment::AbortedTransaction;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::time::Timestamp;
@@ -190,7 +192,11 @@ impl Partition {
         now: Timestamp,
     ) -> Result<Appended> {
         let log = self.open_log("append")?;
-        let reserved = room::reserve(self, batch.size() as u64)?;
+        let size = batch.size() as u64;
+        let reserved = match batch.marker() {
+            Some(_) => room::take(self, size),
+            None => room::reserve(self, size)?,
+        };
         match log.append(batch, now) {
             Ok(appended) if appended.is_duplicate => {
                 room::give_back(self, reserved);
@@ -207,6 +213,33 @@ impl Partition {
                 Err(error)
             }
         }
+    }
+
+    /// Appends the marker that ends a producer's transaction here; see
+    /// [`PartitionLog::append_marker`]. A budget that is spent does not keep it out.
+    pub(crate) fn append_marker(
+        &self,
+        identity: ProducerIdentity,
+        marker: Marker,
+        now: Timestamp,
+        durability: Durability,
+    ) -> Result<Appended> {
+        let rules = self.batch_rules(now)?;
+        let batch = MarkerBatch::new(identity, marker, &rules.timestamps, now);
+        self.append(&batch, now, durability)
+    }
+
+    /// The producers that have a transaction open here, oldest first.
+    pub(crate) fn open_transactions(&self) -> Result<Vec<ProducerState>> {
+        Ok(self.open_log("list transactions")?.open_transactions())
+    }
+
+    /// The aborted transactions that reach into a range of offsets.
+    pub(crate) fn aborted_transactions(
+        &self,
+        range: &Range<Offset>,
+    ) -> Result<Vec<AbortedTransaction>> {
+        Ok(self.open_log("list transactions")?.aborted_transactions(range))
     }
 
     /// What a producer's next batch is to begin with.
@@ -249,16 +282,25 @@ impl Partition {
     }
 
     /// The offset that is wanted; see [`PartitionLog::find_offset`].
-    pub(crate) fn find_offset(&self, wanted: OffsetSpec) -> Result<Option<FoundOffset>> {
+    pub(crate) fn find_offset(
+        &self,
+        wanted: OffsetSpec,
+        isolation: IsolationLevel,
+    ) -> Result<Option<FoundOffset>> {
         if let Some(followed) = self.open_followed("look up offset")? {
-            return followed.find_offset(wanted);
+            return followed.find_offset(wanted, isolation);
         }
-        self.open_log("look up offset")?.find_offset(wanted)
+        self.open_log("look up offset")?.find_offset(wanted, isolation)
     }
 
     /// That of the first record at or after `wanted`.
-    pub(crate) fn offset_at(&self, wanted: Timestamp) -> Result<Option<Offset>> {
-        Ok(self.find_offset(OffsetSpec::AtOrAfter(wanted))?.map(|found| found.offset()))
+    pub(crate) fn offset_at(
+        &self,
+        wanted: Timestamp,
+        isolation: IsolationLevel,
+    ) -> Result<Option<Offset>> {
+        let found = self.find_offset(OffsetSpec::AtOrAfter(wanted), isolation)?;
+        Ok(found.map(|found| found.offset()))
     }
 
     /// Fails as truncated where `epoch` ended before `offset`.

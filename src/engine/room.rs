@@ -41,6 +41,13 @@ pub(super) fn reserve(partition: &Partition, bytes: u64) -> Result<Room> {
     Ok(Room { of_topic, of_store: Some(of_store) })
 }
 
+/// Takes `bytes` of both budgets, whether they have room or not: the end of a transaction, which
+/// may be what holds up everything else.
+pub(super) fn take(partition: &Partition, bytes: u64) -> Room {
+    let of_store = partition.store_budget.as_ref().map(|store| store.take(bytes));
+    Room { of_topic: partition.topic_budget.take(bytes), of_store }
+}
+
 /// Gives back what was reserved for a batch that was not appended.
 pub(super) fn give_back(partition: &Partition, room: Room) {
     partition.topic_budget.give_back(room.of_topic);

@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use super::core::*;
 use super::*;
-use crate::config::{BackgroundSync, Threads, WhenFull};
+use crate::config::{BackgroundSync, IsolationLevel, Threads, WhenFull};
 use crate::config::{Durability, TopicConfig};
 use crate::disk::Disk;
 use crate::disk::{IoMode, MemoryDisk, RealDisk};
@@ -74,7 +74,12 @@ fn records(partition: &Partition) -> Vec<(i64, String)> {
     let mut records = Vec::new();
     let mut from = partition.offsets().unwrap().start;
     loop {
-        let limits = FetchLimits { bytes: 1 << 16, records: u64::MAX, durable_only: false };
+        let limits = FetchLimits {
+            bytes: 1 << 16,
+            records: u64::MAX,
+            durable_only: false,
+            isolation: IsolationLevel::ReadUncommitted,
+        };
         let fetched = partition.fetch(from, None, limits).unwrap();
         let Some(chunk) = fetched.chunk else { return records };
         let mut bytes = &chunk.bytes[..];

@@ -125,6 +125,9 @@ impl PartitionLog {
         }
         writer.next_offset = end_offset;
         self.offsets.set_end(end_offset);
+        if producer.is_some_and(|stamp| stamp.transactional) {
+            self.settle_transactions(writer);
+        }
         let size = batch.size() as u64;
         let bytes = self.appended_bytes.load(Ordering::Relaxed);
         self.appended_bytes.store(bytes + size, Ordering::Relaxed);
@@ -134,19 +137,24 @@ impl PartitionLog {
             end_offset,
             epoch,
             count: writer.count,
-            sequence: producer.map(|stamp| stamp.first),
+            sequence: producer.and_then(|stamp| stamp.first),
             is_duplicate: false,
         })
     }
 
     /// What is known of a batch that lies in the log already.
-    fn appended_before(&self, writer: &Writer, first: Original, sequence: Sequence) -> Appended {
+    fn appended_before(
+        &self,
+        writer: &Writer,
+        first: Original,
+        sequence: Option<Sequence>,
+    ) -> Appended {
         Appended {
             base_offset: first.first_offset,
             end_offset: first.last_offset.next(),
             epoch: self.epoch_at(first.first_offset).unwrap_or(writer.epoch),
             count: writer.count,
-            sequence: Some(sequence),
+            sequence,
             is_duplicate: true,
         }
     }

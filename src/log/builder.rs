@@ -12,7 +12,7 @@ use super::door::{Asked, Log};
 use super::keeper::{Durable, KnownFacts, LastStop, LogId};
 use super::slots::{self, Slot, SlotKeeper, next_epoch};
 use super::{checkpoint, report::PartitionReport};
-use crate::config::{BackgroundSync, TopicConfig};
+use crate::config::{BackgroundSync, IsolationLevel, TopicConfig};
 use crate::disk::names::{
     LOCK, PARTITION_METADATA, PartitionDir, STORE_MARKER, parse_partition_dir, parse_segment_file,
 };
@@ -47,6 +47,7 @@ pub struct LogBuilder {
     kafkas: Kafkas,
     background_sync: BackgroundSync,
     take: TakeRules,
+    isolation: IsolationLevel,
 }
 
 impl LogBuilder {
@@ -58,11 +59,8 @@ impl LogBuilder {
             clock: None,
             kafkas: Kafkas::default(),
             background_sync: BackgroundSync::default(),
-            take: TakeRules {
-                read_uncommitted: false,
-                max_records: usize::MAX,
-                plain: PlainLimit::DEFAULT,
-            },
+            take: TakeRules { max_records: usize::MAX, plain: PlainLimit::DEFAULT },
+            isolation: IsolationLevel::ReadCommitted,
         }
     }
 
@@ -157,8 +155,9 @@ impl LogBuilder {
         self
     }
 
-    /// Lets [`Log::read`] return the records of transactions without knowing how they ended.
-    /// Without it they are an error, as this version does not follow transactions.
+    /// Lets [`Log::read`] return the records of transactions that are open or were aborted too, and
+    /// has lookups count them. Without it, which is Kafka's `read_committed`, it returns what was
+    /// committed, up to where the oldest open transaction begins.
     ///
     /// ```
     /// use tidelog::Log;
@@ -166,7 +165,7 @@ impl LogBuilder {
     /// # let _ = builder;
     /// ```
     pub fn read_uncommitted(mut self) -> Self {
-        self.take.read_uncommitted = true;
+        self.isolation = IsolationLevel::ReadUncommitted;
         self
     }
 
@@ -283,7 +282,7 @@ impl LogBuilder {
         log.begin_epoch(epoch);
         tell(&report);
         let background = self.background_sync;
-        let take = self.take;
+        let take = (self.take, self.isolation);
         Ok(Log::opened(log, keeper, asked, report, disk, clock, lock, background, take))
     }
 }

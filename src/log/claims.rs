@@ -4,15 +4,22 @@
 //! an empty field. State at an offset is that of the batches below it, so what is snapshot at a
 //! roll is taken there and written by the next checkpoint, outside the lock.
 
+use std::ops::Range;
+
+use super::append::Appended;
 use super::core::{PartitionLog, Writer};
 use super::producers::{
-    Checked, Content, Origin, Original, ProducedBatch, ProducerLimits, ProducerState, Producers,
-    Recorded,
+    Checked, Completed, Content, Origin, Original, ProducedBatch, ProducerLimits, ProducerState,
+    Producers, Recorded,
 };
 use crate::config::TopicConfig;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, ProducerId, Sequence};
-use crate::record::{AppendBatch, ProducerIdentity, ProducerStamp};
+use crate::record::{
+    AppendBatch, Marker, MarkerBatch, MarkerKind, ProducerIdentity, ProducerStamp,
+};
+use crate::segment::AbortedTransaction;
+use crate::sync::atomic::Ordering;
 use crate::time::Timestamp;
 
 /// A log's producers, from the first on.
@@ -30,12 +37,19 @@ pub(super) struct Taken {
     pub(super) recorded: Vec<Recorded>,
 }
 
+/// What a reader has to know of a transaction that has ended, if it was aborted.
+pub(super) fn aborted_entry(completed: Completed) -> Option<AbortedTransaction> {
+    let Completed { producer, first_offset, last_offset, kind, last_stable } = completed;
+    let entry = AbortedTransaction::new(producer, first_offset, last_offset, last_stable);
+    (kind == MarkerKind::Abort).then_some(entry)
+}
+
 /// What becomes of a batch for its producer's sake.
 pub(super) enum Admitted {
     /// It has none.
     OfNobody,
     New(ProducedBatch, ProducerStamp),
-    Duplicate(Original, Sequence),
+    Duplicate(Original, Option<Sequence>),
 }
 
 pub(super) fn limits_of(config: &TopicConfig) -> ProducerLimits {
@@ -92,12 +106,21 @@ impl PartitionLog {
         let known = writer.producers.as_deref().map(|tracked| &tracked.producers);
         let refuse = |fault: super::producers::ProducerFault| fault.into_error("append");
         let next = |producers: &Producers| producers.next_sequence(producer, epoch, now);
-        let first = match (claim.sequence, known) {
-            (Some(first), _) => first,
-            (None, Some(producers)) => next(producers).map_err(refuse)?,
-            (None, None) => Sequence::FIRST,
+        let first = match (batch.marker(), claim.sequence, known) {
+            (Some(_), _, _) => None,
+            (None, Some(first), _) => Some(first),
+            (None, None, Some(producers)) => Some(next(producers).map_err(refuse)?),
+            (None, None, None) => Some(Sequence::FIRST),
         };
-        let last = first.after(batch.count().saturating_sub(1));
+        let transactional = claim.transactional;
+        let content = match batch.marker() {
+            Some(marker) => Content::Marker(marker),
+            None => {
+                let last = |first: Sequence| first.after(batch.count().saturating_sub(1));
+                let sequences = first.map(|first| (first, last(first)));
+                Content::Records { sequences, transactional }
+            }
+        };
         let base = writer.next_offset;
         let produced = ProducedBatch {
             producer,
@@ -105,7 +128,7 @@ impl PartitionLog {
             first_offset: base,
             last_offset: Offset::new(base.get() + i64::from(batch.count()) - 1),
             timestamp: batch.max_timestamp(),
-            content: Content::Records { sequences: Some((first, last)), transactional: false },
+            content,
         };
         let checked = match known {
             Some(producers) => producers.check(&produced, Origin::Client, now).map_err(refuse)?,
@@ -113,13 +136,15 @@ impl PartitionLog {
         };
         Ok(match checked {
             Checked::Append => {
-                Admitted::New(produced, ProducerStamp { identity: claim.identity, first })
+                let identity = claim.identity;
+                Admitted::New(produced, ProducerStamp { identity, first, transactional })
             }
             Checked::Duplicate(original) => Admitted::Duplicate(original, first),
         })
     }
 
-    /// Takes in a batch that lies in the log.
+    /// Takes in a batch that lies in the log and is not published yet: where its transaction
+    /// begins, or that it was aborted, is known before anyone can read it.
     pub(super) fn note_produced(
         &self,
         writer: &mut Writer,
@@ -128,7 +153,34 @@ impl PartitionLog {
     ) {
         let limits = || limits_of(&self.config.load());
         let tracked = writer.producers.get_or_insert_with(|| Box::new(Tracked::new(limits())));
-        tracked.producers.apply(produced, now);
+        let completed = tracked.producers.apply(produced, now);
+        self.offsets.set_first_unstable(tracked.producers.first_unstable());
+        if let Some(entry) = completed.and_then(aborted_entry) {
+            self.has_aborted.store(true, Ordering::Release);
+            self.aborted.write().push(entry);
+        }
+    }
+
+    /// What was published may have settled a transaction: a log without replicas has its high
+    /// watermark at its end. Under the writer lock, after the end was set.
+    pub(super) fn settle_transactions(&self, writer: &mut Writer) {
+        if let Some(tracked) = &mut writer.producers {
+            tracked.producers.high_watermark_moved(self.offsets.snapshot().high_watermark());
+            self.offsets.set_first_unstable(tracked.producers.first_unstable());
+        }
+    }
+
+    /// Appends the marker that ends a producer's transaction here, if it has one open; one that
+    /// has none is legal. Everything below it is decided once this returns, as far as no other
+    /// transaction is open.
+    pub(crate) fn append_marker(
+        &self,
+        identity: ProducerIdentity,
+        marker: Marker,
+        now: Timestamp,
+    ) -> Result<Appended> {
+        let batch = MarkerBatch::new(identity, marker, &self.batch_rules(now).timestamps, now);
+        self.append(&batch, now)
     }
 
     /// The epoch that the record at `offset` was written under.
@@ -161,13 +213,21 @@ impl PartitionLog {
         states.into_iter().map(ProducerState::of).collect()
     }
 
+    /// Those of them that have a transaction open, in the order in which these began.
+    pub(crate) fn open_transactions(&self) -> Vec<ProducerState> {
+        let mut open = self.producer_states();
+        open.retain(|state| state.transaction_start().is_some());
+        open.sort_by_key(ProducerState::transaction_start);
+        open
+    }
+
+    /// The aborted transactions that reach into a range of offsets, in the order of their markers.
+    pub(crate) fn aborted_transactions(&self, range: &Range<Offset>) -> Vec<AbortedTransaction> {
+        self.aborted.read().within(range)
+    }
+
     /// The highest id among the producers that are remembered.
     pub(crate) fn highest_producer_id(&self) -> Option<ProducerId> {
         self.writer.lock().producers.as_deref()?.producers.highest_id()
-    }
-
-    /// The lowest offset whose transaction is not decided.
-    pub(crate) fn first_unstable(&self) -> Option<Offset> {
-        self.writer.lock().producers.as_deref()?.producers.first_unstable()
     }
 }

@@ -13,6 +13,8 @@
 //! Lock order as in `core`: all trim locks in the order given, then all writer locks. Nobody else
 //! holds two of a kind.
 
+use super::aborted::Aborted;
+use super::aborted_files::write_index;
 use super::checkpoint::{self, EpochLine};
 use super::claims::Taken;
 use super::core::{Doomed, LogSetup, PartitionLog, Writer};
@@ -96,6 +98,7 @@ struct Noted {
     end: Offset,
     /// Of the producers at the end, where there are any.
     producers: Option<Taken>,
+    aborted: Aborted,
 }
 
 impl Noted {
@@ -109,6 +112,7 @@ impl Noted {
                 at: writer.next_offset,
                 recorded: tracked.producers.recorded(),
             }),
+            aborted: log.aborted.read().clone(),
             segments,
         }
     }
@@ -153,6 +157,7 @@ pub(crate) struct Secured<'a> {
     offsets: CutOffsets,
     epochs: Vec<EpochLine>,
     producers: Option<Taken>,
+    aborted: Aborted,
 }
 
 impl<'a> Cut<'a> {
@@ -194,8 +199,8 @@ impl<'a> Cut<'a> {
             compacted: self.compacted,
             first_base: pieces.first().map(|piece| piece.segment.base()),
         };
-        let producers = self.noted.producers;
-        Ok(Secured { log, pieces, offsets, epochs: self.epochs, producers })
+        let Noted { producers, aborted, .. } = self.noted;
+        Ok(Secured { log, pieces, offsets, epochs: self.epochs, producers, aborted })
     }
 }
 
@@ -292,6 +297,9 @@ impl Secured<'_> {
             .collect();
         let names = place.disk.list(&place.dir);
         for entry in names.map_err(|error| Error::io(COPY, &place.dir, error))? {
+            if entry.name.ends_with(SegmentFile::TransactionIndex.suffix()) {
+                continue; // what it should say is written by `finish`
+            }
             let snapshot = entry.name.ends_with(SegmentFile::ProducerSnapshot.suffix());
             let belongs = parse_sidecar(&entry.name).is_some_and(|base| match snapshot {
                 true => base <= self.offsets.end,
@@ -342,6 +350,7 @@ impl Secured<'_> {
             let file = write_snapshot(&**disk, &path, taken)?;
             file.sync_data().map_err(|error| Error::io(COPY, &path, error))?;
         }
+        self.write_aborted(dir)?;
         let known = KnownFacts {
             recovery_point: self.offsets.end,
             log_start: self.offsets.start,
@@ -360,6 +369,22 @@ impl Secured<'_> {
         log.make_missing_indexes(go_on).map_err(|error| log.named(error))?;
         log.close()?;
         disk.sync_dir(dir).map_err(|error| log.named(Error::io("sync directory", dir, error)))
+    }
+}
+
+impl Secured<'_> {
+    /// Writes which transactions were aborted up to the cut: files of the log may say less or more.
+    fn write_aborted(&self, dir: &Path) -> Result<()> {
+        let bases = self.pieces.iter().map(|piece| piece.segment.base());
+        let ends = bases.clone().skip(1).chain([self.offsets.end]);
+        for (base, end) in bases.zip(ends) {
+            let entries = self.aborted.marked_in(base..end);
+            if !entries.is_empty() {
+                let name = segment_file(base, SegmentFile::TransactionIndex);
+                write_index(&*self.log.place.disk, &dir.join(name), entries)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
+use super::aborted::Aborted;
+use super::aborted_files::AbortedFiles;
 use super::ahead::WrittenBeside;
 use super::claims::{Tracked, limits_of};
 use super::counting::Count;
@@ -30,8 +32,8 @@ use crate::journal::Journal;
 use crate::record::{BatchRules, TimestampRule};
 use crate::segment::{Place, Segment, Tail, TailLimits};
 use crate::stats::{LogCounters, PinCounter};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, RwLock};
 use crate::time::{Clock, Timestamp, millis};
 use crate::wait::commit::Commit;
 use std::sync::Arc;
@@ -143,6 +145,10 @@ pub(crate) struct PartitionLog {
     pub(super) epochs: Mutex<EpochCache>,
     /// The offsets of the producer snapshots in the directory.
     pub(super) snapshots: Mutex<BTreeSet<Offset>>,
+    /// The transactions that were aborted, and whether there are any.
+    pub(super) aborted: RwLock<Aborted>,
+    pub(super) has_aborted: AtomicBool,
+    pub(super) aborted_files: Mutex<AbortedFiles>,
     /// The highest epoch that recovery met, in files or batches.
     pub(super) epoch_floor: Option<LeaderEpoch>,
     /// What recovery found missing below the recovery point, if anything.

@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
+use super::append::Appended;
 use super::builder::LogBuilder;
 use super::core::{Attention, PartitionLog};
 use super::fetch::FetchLimits;
@@ -18,7 +19,7 @@ use super::lookup::{FoundOffset, OffsetSpec};
 use super::receipt::LogReceipt;
 use super::report::PartitionReport;
 use super::slots::SlotKeeper;
-use crate::config::{BackgroundSync, Durability};
+use crate::config::{BackgroundSync, Durability, IsolationLevel};
 use crate::disk::{DirLock, Disk};
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
@@ -77,6 +78,7 @@ pub struct Log {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) background: BackgroundSync,
     take: TakeRules,
+    pub(super) isolation: IsolationLevel,
     /// Held for writing by a truncation: a recovery point is not recorded that was read before.
     pub(super) points: RwLock<()>,
     /// When everything was last synced, on the monotonic clock.
@@ -97,7 +99,7 @@ impl Log {
         clock: Arc<dyn Clock>,
         lock: Box<dyn DirLock>,
         background: BackgroundSync,
-        take: TakeRules,
+        (take, isolation): (TakeRules, IsolationLevel),
     ) -> Self {
         Log {
             last_sync: Mutex::new(clock.monotonic()),
@@ -109,6 +111,7 @@ impl Log {
             clock,
             background,
             take,
+            isolation,
             points: RwLock::default(),
             closed: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
@@ -206,6 +209,16 @@ impl Log {
             let batch = Produced { batch: &packed(records, &rules)?, claim };
             (self.log.append(&batch, now)?, batch.max_timestamp())
         };
+        self.settled(appended, timestamp, durability)
+    }
+
+    /// The receipt of what was appended, once it is as durable as asked.
+    pub(super) fn settled(
+        &self,
+        appended: Appended,
+        timestamp: Option<Timestamp>,
+        durability: Durability,
+    ) -> Result<LogReceipt> {
         if durability == Durability::Power || self.log.is_flush_due() {
             self.make_durable(appended.end_offset)?;
         }
@@ -225,7 +238,9 @@ impl Log {
     }
 
     /// Reads records from `from` on: whole batches up to `max_bytes`, but at least one record
-    /// where there is any. Empty only at the end of the log. Blocks for the disk at most.
+    /// where there is any. Empty at the end of the log, and where only records follow whose
+    /// transaction is open. Records of transactions that were aborted are left out, unless the log
+    /// was opened with [`read_uncommitted`](crate::LogBuilder::read_uncommitted). Blocks for the disk at most.
     ///
     /// To go on, read from the offset after the last record's.
     ///
@@ -233,7 +248,7 @@ impl Log {
     /// [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) below the start or above the end,
     /// [`Corrupt`](crate::ErrorKind::Corrupt) where the next record is damaged (see
     /// [`Log::skip_damage`]), [`Unsupported`](crate::ErrorKind::Unsupported) where it
-    /// belongs to a transaction or is compressed with a codec that is not built in,
+    /// is compressed with a codec that is not built in,
     /// [`TooLarge`](crate::ErrorKind::TooLarge) where it decompresses to more than
     /// [`max_decompressed_bytes`](crate::LogBuilder::max_decompressed_bytes).
     ///
@@ -249,24 +264,25 @@ impl Log {
     /// ```
     pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Records> {
         self.check_open("read")?;
-        let limits = FetchLimits { bytes: max_bytes, records: u64::MAX, durable_only: false };
+        let isolation = self.isolation;
+        let limits =
+            FetchLimits { bytes: max_bytes, records: u64::MAX, durable_only: false, isolation };
         let mut records = Records::default();
         let mut next = from;
         loop {
             let fetched = self.log.fetch(next, None, limits)?;
-            let Some(chunk) = &fetched.chunk else { break };
+            let Some(batches) = fetched.batches() else { break };
             let name = self.log.name();
-            let bytes = chunk.bytes.clone();
             let pinned = self.log.pinned();
             let taken =
-                records.take_in(&name.topic, name.partition, bytes, next, self.take, pinned);
+                records.take_in(&name.topic, name.partition, batches, next, self.take, pinned);
             if taken.records > 0 {
                 break;
             }
             if let Some((at, fault)) = taken.fault {
                 return Err(self.log.batch_failed(&fetched, at, fault));
             }
-            next = fetched.next_offset; // markers only: what a reader sees lies behind them
+            next = fetched.next_offset; // markers and what was aborted: more may lie behind them
         }
         self.log.note_reads(records.len() as u64);
         Ok(records)
@@ -335,7 +351,7 @@ impl Log {
     /// ```
     pub fn find_offset(&self, wanted: OffsetSpec) -> Result<Option<FoundOffset>> {
         self.check_open("look up offset")?;
-        self.log.find_offset(wanted)
+        self.log.find_offset(wanted, self.isolation)
     }
 
     /// The offset and timestamp of the first record at or after `timestamp`: first by offset,
@@ -360,7 +376,7 @@ impl Log {
         timestamp: Timestamp,
     ) -> Result<Option<(Offset, Timestamp)>> {
         self.check_open("look up timestamp")?;
-        self.log.find_timestamp(timestamp)
+        self.log.find_timestamp(timestamp, self.isolation)
     }
 
     /// Tells which offsets are gone where reading at `offset` fails as damaged: from `offset` to

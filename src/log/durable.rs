@@ -224,6 +224,7 @@ impl PartitionLog {
         // what is rolled from here on is synced, but not sealed: the point must not cover it
         let point = self
             .save_snapshots(&taken)
+            .and_then(|()| self.save_aborted(end))
             .and_then(|()| self.checkpoint_in_turn(&mut turn, &rolled, active.as_deref()))
             .map(|durable| durable.min(end))
             .map_err(|error| self.named(error.with_outcome(Outcome::WrittenNotDurable)));

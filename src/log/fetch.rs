@@ -10,9 +10,10 @@
 
 use super::core::PartitionLog;
 use super::offsets::OffsetSnapshot;
+use crate::config::IsolationLevel;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
-use crate::record::BatchFault;
+use crate::record::{BatchFault, Batches};
 use crate::segment::{Chunk, Limits, Segment};
 use crate::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -26,6 +27,15 @@ pub(crate) struct FetchLimits {
     pub(crate) records: u64,
     /// Only what a sync has covered.
     pub(crate) durable_only: bool,
+    pub(crate) isolation: IsolationLevel,
+}
+
+impl FetchLimits {
+    /// As far as a reader with these limits sees.
+    pub(super) fn bound(&self, offsets: &OffsetSnapshot) -> Offset {
+        let bound = offsets.bound(self.isolation);
+        if self.durable_only { bound.min(offsets.durable) } else { bound }
+    }
 }
 
 /// Where a sequential reader goes on.
@@ -45,14 +55,27 @@ pub(crate) struct Fetched {
     /// Where the next read begins: behind what was fetched, or behind a gap.
     pub(crate) next_offset: Offset,
     pub(crate) cursor: Option<Cursor>,
+    /// The base offsets of the batches that no reader of the isolation level is to see, in order.
+    pub(crate) aborted: Vec<Offset>,
 }
 
 impl Fetched {
+    /// Nothing; the next read begins at `next_offset`.
+    pub(super) fn nothing(next_offset: Offset, cursor: Option<&Cursor>) -> Self {
+        Fetched { chunk: None, next_offset, cursor: cursor.cloned(), aborted: Vec::new() }
+    }
+
+    /// What of it may be handed out.
+    pub(crate) fn batches(&self) -> Option<Batches> {
+        let bytes = self.chunk.as_ref()?.bytes.clone();
+        Some(Batches { bytes, aborted: self.aborted.clone() })
+    }
+
     pub(super) fn of(segment: &Arc<Segment>, chunk: Chunk) -> Self {
         let next_offset = chunk.next_offset;
         let cursor =
             Cursor { segment: segment.clone(), position: chunk.next_position, offset: next_offset };
-        Fetched { chunk: Some(chunk), next_offset, cursor: Some(cursor) }
+        Fetched { chunk: Some(chunk), next_offset, cursor: Some(cursor), aborted: Vec::new() }
     }
 }
 
@@ -114,9 +137,9 @@ impl PartitionLog {
         if from < offsets.start || from > offsets.end {
             return Err(self.out_of_range("read", from));
         }
-        let bound = if limits.durable_only { offsets.durable } else { offsets.high_watermark() };
+        let bound = limits.bound(&offsets);
         if from >= bound {
-            return Ok(Fetched { chunk: None, next_offset: from, cursor: cursor.cloned() });
+            return Ok(Fetched::nothing(from, cursor));
         }
         let gapless_from = self.gapless.then_some(offsets.compacted);
         let FetchLimits { bytes, records, .. } = limits;
@@ -126,7 +149,8 @@ impl PartitionLog {
                 Ok(Some(chunk)) => {
                     self.check_gap(from, chunk.first_offset)?;
                     self.counters.fetched_bytes.add(chunk.bytes.len() as u64);
-                    return Ok(Fetched::of(segment, chunk));
+                    let aborted = self.aborted_in(&chunk, limits.isolation);
+                    return Ok(Fetched { aborted, ..Fetched::of(segment, chunk) });
                 }
                 Ok(None) => {}
                 Err(error) => return Err(self.read_failed(error, from)),
@@ -134,7 +158,16 @@ impl PartitionLog {
         }
         // nothing lies between here and the bound: the next read begins there
         self.check_gap(from, bound)?;
-        Ok(Fetched { chunk: None, next_offset: bound, cursor: None })
+        Ok(Fetched::nothing(bound, None))
+    }
+
+    /// The batches of a chunk that a reader of that isolation level is not to see.
+    fn aborted_in(&self, chunk: &Chunk, isolation: IsolationLevel) -> Vec<Offset> {
+        let any = self.has_aborted.load(Ordering::Acquire);
+        match isolation {
+            IsolationLevel::ReadCommitted if any => self.aborted.read().batches_in(chunk),
+            _ => Vec::new(),
+        }
     }
 
     /// Fails where the offsets from `from` up to `first` should be there and are not.

@@ -21,12 +21,14 @@
 mod read;
 mod restore;
 mod survey;
+mod transactions;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use restore::Restored;
+use transactions::Transactions;
 
 use super::checkpoint::read_partition_metadata;
 use super::core::LogName;
@@ -41,6 +43,7 @@ use crate::journal::Frame;
 use crate::segment::{Beyond, FollowedTail, Place, Segment, Tenancy};
 use crate::stats::LogCounters;
 use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// How long bytes that stay unfinished are left alone between two surveys.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -78,6 +81,8 @@ struct View {
     epochs: EpochCache,
     reign: Option<LeaderEpoch>,
     gapless: bool,
+    /// Once a transactional batch was met.
+    transactions: Option<Transactions>,
 }
 
 /// What a look goes on from.
@@ -93,6 +98,7 @@ struct Following {
     /// What goes on behind the tail, in the journal.
     restored: Option<Restored>,
     epochs: EpochCache,
+    transactions: Option<Transactions>,
     surveyed: Duration,
 }
 
@@ -105,6 +111,8 @@ pub(crate) struct FollowedLog {
     source: Arc<dyn FactSource>,
     view: ArcSwap<View>,
     following: Mutex<Following>,
+    /// A reader, or a look, has met a transactional batch.
+    transactional: AtomicBool,
     counters: LogCounters,
 }
 
@@ -126,9 +134,17 @@ impl FollowedLog {
             recovery_point: zero,
             durable: zero,
             end: zero,
+            first_unstable: None,
         };
         let epochs = EpochCache::default();
-        let view = View { segments: Vec::new(), offsets, epochs, reign: None, gapless: false };
+        let view = View {
+            segments: Vec::new(),
+            offsets,
+            epochs,
+            reign: None,
+            gapless: false,
+            transactions: None,
+        };
         FollowedLog {
             name,
             id,
@@ -142,6 +158,7 @@ impl FollowedLog {
             source,
             view: ArcSwap::from_pointee(view),
             following: Mutex::default(),
+            transactional: AtomicBool::new(false),
             counters: LogCounters::default(),
         }
     }
@@ -207,6 +224,7 @@ impl FollowedLog {
             for (epoch, first) in tail.take_epochs() {
                 following.epochs.assign(epoch, first);
             }
+            self.note_transactional(&tail);
             if !matches!(seen, Ok(Beyond::Nothing)) {
                 break seen;
             }
@@ -220,6 +238,7 @@ impl FollowedLog {
                     for (epoch, first) in tail.take_epochs() {
                         following.epochs.assign(epoch, first);
                     }
+                    self.note_transactional(&tail);
                 }
                 Ok(None) => break seen,
                 Err(error) => break Err(error),
@@ -227,6 +246,13 @@ impl FollowedLog {
         };
         following.tail = Some(tail);
         seen
+    }
+
+    /// From the first transactional batch on, looks tell what became of transactions.
+    fn note_transactional(&self, tail: &FollowedTail) {
+        if tail.is_transactional() {
+            self.transactional.store(true, Ordering::Release);
+        }
     }
 
     /// The segment that begins where the tail ends, once it holds a batch.
@@ -279,8 +305,17 @@ impl FollowedLog {
         let segments = following.all_segments();
         let same_segments = shown.segments.len() == segments.len()
             && shown.segments.iter().zip(&segments).all(|(a, b)| Arc::ptr_eq(a, b));
-        let view = following.view(&facts);
-        if same_segments && shown.offsets == view.offsets && shown.reign == facts.reign {
+        let mut view = following.view(&facts);
+        if self.transactional.load(Ordering::Acquire) {
+            let mut told = following.transactions.take().unwrap_or_default();
+            self.tell_transactions(&mut told, &view);
+            view.offsets.first_unstable = told.first_unstable(view.offsets.end);
+            view.transactions = Some(told.clone());
+            following.transactions = Some(told);
+        }
+        let same_told = shown.transactions.is_some() == view.transactions.is_some();
+        if same_told && same_segments && shown.offsets == view.offsets && shown.reign == facts.reign
+        {
             return;
         }
         self.view.store(Arc::new(view));
@@ -327,11 +362,19 @@ impl Following {
         let (start, point) = (start.min(end), facts.recovery_point.min(end));
         let durable = self.restored.as_ref().map_or(point, |restored| restored.end);
         let compacted = Offset::ZERO; // `gapless` says it here
-        let offsets = OffsetSnapshot { start, compacted, recovery_point: point, durable, end };
+        let offsets = OffsetSnapshot {
+            start,
+            compacted,
+            recovery_point: point,
+            durable,
+            end,
+            first_unstable: None,
+        };
         let mut epochs = self.epochs.clone();
         epochs.truncate_from_start(start);
         let (reign, gapless) = (facts.reign, facts.gapless);
-        View { segments: self.all_segments(), offsets, epochs, reign, gapless }
+        let segments = self.all_segments();
+        View { segments, offsets, epochs, reign, gapless, transactions: None }
     }
 
     /// Where the log ends for a reader. What was promised and is not there is behind a gap that

@@ -45,8 +45,8 @@ pub(super) struct Directory {
     pub(super) removed: Vec<PathBuf>,
     /// The offsets of the producer snapshots.
     pub(super) snapshots: BTreeSet<Offset>,
-    /// Whether an index names an aborted transaction.
-    pub(super) has_producers: bool,
+    /// The base offsets of the segments with an index of aborted transactions.
+    pub(super) indexed: BTreeSet<Offset>,
 }
 
 /// A file of some segment.
@@ -90,7 +90,7 @@ pub(super) fn tidy(place: &Arc<Place>) -> Result<Directory> {
     for ((base, kind), found) in &standing {
         match kind {
             SegmentFile::Log => tidying.directory.segments.push((*base, found.len)),
-            SegmentFile::TransactionIndex => tidying.directory.has_producers |= found.len > 0,
+            SegmentFile::TransactionIndex => drop(tidying.directory.indexed.insert(*base)),
             SegmentFile::ProducerSnapshot => {
                 tidying.directory.snapshots.insert(*base);
             }

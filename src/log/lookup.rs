@@ -1,12 +1,13 @@
 //! Offsets by what is wanted of them: the first, the end, the newest record, the first late enough.
 //!
 //! As Kafka answers `ListOffsets` (`kafka-format.md` 2.6): by time it is the first record *by
-//! offset* that is late enough, not the nearest in time; what lies at or above the high watermark
-//! is not there yet. A list of segments is looked at from the oldest on; most are judged by the
+//! offset* that is late enough, not the nearest in time; what lies at or above the bound of
+//! the isolation level is not there yet. A list of segments is looked at from the oldest on; most are judged by the
 //! largest timestamp their time index holds. Called by both doors, for logs of ours and followed.
 
 use super::core::PartitionLog;
 use super::offsets::OffsetSnapshot;
+use crate::config::IsolationLevel;
 use crate::error::Result;
 use crate::ids::{LeaderEpoch, Offset};
 use crate::segment::Segment;
@@ -29,7 +30,8 @@ use std::sync::Arc;
 pub enum OffsetSpec {
     /// The first that can be read.
     Earliest,
-    /// One past the last that can be read.
+    /// One past the last that can be read: the last stable offset, but for a reader at
+    /// `read_uncommitted`.
     Latest,
     /// That of the record with the largest timestamp, the first of them if several have it.
     MaxTimestamp,
@@ -105,14 +107,14 @@ impl OffsetSpec {
     /// `epoch_before` is the epoch of the record before an offset.
     pub(crate) fn find(
         self,
-        offsets: OffsetSnapshot,
+        (offsets, isolation): (OffsetSnapshot, IsolationLevel),
         newest: impl FnOnce() -> Result<Option<(Offset, Timestamp)>>,
         late: impl FnOnce(Timestamp) -> Result<Option<(Offset, Timestamp)>>,
         epoch_before: impl FnOnce(Offset) -> Option<LeaderEpoch>,
     ) -> Result<Option<FoundOffset>> {
         let found = match self {
             OffsetSpec::Earliest => Some((offsets.start, None)),
-            OffsetSpec::Latest => Some((offsets.high_watermark(), None)),
+            OffsetSpec::Latest => Some((offsets.bound(isolation), None)),
             OffsetSpec::MaxTimestamp => newest()?.map(|(offset, at)| (offset, Some(at))),
             OffsetSpec::AtOrAfter(wanted) => late(wanted)?.map(|(offset, at)| (offset, Some(at))),
         };
@@ -129,25 +131,38 @@ impl OffsetSpec {
 
 impl PartitionLog {
     /// The offset that is wanted; `None` where no record is as late, or none has a timestamp.
-    pub(crate) fn find_offset(&self, wanted: OffsetSpec) -> Result<Option<FoundOffset>> {
+    pub(crate) fn find_offset(
+        &self,
+        wanted: OffsetSpec,
+        isolation: IsolationLevel,
+    ) -> Result<Option<FoundOffset>> {
         wanted.find(
-            self.offsets.snapshot(),
-            || self.find_newest(),
-            |timestamp| self.find_timestamp(timestamp),
+            (self.offsets.snapshot(), isolation),
+            || self.find_newest(isolation),
+            |timestamp| self.find_timestamp(timestamp, isolation),
             |offset| self.epochs.lock().before(offset),
         )
     }
 
     /// The first record at or after `wanted`, first by offset; `None` where none is that late.
-    pub(crate) fn find_timestamp(&self, wanted: Timestamp) -> Result<Option<(Offset, Timestamp)>> {
-        self.over_segments(|segments, offsets| first_late(segments, offsets, wanted, |_| Ok(())))
-            .map_err(|error| self.named(error))
+    pub(crate) fn find_timestamp(
+        &self,
+        wanted: Timestamp,
+        isolation: IsolationLevel,
+    ) -> Result<Option<(Offset, Timestamp)>> {
+        self.over_segments(|segments, offsets| {
+            let reach = (offsets.start, offsets.bound(isolation));
+            first_late(segments, reach, wanted, |_| Ok(()))
+        })
+        .map_err(|error| self.named(error))
     }
 
     /// The first record of those with the largest timestamp.
-    fn find_newest(&self) -> Result<Option<(Offset, Timestamp)>> {
-        self.over_segments(|segments, offsets| newest(segments, offsets, |_| Ok(())))
-            .map_err(|error| self.named(error))
+    fn find_newest(&self, isolation: IsolationLevel) -> Result<Option<(Offset, Timestamp)>> {
+        self.over_segments(|segments, offsets| {
+            newest(segments, (offsets, offsets.bound(isolation)), |_| Ok(()))
+        })
+        .map_err(|error| self.named(error))
     }
 }
 
@@ -155,7 +170,7 @@ impl PartitionLog {
 /// segment is looked at.
 pub(super) fn first_late(
     segments: &[Arc<Segment>],
-    offsets: OffsetSnapshot,
+    (start, bound): (Offset, Offset),
     wanted: Timestamp,
     open: impl Fn(&Segment) -> Result<()>,
 ) -> Result<Option<(Offset, Timestamp)>> {
@@ -165,8 +180,7 @@ pub(super) fn first_late(
         if largest.is_none_or(|largest| largest < wanted.as_millis()) {
             continue;
         }
-        let bound = offsets.high_watermark();
-        if let Some(found) = segment.find_timestamp(wanted, offsets.start, bound)? {
+        if let Some(found) = segment.find_timestamp(wanted, start, bound)? {
             return Ok(Some(found));
         }
     }
@@ -176,10 +190,10 @@ pub(super) fn first_late(
 /// The first record of some segments that has the largest timestamp of all in reach.
 pub(super) fn newest(
     segments: &[Arc<Segment>],
-    offsets: OffsetSnapshot,
+    (offsets, bound): (OffsetSnapshot, Offset),
     open: impl Fn(&Segment) -> Result<()>,
 ) -> Result<Option<(Offset, Timestamp)>> {
-    let (start, bound) = (offsets.start, offsets.high_watermark());
+    let start = offsets.start;
     let mut best: Option<(Offset, Timestamp)> = None;
     let ends = segments.iter().skip(1).map(|next| next.base()).chain([offsets.end]);
     for (segment, end) in segments.iter().zip(ends) {

@@ -7,11 +7,16 @@
 //! `replay` of the journal (`frames` decides what is missing), `reopen` lifts a poison by it;
 //! `follow` reads a log that another process writes; `retain` and `epochs` decide; `offsets` holds
 //! every offset; `claims` admits the batches of producers, `snapshots` are their files, `relearn`
-//! reads those, `numbered` is their door; `audit` holds a directory against what is known of it;
+//! reads those, `numbered` and `transactional` are their doors; `aborted` says what readers are not
+//! given, `aborted_files` keeps that, and
+//! `aborted_vouch` vouches for it; `audit` holds a directory against what is known of it;
 //! `checkpoint` and `directory` are Kafka's small files; `swap` puts rewritten segments in the
 //! place of others; `copy_out` copies a log while it is written; `keeper` says who remembers what
 //! the files cannot.
 
+mod aborted;
+mod aborted_files;
+mod aborted_vouch;
 mod ahead;
 mod append;
 mod audit;
@@ -55,6 +60,7 @@ mod snapshots;
 mod swap;
 #[cfg(test)]
 mod tests;
+mod transactional;
 mod trim;
 mod truncate;
 mod upkeep;

@@ -8,7 +8,7 @@ use super::producers::ProducerState;
 use super::receipt::LogReceipt;
 use crate::config::Durability;
 use crate::error::Result;
-use crate::ids::{Offset, Sequence};
+use crate::ids::Sequence;
 use crate::record::{ProducerClaim, ProducerIdentity, Record};
 
 impl Log {
@@ -79,7 +79,7 @@ impl Log {
     ) -> Result<LogReceipt> {
         self.check_open("append")?;
         let now = self.clock.wall();
-        let claim = ProducerClaim { identity, sequence: Some(sequence) };
+        let claim = ProducerClaim { identity, sequence: Some(sequence), transactional: false };
         self.append_claimed(records, Some(claim), (now, durability))
     }
 
@@ -116,19 +116,5 @@ impl Log {
     /// ```
     pub fn producers(&self) -> Vec<ProducerState> {
         self.log.producer_states()
-    }
-
-    /// Where the oldest transaction begins that has not ended: below it every record's fate is
-    /// decided. `None` where no transaction is open, as in any log that only this version wrote.
-    ///
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use tidelog::Log;
-    /// # let log = Log::builder("/wal").disk(Arc::new(tidelog::disk::MemoryDisk::new())).open()?;
-    /// assert_eq!(log.first_unstable_offset(), None);
-    /// # Ok::<(), tidelog::Error>(())
-    /// ```
-    pub fn first_unstable_offset(&self) -> Option<Offset> {
-        self.log.first_unstable()
     }
 }

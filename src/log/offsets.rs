@@ -7,12 +7,14 @@
 //! `end` is one past the last published record; the high watermark follows it by itself. `durable`
 //! is how far a sync has returned, of the segments or of the journal; `synced` how far one of the
 //! segments; `recovery_point` how far that has been recorded: below it bad bytes are damage, above
-//! it they are a torn tail; `compacted` how far there may be gaps that compaction made. Each has
+//! it they are a torn tail; `compacted` how far there may be gaps that compaction made;
+//! `first_unstable` where the oldest undecided transaction begins, if there is one. Each has
 //! one setter, which asserts the order.
 //! Setters are called by whoever holds the right to move that offset (the writer lock for `end`,
 //! the turn to sync for `durable`, the retention lock for `start` and `compacted`; whoever has
 //! recorded a recovery point raises that); readers take a snapshot without a lock.
 
+use crate::config::IsolationLevel;
 use crate::ids::Offset;
 use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering, fence};
 use crate::sync::spin_loop;
@@ -28,6 +30,8 @@ pub(crate) struct Offsets {
     synced: AtomicI64,
     durable: AtomicI64,
     end: AtomicI64,
+    /// `NONE_UNSTABLE` where every transaction is decided.
+    first_unstable: AtomicI64,
     /// Odd while offsets fall; how often they have fallen, twice.
     falls: AtomicU64,
 }
@@ -40,12 +44,30 @@ pub(crate) struct OffsetSnapshot {
     pub(crate) recovery_point: Offset,
     pub(crate) durable: Offset,
     pub(crate) end: Offset,
+    /// Where the oldest transaction begins that is not decided.
+    pub(crate) first_unstable: Option<Offset>,
 }
+
+const NONE_UNSTABLE: i64 = i64::MAX;
 
 impl OffsetSnapshot {
     /// What readers may see: a log without replicas commits what it publishes.
     pub(crate) fn high_watermark(&self) -> Offset {
         self.end
+    }
+
+    /// Below it every transaction is decided: as far as a reader at `read_committed` sees.
+    pub(crate) fn last_stable(&self) -> Offset {
+        let bound = self.high_watermark();
+        self.first_unstable.map_or(bound, |unstable| unstable.max(self.start).min(bound))
+    }
+
+    /// As far as a reader of that isolation level sees.
+    pub(crate) fn bound(&self, isolation: IsolationLevel) -> Offset {
+        match isolation {
+            IsolationLevel::ReadCommitted => self.last_stable(),
+            IsolationLevel::ReadUncommitted => self.high_watermark(),
+        }
     }
 
     fn checked(self) -> Self {
@@ -73,6 +95,7 @@ impl Offsets {
             synced: AtomicI64::new(recovery_point.get()),
             durable: AtomicI64::new(recovery_point.get()),
             end: AtomicI64::new(end.get()),
+            first_unstable: AtomicI64::new(NONE_UNSTABLE),
             falls: AtomicU64::new(0),
         };
         offsets.snapshot();
@@ -108,11 +131,21 @@ impl Offsets {
             recovery_point: read(&self.recovery_point),
             durable: read(&self.durable),
             end: read(&self.end),
+            // behind the end: where a transaction begins is set before its first batch is published
+            first_unstable: Some(read(&self.first_unstable))
+                .filter(|unstable| unstable.get() != NONE_UNSTABLE),
         }
     }
 
     pub(crate) fn end(&self) -> Offset {
         Offset::new(self.end.load(Ordering::Acquire))
+    }
+
+    /// Where the oldest transaction begins that is not decided: set before a batch is published
+    /// that begins one, and after a marker that ends one. Under the writer lock.
+    pub(crate) fn set_first_unstable(&self, unstable: Option<Offset>) {
+        let unstable = unstable.map_or(NONE_UNSTABLE, Offset::get);
+        self.first_unstable.store(unstable, Ordering::Release);
     }
 
     pub(crate) fn durable(&self) -> Offset {

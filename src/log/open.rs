@@ -29,8 +29,8 @@ use crate::ids::{LeaderEpoch, Offset};
 use crate::record::BatchFault;
 use crate::segment::{Indexer, Place, Scan, Segment, Stop, Tail, Tenancy};
 use crate::stats::LogCounters;
-use crate::sync::Mutex;
 use crate::sync::atomic::AtomicU64;
+use crate::sync::{Mutex, RwLock};
 use crate::wait::commit::Commit;
 use std::sync::Arc;
 
@@ -51,6 +51,8 @@ struct Recovery<'a> {
     /// Segments that no longer grow and whose indexes are to be sealed.
     rolled: Vec<Arc<Segment>>,
     has_producers: bool,
+    /// The segments with an index of aborted transactions.
+    indexed: BTreeSet<Offset>,
     snapshots: BTreeSet<Offset>,
     /// The segment at hand has damage.
     hurt: bool,
@@ -98,6 +100,7 @@ impl PartitionLog {
             bare: Vec::new(),
             rolled: Vec::new(),
             has_producers: false,
+            indexed: BTreeSet::new(),
             snapshots: BTreeSet::new(),
             hurt: false,
         };
@@ -114,7 +117,7 @@ impl PartitionLog {
 impl Recovery<'_> {
     fn run(&mut self, place: &Arc<Place>, mut directory: Directory) -> Result<()> {
         self.report.removed = directory.removed;
-        self.has_producers = directory.has_producers;
+        self.indexed = std::mem::take(&mut directory.indexed);
         self.snapshots = std::mem::take(&mut directory.snapshots);
         let path = place.dir.join(LEADER_EPOCHS);
         self.epochs[0] = match checkpoint::read_epochs(&*place.disk, &path) {
@@ -475,6 +478,9 @@ impl Recovery<'_> {
             epochs: Mutex::new(epochs),
             epoch_floor,
             snapshots: Mutex::new(self.snapshots),
+            aborted: RwLock::default(),
+            has_aborted: AtomicBool::new(false),
+            aborted_files: Mutex::default(),
             damage: ArcSwapOption::new(damage),
             gapless,
             swaps: AtomicU64::new(0),
@@ -491,7 +497,8 @@ impl Recovery<'_> {
             flush_after: AtomicU64::new(config.flush_records.unwrap_or(u64::MAX)),
         };
         let foreign = !known.last_stop.is_ours();
-        log.relearn_producers(Seen { producers: self.has_producers, foreign })?;
+        let seen = Seen { producers: self.has_producers, indexed: self.indexed, foreign };
+        log.relearn_producers(&seen)?;
         if wait {
             log.make_durable(end)?; // what the cache says may not be what the disk holds
         }

@@ -10,24 +10,36 @@
 //! | none | none of a producer | nothing is read |
 //!
 //! In the last row there are no producers: each recovery point of a log with any has its snapshot.
+//!
+//! Which transactions were aborted below the recovery point the `.txnindex` files say, and from it
+//! on the log, which is read for that from an older snapshot where the newest lies above it. A file
+//! that cannot be right has the log read from its segment on.
+//!
 //! A batch that cannot be read is stepped over like any damage. Nothing is written here but the
 //! removal of what misleads; snapshots are made by the next checkpoint.
 
-use super::claims::{Taken, Tracked, limits_of};
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::claims::{Taken, Tracked, aborted_entry, limits_of};
 use super::core::PartitionLog;
 use super::fetch::FetchLimits;
 use super::producers::ProducedBatch;
 use super::snapshots::Newest;
+use crate::config::IsolationLevel;
 use crate::error::Result;
 use crate::ids::Offset;
 use crate::record::Batch;
+use crate::segment::AbortedTransaction;
 use crate::time::Timestamp;
 
 /// What recovery has seen of producers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// A batch, or an index of aborted transactions, names one.
+    /// A batch names one.
     pub(super) producers: bool,
+    /// The segments with an index of aborted transactions.
+    pub(super) indexed: BTreeSet<Offset>,
     /// Another hand wrote the log last.
     pub(super) foreign: bool,
 }
@@ -36,42 +48,79 @@ pub(super) struct Seen {
 const STRETCH: usize = 1 << 20;
 
 impl PartitionLog {
-    /// Learns who its producers are, before anything is appended.
-    pub(super) fn relearn_producers(&self, seen: Seen) -> Result<()> {
+    /// Learns who its producers are, and what became of their transactions, before anything is
+    /// appended.
+    pub(super) fn relearn_producers(&self, seen: &Seen) -> Result<()> {
         let offsets = self.offsets.snapshot();
         let had_any = !self.snapshots.lock().is_empty();
-        if !(had_any || seen.producers || seen.foreign) {
+        if !(had_any || seen.producers || !seen.indexed.is_empty() || seen.foreign) {
             return Ok(());
         }
         self.remove_snapshots_beyond(offsets.end)?;
-        let now = self.setup.clock.wall();
+        let told = self.read_aborted(&seen.indexed, seen.foreign)?;
+        // below it the files count, from it on the log alone
+        let from_log = offsets.recovery_point.min(told.first_bad.unwrap_or(offsets.end));
         // Kafka removes one at the start; we keep it where there is none above
         let lowest = if seen.foreign { offsets.start.next() } else { offsets.start };
         let snapshot = self.newest_snapshot(lowest)?;
+        let before = match &snapshot {
+            Some(Taken { at, .. }) if *at > from_log => {
+                Some((self.snapshot_at_most(from_log, lowest)?, *at))
+            }
+            _ => None,
+        };
         self.prune_snapshots(Newest::One);
-        let mut tracked = Tracked::new(limits_of(&self.config.load()));
-        let mut from = offsets.start;
-        if let Some(Taken { at, recorded }) = snapshot {
-            tracked.producers.load(&recorded, at, now);
-            from = from.max(at);
+        let mut aborted = Vec::new();
+        if let Some((older, end)) = before.filter(|_| seen.producers || told.first_bad.is_some()) {
+            aborted = self.relearn_from(older, end)?.1; // what it leaves is the newer snapshot's
         }
-        self.replay_producers(&mut tracked, from, now)?;
+        let (mut tracked, last) = self.relearn_from(snapshot, offsets.end)?;
+        aborted.extend(last);
+        aborted.retain(|entry| entry.last >= from_log);
+        let told_below = told.by_segment.values().flatten();
+        let all = told_below.filter(|entry| entry.last < from_log).copied().chain(aborted);
+        self.take_aborted(all.collect(), &told);
         tracked.producers.high_watermark_moved(offsets.high_watermark());
+        self.offsets.set_first_unstable(tracked.producers.first_unstable());
         if had_any || tracked.producers.len() > 0 {
             self.writer.lock().producers = Some(Box::new(tracked));
         }
         Ok(())
     }
 
-    /// Takes in the batches from `from` on; takes snapshots where the last two segments begin.
+    /// What a snapshot says and the batches behind it up to `end`: the producers, and the
+    /// transactions that were aborted there. Without a snapshot, from the log's start.
+    fn relearn_from(
+        &self,
+        snapshot: Option<Taken>,
+        end: Offset,
+    ) -> Result<(Tracked, Vec<AbortedTransaction>)> {
+        let now = self.setup.clock.wall();
+        let mut tracked = Tracked::new(limits_of(&self.config.load()));
+        let mut from = self.offsets.snapshot().start;
+        if let Some(Taken { at, recorded }) = snapshot {
+            tracked.producers.load(&recorded, at, now);
+            from = from.max(at);
+        }
+        let aborted = self.replay_producers(&mut tracked, from..end, now)?;
+        Ok((tracked, aborted))
+    }
+
+    /// Takes in the batches in a range; takes snapshots where the last two segments begin. Returns
+    /// the transactions that were aborted in it.
     pub(super) fn replay_producers(
         &self,
         tracked: &mut Tracked,
-        from: Offset,
+        Range { start: from, end }: Range<Offset>,
         now: Timestamp,
-    ) -> Result<()> {
-        let limits = FetchLimits { bytes: STRETCH, records: u64::MAX, durable_only: false };
-        let end = self.offsets.end();
+    ) -> Result<Vec<AbortedTransaction>> {
+        let mut aborted = Vec::new();
+        let limits = FetchLimits {
+            bytes: STRETCH,
+            records: u64::MAX,
+            durable_only: false,
+            isolation: IsolationLevel::ReadUncommitted,
+        };
         let segments = self.segments.load();
         let bases = segments.iter().rev().take(2).map(|segment| segment.base());
         let mut bases: Vec<_> = bases.filter(|base| *base > from).collect();
@@ -94,11 +143,12 @@ impl PartitionLog {
                 while bases.last().is_some_and(|wanted| *wanted <= base) {
                     bases.pop().into_iter().for_each(|base| tracked.take_snapshot(base));
                 }
-                if batch.header().end_offset() <= from {
-                    continue; // the snapshot has it
+                if batch.header().end_offset() <= from || base >= end {
+                    continue; // a snapshot has it
                 }
                 if let Ok(Some(produced)) = ProducedBatch::of(&batch) {
-                    tracked.producers.apply(&produced, now);
+                    let completed = tracked.producers.apply(&produced, now);
+                    aborted.extend(completed.and_then(aborted_entry));
                 }
             }
             if fetched.next_offset <= next {
@@ -106,6 +156,6 @@ impl PartitionLog {
             }
             (next, cursor) = (fetched.next_offset, fetched.cursor);
         }
-        Ok(())
+        Ok(aborted)
     }
 }

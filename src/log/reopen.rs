@@ -100,7 +100,15 @@ impl PartitionLog {
         let old = self.segments.load_full();
         new.count = writer.count;
         new.freed = writer.freed + self.size().0.saturating_sub(after);
+        let undecided = fresh.offsets.snapshot().first_unstable;
+        let before = self.offsets.snapshot().first_unstable;
+        // nothing is shown on the way that one of both does not show
+        self.offsets.set_first_unstable(before.into_iter().chain(undecided).min());
+        *self.aborted.write() = fresh.aborted.into_inner();
+        *self.aborted_files.lock() = fresh.aborted_files.into_inner();
+        self.has_aborted.store(!self.aborted.read().is_empty(), Ordering::Release);
         move_offsets(&self.offsets);
+        self.offsets.set_first_unstable(undecided);
         *writer = new;
         *self.snapshots.lock() = fresh.snapshots.into_inner();
         *self.epochs.lock() = fresh.epochs.into_inner();

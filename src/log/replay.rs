@@ -12,6 +12,7 @@ use super::core::{PartitionLog, Writer};
 use super::fetch::FetchLimits;
 use super::frames::{Goes, Ground, Standing, lay};
 use super::producers::ProducedBatch;
+use crate::config::IsolationLevel;
 use crate::error::Result;
 use crate::ids::Offset;
 use crate::journal::Frame;
@@ -64,6 +65,7 @@ impl PartitionLog {
         }
         writer.next_offset = header.end_offset();
         self.offsets.set_end(header.end_offset());
+        self.settle_transactions(writer);
     }
 }
 
@@ -78,7 +80,12 @@ impl Ground for Recovered<'_> {
     }
 
     fn batch_at(&self, offset: Offset) -> Result<Option<Bytes>> {
-        let limits = FetchLimits { bytes: 1, records: 1, durable_only: false };
+        let limits = FetchLimits {
+            bytes: 1,
+            records: 1,
+            durable_only: false,
+            isolation: IsolationLevel::ReadUncommitted,
+        };
         Ok(self.0.fetch(offset, None, limits)?.chunk.map(|chunk| chunk.bytes))
     }
 

@@ -157,6 +157,18 @@ impl PartitionLog {
         }
     }
 
+    /// The newest whole snapshot from `from` up to `most`, and what it says.
+    pub(super) fn snapshot_at_most(&self, most: Offset, from: Offset) -> Result<Option<Taken>> {
+        let found: Vec<_> =
+            self.snapshots.lock().iter().rev().copied().filter(|at| *at <= most).collect();
+        for at in found.into_iter().take_while(|at| *at >= from) {
+            if let Some(recorded) = self.read_snapshot(at)? {
+                return Ok(Some(Taken { at, recorded }));
+            }
+        }
+        Ok(None)
+    }
+
     fn read_snapshot(&self, at: Offset) -> Result<Option<Vec<Recorded>>> {
         let path = self.snapshot_path(at);
         let bytes = match read_file(&*self.place.disk, &path, MAX_SNAPSHOT) {

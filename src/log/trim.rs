@@ -204,6 +204,9 @@ impl PartitionLog {
             writer.freed += dropped.iter().map(|segment| segment.published()).sum::<u64>();
             dropped
         };
+        if let Some(first) = self.first_base() {
+            self.aborted.write().drop_below(first);
+        }
         let gone = Dropped {
             segments: dropped.len(),
             bytes: dropped.iter().map(|segment| segment.published()).sum(),

@@ -90,7 +90,7 @@ impl TopicProducer {
         records: &[Record<'_>],
     ) -> Result<BatchReceipt> {
         let identity = self.identity_for("append")?;
-        let claim = ProducerClaim { identity, sequence: Some(sequence) };
+        let claim = ProducerClaim { identity, sequence: Some(sequence), transactional: false };
         let (id, how) =
             (partition.into(), (self.core().wall(), Wait::Blocks(self.word()), Some(claim)));
         Ok(self.batch_receipt(&self.append_as(self.lanes().lane(id)?, records, Some(id), how)?))

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::partitioner::{Partitioner, RoundRobin};
 use super::*;
-use crate::config::{BackgroundSync, Threads, TopicConfig, WhenFull};
+use crate::config::{BackgroundSync, IsolationLevel, Threads, TopicConfig, WhenFull};
 use crate::disk::{Disk, MemoryDisk};
 use crate::engine::{Claim, Engine, EngineOptions, NewTopic, Topic};
 use crate::ids::PartitionId;
@@ -85,7 +85,12 @@ fn batches(topic: &Topic, number: u32) -> Vec<Vec<String>> {
     let mut batches = Vec::new();
     let mut from = partition.offsets().unwrap().start;
     loop {
-        let limits = FetchLimits { bytes: 1 << 20, records: u64::MAX, durable_only: false };
+        let limits = FetchLimits {
+            bytes: 1 << 20,
+            records: u64::MAX,
+            durable_only: false,
+            isolation: IsolationLevel::ReadUncommitted,
+        };
         let fetched = partition.fetch(from, None, limits).unwrap();
         let Some(chunk) = fetched.chunk else { return batches };
         let mut bytes = &chunk.bytes[..];

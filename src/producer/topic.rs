@@ -361,7 +361,11 @@ impl TopicProducer {
         (now, wait): (Timestamp, Wait),
     ) -> Result<Sent> {
         let identity = self.core().settings().identity;
-        let claim = identity.map(|identity| ProducerClaim { identity, sequence: None });
+        let claim = identity.map(|identity| ProducerClaim {
+            identity,
+            sequence: None,
+            transactional: false,
+        });
         self.append_as(lane, records, wanted, (now, wait, claim))
     }
 

@@ -6,13 +6,14 @@
 
 use std::time::Duration;
 
-use super::header::{APPEND_TIME, BatchHeader, LENGTH_EXCLUDES, MAGIC, at};
+use super::header::{APPEND_TIME, BatchHeader, LENGTH_EXCLUDES, MAGIC, TRANSACTIONAL, at};
+use super::marker::Marker;
 use super::produced::{ProducerClaim, ProducerStamp};
 use super::single::{Record, WantedTimestamp};
 use super::varint;
 use crate::config::{Compression, Packing};
 use crate::error::{Cause, Error, RecordError, RecordRefusal, Refused, Result};
-use crate::ids::{LeaderEpoch, Offset};
+use crate::ids::{LeaderEpoch, Offset, Sequence};
 use crate::sync::atomic::{Ordering, fence};
 use crate::time::{Timestamp, millis};
 
@@ -34,6 +35,10 @@ pub(crate) trait AppendBatch {
     fn max_timestamp(&self) -> Option<Timestamp>;
     /// Who sends it, where that is to be written down.
     fn claim(&self) -> Option<ProducerClaim> {
+        None
+    }
+    /// What it says where it ends the transaction of who sends it.
+    fn marker(&self) -> Option<Marker> {
         None
     }
     /// Writes the whole batch into `out`, which is `size` bytes long.
@@ -152,16 +157,18 @@ impl HeaderFields {
         put(out, at::BASE_OFFSET, stamp.base_offset.get().to_be_bytes());
         put(out, at::LEADER_EPOCH, stamp.leader_epoch.get().to_be_bytes());
         put(out, at::MAGIC, MAGIC.to_be_bytes());
-        put(out, at::ATTRIBUTES, self.attributes.to_be_bytes());
+        let transactional = stamp.producer.is_some_and(|stamp| stamp.transactional);
+        let attributes = self.attributes | if transactional { TRANSACTIONAL } else { 0 };
+        put(out, at::ATTRIBUTES, attributes.to_be_bytes());
         put(out, at::LAST_OFFSET_DELTA, (count - 1).to_be_bytes());
         put(out, at::BASE_TIMESTAMP, self.base_timestamp.to_be_bytes());
         put(out, at::MAX_TIMESTAMP, self.max_timestamp.to_be_bytes());
         // no producer id, no producer epoch, no sequence: all bits set
         put(out, at::PRODUCER_ID, [0xff; at::COUNT - at::PRODUCER_ID]);
-        if let Some(ProducerStamp { identity, first }) = stamp.producer {
+        if let Some(ProducerStamp { identity, first, .. }) = stamp.producer {
             put(out, at::PRODUCER_ID, identity.id().get().to_be_bytes());
             put(out, at::PRODUCER_EPOCH, identity.epoch().get().to_be_bytes());
-            put(out, at::BASE_SEQUENCE, first.get().to_be_bytes());
+            put(out, at::BASE_SEQUENCE, Sequence::to_wire(first).to_be_bytes());
         }
         put(out, at::COUNT, count.to_be_bytes());
         let crc = crc32c::crc32c(&out[at::ATTRIBUTES..self.size]);

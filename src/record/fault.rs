@@ -30,8 +30,6 @@ pub(crate) enum BatchFault {
     Header(&'static str),
     #[error("in record {index} of the batch, {what}")]
     Record { index: u32, what: &'static str },
-    #[error("its records belong to a transaction; this version reads them with `read_uncommitted`")]
-    Transactional,
     #[error("the batch is compressed with {0}; this program was built without the feature `{0}`")]
     NotBuilt(Codec),
     #[error("{0} failed to compress a batch; memory ran out")]
@@ -51,9 +49,7 @@ impl BatchFault {
     pub(crate) fn cause(&self) -> Cause {
         match self {
             BatchFault::NotCompressed(_) => Cause::Full(self.to_string()),
-            BatchFault::Legacy(_) | BatchFault::NotBuilt(_) | BatchFault::Transactional => {
-                Cause::Unsupported(self.to_string())
-            }
+            BatchFault::Legacy(_) | BatchFault::NotBuilt(_) => Cause::Unsupported(self.to_string()),
             BatchFault::Expands { .. } => Cause::Expands(self.to_string()),
             _ => Cause::Corrupt(self.to_string()),
         }

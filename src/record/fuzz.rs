@@ -225,25 +225,27 @@ fn take_in(bytes: &[u8], batches: &[Batch<'_>], flags: u8, pattern: u8) {
     let Some(first) = batches.first() else { return };
     let from = first.header().base_offset().checked_add(i64::from(pattern & 7));
     let from = from.unwrap_or(Offset::ZERO);
-    let rules = TakeRules {
-        read_uncommitted: flags & COMMITTED_ONLY == 0,
-        max_records: usize::from(pattern) + 1,
-        plain: PlainLimit::bytes(LIMIT),
-    };
+    let rules =
+        TakeRules { max_records: usize::from(pattern) + 1, plain: PlainLimit::bytes(LIMIT) };
     let mut records = Records::default();
     let (topic, pinned) = (Arc::from("topic"), Arc::new(PinCounter::default()));
     let whole = Bytes::copy_from_slice(bytes);
+    let is_aborted = |header: &BatchHeader| {
+        flags & COMMITTED_ONLY != 0 && header.is_transactional() && !header.is_control()
+    };
+    let aborted = batches.iter().map(Batch::header).filter(|header| is_aborted(header));
+    let aborted = aborted.map(BatchHeader::base_offset).collect();
+    let whole = Batches { bytes: whole, aborted };
     let taken = records.take_in(&topic, PartitionId::new(3), whole, from, rules, &pinned);
     let mut expected = Vec::new();
     let mut unpacked_bytes = 0;
     let mut rooms: Vec<Vec<u8>> = vec![Vec::new(); batches.len()];
     for (batch, room) in batches.iter().zip(&mut rooms) {
         let header = batch.header();
-        let is_open = header.is_transactional() && !header.is_control() && !rules.read_uncommitted;
-        if is_open || expected.len() >= rules.max_records || unpacked_bytes >= LIMIT {
+        if expected.len() >= rules.max_records || unpacked_bytes >= LIMIT {
             break;
         }
-        if batch.is_packed() && header.end_offset() <= from {
+        if is_aborted(header) || (batch.is_packed() && header.end_offset() <= from) {
             continue; // it is not looked into
         }
         let unpacked = batch.unpacked(room, rules.plain).ok();

@@ -37,8 +37,8 @@ pub(super) const MAGIC: i8 = 2;
 
 const CODEC_MASK: i16 = 0x07;
 pub(super) const APPEND_TIME: i16 = 0x08;
-const TRANSACTIONAL: i16 = 0x10;
-const CONTROL: i16 = 0x20;
+pub(super) const TRANSACTIONAL: i16 = 0x10;
+pub(super) const CONTROL: i16 = 0x20;
 pub(super) const DELETE_HORIZON: i16 = 0x40;
 /// What of the attributes a batch keeps that has lost its records: no codec, no horizon.
 pub(super) const KEPT_WHEN_EMPTIED: i16 = APPEND_TIME | TRANSACTIONAL | CONTROL;

@@ -2,7 +2,7 @@
 //!
 //! `header` owns the layout of a batch's first 61 bytes, `batch` reads the records behind them in
 //! place, `codec` decompresses and compresses them, `encode` and `buffer` write, `produced` says
-//! for whom, `pack` compresses what they wrote, `rewrite` writes again what compaction keeps,
+//! for whom, `marker` is the end of a transaction, `pack` compresses what they wrote, `rewrite` writes again what compaction keeps,
 //! `single`, `records` and `view` are what programs hand in and get back, `fault` says what can be
 //! wrong. Every length is bounded before it is used; nothing here allocates by a number it read,
 //! and nothing panics on bytes.
@@ -15,6 +15,7 @@ mod fault;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod header;
+mod marker;
 mod pack;
 mod produced;
 mod records;
@@ -33,10 +34,12 @@ pub(crate) use codec::PlainLimit;
 pub(crate) use encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, TimestampRule};
 pub(crate) use fault::BatchFault;
 pub(crate) use header::BatchHeader;
+pub use marker::MarkerKind;
+pub(crate) use marker::{Marker, MarkerBatch};
 pub(crate) use pack::{check_built, packed};
 pub use produced::ProducerIdentity;
 pub(crate) use produced::{Produced, ProducerClaim, ProducerStamp};
-pub(crate) use records::TakeRules;
+pub(crate) use records::{Batches, TakeRules};
 pub use records::{Records, RecordsIter};
 pub use single::{Header, OwnedRecord, Record};
 pub use view::RecordView;

@@ -76,13 +76,17 @@ pub(crate) struct ProducerClaim {
     pub(crate) identity: ProducerIdentity,
     /// The first record's; `None` for whichever is next.
     pub(crate) sequence: Option<Sequence>,
+    /// Whether it belongs to the producer's transaction, which it begins if none is open.
+    pub(crate) transactional: bool,
 }
 
 /// What the log decided of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ProducerStamp {
     pub(crate) identity: ProducerIdentity,
-    pub(crate) first: Sequence,
+    /// A marker has none.
+    pub(crate) first: Option<Sequence>,
+    pub(crate) transactional: bool,
 }
 
 /// A batch, and whose it is where that is to be written down.

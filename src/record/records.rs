@@ -24,6 +24,8 @@ pub(super) struct Part {
     pub(super) partition: PartitionId,
     /// Whole batches; those below `from` are stepped over.
     bytes: Bytes,
+    /// The base offsets of those that are left out, in order: of transactions that were aborted.
+    aborted: Vec<Offset>,
     /// The records of those that are compressed and reach beyond `from`, in order.
     plain: Vec<Vec<u8>>,
     from: Offset,
@@ -56,6 +58,20 @@ pub struct Records {
     len: usize,
 }
 
+/// Whole, verified batches, as a fetch hands them up.
+#[derive(Clone, Debug)]
+pub(crate) struct Batches {
+    pub(crate) bytes: Bytes,
+    /// The base offsets of those that no reader is to see, in order.
+    pub(crate) aborted: Vec<Offset>,
+}
+
+impl From<Bytes> for Batches {
+    fn from(bytes: Bytes) -> Self {
+        Batches { bytes, aborted: Vec::new() }
+    }
+}
+
 /// What became of bytes that were to be taken in.
 #[derive(Debug)]
 pub(crate) struct Taken {
@@ -74,8 +90,6 @@ pub(crate) struct Taken {
 /// Which batches are taken.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TakeRules {
-    /// Whether transactional records are taken without knowing how their transaction ended.
-    pub(crate) read_uncommitted: bool,
     /// At most this many records.
     pub(crate) max_records: usize,
     /// What one batch may take decompressed; the batch that brings all to it is the last.
@@ -96,11 +110,12 @@ impl Records {
         &mut self,
         topic: &Arc<str>,
         partition: PartitionId,
-        bytes: Bytes,
+        batches: impl Into<Batches>,
         from: Offset,
         rules: TakeRules,
         pinned: &Arc<PinCounter>,
     ) -> Taken {
+        let Batches { bytes, aborted } = batches.into();
         let mut taken =
             Taken { records: 0, next_offset: from, plain_bytes: 0, epoch: None, fault: None };
         let (mut position, mut plain) = (0, Vec::new());
@@ -110,6 +125,13 @@ impl Records {
                 taken.fault = Some((position, BatchFault::Short { needed: 61, available }));
                 break;
             };
+            let header = batch.header();
+            if is_among(&aborted, header.base_offset()) {
+                taken.next_offset = header.end_offset().max(taken.next_offset);
+                taken.epoch = header.leader_epoch().or(taken.epoch);
+                position += header.size();
+                continue;
+            }
             match lendable(&batch, from, rules, taken.records) {
                 Ok(Lendable { records, next, unpacked }) => {
                     taken.records += records;
@@ -133,6 +155,7 @@ impl Records {
                 topic: topic.clone(),
                 partition,
                 bytes,
+                aborted,
                 plain,
                 from,
                 end: taken.next_offset,
@@ -189,9 +212,6 @@ fn lendable(
     taken: usize,
 ) -> Result<Lendable, BatchFault> {
     let header = batch.header();
-    if header.is_transactional() && !header.is_control() && !rules.read_uncommitted {
-        return Err(BatchFault::Transactional);
-    }
     let mut room = Vec::new();
     let packed = batch.is_packed();
     if packed && is_below(batch, from) {
@@ -212,6 +232,11 @@ fn lendable(
         records += 1;
     }
     Ok(Lendable { records, next, unpacked: packed.then_some(room) })
+}
+
+/// Whether a batch of that base offset is among those, which are in order.
+fn is_among(aborted: &[Offset], base: Offset) -> bool {
+    !aborted.is_empty() && aborted.binary_search(&base).is_ok()
 }
 
 /// Whether a batch ends before `from`: if it is compressed it stays so.
@@ -281,6 +306,9 @@ impl<'a> PartIter<'a> {
             }
             let mut batch = Batch::trust(self.left)?;
             self.left = &self.left[batch.header().size()..];
+            if is_among(&self.part.aborted, batch.header().base_offset()) {
+                continue;
+            }
             if batch.is_packed() {
                 if is_below(&batch, self.part.from) {
                     continue;

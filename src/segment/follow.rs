@@ -72,6 +72,7 @@ pub(crate) struct FollowedTail {
     may_skip: bool,
     /// Each epoch that begins in what was accepted, with its first offset, until it is taken.
     epochs: Vec<(LeaderEpoch, Offset)>,
+    transactional: bool,
 }
 
 /// Where the batches that fit end.
@@ -97,8 +98,16 @@ impl FollowedTail {
         let epoch = epoch.or(floor);
         let segment = Arc::new(Segment::on_disk(place.clone(), base, 0));
         let epochs = Vec::new();
-        let tail =
-            FollowedTail { segment, indexer, position, next_offset, epoch, may_skip, epochs };
+        let tail = FollowedTail {
+            segment,
+            indexer,
+            position,
+            next_offset,
+            epoch,
+            may_skip,
+            epochs,
+            transactional: false,
+        };
         tail.publish();
         Ok(tail)
     }
@@ -115,6 +124,11 @@ impl FollowedTail {
     /// The epochs that have begun since this was called last.
     pub(crate) fn take_epochs(&mut self) -> Vec<(LeaderEpoch, Offset)> {
         std::mem::take(&mut self.epochs)
+    }
+
+    /// Whether any batch that was accepted belongs to a transaction.
+    pub(crate) fn is_transactional(&self) -> bool {
+        self.transactional
     }
 
     /// The epoch of the last batch that counts.
@@ -136,11 +150,13 @@ impl FollowedTail {
         if seen.position > self.position {
             fence(Ordering::SeqCst); // see the head of this room
             let from = self.position;
-            let mut accepted = Vec::new();
+            let (mut accepted, mut transactional) = (Vec::new(), false);
             let reached = self.reach(&*file, seen.position, newest, |header, position| {
                 let batch = IndexedBatch::of(header, position);
+                transactional |= header.is_transactional();
                 accepted.push((batch, header.base_offset(), header.leader_epoch()));
             })?;
+            self.transactional |= transactional;
             for (batch, first, epoch) in accepted {
                 self.accept(batch, first, epoch);
             }

@@ -45,5 +45,5 @@ pub(crate) use scan::{Scan, Stop, Walk, WalkStep, misfit};
 pub(crate) use shared::{Place, Segment, Tenancy};
 pub(crate) use tail::{Tail, TailLimits};
 pub use transaction_index::AbortedTransaction;
-pub(crate) use transaction_index::parse_transaction_index;
+pub(crate) use transaction_index::{parse_transaction_index, transaction_index_bytes};
 pub(crate) use vouchers::Vouchers;

@@ -127,7 +127,8 @@ impl Segment {
     pub(crate) fn create(place: Arc<Place>, base: Offset) -> Result<Self> {
         let path = place.path(base, SegmentFile::Log);
         let fail = |error| Error::io("create segment", &path, error);
-        for kind in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex, SegmentFile::Digests] {
+        use SegmentFile::{Digests, OffsetIndex, TimeIndex, TransactionIndex};
+        for kind in [OffsetIndex, TimeIndex, TransactionIndex, Digests] {
             let beside = place.path(base, kind);
             if place.disk.metadata(&beside).map_err(fail)?.is_some() {
                 place.disk.remove_file(&beside).map_err(fail)?;

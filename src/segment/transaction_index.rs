@@ -5,7 +5,7 @@
 //! and the last stable offset of that moment. There is no checksum, so every field is bounded here
 //! and the markers must rise; whether an entry is true, only the log knows.
 //!
-//! Called by `inspect`.
+//! Called by `log`, which writes and reads them, and by `inspect`.
 
 use byteorder::{BigEndian, ByteOrder as _};
 
@@ -61,6 +61,16 @@ impl AbortedTransaction {
         AbortedTransaction { producer_id, first, last, last_stable }
     }
 
+    fn bytes(&self) -> [u8; SIZE] {
+        let mut bytes = [0; SIZE];
+        BigEndian::write_i16(&mut bytes, VERSION);
+        let numbers = [self.producer_id.get(), self.first.get(), self.last.get()];
+        for (number, place) in numbers.iter().chain([&self.last_stable.get()]).zip(0..) {
+            BigEndian::write_i64(&mut bytes[2 + 8 * place..], *number);
+        }
+        bytes
+    }
+
     fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
         if BigEndian::read_i16(&bytes[0..2]) != VERSION {
             return Err("an entry of another version than 0");
@@ -74,6 +84,11 @@ impl AbortedTransaction {
         let [first, last, last_stable] = [first, last, last_stable].map(Offset::new);
         Ok(Self::new(ProducerId::new(producer_id), first, last, last_stable))
     }
+}
+
+/// The bytes of an index.
+pub(crate) fn transaction_index_bytes(entries: &[AbortedTransaction]) -> Vec<u8> {
+    entries.iter().flat_map(AbortedTransaction::bytes).collect()
 }
 
 /// Reads the index of the segment that begins at `base`.
@@ -115,6 +130,7 @@ mod tests {
         let position = |bytes: &[u8], base| {
             parse_transaction_index(Offset::new(base), bytes).unwrap_err().position
         };
+        assert_eq!(transaction_index_bytes(&parsed), good);
         assert_eq!(position(&good, 10), 0, "before the segment");
         assert_eq!(position(&[good.clone(), good.clone()].concat(), 0), 34, "twice");
         assert_eq!(position(&[good.clone(), vec![0; 33]].concat(), 0), 34, "not whole");

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::StateLog;
+use crate::config::IsolationLevel;
 use crate::engine::Partition;
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
@@ -55,7 +56,12 @@ struct Kept {
 }
 
 /// How much is read at once.
-const LIMITS: FetchLimits = FetchLimits { bytes: 1 << 20, records: u64::MAX, durable_only: false };
+const LIMITS: FetchLimits = FetchLimits {
+    bytes: 1 << 20,
+    records: u64::MAX,
+    durable_only: false,
+    isolation: IsolationLevel::ReadUncommitted,
+};
 
 impl StateLog {
     /// Hands out every record of every partition, each partition in order.

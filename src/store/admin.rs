@@ -4,7 +4,7 @@
 
 use super::describe::TopicDescription;
 use super::handle::Store;
-use crate::config::TopicConfig;
+use crate::config::{IsolationLevel, TopicConfig};
 use crate::engine::{NewTopic, Topic};
 use crate::error::{Cause, Error, ErrorKind, Outcome, Result};
 use crate::ids::{Offset, PartitionId};
@@ -272,7 +272,7 @@ impl Store {
         timestamp: Timestamp,
     ) -> Result<Option<Offset>> {
         let partition = self.engine.topic(topic)?.partition(partition.into())?;
-        partition.offset_at(timestamp)
+        partition.offset_at(timestamp, IsolationLevel::ReadCommitted)
     }
 
     /// Applies every topic's retention now, and that of committed offsets, without waiting for the

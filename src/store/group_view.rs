@@ -205,7 +205,7 @@ fn partitions_of(
     let mut partitions = Vec::with_capacity(places.len());
     for partition in places {
         let committed = store.offsets.committed(name, &partition)?;
-        let end = partition.offsets().ok().map(|offsets| offsets.high_watermark());
+        let end = partition.offsets().ok().map(|offsets| offsets.last_stable());
         let offset = committed.as_ref().map(|committed| committed.offset());
         let place = (partition.topic_name().clone(), partition.id());
         partitions.push(GroupPartition {

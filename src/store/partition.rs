@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::handle::Store;
+use crate::config::IsolationLevel;
 use crate::engine;
 use crate::error::Result;
 use crate::ids::{Offset, PartitionId};
@@ -163,7 +164,7 @@ impl Partition {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn find_offset(&self, wanted: OffsetSpec) -> Result<Option<FoundOffset>> {
-        self.partition.find_offset(wanted)
+        self.partition.find_offset(wanted, IsolationLevel::ReadCommitted)
     }
 
     /// Raises where the partition starts: reads below `offset` fail as out of range from then on,

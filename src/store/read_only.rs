@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::describe::TopicDescription;
 use super::handle::Store;
 use super::stats::StoreStats;
-use crate::config::Threads;
+use crate::config::{IsolationLevel, Threads};
 use crate::consumer::ConsumerBuilder;
 use crate::disk::{Disk, IoMode, RealDisk};
 use crate::engine::{Claim, Engine, FollowOptions};
@@ -313,7 +313,7 @@ impl ReadOnlyStore {
         timestamp: Timestamp,
     ) -> Result<Option<Offset>> {
         let partition = self.engine.topic(topic)?.partition(partition.into())?;
-        partition.offset_at(timestamp)
+        partition.offset_at(timestamp, IsolationLevel::ReadCommitted)
     }
 
     /// A builder for a consumer that begins where `group` has committed. It is given partitions by

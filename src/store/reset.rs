@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::handle::Store;
-use crate::config::Durability;
+use crate::config::{Durability, IsolationLevel};
 use crate::engine::Partition;
 use crate::error::{Cause, Error, Result};
 use crate::group::{Commit, CommitMode};
@@ -267,13 +267,13 @@ impl GroupReset {
         to: ResetTo,
     ) -> Result<(Offset, bool)> {
         let offsets = partition.offsets()?;
-        let (start, end) = (offsets.start, offsets.high_watermark());
+        let (start, end) = (offsets.start, offsets.last_stable());
         let within = |wanted: Offset| {
             let nearest = wanted.max(start).min(end);
             (nearest, nearest != wanted)
         };
         let at = |timestamp| {
-            let found = partition.offset_at(timestamp)?;
+            let found = partition.offset_at(timestamp, IsolationLevel::ReadCommitted)?;
             Ok(within(found.unwrap_or(end)))
         };
         match to {

@@ -10,11 +10,13 @@ use crate::common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::golden::{Kind, Partition, Payload, Producer, RecordsSha256, Scenario, names};
+use common::golden::{
+    AbortedTransaction, Kind, Partition, Payload, Producer, RecordsSha256, Scenario, names,
+};
 use common::kafka_check::kafka_check;
 use tidelog::{
-    ErrorKind, Log, Offset, ProducerEpoch, ProducerId, ProducerIdentity, Record, Sequence,
-    Timestamp, TopicConfig,
+    ErrorKind, Log, Offset, OffsetSpec, ProducerEpoch, ProducerId, ProducerIdentity, Record,
+    Sequence, Timestamp, TopicConfig,
 };
 
 /// Copies a partition's files, so that opening it changes nothing that another test reads.
@@ -102,11 +104,15 @@ fn assert_producers(shown: &str, log: &Log, partition: &Partition) {
     assert_eq!(stable.get(), partition.opened.last_stable_offset, "{shown}");
 }
 
+fn of_producers(name: &str) -> bool {
+    name.ends_with(".snapshot") || name.ends_with(".txnindex")
+}
+
 fn snapshots(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found: Vec<_> = fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap())
-        .filter(|entry| entry.file_name().to_string_lossy().ends_with(".snapshot"))
+        .filter(|entry| of_producers(&entry.file_name().to_string_lossy()))
         .map(|entry| {
             (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).unwrap())
         })
@@ -141,7 +147,7 @@ fn check_partition(shown: &str, path: &Path, partition: &Partition) {
     assert_eq!(log.producers(), known, "{shown}: after a clean close");
 }
 
-/// The names and bytes of the snapshots, after an opening and a closing.
+/// The names and bytes of the snapshots and transaction indexes, after an opening and a closing.
 #[test]
 fn snapshots_are_those_that_kafka_leaves() {
     for name in names() {
@@ -152,8 +158,7 @@ fn snapshots_are_those_that_kafka_leaves() {
         let ours: Vec<_> =
             snapshots(&dir).into_iter().map(|it| (it.0, it.1.len() as u64)).collect();
         let kafkas = partition.opened.files_after_close.iter();
-        let kafkas: Vec<_> =
-            kafkas.filter(|(name, _)| name.ends_with(".snapshot")).cloned().collect();
+        let kafkas: Vec<_> = kafkas.filter(|(name, _)| of_producers(name)).cloned().collect();
         let spared: Vec<_> = ours.iter().filter(|kept| !kafkas.contains(kept)).collect();
         assert!(spared.is_empty(), "{name}: {spared:?}");
         let missing: Vec<_> = kafkas.iter().filter(|kept| !ours.contains(kept)).collect();
@@ -262,23 +267,62 @@ fn formats_before_kafka_0_11_are_refused_and_not_touched() {
     }
 }
 
-#[test]
-fn transactional_records_need_a_word() {
-    let scenario = Scenario::load("transactions");
-    let (_held, dir) = copy(&scenario.partition_path());
-    let log = Log::open(&dir).unwrap();
-    let batches = &scenario.partition().on_disk.batches;
-    for batch in batches.iter().filter(|batch| !batch.control) {
-        let read = log.read(Offset::new(batch.base_offset), 1);
-        match read {
-            Ok(_) => assert!(!batch.transactional),
-            Err(error) => {
-                assert!(batch.transactional, "{error}");
-                assert_eq!(error.kind(), ErrorKind::Unsupported);
-                assert!(error.to_string().contains("read_uncommitted"), "{error}");
-            }
+/// What a log returns from its start on: its hash, and how many records there are.
+fn read_all(log: &Log) -> (String, u64) {
+    let (mut hash, mut next, mut count) = (RecordsSha256::default(), log.start_offset(), 0);
+    loop {
+        let records = log.read(next, 10_000).unwrap();
+        let Some(last) = records.iter().last() else { return (hash.finish(), count) };
+        next = last.offset().next();
+        for record in &records {
+            let timestamp = record.timestamp().map_or(-1, tidelog::Timestamp::as_millis);
+            let headers = record.headers().map(|it| (it.name(), it.value()));
+            let (key, value) = (record.key(), record.value());
+            hash.add(record.offset().get(), timestamp, key, value, headers);
+            count += 1;
         }
     }
+}
+
+/// At both isolation levels, and again once the directory is ours.
+#[test]
+fn readers_get_what_kafka_s_consumers_got() {
+    let mut with_aborted = 0;
+    for name in names() {
+        let scenario = Scenario::load(&name);
+        let Kind::Partition(partition) = &scenario.kind else { continue };
+        let Some(consumer) = &partition.consumer else { continue };
+        if !partition.on_disk.batches.iter().all(|batch| is_built(&batch.codec)) {
+            continue;
+        }
+        let (_held, dir) = copy(&scenario.partition_path());
+        let start = Offset::new(partition.checkpoints.log_start_offset.unwrap_or(0));
+        for closing in ["of Kafka", "closed by us"] {
+            let shown = format!("{name}, {closing}");
+            let log = Log::builder(&dir).log_start(start).open().unwrap();
+            let committed = &consumer.read_committed;
+            let expected = (committed.records_sha256.clone(), committed.record_count);
+            assert_eq!(read_all(&log), expected, "{shown}");
+            assert_eq!(log.last_stable_offset().get(), committed.end_offset, "{shown}");
+            let latest = log.find_offset(OffsetSpec::Latest).unwrap().unwrap();
+            assert_eq!(latest.offset().get(), committed.end_offset, "{shown}");
+            let aborted = log.aborted_transactions(Offset::ZERO..log.end_offset());
+            let aborted = aborted.iter().map(|entry| AbortedTransaction {
+                producer_id: entry.producer_id.get(),
+                first_offset: entry.first.get(),
+                last_offset: entry.last.get(),
+                last_stable_offset: entry.last_stable.get(),
+            });
+            let aborted: Vec<_> = aborted.collect();
+            assert_eq!(aborted, partition.opened.aborted_transactions, "{shown}");
+            with_aborted += usize::from(!aborted.is_empty());
+            log.close().unwrap();
+        }
+        let log = open(&dir, None).unwrap();
+        let all = &consumer.read_uncommitted;
+        assert_eq!(read_all(&log), (all.records_sha256.clone(), all.record_count), "{name}");
+    }
+    assert!(with_aborted >= 4, "the control: {with_aborted}");
 }
 
 /// What recovery cuts although whole batches follow is saved beside the segment, where Kafka

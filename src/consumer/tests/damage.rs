@@ -64,21 +64,6 @@ fn what_does_not_decompress_is_damage() {
 }
 
 #[test]
-fn transactional_records_must_be_asked_for() {
-    let world = World::new();
-    world.create("orders", 1);
-    Forged::of(&world, &[Record::new("a")]).attributes(0x10).producer(7).append(&world);
-    Forged::marker(&world).append(&world);
-    world.send("orders", 0, &["b"]);
-    let mut strict = world.group("g").subscribe(["orders"]).build().unwrap();
-    assert_eq!(strict.try_poll().unwrap_err().kind(), ErrorKind::Unsupported);
-    let builder = world.group("h").subscribe(["orders"]).read_uncommitted();
-    let records = builder.build().unwrap().try_poll().unwrap();
-    assert_eq!(values(&records), ["a", "b"]);
-    assert!(records.iter().next().unwrap().is_transactional());
-}
-
-#[test]
 fn a_bad_record_in_a_whole_batch_costs_that_batch() {
     let world = World::new();
     world.create("orders", 1);

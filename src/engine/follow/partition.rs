@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::follower::{Follower, LookedAt};
+use crate::config::IsolationLevel;
 use crate::error::Result;
 use crate::ids::{LeaderEpoch, Offset};
 use crate::log::{
@@ -73,8 +74,12 @@ impl FollowedPartition {
         self.log()?.fetch(from, cursor, limits, self.follower.now())
     }
 
-    pub(crate) fn find_offset(&self, wanted: OffsetSpec) -> Result<Option<FoundOffset>> {
-        self.log()?.find_offset(wanted, self.follower.now())
+    pub(crate) fn find_offset(
+        &self,
+        wanted: OffsetSpec,
+        isolation: IsolationLevel,
+    ) -> Result<Option<FoundOffset>> {
+        self.log()?.find_offset((wanted, isolation), self.follower.now())
     }
 
     /// By the view of the last look, as the fetch before it used: what that returned is judged.

@@ -18,7 +18,7 @@ use super::crash::{cuts, disk};
 use super::options;
 use crate::compact::{Pass, Progress, Settings};
 use crate::config::Durability::{self, Power, Process};
-use crate::config::TopicConfig;
+use crate::config::{IsolationLevel, TopicConfig};
 use crate::disk::{Crash, Disk, Fault, Plan, SimDisk};
 use crate::error::{Outcome, Result};
 use crate::ids::{Offset, PartitionId};
@@ -258,7 +258,12 @@ impl Keyed {
     /// All records, read in small pieces.
     fn read(&self) -> Result<Found> {
         let partition = self.partition()?;
-        let limits = FetchLimits { bytes: 500, records: u64::MAX, durable_only: false };
+        let limits = FetchLimits {
+            bytes: 500,
+            records: u64::MAX,
+            durable_only: false,
+            isolation: IsolationLevel::ReadUncommitted,
+        };
         let mut from = partition.offsets()?.start;
         let mut cursor: Option<Cursor> = None;
         let mut found = Vec::new();

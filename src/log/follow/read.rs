@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{FollowedLog, Patience, View, is_vanished};
+use crate::config::IsolationLevel;
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::log::fetch::{Cursor, FetchLimits, Fetched, hint, segments_from};
@@ -17,6 +18,7 @@ use crate::log::offsets::OffsetSnapshot;
 use crate::record::BatchHeader;
 use crate::segment::{Chunk, Limits, Segment};
 use crate::stats::LogCounters;
+use crate::sync::atomic::Ordering;
 
 /// How often a read is tried on views that surveys have shown.
 const ATTEMPTS: usize = 3;
@@ -53,22 +55,23 @@ impl FollowedLog {
         limits: FetchLimits,
         now: Duration,
     ) -> Result<Fetched> {
-        let nothing = Fetched { chunk: None, next_offset: from, cursor: None };
+        let nothing = Fetched::nothing(from, None);
         self.steadily(now, Some(nothing), |view| self.fetch_in(view, from, cursor, limits))
     }
 
     /// The offset that is wanted; see [`PartitionLog::find_offset`](crate::log::PartitionLog).
     pub(crate) fn find_offset(
         &self,
-        wanted: OffsetSpec,
+        (wanted, isolation): (OffsetSpec, IsolationLevel),
         now: Duration,
     ) -> Result<Option<FoundOffset>> {
         self.steadily(now, None, |view| {
             let open = |segment: &Segment| self.open(segment);
+            let bound = view.offsets.bound(isolation);
             wanted.find(
-                view.offsets,
-                || newest(&view.segments, view.offsets, open),
-                |at| first_late(&view.segments, view.offsets, at, open),
+                (view.offsets, isolation),
+                || newest(&view.segments, (view.offsets, bound), open),
+                |at| first_late(&view.segments, (view.offsets.start, bound), at, open),
                 |offset| view.epochs.before(offset),
             )
         })
@@ -100,21 +103,23 @@ impl FollowedLog {
 
     /// Where reading may go on behind damage at `offset`.
     pub(crate) fn resume_above(&self, offset: Offset, now: Duration) -> Result<Offset> {
-        self.steadily(now, None, |view| {
-            let (segments, end) = (&view.segments, view.offsets.end);
-            if let Some(first) = segments.first().filter(|first| first.base() > offset) {
-                return Ok(first.base().min(end)); // everything before it is missing
+        self.steadily(now, None, |view| self.resume_in(view, offset))
+    }
+
+    pub(super) fn resume_in(&self, view: &View, offset: Offset) -> Result<Offset> {
+        let (segments, end) = (&view.segments, view.offsets.end);
+        if let Some(first) = segments.first().filter(|first| first.base() > offset) {
+            return Ok(first.base().min(end)); // everything before it is missing
+        }
+        let at = segments.partition_point(|segment| segment.base() <= offset).saturating_sub(1);
+        let next = segments.get(at + 1).map_or(end, |segment| segment.base());
+        if let Some(segment) = segments.get(at) {
+            self.open(segment)?;
+            if let Some(resume) = segment.resume_above(offset, next)? {
+                return Ok(resume);
             }
-            let at = segments.partition_point(|segment| segment.base() <= offset).saturating_sub(1);
-            let next = segments.get(at + 1).map_or(end, |segment| segment.base());
-            if let Some(segment) = segments.get(at) {
-                self.open(segment)?;
-                if let Some(resume) = segment.resume_above(offset, next)? {
-                    return Ok(resume);
-                }
-            }
-            Ok(next.max(offset))
-        })
+        }
+        Ok(next.max(offset))
     }
 
     /// Runs `read` on the view, and on a new one if that fails for what may have changed. A reader
@@ -167,9 +172,9 @@ impl FollowedLog {
             let (requested, start, end) = (from, offsets.start, offsets.end);
             return Err(Error::new("read", Cause::OutOfRange { requested, start, end }));
         }
-        let bound = if limits.durable_only { offsets.durable } else { offsets.high_watermark() };
+        let bound = limits.bound(&offsets);
         if from >= bound {
-            return Ok(Fetched { chunk: None, next_offset: from, cursor: cursor.cloned() });
+            return Ok(Fetched::nothing(from, cursor));
         }
         let FetchLimits { bytes, records, .. } = limits;
         let wanted = Limits { bytes, records, bound, gapless_from: None };
@@ -179,12 +184,13 @@ impl FollowedLog {
             if let Some(chunk) = read? {
                 self.check_gap(view, from, chunk.first_offset)?;
                 self.check_reign(view, segment, &chunk)?;
+                let aborted = self.aborted_in(view, segment, &chunk, limits.isolation)?;
                 self.counters.fetched_bytes.add(chunk.bytes.len() as u64);
-                return Ok(Fetched::of(segment, chunk));
+                return Ok(Fetched { aborted, ..Fetched::of(segment, chunk) });
             }
         }
         self.check_gap(view, from, bound)?;
-        Ok(Fetched { chunk: None, next_offset: bound, cursor: None })
+        Ok(Fetched::nothing(bound, None))
     }
 
     /// Opens a segment's file, and makes sure that it is this topic's.
@@ -203,6 +209,34 @@ impl FollowedLog {
         }
         let missing = format!("the records from offset {from} to {first} are missing");
         Err(Error::corrupt("read", &self.place.dir, 0, missing).at_offset(from))
+    }
+
+    /// The batches of a chunk that a reader of that isolation level is not to see. Where the view
+    /// cannot tell, it fails, and the next view can.
+    fn aborted_in(
+        &self,
+        view: &View,
+        segment: &Segment,
+        chunk: &Chunk,
+        isolation: IsolationLevel,
+    ) -> Result<Vec<Offset>> {
+        if isolation == IsolationLevel::ReadUncommitted {
+            return Ok(Vec::new());
+        }
+        if let Some(told) = &view.transactions {
+            return Ok(told.aborted().batches_in(chunk));
+        }
+        let mut bytes = &chunk.bytes[..];
+        while let Ok(header) = BatchHeader::parse(bytes, bytes.len()) {
+            if header.is_transactional() && !header.is_control() {
+                self.transactional.store(true, Ordering::Release);
+                let (path, offset) = (segment.path(), header.base_offset());
+                let unknown = "a batch of a transaction whose end was not looked for".to_owned();
+                return Err(Error::corrupt("read", &path, 0, unknown).at_offset(offset));
+            }
+            bytes = &bytes[header.size()..];
+        }
+        Ok(Vec::new())
     }
 
     /// Fails where a batch is of a reign that the view does not know: the file was cut and has

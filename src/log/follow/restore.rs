@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{FollowFacts, FollowedLog, Following, View};
+use crate::config::IsolationLevel;
 use crate::disk::names::SegmentFile;
 use crate::disk::{Access, Disk, MemoryDisk, write_all_at};
 use crate::error::{Error, Result};
@@ -94,7 +95,12 @@ impl Ground for Surveyed<'_> {
         if offset >= self.first {
             return Ok(self.added_at(offset));
         }
-        let limits = FetchLimits { bytes: 1, records: 1, durable_only: false };
+        let limits = FetchLimits {
+            bytes: 1,
+            records: 1,
+            durable_only: false,
+            isolation: IsolationLevel::ReadUncommitted,
+        };
         let fetched = self.log.fetch_in(&self.view, offset, None, limits)?;
         Ok(fetched.chunk.map(|chunk| chunk.bytes))
     }

@@ -249,6 +249,7 @@ impl Taking<'_> {
         let mut tail = FollowedTail::begin(&place, base, len, point, rules)?;
         let beyond = tail.look(self.facts.reign)?;
         self.is_moving |= beyond == Beyond::NewEpoch;
+        self.log.note_transactional(&tail);
         self.scanned.extend(tail.take_epochs());
         self.epoch = tail.epoch();
         let reached = tail.next_offset();

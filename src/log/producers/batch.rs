@@ -5,7 +5,7 @@
 //! emptied: its transaction has left the log whole.
 
 use crate::ids::{Offset, ProducerEpoch, ProducerId, Sequence};
-use crate::record::{Batch, BatchFault, BatchHeader, ControlRecord};
+use crate::record::{Batch, BatchFault, BatchHeader, ControlRecord, Marker, MarkerKind};
 use crate::time::Timestamp;
 
 /// A batch of some producer.
@@ -31,20 +31,6 @@ pub(crate) enum Content {
     Marker(Marker),
 }
 
-/// The end of a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Marker {
-    pub(crate) ending: Ending,
-    pub(crate) coordinator_epoch: i32,
-}
-
-/// How a transaction ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    Commit,
-    Abort,
-}
-
 impl ProducedBatch {
     /// What of `batch` concerns its producer, if it has one.
     pub(crate) fn of(batch: &Batch<'_>) -> Result<Option<Self>, BatchFault> {
@@ -54,10 +40,10 @@ impl ProducedBatch {
         };
         let content = match batch.control()? {
             Some(ControlRecord::Abort { coordinator_epoch }) => {
-                Content::Marker(Marker { ending: Ending::Abort, coordinator_epoch })
+                Content::Marker(Marker { kind: MarkerKind::Abort, coordinator_epoch })
             }
             Some(ControlRecord::Commit { coordinator_epoch }) => {
-                Content::Marker(Marker { ending: Ending::Commit, coordinator_epoch })
+                Content::Marker(Marker { kind: MarkerKind::Commit, coordinator_epoch })
             }
             Some(ControlRecord::Other(_)) => return Ok(None),
             None if header.is_control() => return Ok(None),

@@ -22,8 +22,6 @@ mod tests;
 mod transactions;
 
 pub(crate) use batch::{Content, ProducedBatch};
-#[cfg(test)]
-pub(crate) use batch::{Ending, Marker};
 pub use described::ProducerState;
 pub(crate) use entry::Original;
 pub(crate) use fault::ProducerFault;
@@ -31,3 +29,4 @@ pub(crate) use fault::ProducerFault;
 pub(crate) use snapshot::SnapshotFault;
 pub(crate) use snapshot::{MAX_SNAPSHOT, Recorded, decode, encode};
 pub(crate) use state::{Checked, Origin, ProducerLimits, Producers};
+pub(crate) use transactions::Completed;

@@ -9,11 +9,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::batch::{Content, Marker, ProducedBatch};
+use super::batch::{Content, ProducedBatch};
 use super::entry::{Original, ProducerEntry};
 use super::fault::ProducerFault;
 use super::transactions::{Completed, Transactions};
 use crate::ids::{Offset, ProducerEpoch, ProducerId, Sequence};
+use crate::record::Marker;
 use crate::time::{Timestamp, millis};
 
 /// Where a batch comes from.
@@ -108,7 +109,8 @@ impl Producers {
         }
         let Some(entry) = self.known(producer, now) else {
             let most = self.limits.most;
-            return match self.entries.len() >= most && self.transactions.open() >= most {
+            let is_full = self.entries.len() >= most && self.transactions.open() >= most;
+            return match is_full && matches!(batch.content, Content::Records { .. }) {
                 true => Err(ProducerFault::Crowded { most }),
                 false => Ok(Checked::Append),
             };
@@ -168,8 +170,9 @@ impl Producers {
                 let first_offset = entry.transaction_start.take()?;
                 let last_offset = batch.last_offset;
                 self.transactions.end(first_offset, last_offset);
-                let ending = marker.ending;
-                Some(Completed { producer, first_offset, last_offset, ending })
+                let last_stable = self.transactions.first_ongoing().unwrap_or(last_offset.next());
+                let kind = marker.kind;
+                Some(Completed { producer, first_offset, last_offset, kind, last_stable })
             }
         }
     }

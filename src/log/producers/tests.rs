@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::ids::{Offset, ProducerEpoch, ProducerId, Sequence};
+use crate::record::{Marker, MarkerKind};
 use crate::time::Timestamp;
 
 const LIMITS: ProducerLimits = ProducerLimits { expiration: Duration::from_secs(100), most: 16 };
@@ -42,7 +43,7 @@ fn transactional(mut batch: ProducedBatch) -> ProducedBatch {
 }
 
 fn marker(producer: i64, epoch: i16, coordinator_epoch: i32, offset: i64) -> ProducedBatch {
-    let content = Content::Marker(Marker { ending: Ending::Abort, coordinator_epoch });
+    let content = Content::Marker(Marker { kind: MarkerKind::Abort, coordinator_epoch });
     ProducedBatch { content, ..records(producer, epoch, 0, 1, offset) }
 }
 
@@ -121,7 +122,7 @@ fn a_marker_ends_a_transaction_and_moves_the_epoch() {
     assert!(matches!(plain, ProducerFault::TransactionOpen { .. }));
     let ended = all.apply(&marker(7, 1, 5, 14), at(0)).unwrap();
     assert_eq!((ended.first_offset.get(), ended.last_offset.get()), (10, 14));
-    assert_eq!(ended.ending, Ending::Abort);
+    assert_eq!(ended.kind, MarkerKind::Abort);
     assert_eq!(all.first_unstable(), Some(Offset::new(10)), "its marker is not replicated");
     all.high_watermark_moved(Offset::new(15));
     assert_eq!(all.first_unstable(), Some(Offset::new(13)));

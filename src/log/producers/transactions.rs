@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::batch::Ending;
 use crate::ids::{Offset, ProducerId};
+use crate::record::MarkerKind;
 
 /// A transaction that has come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,9 @@ pub(crate) struct Completed {
     pub(crate) first_offset: Offset,
     /// That of its marker.
     pub(crate) last_offset: Offset,
-    pub(crate) ending: Ending,
+    pub(crate) kind: MarkerKind,
+    /// Where the oldest of the others that are open begins; none is, the offset behind the marker.
+    pub(crate) last_stable: Offset,
 }
 
 /// A partition's transactions.
@@ -43,6 +45,10 @@ impl Transactions {
         if !self.unreplicated.is_empty() {
             self.unreplicated.retain(|_, marker| *marker >= high_watermark);
         }
+    }
+
+    pub(super) fn first_ongoing(&self) -> Option<Offset> {
+        self.ongoing.keys().next().copied()
     }
 
     pub(super) fn open(&self) -> usize {

@@ -29,9 +29,14 @@ fn all_of(log: &PartitionLog, end: i64) -> (Vec<(i64, Vec<u8>)>, Vec<i64>) {
 }
 
 fn all_by(log: &PartitionLog, end: i64, bytes: usize) -> (Vec<(i64, Vec<u8>)>, Vec<i64>) {
-    let limits = FetchLimits { bytes, records: u64::MAX, durable_only: false };
+    let limits = FetchLimits {
+        bytes,
+        records: u64::MAX,
+        durable_only: false,
+        isolation: IsolationLevel::ReadUncommitted,
+    };
     let plain = PlainLimit::DEFAULT;
-    let rules = TakeRules { read_uncommitted: true, max_records: usize::MAX, plain };
+    let rules = TakeRules { max_records: usize::MAX, plain };
     let (mut found, mut lost) = (Vec::new(), Vec::new());
     let mut next = Offset::ZERO;
     while next < Offset::new(end) {

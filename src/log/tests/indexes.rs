@@ -29,7 +29,8 @@ fn known() -> KnownFacts {
 fn check_times(log: &PartitionLog, end: i64, context: &str) {
     for offset in 0..=end {
         for at in [time(offset) - 1, time(offset)] {
-            let found = log.find_timestamp(Timestamp::from_millis(at)).unwrap();
+            let found =
+                log.find_timestamp(Timestamp::from_millis(at), IsolationLevel::default()).unwrap();
             let found = found.map(|found| found.0.get());
             assert_eq!(found, (offset < end).then_some(offset), "{context}: at {at}");
         }

@@ -30,14 +30,18 @@ fn check(log: &PartitionLog, times: &[i64], start: usize, what: &str) {
     let in_reach = || (0i64..).zip(times).skip(start).map(|(offset, time)| (offset, *time));
     let largest = in_reach().map(|(_, time)| time).max();
     let expected = in_reach().find(|(_, time)| Some(*time) == largest);
-    let newest = log.find_offset(OffsetSpec::MaxTimestamp).unwrap();
+    let newest = log.find_offset(OffsetSpec::MaxTimestamp, IsolationLevel::default()).unwrap();
     assert_eq!(pair(newest), expected, "{what}: the newest");
     for wanted in 0..92 {
         let spec = OffsetSpec::AtOrAfter(Timestamp::from_millis(wanted));
         let expected = in_reach().find(|(_, time)| *time >= wanted);
-        assert_eq!(pair(log.find_offset(spec).unwrap()), expected, "{what}: {wanted}");
+        assert_eq!(
+            pair(log.find_offset(spec, IsolationLevel::default()).unwrap()),
+            expected,
+            "{what}: {wanted}"
+        );
     }
-    let offset = |spec| log.find_offset(spec).unwrap().unwrap();
+    let offset = |spec| log.find_offset(spec, IsolationLevel::default()).unwrap().unwrap();
     let first = i64::try_from(start).unwrap();
     let end = i64::try_from(times.len()).unwrap();
     assert_eq!(offset(OffsetSpec::Earliest).offset().get(), first, "{what}");
@@ -75,8 +79,8 @@ fn lookups_find_what_a_list_would_before_and_after_records_are_deleted() {
 #[test]
 fn an_empty_log_has_no_newest_record() {
     let (log, _) = Bench::new().open(facts(0, LastStop::Clean));
-    assert_eq!(log.find_offset(OffsetSpec::MaxTimestamp).unwrap(), None);
-    let found = log.find_offset(OffsetSpec::Earliest).unwrap().unwrap();
+    assert_eq!(log.find_offset(OffsetSpec::MaxTimestamp, IsolationLevel::default()).unwrap(), None);
+    let found = log.find_offset(OffsetSpec::Earliest, IsolationLevel::default()).unwrap().unwrap();
     assert_eq!((found.offset(), found.epoch()), (Offset::ZERO, None));
 }
 
@@ -91,9 +95,12 @@ fn a_log_that_sets_the_time_finds_by_that() {
         let batch = BorrowedBatch::measure(&records, &log.batch_rules(now)).unwrap();
         log.append(&batch, now).unwrap();
     }
-    assert_eq!(pair(log.find_offset(OffsetSpec::MaxTimestamp).unwrap()), Some((2, 70)));
+    assert_eq!(
+        pair(log.find_offset(OffsetSpec::MaxTimestamp, IsolationLevel::default()).unwrap()),
+        Some((2, 70))
+    );
     let late = OffsetSpec::AtOrAfter(Timestamp::from_millis(51));
-    assert_eq!(pair(log.find_offset(late).unwrap()), Some((2, 70)));
+    assert_eq!(pair(log.find_offset(late, IsolationLevel::default()).unwrap()), Some((2, 70)));
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod indexes;
 mod lookups;
 mod producers;
 mod recovery;
+mod transactions;
 mod truncation;
 mod upkeep;
 
@@ -21,7 +22,7 @@ impl Attention for Unattended {
     fn due(&self) {}
 }
 
-use crate::config::{Packing, TopicConfig};
+use crate::config::{IsolationLevel, Packing, TopicConfig};
 use crate::disk::names::{SegmentFile, segment_file};
 use crate::disk::{Access, Disk, MemoryDisk, read_full_at, write_all_at};
 use crate::error::{ErrorKind, Result};
@@ -160,9 +161,14 @@ fn append(log: &PartitionLog, value: &[u8], at: i64) -> Result<i64> {
 
 /// Offset and value of every record from `from` on, up to the first that cannot be read.
 fn read_from(log: &PartitionLog, from: i64) -> Result<Vec<(i64, Vec<u8>)>> {
-    let limits = FetchLimits { bytes: 200, records: u64::MAX, durable_only: false };
+    let limits = FetchLimits {
+        bytes: 200,
+        records: u64::MAX,
+        durable_only: false,
+        isolation: IsolationLevel::ReadUncommitted,
+    };
     let plain = PlainLimit::DEFAULT;
-    let rules = TakeRules { read_uncommitted: true, max_records: usize::MAX, plain };
+    let rules = TakeRules { max_records: usize::MAX, plain };
     let mut next = Offset::new(from);
     let mut found = Vec::new();
     loop {

@@ -26,7 +26,7 @@ fn send(log: &PartitionLog, id: i64, value: &[u8]) -> Appended {
     let now = Timestamp::from_millis(1_000_000);
     let records = [Record::new(value)];
     let batch = BorrowedBatch::measure(&records, &log.batch_rules(now)).unwrap();
-    let claim = Some(ProducerClaim { identity: of(id), sequence: None });
+    let claim = Some(ProducerClaim { identity: of(id), sequence: None, transactional: false });
     log.append(&Produced { batch: &batch, claim }, now).unwrap()
 }
 

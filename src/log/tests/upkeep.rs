@@ -123,7 +123,8 @@ fn closed() -> (Bench, Vec<i64>) {
 
 fn assert_lookups(log: &PartitionLog, times: &[i64], what: &str) {
     for wanted in 0..times.iter().max().unwrap() + 3 {
-        let found = log.find_timestamp(Timestamp::from_millis(wanted)).unwrap();
+        let found =
+            log.find_timestamp(Timestamp::from_millis(wanted), IsolationLevel::default()).unwrap();
         let expected = times.iter().position(|at| *at >= wanted);
         let found = found.map(|(at, timestamp)| (at.get(), timestamp.as_millis()));
         let expected = expected.map(|at| (i64::try_from(at).unwrap(), times[at]));
@@ -134,7 +135,12 @@ fn assert_lookups(log: &PartitionLog, times: &[i64], what: &str) {
 
 fn assert_reads(log: &PartitionLog, times: &[i64], what: &str) {
     for from in 0..times.len() {
-        let limits = FetchLimits { bytes: 1, records: 1, durable_only: false };
+        let limits = FetchLimits {
+            bytes: 1,
+            records: 1,
+            durable_only: false,
+            isolation: IsolationLevel::ReadUncommitted,
+        };
         let from = Offset::new(i64::try_from(from).unwrap());
         let fetched = log.fetch(from, None, limits).unwrap();
         assert_eq!(fetched.chunk.unwrap().first_offset, from, "{what}");
@@ -218,7 +224,12 @@ fn retention_keeps_views_readable_and_records_the_start_first() {
     let end = i64::try_from(times.len()).unwrap();
     let told = Told::default();
     let (log, _) = bench.open(facts(end, LastStop::Clean));
-    let limits = FetchLimits { bytes: 4000, records: 100, durable_only: true };
+    let limits = FetchLimits {
+        bytes: 4000,
+        records: 100,
+        durable_only: true,
+        isolation: IsolationLevel::ReadUncommitted,
+    };
     let fetched = log.fetch(Offset::ZERO, None, limits).unwrap();
     let held = fetched.chunk.clone().unwrap();
     let copy = held.bytes.to_vec();

@@ -2,6 +2,7 @@
 //! place: told of, never passed over.
 
 use super::*;
+use crate::config::IsolationLevel;
 use crate::disk::replace::read_file;
 use crate::disk::{Access, Operation, write_all_at};
 use crate::engine::Engine;
@@ -51,7 +52,12 @@ fn who_reads_before_any_writer_sees_what_only_the_journal_has() {
     let offsets = partition.offsets().unwrap();
     assert!(offsets.end.get() > 0);
     assert_eq!(offsets.durable, offsets.end, "it was read from the disk");
-    let limits = FetchLimits { bytes: 1 << 20, records: 100, durable_only: true };
+    let limits = FetchLimits {
+        bytes: 1 << 20,
+        records: 100,
+        durable_only: true,
+        isolation: IsolationLevel::ReadUncommitted,
+    };
     let last = Offset::new(offsets.end.get() - 1);
     let fetched = partition.fetch(last, None, limits).unwrap();
     assert_eq!(fetched.next_offset, offsets.end);

@@ -12,7 +12,7 @@ use crate::log::producers::encode;
 fn folded(bench: &Bench, log: &PartitionLog) -> Vec<u8> {
     let mut tracked = Tracked::new(limits_of(&bench.config));
     let now = Timestamp::from_millis(1_000_000);
-    log.replay_producers(&mut tracked, Offset::ZERO, now).unwrap();
+    log.replay_producers(&mut tracked, Offset::ZERO..log.offsets().end(), now).unwrap();
     encode(tracked.producers.recorded())
 }
 

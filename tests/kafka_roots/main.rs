@@ -1,11 +1,19 @@
-//! Whole directories: Kafka's opened by a store, a store's judged by Kafka's own classes.
+//! Whole directories: Kafka's opened by a store, a store's judged by Kafka's own classes; and, in
+//! `differ`, random operations side by side on a log of ours and on Kafka's.
 //!
 //! Kafka's roots are adopted whole: every topic, every offset, nothing removed although time
 //! passes, what was acknowledged before a `kill -9` still there; and after a close Kafka accepts
 //! them again. A store's own root, with rolled, trimmed and expired segments and several epochs,
 //! is accepted too. Without a JDK only Kafka's verdict is skipped.
 
-use crate::common;
+#[path = "../common/mod.rs"]
+mod common;
+
+mod behaviours;
+mod differ;
+mod driver;
+mod script;
+mod side;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -15,8 +15,8 @@ use tidelog::{
     ProducerId, ProducerIdentity, Record, Records, Sequence, Timestamp, TopicConfig,
 };
 
-use super::driver::Kafka;
-use super::script::{Drawn, How, Op, Script};
+use crate::driver::Kafka;
+use crate::script::{Drawn, How, Op, Script};
 
 const START: i64 = 1_700_000_000_000;
 

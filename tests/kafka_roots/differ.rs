@@ -4,18 +4,14 @@
 //! `script` draws what is done, `side` does it, `driver` is Kafka's side. A script that shows a
 //! difference is made shorter as long as it shows one, and printed with the lines Kafka was told.
 
-mod driver;
-mod script;
-mod side;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::common::budget::{for_each_seed, seeds};
-use driver::Kafka;
-use script::Script;
-use side::Sides;
+use crate::driver::Kafka;
+use crate::script::Script;
+use crate::side::Sides;
 
-const SUITE: &str = "public";
+const SUITE: &str = "kafka_roots";
 /// How often a failing script is tried shorter.
 const MOST_TRIES: usize = 150;
 

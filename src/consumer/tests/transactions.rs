@@ -1,0 +1,115 @@
+//! Consumers over transactions: what they are shown, where the end lies, and what wakes them.
+
+use super::*;
+use crate::ids::{ProducerEpoch, ProducerId};
+use crate::record::{Marker, MarkerKind, Produced, ProducerClaim, ProducerIdentity};
+use std::thread;
+
+const US: ProducerIdentity = ProducerIdentity::new(ProducerId::new(7), ProducerEpoch::new(0));
+
+fn send_open(world: &World, value: &str) {
+    let partition = world.partition("orders", 0);
+    let records = [Record::new(value)];
+    let batch = BorrowedBatch::measure(&records, &partition.batch_rules(START).unwrap()).unwrap();
+    let claim = Some(ProducerClaim { identity: US, sequence: None, transactional: true });
+    partition.append(&Produced { batch: &batch, claim }, START, Durability::Process).unwrap();
+}
+
+fn end(world: &World, kind: MarkerKind) {
+    let marker = Marker { kind, coordinator_epoch: 0 };
+    let partition = world.partition("orders", 0);
+    partition.append_marker(US, marker, START, Durability::Process).unwrap();
+}
+
+#[test]
+fn polls_return_what_was_committed_up_to_what_is_open() {
+    let world = World::new();
+    world.create("orders", 1);
+    world.send("orders", 0, &["1"]);
+    send_open(&world, "a");
+    world.send("orders", 0, &["2"]);
+    let mut strict = world.group("g").subscribe(["orders"]).build().unwrap();
+    let mut loose = world.group("h").subscribe(["orders"]).read_uncommitted().build().unwrap();
+    assert_eq!(strict.lag("orders", 0).unwrap(), 1, "the end is where the open one begins");
+    assert_eq!(values(&strict.try_poll().unwrap()), ["1"]);
+    assert!(strict.try_poll().unwrap().is_empty());
+    assert_eq!(strict.lag("orders", 0).unwrap(), 0);
+    assert_eq!(strict.read_to_end().unwrap().count(), 0);
+    let all = loose.try_poll().unwrap();
+    assert_eq!(values(&all), ["1", "a", "2"]);
+    assert!(all.iter().nth(1).unwrap().is_transactional());
+    end(&world, MarkerKind::Abort);
+    assert_eq!(values(&strict.try_poll().unwrap()), ["2"]);
+    send_open(&world, "b");
+    end(&world, MarkerKind::Commit);
+    assert_eq!(values(&strict.try_poll().unwrap()), ["b"]);
+    assert_eq!(strict.position("orders", 0).unwrap(), Offset::new(6), "behind the marker");
+    assert!(loose.try_poll().unwrap().iter().map(|record| record.offset().get()).eq([4]));
+}
+
+/// Only the marker moves what such a poll may see.
+#[test]
+fn a_marker_wakes_a_poll() {
+    for kind in [MarkerKind::Commit, MarkerKind::Abort] {
+        let world = World::new();
+        world.create("orders", 1);
+        send_open(&world, "a");
+        world.send("orders", 0, &["behind"]);
+        let mut consumer = world.group("g").subscribe(["orders"]).build().unwrap();
+        thread::scope(|scope| {
+            let polled = scope.spawn(|| {
+                let mut seen = Vec::new();
+                while !seen.iter().any(|value| value == "behind") {
+                    seen.extend(values(&consumer.poll(LONG).unwrap()));
+                }
+                seen
+            });
+            thread::sleep(Duration::from_millis(10));
+            assert!(!polled.is_finished());
+            end(&world, kind);
+            let committed = kind == MarkerKind::Commit;
+            let expected = if committed { &["a", "behind"][..] } else { &["behind"] };
+            assert_eq!(polled.join().unwrap(), expected, "{kind:?}");
+        });
+    }
+}
+
+/// Aborted batches and markers alone, more than a fetch returns: the poll goes on behind them.
+#[test]
+fn a_poll_does_not_stall_at_what_it_does_not_return() {
+    let world = World::new();
+    world.create("orders", 1);
+    for number in 0..200 {
+        send_open(&world, &format!("{number:0100}"));
+        if number % 10 == 9 {
+            end(&world, MarkerKind::Abort);
+        }
+    }
+    world.send("orders", 0, &["last"]);
+    let builder = world.group("g").subscribe(["orders"]).max_bytes(500);
+    let mut consumer = builder.build().unwrap();
+    assert_eq!(values(&consumer.poll(LONG).unwrap()), ["last"]);
+    let mut reader = world.reader().assign([("orders", 0)]).max_bytes(500).build().unwrap();
+    let all: Vec<_> = reader.read_to_end().unwrap().map(|records| records.unwrap().len()).collect();
+    assert_eq!(all, [1]);
+    world.send("orders", 0, &["x"]);
+    send_open(&world, "open");
+    let mut late = world.group("late").subscribe(["orders"]).reset(Reset::Latest).build().unwrap();
+    assert!(late.try_poll().unwrap().is_empty());
+    assert_eq!(late.position("orders", 0).unwrap(), Offset::new(222), "where the open one begins");
+}
+
+#[test]
+fn a_full_topic_takes_the_end_of_a_transaction() {
+    let world = World::new();
+    world.create_with("orders", TopicConfig::new().max_bytes(1024, WhenFull::Fail));
+    let [a, b] = ["a", "b"].map(|value| value.repeat(440));
+    send_open(&world, &a);
+    send_open(&world, &b);
+    let partition = world.partition("orders", 0);
+    let records = [Record::new("c")];
+    let batch = BorrowedBatch::measure(&records, &partition.batch_rules(START).unwrap()).unwrap();
+    assert!(partition.append(&batch, START, Durability::Process).unwrap_err().is_full());
+    end(&world, MarkerKind::Commit);
+    assert_eq!(values(&member(&world).try_poll().unwrap()), [a, b]);
+}

@@ -1,0 +1,102 @@
+//! A log's aborted transactions, in memory: which batches a reader at `read_committed` is not given.
+//!
+//! An entry is a producer, the offset at which its transaction began and that of the marker that
+//! aborted it. A batch is left out if it is transactional and lies within an entry of its producer:
+//! what Kafka's reader finds out by walking (`kafka-format.md` 2.6), for any batch on its own. The
+//! entries of one producer do not overlap, and markers rise.
+//!
+//! The log is what is true: an entry is added before the marker is published, and made again from
+//! the log where a stop took it. `.txnindex`, written by `aborted_files`, saves reading the log
+//! below the recovery point. Readers take the lock for a moment, and only where there is an entry.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use crate::ids::{Offset, ProducerId};
+use crate::record::BatchHeader;
+use crate::segment::{AbortedTransaction, Chunk};
+
+/// All aborted transactions of a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Aborted {
+    /// In the order of their markers.
+    entries: Vec<AbortedTransaction>,
+    /// First and last offset, in order.
+    of_producer: HashMap<ProducerId, Vec<(Offset, Offset)>>,
+}
+
+impl Aborted {
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Adds one whose marker lies behind all others.
+    pub(super) fn push(&mut self, entry: AbortedTransaction) {
+        debug_assert!(self.entries.last().is_none_or(|last| last.last < entry.last));
+        self.entries.push(entry);
+        let of_producer = self.of_producer.entry(entry.producer_id).or_default();
+        of_producer.push((entry.first, entry.last));
+    }
+
+    /// Those whose markers lie from one offset up to another.
+    pub(super) fn marked_in(&self, range: Range<Offset>) -> &[AbortedTransaction] {
+        let at = |offset| self.entries.partition_point(|entry| entry.last < offset);
+        let (from, to) = (at(range.start), at(range.end));
+        &self.entries[from..to.max(from)]
+    }
+
+    /// A copy to write files from; `None` where there is nothing to write: no file is stale, and
+    /// no marker lies at or behind `saved_to`.
+    pub(super) fn clone_unless_saved(&self, saved_to: Offset, none_stale: bool) -> Option<Aborted> {
+        let saved = self.entries.last().is_none_or(|last| last.last < saved_to);
+        (!(saved && none_stale)).then(|| self.clone())
+    }
+
+    /// Those that reach into a range of offsets, in the order of their markers.
+    pub(super) fn within(&self, range: &Range<Offset>) -> Vec<AbortedTransaction> {
+        let behind = self.marked_in(range.start..Offset::new(i64::MAX));
+        behind.iter().filter(|entry| entry.first < range.end).copied().collect()
+    }
+
+    /// Forgets those whose markers lie below an offset: the log begins there.
+    pub(super) fn drop_below(&mut self, first: Offset) {
+        let gone = self.entries.partition_point(|entry| entry.last < first);
+        if gone > 0 {
+            let kept = self.entries.split_off(gone);
+            *self = Aborted::default();
+            kept.into_iter().for_each(|entry| self.push(entry));
+        }
+    }
+
+    fn covers(&self, header: &BatchHeader) -> bool {
+        let Some(producer) = header.producer_id() else { return false };
+        let Some(spans) = self.of_producer.get(&producer) else { return false };
+        let offset = header.base_offset();
+        let next = spans.partition_point(|(_, last)| *last < offset);
+        spans.get(next).is_some_and(|(first, _)| *first <= offset)
+    }
+
+    /// The base offsets of the batches in a chunk that are left out.
+    pub(super) fn batches_in(&self, chunk: &Chunk) -> Vec<Offset> {
+        let mut left_out = Vec::new();
+        if self.entries.last().is_none_or(|last| last.last < chunk.first_offset) {
+            return left_out;
+        }
+        let mut bytes = &chunk.bytes[..];
+        while let Ok(header) = BatchHeader::parse(bytes, bytes.len()) {
+            if header.is_transactional() && !header.is_control() && self.covers(&header) {
+                left_out.push(header.base_offset());
+            }
+            bytes = &bytes[header.size()..];
+        }
+        left_out
+    }
+}
+
+impl FromIterator<AbortedTransaction> for Aborted {
+    fn from_iter<I: IntoIterator<Item = AbortedTransaction>>(entries: I) -> Self {
+        let mut aborted = Aborted::default();
+        entries.into_iter().for_each(|entry| aborted.push(entry));
+        aborted
+    }
+}

@@ -1,0 +1,112 @@
+//! Which of the records that a follower sees count: the transactions of the log, told from the log
+//! alone.
+//!
+//! What the writer knows of them is in its memory, and what it has saved may be behind. So the
+//! first reader that meets a transactional batch has the log read once from its start; from then on
+//! each look goes on from where the last one ended. A log without transactions costs nothing. Where
+//! something cannot be read, what lies behind it is not decided here until it can be.
+//!
+//! A survey, which takes the directory in anew, begins again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{FollowedLog, View};
+use crate::config::IsolationLevel;
+use crate::error::Result;
+use crate::ids::{Offset, ProducerId};
+use crate::log::aborted::Aborted;
+use crate::log::fetch::FetchLimits;
+use crate::record::{Batch, ControlRecord};
+use crate::segment::AbortedTransaction;
+
+/// Bytes that are looked through at a time.
+const STRETCH: usize = 1 << 20;
+
+/// The transactions of a log up to an offset.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Transactions {
+    /// Everything below has been taken in.
+    next: Offset,
+    open: BTreeMap<ProducerId, Offset>,
+    aborted: Arc<Aborted>,
+}
+
+impl Transactions {
+    pub(super) fn aborted(&self) -> &Aborted {
+        &self.aborted
+    }
+
+    /// The first offset whose fate is not known, in a log that ends at `end`.
+    pub(super) fn first_unstable(&self, end: Offset) -> Option<Offset> {
+        let unread = (self.next < end).then_some(self.next);
+        self.open.values().copied().chain(unread).min()
+    }
+
+    fn push(&mut self, batch: &Batch<'_>) {
+        let header = batch.header();
+        let Some(producer) = header.producer_id().filter(|_| header.is_transactional()) else {
+            return;
+        };
+        if !header.is_control() {
+            self.open.entry(producer).or_insert(header.base_offset());
+            return;
+        }
+        let Ok(Some(control)) = batch.control() else { return };
+        let first = match control {
+            ControlRecord::Commit { .. } | ControlRecord::Abort { .. } => {
+                self.open.remove(&producer)
+            }
+            ControlRecord::Other(_) => return,
+        };
+        if let (Some(first), ControlRecord::Abort { .. }) = (first, control) {
+            let last = header.last_offset();
+            let stable = self.open.values().min().copied().unwrap_or(last.next());
+            let entry = AbortedTransaction::new(producer, first, last, stable);
+            Arc::make_mut(&mut self.aborted).push(entry);
+        }
+    }
+}
+
+impl FollowedLog {
+    /// Takes in what a view shows beyond what was taken in before.
+    pub(super) fn tell_transactions(&self, told: &mut Transactions, view: &View) {
+        if let Err(error) = self.read_transactions(told, view) {
+            log::debug!("{error}"); // the next look goes on
+        }
+    }
+
+    fn read_transactions(&self, told: &mut Transactions, view: &View) -> Result<()> {
+        let isolation = IsolationLevel::ReadUncommitted;
+        let limits =
+            FetchLimits { bytes: STRETCH, records: u64::MAX, durable_only: false, isolation };
+        told.next = told.next.max(view.offsets.start);
+        let mut cursor = None;
+        while told.next < view.offsets.end {
+            let fetched = match self.fetch_in(view, told.next, cursor.as_ref(), limits) {
+                Ok(fetched) => fetched,
+                Err(error) if error.is_corrupt() => {
+                    let resumed = self.resume_in(view, told.next)?;
+                    if resumed <= told.next {
+                        return Err(error);
+                    }
+                    (told.next, cursor) = (resumed, None);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let mut bytes = fetched.chunk.as_ref().map_or(&[][..], |chunk| &chunk.bytes[..]);
+            while let Ok(batch) = Batch::verify(bytes) {
+                bytes = &bytes[batch.header().size()..];
+                if batch.header().end_offset() > told.next {
+                    told.push(&batch);
+                }
+            }
+            if fetched.next_offset <= told.next {
+                break;
+            }
+            (told.next, cursor) = (fetched.next_offset, fetched.cursor);
+        }
+        Ok(())
+    }
+}
