@@ -1,8 +1,8 @@
 //! `tidelog consume`: prints the records of a topic, up to the end it has or for as long as it is
 //! let run.
 //!
-//! Without a group it reads beside whoever writes to the store, from the beginning or from an
-//! offset. With a group it opens the store for writing, goes on where the group is, and commits
+//! Without a group it reads beside whoever writes to the store: from the beginning, an offset or a
+//! time on. With a group it opens the store for writing, goes on where the group is, and commits
 //! what it has printed, after it has printed it.
 //!
 //! Called by `main`.
@@ -26,7 +26,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     /// Go on where this group is, and commit
-    #[arg(long, conflicts_with_all = ["from", "partition", "follow"])]
+    #[arg(long, conflicts_with_all = ["from", "from_time", "to", "partition"])]
     group: Option<String>,
     /// Only this partition
     #[arg(long, value_name = "N")]
@@ -34,6 +34,15 @@ pub(super) struct Arguments {
     /// Begin at this offset of the partition
     #[arg(long, value_name = "OFFSET", requires = "partition")]
     from: Option<i64>,
+    /// Begin at the first record at or after this time, in ms since 1970
+    #[arg(long, value_name = "MS", conflicts_with = "from")]
+    from_time: Option<i64>,
+    /// End before this offset of the partition
+    #[arg(long, value_name = "OFFSET", requires = "partition")]
+    to: Option<i64>,
+    /// Records of transactions that are open or were aborted, too
+    #[arg(long)]
+    read_uncommitted: bool,
     /// End after so many records
     #[arg(long, value_name = "COUNT")]
     max: Option<u64>,
@@ -69,13 +78,10 @@ fn run_reader(mut printer: Printer<'_>) -> Result<(), Failure> {
         let count = topic.partitions().len();
         return Err(Failure::Usage(format!("the topic has {count} partitions, from 0 on")));
     }
-    let mut reader = store.reader().assign(assigned).build()?;
-    if let (Some(partition), Some(from)) = (arguments.partition, arguments.from) {
-        if from < 0 {
-            return Err(Failure::Usage("an offset is a number from 0 on".to_owned()));
-        }
-        reader.seek(&arguments.topic, partition, Offset::new(from))?;
-    }
+    let reader = store.reader().assign(assigned);
+    let reader = if arguments.read_uncommitted { reader.read_uncommitted() } else { reader };
+    let mut reader = reader.build()?;
+    begin(arguments, &mut reader)?;
     read_to_end(&mut printer, &mut reader)?;
     while arguments.follow && printer.left > 0 {
         let records = reader.poll(Duration::from_secs(3600))?;
@@ -83,6 +89,22 @@ fn run_reader(mut printer: Printer<'_>) -> Result<(), Failure> {
     }
     drop(reader);
     Ok(store.close()?)
+}
+
+/// Goes to where the records that are wanted begin.
+fn begin(arguments: &Arguments, reader: &mut Consumer) -> Result<(), Failure> {
+    if arguments.from.is_some_and(|from| from < 0) {
+        return Err(Failure::Usage("an offset is a number from 0 on".to_owned()));
+    }
+    if let (Some(partition), Some(from)) = (arguments.partition, arguments.from) {
+        reader.seek(&arguments.topic, partition, Offset::new(from))?;
+    }
+    if let Some(at) = arguments.from_time {
+        for (topic, partition) in reader.assignment() {
+            reader.seek_to_timestamp(&topic, partition, Timestamp::from_millis(at))?;
+        }
+    }
+    Ok(())
 }
 
 fn read_to_end(printer: &mut Printer<'_>, reader: &mut Consumer) -> Result<(), Failure> {
@@ -99,16 +121,22 @@ fn run_group(mut printer: Printer<'_>, group: &str) -> Result<(), Failure> {
     let arguments = printer.arguments;
     Dump::open(&arguments.path)?;
     let store = Store::open(&arguments.path)?;
-    let mut consumer = store.consumer(group).subscribe([arguments.topic.clone()]).build()?;
+    let consumer = store.consumer(group).subscribe([arguments.topic.clone()]);
+    let consumer = if arguments.read_uncommitted { consumer.read_uncommitted() } else { consumer };
+    let mut consumer = consumer.build()?;
     let mut reading = consumer.read_to_end()?;
-    while let Some(records) = reading.next() {
+    while printer.left > 0
+        && let Some(records) = reading.next()
+    {
         let records = records?;
-        let last = printer.records(&records)?;
-        if printer.left > 0 {
-            reading.consumer().commit()?;
-        } else {
-            last.map_or(Ok(()), |record| reading.consumer().commit_through(&record))?;
-            break;
+        for last in printer.records(&records)? {
+            reading.consumer().commit_through(&last)?;
+        }
+    }
+    while arguments.follow && printer.left > 0 {
+        let records = consumer.poll(Duration::from_secs(3600))?;
+        for last in printer.records(&records)? {
+            consumer.commit_through(&last)?;
         }
     }
     consumer.close()?;
@@ -116,20 +144,27 @@ fn run_group(mut printer: Printer<'_>, group: &str) -> Result<(), Failure> {
 }
 
 impl Printer<'_> {
-    /// Prints them, and tells the last that was printed.
-    fn records<'r>(&mut self, records: &'r Records) -> Result<Option<RecordView<'r>>, Failure> {
-        let mut last = None;
+    /// Prints them, and tells the last of each partition that was printed.
+    fn records<'r>(&mut self, records: &'r Records) -> Result<Vec<RecordView<'r>>, Failure> {
+        let mut lasts: Vec<RecordView<'r>> = Vec::new();
         for record in records {
+            if self.arguments.to.is_some_and(|to| record.offset().get() >= to) {
+                self.left = 0; // of one partition, whose offsets rise
+            }
             if self.left == 0 {
                 break;
             }
             let line = if self.arguments.json { json_line(&record) } else { text_line(&record) };
             self.out.write_all(&line)?;
             self.left -= 1;
-            last = Some(record);
+            let is_its = |last: &RecordView<'_>| last.partition() == record.partition();
+            match lasts.iter().position(is_its) {
+                Some(at) => lasts[at] = record,
+                None => lasts.push(record),
+            }
         }
         self.out.flush()?;
-        Ok(last)
+        Ok(lasts)
     }
 }
 

@@ -5,7 +5,8 @@
 //!
 //! Called by `main`.
 
-use std::io::{self, BufWriter, Write};
+use std::cell::Cell;
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -15,8 +16,10 @@ use tidelog::{
     ProducerId, Timestamp, TimestampType,
 };
 
+use super::decode;
 use super::failure::{Failure, Severity, tell};
 use super::json::{Object, bytes, list};
+use super::table::Bar;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "At damage, what is readable before it is printed, then an error, and the \
@@ -45,6 +48,10 @@ pub(super) struct Arguments {
     /// The leader epochs of the checkpoint file, and the topic's id
     #[arg(long)]
     epochs: bool,
+    /// Coordinators' records decoded: of `__consumer_offsets`, `__transaction_state` and
+    /// `__share_group_state`
+    #[arg(long, conflicts_with = "batches")]
+    decode: bool,
     /// Only records of decided transactions that were not aborted, and no control records
     #[arg(long)]
     read_committed: bool,
@@ -53,6 +60,27 @@ pub(super) struct Arguments {
 impl Arguments {
     fn wants_files(&self) -> bool {
         self.index || self.timeindex || self.txnindex || self.snapshot || self.epochs
+    }
+}
+
+/// How far it is; a terminal that gets the lines gets no bar.
+struct Reading {
+    bar: Bar,
+    total: u64,
+    done: Cell<u64>,
+}
+
+impl Reading {
+    fn of(dump: &Dump) -> Self {
+        let segments = dump.partitions().iter().flat_map(|partition| partition.segments());
+        let total = segments.map(|segment| segment.bytes()).sum();
+        let bar = if io::stdout().is_terminal() { Bar::hidden() } else { Bar::new("reading") };
+        Reading { bar, total, done: Cell::new(0) }
+    }
+
+    fn go_on(&self, bytes: u64) {
+        self.done.set(self.done.get() + bytes);
+        self.bar.at(self.done.get(), self.total);
     }
 }
 
@@ -78,10 +106,12 @@ impl From<io::Error> for Stopped {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let dump = Dump::open(&arguments.path)?;
+    let reading = Reading::of(&dump);
     let mut out = BufWriter::with_capacity(256 << 10, io::stdout().lock());
     let mut worst: Option<Severity> = None;
     for partition in dump.partitions() {
-        let Err(stopped) = dump_partition(arguments, partition, &mut out) else { continue };
+        let dumped = dump_partition(arguments, partition, &reading, &mut out);
+        let Err(stopped) = dumped else { continue };
         match stopped {
             Stopped::Output(error) => return Err(error.into()),
             Stopped::Library(error) => {
@@ -90,6 +120,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             }
         }
     }
+    reading.bar.end();
     out.flush()?;
     worst.map_or(Ok(()), |severity| Err(Failure::Told(severity)))
 }
@@ -97,16 +128,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn dump_partition(
     arguments: &Arguments,
     partition: &DumpedPartition,
+    reading: &Reading,
     out: &mut Out,
 ) -> Result<(), Stopped> {
     if arguments.wants_files() {
         dump_files(arguments, partition, out)?;
     }
     if arguments.batches {
-        dump_batches(arguments, partition, out)?;
+        dump_batches(arguments, partition, reading, out)?;
     }
     if !arguments.batches && !arguments.wants_files() {
-        dump_records(arguments, partition, out)?;
+        dump_records(arguments, partition, reading, out)?;
     }
     Ok(())
 }
@@ -114,11 +146,15 @@ fn dump_partition(
 /// Runs over the batches until one cannot be written.
 fn each_batch(
     partition: &DumpedPartition,
+    reading: &Reading,
     mut each: impl FnMut(&DumpedBatch<'_>) -> Result<(), Stopped>,
 ) -> Result<(), Stopped> {
     let mut stopped = None;
     partition.read(|batch| match each(batch) {
-        Ok(()) => ControlFlow::Continue(()),
+        Ok(()) => {
+            reading.go_on(batch.size);
+            ControlFlow::Continue(())
+        }
         Err(error) => {
             stopped = Some(error);
             ControlFlow::Break(())
@@ -130,18 +166,22 @@ fn each_batch(
 fn dump_records(
     arguments: &Arguments,
     partition: &DumpedPartition,
+    reading: &Reading,
     out: &mut Out,
 ) -> Result<(), Stopped> {
+    let schemas = arguments.decode.then(|| decode::schemas_of(partition.topic())).flatten();
     let transactions = arguments.read_committed.then(|| partition.transactions()).transpose()?;
-    each_batch(partition, |batch| {
+    each_batch(partition, reading, |batch| {
         if transactions.as_ref().is_some_and(|transactions| !transactions.is_served(batch)) {
             return Ok(());
         }
         for record in batch.records()? {
             let record = record?;
-            let line = match arguments.json {
-                true => record_line(partition, batch, &record),
-                false => record_text(partition, batch, &record),
+            let line = match (schemas, arguments.json) {
+                (Some(schemas), true) => decode::line(schemas, named(partition), batch, &record),
+                (Some(schemas), false) => decode::text(schemas, &shown(partition), batch, &record),
+                (None, true) => record_line(partition, batch, &record),
+                (None, false) => record_text(partition, batch, &record),
             };
             out.write_all(line.as_bytes())?;
         }
@@ -152,9 +192,10 @@ fn dump_records(
 fn dump_batches(
     arguments: &Arguments,
     partition: &DumpedPartition,
+    reading: &Reading,
     out: &mut Out,
 ) -> Result<(), Stopped> {
-    each_batch(partition, |batch| {
+    each_batch(partition, reading, |batch| {
         let line = match arguments.json {
             true => batch_line(partition, batch),
             false => batch_text(partition, batch),

@@ -17,6 +17,8 @@ pub(super) enum Failure {
     Library(tidelog::Error),
     /// The caller asked for what cannot be.
     Usage(String),
+    /// There is nothing of the name the caller gave.
+    Missing(String),
     /// Input or output of this program.
     Stream(io::Error),
     /// It has been told already: nothing but the exit code is left.
@@ -73,6 +75,10 @@ impl Failure {
             Failure::Usage(what) => {
                 eprintln!("error: {what}");
                 Severity::Usage
+            }
+            Failure::Missing(what) => {
+                eprintln!("error: {what}");
+                Severity::Failed
             }
             Failure::Stream(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 return ExitCode::SUCCESS;

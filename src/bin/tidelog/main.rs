@@ -6,13 +6,19 @@
 //! that goes away ends the program quietly.
 #![deny(unsafe_code)]
 
+mod config;
 mod consume;
+mod decode;
 mod dump;
 mod failure;
+mod groups;
 mod json;
 mod open;
 mod produce;
+mod schemas;
+mod table;
 mod topics;
+mod upkeep;
 mod verify;
 
 use std::process::ExitCode;
@@ -45,10 +51,22 @@ enum Action {
     Alter(topics::Alter),
     /// Delete a topic with its records
     Delete(topics::Delete),
+    /// Show or change the settings of a topic
+    #[command(subcommand)]
+    Config(config::Action),
     /// Append the lines of standard input to a topic
     Produce(produce::Arguments),
     /// Print the records of a topic
     Consume(consume::Arguments),
+    /// List consumer groups, show them, move or delete what they committed
+    #[command(subcommand)]
+    Groups(groups::Action),
+    /// Show the sizes and offsets of a store
+    Stats(upkeep::StatsArguments),
+    /// Make a consistent copy of a store
+    Backup(upkeep::BackupArguments),
+    /// Mend what a verification finds, or show what would be done
+    Repair(upkeep::RepairArguments),
     /// Read everything and say what is wrong
     Verify(verify::Arguments),
     /// Print a completion script for a shell
@@ -66,6 +84,11 @@ fn run(action: Action) -> Result<(), Failure> {
         Action::Create(arguments) => topics::run_create(&arguments),
         Action::Alter(arguments) => topics::run_alter(&arguments),
         Action::Delete(arguments) => topics::run_delete(&arguments),
+        Action::Config(action) => config::run(&action),
+        Action::Groups(action) => groups::run(&action),
+        Action::Stats(arguments) => upkeep::run_stats(&arguments),
+        Action::Backup(arguments) => upkeep::run_backup(&arguments),
+        Action::Repair(arguments) => upkeep::run_repair(&arguments),
         Action::Produce(arguments) => produce::run(&arguments),
         Action::Consume(arguments) => consume::run(&arguments),
         Action::Verify(arguments) => verify::run(&arguments),

@@ -12,10 +12,11 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use tidelog::{Dump, Durability, Receipt, Record, Store, Timestamp, TopicProducer};
+use tidelog::{Compression, Dump, Durability, Pending, Record, Store, Timestamp, TopicProducer};
 
 use super::failure::Failure;
 use super::json::{Object, print};
+use super::topics::setting;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -37,6 +38,15 @@ pub(super) struct Arguments {
     /// The partition for lines that name none; default by the key
     #[arg(long, value_name = "N")]
     partition: Option<u32>,
+    /// A header for every record; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
+    header: Vec<(String, String)>,
+    /// Compress with this codec, where the topic leaves it to producers
+    #[arg(long, value_name = "CODEC", value_parser = codec)]
+    codec: Option<Compression>,
+    /// So many lines go into one batch for each partition; default 1, or 500 with a codec
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    batch: Option<u32>,
     /// Sync before the run ends, so that a power cut takes nothing of it
     #[arg(long)]
     power: bool,
@@ -52,61 +62,110 @@ struct Line {
     timestamp: Option<i64>,
 }
 
+fn codec(text: &str) -> Result<Compression, String> {
+    match text.parse() {
+        Ok(Compression::Producer) | Err(_) => Err("none, gzip, snappy, lz4 or zstd".to_owned()),
+        Ok(codec) => Ok(codec),
+    }
+}
+
+/// Appends lines and tells of them once they are in the log.
+struct Sender<'a> {
+    arguments: &'a Arguments,
+    topic: TopicProducer,
+    /// How many lines share a flush.
+    most: usize,
+    waiting: Vec<Pending>,
+    written: u64,
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     Dump::open(&arguments.path)?;
     let store = Store::open(&arguments.path)?;
-    let topic = store.producer().durability(Durability::Process).build()?;
-    let topic = topic.topic(&arguments.topic)?;
-    let mut count: u64 = 0;
+    let producer = store
+        .producer()
+        .durability(Durability::Process)
+        .compression(arguments.codec.unwrap_or_default())
+        .build()?;
+    let most = arguments.batch.unwrap_or(if arguments.codec.is_some() { 500 } else { 1 });
+    let mut sender = Sender {
+        arguments,
+        topic: producer.topic(&arguments.topic)?,
+        most: most as usize,
+        waiting: Vec::new(),
+        written: 0,
+    };
     for (at, line) in io::stdin().lock().lines().enumerate() {
         let line = line?;
         let parsed = match arguments.json {
             true => json_line(&line),
             false => Ok(text_line(&line, arguments.key_separator.as_deref())),
         };
-        let parsed = parsed.map_err(|what| {
-            Failure::Usage(format!("line {}: {what}; {count} records were written", at + 1))
-        })?;
-        let receipt = send(&topic, &parsed, parsed.partition.or(arguments.partition))?;
-        count += 1;
-        if arguments.json {
-            let line = Object::new()
-                .field("topic", receipt.topic())
-                .field("partition", receipt.partition().get())
-                .field("offset", receipt.offset().get());
-            print(line.line().as_bytes())?;
+        match parsed {
+            Ok(parsed) => sender.take(&parsed)?,
+            Err(what) => {
+                sender.flush()?;
+                let written = sender.written;
+                let text = format!("line {}: {what}; {written} records were written", at + 1);
+                return Err(Failure::Usage(text));
+            }
         }
     }
+    sender.flush()?;
     if arguments.power {
         store.flush()?;
     }
     store.close()?;
     if !arguments.json {
-        print(format!("{count} records written\n").as_bytes())?;
+        print(format!("{} records written\n", sender.written).as_bytes())?;
     }
     Ok(())
 }
 
-fn send(topic: &TopicProducer, line: &Line, partition: Option<u32>) -> tidelog::Result<Receipt> {
-    let mut record = match &line.value {
-        Some(value) => Record::new(value),
-        None => Record::tombstone(),
-    };
-    if let Some(key) = &line.key {
-        record = record.key(key);
-    }
-    for (name, value) in &line.headers {
-        record = match value {
-            Some(value) => record.header(name, value),
-            None => record.null_header(name),
+impl Sender<'_> {
+    fn take(&mut self, line: &Line) -> Result<(), Failure> {
+        let mut record = match &line.value {
+            Some(value) => Record::new(value),
+            None => Record::tombstone(),
         };
+        if let Some(key) = &line.key {
+            record = record.key(key);
+        }
+        for (name, value) in &line.headers {
+            record = match value {
+                Some(value) => record.header(name, value),
+                None => record.null_header(name),
+            };
+        }
+        for (name, value) in &self.arguments.header {
+            record = record.header(name, value);
+        }
+        if let Some(timestamp) = line.timestamp {
+            record = record.timestamp(Timestamp::from_millis(timestamp));
+        }
+        let pending = match line.partition.or(self.arguments.partition) {
+            Some(partition) => self.topic.enqueue_to(partition, record),
+            None => self.topic.enqueue(record),
+        };
+        self.waiting.push(pending?);
+        if self.waiting.len() < self.most { Ok(()) } else { self.flush() }
     }
-    if let Some(timestamp) = line.timestamp {
-        record = record.timestamp(Timestamp::from_millis(timestamp));
-    }
-    match partition {
-        Some(partition) => topic.send_to(partition, record),
-        None => topic.send(record),
+
+    /// Has what was taken written, and tells where it went.
+    fn flush(&mut self) -> Result<(), Failure> {
+        let flushed = self.topic.flush();
+        for pending in std::mem::take(&mut self.waiting) {
+            let receipt = pending.wait()?;
+            self.written += 1;
+            if self.arguments.json {
+                let line = Object::new()
+                    .field("topic", receipt.topic())
+                    .field("partition", receipt.partition().get())
+                    .field("offset", receipt.offset().get());
+                print(line.line().as_bytes())?;
+            }
+        }
+        Ok(flushed?)
     }
 }
 

@@ -12,6 +12,7 @@ use tidelog::{Dump, Store, TopicConfig, TopicDescription};
 
 use super::failure::Failure;
 use super::json::{Object, list, print};
+use super::table::{Side, Table};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
@@ -61,7 +62,7 @@ pub(super) struct Delete {
     topic: String,
 }
 
-fn setting(text: &str) -> Result<(String, String), String> {
+pub(super) fn setting(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
@@ -79,7 +80,14 @@ fn with(config: TopicConfig, settings: &[(String, String)]) -> tidelog::Result<T
 pub(super) fn run_list(arguments: &List) -> Result<(), Failure> {
     let store = Store::open_read_only(&arguments.path)?;
     let mut topics = store.topics()?;
-    topics.retain(|topic| arguments.internal || !topic.is_internal());
+    if arguments.internal {
+        let own = |name: &String| topics.iter().all(|topic| topic.name() != name);
+        let names: Vec<String> = store.stats().topics.into_iter().map(|it| it.name).collect();
+        let names: Vec<String> = names.into_iter().filter(own).collect();
+        for name in names {
+            topics.push(store.describe(&name)?);
+        }
+    }
     topics.sort_by(|one, other| one.name().cmp(other.name()));
     if arguments.json {
         for topic in &topics {
@@ -87,15 +95,15 @@ pub(super) fn run_list(arguments: &List) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let widest = topics.iter().map(|topic| topic.name().len()).max().unwrap_or(0).max(5);
-    let mut table = format!("{:<widest$}  {:>10}  {:>20}\n", "TOPIC", "PARTITIONS", "OFFSETS KEPT");
+    let columns =
+        [("TOPIC", Side::Left), ("PARTITIONS", Side::Right), ("OFFSETS KEPT", Side::Right)];
+    let mut table = Table::new(&columns);
     for topic in &topics {
         let partitions = topic.partitions();
         let kept: u64 = partitions.iter().map(|it| it.end_offset().since(it.start_offset())).sum();
-        let count = partitions.len();
-        table.push_str(&format!("{:<widest$}  {count:>10}  {kept:>20}\n", topic.name()));
+        table.row([topic.name().to_owned(), partitions.len().to_string(), kept.to_string()]);
     }
-    print(table.as_bytes())
+    table.print()
 }
 
 fn topic_line(topic: &TopicDescription) -> String {

@@ -5,6 +5,7 @@
 //!
 //! Called by `main`.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -12,6 +13,7 @@ use tidelog::Verifier;
 
 use super::failure::{Failure, Severity};
 use super::json::{Object, print};
+use super::table::Bar;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "The exit code is 0 where nothing is wrong, and 3 where something is.")]
@@ -29,7 +31,14 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let verifier = Verifier::new(&arguments.path);
     let verifier = if arguments.live { verifier.beside_writer() } else { verifier };
+    let bar = Bar::new("reading");
+    let shown = bar.clone();
+    let verifier = verifier.on_progress(move |progress| {
+        shown.at(progress.bytes_done(), progress.bytes_total());
+        ControlFlow::Continue(())
+    });
     let report = verifier.run()?;
+    bar.end();
     if arguments.json {
         for finding in report.findings() {
             let offsets = finding.offsets();
