@@ -8,12 +8,14 @@ use std::sync::Arc;
 
 use super::root::exports;
 use super::root::followed::FollowedRoot;
+use super::root::last_writer::{LastWriter, who_wrote_last};
 use crate::config::TopicConfig;
 use crate::disk::Disk;
 use crate::disk::names::{JOURNAL, STATE_LOG, STORE_MARKER, parse_journal_aside, partition_dir};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::PartitionId;
+use crate::ids::{Offset, PartitionId};
 use crate::journal::{self, Reign};
+use crate::log::checkpoint::OffsetLine;
 use crate::log::{AuditFacts, Finding, FindingKind, LogId, PartitionAudit, unlisted};
 
 /// A root, listed.
@@ -24,6 +26,8 @@ pub(crate) struct RootAudit {
     /// The journal, or what was put aside of it, holds records that an open gives to their
     /// partitions, by the places that these have now.
     pub(crate) awaits_replay: Option<AwaitsReplay>,
+    /// What gave away that another hand wrote to it last.
+    pub(crate) another_hand: Option<String>,
 }
 
 /// A file with records that are not in their partitions yet.
@@ -88,6 +92,13 @@ pub(crate) fn is_root(disk: &dyn Disk, path: &Path) -> Result<bool> {
     Ok(false)
 }
 
+/// What a checkpoint says of a partition.
+fn said_of(lines: &[OffsetLine], topic: &str, partition: PartitionId) -> Offset {
+    let mut lines = lines.iter();
+    let line = lines.find(|line| *line.topic == *topic && line.partition == partition);
+    line.map_or(Offset::ZERO, |line| line.offset)
+}
+
 /// Lists a root. Where its own state is damaged that is the finding, and no partition is listed:
 /// nothing says what they should hold.
 pub(crate) fn list_root(disk: &Arc<dyn Disk>, path: &Path, is_live: bool) -> Result<RootAudit> {
@@ -106,13 +117,19 @@ pub(crate) fn list_root(disk: &Arc<dyn Disk>, path: &Path, is_live: bool) -> Res
     if !is_live {
         listed.look_at_rest(&**disk, &root)?;
     }
-    for fault in exports::read_all(&**disk, path)?.faults {
+    let exports = exports::read_all(&**disk, path)?;
+    let known = root.known();
+    let last = who_wrote_last(&known.state, &exports.digests, disk.boot_id().ok());
+    if let (false, LastWriter::AnotherHand { why }) = (is_live, last) {
+        listed.another_hand = Some(why.to_string());
+    }
+    let foreign = listed.another_hand.is_some();
+    for fault in exports.faults {
         let place = fault.path().unwrap_or(path).to_owned();
         let position = fault.position().unwrap_or(0);
         let finding = Finding::new(FindingKind::Checkpoint, &place, fault.to_string());
         listed.findings.push(Finding { position, ..finding });
     }
-    let known = root.known();
     for topic in known.state.topics() {
         let count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX).max(1);
         let index_interval = TopicConfig::from_entries(count, &topic.config)?.index_interval_bytes;
@@ -120,12 +137,20 @@ pub(crate) fn list_root(disk: &Arc<dyn Disk>, path: &Path, is_live: bool) -> Res
             let partition = PartitionId::new(number);
             let dir = path.join(partition_dir(&topic.name, partition));
             let id = LogId { topic: topic.id, partition };
+            let said = |lines: &[OffsetLine]| said_of(lines, &topic.name, partition);
+            let (recovery_point, log_start) = match foreign {
+                true => {
+                    (said(&exports.contents.recovery_points), said(&exports.contents.log_starts))
+                }
+                false => (kept.recovery_point, kept.log_start),
+            };
             let facts = AuditFacts {
-                recovery_point: kept.recovery_point,
-                log_start: kept.log_start,
-                gapless: !topic.foreign && !topic.adopted,
+                recovery_point,
+                log_start,
+                gapless: !topic.foreign && !topic.adopted && !foreign,
                 compacted: kept.compacted,
                 is_live,
+                foreign,
                 index_interval,
             };
             match PartitionAudit::list(disk, &dir, id, facts) {

@@ -81,6 +81,7 @@ pub struct VerifyReport {
     pub(super) records: u64,
     pub(super) bytes: u64,
     pub(super) cancelled: bool,
+    pub(super) another_hand: Option<String>,
 }
 
 impl VerifyReport {
@@ -111,6 +112,22 @@ impl VerifyReport {
     #[must_use]
     pub fn unvouched(&self) -> &[Unvouched] {
         &self.unvouched
+    }
+
+    /// What gave away that another program was the last to write to the store's root, where one
+    /// was: nothing in it is vouched for then until the store is opened, which takes over what it
+    /// finds. `None` of a store that is open, and of a lone log.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # tidelog::Store::open(dir.path())?.close()?;
+    /// let report = tidelog::Verifier::new(dir.path()).run()?;
+    /// assert_eq!(report.another_hand(), None);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    #[must_use]
+    pub fn another_hand(&self) -> Option<&str> {
+        self.another_hand.as_deref()
     }
 
     /// Whether everything was read and nothing is wrong.
@@ -223,6 +240,9 @@ impl fmt::Display for VerifyReport {
         let VerifyReport { partitions, segments, batches, records, bytes, .. } = self;
         writeln!(f, "{partitions} partitions, {segments} segments, {bytes} bytes")?;
         writeln!(f, "{batches} batches, {records} records")?;
+        if let Some(why) = &self.another_hand {
+            writeln!(f, "another program wrote to it last: {why}")?;
+        }
         for finding in &self.findings {
             writeln!(f, "wrong: {finding}")?;
         }

@@ -158,8 +158,8 @@ impl Verifier {
 
     /// The report, and the partitions it speaks of with what was found in each.
     pub(super) fn run_on(&self, disk: &Arc<dyn Disk>) -> Result<(VerifyReport, Vec<Looked>)> {
-        let RootAudit { findings, partitions, .. } = self.list(disk)?;
-        let mut report = VerifyReport { findings, ..VerifyReport::default() };
+        let RootAudit { findings, partitions, another_hand, .. } = self.list(disk)?;
+        let mut report = VerifyReport { findings, another_hand, ..VerifyReport::default() };
         let reading = Reading {
             total: partitions.iter().map(PartitionAudit::bytes).sum(),
             done: AtomicU64::new(0),

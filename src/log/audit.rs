@@ -33,6 +33,8 @@ pub(crate) struct AuditFacts {
     pub(crate) compacted: Offset,
     /// Somebody is writing to it.
     pub(crate) is_live: bool,
+    /// Another hand wrote to it last.
+    pub(crate) foreign: bool,
     /// Bytes of log between two index entries.
     pub(crate) index_interval: u64,
 }
@@ -142,9 +144,9 @@ impl PartitionAudit {
 
     /// Reads one segment through.
     pub(crate) fn audit(&self, at: usize, go_on: &dyn Fn(u64) -> bool) -> SegmentAudited {
-        let AuditFacts { recovery_point, gapless, compacted, .. } = self.facts;
+        let AuditFacts { recovery_point, gapless, compacted, foreign, .. } = self.facts;
         let gapless_from = gapless.then_some(compacted);
-        self.segments[at].audit(AuditRules { recovery_point, gapless_from }, go_on)
+        self.segments[at].audit(AuditRules { recovery_point, gapless_from, foreign }, go_on)
     }
 
     /// Reads all of it through.
@@ -367,6 +369,7 @@ pub(crate) fn list_lone(
         gapless: slot.is_some_and(|slot| !slot.adopted),
         compacted: Offset::ZERO,
         is_live,
+        foreign: false,
         index_interval: TopicConfig::default().index_interval_bytes,
     };
     Ok((Vec::new(), vec![PartitionAudit::list(disk, dir, id, facts)?]))

@@ -24,6 +24,7 @@
 
 use super::core::{Doomed, Files, PartitionLog};
 use super::keeper::{Durable, Keeper, LogFact};
+use crate::disk::names::{Leftover, SegmentFile, parse_segment_file};
 use crate::error::{Error, Result};
 use crate::ids::Offset;
 use crate::segment::{Rewrite, Rewritten, Segment};
@@ -202,6 +203,12 @@ impl PartitionLog {
             let paths = segment.rename_replaced()?;
             doomed.push(Doomed { files: Files::Renamed(paths), due });
         }
+        if let [first, .., last] = old {
+            for empty in self.unlisted_empty(first.base().next(), last.base())? {
+                let paths = empty.rename_replaced()?;
+                doomed.push(Doomed { files: Files::Renamed(paths), due });
+            }
+        }
         self.sync_directory()?;
         new.rename_in_place()?;
         let segments = self.segments.load();
@@ -210,6 +217,25 @@ impl PartitionLog {
             segment.indexes_are_in_place();
         }
         self.sync_directory()
+    }
+
+    /// The empty segments from one offset to another that opening left out of the list: Kafka's
+    /// cleaner leaves such files between others, where a reader steps over them. In the middle of a
+    /// segment they would hide the rest of it from Kafka, which looks for an offset by names alone.
+    pub(super) fn unlisted_empty(&self, from: Offset, to: Offset) -> Result<Vec<Segment>> {
+        let dir = &*self.place.dir;
+        let entries = self.place.disk.list(dir);
+        let entries = entries.map_err(|error| Error::io("list segments", dir, error))?;
+        let listed = self.segments.load();
+        let bases = entries.iter().filter(|entry| entry.len == 0 && !entry.is_dir);
+        let bases = bases.filter_map(|entry| match parse_segment_file(&entry.name) {
+            Some((base, SegmentFile::Log, Leftover::None)) => Some(base),
+            _ => None,
+        });
+        let unlisted = bases
+            .filter(|base| (from..=to).contains(base))
+            .filter(|base| listed.iter().all(|segment| segment.base() != *base));
+        Ok(unlisted.map(|base| Segment::on_disk(self.place.clone(), base, 0)).collect())
     }
 
     /// A directory that could not be synced is never trusted to have been by a later sync.

@@ -222,6 +222,9 @@ impl PartitionLog {
             Segment::create(self.place.clone(), cut.end)?;
             self.sync_cut()?;
         }
+        for empty in self.unlisted_empty(cut.end.next(), Offset::new(i64::MAX))?.iter().rev() {
+            doomed.push(Doomed { files: Files::Renamed(empty.rename_deleted()?), due });
+        }
         for segment in segments[cut.segments..].iter().rev() {
             if stays.is_some_and(|stays| Arc::ptr_eq(stays, segment)) {
                 continue;

@@ -80,6 +80,8 @@ pub(crate) struct AuditRules {
     pub(crate) recovery_point: Offset,
     /// The offset from which on none may be left out; `None` where any may.
     pub(crate) gapless_from: Option<Offset>,
+    /// Another hand wrote last: digests speak of what was there before.
+    pub(crate) foreign: bool,
 }
 
 /// What an audit found.
@@ -105,7 +107,10 @@ impl Segment {
     /// by saying no.
     pub(crate) fn audit(&self, rules: AuditRules, go_on: &dyn Fn(u64) -> bool) -> Result<Audit> {
         let mut audit = Audit { next_offset: self.base(), ..Audit::default() };
-        let sidecar = self.audit_sidecar(rules, &mut audit)?;
+        let sidecar = match rules.foreign {
+            true => None,
+            false => self.audit_sidecar(rules, &mut audit)?,
+        };
         let misfits = self.audit_digests(sidecar.as_ref(), rules, &mut audit)?;
         let mut indexes = IndexAudit::begin(self)?;
         let mut at = 0;

@@ -10,6 +10,7 @@
 mod common;
 
 mod behaviours;
+mod compacting;
 mod differ;
 mod driver;
 mod script;

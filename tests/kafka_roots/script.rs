@@ -3,6 +3,7 @@
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tidelog::MarkerKind;
 
 /// A record: its time against the clock, its key, how long its value is.
 #[derive(Clone, Debug)]
@@ -34,6 +35,11 @@ pub enum How {
 pub enum Op {
     Append(Vec<Drawn>),
     Produce(u8, How, Vec<Drawn>),
+    /// The same within a transaction.
+    Transact(u8, How, Vec<Drawn>),
+    /// A marker; its epochs, of the producer and of the coordinator, against those known.
+    End(u8, MarkerKind, i16, i32),
+    Aborted(i64, i64),
     Pass(i64),
     Flush,
     Truncate(i64),
@@ -56,6 +62,8 @@ pub enum Op {
 pub struct Script {
     pub settings: Vec<(&'static str, &'static str)>,
     pub ops: Vec<Op>,
+    /// Readers see what was committed.
+    pub committed: bool,
 }
 
 fn one<T: Copy>(random: &mut StdRng, of: &[T]) -> T {
@@ -91,7 +99,7 @@ impl Script {
         if settings[2].1 == "240" {
             ops.retain(|op| !matches!(op, Op::Kill)); // Kafka does not recover a full index
         }
-        Script { settings, ops }
+        Script { settings, ops, committed: random.random_bool(0.7) }
     }
 
     pub fn setting(&self, name: &str) -> Option<&str> {
@@ -102,18 +110,14 @@ impl Script {
 fn op(random: &mut StdRng, spreads: &[i64]) -> Op {
     match random.random_range(0..100) {
         0..30 => Op::Append(records(random, spreads)),
-        30..48 => {
-            let how = match random.random_range(0..20) {
-                0..10 => How::Next,
-                10..13 => How::Again(random.random_range(0..7)),
-                13 => How::Gap,
-                14 => How::Stale,
-                15..17 => How::Higher,
-                17 => How::HigherAmid,
-                _ => How::Overlap,
-            };
-            Op::Produce(random.random_range(0..3), how, records(random, spreads))
-        }
+        30..38 => Op::Produce(random.random_range(0..3), how(random), records(random, spreads)),
+        38..44 => Op::Transact(random.random_range(0..3), how(random), records(random, spreads)),
+        44..48 => Op::End(
+            random.random_range(0..3),
+            one(random, &[MarkerKind::Commit, MarkerKind::Abort]),
+            one(random, &[0, 0, 0, 1, 1, -1]),
+            one(random, &[0, 0, 0, 1, -1]),
+        ),
         48..54 => Op::Pass(one(random, &[1, 100, 2_000, 30_000])),
         54..56 => Op::Flush,
         56..60 => Op::Truncate(random.random_range(-100..1100)),
@@ -123,12 +127,25 @@ fn op(random: &mut StdRng, spreads: &[i64]) -> Op {
         69..76 => Op::At(random.random_range(-40_000..6_000)),
         76..79 => Op::Newest,
         79 => Op::Earliest,
-        80..84 => Op::Epoch(random.random_range(-5..3)),
+        80 => Op::Aborted(random.random_range(0..1000), random.random_range(0..1000)),
+        81..84 => Op::Epoch(random.random_range(-5..3)),
         84..91 => Op::Read(random.random_range(-50..1050), one(random, &[1, 200, 500, 5_000])),
         91..94 => Op::Dump,
         94 => Op::Epochs,
         95..98 => Op::Close,
         _ => Op::Kill,
+    }
+}
+
+fn how(random: &mut StdRng) -> How {
+    match random.random_range(0..20) {
+        0..10 => How::Next,
+        10..13 => How::Again(random.random_range(0..7)),
+        13 => How::Gap,
+        14 => How::Stale,
+        15..17 => How::Higher,
+        17 => How::HigherAmid,
+        _ => How::Overlap,
     }
 }
 

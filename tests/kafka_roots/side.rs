@@ -5,41 +5,24 @@
 //! put so that they need not: a truncation goes to where ours ended, and of the batches from before
 //! a reopening only the last is sent again.
 
+mod producing;
+mod texts;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidelog::disk::{IoMode, RealDisk};
 use tidelog::{
-    ErrorKind, LeaderEpoch, Log, LogReceipt, ManualClock, Offset, OffsetSpec, ProducerEpoch,
-    ProducerId, ProducerIdentity, Record, Records, Sequence, Timestamp, TopicConfig,
+    Clock as _, LeaderEpoch, Log, ManualClock, Offset, OffsetSpec, Sequence, Timestamp, TopicConfig,
 };
 
 use crate::driver::Kafka;
-use crate::script::{Drawn, How, Op, Script};
+use crate::script::{Op, Script};
+use producing::Known;
+use texts::{found_text, said, texts};
 
 const START: i64 = 1_700_000_000_000;
-
-/// A batch that a producer sent.
-#[derive(Clone, Debug)]
-struct Sent {
-    epoch: i16,
-    first: i32,
-    records: Vec<Drawn>,
-    texts: Vec<String>,
-    base: i64,
-    /// Sent before the log was opened or cut last.
-    before: bool,
-}
-
-/// What the script knows of a producer.
-#[derive(Clone, Debug, Default)]
-struct Known {
-    sent: Vec<Sent>,
-    highest: i16,
-    /// What the sides know of it may differ: it begins anew.
-    unsure: bool,
-}
 
 pub struct Sides<'k> {
     kafka: &'k mut Kafka,
@@ -47,6 +30,7 @@ pub struct Sides<'k> {
     config: TopicConfig,
     settings: String,
     codec: String,
+    committed: bool,
     clock: ManualClock,
     log: Option<Log>,
     lives: u32,
@@ -60,6 +44,9 @@ pub struct Sides<'k> {
     layouts_differ: bool,
     /// Kafka no longer knows the newest timestamp of a segment that it took up and then cut.
     times_unknown: bool,
+    transacted: bool,
+    /// A producer has begun anew that one side may have forgotten.
+    forgotten: bool,
     /// Every line Kafka was told.
     pub told: Vec<String>,
 }
@@ -80,6 +67,7 @@ impl<'k> Sides<'k> {
             dir: dir.to_owned(),
             config,
             codec: script.setting("compression.type").unwrap_or("none").to_owned(),
+            committed: script.committed,
             settings,
             clock,
             log: None,
@@ -91,9 +79,13 @@ impl<'k> Sides<'k> {
             epoch: 0,
             layouts_differ: false,
             times_unknown: false,
+            transacted: false,
+            forgotten: false,
             told: Vec::new(),
         };
         sides.tell(&format!("time {START}"));
+        let isolation = if script.committed { "TXN_COMMITTED" } else { "HIGH_WATERMARK" };
+        sides.tell(&format!("isolation {isolation}"));
         sides.open("clean", "0 0").expect("an empty directory opens");
         sides
     }
@@ -115,6 +107,7 @@ impl<'k> Sides<'k> {
         let disk = RealDisk::new(IoMode::Positioned).expect("a disk");
         let builder = Log::builder(self.our_dir()).config(self.config.clone());
         let builder = builder.clock(std::sync::Arc::new(self.clock.clone()));
+        let builder = if self.committed { builder } else { builder.read_uncommitted() };
         let log = builder.disk(std::sync::Arc::new(disk)).open().expect("it opens");
         self.log = Some(log);
         let line =
@@ -126,7 +119,7 @@ impl<'k> Sides<'k> {
     fn same(&mut self, line: &str, ours: String) -> Step {
         let log = self.log();
         let (start, end) = (log.start_offset(), log.end_offset());
-        let stable = log.first_unstable_offset().unwrap_or(end);
+        let stable = log.last_stable_offset();
         let ours = format!("{} | {start} {end} {stable}", ours.trim_end());
         let kafkas = self.tell(line);
         if ours == kafkas {
@@ -153,7 +146,21 @@ impl<'k> Sides<'k> {
     pub fn step(&mut self, op: &Op) -> Step {
         match op {
             Op::Append(records) => self.append(records),
-            Op::Produce(who, how, records) => self.produce(usize::from(*who), *how, records),
+            Op::Produce(who, how, records) => self.produce(usize::from(*who), *how, records, false),
+            Op::Transact(who, how, records) => self.produce(usize::from(*who), *how, records, true),
+            Op::End(who, kind, epoch, coordinator) => {
+                self.end(usize::from(*who), *kind, *epoch, *coordinator)
+            }
+            Op::Aborted(from, to) => {
+                let (from, to) = (self.place(*from), self.place(*to));
+                if from >= to {
+                    return Ok(());
+                }
+                let aborted = self.log().aborted_transactions(Offset::new(from)..Offset::new(to));
+                let aborted = aborted.iter().map(|it| format!("{}:{}", it.producer_id, it.first));
+                let aborted = aborted.collect::<Vec<_>>().join(" ");
+                self.same(&format!("aborted {from} {to}"), format!("ok {aborted}"))
+            }
             Op::Pass(millis) => {
                 self.clock.advance(Duration::from_millis(millis.unsigned_abs()));
                 let line = format!("time {}", self.now());
@@ -163,6 +170,10 @@ impl<'k> Sides<'k> {
                 self.log().flush().expect("it syncs");
                 self.same("flush", "ok".to_owned())
             }
+            // a transaction that is open again may lie below the start, where Kafka knows it still
+            Op::Truncate(_) if self.transacted && self.log().start_offset() > Offset::ZERO => {
+                Ok(())
+            }
             Op::Truncate(place) => self.truncate(*place),
             Op::StartAt(place) => {
                 let target = self.place(*place).max(0);
@@ -170,14 +181,20 @@ impl<'k> Sides<'k> {
                 self.started_at(target)
             }
             Op::Delete(place) => {
+                // Kafka may forget a transaction whose records are all below the start
+                let stable = self.log().last_stable_offset();
                 let target = self.place(*place).max(0);
+                let target = if stable < self.log().end_offset() {
+                    target.min(stable.get())
+                } else {
+                    target
+                };
                 let deleted = self.log().delete_records_before(Offset::new(target));
                 self.same(&format!("delete {target}"), said(deleted.map(|()| String::new())))?;
-                self.layouts_differ |= self.times_unknown;
                 self.retain() // Kafka leaves the segments below to its next run
             }
             Op::Retain => self.retain(),
-            Op::At(_) if self.begins_within_a_segment() => Ok(()),
+            Op::At(_) if self.lookups_differ() => Ok(()),
             Op::At(time) => {
                 let time = self.now() + time;
                 let found =
@@ -215,7 +232,7 @@ impl<'k> Sides<'k> {
     }
 
     fn newest(&mut self) -> Step {
-        if self.begins_within_a_segment() {
+        if self.lookups_differ() {
             return Ok(());
         }
         let found = self.log().find_offset(OffsetSpec::MaxTimestamp);
@@ -223,11 +240,13 @@ impl<'k> Sides<'k> {
     }
 
     /// Kafka counts the records of a segment that lie below the log's start: it names the newest
-    /// among them, and where one of them is late enough it looks no further.
-    fn begins_within_a_segment(&self) -> bool {
+    /// among them, and where one of them is late enough it looks no further. Those of open
+    /// transactions a broker hides, not its log.
+    fn lookups_differ(&self) -> bool {
         let start = self.log().start_offset().get().unsigned_abs();
         let within = self.bases().first().is_some_and(|base| *base < start);
-        within || (self.layouts_differ && start > 0) || self.times_unknown
+        let hides = self.committed && self.log().last_stable_offset() < self.log().end_offset();
+        within || hides || (self.layouts_differ && start > 0) || self.times_unknown
     }
 
     /// Kafka counts anew, from here on, the bytes after which an index gets an entry: a full index
@@ -237,7 +256,9 @@ impl<'k> Sides<'k> {
     }
 
     fn retain(&mut self) -> Step {
-        if self.layouts_differ || self.times_unknown {
+        let is_open = self.log().last_stable_offset() < self.log().end_offset();
+        if self.layouts_differ || self.times_unknown || is_open {
+            self.layouts_differ |= self.log().start_offset().get() > 0;
             return Ok(());
         }
         self.log().apply_retention().expect("a run");
@@ -246,98 +267,7 @@ impl<'k> Sides<'k> {
     }
 
     fn now(&self) -> i64 {
-        use tidelog::Clock as _;
         self.clock.wall().as_millis()
-    }
-
-    fn texts(&mut self, records: &[Drawn]) -> Vec<String> {
-        let mut texts = Vec::new();
-        for record in records {
-            self.values += 1;
-            let at = self.now() + record.time;
-            let key = record.key.map_or("-".to_owned(), |key| format!("k{key}"));
-            let value = record.len.map(|len| format!("v{}*{len}", self.values));
-            texts.push(format!("{at}:{key}:{}", value.unwrap_or("-".to_owned())));
-        }
-        texts
-    }
-
-    fn append(&mut self, records: &[Drawn]) -> Step {
-        let texts = self.texts(records);
-        let appended = with_records(&texts, |records| self.log().append(records));
-        self.appended("-1 -1 -1 plain", &texts, appended).map(drop)
-    }
-
-    fn appended(
-        &mut self,
-        producer: &str,
-        texts: &[String],
-        appended: tidelog::Result<LogReceipt>,
-    ) -> Result<Option<LogReceipt>, String> {
-        let receipt = appended.as_ref().ok().copied();
-        if let Some(receipt) = receipt.filter(|receipt| !receipt.is_duplicate()) {
-            self.epoch = receipt.epoch().get();
-        }
-        let ours = said(appended.map(|receipt| {
-            format!("{} {}", receipt.first_offset(), receipt.next_offset().get() - 1)
-        }));
-        let line = format!("append {} {} {producer} {}", self.epoch, self.codec, texts.join(" "));
-        if ["error InvalidRecord", "error TooLarge"].contains(&&*ours) {
-            self.refused_by_kafka_too(&line)?; // be it for the other reason, where both are there
-        } else {
-            self.same(&line, ours)?;
-        }
-        if receipt.is_none_or(|receipt| receipt.is_duplicate()) && !self.layouts_differ {
-            self.layouts_differ = self.segments().is_err();
-        }
-        self.segments()?;
-        Ok(receipt)
-    }
-
-    fn produce(&mut self, who: usize, how: How, records: &[Drawn]) -> Step {
-        let known = &self.producers[who];
-        let last = known.sent.last();
-        let epoch = last.map_or(known.highest, |last| last.epoch);
-        let next = last.map_or(0, |last| last.first + i32::try_from(last.records.len()).unwrap());
-        let (epoch, first, again) = match how {
-            _ if known.unsure => (known.highest + 1, 0, None),
-            How::Again(back) => {
-                let known = known.sent.iter().rev().filter(|sent| sent.epoch == epoch);
-                let again = known.clone().nth(back).filter(|sent| !sent.before);
-                match again.or(last) {
-                    Some(again) => (again.epoch, again.first, Some(again.clone())),
-                    None => (epoch, next, None),
-                }
-            }
-            How::Gap if last.is_some() => (epoch, next + 3, None),
-            How::Stale if last.is_some() && epoch > 0 => (epoch - 1, next, None),
-            How::Higher => (known.highest + 1, 0, None),
-            How::HigherAmid if last.is_some() => (known.highest + 1, 5, None),
-            How::Overlap if next > 1 => (epoch, next - 1, None),
-            _ => (epoch, next, None),
-        };
-        let (records, texts) = match &again {
-            Some(again) => (again.records.clone(), again.texts.clone()),
-            None => (records.to_vec(), self.texts(records)),
-        };
-        let id = 40 + i64::try_from(who).unwrap();
-        let us = ProducerIdentity::new(ProducerId::new(id), ProducerEpoch::new(epoch));
-        let sequence = Sequence::FIRST.after(first.unsigned_abs());
-        let appended =
-            with_records(&texts, |records| self.log().append_produced(records, us, sequence));
-        let producer = format!("{id} {epoch} {first} plain");
-        let Some(receipt) = self.appended(&producer, &texts, appended)? else { return Ok(()) };
-        if !receipt.is_duplicate() {
-            let base = receipt.first_offset().get();
-            let known = &mut self.producers[who];
-            if known.unsure || known.sent.last().is_some_and(|last| last.epoch != epoch) {
-                known.sent.clear();
-            }
-            known.unsure = false;
-            known.highest = known.highest.max(epoch);
-            known.sent.push(Sent { epoch, first, records, texts, base, before: false });
-        }
-        Ok(())
     }
 
     fn truncate(&mut self, place: i64) -> Step {
@@ -353,13 +283,13 @@ impl<'k> Sides<'k> {
         }
         for known in &mut self.producers {
             let lost = known.sent.iter().any(|sent| sent.base >= end);
+            known.unsure |= known.raised.take_if(|raised| *raised >= end).is_some();
             known.sent.retain(|sent| sent.base < end);
             known.unsure |= lost && start > 0; // a snapshot may speak of what lies below
             known.check(start);
             known.sent.iter_mut().for_each(|sent| sent.before = true);
         }
-        let latest = self.log().find_offset(OffsetSpec::Latest).expect("it is open");
-        self.epoch = latest.and_then(|latest| latest.epoch()).map_or(0, LeaderEpoch::get);
+        self.epoch = (0..=self.epoch).rev().find_map(|epoch| self.latest_below(epoch)).unwrap_or(0);
         let at_a_base = self.bases().contains(&end.unsigned_abs());
         self.same(&format!("truncate {end}"), "ok".to_owned())?;
         let kafkas = self.tell("segments");
@@ -369,12 +299,19 @@ impl<'k> Sides<'k> {
         self.dump()
     }
 
+    fn latest_below(&self, epoch: i32) -> Option<i32> {
+        let found = self.log().end_offset_for_epoch(LeaderEpoch::new(epoch)).expect("it is open");
+        found.map(|(epoch, _)| epoch.get())
+    }
+
     /// No record is left, and the log begins at `target`.
     fn started_at(&mut self, target: i64) -> Step {
         for known in &mut self.producers {
+            (known.raised, known.coordinator) = (None, 0);
             known.sent.clear();
         }
         (self.layouts_differ, self.times_unknown) = (false, false);
+        (self.transacted, self.forgotten) = (false, false);
         self.same(&format!("startat {target}"), "ok".to_owned())?;
         self.segments()?;
         self.producers_listed()
@@ -418,7 +355,7 @@ impl<'k> Sides<'k> {
     }
 
     fn producers_listed(&mut self) -> Step {
-        if self.producers.iter().any(|known| known.unsure) {
+        if self.forgotten || self.producers.iter().any(|known| known.unsure) {
             return Ok(()); // they may differ
         }
         let listed = self.log().producers().into_iter().map(|known| {
@@ -464,68 +401,4 @@ impl<'k> Sides<'k> {
         }
         self.dump()
     }
-}
-
-impl Known {
-    /// A producer whose records are all below the start is known to us, and not to Kafka once it
-    /// has learned anew who there is.
-    fn check(&mut self, start: i64) {
-        self.unsure |= self.sent.last().is_some_and(|sent| sent.base < start);
-    }
-}
-
-fn with_records<T>(texts: &[String], then: impl FnOnce(&[Record<'_>]) -> T) -> T {
-    let parsed: Vec<_> = texts.iter().map(|text| parse(text)).collect();
-    let records: Vec<_> = parsed
-        .iter()
-        .map(|(time, key, value)| {
-            let record = value.as_ref().map_or_else(Record::tombstone, Record::new);
-            let record = key.as_ref().into_iter().fold(record, Record::key);
-            record.timestamp(Timestamp::from_millis(*time))
-        })
-        .collect();
-    then(&records)
-}
-
-fn parse(text: &str) -> (i64, Option<String>, Option<String>) {
-    let parts: Vec<_> = text.split(':').collect();
-    let key = (parts[1] != "-").then(|| parts[1].to_owned());
-    let value = parts[2].split_once('*').map(|(name, len)| {
-        let len: usize = len.parse().expect("a length");
-        format!("{name}{}", "x".repeat(len.saturating_sub(name.len())))
-    });
-    (parts[0].parse().expect("a time"), key, value)
-}
-
-fn texts(records: &Records) -> String {
-    let texts = records.iter().map(|record| {
-        let key =
-            record.key().map_or("-".to_owned(), |key| String::from_utf8(key.to_vec()).unwrap());
-        let value =
-            record.value().map_or("-".to_owned(), |value| format!("{:x}", crc32c::crc32c(value)));
-        let time = record.timestamp().map_or(-1, Timestamp::as_millis);
-        format!("{}@{time}/{key}/{value}", record.offset())
-    });
-    texts.collect::<Vec<_>>().join(" ")
-}
-
-fn said(result: tidelog::Result<String>) -> String {
-    match result {
-        Ok(text) => format!("ok {text}").trim_end().to_owned(),
-        Err(error) => format!("error {}", kind(error.kind())),
-    }
-}
-
-fn kind(kind: ErrorKind) -> String {
-    format!("{kind:?}")
-}
-
-fn found_text(found: tidelog::Result<Option<tidelog::FoundOffset>>) -> String {
-    said(found.map(|found| {
-        found.map_or("none".to_owned(), |found| {
-            let time = found.timestamp().map_or(-1, Timestamp::as_millis);
-            let epoch = found.epoch().map_or(-1, LeaderEpoch::get);
-            format!("{} {time} {epoch}", found.offset())
-        })
-    }))
 }

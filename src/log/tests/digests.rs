@@ -334,6 +334,7 @@ fn faults_of_sidecars(bench: &Bench, recovery_point: i64) -> usize {
         gapless: true,
         compacted: Offset::ZERO,
         is_live: false,
+        foreign: false,
         index_interval: bench.config.index_interval_bytes,
     };
     let audit = PartitionAudit::list(&bench.disk, Path::new(DIR), bench.id, facts).unwrap();

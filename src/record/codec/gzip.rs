@@ -14,7 +14,7 @@ use super::CodecFault;
 
 pub(super) fn unpack(packed: &[u8], limit: usize, out: &mut Vec<u8>) -> Result<(), CodecFault> {
     out.reserve(packed.len().saturating_mul(4).min(limit));
-    let mut members = MultiGzDecoder::new(packed).take(limit as u64 + 1);
+    let mut members = MultiGzDecoder::new(packed).take((limit as u64).saturating_add(1));
     members.read_to_end(out).map_err(|_| CodecFault::Malformed("no gzip stream"))?;
     if out.len() > limit { Err(CodecFault::TooLarge) } else { Ok(()) }
 }

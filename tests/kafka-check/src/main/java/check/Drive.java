@@ -2,7 +2,7 @@ package check;
 
 import org.apache.kafka.common.compress.Compression;
 import org.apache.kafka.common.errors.*;
-import org.apache.kafka.common.header.Header;
+import org.apache.kafka.common.message.FetchResponseData;
 import org.apache.kafka.common.record.CompressionType;
 import org.apache.kafka.common.record.ControlRecordType;
 import org.apache.kafka.common.record.EndTransactionMarker;
@@ -17,6 +17,8 @@ import org.apache.kafka.common.requests.ListOffsetsRequest;
 import org.apache.kafka.common.utils.Time;
 import org.apache.kafka.server.storage.log.FetchIsolation;
 import org.apache.kafka.server.util.Scheduler;
+import org.apache.kafka.storage.internals.checkpoint.CleanShutdownFileHandler;
+import org.apache.kafka.storage.internals.checkpoint.OffsetCheckpointFile;
 import org.apache.kafka.storage.internals.log.*;
 import org.apache.kafka.storage.internals.utils.Throttler;
 import org.apache.kafka.storage.log.metrics.BrokerTopicStats;
@@ -75,6 +77,7 @@ public final class Drive {
     private static final Throttler THROTTLER = new Throttler(Double.MAX_VALUE, Long.MAX_VALUE, "drive", "entries", CLOCK);
 
     private UnifiedLog log;
+    private FetchIsolation isolation = FetchIsolation.HIGH_WATERMARK;
     private LogConfig config;
     private Optional<Long> cleaned = Optional.empty();
 
@@ -97,7 +100,7 @@ public final class Drive {
 
     private String state() {
         if (log == null) return "closed";
-        return log.logStartOffset() + " " + log.logEndOffset() + " " + log.lastStableOffset();
+        return log.logStartOffset() + " " + log.logEndOffset() + " " + Math.max(log.logStartOffset(), log.lastStableOffset());
     }
 
     private static String kind(Throwable e) {
@@ -130,7 +133,7 @@ public final class Drive {
             case "startat": log.truncateFullyAndStartAt(Long.parseLong(w[1]), Optional.empty()); return raised("");
             case "delete":
                 log.maybeIncrementLogStartOffset(Long.parseLong(w[1]), LogStartOffsetIncrementReason.ClientRecordDeletion);
-                return "";
+                return raised("");
             case "retain": log.deleteOldSegments(); return raised("");
             case "at": return found(log.fetchOffsetByTimestamp(Long.parseLong(w[1]), Optional.empty()));
             case "newest": return found(log.fetchOffsetByTimestamp(ListOffsetsRequest.MAX_TIMESTAMP, Optional.empty()));
@@ -138,11 +141,13 @@ public final class Drive {
             case "epoch": return log.endOffsetForEpoch(Integer.parseInt(w[1])).map(e -> e.epoch() + " " + e.offset()).orElse("none");
             case "read": return read(Long.parseLong(w[1]), Integer.parseInt(w[2]));
             case "dump": return dump();
+            case "isolation": isolation = FetchIsolation.valueOf(w[1]); return "";
             case "segments": return String.join(" ", log.logSegments().stream().map(s -> "" + s.baseOffset()).toList());
             case "producers": return producers();
             case "epochs": return String.join(" ", log.leaderEpochCache().epochEntries().stream().map(e -> e.epoch + "@" + e.startOffset).toList());
             case "aborted": return aborted(Long.parseLong(w[1]), Long.parseLong(w[2]));
             case "compact": return compact();
+            case "shutdown": return shutdown(new File(w[1]));
             default: throw new IllegalArgumentException(w[0]);
         }
     }
@@ -211,7 +216,7 @@ public final class Drive {
         long end = log.logEndOffset();
         for (long next = from; records.isEmpty(); ) {
             long reached = take(next, max, records);
-            if (reached <= next || reached >= end) break;
+            if (reached <= next || reached >= end) break; // more may lie behind markers
             next = reached;
         }
         return String.join(" ", records);
@@ -226,12 +231,21 @@ public final class Drive {
         }
     }
 
+    /** What a consumer makes of one answer; the offset to go on from. */
     private long take(long from, int max, List<String> records) throws Exception {
         long next = from;
-        for (RecordBatch b : log.read(from, max, FetchIsolation.HIGH_WATERMARK, true).records.batches()) {
+        FetchDataInfo fetched = log.read(from, max, isolation, true);
+        var aborted = new java.util.PriorityQueue<FetchResponseData.AbortedTransaction>(Comparator.comparingLong(a -> a.firstOffset()));
+        fetched.abortedTransactions.ifPresent(aborted::addAll);
+        var gone = new java.util.HashSet<Long>();
+        for (RecordBatch b : fetched.records.batches()) {
             next = b.nextOffset();
-            if (b.isControlBatch()) continue;
-            for (Record r : b) if (r.offset() >= from) records.add(record(r));
+            while (!aborted.isEmpty() && aborted.peek().firstOffset() <= b.lastOffset()) gone.add(aborted.poll().producerId());
+            if (b.isControlBatch()) {
+                if (ControlRecordType.parse(b.iterator().next().key()) == ControlRecordType.ABORT) gone.remove(b.producerId());
+            } else if (!b.isTransactional() || !gone.contains(b.producerId())) {
+                for (Record r : b) if (r.offset() >= from) records.add(record(r));
+            }
         }
         return next;
     }
@@ -253,7 +267,19 @@ public final class Drive {
     }
 
     private String aborted(long from, long to) {
-        return String.join(" ", log.collectAbortedTransactions(from, to).stream().map(a -> a.producerId() + ":" + a.firstOffset()).toList());
+        return String.join(" ", log.collectAbortedTransactions(from, to).stream().filter(a -> a.lastOffset() >= from).map(a -> a.producerId() + ":" + a.firstOffset()).toList());
+    }
+
+    /** Closes the log and leaves in its root what a broker leaves at a clean shutdown. */
+    private String shutdown(File root) throws Exception {
+        Map<String, Long> offsets = Map.of("recovery-point-offset-checkpoint", log.logEndOffset(), "log-start-offset-checkpoint", log.logStartOffset(),
+            "replication-offset-checkpoint", log.logEndOffset());
+        for (var one : offsets.entrySet())
+            new OffsetCheckpointFile(new File(root, one.getKey()), null).write(Map.of(log.topicPartition(), one.getValue()));
+        log.close();
+        log = null;
+        new CleanShutdownFileHandler(root.getPath()).write(0);
+        return "";
     }
 
     private String compact() throws Exception {
