@@ -15,9 +15,11 @@ use std::io;
 use std::path::Path;
 
 use crate::disk::Disk;
+use crate::disk::names::PARTITION_METADATA;
 use crate::disk::replace::{Beside, affirm_beside, read_file, replace_file, write_beside};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
+use crate::segment::Place;
 
 /// The largest text file that is read: some five million lines, far above any real directory.
 const MAX_TEXT: usize = 256 << 20;
@@ -261,10 +263,11 @@ pub(crate) fn read_partition_metadata(disk: &dyn Disk, path: &Path) -> Result<Op
     id.map(Some).map_err(|fault| fault.into_error(OPERATION, path))
 }
 
-/// Whether a `partition.metadata` is there and names the topic. It is not synced before the names
+/// Whether a log's `partition.metadata` is there and names the topic. It is not synced before the names
 /// are: a power cut may have torn or taken it.
-pub(super) fn names_topic(disk: &dyn Disk, path: &Path, topic: TopicId) -> bool {
-    read_partition_metadata(disk, path).is_ok_and(|found| found == Some(topic))
+pub(super) fn names_topic(place: &Place, topic: TopicId) -> bool {
+    let path = place.dir.join(PARTITION_METADATA);
+    read_partition_metadata(&*place.disk, &path).is_ok_and(|found| found == Some(topic))
 }
 
 /// Replaces a `partition.metadata`; durable when it returns.

@@ -23,7 +23,7 @@ use super::report::{Damage, PartitionReport, TornTail};
 use super::verdict::{Ending, Successor, Then, Verdict, judge};
 use crate::disk::Disk;
 use crate::disk::latch::Latch;
-use crate::disk::names::{LEADER_EPOCHS, PARTITION_METADATA, SegmentFile};
+use crate::disk::names::{LEADER_EPOCHS, SegmentFile};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::record::BatchFault;
@@ -436,9 +436,7 @@ impl Recovery<'_> {
         let tail = self.tail()?;
         let wait = self.must_sync(); // a fresh file is on the disk; names may not be
         let names_changed = !self.segments.is_empty() && !known.last_stop.is_clean();
-        let path = place.dir.join(PARTITION_METADATA);
-        let topic = self.setup.id.topic;
-        let metadata_lost = names_changed && !checkpoint::names_topic(&*place.disk, &path, topic);
+        let metadata_lost = names_changed && !checkpoint::names_topic(&place, self.setup.id.topic);
         let (config, damage) = (&self.setup.config, &self.report.damage);
         let damage = (!damage.is_empty()).then(|| Arc::new(damage.clone()));
         self.segments.shrink_to_fit(); // most logs of many have one
