@@ -47,6 +47,8 @@
 //! - Topics: [`TopicConfig`], [`Store::ensure_topic`], [`TopicDescription`]. Budgets: [`WhenFull`].
 //! - Sending: [`Record`], [`TopicProducer`], [`Receipt`]; in company: [`TopicProducer::enqueue`],
 //!   [`Pending`]; who goes where: [`Partitioner`]; smaller: [`Compression`].
+//! - All or nothing: [`ProducerBuilder::transactional`], [`Transaction`],
+//!   [`Store::transactions`].
 //! - Reading: [`ConsumerBuilder`], [`Consumer::poll`], [`Records`], [`RecordView`],
 //!   [`Consumer::read_to_end`]; without a valid position: [`Reset`].
 //! - Offsets: [`Consumer::commit`], [`OffsetCommit`]. Groups: [`Store::groups`],
@@ -116,6 +118,9 @@ mod engine;
 #[cfg(not(loom))]
 mod state_log;
 
+#[cfg(not(loom))]
+mod txn;
+
 mod group;
 
 #[cfg(not(loom))]
@@ -148,8 +153,9 @@ pub use engine::{BackupProgress, BackupReport, OpenReport};
 pub use error::{Error, ErrorKind, Outcome, RecordError, RecordRefusal, Result};
 #[cfg(not(loom))]
 pub use group::{
-    Assignment, AssignmentFault, Assignor, Committed, GroupKind, GroupPhase, GroupView, MemberId,
-    MemberView, RangeAssignor, RoundRobinAssignor, StickyAssignor, TopicPartition, TopicView,
+    Assignment, AssignmentFault, Assignor, Committed, ConsumedOffsets, GroupKind, GroupPhase,
+    GroupView, MemberId, MemberView, RangeAssignor, RoundRobinAssignor, StickyAssignor,
+    TopicPartition, TopicView,
 };
 pub use ids::{
     Generation, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, TopicId,
@@ -170,6 +176,7 @@ pub use producer::partitioner::{DefaultPartitioner, Partitioner, RoundRobin};
 #[cfg(not(loom))]
 pub use producer::{
     BatchReceipt, BufferFull, Pending, Producer, ProducerBuilder, Receipt, TopicProducer,
+    Transaction, TransactionTopic, TransactionalProducer, TransactionalProducerBuilder,
 };
 #[cfg(not(loom))]
 pub use record::{
@@ -186,6 +193,8 @@ pub use store::{
     TopicDescription, TopicStats,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+#[cfg(not(loom))]
+pub use txn::{OpenTransaction, TransactionDescription, TransactionPhase};
 
 /// The README's example and the guide's are compiled and run as tests.
 #[cfg(doctest)]

@@ -77,15 +77,15 @@ impl<'a> OffsetCommit<'a> {
 }
 
 /// A part of a commit, with what it is made of.
-struct Part {
+pub(super) struct Part {
     /// `None` for a partition that is not assigned.
     index: Option<usize>,
-    partition: Arc<Partition>,
-    offset: Offset,
-    leader_epoch: Option<LeaderEpoch>,
+    pub(super) partition: Arc<Partition>,
+    pub(super) offset: Offset,
+    pub(super) leader_epoch: Option<LeaderEpoch>,
     /// What is kept of an earlier commit of the same offset.
-    kept: Option<Committed>,
-    mode: CommitMode,
+    pub(super) kept: Option<Committed>,
+    pub(super) mode: CommitMode,
 }
 
 /// Each fails as invalid for a reader without a group, and, with nothing written, as fenced: for a
@@ -304,7 +304,11 @@ impl Consumer {
     }
 
     /// What was returned of these slots and is not committed yet, or not as durably.
-    fn delivered_parts(&self, indexes: &[usize], durability: Durability) -> Result<Vec<Part>> {
+    pub(super) fn delivered_parts(
+        &self,
+        indexes: &[usize],
+        durability: Durability,
+    ) -> Result<Vec<Part>> {
         let mut parts = Vec::new();
         for index in indexes.iter().copied() {
             let Some(slot) = self.assignment.get(index) else { continue };

@@ -6,7 +6,7 @@
 //! `rebalance` who is told of it, `start` where reading a partition begins and begins again,
 //! `fetch` one round over what is ready, `poll` the calls that wait for it, `stream` the tasks that
 //! do, `to_end` the call with a definite end, `seek` moving about, `commit` the offsets that are
-//! kept.
+//! kept, `consumed` those that a transaction keeps.
 //!
 //! Invariants: a position moves only when the records before it are handed out; a poll costs what
 //! is ready, not what is assigned; nothing is committed unless a call says so.
@@ -16,6 +16,7 @@
 mod assignment;
 mod builder;
 mod commit;
+mod consumed;
 mod fetch;
 mod handle;
 mod member;

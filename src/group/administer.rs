@@ -90,7 +90,10 @@ impl OffsetStore {
             if group.is_unused() {
                 return Err(unknown(operation, &name)); // another call was faster
             }
-            let all = places(&group.entries.lock());
+            let mut all = places(&group.entries.lock());
+            all.extend(group.staged_places());
+            all.sort_unstable();
+            all.dedup();
             self.remove(&name, &group, &all, Remains::Nothing)?;
         }
         self.prune(&name, group);
@@ -112,6 +115,9 @@ impl OffsetStore {
                 return Err(Error::new(operation, Cause::GroupNotEmpty(text)));
             }
             let mut meant = places(&group.entries.lock());
+            meant.extend(group.staged_places());
+            meant.sort_unstable();
+            meant.dedup();
             meant.retain(|(committed, _)| &**committed == topic);
             self.remove(&name, &group, &meant, Remains::Group)?;
             meant.len()
@@ -253,7 +259,8 @@ impl OffsetStore {
         let mut groups = self.groups.lock();
         // whoever has it got it from this table, under this lock
         let idle = groups.get(name).is_some_and(|group| Arc::strong_count(group) == 1);
-        if idle && groups.get(name).is_some_and(|group| group.is_unused()) {
+        let is_over = |group: &Arc<Group>| group.is_unused() && group.staged.lock().is_empty();
+        if idle && groups.get(name).is_some_and(is_over) {
             groups.remove(name);
         }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::records::GroupRecords;
 use super::schema::CommittedValue;
 use crate::engine::Partition;
-use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
+use crate::ids::{LeaderEpoch, Offset, PartitionId, ProducerId, TopicId};
 use crate::sync::Mutex;
 use crate::time::Timestamp;
 
@@ -145,11 +145,29 @@ pub(super) struct Entry {
 /// By topic and partition.
 pub(super) type Entries = BTreeMap<Arc<str>, BTreeMap<PartitionId, Entry>>;
 
+/// An offset that counts once the transaction it is committed in does.
+#[derive(Clone, Debug)]
+pub(super) struct Staged {
+    pub(super) producer: ProducerId,
+    pub(super) partition: Arc<Partition>,
+    pub(super) committed: Committed,
+    /// The end of its batch in the log.
+    pub(super) end: Offset,
+}
+
+impl Staged {
+    fn is_for(&self, topic: &str, partition: PartitionId) -> bool {
+        **self.partition.topic_name() == *topic && self.partition.id() == partition
+    }
+}
+
 /// One group's memory.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     pub(super) turn: Mutex<()>,
     pub(super) entries: Mutex<Entries>,
+    /// In the order of the log. What is written for a partition later ends what is staged for it.
+    pub(super) staged: Mutex<Vec<Staged>>,
     pub(super) records: Mutex<GroupRecords>,
 }
 
@@ -163,13 +181,55 @@ impl Group {
     }
 
     pub(super) fn insert(&self, partition: &Partition, committed: Committed) {
+        self.unstage(partition.topic_name(), partition.id());
         let mut entries = self.entries.lock();
         let topic = entries.entry(partition.topic_name().clone()).or_default();
         let topic_id = Some(partition.topic_id());
         topic.insert(partition.id(), Entry { topic_id, committed, expires_at: None });
     }
 
-    /// Whether nothing is known of it.
+    /// Stages an offset; one that was staged for the partition before it counts no more.
+    pub(super) fn stage(&self, staged: Staged) {
+        let (topic, partition) = (staged.partition.topic_name(), staged.partition.id());
+        let mut all = self.staged.lock();
+        all.retain(|it| it.producer != staged.producer || !it.is_for(topic, partition));
+        all.push(staged);
+    }
+
+    fn unstage(&self, topic: &str, partition: PartitionId) {
+        self.staged.lock().retain(|it| !it.is_for(topic, partition));
+    }
+
+    /// Takes out what is staged in a producer's transaction.
+    pub(super) fn take_staged(&self, producer: ProducerId) -> Vec<Staged> {
+        let mut all = self.staged.lock();
+        let (taken, left) = std::mem::take(&mut *all)
+            .into_iter()
+            .partition::<Vec<_>, _>(|staged| staged.producer == producer);
+        *all = left;
+        taken
+    }
+
+    /// Takes in what a committed transaction has staged. It stands where it does in the log: what
+    /// another transaction has staged behind it comes later, what it has staged before it goes.
+    pub(super) fn take_in(&self, staged: Staged) {
+        let Staged { partition, committed, end, .. } = staged;
+        let (name, id) = (partition.topic_name(), partition.id());
+        self.staged.lock().retain(|it| it.end > end || !it.is_for(name, id));
+        let mut entries = self.entries.lock();
+        let topic = entries.entry(name.clone()).or_default();
+        let topic_id = Some(partition.topic_id());
+        topic.insert(id, Entry { topic_id, committed, expires_at: None });
+    }
+
+    /// The places something is staged for.
+    pub(super) fn staged_places(&self) -> Vec<(Arc<str>, PartitionId)> {
+        let staged = self.staged.lock();
+        let place = |it: &Staged| (it.partition.topic_name().clone(), it.partition.id());
+        staged.iter().map(place).collect()
+    }
+
+    /// Whether nothing is known of it that counts.
     pub(super) fn is_unused(&self) -> bool {
         self.entries.lock().is_empty() && self.records.lock().is_empty()
     }
@@ -177,6 +237,7 @@ impl Group {
     pub(super) fn forget(&self, places: &[(Arc<str>, PartitionId)]) {
         let mut entries = self.entries.lock();
         for (topic, partition) in places {
+            self.unstage(topic, *partition);
             if let Some(partitions) = entries.get_mut(topic) {
                 partitions.remove(partition);
                 if partitions.is_empty() {

@@ -161,11 +161,15 @@ impl OffsetStore {
             let _turn = group.turn.lock();
             let roster = self.roster(name);
             let now = self.engine.clock().wall();
-            let planned = {
+            let mut planned = {
                 let entries = group.entries.lock().clone();
                 let records = group.records.lock();
                 plan(&entries, &records, roster.as_ref(), now, retention)
             };
+            // never what a transaction is about to commit
+            let staged = group.staged_places();
+            planned.offsets.retain(|place| !staged.contains(place));
+            planned.is_over &= staged.is_empty();
             let remains = if planned.is_over { Remains::Nothing } else { Remains::Group };
             self.remove(name, &group, &planned.offsets, remains)?;
             self.expired.add(planned.offsets.len() as u64);

@@ -2,7 +2,7 @@
 //!
 //! `schema` owns the bytes, `committed` what an offset store remembers and hands out, `records`
 //! what else a group has in the log, `offsets` the store itself: replay, commit, forgetting a
-//! topic. Other parts of it: `generations` keeps generations, `administer` is what operators do,
+//! topic; `consumed` is what a consumer hands to a transaction. Other parts of it: `generations` keeps generations, `administer` is what operators do,
 //! `expiry` what time does, `holds` what groups keep from being removed. `roster` says who is in a
 //! group now, as they see it.
 //!
@@ -19,6 +19,8 @@ mod administer;
 pub(crate) mod assign;
 #[cfg(not(loom))]
 mod committed;
+#[cfg(not(loom))]
+mod consumed;
 #[cfg(not(loom))]
 mod coordinator;
 #[cfg(not(loom))]
@@ -55,6 +57,10 @@ pub use assign::{
 pub use committed::Committed;
 #[cfg(not(loom))]
 pub(crate) use committed::{Commit, CommitMode};
+#[cfg(not(loom))]
+pub use consumed::ConsumedOffsets;
+#[cfg(not(loom))]
+pub(crate) use consumed::ConsumedPart;
 #[cfg(not(loom))]
 pub(crate) use coordinator::known;
 pub use identity::{MemberId, TopicPartition};

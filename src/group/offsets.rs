@@ -6,15 +6,17 @@
 //! writes tombstones, and until they are written the identity keeps a topic made again under the
 //! name from seeing them. Records of kinds unknown here are left as they are.
 //!
-//! `commits` is a commit's way, `follow` keeps the fold going where another process writes the log.
+//! `commits` is a commit's way, `staged` that of one within a transaction, `follow` keeps the fold
+//! going where another process writes the log.
 //!
 //! Locks: the table of groups, then a group's turn, then its entries. The turn is held across the
 //! append, the others never. Under the turn the coordinator is asked who may commit.
 
 mod commits;
 mod follow;
+mod staged;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 pub(super) use self::commits::InTurn;
@@ -31,7 +33,7 @@ use super::seat::Committer;
 use crate::config::{Durability, TopicConfig};
 use crate::engine::{Engine, Partition};
 use crate::error::{Cause, Error, Outcome, Result};
-use crate::ids::{PartitionId, TopicId};
+use crate::ids::{PartitionId, ProducerId, TopicId};
 use crate::state_log::{Change, Replayed, StateLog};
 use crate::stats::Counter;
 use crate::sync::Mutex;
@@ -48,6 +50,8 @@ pub(crate) struct OffsetStore {
     pub(super) engine: Arc<Engine>,
     pub(super) log: StateLog,
     pub(super) groups: Mutex<BTreeMap<Arc<str>, Arc<Group>>>,
+    /// The groups that a producer's open transaction has staged offsets of.
+    staging: Mutex<HashMap<ProducerId, BTreeSet<Arc<str>>>>,
     /// Partitions whose offsets are not known: their groups get errors, not resets.
     unread: BTreeMap<PartitionId, Error>,
     skipped: Counter,
@@ -70,6 +74,7 @@ impl OffsetStore {
         unreadable.add(fold.skipped + skipped.places);
         let store = OffsetStore {
             groups: Mutex::new(fold.groups),
+            staging: Mutex::default(),
             engine,
             log,
             unread: skipped.unread,
@@ -79,6 +84,7 @@ impl OffsetStore {
             coordinator: Coordinator::default(),
             following: None,
         };
+        skipped.waiting.iter().for_each(|waiting| store.stage_again(waiting));
         store.end_lives_of_before();
         Ok(Arc::new(store))
     }
@@ -138,19 +144,24 @@ impl OffsetStore {
         for (group_name, group) in groups {
             // a commit that comes after this turn finds the topic deleted
             let _turn = group.turn.lock();
-            let partitions: Vec<PartitionId> = match group.entries.lock().get(name) {
-                Some(partitions) => partitions.keys().copied().collect(),
-                None => continue,
-            };
+            let mut partitions: BTreeSet<PartitionId> = BTreeSet::new();
+            partitions.extend(group.entries.lock().get(name).into_iter().flat_map(|it| it.keys()));
+            let staged = group.staged_places().into_iter().filter(|(topic, _)| **topic == *name);
+            partitions.extend(staged.map(|(_, partition)| partition));
+            if partitions.is_empty() {
+                continue;
+            }
             let log_partition = self.partition_of(&group_name)?;
             let mut keys = Vec::with_capacity(partitions.len());
-            for partition in partitions {
-                keys.push(committed_key(&group_name, name, partition)?);
+            for partition in &partitions {
+                keys.push(committed_key(&group_name, name, *partition)?);
             }
             let changes: Vec<Change<'_>> =
                 keys.iter().map(|key| Change { key, value: None }).collect();
             self.log.append(log_partition, &changes, Durability::Process)?;
-            group.entries.lock().remove(name);
+            let topic = Arc::<str>::from(name);
+            let places: Vec<_> = partitions.into_iter().map(|it| (topic.clone(), it)).collect();
+            group.forget(&places);
             touched.insert(log_partition);
         }
         // else a power cut could bring the offsets back, to a topic made again under the name

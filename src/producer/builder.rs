@@ -9,11 +9,13 @@ use std::time::Duration;
 use super::core::Core;
 use super::handle::Producer;
 use super::partitioner::{DefaultPartitioner, Partitioner};
+use super::transaction::TransactionalProducerBuilder;
 use crate::config::{Compression, Durability};
 use crate::engine::Claim;
 use crate::error::{Cause, Error, Result};
 use crate::ids::ProducerEpoch;
 use crate::record::{ProducerIdentity, check_built};
+use crate::txn::Transactions;
 
 /// What [`enqueue`](crate::TopicProducer::enqueue) does when the producer's buffer has no room.
 ///
@@ -72,7 +74,7 @@ impl Settings {
         }
     }
 
-    fn validate(&self) -> Result<()> {
+    pub(super) fn validate(&self) -> Result<()> {
         let refuse = |key: &str, value: String, allowed: &str| {
             let (key, allowed) = (key.to_owned(), allowed.to_owned());
             Err(Error::new("build producer", Cause::InvalidConfig { key, value, allowed }))
@@ -117,13 +119,14 @@ impl Settings {
 #[must_use = "a builder does nothing until it is built"]
 pub struct ProducerBuilder {
     engine: Claim,
+    transactions: Arc<Transactions>,
     settings: Settings,
     idempotent: bool,
 }
 
 impl ProducerBuilder {
-    pub(crate) fn new(engine: Claim) -> Self {
-        ProducerBuilder { engine, settings: Settings::new(), idempotent: false }
+    pub(crate) fn new(engine: Claim, transactions: Arc<Transactions>) -> Self {
+        ProducerBuilder { engine, transactions, settings: Settings::new(), idempotent: false }
     }
 
     /// What an acknowledgement promises unless a handle says otherwise; default
@@ -302,6 +305,25 @@ impl ProducerBuilder {
         self.idempotent = true;
         self.settings.identity = Some(identity);
         self
+    }
+
+    /// Makes it a producer that sends in transactions, under a transactional id of 1 to 32,767
+    /// bytes that it has to itself. Of the options so far the partitioner and the compression
+    /// count; nothing lingers in a transaction, and durability is a matter of its commit.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// let mut producer = store.producer().transactional("checkout").build()?;
+    /// let transaction = producer.begin()?;
+    /// transaction.topic("orders")?.send(Record::new("hello"))?;
+    /// transaction.commit()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn transactional(self, id: impl Into<String>) -> TransactionalProducerBuilder {
+        let settings = Settings { identity: None, ..self.settings };
+        TransactionalProducerBuilder::new(self.engine, self.transactions, settings, id.into())
     }
 
     /// The producer.

@@ -6,6 +6,7 @@
 //! linger queue and the order in it, `lanes` those of a topic, `batch` what lingers there, `memory`
 //! bounds it, `core` what all handles of one producer share: its lanes, its flushes and its end.
 //! `receipt` and `pending` are what comes back, `partitioner` decides where a record goes.
+//! `transaction` is the producer that sends all or nothing.
 //!
 //! Invariants: a `send` takes no lock of this room and allocates nothing; the records of one
 //! partition reach the log in the order of the calls, lingering or not; nothing that lingers is
@@ -24,6 +25,7 @@ pub(crate) mod partitioner;
 mod pending;
 mod receipt;
 mod topic;
+mod transaction;
 mod waiting;
 
 #[cfg(all(test, not(loom)))]
@@ -34,3 +36,6 @@ pub use handle::Producer;
 pub use pending::Pending;
 pub use receipt::{BatchReceipt, Receipt};
 pub use topic::TopicProducer;
+pub use transaction::{
+    Transaction, TransactionTopic, TransactionalProducer, TransactionalProducerBuilder,
+};

@@ -20,12 +20,14 @@ use crate::ids::PartitionId;
 use crate::log::FetchLimits;
 use crate::record::{Batch, Record};
 use crate::time::{Clock, ManualClock, SystemClock, Timestamp};
+use crate::txn::Transactions;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 /// An engine of its own world.
 struct World {
     engine: Claim,
+    transactions: Arc<Transactions>,
     clock: ManualClock,
 }
 
@@ -43,11 +45,12 @@ impl World {
     fn new(threads: Threads) -> World {
         let clock = ManualClock::new(START);
         let engine = open(threads, Arc::new(clock.clone()), Arc::new(MemoryDisk::new()));
-        World { engine, clock }
+        let transactions = Transactions::open(engine.engine().clone()).unwrap();
+        World { engine, transactions, clock }
     }
 
     fn producer(&self) -> ProducerBuilder {
-        ProducerBuilder::new(self.engine.clone())
+        ProducerBuilder::new(self.engine.clone(), self.transactions.clone())
     }
 
     fn create(&self, name: &str, config: TopicConfig) -> Arc<Topic> {
@@ -60,6 +63,11 @@ impl World {
         let topic = self.create("orders", config);
         (topic, builder.build().unwrap().topic("orders").unwrap())
     }
+}
+
+fn builder(engine: &Claim) -> ProducerBuilder {
+    let transactions = Transactions::open(engine.engine().clone()).unwrap();
+    ProducerBuilder::new(engine.clone(), transactions)
 }
 
 fn open(threads: Threads, clock: Arc<dyn Clock>, disk: Arc<dyn Disk>) -> Claim {

@@ -332,7 +332,7 @@ impl TopicProducer {
     }
 
     /// The partition that all records of a batch map to.
-    fn choose_one(&self, records: &[Record<'_>]) -> Result<PartitionId> {
+    pub(super) fn choose_one(&self, records: &[Record<'_>]) -> Result<PartitionId> {
         let Some((first, rest)) = records.split_first() else {
             let why = "a batch has at least one record".to_owned();
             return Err(Error::new("append", Cause::InvalidArgument(why)));

@@ -9,6 +9,7 @@
 //! same key, and change their memory only after an append has succeeded.
 
 mod replay;
+pub(crate) mod wire;
 
 use std::sync::Arc;
 
@@ -16,10 +17,10 @@ use crate::config::{Durability, TopicConfig};
 use crate::engine::{Engine, NewTopic, Partition, Topic};
 use crate::error::{ErrorKind, Outcome, Result};
 use crate::ids::{Offset, PartitionId};
-use crate::record::{BorrowedBatch, Record};
+use crate::record::{BorrowedBatch, Produced, ProducerClaim, ProducerIdentity, Record};
 use crate::sync::Mutex;
 
-pub(crate) use replay::{Progress, Replayed};
+pub(crate) use replay::{Progress, Replayed, Waiting};
 
 /// One internal topic as a log of keyed state.
 #[derive(Debug)]
@@ -92,6 +93,27 @@ impl StateLog {
         let records: Vec<Record<'_>> = changes.iter().map(Change::as_record).collect();
         let batch = BorrowedBatch::measure(&records, &partition.batch_rules(now)?)?;
         Ok(partition.append(&batch, now, durability)?.end_offset)
+    }
+
+    /// Appends changes as part of a producer's transaction: they take effect with its marker.
+    pub(crate) fn append_produced(
+        &self,
+        partition: PartitionId,
+        changes: &[Change<'_>],
+        identity: ProducerIdentity,
+    ) -> Result<Offset> {
+        let partition = self.existing_or_new()?.partition(partition)?;
+        let now = self.engine.clock().wall();
+        let records: Vec<Record<'_>> = changes.iter().map(Change::as_record).collect();
+        let batch = BorrowedBatch::measure(&records, &partition.batch_rules(now)?)?;
+        let claim = Some(ProducerClaim { identity, sequence: None, transactional: true });
+        let batch = Produced { batch: &batch, claim };
+        Ok(partition.append(&batch, now, Durability::Process)?.end_offset)
+    }
+
+    /// One partition of the topic, which is made if there is none.
+    pub(crate) fn partition(&self, id: PartitionId) -> Result<Arc<Partition>> {
+        self.existing_or_new()?.partition(id)
     }
 
     /// Makes everything in a partition durable; blocks for a sync.

@@ -13,7 +13,7 @@ use super::StateLog;
 use crate::config::IsolationLevel;
 use crate::engine::Partition;
 use crate::error::{Error, Result};
-use crate::ids::{LeaderEpoch, Offset, PartitionId};
+use crate::ids::{LeaderEpoch, Offset, PartitionId, ProducerId};
 use crate::log::{Cursor, FetchLimits};
 use crate::record::{Batch, BatchFault, ControlRecord, PlainLimit};
 
@@ -34,6 +34,17 @@ pub(crate) struct Skipped {
     pub(crate) places: u64,
     /// Partitions of which nothing, or not all, is known.
     pub(crate) unread: BTreeMap<PartitionId, Error>,
+    /// What waits for its transaction's end, in the order of the log.
+    pub(crate) waiting: Vec<Waiting>,
+}
+
+/// A record that takes effect once its producer's transaction is committed.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) producer: ProducerId,
+    pub(crate) offset: Offset,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
 }
 
 /// How far a partition has been replayed, and what waits there for its transaction's end.
@@ -70,6 +81,15 @@ impl StateLog {
         for partition in self.partitions()? {
             let mut progress = Progress::default();
             let read = replay_on(&partition, &mut progress, &mut fold);
+            skipped.waiting.extend(progress.pending.into_iter().flat_map(|(producer, all)| {
+                let producer = ProducerId::new(producer);
+                all.into_iter().map(move |Kept { offset, key, value }| Waiting {
+                    producer,
+                    offset,
+                    key,
+                    value,
+                })
+            }));
             if let Err(error) = read.map(|places| skipped.places += places) {
                 log::error!("the state in {}-{} is lost: {error}", self.name, partition.id());
                 skipped.unread.insert(partition.id(), error);
@@ -185,7 +205,11 @@ impl<F: FnMut(Replayed<'_>)> Replay<'_, F> {
         Ok(())
     }
 
+    /// What comes later in the log stands: of what waits, that with the key from before goes.
     fn hand_out(&mut self, offset: Offset, key: Option<&[u8]>, value: Option<&[u8]>) {
+        for kept in self.progress.pending.values_mut() {
+            kept.retain(|kept| kept.key.as_deref() != key || kept.offset > offset);
+        }
         (self.fold)(Replayed { partition: self.partition.id(), offset, key, value });
     }
 }

@@ -38,7 +38,15 @@ pub struct StoreBuilder {
     journal: Option<Journal>,
     max_bytes: Option<u64>,
     when_full: WhenFull,
-    offsets_retention: OffsetsRetention,
+    upkeep: Upkeep,
+}
+
+/// What coordinators forget, and when.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Upkeep {
+    pub(super) offsets_retention: OffsetsRetention,
+    /// Zero is for ever, `None` the default.
+    pub(super) transactional_id_expiration: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -60,7 +68,7 @@ impl StoreBuilder {
             journal: None,
             max_bytes: None,
             when_full: WhenFull::Fail,
-            offsets_retention: OffsetsRetention::default(),
+            upkeep: Upkeep::default(),
         }
     }
 
@@ -189,7 +197,24 @@ impl StoreBuilder {
     /// ```
     pub fn offsets_retention(mut self, age: impl Into<Option<Duration>>) -> Self {
         let age = age.into();
-        self.offsets_retention = age.map_or(OffsetsRetention::Never, OffsetsRetention::For);
+        self.upkeep.offsets_retention = age.map_or(OffsetsRetention::Never, OffsetsRetention::For);
+        self
+    }
+
+    /// How long a transactional id that no producer has is remembered after its last use (Kafka's
+    /// `transactional.id.expiration.ms`); at least 1 ms, `None` for ever. Default 7 days, and for
+    /// ever where the ids came with a directory that Kafka wrote. Looked at every hour. Whoever
+    /// takes a forgotten id takes a new one.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidelog::Store;
+    /// let day = Duration::from_secs(24 * 3600);
+    /// let store = Store::builder_in_memory().transactional_id_expiration(day).open()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn transactional_id_expiration(mut self, age: impl Into<Option<Duration>>) -> Self {
+        self.upkeep.transactional_id_expiration = Some(age.into().unwrap_or(Duration::ZERO));
         self
     }
 
@@ -231,7 +256,7 @@ impl StoreBuilder {
             when_full: self.when_full,
             journal,
         };
-        Store::over(Engine::open_quiet(options, &self.path)?, self.offsets_retention)
+        Store::over(Engine::open_quiet(options, &self.path)?, self.upkeep)
     }
 
     fn validate(&self) -> Result<()> {
@@ -242,7 +267,7 @@ impl StoreBuilder {
         if let Some(bytes) = self.max_bytes.filter(|bytes| *bytes < 1024) {
             return refuse("max_bytes", bytes, "at least 1024 bytes");
         }
-        if let OffsetsRetention::For(age) = self.offsets_retention
+        if let OffsetsRetention::For(age) = self.upkeep.offsets_retention
             && age < Duration::from_millis(1)
         {
             return refuse("offsets.retention", 0, "at least 1 ms, or none");

@@ -4,12 +4,11 @@
 //! from it. It closes when `close` is called or when the last of them is dropped.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::builder::StoreBuilder;
+use super::builder::{StoreBuilder, Upkeep};
 use super::stats::StoreStats;
-use crate::config::OffsetsRetention;
 use crate::consumer::ConsumerBuilder;
 use crate::engine::{Claim, Engine, OpenReport};
 use crate::error::{Error, Result};
@@ -17,6 +16,7 @@ use crate::group::OffsetStore;
 use crate::inspect::Verifier;
 use crate::producer::ProducerBuilder;
 use crate::time::deadline_after;
+use crate::txn::{MarkerFollower, Transactions};
 use crate::wait::{Completed, Completion};
 
 /// Topics of partitioned logs in a directory, open in this process.
@@ -44,6 +44,7 @@ use crate::wait::{Completed, Completion};
 pub struct Store {
     pub(super) engine: Claim,
     pub(super) offsets: Arc<OffsetStore>,
+    pub(super) transactions: Arc<Transactions>,
 }
 
 impl Store {
@@ -98,12 +99,17 @@ impl Store {
 
     /// The coordinators come up on the recovered engine: their state is in its topics. Nothing is
     /// removed before they have said what they still need.
-    pub(super) fn over(engine: Arc<Engine>, retention: OffsetsRetention) -> Result<Store> {
+    pub(super) fn over(engine: Arc<Engine>, upkeep: Upkeep) -> Result<Store> {
+        // first: what it ends at the opening, groups read from their own log
+        let transactions = Transactions::open(engine.clone())?;
         let offsets = OffsetStore::open(engine.clone())?;
+        let follower: Weak<dyn MarkerFollower> = Arc::downgrade(&offsets) as _;
+        transactions.set_follower(follower);
+        transactions.begin_upkeep(upkeep.transactional_id_expiration);
         offsets.hold_all();
-        offsets.begin_expiry(retention);
+        offsets.begin_expiry(upkeep.offsets_retention);
         engine.start()?;
-        Ok(Store { engine: Claim::new(engine), offsets })
+        Ok(Store { engine: Claim::new(engine), offsets, transactions })
     }
 
     /// The identity of the store, drawn when its directory was taken: 32 hexadecimal digits.
@@ -134,7 +140,7 @@ impl Store {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn producer(&self) -> ProducerBuilder {
-        ProducerBuilder::new(self.engine.clone())
+        ProducerBuilder::new(self.engine.clone(), self.transactions.clone())
     }
 
     /// A builder for a consumer whose committed offsets are kept under `group`.
@@ -171,7 +177,8 @@ impl Store {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn stats(&self) -> StoreStats {
-        StoreStats::of(&self.engine, &self.offsets)
+        let unreadable_transactions = self.transactions.skipped();
+        StoreStats { unreadable_transactions, ..StoreStats::of(&self.engine, &self.offsets) }
     }
 
     /// Reads everything the store holds and says what is wrong, while it is open:

@@ -1,9 +1,9 @@
 //! The public door: opening a store, its topics, and what operators want to know.
 //!
 //! `builder` says how a store is run, `handle` is the [`Store`] itself, `admin` what it does with
-//! topics, `partition` a handle for one partition, `stable` what it
-//! says of transactions, `groups` with groups, their offsets and holds,
-//! `reset` how offsets are moved. `describe`, `group_view` and `stats` are the snapshots it answers
+//! topics, `partition` a handle for one partition, `stable` what it says of transactions, `groups`
+//! with groups, their offsets and holds, `reset` how offsets are moved, `transactions` with
+//! transactions over all partitions. `describe`, `group_view` and `stats` are the snapshots it answers
 //! with, `backup` is how it is copied while in use, `read_only` the door for readers in other
 //! processes. Nothing is decided here: each call goes down to the engine or a
 //! coordinator.
@@ -21,6 +21,7 @@ mod replication;
 mod reset;
 mod stable;
 mod stats;
+mod transactions;
 
 pub use backup::{BackupBuilder, BackupTask};
 pub use builder::StoreBuilder;

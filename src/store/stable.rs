@@ -8,11 +8,9 @@
 use std::ops::Range;
 
 use super::partition::Partition;
-use crate::config::Durability;
-use crate::error::{Cause, Error, Result};
+use crate::error::Result;
 use crate::ids::{Offset, ProducerId};
 use crate::log::ProducerState;
-use crate::record::{Marker, MarkerKind};
 use crate::segment::AbortedTransaction;
 
 impl Partition {
@@ -72,9 +70,10 @@ impl Partition {
         self.partition.aborted_transactions(&range)
     }
 
-    /// Aborts the transaction that a producer has open here, in this partition alone: for one that
-    /// nobody else will end, such as a directory of Kafka's may hold. As Kafka's
-    /// `kafka-transactions abort`. Power-durable: blocks for a sync.
+    /// Aborts the transaction that a producer has open here. One that a transactional id of this
+    /// store knows is aborted in all its partitions; any other, such as a directory of Kafka's may
+    /// hold, in this one alone, as by Kafka's `kafka-transactions abort`, and power-durably: that
+    /// blocks for a sync.
     ///
     /// # Errors
     /// [`InvalidTransactionState`](crate::ErrorKind::InvalidTransactionState) where the producer
@@ -93,16 +92,6 @@ impl Partition {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn abort_transaction(&self, producer: ProducerId) -> Result<()> {
-        const OPERATION: &str = "abort transaction";
-        let now = self.store.engine.clock().wall();
-        let open = self.partition.open_transactions()?;
-        let Some(open) = open.into_iter().find(|open| open.identity().id() == producer) else {
-            let why = format!("producer {producer} has none open in this partition");
-            return Err(Error::new(OPERATION, Cause::InvalidTransactionState(why)));
-        };
-        let coordinator_epoch = open.coordinator_epoch().unwrap_or(0);
-        let marker = Marker { kind: MarkerKind::Abort, coordinator_epoch };
-        self.partition.append_marker(open.identity(), marker, now, Durability::Power)?;
-        Ok(())
+        self.store.transactions.abort_in_partition(&self.partition, producer)
     }
 }

@@ -50,6 +50,9 @@ pub struct StoreStats {
     pub fetched_records: u64,
     /// Records of `__consumer_offsets` that could not be understood when the store was opened.
     pub unreadable_commits: u64,
+    /// Records of `__transaction_state` that could not be understood when the store was opened;
+    /// always 0 for who only reads.
+    pub unreadable_transactions: u64,
     /// Committed offsets that outlived their group and were removed since the open.
     pub expired_offsets: u64,
     /// Bytes that stay for groups alone: the sum over the topics.
@@ -222,6 +225,7 @@ impl StoreStats {
             commits: counters.commits.get(),
             fetched_records: counters.records.get(),
             unreadable_commits: offsets.skipped(),
+            unreadable_transactions: 0,
             expired_offsets: offsets.expired(),
             held_bytes: topics.iter().map(|topic| topic.held_bytes).sum(),
             pinned_bytes: engine.pinned().get(),

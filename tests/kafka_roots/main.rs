@@ -26,7 +26,7 @@ use serde_json::Value;
 use tidelog::disk::IoMode;
 use tidelog::{
     Durability, ErrorKind, GroupKind, ManualClock, Offset, OffsetCommit, Record, ResetTo, Store,
-    Threads, Timestamp, TopicConfig,
+    Threads, Timestamp, TopicConfig, TransactionPhase,
 };
 
 fn open(root: &Path, mode: IoMode, clock: &ManualClock) -> Store {
@@ -72,6 +72,71 @@ fn kafkas_roots_are_adopted_whole_and_handed_back() {
         }
         accepted(&scenario.path(), name);
     }
+}
+
+/// Kafka's transactional ids are ours: their state is read, one that hangs is shown and ended, by
+/// an operator or by its own timeout, and who takes an id over goes on above its epoch.
+#[test]
+fn transactions_of_kafkas_producers_are_read_and_ended() {
+    for by_timeout in [false, true] {
+        let clock = ManualClock::new(Timestamp::from_millis(1_900_000_000_000));
+        let scenario = Scenario::load("groups-root");
+        let store = open(&scenario.path(), IoMode::Positioned, &clock);
+        let all = store.transactions().expect("listed");
+        let phases: Vec<_> = all.iter().map(|it| (it.id(), it.phase())).collect();
+        let hanging = ("t-pending", TransactionPhase::Ongoing);
+        assert_eq!(phases, [("t-offsets", TransactionPhase::CompleteCommit), hanging]);
+        let open = store.open_transactions().expect("listed");
+        assert!(!open.is_empty() && open.iter().all(|it| it.transactional_id() == Some(hanging.0)));
+        if by_timeout {
+            store.run_due();
+            assert_eq!(store.open_transactions().expect("listed").len(), open.len());
+            clock.advance(Duration::from_secs(7_001));
+            store.run_due();
+        } else {
+            store.abort_transaction(hanging.0).expect("aborted");
+        }
+        assert!(store.open_transactions().expect("listed").is_empty());
+        let mut producer = store.producer().transactional("t-offsets").build().expect("taken");
+        let transaction = producer.begin().expect("begun");
+        assert_eq!(
+            (transaction.identity().id().get(), transaction.identity().epoch().get()),
+            (1, 4)
+        );
+        transaction.topic("g-other").expect("there").send(Record::new("ours")).expect("sent");
+        transaction.commit().expect("committed");
+        store.close().expect("a clean close");
+        accepted(&scenario.path(), "transactions_of_kafkas_producers_are_read_and_ended");
+    }
+}
+
+/// A root born here, with transactions committed, aborted and over offsets, epochs that have been
+/// taken over, and its own `__transaction_state`.
+#[test]
+fn kafka_accepts_transactions() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = Store::open(dir.path()).expect("a new store");
+    store.ensure_topic("in", TopicConfig::new()).expect("made");
+    store.ensure_topic("out", TopicConfig::new().partitions(2)).expect("made");
+    store.producer().build().unwrap().topic("in").unwrap().send(Record::new("x")).unwrap();
+    let mut consumer = store.consumer("g").assign([("in", 0)]).build().unwrap();
+    consumer.try_poll().unwrap();
+    for life in 0..3 {
+        let mut producer = store.producer().transactional("t").build().unwrap();
+        for number in 0..4_u32 {
+            let transaction = producer.begin().unwrap();
+            let out = transaction.topic("out").unwrap();
+            out.send_to(number % 2, Record::new("a").key("k")).unwrap();
+            out.send_batch_to(1, &[Record::new("b"), Record::new("c")]).unwrap();
+            if life == 1 {
+                transaction.send_offsets(&consumer.consumed().unwrap()).unwrap();
+            }
+            if number == 2 { transaction.abort().unwrap() } else { transaction.commit().unwrap() }
+        }
+    }
+    assert_eq!(store.committed("g").unwrap()[0].2.offset(), Offset::new(1));
+    store.close().expect("a clean close");
+    accepted(dir.path(), "kafka_accepts_transactions");
 }
 
 #[test]

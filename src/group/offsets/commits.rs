@@ -21,6 +21,17 @@ use crate::group::schema::{CommittedValue, check_metadata, committed_key};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::state_log::Change;
 
+/// A commit's records, and what they say.
+pub(super) struct Encoded {
+    pub(super) keys: Vec<Vec<u8>>,
+    pub(super) values: Vec<Vec<u8>>,
+    pub(super) committed: Vec<Committed>,
+}
+
+pub(super) fn changes<'a>(keys: &'a [Vec<u8>], values: &'a [Vec<u8>]) -> Vec<Change<'a>> {
+    keys.iter().zip(values).map(|(key, value)| Change { key, value: Some(value) }).collect()
+}
+
 /// A commit whose own shape has been checked, and whose turn comes.
 pub(in crate::group) struct InTurn<'a> {
     pub(in crate::group) operation: &'static str,
@@ -125,6 +136,22 @@ impl OffsetStore {
         group: &Group,
         commits: &[Commit<'_>],
     ) -> Result<Offset> {
+        let Encoded { keys, values, committed } = self.encode(name, group, commits)?;
+        let end = self.log.append(log_partition, &changes(&keys, &values), Durability::Process)?;
+        for (commit, committed) in commits.iter().zip(committed) {
+            group.insert(commit.partition, committed);
+        }
+        self.coordinator().counters().commits.add(1);
+        Ok(end)
+    }
+
+    /// A commit's records, if it may be made.
+    pub(super) fn encode(
+        &self,
+        name: &Arc<str>,
+        group: &Group,
+        commits: &[Commit<'_>],
+    ) -> Result<Encoded> {
         for commit in commits {
             check_place(group, commit)?;
         }
@@ -146,17 +173,7 @@ impl OffsetStore {
             values.push(value.encode()?);
             committed.push(Committed::of(&value));
         }
-        let changes: Vec<Change<'_>> = keys
-            .iter()
-            .zip(&values)
-            .map(|(key, value)| Change { key, value: Some(value) })
-            .collect();
-        let end = self.log.append(log_partition, &changes, Durability::Process)?;
-        for (commit, committed) in commits.iter().zip(committed) {
-            group.insert(commit.partition, committed);
-        }
-        self.coordinator().counters().commits.add(1);
-        Ok(end)
+        Ok(Encoded { keys, values, committed })
     }
 
     /// Makes every commit of the group so far survive a power cut, for a task.

@@ -45,6 +45,7 @@ impl OffsetStore {
     pub(crate) fn follow(engine: Arc<Engine>) -> Arc<OffsetStore> {
         Arc::new(OffsetStore {
             groups: Mutex::new(BTreeMap::new()),
+            staging: Mutex::default(),
             log: OffsetStore::log_of(&engine),
             engine,
             unread: BTreeMap::new(),

@@ -233,13 +233,13 @@ fn waiting_without_threads_runs_the_due_work() {
     let engine = open(Threads::Host, clock, Arc::new(MemoryDisk::new()));
     let new = NewTopic { name: "orders", config: TopicConfig::new(), internal: false };
     engine.create_topics(&[new]).unwrap();
-    let producer = ProducerBuilder::new(engine.clone()).build().unwrap();
+    let producer = builder(&engine).build().unwrap();
     let orders = producer.topic("orders").unwrap();
     assert_eq!(orders.enqueue(Record::new("v")).unwrap().wait().unwrap().offset().get(), 0);
     let pending = orders.enqueue(Record::new("v")).unwrap();
     let receipt = pending.wait_for(Duration::from_secs(60)).unwrap().unwrap();
     assert_eq!(receipt.offset().get(), 1);
-    let slow = ProducerBuilder::new(engine).linger(Duration::MAX).build().unwrap();
+    let slow = builder(&engine).linger(Duration::MAX).build().unwrap();
     let pending = slow.topic("orders").unwrap().enqueue(Record::new("v")).unwrap();
     assert!(pending.wait_for(Duration::from_millis(20)).is_none());
     drop(slow);

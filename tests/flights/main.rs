@@ -4,7 +4,9 @@
 //! It runs the example's own binary. So that the test cannot pass by killing nothing, it counts
 //! the kills that found the example still at work.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod exactly_once;
 
 use std::fs;
 use std::io::{Read, Write};

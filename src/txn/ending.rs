@@ -1,0 +1,319 @@
+//! The end of a transaction: decided by one record, then carried through.
+//!
+//! Order, and why. Of a commit with power durability first every record it is about is synced, with
+//! what its offsets stand for; then the record that decides, `PrepareCommit`, is appended and
+//! synced: from there on the transaction is committed whatever happens. Then each partition gets
+//! its marker, which readers see; the markers are synced before the last record says that they are
+//! there, for a later life looks no further than that one. An abort needs no sync: what is not
+//! committed is aborted by the next life anyway.
+//!
+//! What fails behind the decision is tried again, by the timer and by whoever uses the id next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::coordinator::{Entry, Reached, Slot, Taken, Transactions};
+use super::state::{Event, Partitions, TransactionState};
+use crate::config::Durability;
+use crate::engine::{Due, Partition};
+use crate::error::{Cause, Error, ErrorKind, Outcome, Result};
+use crate::ids::{Offset, PartitionId};
+use crate::record::{Marker, MarkerKind, ProducerIdentity};
+
+/// How long after a failure the rest of an end is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How soon the timer comes back to an id that is in use.
+const IN_USE: Duration = Duration::from_millis(100);
+
+/// What is left to do of an end that is decided.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) kind: MarkerKind,
+    pub(super) durability: Durability,
+    /// The end of the record that decides, until it is as durable as that.
+    pub(super) undurable: Option<Offset>,
+    /// Where markers are still to be written.
+    pub(super) unmarked: Partitions,
+    /// Where they are, and are to be synced.
+    pub(super) marked: Vec<Reached>,
+}
+
+impl Pending {
+    /// What an earlier life has left; as durable as any.
+    pub(super) fn of_recovered(state: &TransactionState) -> Option<Self> {
+        Some(Pending {
+            kind: state.prepared()?,
+            durability: Durability::Power,
+            undurable: None,
+            unmarked: state.partitions.clone(),
+            marked: Vec::new(),
+        })
+    }
+
+    pub(super) fn unfinished(&self, id: &str) -> Error {
+        let done = match self.kind {
+            MarkerKind::Commit => "committed",
+            MarkerKind::Abort => "aborted",
+        };
+        let text = format!("the last transaction of `{id}` is {done}, but not in every partition");
+        Error::new("begin transaction", Cause::InvalidTransactionState(text))
+    }
+}
+
+impl Transactions {
+    /// Ends the transaction of that identity; one that has reached no partition has no end.
+    /// `reached` is what is to be on disk before it is committed with power durability. Blocks for
+    /// syncs then.
+    ///
+    /// # Errors
+    /// The outcome says whether it may be committed: with `NotWritten` it is still open.
+    pub(crate) fn end(
+        &self,
+        taken: &Taken,
+        identity: ProducerIdentity,
+        (kind, durability): (MarkerKind, Durability),
+        reached: &[Reached],
+    ) -> Result<()> {
+        self.engine.check_open(operation(kind))?;
+        if kind == MarkerKind::Commit && durability == Durability::Power {
+            for Reached { partition, end } in reached {
+                if_it_exists(partition.make_durable(*end))?;
+            }
+        }
+        let mut slot = taken.entry.slot.lock();
+        slot.check(operation(kind), taken, identity)?;
+        if !slot.is_open() {
+            return Ok(());
+        }
+        self.decide(&taken.entry, &mut slot, kind, durability)?;
+        self.finish(&taken.entry, &mut slot)
+    }
+
+    /// The same for a task: every wait for a sync is one of the future's.
+    pub(crate) async fn end_later(
+        self: Arc<Self>,
+        taken: Taken,
+        identity: ProducerIdentity,
+        (kind, durability): (MarkerKind, Durability),
+        reached: Vec<Reached>,
+    ) -> Result<()> {
+        if durability == Durability::Process || kind == MarkerKind::Abort {
+            return self.end(&taken, identity, (kind, durability), &[]);
+        }
+        self.engine.check_open(operation(kind))?;
+        for Reached { partition, end } in reached {
+            if_it_exists(partition.make_durable_later(end).await)?;
+        }
+        let log_partition = {
+            let mut slot = taken.entry.slot.lock();
+            slot.check(operation(kind), &taken, identity)?;
+            if !slot.is_open() {
+                return Ok(());
+            }
+            self.decide(&taken.entry, &mut slot, kind, durability)?;
+            self.set_deadline(&mut slot, AGAIN); // should the future be dropped
+            self.partition_of(&taken.entry.id)?
+        };
+        // what comes of these is asked below, where it is waited for no longer
+        let _ = self.log.make_durable_later(log_partition).await;
+        let marked = {
+            let mut slot = taken.entry.slot.lock();
+            self.mark(&taken.entry, &mut slot)?;
+            slot.pending.as_ref().map(|pending| pending.marked.clone()).unwrap_or_default()
+        };
+        for Reached { partition, end } in marked {
+            let _ = partition.make_durable_later(end).await;
+        }
+        self.finish(&taken.entry, &mut taken.entry.slot.lock())
+    }
+
+    /// Appends the record that decides how an open transaction ends.
+    pub(super) fn decide(
+        &self,
+        entry: &Entry,
+        slot: &mut Slot,
+        kind: MarkerKind,
+        durability: Durability,
+    ) -> Result<()> {
+        let Some(state) = &slot.state else { return Ok(()) };
+        let fresh = self.fresh_id(state)?;
+        let decided = state.after(Event::Prepare { kind, fresh }, self.engine.clock().wall());
+        let decided = decided.map_err(|refused| refused.into_error(operation(kind), &entry.id))?;
+        let unmarked = decided.partitions.clone();
+        let end = self.write(entry, slot, decided, Durability::Process)?;
+        let undurable = match (kind, durability) {
+            (MarkerKind::Commit, Durability::Power) => Some(end),
+            _ => None,
+        };
+        slot.deadline = None;
+        slot.pending = Some(Pending { kind, durability, undurable, unmarked, marked: Vec::new() });
+        Ok(())
+    }
+
+    /// Carries a decision through as far as it goes; what is left the timer comes for.
+    ///
+    /// # Errors
+    /// Only where the decision itself may not last.
+    pub(super) fn finish(&self, entry: &Entry, slot: &mut Slot) -> Result<()> {
+        self.mark(entry, slot)?;
+        if let Err(error) = self.complete(entry, slot) {
+            let id = &entry.id;
+            log::warn!("the end of a transaction of `{id}` is not everywhere yet: {error}");
+            self.set_deadline(slot, AGAIN);
+        }
+        Ok(())
+    }
+
+    /// Makes the decision durable, if that was asked for, and appends the markers that can be.
+    fn mark(&self, entry: &Entry, slot: &mut Slot) -> Result<()> {
+        let (Some(pending), Some(state)) = (&mut slot.pending, &slot.state) else { return Ok(()) };
+        if let Some(end) = pending.undurable {
+            let partition = self.partition_of(&entry.id)?;
+            if let Err(error) = self.log.make_durable_below(partition, end) {
+                slot.in_doubt = true;
+                slot.pending = None;
+                return Err(error.with_outcome(Outcome::Unknown));
+            }
+            pending.undurable = None;
+        }
+        let Pending { kind, unmarked, marked, .. } = pending;
+        unmarked.retain(|topic, ids| {
+            ids.retain(|id| match self.mark_partition(state, *kind, topic, *id) {
+                Ok(reached) => {
+                    marked.extend(reached);
+                    false
+                }
+                Err(error) => {
+                    log::warn!("no marker of `{}` in {topic}-{id} yet: {error}", entry.id);
+                    true
+                }
+            });
+            !ids.is_empty()
+        });
+        Ok(())
+    }
+
+    /// `None` for a partition that exists no longer.
+    fn mark_partition(
+        &self,
+        state: &TransactionState,
+        kind: MarkerKind,
+        topic: &str,
+        id: PartitionId,
+    ) -> Result<Option<Reached>> {
+        let found = self.engine.topic(topic).and_then(|topic| topic.partition(id));
+        let partition: Arc<Partition> = match found {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            found => found?,
+        };
+        let coordinator_epoch = self.engine.open_report().leader_epoch().get();
+        let marker = Marker { kind, coordinator_epoch };
+        let identity = state.identity();
+        let appended = self.append_marker(&partition, identity, marker, Durability::Process);
+        match appended {
+            Ok(end) => Ok(Some(Reached { partition, end })),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            // the producer has gone on there: nothing is open that this could end
+            Err(error) if error.is_fenced() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Appends one marker and tells who follows them.
+    pub(super) fn append_marker(
+        &self,
+        partition: &Partition,
+        identity: ProducerIdentity,
+        marker: Marker,
+        durability: Durability,
+    ) -> Result<Offset> {
+        let now = self.engine.clock().wall();
+        let appended = partition.append_marker(identity, marker, now, durability)?;
+        let follower = self.follower.lock().clone();
+        if let Some(follower) = follower.and_then(|follower| follower.upgrade()) {
+            follower.marked(partition, identity.id(), marker.kind);
+        }
+        Ok(appended.end_offset)
+    }
+
+    /// Writes that the end is everywhere, where it is.
+    fn complete(&self, entry: &Entry, slot: &mut Slot) -> Result<()> {
+        let (Some(pending), Some(state)) = (&slot.pending, &slot.state) else { return Ok(()) };
+        if !pending.unmarked.is_empty() {
+            return Err(pending.unfinished(&entry.id));
+        }
+        if pending.kind == MarkerKind::Commit && pending.durability == Durability::Power {
+            for Reached { partition, end } in &pending.marked {
+                if_it_exists(partition.make_durable(*end))?;
+            }
+        }
+        let done = state.after(Event::Complete, self.engine.clock().wall());
+        let done = done.map_err(|refused| refused.into_error("end transaction", &entry.id))?;
+        self.write(entry, slot, done, Durability::Process)?;
+        (slot.pending, slot.deadline) = (None, None);
+        Ok(())
+    }
+
+    /// Has the timer come for an id after `delay`.
+    pub(super) fn set_deadline(&self, slot: &mut Slot, delay: Duration) {
+        let at = self.engine.clock().monotonic().saturating_add(delay);
+        slot.deadline = Some(at);
+        {
+            let mut alarm = self.alarm.lock();
+            if alarm.is_some_and(|set| set <= at) {
+                return;
+            }
+            *alarm = Some(at);
+        }
+        self.engine.timers().schedule(at, self.this.clone());
+    }
+
+    /// Does what is due of one id; returns when there is more.
+    fn ring(&self, entry: &Entry, now: Duration) -> Option<Duration> {
+        let Some(mut slot) = entry.slot.try_lock() else { return Some(now + IN_USE) };
+        if slot.deadline? > now {
+            return slot.deadline;
+        }
+        slot.deadline = None;
+        let done = self.settle_doubt(entry, &mut slot).and_then(|()| {
+            if slot.is_open() {
+                log::warn!("a transaction of `{}` is overdue and aborted", entry.id);
+                self.decide(entry, &mut slot, MarkerKind::Abort, Durability::Process)?;
+            }
+            self.finish(entry, &mut slot)
+        });
+        if let Err(error) = done {
+            log::warn!("a transaction of `{}` could not be ended: {error}", entry.id);
+            self.set_deadline(&mut slot, AGAIN);
+        }
+        slot.deadline
+    }
+}
+
+impl Due for Transactions {
+    /// Aborts what is overdue, goes on with ends that met a failure.
+    fn run(&self, now: Duration) -> Option<Duration> {
+        *self.alarm.lock() = None; // what is begun from now on sets it anew
+        self.engine.check_open("run timers").ok()?;
+        let next = self.all().iter().filter_map(|entry| self.ring(entry, now)).min()?;
+        let mut alarm = self.alarm.lock();
+        *alarm = Some(alarm.map_or(next, |set| set.min(next)));
+        Some(next)
+    }
+}
+
+/// A sync that comes before a decision, or before it is said to be everywhere. What a topic held
+/// that was deleted meanwhile is gone in any case.
+fn if_it_exists(synced: Result<()>) -> Result<()> {
+    match synced {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        synced => synced.map_err(|error| error.with_outcome(Outcome::NotWritten)),
+    }
+}
+
+pub(super) fn operation(kind: MarkerKind) -> &'static str {
+    match kind {
+        MarkerKind::Commit => "commit transaction",
+        MarkerKind::Abort => "abort transaction",
+    }
+}
