@@ -14,10 +14,11 @@
 //! | 5. a copy replaces the segment that is cut; the directory is synced | the log, cut |
 //!
 //! Where no record stays, the producers' snapshots go before step 4: without them the next open
-//! learns from the records who there is. After step 3 recovery itself puts the log together, as `reopen` has it done, and what it made
-//! takes the place of what there was. What is appended afterwards has a new epoch. A failure from
-//! step 4 on poisons the log; nothing above the cut is called durable any more by then, so that
-//! `reopen` takes what it finds. Under the trim lock, the turn and the writer lock.
+//! learns from the records who there is. After step 3 recovery itself puts the log together, as
+//! `reopen` has it done, and what it made takes the place of what there was. What is appended
+//! afterwards has a new epoch. A failure from step 4 on poisons the log; nothing above the cut is
+//! called durable any more by then, so that `reopen` takes what it finds. Under the trim lock, the
+//! turn and the writer lock.
 
 use std::time::Duration;
 
