@@ -7,8 +7,8 @@
 
 use super::handle::Producer;
 use super::receipt::{BatchReceipt, Receipt};
-use super::topic::{Sent, TopicProducer};
-use super::waiting::Wait;
+use super::topic::TopicProducer;
+use super::waiting::{Sent, Wait};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{PartitionId, Sequence};
 use crate::record::{ProducerClaim, ProducerIdentity, Record};

@@ -15,7 +15,7 @@ use super::lanes::Lanes;
 use super::partitioner;
 use super::pending::Pending;
 use super::receipt::{BatchReceipt, Receipt};
-use super::waiting::Wait;
+use super::waiting::{Sent, Wait};
 use crate::config::Durability;
 use crate::error::{Cause, Error, RecordError, RecordRefusal, Refused, Result};
 use crate::ids::PartitionId;
@@ -290,13 +290,6 @@ impl TopicProducer {
     ) -> impl Future<Output = Result<BatchReceipt>> + Send + Unpin + 'static + use<P> {
         self.send_batch_later(Some(partition.into()), records)
     }
-}
-
-/// What was appended.
-pub(super) struct Sent {
-    pub(super) partition: PartitionId,
-    pub(super) appended: Appended,
-    pub(super) max_timestamp: Option<Timestamp>,
 }
 
 /// The walk.

@@ -1,12 +1,14 @@
-//! How a send that goes to the log at once waits for the sync it needs, if it needs one.
+//! How a send that goes to the log at once waits for the sync it needs, if it needs one, and what
+//! it has then.
 //!
 //! A thread blocks in the append; a task appends without waiting and rides on the partition's next
 //! sync. Which sends need one is the producer's durability word, and the topic's bound on unsynced
-//! records. Used by `topic` and `numbered`.
+//! records. Used by `topic`, `numbered` and `transaction`.
 
 use crate::config::Durability;
 use crate::engine::Partition;
 use crate::error::Result;
+use crate::ids::PartitionId;
 use crate::log::Appended;
 use crate::record::AppendBatch;
 use crate::time::Timestamp;
@@ -34,4 +36,11 @@ impl Wait {
         partition.signal().notify();
         Ok(appended)
     }
+}
+
+/// What was appended.
+pub(super) struct Sent {
+    pub(super) partition: PartitionId,
+    pub(super) appended: Appended,
+    pub(super) max_timestamp: Option<Timestamp>,
 }

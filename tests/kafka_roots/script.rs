@@ -88,8 +88,15 @@ impl Script {
         if random.random_bool(0.2) {
             settings.push(("message.timestamp.type", "LogAppendTime"));
         }
-        if random.random_bool(0.2) {
-            settings.push(("compression.type", one(random, &["gzip", "snappy", "lz4", "zstd"])));
+        let codecs = [
+            ("gzip", cfg!(feature = "gzip")),
+            ("snappy", cfg!(feature = "snappy")),
+            ("lz4", cfg!(feature = "lz4")),
+            ("zstd", cfg!(feature = "zstd")),
+        ];
+        let (codec, is_built) = one(random, &codecs);
+        if random.random_bool(0.2) && is_built {
+            settings.push(("compression.type", codec));
             settings[0].1 = "1000000"; // how small a batch gets is its coder's
         }
         let by_log = settings.iter().any(|(_, value)| *value == "LogAppendTime");

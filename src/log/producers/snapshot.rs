@@ -5,6 +5,8 @@
 //! same state makes the same bytes. Reading trusts nothing: the length must be that of the count,
 //! and numbers that no log can have made are a fault like a checksum that does not fit.
 
+use std::collections::HashSet;
+
 use byteorder::{BigEndian, ByteOrder as _};
 
 use super::entry::{BatchMeta, ProducerEntry};
@@ -111,10 +113,20 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Recorded>, SnapshotFault> {
     if usize::try_from(count) != Ok(room) || !entries.len().is_multiple_of(at::ENTRY_LEN) {
         return Err(SnapshotFault::Count { count, room });
     }
+    let (mut producers, mut starts) = (HashSet::new(), HashSet::new());
     let entries = entries.chunks_exact(at::ENTRY_LEN).enumerate();
     entries
         .map(|(index, entry)| {
-            read_entry(entry).map_err(|what| SnapshotFault::Entry { index, what })
+            let fault = |what| SnapshotFault::Entry { index, what };
+            let recorded = read_entry(entry).map_err(fault)?;
+            // else a transaction would stay open that no marker ends, or end with another
+            if !producers.insert(recorded.producer) {
+                return Err(fault("a producer that was there before"));
+            }
+            if recorded.transaction_start.is_some_and(|start| !starts.insert(start)) {
+                return Err(fault("a transaction that begins where another does"));
+            }
+            Ok(recorded)
         })
         .collect()
 }

@@ -237,3 +237,17 @@ fn a_snapshot_that_lies_is_a_fault() {
     assert!(matches!(resealed(18, 0x80), Err(SnapshotFault::Entry { .. })));
     assert!(resealed(18, 1).is_ok(), "the control");
 }
+
+#[test]
+fn a_snapshot_with_a_producer_or_a_transaction_twice_is_a_fault() {
+    let mut all = Producers::new(LIMITS);
+    send(&mut all, transactional(records(3, 0, 5, 2, 10))).unwrap();
+    let one = all.recorded()[0];
+    let twice = decode(&encode(vec![one, one])).unwrap_err();
+    assert!(matches!(twice, SnapshotFault::Entry { index: 1, .. }), "{twice}");
+    let other = Recorded { producer: ProducerId::new(one.producer.get() + 1), ..one };
+    let at_one_place = decode(&encode(vec![one, other])).unwrap_err();
+    assert!(matches!(at_one_place, SnapshotFault::Entry { index: 1, .. }), "{at_one_place}");
+    let apart = Recorded { transaction_start: None, ..other };
+    assert_eq!(decode(&encode(vec![one, apart])).map(|read| read.len()), Ok(2));
+}

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::super::lane::Lane;
 use super::super::receipt::{BatchReceipt, Receipt};
-use super::super::topic::{Sent, TopicProducer};
-use super::super::waiting::Wait;
+use super::super::topic::TopicProducer;
+use super::super::waiting::{Sent, Wait};
 use super::open::Transaction;
 use crate::config::Durability;
 use crate::error::Result;
