@@ -263,8 +263,8 @@ pub(crate) fn read_partition_metadata(disk: &dyn Disk, path: &Path) -> Result<Op
     id.map(Some).map_err(|fault| fault.into_error(OPERATION, path))
 }
 
-/// Whether a log's `partition.metadata` is there and names the topic. It is not synced before the names
-/// are: a power cut may have torn or taken it.
+/// Whether a log's `partition.metadata` is there and names the topic. It is not synced before the
+/// names are: a power cut may have torn or taken it.
 pub(super) fn names_topic(place: &Place, topic: TopicId) -> bool {
     let path = place.dir.join(PARTITION_METADATA);
     read_partition_metadata(&*place.disk, &path).is_ok_and(|found| found == Some(topic))

@@ -433,8 +433,7 @@ impl Recovery<'_> {
         let start = if gapless { known.log_start } else { known.log_start.max(first).min(end) };
         let epoch_floor = self.epochs.iter().flatten().map(|(epoch, _)| *epoch).max();
         let epochs = EpochCache::recovered(&self.epochs[0], &self.epochs[1], start, end);
-        let tail = self.tail()?;
-        let wait = self.must_sync(); // a fresh file is on the disk; names may not be
+        let (tail, wait) = (self.tail()?, self.must_sync());
         let names_changed = !self.segments.is_empty() && !known.last_stop.is_clean();
         let metadata_lost = names_changed && !checkpoint::names_topic(&place, self.setup.id.topic);
         let (config, damage) = (&self.setup.config, &self.report.damage);
