@@ -5,9 +5,9 @@
 //!
 //! - **Loading.** The rows of the file go into a topic in transactions of N. Each transaction also
 //!   writes how many rows are loaded: what the last one says is where the next run goes on.
-//! - **Enriching.** A consumer reads the rows; what becomes of them and the offsets up to which they
-//!   are read are committed by one transaction. A row whose result is not there is not read either,
-//!   so the next run reads it again; one whose result is there is not.
+//! - **Enriching.** A consumer reads the rows; what becomes of them and the offsets up to which
+//!   they are read are committed by one transaction. A row whose result is not there is not read
+//!   either, so the next run reads it again; one whose result is there is not.
 //!
 //! A kill leaves a transaction open or half told. Taking the transactional id again ends it.
 

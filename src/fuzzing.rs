@@ -46,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     target!("epochs", crate::log::fuzz, epochs, epoch_seeds),
     target!("checkpoints", crate::log::fuzz, checkpoints, checkpoint_seeds),
     target!("keeper", crate::log::fuzz, keeper, keeper_seeds),
+    target!("aborted", crate::log::fuzz, aborted, aborted_seeds),
     target!("snapshot", crate::log::producers::fuzz, snapshot, snapshot_seeds),
     target!("journal", crate::journal::fuzz, journal, journal_seeds),
     target!("state-log", crate::engine::root::fuzz, state_log, state_log_seeds),

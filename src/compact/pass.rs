@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::key_map::{KeyMap, MOST_KEYS};
 use super::plan::{SegmentFacts, SegmentLimits, groups};
 use super::sieve::{Fate, Rules, Sieve, readable};
+use super::transactions::Transactions;
 use crate::error::{Error, Result};
 use crate::ids::Offset;
 use crate::log::{Keeper, PartitionLog, Sealed, Swapped};
@@ -76,6 +77,8 @@ pub(crate) struct Pass {
     sealed: Vec<Sealed>,
     facts: Vec<SegmentFacts>,
     map: KeyMap,
+    /// Until the second part has them.
+    transactions: Transactions,
     stage: Stage,
     freed: u64,
 }
@@ -128,25 +131,22 @@ impl Pass {
         settings: Settings,
     ) -> Result<Option<Pass>> {
         let mut sealed = log.sealed();
-        sealed.truncate(sealed.partition_point(|sealed| sealed.end <= settings.up_to));
+        let up_to = settings.up_to.min(log.offsets().snapshot().last_stable());
+        sealed.truncate(sealed.partition_point(|sealed| sealed.end <= up_to));
         if sealed.last().is_none_or(|last| last.end <= from) {
             return Ok(None);
         }
-        let facts = sealed
-            .iter()
-            .map(|Sealed { segment, end }| {
-                Ok(SegmentFacts {
-                    base: segment.base(),
-                    end: *end,
-                    bytes: segment.published(),
-                    rewritable: !segment.has_transaction_index()?,
-                })
-            })
-            .collect::<Result<_>>()?;
+        let facts = sealed.iter().map(|Sealed { segment, end }| SegmentFacts {
+            base: segment.base(),
+            end: *end,
+            bytes: segment.published(),
+        });
+        let facts = facts.collect();
         let at = sealed.iter().take_while(|sealed| sealed.end <= from).count();
         let stage = Stage::Map { from, at, position: 0 };
         let map = KeyMap::new(settings.most_keys);
-        Ok(Some(Pass { settings, sealed, facts, map, stage, freed: 0 }))
+        let transactions = Transactions::new(log.aborted(), log.last_batches());
+        Ok(Some(Pass { settings, sealed, facts, map, transactions, stage, freed: 0 }))
     }
 
     /// Does the next piece. After an error the pass is over; what it had not put in place is gone.
@@ -194,7 +194,9 @@ impl Pass {
                 let size = batch.1.header().size() as u64;
                 *position = batch.0 + size;
                 left = left.saturating_sub(size);
-                mapped_end = map_batch(&mut self.map, &batch.1, from, &mut room);
+                if !self.transactions.is_aborted(batch.1.header()) {
+                    mapped_end = map_batch(&mut self.map, &batch.1, from, &mut room);
+                }
             }
             if ended {
                 (*at, *position) = (*at + 1, 0);
@@ -214,11 +216,12 @@ impl Pass {
             index_interval: config.index_interval_bytes,
         };
         let Settings { now, delete_retention, .. } = self.settings;
+        let transactions = std::mem::take(&mut self.transactions);
         let rewriting = Rewriting {
             mapped_end,
             next_from: mapped_end,
             from,
-            sieve: Sieve::new(Rules { now, delete_retention, mapped_end }),
+            sieve: Sieve::new(Rules { now, delete_retention, mapped_end }, transactions),
             groups: groups(&self.facts, mapped_end, limits),
             output: None,
         };
@@ -228,7 +231,7 @@ impl Pass {
     fn rewrite_more(&mut self, log: &PartitionLog, keeper: &dyn Keeper) -> Result<Progress> {
         let Stage::Rewrite(rewriting) = &mut self.stage else { return Ok(Progress::More) };
         if rewriting.output.is_none() {
-            let Some(group) = rewriting.next_group(&self.facts) else {
+            let Some(group) = rewriting.next_group() else {
                 let (freed, next_from) = (self.freed, rewriting.next_from);
                 let wanted = self.sealed.last().map_or(next_from, |last| last.end);
                 return Ok(Progress::Done(Done { freed, next_from, wanted }));
@@ -244,11 +247,12 @@ impl Pass {
         }
         let Some(output) = rewriting.output.take() else { return Ok(Progress::More) };
         let group = output.group.clone();
+        let aborted = sieve.transactions.take_index();
         let Some(rewrite) = output.close()? else { return Ok(Progress::More) };
         let old: Vec<_> =
             self.sealed[group.clone()].iter().map(|sealed| sealed.segment.clone()).collect();
         let compacted = rewriting.mapped_end.min(self.facts[group.end - 1].end);
-        match log.swap_in(&old, &rewrite.finish()?, compacted, keeper)? {
+        match log.swap_in(&old, &rewrite.finish(aborted)?, compacted, keeper)? {
             Swapped::Done { freed } => self.freed += freed,
             // the log start has passed them: the next pass does it all again
             Swapped::Overtaken => {
@@ -261,16 +265,8 @@ impl Pass {
 }
 
 impl Rewriting {
-    /// The next group; segments that are passed over on the way are looked into by nobody.
-    fn next_group(&mut self, facts: &[SegmentFacts]) -> Option<Range<usize>> {
-        if self.groups.is_empty() {
-            return None;
-        }
-        let group = self.groups.remove(0);
-        if facts[..group.start].iter().any(|facts| !facts.rewritable) {
-            self.sieve.pass_over();
-        }
-        Some(group)
+    fn next_group(&mut self) -> Option<Range<usize>> {
+        (!self.groups.is_empty()).then(|| self.groups.remove(0))
     }
 }
 

@@ -112,8 +112,6 @@ pub(super) struct SegmentFacts {
     pub(super) base: Offset,
     pub(super) end: Offset,
     pub(super) bytes: u64,
-    /// Whether it may be written again.
-    pub(super) rewritable: bool,
 }
 
 /// What one segment may hold.
@@ -134,17 +132,12 @@ pub(super) fn groups(
     // the larger entry, of the time index, once each interval
     let index_of = |bytes: u64| (bytes / limits.index_interval.max(1) + 1).saturating_mul(12);
     let mut groups: Vec<Range<usize>> = Vec::new();
-    let mut open = false;
     let mut bytes = 0;
     for (at, segment) in segments.iter().enumerate() {
         if segment.base >= mapped_end {
             break;
         }
-        if !segment.rewritable {
-            open = false;
-            continue;
-        }
-        let last = groups.last_mut().filter(|_| open).filter(|group| {
+        let last = groups.last_mut().filter(|group| {
             let total: u64 = bytes + segment.bytes;
             let span = segment.end.since(segments[group.start].base);
             total <= limits.bytes
@@ -161,7 +154,6 @@ pub(super) fn groups(
                 bytes = segment.bytes;
             }
         }
-        open = true;
     }
     groups
 }
@@ -228,14 +220,13 @@ mod tests {
         assert_eq!(due_at(4, 30, &old, 8_000), Some(40), "the first dirty record is 5 s old");
     }
 
-    fn segments(sizes: &[(u64, bool)]) -> Vec<SegmentFacts> {
+    fn segments(sizes: &[u64]) -> Vec<SegmentFacts> {
         (0..)
             .zip(sizes)
-            .map(|(at, (bytes, rewritable))| SegmentFacts {
+            .map(|(at, bytes)| SegmentFacts {
                 base: Offset::new(at * 10),
                 end: Offset::new(at * 10 + 10),
                 bytes: *bytes,
-                rewritable: *rewritable,
             })
             .collect()
     }
@@ -249,10 +240,9 @@ mod tests {
 
     #[test]
     fn neighbours_that_fit_one_segment_become_one() {
-        let grouped = |sizes: &[(u64, bool)], end, limits| {
-            pairs(&groups(&segments(sizes), Offset::new(end), limits))
-        };
-        let sizes = [(60, true), (40, true), (1, true), (100, true), (0, true), (101, true)];
+        let grouped =
+            |sizes: &[u64], end, limits| pairs(&groups(&segments(sizes), Offset::new(end), limits));
+        let sizes = [60, 40, 1, 100, 0, 101];
         assert_eq!(grouped(&sizes, 1000, LIMITS), [(0, 2), (2, 3), (3, 5), (5, 6)]);
         assert_eq!(grouped(&sizes, 20, LIMITS), [(0, 2)], "what is not mapped stays");
         assert_eq!(grouped(&sizes, 21, LIMITS), [(0, 2), (2, 3)], "a segment is rewritten whole");
@@ -262,15 +252,8 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_rewritten_parts_its_neighbours() {
-        let sizes = [(10, true), (10, false), (10, true), (10, true), (10, false)];
-        let groups = groups(&segments(&sizes), Offset::new(1000), LIMITS);
-        assert_eq!(pairs(&groups), [(0, 1), (2, 4)]);
-    }
-
-    #[test]
     fn offsets_further_apart_than_an_index_can_say_are_not_joined() {
-        let mut far = segments(&[(10, true), (10, true)]);
+        let mut far = segments(&[10, 10]);
         far[1].end = Offset::new(i64::from(i32::MAX) + 1);
         assert_eq!(pairs(&groups(&far, Offset::new(1000), LIMITS)), [(0, 1), (1, 2)]);
         far[1].end = Offset::new(i64::from(i32::MAX));

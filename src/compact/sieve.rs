@@ -8,22 +8,26 @@
 //!
 //! Compressed batches are decompressed to be looked into; what is written of them has their codec.
 //!
-//! **Batches that cannot be read here** (compressed with a codec that is not built in or to more
-//! than a reader takes, of a transaction, a marker, or with contents that do not parse) are copied
-//! as they are, and say nothing about other records. That is safe: what goes is only superseded by
-//! a later record that can be read, stays, and takes effect after all that came before the one that
-//! goes, whatever the batches between hold and whenever they take effect. One thing could be lost
-//! by them: a tombstone whose older value lies in such a batch must not go, or the value would be
-//! back. So **above the first such batch no last tombstone of a key goes.**
+//! **Transactions** (`transactions`): what was committed is sifted like anything else, what was
+//! aborted goes, whatever it holds, and says nothing about other records; a marker goes by its own
+//! rules, with a delete horizon like a tombstone's.
 //!
-//! An emptied batch goes too, unless it carries a producer: it may be the only one to say how far
-//! that has come. The last batch of what is written stays, emptied if need be: see `log::swap`.
+//! **Batches that cannot be read here** (compressed with a codec that is not built in or to more
+//! than a reader takes, or with contents that do not parse) are copied as they are, and say nothing
+//! about other records. That is safe: what goes is only superseded by a later record that can be
+//! read and stays. One thing could be lost by them: a tombstone whose older value lies in such a
+//! batch must not go, or the value would be back. So **above the first such batch no last tombstone
+//! of a key goes.**
+//!
+//! An emptied batch goes too, unless it alone says how far its producer has come. The last batch of
+//! what is written stays, emptied if need be: see `log::swap`.
 
 use std::time::Duration;
 
 use super::key_map::KeyMap;
+use super::transactions::Transactions;
 use crate::ids::Offset;
-use crate::record::{Batch, BatchFault, BatchHeader, PlainLimit};
+use crate::record::{Batch, BatchFault, BatchHeader, ControlRecord, MarkerKind, PlainLimit};
 use crate::time::{Timestamp, millis};
 
 /// How much goes and when.
@@ -50,8 +54,7 @@ pub(super) enum Fate {
 /// The batch with its records at hand, decompressed into `room` if need be; `None` where they
 /// cannot be taken for what they say.
 pub(super) fn readable<'r>(batch: &Batch<'r>, room: &'r mut Vec<u8>) -> Option<Batch<'r>> {
-    let header = batch.header();
-    if header.is_control() || header.is_transactional() {
+    if batch.header().is_control() {
         return None;
     }
     let batch = batch.unpacked(room, PlainLimit::DEFAULT).ok()?;
@@ -63,6 +66,7 @@ pub(super) fn readable<'r>(batch: &Batch<'r>, room: &'r mut Vec<u8>) -> Option<B
 #[derive(Debug)]
 pub(super) struct Sieve {
     rules: Rules,
+    pub(super) transactions: Transactions,
     /// A batch that cannot be read lies below.
     unreadable_below: bool,
     /// Where compressed records are decompressed.
@@ -70,17 +74,20 @@ pub(super) struct Sieve {
 }
 
 impl Sieve {
-    pub(super) fn new(rules: Rules) -> Self {
-        Sieve { rules, unreadable_below: false, room: Vec::new() }
-    }
-
-    /// A segment is passed over that nobody looks into.
-    pub(super) fn pass_over(&mut self) {
-        self.unreadable_below = true;
+    pub(super) fn new(rules: Rules, transactions: Transactions) -> Self {
+        Sieve { rules, transactions, unreadable_below: false, room: Vec::new() }
     }
 
     /// What becomes of the next batch.
     pub(super) fn sift(&mut self, batch: &Batch<'_>, map: &KeyMap) -> Result<Fate, BatchFault> {
+        let header = batch.header();
+        if header.is_control() {
+            return Ok(self.sift_marker(batch));
+        }
+        self.transactions.meet_data(header);
+        if self.transactions.is_aborted(header) {
+            return Ok(self.without_records(batch));
+        }
         let mut room = std::mem::take(&mut self.room);
         let fate = match readable(batch, &mut room) {
             Some(batch) => self.sift_readable(&batch, map),
@@ -91,6 +98,40 @@ impl Sieve {
         };
         self.room = room;
         fate
+    }
+
+    fn sift_marker(&mut self, batch: &Batch<'_>) -> Fate {
+        let header = batch.header();
+        let kind = match batch.control() {
+            Ok(Some(ControlRecord::Abort { .. })) => MarkerKind::Abort,
+            Ok(Some(ControlRecord::Commit { .. })) => MarkerKind::Commit,
+            Ok(Some(ControlRecord::Other(_))) => return Fate::Whole,
+            Ok(None) => return self.without_records(batch), // it was emptied before
+            Err(_) => {
+                self.unreadable_below = true;
+                return Fate::Whole;
+            }
+        };
+        if !self.transactions.meet_marker(header, kind) {
+            return Fate::Whole;
+        }
+        match header.delete_horizon() {
+            None => {
+                batch.thinned(&[true], Some(self.horizon())).map_or(Fate::Whole, Fate::Rewritten)
+            }
+            Some(horizon) if horizon <= self.rules.now => self.without_records(batch),
+            Some(_) => Fate::Whole,
+        }
+    }
+
+    /// A batch none of whose records stays.
+    fn without_records(&self, batch: &Batch<'_>) -> Fate {
+        let header = batch.header();
+        match self.transactions.is_last_of_producer(header) {
+            false => Fate::Gone(batch.emptied()),
+            true if header.count() == 0 => Fate::Whole,
+            true => Fate::Rewritten(batch.emptied()),
+        }
     }
 
     fn sift_readable(&self, batch: &Batch<'_>, map: &KeyMap) -> Result<Fate, BatchFault> {
@@ -111,11 +152,8 @@ impl Sieve {
         }
         let kept = keep.iter().filter(|keep| **keep).count();
         let horizon = fresh_tombstone.then(|| self.horizon());
-        if kept == 0 && header.producer_id().is_none() {
-            return Ok(Fate::Gone(batch.emptied()));
-        }
-        if kept == 0 && header.count() > 0 {
-            return Ok(Fate::Rewritten(batch.emptied()));
+        if kept == 0 {
+            return Ok(self.without_records(batch));
         }
         if kept == keep.len() && horizon.is_none() {
             return Ok(Fate::Whole);

@@ -19,6 +19,7 @@ use crate::record::{Batch, BatchRules, BorrowedBatch, Record, TimestampRule};
 use crate::sync::Mutex;
 use crate::time::{ManualClock, Timestamp};
 
+mod transactions;
 mod vouching;
 
 const DIR: &str = "/state-0";

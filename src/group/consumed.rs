@@ -15,7 +15,22 @@ use crate::ids::{LeaderEpoch, Offset};
 /// What a consumer was given by its polls, to be committed in a transaction.
 ///
 /// Made by [`Consumer::consumed`](crate::Consumer::consumed), taken by
-/// [`Transaction::send_offsets`](crate::Transaction::send_offsets), where the example is.
+/// [`Transaction::send_offsets`](crate::Transaction::send_offsets).
+///
+/// ```
+/// # use tidelog::{Record, Store, TopicConfig};
+/// # let store = Store::in_memory()?;
+/// # store.ensure_topic("orders", TopicConfig::new())?;
+/// # store.producer().build()?.topic("orders")?.send(Record::new("hello"))?;
+/// let mut consumer = store.consumer("billing").subscribe(["orders"]).build()?;
+/// let mut producer = store.producer().transactional("billing").build()?;
+/// consumer.try_poll()?;
+/// let transaction = producer.begin()?;
+/// transaction.send_offsets(&consumer.consumed()?)?;
+/// transaction.commit()?;
+/// assert_eq!(store.committed("billing")?[0].2.offset().get(), 1);
+/// # Ok::<(), tidelog::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "it commits nothing by itself"]
 pub struct ConsumedOffsets<'c> {

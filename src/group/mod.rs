@@ -2,9 +2,9 @@
 //!
 //! `schema` owns the bytes, `committed` what an offset store remembers and hands out, `records`
 //! what else a group has in the log, `offsets` the store itself: replay, commit, forgetting a
-//! topic; `consumed` is what a consumer hands to a transaction. Other parts of it: `generations` keeps generations, `administer` is what operators do,
-//! `expiry` what time does, `holds` what groups keep from being removed. `roster` says who is in a
-//! group now, as they see it.
+//! topic; `consumed` is what a consumer hands to a transaction. Other parts of it: `generations`
+//! keeps generations, `administer` is what operators do, `expiry` what time does, `holds` what
+//! groups keep from being removed. `roster` says who is in a group now, as they see it.
 //!
 //! `membership` is the pure state of a group (who is in it, who owns what), `assign` who is to read
 //! what, `identity` the words of both, `pattern` how a subscriber names topics. `live` is that

@@ -1,4 +1,4 @@
-//! A log's aborted transactions, in memory: which batches a reader at `read_committed` is not given.
+//! A log's aborted transactions, in memory: which batches readers at `read_committed` do not get.
 //!
 //! An entry is a producer, the offset at which its transaction began and that of the marker that
 //! aborted it. A batch is left out if it is transactional and lies within an entry of its producer:
@@ -18,7 +18,7 @@ use crate::segment::{AbortedTransaction, Chunk};
 
 /// All aborted transactions of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Aborted {
+pub(crate) struct Aborted {
     /// In the order of their markers.
     entries: Vec<AbortedTransaction>,
     /// First and last offset, in order.
@@ -39,7 +39,7 @@ impl Aborted {
     }
 
     /// Those whose markers lie from one offset up to another.
-    pub(super) fn marked_in(&self, range: Range<Offset>) -> &[AbortedTransaction] {
+    pub(crate) fn marked_in(&self, range: Range<Offset>) -> &[AbortedTransaction] {
         let at = |offset| self.entries.partition_point(|entry| entry.last < offset);
         let (from, to) = (at(range.start), at(range.end));
         &self.entries[from..to.max(from)]
@@ -68,7 +68,19 @@ impl Aborted {
         }
     }
 
-    fn covers(&self, header: &BatchHeader) -> bool {
+    /// Puts others in the place of those whose markers lie in a range.
+    pub(super) fn replace(&mut self, range: &Range<Offset>, by: &[AbortedTransaction]) {
+        if self.marked_in(range.clone()) == by {
+            return;
+        }
+        let outside = |entry: &&AbortedTransaction| !range.contains(&entry.last);
+        let mut entries: Vec<_> = self.entries.iter().filter(outside).chain(by).copied().collect();
+        entries.sort_unstable_by_key(|entry| entry.last);
+        *self = entries.into_iter().collect();
+    }
+
+    /// Whether a transactional batch belongs to one of them.
+    pub(crate) fn covers(&self, header: &BatchHeader) -> bool {
         let Some(producer) = header.producer_id() else { return false };
         let Some(spans) = self.of_producer.get(&producer) else { return false };
         let offset = header.base_offset();

@@ -4,8 +4,8 @@
 //! A file is brought up to date, and synced, before a recovery point may rise above its markers: so
 //! what lies below that is told by the files, and what lies above is made again from the log
 //! (`relearn`). Entries are added behind those that are there; where a file is not what it should
-//! be, it is replaced whole. `tidelog.aborted` then vouches for all of them. Names are durable with the directory sync of the
-//! same checkpoint.
+//! be, it is replaced whole. `tidelog.aborted` then vouches for all of them. Names are durable with
+//! the directory sync of the same checkpoint.
 //!
 //! By whoever has the turn, or while the log is opened.
 
@@ -47,8 +47,15 @@ pub(super) struct AbortedFiles {
 pub(super) struct Told {
     pub(super) by_segment: BTreeMap<Offset, Vec<AbortedTransaction>>,
     is_vouched: bool,
-    /// The first segment whose file cannot be taken for what it says.
-    pub(super) first_bad: Option<Offset>,
+    /// The segments whose files cannot be taken for what they say.
+    bad: BTreeSet<Offset>,
+}
+
+impl Told {
+    /// From where on the log alone tells, if any file is bad.
+    pub(super) fn first_bad(&self) -> Option<Offset> {
+        self.bad.first().copied()
+    }
 }
 
 /// Writes the index of a segment whole; its name awaits the directory's sync.
@@ -112,9 +119,11 @@ impl PartitionLog {
         })
     }
 
-    /// Compaction has put other segments in place, with indexes of their own.
+    /// Compaction has put another segment in place, with an index of its own.
     pub(super) fn indexes_were_replaced(&self) {
-        self.aborted_files.lock().unvouched = true;
+        if self.has_aborted.load(Ordering::Acquire) {
+            self.aborted_files.lock().unvouched = true;
+        }
     }
 
     /// Writes all entries of a segment; the first `saved` are in its file, if that is known.
@@ -151,8 +160,16 @@ impl PartitionLog {
         let end = self.offsets.end();
         let vouchers = if foreign { None } else { self.read_aborted_vouchers()? };
         let is_vouched = vouchers.is_some();
-        let mut told = Told { by_segment: BTreeMap::new(), is_vouched, first_bad: None };
-        for (segment, span) in self.spans() {
+        let mut told = Told { by_segment: BTreeMap::new(), is_vouched, bad: BTreeSet::new() };
+        let spans = self.spans();
+        // one whose segment has joined another's: the joint index may not have got its name
+        let listed = vouchers.iter().flat_map(|vouchers| vouchers.keys());
+        for lone in listed.filter(|lone| **lone < end) {
+            let holds = |(_, span): &&(Arc<Segment>, Range<Offset>)| span.contains(lone);
+            let holder = spans.iter().find(holds).map(|(segment, _)| segment.base());
+            told.bad.extend(holder.filter(|base| base != lone));
+        }
+        for (segment, span) in spans {
             let base = segment.base();
             let vouched = vouchers.as_ref().and_then(|vouchers| vouchers.get(&base));
             if vouched.is_none() && !indexed.contains(&base) {
@@ -178,7 +195,7 @@ impl PartitionLog {
             let fault = fault.or(changed.then_some("it is not what was written"));
             if let Some(what) = fault {
                 log::warn!("{} is made again: {what}", path.display());
-                told.first_bad.get_or_insert(base);
+                told.bad.insert(base);
             }
             told.by_segment.insert(base, entries);
         }
@@ -194,7 +211,7 @@ impl PartitionLog {
             (told.map_or(&[][..], Vec::as_slice) != held).then_some(segment.base())
         };
         let mut stale: BTreeSet<_> = spans.iter().filter_map(is_stale).collect();
-        stale.extend(told.first_bad);
+        stale.extend(&told.bad);
         let unvouched = !aborted.is_empty() && !told.is_vouched;
         let saved_to = self.offsets.end();
         *self.aborted_files.lock() = AbortedFiles { saved_to, stale, unvouched };

@@ -53,7 +53,7 @@ impl Vouched {
 /// By the base offsets of segments.
 pub(super) type Vouchers = BTreeMap<Offset, Vouched>;
 
-fn encode(id: LogId, vouchers: &Vouchers) -> Vec<u8> {
+pub(super) fn encode(id: LogId, vouchers: &Vouchers) -> Vec<u8> {
     let mut bytes = vec![0; HEAD];
     bytes[..4].copy_from_slice(&MAGIC);
     BigEndian::write_u32(&mut bytes[4..], VERSION);
@@ -70,7 +70,7 @@ fn encode(id: LogId, vouchers: &Vouchers) -> Vec<u8> {
     bytes
 }
 
-fn decode(id: LogId, bytes: &[u8]) -> Option<Vouchers> {
+pub(super) fn decode(id: LogId, bytes: &[u8]) -> Option<Vouchers> {
     let end = bytes.len().checked_sub(4).filter(|end| *end >= HEAD)?;
     let (body, crc) = bytes.split_at(end);
     let fits = body[..4] == MAGIC

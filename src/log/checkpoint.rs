@@ -261,6 +261,12 @@ pub(crate) fn read_partition_metadata(disk: &dyn Disk, path: &Path) -> Result<Op
     id.map(Some).map_err(|fault| fault.into_error(OPERATION, path))
 }
 
+/// Whether a `partition.metadata` is there and names the topic. It is not synced before the names
+/// are: a power cut may have torn or taken it.
+pub(super) fn names_topic(disk: &dyn Disk, path: &Path, topic: TopicId) -> bool {
+    read_partition_metadata(disk, path).is_ok_and(|found| found == Some(topic))
+}
+
 /// Replaces a `partition.metadata`; durable when it returns.
 pub(crate) fn write_partition_metadata(disk: &dyn Disk, path: &Path, id: TopicId) -> Result<()> {
     replace_file(disk, path, &format_partition_metadata(id))

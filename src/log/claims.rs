@@ -4,8 +4,10 @@
 //! an empty field. State at an offset is that of the batches below it, so what is snapshot at a
 //! roll is taken there and written by the next checkpoint, outside the lock.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
+use super::aborted::Aborted;
 use super::append::Appended;
 use super::core::{PartitionLog, Writer};
 use super::producers::{
@@ -14,7 +16,7 @@ use super::producers::{
 };
 use crate::config::TopicConfig;
 use crate::error::{Cause, Error, Result};
-use crate::ids::{LeaderEpoch, Offset, ProducerId, Sequence};
+use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 use crate::record::{
     AppendBatch, Marker, MarkerBatch, MarkerKind, ProducerIdentity, ProducerStamp,
 };
@@ -42,6 +44,14 @@ pub(super) fn aborted_entry(completed: Completed) -> Option<AbortedTransaction> 
     let Completed { producer, first_offset, last_offset, kind, last_stable } = completed;
     let entry = AbortedTransaction::new(producer, first_offset, last_offset, last_stable);
     (kind == MarkerKind::Abort).then_some(entry)
+}
+
+/// How far a producer has come that is remembered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LastBatch {
+    pub(crate) epoch: ProducerEpoch,
+    /// That of its last record; `None` where only a marker is known.
+    pub(crate) last_offset: Option<Offset>,
 }
 
 /// What becomes of a batch for its producer's sake.
@@ -224,6 +234,22 @@ impl PartitionLog {
     /// The aborted transactions that reach into a range of offsets, in the order of their markers.
     pub(crate) fn aborted_transactions(&self, range: &Range<Offset>) -> Vec<AbortedTransaction> {
         self.aborted.read().within(range)
+    }
+
+    /// A copy of the list of aborted transactions.
+    pub(crate) fn aborted(&self) -> Aborted {
+        self.aborted.read().clone()
+    }
+
+    /// The last batch of each producer that is remembered.
+    pub(crate) fn last_batches(&self) -> HashMap<ProducerId, LastBatch> {
+        let writer = self.writer.lock();
+        let tracked = writer.producers.as_deref();
+        let recorded = tracked.into_iter().flat_map(|tracked| tracked.producers.recorded());
+        let last = recorded.map(|Recorded { producer, epoch, last_offset, .. }| {
+            (producer, LastBatch { epoch, last_offset })
+        });
+        last.collect()
     }
 
     /// The highest id among the producers that are remembered.

@@ -237,10 +237,10 @@ impl Log {
         })
     }
 
-    /// Reads records from `from` on: whole batches up to `max_bytes`, but at least one record
-    /// where there is any. Empty at the end of the log, and where only records follow whose
-    /// transaction is open. Records of transactions that were aborted are left out, unless the log
-    /// was opened with [`read_uncommitted`](crate::LogBuilder::read_uncommitted). Blocks for the disk at most.
+    /// Reads records from `from` on: whole batches up to `max_bytes`, but at least one record where
+    /// there is any. Empty at the end of the log, and where only records follow whose transaction
+    /// is open. Records of transactions that were aborted are left out, unless the log was opened
+    /// with [`read_uncommitted`](crate::LogBuilder::read_uncommitted). Blocks for the disk at most.
     ///
     /// To go on, read from the offset after the last record's.
     ///

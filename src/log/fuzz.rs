@@ -1,4 +1,5 @@
-//! Fuzz targets of a log's small files: Kafka's text checkpoints, the epochs they hold, the keeper.
+//! Fuzz targets of a log's small files: Kafka's text checkpoints, the epochs they hold, the keeper,
+//! what vouches for indexes of transactions.
 //!
 //! What is understood is written and read again as the same; what is not is refused at a line of
 //! the file. The keeper's slots are taken with their checksums mended, and gone on with.
@@ -7,18 +8,19 @@
 
 use std::path::Path;
 
+use super::aborted_vouch;
 use super::checkpoint::{
     TextFault, format_epochs, format_offsets, format_partition_metadata, parse_epochs,
     parse_offsets, parse_partition_metadata,
 };
 use super::epochs::EpochCache;
-use super::keeper::Durable;
+use super::keeper::{Durable, LogId};
 use super::slots::{self, CRC_AT, SLOT_DISTANCE, SLOT_LEN, Slot, SlotKeeper};
 use crate::disk::names::KEEPER;
 use crate::disk::{Access, Disk, MemoryDisk, write_all_at};
 use crate::error::ErrorKind;
 use crate::feed::Feed;
-use crate::ids::{LeaderEpoch, Offset, TopicId};
+use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 
 /// A text that is understood reads the same when it is written again.
 fn text<T: PartialEq + std::fmt::Debug>(
@@ -160,4 +162,29 @@ pub(crate) fn keeper_seeds() -> Vec<Vec<u8>> {
     both.extend(slot.encode(5));
     let flagged = |flags: u8, bytes: &[u8]| [&[flags][..], bytes].concat();
     vec![flagged(0, &both), flagged(MEND | MEND_SECOND, &both), flagged(MEND, &both[..100])]
+}
+
+/// What vouches for the indexes of aborted transactions, its checksum mended by an odd first byte.
+pub(crate) fn aborted(input: &[u8]) {
+    let id = aborted_log();
+    let Some((flags, bytes)) = input.split_first() else { return };
+    let mut bytes = bytes.to_vec();
+    if let Some(end) = bytes.len().checked_sub(4).filter(|_| flags & 1 == 1) {
+        let crc = crc32c::crc32c(&bytes[..end]);
+        bytes[end..].copy_from_slice(&crc.to_be_bytes());
+    }
+    if let Some(read) = aborted_vouch::decode(id, &bytes) {
+        assert_eq!(aborted_vouch::decode(id, &aborted_vouch::encode(id, &read)), Some(read));
+    }
+}
+
+fn aborted_log() -> LogId {
+    let topic = TopicId::from_hex(&"7".repeat(32)).expect("an id");
+    LogId { topic, partition: PartitionId::new(0) }
+}
+
+pub(crate) fn aborted_seeds() -> Vec<Vec<u8>> {
+    let one = |number: i64| (Offset::new(number), aborted_vouch::Vouched::of(b"abc"));
+    let seed = |count| aborted_vouch::encode(aborted_log(), &(0..count).map(one).collect());
+    [0, 1, 3].map(|count| [vec![1], seed(count)].concat()).into()
 }

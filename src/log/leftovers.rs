@@ -148,7 +148,9 @@ impl Tidying<'_> {
         let mut stray = Vec::new();
         for found in swapped.iter().filter(|found| !whole(found)) {
             let goes = match found.kind {
-                SegmentFile::OffsetIndex | SegmentFile::TimeIndex => true,
+                SegmentFile::OffsetIndex
+                | SegmentFile::TimeIndex
+                | SegmentFile::TransactionIndex => true,
                 SegmentFile::Digests => !self.fits_standing(found, standing)?,
                 _ => false,
             };

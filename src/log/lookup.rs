@@ -1,9 +1,10 @@
 //! Offsets by what is wanted of them: the first, the end, the newest record, the first late enough.
 //!
 //! As Kafka answers `ListOffsets` (`kafka-format.md` 2.6): by time it is the first record *by
-//! offset* that is late enough, not the nearest in time; what lies at or above the bound of
-//! the isolation level is not there yet. A list of segments is looked at from the oldest on; most are judged by the
-//! largest timestamp their time index holds. Called by both doors, for logs of ours and followed.
+//! offset* that is late enough, not the nearest in time; what lies at or above the bound of the
+//! isolation level is not there yet. A list of segments is looked at from the oldest on; most are
+//! judged by the largest timestamp their time index holds. Called by both doors, for logs of ours
+//! and followed.
 
 use super::core::PartitionLog;
 use super::offsets::OffsetSnapshot;

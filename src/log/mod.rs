@@ -8,11 +8,10 @@
 //! `follow` reads a log that another process writes; `retain` and `epochs` decide; `offsets` holds
 //! every offset; `claims` admits the batches of producers, `snapshots` are their files, `relearn`
 //! reads those, `numbered` and `transactional` are their doors; `aborted` says what readers are not
-//! given, `aborted_files` keeps that, and
-//! `aborted_vouch` vouches for it; `audit` holds a directory against what is known of it;
-//! `checkpoint` and `directory` are Kafka's small files; `swap` puts rewritten segments in the
-//! place of others; `copy_out` copies a log while it is written; `keeper` says who remembers what
-//! the files cannot.
+//! given, `aborted_files` keeps that, and `aborted_vouch` vouches for it; `audit` holds a directory
+//! against what is known of it; `checkpoint` and `directory` are Kafka's small files; `swap` puts
+//! rewritten segments in the place of others; `copy_out` copies a log while it is written; `keeper`
+//! says who remembers what the files cannot.
 
 mod aborted;
 mod aborted_files;
@@ -66,11 +65,13 @@ mod truncate;
 mod upkeep;
 mod verdict;
 
+pub(crate) use aborted::Aborted;
 pub(crate) use append::Appended;
 pub(crate) use audit::{
     AuditFacts, PartitionAudit, PartitionAudited, SegmentAudited, list_lone, unlisted,
 };
 pub use builder::LogBuilder;
+pub(crate) use claims::LastBatch;
 pub(crate) use copy_out::{Amounts, Secured, Sharing, cut_all};
 pub(crate) use core::{Attention, LogName, LogSetup, PartitionLog};
 pub(crate) use counting::Count;

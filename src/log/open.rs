@@ -50,9 +50,7 @@ struct Recovery<'a> {
     bare: Vec<Arc<Segment>>,
     /// Segments that no longer grow and whose indexes are to be sealed.
     rolled: Vec<Arc<Segment>>,
-    has_producers: bool,
-    /// The segments with an index of aborted transactions.
-    indexed: BTreeSet<Offset>,
+    seen: Seen,
     snapshots: BTreeSet<Offset>,
     /// The segment at hand has damage.
     hurt: bool,
@@ -99,8 +97,7 @@ impl PartitionLog {
             unproven: Vec::new(),
             bare: Vec::new(),
             rolled: Vec::new(),
-            has_producers: false,
-            indexed: BTreeSet::new(),
+            seen: Seen::new(known.last_stop),
             snapshots: BTreeSet::new(),
             hurt: false,
         };
@@ -117,7 +114,7 @@ impl PartitionLog {
 impl Recovery<'_> {
     fn run(&mut self, place: &Arc<Place>, mut directory: Directory) -> Result<()> {
         self.report.removed = directory.removed;
-        self.indexed = std::mem::take(&mut directory.indexed);
+        self.seen.indexed = std::mem::take(&mut directory.indexed);
         self.snapshots = std::mem::take(&mut directory.snapshots);
         let path = place.dir.join(LEADER_EPOCHS);
         self.epochs[0] = match checkpoint::read_epochs(&*place.disk, &path) {
@@ -275,7 +272,7 @@ impl Recovery<'_> {
 
     fn note(&mut self, scan: &Scan) {
         self.report.scanned_records += scan.records;
-        self.has_producers |= scan.has_producers;
+        self.seen.producers |= scan.has_producers;
         self.epochs[1].extend(&scan.epochs);
     }
 
@@ -423,13 +420,6 @@ impl Recovery<'_> {
         doubted || (is_lost && !self.unproven.is_empty())
     }
 
-    /// It is not synced before the names are: a power cut may have torn or taken it.
-    fn has_lost_metadata(&self, place: &Place) -> bool {
-        let path = place.dir.join(PARTITION_METADATA);
-        let id = checkpoint::read_partition_metadata(&*place.disk, &path);
-        !id.is_ok_and(|id| id == Some(self.setup.id.topic))
-    }
-
     /// Puts the log together.
     fn finish(mut self, place: Arc<Place>) -> Result<(PartitionLog, PartitionReport)> {
         let known = *self.known;
@@ -446,7 +436,9 @@ impl Recovery<'_> {
         let tail = self.tail()?;
         let wait = self.must_sync(); // a fresh file is on the disk; names may not be
         let names_changed = !self.segments.is_empty() && !known.last_stop.is_clean();
-        let metadata_lost = names_changed && self.has_lost_metadata(&place);
+        let path = place.dir.join(PARTITION_METADATA);
+        let topic = self.setup.id.topic;
+        let metadata_lost = names_changed && !checkpoint::names_topic(&*place.disk, &path, topic);
         let (config, damage) = (&self.setup.config, &self.report.damage);
         let damage = (!damage.is_empty()).then(|| Arc::new(damage.clone()));
         self.segments.shrink_to_fit(); // most logs of many have one
@@ -496,9 +488,7 @@ impl Recovery<'_> {
             synced_bytes: AtomicU64::new(0),
             flush_after: AtomicU64::new(config.flush_records.unwrap_or(u64::MAX)),
         };
-        let last_stop = known.last_stop;
-        let seen = Seen { producers: self.has_producers, indexed: self.indexed, last_stop };
-        log.relearn_producers(&seen)?;
+        log.relearn_producers(&self.seen)?;
         if wait {
             log.make_durable(end)?; // what the cache says may not be what the disk holds
         }

@@ -45,6 +45,12 @@ pub(super) struct Seen {
     pub(super) last_stop: LastStop,
 }
 
+impl Seen {
+    pub(super) fn new(last_stop: LastStop) -> Self {
+        Seen { producers: false, indexed: BTreeSet::new(), last_stop }
+    }
+}
+
 /// Bytes that are looked through at a time.
 const STRETCH: usize = 1 << 20;
 
@@ -65,9 +71,11 @@ impl PartitionLog {
             LastStop::AnotherHandClean => offsets.end,
             _ => offsets.recovery_point,
         };
-        let from_log = point.min(told.first_bad.unwrap_or(offsets.end));
+        let from_log = point.min(told.first_bad().unwrap_or(offsets.end));
         // Kafka removes one at the start; we keep it where there is none above
         let lowest = if foreign { offsets.start.next() } else { offsets.start };
+        // an older one may speak of a transaction whose marker compaction has taken
+        let lowest = lowest.max(offsets.compacted);
         let snapshot = self.newest_snapshot(lowest)?;
         let before = match &snapshot {
             Some(Taken { at, .. }) if *at > from_log => {
@@ -77,7 +85,8 @@ impl PartitionLog {
         };
         self.prune_snapshots(Newest::One);
         let mut aborted = Vec::new();
-        if let Some((older, end)) = before.filter(|_| seen.producers || told.first_bad.is_some()) {
+        if let Some((older, end)) = before.filter(|_| seen.producers || told.first_bad().is_some())
+        {
             aborted = self.relearn_from(older, end)?.1; // what it leaves is the newer snapshot's
         }
         let (mut tracked, last) = self.relearn_from(snapshot, offsets.end)?;

@@ -182,6 +182,7 @@ impl PartitionLog {
         list.insert(at, segment);
         self.segments.store(Arc::new(list));
         self.swaps.fetch_add(2, Ordering::AcqRel);
+        self.replace_aborted(old, new, at);
         let freed = before.saturating_sub(new.len());
         no_roll.freed += freed;
         drop(no_roll);
@@ -189,6 +190,16 @@ impl PartitionLog {
         self.counters.compactions.add(1);
         self.counters.compacted_bytes.add(freed);
         freed
+    }
+
+    /// What became of transactions whose data has gone, nobody asks any more. After the counter: a
+    /// reader that still has the old segments looks again.
+    fn replace_aborted(&self, old: &[Arc<Segment>], new: &Rewritten, at: usize) {
+        let Some(base) = old.first().map(|first| first.base()) else { return };
+        let next = self.segments.load().get(at + 1).map(|next| next.base());
+        let end = next.unwrap_or(self.offsets.end());
+        self.aborted.write().replace(&(base..end), new.aborted());
+        self.indexes_were_replaced();
     }
 
     /// Steps 4 and 5, for the directory.
@@ -200,12 +211,12 @@ impl PartitionLog {
         new: &Rewritten,
     ) -> Result<()> {
         for segment in old {
-            let paths = segment.rename_replaced()?;
+            let paths = segment.rename_deleted()?;
             doomed.push(Doomed { files: Files::Renamed(paths), due });
         }
         if let [first, .., last] = old {
             for empty in self.unlisted_empty(first.base().next(), last.base())? {
-                let paths = empty.rename_replaced()?;
+                let paths = empty.rename_deleted()?;
                 doomed.push(Doomed { files: Files::Renamed(paths), due });
             }
         }

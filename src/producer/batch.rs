@@ -141,11 +141,7 @@ impl LingerBatch {
         self.buffer.seal(&rules.timestamps);
         let packed = self.buffer.packed(&rules)?;
         let identity = core.settings().identity;
-        let claim = identity.map(|identity| ProducerClaim {
-            identity,
-            sequence: None,
-            transactional: false,
-        });
+        let claim = identity.map(ProducerClaim::next);
         let batch = Produced { batch: packed.as_ref().unwrap_or(&self.buffer), claim };
         let appended = partition.append_quietly(&batch, now)?;
         debug_assert_eq!(appended.end_offset.since(appended.base_offset), u64::from(self.count()));

@@ -361,11 +361,7 @@ impl TopicProducer {
         (now, wait): (Timestamp, Wait),
     ) -> Result<Sent> {
         let identity = self.core().settings().identity;
-        let claim = identity.map(|identity| ProducerClaim {
-            identity,
-            sequence: None,
-            transactional: false,
-        });
+        let claim = identity.map(ProducerClaim::next);
         self.append_as(lane, records, wanted, (now, wait, claim))
     }
 

@@ -80,6 +80,13 @@ pub(crate) struct ProducerClaim {
     pub(crate) transactional: bool,
 }
 
+impl ProducerClaim {
+    /// The next batch of a producer, outside of a transaction.
+    pub(crate) fn next(identity: ProducerIdentity) -> Self {
+        ProducerClaim { identity, sequence: None, transactional: false }
+    }
+}
+
 /// What the log decided of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ProducerStamp {

@@ -29,7 +29,8 @@ impl Batch<'_> {
     }
 
     /// The batch with those of its records that `keep` says yes to, in their order. `horizon` sets
-    /// the time from which on its tombstones may go; without one the batch keeps what it has.
+    /// the time from which on its tombstones, or its marker, may go; without one the batch keeps
+    /// what it has.
     ///
     /// # Errors
     /// What is wrong with the records, and that they were not decompressed.
@@ -46,7 +47,7 @@ impl Batch<'_> {
             None if header.has_delete_horizon() => base = Some(header.raw_base_timestamp()),
             None => {}
         }
-        for (record, keep) in self.records()?.zip(keep) {
+        for (record, keep) in self.all_records()?.zip(keep) {
             let record = record?;
             if !keep {
                 continue;

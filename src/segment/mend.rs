@@ -87,6 +87,6 @@ impl Segment {
                 rewrite.push(batch.header(), batch.bytes(), origin)?;
             }
         }
-        rewrite.finish()
+        rewrite.finish(Vec::new()) // the index of aborted transactions stays as it is
     }
 }

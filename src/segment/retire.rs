@@ -18,25 +18,14 @@ impl Segment {
         self.replaced.store(true, Ordering::Release);
     }
 
-    /// Gives the files of a dropped segment their `.deleted` names; returns the new paths. Open
-    /// handles and views go on reading. A producer snapshot speaks of its offset, not of the
-    /// segment, and is not among them. Safe to repeat where it failed half-way.
+    /// Gives the files of a dropped or replaced segment their `.deleted` names; returns the new
+    /// paths. Open handles and views go on reading. A producer snapshot speaks of its offset, not
+    /// of the segment, and is not among them. Safe to repeat where it failed half-way.
     pub(crate) fn rename_deleted(&self) -> Result<Vec<PathBuf>> {
         use SegmentFile::{Digests, Log, OffsetIndex, TimeIndex, TransactionIndex};
-        self.rename_files(&[Log, OffsetIndex, TimeIndex, TransactionIndex, Digests])
-    }
-
-    /// The same for one that was replaced: a producer snapshot of its name speaks of the offset,
-    /// not of the segment, and stays.
-    pub(crate) fn rename_replaced(&self) -> Result<Vec<PathBuf>> {
-        use SegmentFile::{Digests, Log, OffsetIndex, TimeIndex};
-        self.rename_files(&[Log, OffsetIndex, TimeIndex, Digests])
-    }
-
-    fn rename_files(&self, kinds: &[SegmentFile]) -> Result<Vec<PathBuf>> {
         let place = self.place();
         let mut renamed = Vec::new();
-        for kind in kinds.iter().copied() {
+        for kind in [Log, OffsetIndex, TimeIndex, TransactionIndex, Digests] {
             let path = place.path(self.base(), kind);
             let fail = |error| Error::io("drop segment", &path, error);
             let gone = place.dir.join(leftover_file(self.base(), kind, Leftover::Deleted));
@@ -55,13 +44,5 @@ impl Segment {
             renamed.push(gone);
         }
         Ok(renamed)
-    }
-
-    /// Whether an index of aborted transactions, which only another writer makes, lies beside it.
-    pub(crate) fn has_transaction_index(&self) -> Result<bool> {
-        let path = self.place().path(self.base(), SegmentFile::TransactionIndex);
-        let found = self.place().disk.metadata(&path);
-        let found = found.map_err(|error| Error::io("look at segment", &path, error))?;
-        Ok(found.is_some())
     }
 }

@@ -1,6 +1,6 @@
 //! One segment written again under other names, to take the place of several: compaction's output.
 //!
-//! The order is the crash story (`kafka-format.md` 2.7). All four files are made as `.cleaned`
+//! The order is the crash story (`kafka-format.md` 2.7). All files are made as `.cleaned`
 //! and synced; then they are renamed to `.swap`, which says that they are whole; then, once what
 //! they replace is out of the way, they get their own names. Whoever moves them on syncs the
 //! directory in between: see `log::swap`. What a stop leaves, `log::leftovers` tidies.
@@ -13,6 +13,7 @@ use super::index::{IndexedBatch, Indexer};
 use super::index_file::{SavedEntries, write_indexes};
 use super::shared::{Place, Segment};
 use super::sidecar::write_runs;
+use super::transaction_index::{AbortedTransaction, transaction_index_bytes};
 use crate::disk::names::{Leftover, SegmentFile, leftover_file};
 use crate::disk::{Access, DiskFile, write_all_at};
 use crate::error::{Error, Result};
@@ -24,9 +25,14 @@ use std::sync::Arc;
 /// Bytes gathered before they are written.
 const BUFFER: usize = 256 << 10;
 
-/// The files of a rewritten segment, in Kafka's order.
-const KINDS: [SegmentFile; 4] =
-    [SegmentFile::Log, SegmentFile::OffsetIndex, SegmentFile::TimeIndex, SegmentFile::Digests];
+/// The files of a rewritten segment, in Kafka's order. There need not be an index of transactions.
+const KINDS: [SegmentFile; 5] = [
+    SegmentFile::Log,
+    SegmentFile::OffsetIndex,
+    SegmentFile::TimeIndex,
+    SegmentFile::TransactionIndex,
+    SegmentFile::Digests,
+];
 
 /// A segment that is being written.
 #[derive(Debug)]
@@ -77,14 +83,16 @@ impl Rewrite {
     }
 
     /// Writes what is left and the indexes, and syncs all of it; removes the files where it fails.
-    pub(crate) fn finish(mut self) -> Result<Rewritten> {
-        match self.write_and_sync() {
+    /// `aborted` are the transactions that its index is to tell.
+    pub(crate) fn finish(mut self, aborted: Vec<AbortedTransaction>) -> Result<Rewritten> {
+        match self.write_and_sync(&aborted) {
             Ok(()) => Ok(Rewritten {
                 place: self.place,
                 base: self.base,
                 log: self.log,
                 len: self.written,
                 indexer: self.indexer,
+                aborted,
             }),
             Err(error) => {
                 self.discard();
@@ -93,7 +101,7 @@ impl Rewrite {
         }
     }
 
-    fn write_and_sync(&mut self) -> Result<()> {
+    fn write_and_sync(&mut self, aborted: &[AbortedTransaction]) -> Result<()> {
         self.write_out()?;
         self.indexer.finish();
         let path = |kind| self.place.dir.join(leftover_file(self.base, kind, Leftover::Cleaned));
@@ -104,10 +112,31 @@ impl Rewrite {
         let whose = (self.place.identity, self.base);
         let runs = self.digester.take();
         let digests = write_runs(disk, &path(SegmentFile::Digests), whose, 0, &runs)?;
-        for file in indexes.iter().chain([&digests, &self.log]) {
+        let transactions = self.write_transaction_index(aborted)?;
+        for file in indexes.iter().chain(&transactions).chain([&digests, &self.log]) {
             file.sync_data().map_err(|error| Error::io("compact", &file.path(), error))?;
         }
         Ok(())
+    }
+
+    /// Writes it if there is something to tell; one of an earlier try goes.
+    fn write_transaction_index(
+        &self,
+        aborted: &[AbortedTransaction],
+    ) -> Result<Option<Arc<dyn DiskFile>>> {
+        let kind = SegmentFile::TransactionIndex;
+        let path = self.place.dir.join(leftover_file(self.base, kind, Leftover::Cleaned));
+        let fail = |error| Error::io("compact", &path, error);
+        if aborted.is_empty() {
+            return match self.place.disk.remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(fail(error)),
+                _ => Ok(None),
+            };
+        }
+        let file = self.place.disk.open(&path, Access::Create).map_err(fail)?;
+        file.set_len(0).map_err(fail)?;
+        write_all_at(&*file, &transaction_index_bytes(aborted), 0).map_err(fail)?;
+        Ok(Some(file))
     }
 
     /// Gives it up. What cannot be removed, the next open removes.
@@ -126,9 +155,15 @@ pub(crate) struct Rewritten {
     log: Arc<dyn DiskFile>,
     len: u64,
     indexer: Indexer,
+    aborted: Vec<AbortedTransaction>,
 }
 
 impl Rewritten {
+    /// The transactions that its index tells.
+    pub(crate) fn aborted(&self) -> &[AbortedTransaction] {
+        &self.aborted
+    }
+
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
@@ -144,7 +179,9 @@ impl Rewritten {
     }
 
     fn rename(&self, from: Leftover, to: Leftover) -> Result<()> {
-        for kind in KINDS {
+        let is_there =
+            |kind: &SegmentFile| *kind != SegmentFile::TransactionIndex || !self.aborted.is_empty();
+        for kind in KINDS.into_iter().filter(is_there) {
             let path = |leftover| self.place.dir.join(leftover_file(self.base, kind, leftover));
             let (from, to): (PathBuf, PathBuf) = (path(from), path(to));
             let disk = &self.place.disk;

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use super::replay::Skipped;
 use super::*;
-use crate::config::{BackgroundSync, Threads, WhenFull};
+use crate::config::{BackgroundSync, Durability, Threads, WhenFull};
 use crate::disk::{Access, Disk, MemoryDisk};
 use crate::engine::EngineOptions;
-use crate::ids::LeaderEpoch;
-use crate::record::{AppendBatch, Stamp};
+use crate::ids::{LeaderEpoch, Offset, PartitionId};
+use crate::record::{AppendBatch, BorrowedBatch, Record, Stamp};
 use crate::time::{ManualClock, Timestamp};
 
 fn engine_on(disk: &Arc<MemoryDisk>) -> Arc<Engine> {

@@ -3,10 +3,9 @@
 //! `builder` says how a store is run, `handle` is the [`Store`] itself, `admin` what it does with
 //! topics, `partition` a handle for one partition, `stable` what it says of transactions, `groups`
 //! with groups, their offsets and holds, `reset` how offsets are moved, `transactions` with
-//! transactions over all partitions. `describe`, `group_view` and `stats` are the snapshots it answers
-//! with, `backup` is how it is copied while in use, `read_only` the door for readers in other
-//! processes. Nothing is decided here: each call goes down to the engine or a
-//! coordinator.
+//! transactions over all partitions. `describe`, `group_view` and `stats` are the snapshots it
+//! answers with, `backup` is how it is copied while in use, `read_only` the door for readers in
+//! other processes. Nothing is decided here: each call goes down to the engine or a coordinator.
 
 mod admin;
 mod backup;

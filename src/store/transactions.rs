@@ -28,8 +28,8 @@ impl Store {
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound); [`Poisoned`](crate::ErrorKind::Poisoned) while
-    /// that is in doubt: [reopen](crate::Partition::reopen) the partition of
-    /// `__transaction_state` that the error names, or the store; [`Closed`](crate::ErrorKind::Closed).
+    /// that is in doubt: [reopen](crate::Partition::reopen) the partition of `__transaction_state`
+    /// that the error names, or the store; [`Closed`](crate::ErrorKind::Closed).
     ///
     /// ```
     /// use tidelog::{Record, Store, TopicConfig, TransactionPhase};

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::coordinator::{Entry, STATE_TOPIC, Transactions};
 use super::schema::state_key;
-use super::state::{Event, TransactionPhase, TransactionState};
+use super::state::{Move, TransactionPhase, TransactionState};
 use crate::config::Durability;
 use crate::engine::{CloseHook, Due, Partition};
 use crate::error::{Cause, Error, Result};
@@ -45,46 +45,109 @@ pub struct TransactionDescription {
     is_held: bool,
 }
 
-/// See [`TransactionDescription`] for an example of all of these.
 impl TransactionDescription {
     /// The transactional id.
+    ///
+    /// ```
+    /// # let store = tidelog::Store::in_memory()?;
+    /// # let _producer = store.producer().transactional("enricher").build()?;
+    /// let described = store.describe_transaction("enricher")?;
+    /// assert_eq!(described.id(), "enricher");
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn id(&self) -> &str {
         &self.id
     }
 
     /// Where it stands.
+    ///
+    /// ```
+    /// # let store = tidelog::Store::in_memory()?;
+    /// # let _producer = store.producer().transactional("enricher").build()?;
+    /// let described = store.describe_transaction("enricher")?;
+    /// assert_eq!(described.phase(), tidelog::TransactionPhase::Empty);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn phase(&self) -> TransactionPhase {
         self.state.phase
     }
 
     /// Producer id and epoch: those of the open transaction's records, and, once an end is decided,
     /// those of its markers, which the next transaction has too.
+    ///
+    /// ```
+    /// # let store = tidelog::Store::in_memory()?;
+    /// # let _producer = store.producer().transactional("enricher").build()?;
+    /// let described = store.describe_transaction("enricher")?;
+    /// assert_eq!(described.identity().epoch().get(), 0);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn identity(&self) -> ProducerIdentity {
         self.state.identity()
     }
 
     /// How long a transaction of it may be open.
+    ///
+    /// ```
+    /// # let store = tidelog::Store::in_memory()?;
+    /// # let _producer = store.producer().transactional("enricher").build()?;
+    /// let described = store.describe_transaction("enricher")?;
+    /// assert_eq!(described.timeout().as_secs(), 60);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn timeout(&self) -> Duration {
         self.state.timeout
     }
 
     /// When the last transaction began; `None` where there was none since a producer took the id.
+    ///
+    /// ```
+    /// # let store = tidelog::Store::in_memory()?;
+    /// # let _producer = store.producer().transactional("enricher").build()?;
+    /// let described = store.describe_transaction("enricher")?;
+    /// assert_eq!(described.started(), None);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn started(&self) -> Option<Timestamp> {
         self.state.started
     }
 
     /// When its state changed last.
+    ///
+    /// ```
+    /// # let store = tidelog::Store::in_memory()?;
+    /// # let _producer = store.producer().transactional("enricher").build()?;
+    /// let described = store.describe_transaction("enricher")?;
+    /// assert!(described.updated().as_millis() > 0);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn updated(&self) -> Timestamp {
         self.state.updated
     }
 
     /// Whether a producer of this process has it.
+    ///
+    /// ```
+    /// # let store = tidelog::Store::in_memory()?;
+    /// # let _producer = store.producer().transactional("enricher").build()?;
+    /// let described = store.describe_transaction("enricher")?;
+    /// assert!(described.is_held());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn is_held(&self) -> bool {
         self.is_held
     }
 
     /// The partitions that the open transaction may have written to, `__consumer_offsets` among
     /// them.
+    ///
+    /// ```
+    /// # let store = tidelog::Store::in_memory()?;
+    /// # let _producer = store.producer().transactional("enricher").build()?;
+    /// let described = store.describe_transaction("enricher")?;
+    /// assert!(described.partitions().is_empty());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn partitions(&self) -> Vec<(&str, PartitionId)> {
         let all = self.state.partitions.iter();
         all.flat_map(|(topic, ids)| ids.iter().map(|id| (&**topic, *id))).collect()
@@ -116,30 +179,69 @@ pub struct OpenTransaction {
     id: Option<Arc<str>>,
 }
 
-/// See [`OpenTransaction`] for an example of all of these.
 impl OpenTransaction {
     /// The topic.
+    ///
+    /// ```
+    /// # let store = tidelog::Store::in_memory()?;
+    /// for open in store.open_transactions()? {
+    ///     println!("{}", open.topic());
+    /// }
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn topic(&self) -> &str {
         &self.topic
     }
 
     /// The partition of it.
+    ///
+    /// ```
+    /// # let store = tidelog::Store::in_memory()?;
+    /// for open in store.open_transactions()? {
+    ///     println!("{}", open.partition());
+    /// }
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn partition(&self) -> PartitionId {
         self.partition
     }
 
     /// Who writes it.
+    ///
+    /// ```
+    /// # let store = tidelog::Store::in_memory()?;
+    /// for open in store.open_transactions()? {
+    ///     println!("{}", open.identity());
+    /// }
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn identity(&self) -> ProducerIdentity {
         self.identity
     }
 
     /// Where it begins in the partition: readers of what is committed go no further.
+    ///
+    /// ```
+    /// # let store = tidelog::Store::in_memory()?;
+    /// for open in store.open_transactions()? {
+    ///     println!("{}", open.start());
+    /// }
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn start(&self) -> Offset {
         self.start
     }
 
     /// The transactional id whose open transaction it is; `None` for one of which no state speaks:
     /// only [`Partition::abort_transaction`](crate::Partition::abort_transaction) ends it.
+    ///
+    /// ```
+    /// # let store = tidelog::Store::in_memory()?;
+    /// for open in store.open_transactions()? {
+    ///     println!("{:?}", open.transactional_id());
+    /// }
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
     pub fn transactional_id(&self) -> Option<&str> {
         self.id.as_deref()
     }
@@ -257,8 +359,7 @@ impl Transactions {
         let Some(state) = slot.state.as_ref().filter(|_| slot.holder.is_none()) else {
             return Ok(false);
         };
-        if slot.in_doubt || state.after(Event::Expire { age }, self.engine.clock().wall()).is_err()
-        {
+        if slot.in_doubt || state.after(Move::Expire { age }, self.engine.clock().wall()).is_err() {
             return Ok(false);
         }
         let change = Change { key: &state_key(&entry.id)?, value: None };

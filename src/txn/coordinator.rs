@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::administer::Expiry;
 use super::ending::Pending;
 use super::schema::{StateKey, state_key};
-use super::state::{Event, Partitions, Refused, TransactionState};
+use super::state::{Move, Partitions, Refused, TransactionState};
 use crate::config::{Durability, TopicConfig};
 use crate::engine::{Engine, Partition};
 use crate::error::{Cause, Error, Outcome, Result};
@@ -101,7 +101,7 @@ impl Taken {
 
 impl Transactions {
     pub(super) fn new(engine: Arc<Engine>) -> Arc<Self> {
-        // Kafka's: 50 partitions, segments of 100 MiB; the engine compacts it like all internal ones
+        // Kafka's: 50 partitions, segments of 100 MiB; compacted, like all internal topics
         let config = TopicConfig::new().partitions(50).segment_bytes(100 << 20);
         Arc::new_cyclic(|this| Transactions {
             this: this.clone(),
@@ -142,7 +142,7 @@ impl Transactions {
                 None => TransactionState::new(self.engine.draw_producer_id()?, timeout, now),
                 Some(state) => {
                     let fresh = self.fresh_id(state)?;
-                    let taken = state.after(Event::Take { timeout, fresh }, now);
+                    let taken = state.after(Move::Take { timeout, fresh }, now);
                     taken.map_err(|refused| refused.into_error(OPERATION, &entry.id))?
                 }
             };
@@ -204,7 +204,7 @@ impl Transactions {
             return Ok(());
         }
         let places = Partitions::from([(topic.clone(), BTreeSet::from([id]))]);
-        let after = state.after(Event::Enlist(places), self.engine.clock().wall());
+        let after = state.after(Move::Enlist(places), self.engine.clock().wall());
         let after = after.map_err(|refused| refused.into_error(OPERATION, &entry.id))?;
         let timeout = after.timeout;
         self.write(entry, &mut slot, after, Durability::Process)?;

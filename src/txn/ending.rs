@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::coordinator::{Entry, Reached, Slot, Taken, Transactions};
-use super::state::{Event, Partitions, TransactionState};
+use super::state::{Move, Partitions, TransactionState};
 use crate::config::Durability;
 use crate::engine::{Due, Partition};
 use crate::error::{Cause, Error, ErrorKind, Outcome, Result};
@@ -137,7 +137,7 @@ impl Transactions {
     ) -> Result<()> {
         let Some(state) = &slot.state else { return Ok(()) };
         let fresh = self.fresh_id(state)?;
-        let decided = state.after(Event::Prepare { kind, fresh }, self.engine.clock().wall());
+        let decided = state.after(Move::Prepare { kind, fresh }, self.engine.clock().wall());
         let decided = decided.map_err(|refused| refused.into_error(operation(kind), &entry.id))?;
         let unmarked = decided.partitions.clone();
         let end = self.write(entry, slot, decided, Durability::Process)?;
@@ -247,7 +247,7 @@ impl Transactions {
                 if_it_exists(partition.make_durable(*end))?;
             }
         }
-        let done = state.after(Event::Complete, self.engine.clock().wall());
+        let done = state.after(Move::Complete, self.engine.clock().wall());
         let done = done.map_err(|refused| refused.into_error("end transaction", &entry.id))?;
         self.write(entry, slot, done, Durability::Process)?;
         (slot.pending, slot.deadline) = (None, None);

@@ -7,9 +7,9 @@
 //! undone, `administer` is what operators see and do, and what time does.
 //!
 //! Invariants: a partition is named in the log before a record of the transaction is written to it;
-//! a decision takes effect only once it is in the log, and, where it was promised to survive a power
-//! cut, only once that and every record it is about is on disk; what is decided is carried through,
-//! by whoever comes by, in this life or the next.
+//! a decision takes effect only once it is in the log, and, where it was promised to survive a
+//! power cut, only once that and every record it is about is on disk; what is decided is carried
+//! through, by whoever comes by, in this life or the next.
 //!
 //! Locks: the table of ids, then one id's slot, which is held across appends. Below it a group's
 //! turn may be taken, never the other way round.

@@ -3,9 +3,9 @@
 //! What is decided is carried through, what is open is aborted: its producer is gone. A power cut
 //! may have taken the newest states while records of theirs are still there, in any partition; so
 //! partitions are asked too which producers they know. An epoch is never given twice, and what a
-//! producer of ours has open that no state speaks of was never committed: a commit is on disk before
-//! anything that comes after it. A marker that a partition has already is not written again: behind
-//! it may be records of the next transaction.
+//! producer of ours has open that no state speaks of was never committed: a commit is on disk
+//! before anything that comes after it. A marker that a partition has already is not written again:
+//! behind it may be records of the next transaction.
 //!
 //! Where the states came with a directory of Kafka's, what is open stays so until its own timeout
 //! has passed, and what is decided waits a while, unless somebody takes the id before: opening such

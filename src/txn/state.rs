@@ -2,8 +2,8 @@
 //!
 //! Pure: no clock, no log, no lock. States and rules are those of Kafka's coordinator with
 //! transactions of version 2: every end of a transaction raises the epoch, its markers carry the
-//! raised one, and the producer goes on with that. Epochs run out at 32,767: the end that reaches it
-//! also names the producer id to go on with, from epoch 0.
+//! raised one, and the producer goes on with that. Epochs run out at 32,767: the end that reaches
+//! it also names the producer id to go on with, from epoch 0.
 //!
 //! Invariants: only `Ongoing` and the two prepared states have partitions; nothing leaves a
 //! prepared state but its completion; an epoch never falls while the producer id stays.
@@ -80,7 +80,7 @@ pub(crate) struct TransactionState {
 /// What happens to a transactional id. Where a fresh producer id may be needed the caller brings
 /// one: [`TransactionState::needs_fresh_id`] says so.
 #[derive(Clone, Debug)]
-pub(crate) enum Event {
+pub(crate) enum Move {
     /// A producer takes the id over.
     Take { timeout: Duration, fresh: Option<ProducerId> },
     /// The producer is about to write to these partitions.
@@ -93,7 +93,7 @@ pub(crate) enum Event {
     Expire { age: Duration },
 }
 
-/// Why an event cannot happen now.
+/// Why a step cannot happen now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
     #[error("a transaction of it is open")]
@@ -150,20 +150,20 @@ impl TransactionState {
         }
     }
 
-    /// The state after an event; this one stays as it is.
-    pub(crate) fn after(&self, event: Event, now: Timestamp) -> Result<Self, Refused> {
+    /// The state after a step; this one stays as it is.
+    pub(crate) fn after(&self, step: Move, now: Timestamp) -> Result<Self, Refused> {
         use TransactionPhase::{
             CompleteAbort, CompleteCommit, Dead, Empty, Ongoing, PrepareAbort, PrepareCommit,
         };
         let now = now.max(self.updated); // a clock that was set back orders nothing anew
         let here = || TransactionState { updated: now, ..self.clone() };
-        match (self.phase, event) {
+        match (self.phase, step) {
             (Dead, _) => Err(Refused::Dead),
-            (PrepareCommit | PrepareAbort, Event::Complete) => Ok(self.completed(now)),
+            (PrepareCommit | PrepareAbort, Move::Complete) => Ok(self.completed(now)),
             (PrepareCommit | PrepareAbort, _) => Err(Refused::Ending),
-            (_, Event::Complete) => Err(Refused::NotPrepared),
-            (Ongoing, Event::Take { .. } | Event::Expire { .. }) => Err(Refused::Open),
-            (Empty | CompleteCommit | CompleteAbort, Event::Take { timeout, fresh }) => {
+            (_, Move::Complete) => Err(Refused::NotPrepared),
+            (Ongoing, Move::Take { .. } | Move::Expire { .. }) => Err(Refused::Open),
+            (Empty | CompleteCommit | CompleteAbort, Move::Take { timeout, fresh }) => {
                 let mut state = here();
                 (state.phase, state.timeout, state.started) = (Empty, timeout, None);
                 if self.needs_fresh_id() {
@@ -175,20 +175,20 @@ impl TransactionState {
                 }
                 Ok(state)
             }
-            (Empty | CompleteCommit | CompleteAbort, Event::Enlist(partitions)) => {
+            (Empty | CompleteCommit | CompleteAbort, Move::Enlist(partitions)) => {
                 let mut state = here();
                 (state.phase, state.started) = (Ongoing, Some(now));
                 (state.partitions, state.client_version) = (partitions, CLIENT_VERSION);
                 Ok(state)
             }
-            (Ongoing, Event::Enlist(partitions)) => {
+            (Ongoing, Move::Enlist(partitions)) => {
                 let mut state = here();
                 for (topic, ids) in partitions {
                     state.partitions.entry(topic).or_default().extend(ids);
                 }
                 Ok(state)
             }
-            (Ongoing, Event::Prepare { kind, fresh }) => {
+            (Ongoing, Move::Prepare { kind, fresh }) => {
                 let mut state = here();
                 state.phase = match kind {
                     MarkerKind::Commit => PrepareCommit,
@@ -200,10 +200,8 @@ impl TransactionState {
                 (state.epoch, state.client_version) = (raised(self.epoch), CLIENT_VERSION);
                 Ok(state)
             }
-            (Empty | CompleteCommit | CompleteAbort, Event::Prepare { .. }) => {
-                Err(Refused::NotOpen)
-            }
-            (Empty | CompleteCommit | CompleteAbort, Event::Expire { age }) => {
+            (Empty | CompleteCommit | CompleteAbort, Move::Prepare { .. }) => Err(Refused::NotOpen),
+            (Empty | CompleteCommit | CompleteAbort, Move::Expire { age }) => {
                 let unused = now.as_millis().saturating_sub(self.updated.as_millis());
                 let state = TransactionState { phase: Dead, ..here() };
                 if unused >= millis(age) { Ok(state) } else { Err(Refused::InUse) }

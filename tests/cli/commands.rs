@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use super::common::golden::Scenario;
 use super::{DAMAGED, DONE, FAILED, USAGE, done, dump, fed, lines, raw};
 
 /// A store with a topic of two partitions, three and one records in them, and a group that has
@@ -226,10 +227,65 @@ fn a_group_follows_what_comes() {
 fn completions_know_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let script = done(&["completions", shell]);
-        for command in ["groups", "config", "stats", "backup", "repair", "dry-run", "from-time"] {
+        for command in
+            ["groups", "txns", "config", "stats", "backup", "repair", "dry-run", "from-time"]
+        {
             assert!(script.contains(command), "{shell}: {command}");
         }
     }
     let (help, _, _) = raw(&["--help"]);
     assert!(help.contains("Exit codes: 0 done, 1 it failed, 2 wrong use, 3"), "{help}");
+}
+
+#[test]
+fn transactions_are_produced_listed_and_aborted() {
+    let (_held, root) = store();
+    let produce = ["produce", &root, "orders", "--partition", "0", "--transactional", "t1"];
+    assert_eq!(fed(&produce, "x\ny\n").0, "2 records written\n");
+    assert_eq!(done(&["consume", &root, "orders", "--partition", "0"]), "a\nb\nc\nx\ny\n");
+    let json = [&produce[..], &["--json"]].concat();
+    let (out, err, code) = fed(&json, "{\"value\":\"eA==\"}\nno\n");
+    assert_eq!((out.as_str(), code), ("", USAGE), "{err}");
+    assert!(err.contains("line 2") && err.contains("the transaction was aborted"), "{err}");
+    assert_eq!(done(&["consume", &root, "orders", "--partition", "0"]), "a\nb\nc\nx\ny\n");
+    let all = ["consume", &root, "orders", "--partition", "0", "--read-uncommitted"];
+    assert_eq!(done(&all), "a\nb\nc\nx\ny\nx\n");
+
+    let listed = lines(&done(&["txns", "list", "--json", &root]));
+    let states: Vec<_> = listed.iter().map(|it| (&it["transactionalId"], &it["phase"])).collect();
+    assert_eq!(states, [(&json!("t1"), &json!("CompleteAbort"))]);
+    let text = done(&["txns", "list", &root]);
+    assert!(text.starts_with("TRANSACTIONAL ID") && text.contains("CompleteAbort"), "{text}");
+    assert!(done(&["txns", "describe", &root, "t1"]).contains("CompleteAbort"));
+    assert_eq!(done(&["txns", "list", "--open", "--json", &root]), "");
+    let (_, err, code) = raw(&["txns", "abort", &root, "t1"]);
+    assert_eq!(code, FAILED, "none is open: {err}");
+    let (_, err, code) = raw(&["txns", "describe", &root, "t2"]);
+    assert_eq!(code, FAILED, "{err}");
+    for wrong in [&["txns", "abort", &root][..], &["txns", "abort", &root, "--producer-id", "1"]] {
+        let (_, err, code) = raw(wrong);
+        assert_eq!(code, USAGE, "{err}");
+    }
+}
+
+/// Kafka left one open in partitions, which nobody here ever ends.
+#[test]
+fn a_hanging_transaction_is_found_and_aborted() {
+    let scenario = Scenario::load("groups-root");
+    let root = scenario.path();
+    let root = root.to_str().unwrap();
+    let open = lines(&done(&["txns", "list", "--open", "--json", root]));
+    assert!(!open.is_empty(), "the golden root has one");
+    for hanging in &open {
+        let place = format!("{}:{}", hanging["topic"].as_str().unwrap(), hanging["partition"]);
+        match hanging["transactionalId"].as_str() {
+            Some(id) => drop(raw(&["txns", "abort", root, id])),
+            None => {
+                let producer = hanging["producerId"].to_string();
+                let abort = ["--partition", &place, "--producer-id", &producer];
+                done(&[&["txns", "abort", root][..], &abort].concat());
+            }
+        }
+    }
+    assert_eq!(done(&["txns", "list", "--open", "--json", root]), "");
 }

@@ -6,6 +6,7 @@ use crate::common;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::budget::Budget;
@@ -14,8 +15,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tidelog::disk::IoMode;
 use tidelog::{
-    CleanupPolicy, ErrorKind, Log, ManualClock, Offset, Record, Store, Threads, Timestamp,
-    TopicConfig, TopicProducer, Verifier,
+    CleanupPolicy, ErrorKind, Log, ManualClock, MarkerKind, Offset, ProducerEpoch, ProducerId,
+    ProducerIdentity, Record, Store, Threads, Timestamp, TopicConfig, TopicProducer, Verifier,
 };
 
 const TOPIC: &str = "prices";
@@ -344,4 +345,77 @@ fn kafka_accepts_what_compaction_left() {
     bench.check(&last);
     let end = bench.store.partition(TOPIC, 0).expect("the partition").end_offset();
     assert_eq!(end.expect("an offset"), Offset::new(600));
+}
+
+/// A partition as a host that coordinates transactions itself leaves it: what was committed last of
+/// each key.
+fn transactions(dir: &Path, clock: &ManualClock, random: &mut StdRng) -> Last {
+    let config = TopicConfig::new().segment_bytes(4_096);
+    let builder = Log::builder(dir).config(config).clock(Arc::new(clock.clone()));
+    let log = builder.open().expect("a log");
+    let (mut last, mut pending) = (Last::new(), BTreeMap::<i64, Last>::new());
+    for number in 0..600_u32 {
+        let id = random.random_range(0..4_i64);
+        let us = ProducerIdentity::new(ProducerId::new(id), ProducerEpoch::new(0));
+        if id > 0 && random.random_bool(0.3) {
+            let commits = random.random_bool(0.5);
+            let kind = if commits { MarkerKind::Commit } else { MarkerKind::Abort };
+            log.append_marker(us, 0, kind).expect("a marker");
+            let ended = pending.remove(&id).unwrap_or_default();
+            for (key, written) in ended.into_iter().filter(|_| commits) {
+                // the later one of a key counts, whenever its transaction ended
+                let known = last.get(&key).is_some_and(|known| known.0 > written.0);
+                if !known {
+                    last.insert(key, written);
+                }
+            }
+            continue;
+        }
+        let (key, value) = (random.random_range(0..9_u32).to_be_bytes(), number.to_be_bytes());
+        let value = random.random_bool(0.9).then_some(&value[..]);
+        let record = value.map_or(Record::tombstone(), Record::new).key(&key);
+        let receipt = match id {
+            0 => log.append(&[record]),
+            _ => log.append_transactional(&[record], us, log.next_sequence(us).expect("one")),
+        };
+        let written = (receipt.expect("an append").first_offset().get(), value.map(<[u8]>::to_vec));
+        let of = if id == 0 { &mut last } else { pending.entry(id).or_default() };
+        of.insert(key.to_vec(), written);
+    }
+    for id in pending.into_keys() {
+        let us = ProducerIdentity::new(ProducerId::new(id), ProducerEpoch::new(0));
+        log.append_marker(us, 0, MarkerKind::Abort).expect("a marker");
+    }
+    log.close().expect("a clean close");
+    for ours in ["tidelog.keeper", "tidelog.aborted", ".lock"] {
+        drop(std::fs::remove_file(dir.join(ours)));
+    }
+    last
+}
+
+#[test]
+fn kafka_accepts_compacted_transactions() {
+    for seed in 0..2 {
+        let dir = tempfile::tempdir().expect("a directory");
+        let root = dir.path().join("store");
+        let clock = ManualClock::new(Timestamp::from_millis(START));
+        let partition = root.join(format!("{TOPIC}-0"));
+        std::fs::create_dir_all(&partition).expect("directories");
+        let mut last = transactions(&partition, &clock, &mut StdRng::seed_from_u64(seed));
+        let bench = Bench { store: open(&root, IoMode::Mapped, &clock), clock };
+        bench.check(&last);
+        bench.store.alter_topic(TOPIC, compacted()).expect("a policy");
+        for _ in 0..3 {
+            bench.pass(Duration::from_secs(48 * 3600));
+            bench.check(&last);
+            for _ in 0..60 {
+                put(&bench.topic(), &mut last, b"another key", Some(&[1; 60])); // makes a pass due
+            }
+            bench.check(&last);
+        }
+        assert!(bench.compactions() > 1, "seed {seed}: {}", bench.compactions());
+        bench.store.close().expect("a clean close");
+        let test = "kafka_accepts_compacted_transactions";
+        drop(kafka_check(std::slice::from_ref(&root), &[]).accepted(test));
+    }
 }

@@ -119,7 +119,7 @@ fn offset(text: &str) -> Result<i64, String> {
     }
 }
 
-fn place(text: &str) -> Result<(String, u32), String> {
+pub(super) fn place(text: &str) -> Result<(String, u32), String> {
     let wrong = || "write it as TOPIC:N".to_owned();
     let (topic, number) = text.rsplit_once(':').ok_or_else(wrong)?;
     Ok((topic.to_owned(), number.parse().map_err(|_| wrong())?))

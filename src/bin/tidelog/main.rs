@@ -18,6 +18,7 @@ mod produce;
 mod schemas;
 mod table;
 mod topics;
+mod txns;
 mod upkeep;
 mod verify;
 
@@ -61,6 +62,9 @@ enum Action {
     /// List consumer groups, show them, move or delete what they committed
     #[command(subcommand)]
     Groups(groups::Action),
+    /// List transactions, show them, abort what nobody ends
+    #[command(subcommand)]
+    Txns(txns::Action),
     /// Show the sizes and offsets of a store
     Stats(upkeep::StatsArguments),
     /// Make a consistent copy of a store
@@ -86,6 +90,7 @@ fn run(action: Action) -> Result<(), Failure> {
         Action::Delete(arguments) => topics::run_delete(&arguments),
         Action::Config(action) => config::run(&action),
         Action::Groups(action) => groups::run(&action),
+        Action::Txns(action) => txns::run(&action),
         Action::Stats(arguments) => upkeep::run_stats(&arguments),
         Action::Backup(arguments) => upkeep::run_backup(&arguments),
         Action::Repair(arguments) => upkeep::run_repair(&arguments),

@@ -12,7 +12,9 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use tidelog::{Compression, Dump, Durability, Pending, Record, Store, Timestamp, TopicProducer};
+use tidelog::{
+    Compression, Dump, Durability, Pending, Receipt, Record, Store, Timestamp, TopicProducer,
+};
 
 use super::failure::Failure;
 use super::json::{Object, print};
@@ -47,6 +49,10 @@ pub(super) struct Arguments {
     /// So many lines go into one batch for each partition; default 1, or 500 with a codec
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     batch: Option<u32>,
+    /// All lines in one transaction of this id: committed at the end, aborted if a line is wrong.
+    /// It is durable then
+    #[arg(long, value_name = "ID", conflicts_with_all = ["codec", "batch", "power"])]
+    transactional: Option<String>,
     /// Sync before the run ends, so that a power cut takes nothing of it
     #[arg(long)]
     power: bool,
@@ -82,19 +88,71 @@ struct Sender<'a> {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     Dump::open(&arguments.path)?;
     let store = Store::open(&arguments.path)?;
+    let written = match &arguments.transactional {
+        Some(id) => run_transaction(arguments, &store, id)?,
+        None => run_plain(arguments, &store)?,
+    };
+    if arguments.power {
+        store.flush()?;
+    }
+    store.close()?;
+    if !arguments.json {
+        print(format!("{written} records written\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+fn run_plain(arguments: &Arguments, store: &Store) -> Result<u64, Failure> {
     let producer = store
         .producer()
         .durability(Durability::Process)
         .compression(arguments.codec.unwrap_or_default())
         .build()?;
     let most = arguments.batch.unwrap_or(if arguments.codec.is_some() { 500 } else { 1 });
-    let mut sender = Sender {
-        arguments,
-        topic: producer.topic(&arguments.topic)?,
-        most: most as usize,
-        waiting: Vec::new(),
-        written: 0,
-    };
+    let topic = producer.topic(&arguments.topic)?;
+    let (most, waiting) = (most as usize, Vec::new());
+    let mut sender = Sender { arguments, topic, most, waiting, written: 0 };
+    let wrong = each_line(arguments, |line| sender.take(line))?;
+    sender.flush()?;
+    match wrong {
+        None => Ok(sender.written),
+        Some(what) => {
+            Err(Failure::Usage(format!("{what}; {} records were written", sender.written)))
+        }
+    }
+}
+
+/// All lines or none.
+fn run_transaction(arguments: &Arguments, store: &Store, id: &str) -> Result<u64, Failure> {
+    let mut producer = store.producer().transactional(id).build()?;
+    let transaction = producer.begin()?;
+    let topic = transaction.topic(&arguments.topic)?;
+    let mut receipts = Vec::new();
+    let wrong = each_line(arguments, |line| {
+        let record = record_of(line, arguments);
+        receipts.push(match line.partition.or(arguments.partition) {
+            Some(partition) => topic.send_to(partition, record)?,
+            None => topic.send(record)?,
+        });
+        Ok(())
+    })?;
+    drop(topic);
+    if let Some(what) = wrong {
+        transaction.abort()?;
+        return Err(Failure::Usage(format!("{what}; the transaction was aborted")));
+    }
+    transaction.commit()?;
+    for receipt in receipts.iter().filter(|_| arguments.json) {
+        print_receipt(receipt)?;
+    }
+    Ok(receipts.len() as u64)
+}
+
+/// Reads standard input to its end, or to the first line that is none: what is wrong with that.
+fn each_line(
+    arguments: &Arguments,
+    mut each: impl FnMut(&Line) -> Result<(), Failure>,
+) -> Result<Option<String>, Failure> {
     for (at, line) in io::stdin().lock().lines().enumerate() {
         let line = line?;
         let parsed = match arguments.json {
@@ -102,47 +160,47 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             false => Ok(text_line(&line, arguments.key_separator.as_deref())),
         };
         match parsed {
-            Ok(parsed) => sender.take(&parsed)?,
-            Err(what) => {
-                sender.flush()?;
-                let written = sender.written;
-                let text = format!("line {}: {what}; {written} records were written", at + 1);
-                return Err(Failure::Usage(text));
-            }
+            Ok(parsed) => each(&parsed)?,
+            Err(what) => return Ok(Some(format!("line {}: {what}", at + 1))),
         }
     }
-    sender.flush()?;
-    if arguments.power {
-        store.flush()?;
+    Ok(None)
+}
+
+fn record_of<'l>(line: &'l Line, arguments: &'l Arguments) -> Record<'l> {
+    let mut record = match &line.value {
+        Some(value) => Record::new(value),
+        None => Record::tombstone(),
+    };
+    if let Some(key) = &line.key {
+        record = record.key(key);
     }
-    store.close()?;
-    if !arguments.json {
-        print(format!("{} records written\n", sender.written).as_bytes())?;
+    for (name, value) in &line.headers {
+        record = match value {
+            Some(value) => record.header(name, value),
+            None => record.null_header(name),
+        };
     }
-    Ok(())
+    for (name, value) in &arguments.header {
+        record = record.header(name, value);
+    }
+    if let Some(timestamp) = line.timestamp {
+        record = record.timestamp(Timestamp::from_millis(timestamp));
+    }
+    record
+}
+
+fn print_receipt(receipt: &Receipt) -> Result<(), Failure> {
+    let line = Object::new()
+        .field("topic", receipt.topic())
+        .field("partition", receipt.partition().get())
+        .field("offset", receipt.offset().get());
+    print(line.line().as_bytes())
 }
 
 impl Sender<'_> {
     fn take(&mut self, line: &Line) -> Result<(), Failure> {
-        let mut record = match &line.value {
-            Some(value) => Record::new(value),
-            None => Record::tombstone(),
-        };
-        if let Some(key) = &line.key {
-            record = record.key(key);
-        }
-        for (name, value) in &line.headers {
-            record = match value {
-                Some(value) => record.header(name, value),
-                None => record.null_header(name),
-            };
-        }
-        for (name, value) in &self.arguments.header {
-            record = record.header(name, value);
-        }
-        if let Some(timestamp) = line.timestamp {
-            record = record.timestamp(Timestamp::from_millis(timestamp));
-        }
+        let record = record_of(line, self.arguments);
         let pending = match line.partition.or(self.arguments.partition) {
             Some(partition) => self.topic.enqueue_to(partition, record),
             None => self.topic.enqueue(record),
@@ -158,11 +216,7 @@ impl Sender<'_> {
             let receipt = pending.wait()?;
             self.written += 1;
             if self.arguments.json {
-                let line = Object::new()
-                    .field("topic", receipt.topic())
-                    .field("partition", receipt.partition().get())
-                    .field("offset", receipt.offset().get());
-                print(line.line().as_bytes())?;
+                print_receipt(&receipt)?;
             }
         }
         Ok(flushed?)

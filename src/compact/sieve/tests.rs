@@ -1,11 +1,15 @@
 //! Each rule of the sieve, on batches made for it.
 
+use std::collections::HashMap;
+
 use super::*;
 use crate::config::{Compression, Packing};
-use crate::ids::LeaderEpoch;
+use crate::ids::{LeaderEpoch, ProducerEpoch, ProducerId};
+use crate::log::{Aborted, LastBatch};
 use crate::record::{
     AppendBatch as _, BatchRules, BorrowedBatch, Record, Stamp, TimestampRule, check_built, packed,
 };
+use crate::segment::AbortedTransaction;
 
 /// Where the attributes and the producer id of a batch begin, and what its checksum covers.
 const ATTRIBUTES: usize = 21;
@@ -98,11 +102,23 @@ fn with_producer(bytes: Vec<u8>) -> Vec<u8> {
 }
 
 fn sieve(now: i64, mapped_end: i64) -> Sieve {
-    Sieve::new(Rules {
+    sieve_of(now, mapped_end, Transactions::default())
+}
+
+fn sieve_of(now: i64, mapped_end: i64, transactions: Transactions) -> Sieve {
+    let rules = Rules {
         now: Timestamp::from_millis(now),
         delete_retention: Duration::from_secs(24 * 3600),
         mapped_end: Offset::new(mapped_end),
-    })
+    };
+    Sieve::new(rules, transactions)
+}
+
+/// Producer 9 is remembered, its last record at this offset, or by a marker of epoch 2.
+fn remembered(last_offset: Option<i64>) -> HashMap<ProducerId, LastBatch> {
+    let epoch = ProducerEpoch::new(2);
+    let last = LastBatch { epoch, last_offset: last_offset.map(Offset::new) };
+    [(ProducerId::new(9), last)].into()
 }
 
 fn map(entries: &[(&str, i64)]) -> KeyMap {
@@ -223,14 +239,85 @@ fn an_emptied_batch_is_kafkas_61_bytes_and_goes() {
 }
 
 #[test]
-fn an_emptied_batch_of_a_producer_stays() {
+fn the_last_batch_of_a_producer_stays_emptied_and_others_go() {
     let bytes = with_producer(batch(10, &[(Some("a"), Some("1"))]));
     let map = map(&[("a", 50)]);
-    let emptied = rewritten(sift(&mut sieve(0, 100), &bytes, &map));
+    let sieve_at =
+        |last| sieve_of(0, 100, Transactions::new(Aborted::default(), remembered(Some(last))));
+    let emptied = rewritten(sift(&mut sieve_at(10), &bytes, &map));
     let header = *Batch::verify(&emptied).unwrap().header();
     assert_eq!((emptied.len(), header.count(), header.base_sequence()), (61, 0, Some(5)));
     assert_eq!(header.producer_id().map(|id| id.get()), Some(9));
-    assert_eq!(sift(&mut sieve(0, 100), &emptied, &map), Fate::Whole);
+    assert_eq!(sift(&mut sieve_at(10), &emptied, &map), Fate::Whole);
+    assert_eq!(sift(&mut sieve_at(11), &emptied, &map), Fate::Gone(emptied.clone()));
+    assert_eq!(sift(&mut sieve_at(11), &bytes, &map), Fate::Gone(emptied));
+}
+
+fn marker(base: i64, kind: u8) -> Vec<u8> {
+    let rules = TimestampRule::Create {
+        now: Timestamp::from_millis(1000),
+        before_max: None,
+        after_max: None,
+    };
+    let rules = BatchRules {
+        timestamps: rules,
+        max_bytes: 1 << 20,
+        keyed: false,
+        packing: Packing::default(),
+    };
+    let records = [Record::new(&[0; 6]).key(&[0, 0, 0, 0])];
+    let records = if kind == 1 { [Record::new(&[0; 6]).key(&[0, 0, 0, 1])] } else { records };
+    let batch = BorrowedBatch::measure(&records, &rules).unwrap();
+    let mut bytes = vec![0; batch.size()];
+    let stamp =
+        Stamp { base_offset: Offset::new(base), leader_epoch: LeaderEpoch::new(3), producer: None };
+    batch.write(stamp, &mut bytes);
+    let bytes = with_attributes(bytes, TRANSACTIONAL | CONTROL);
+    patched(bytes, PRODUCER, &[0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 0xff, 0xff, 0xff, 0xff])
+}
+
+/// What was aborted goes at once; its marker when nothing of it is left, and a day is over.
+#[test]
+fn a_marker_outlives_the_data_of_its_transaction() {
+    for kind in [0, 1] {
+        let data = with_producer(batch(10, &[(Some("a"), Some("1"))]));
+        let data = with_attributes(data, TRANSACTIONAL);
+        let marker = marker(11, kind);
+        let entry = AbortedTransaction::new(
+            ProducerId::new(9),
+            Offset::new(10),
+            Offset::new(11),
+            Offset::new(12),
+        );
+        let aborted: Aborted = (kind == 0).then_some(entry).into_iter().collect();
+        let fresh =
+            |now, producers| sieve_of(now, 100, Transactions::new(aborted.clone(), producers));
+        let map = map(&[]);
+        let mut sieve = fresh(0, HashMap::new());
+        let fate = sift(&mut sieve, &data, &map);
+        assert_eq!(matches!(fate, Fate::Gone(_)), kind == 0, "{fate:?}");
+        assert_eq!(sift(&mut sieve, &marker, &map), Fate::Whole, "data was met");
+        assert_eq!(sieve.transactions.take_index().len(), usize::from(kind == 0));
+        let mut sieve = fresh(5000, HashMap::new());
+        let marked = rewritten(sift(&mut sieve, &marker, &map));
+        assert!(sieve.transactions.take_index().is_empty());
+        let read = Batch::verify(&marked).unwrap();
+        assert_eq!(read.header().attributes(), 0x70);
+        assert_eq!((marked.len(), read.header().delete_horizon().unwrap().as_millis()), {
+            (81, 5000 + DAY) // as Kafka's: the timestamp's delta is longer
+        });
+        assert_eq!(read.control().unwrap(), Batch::verify(&marker).unwrap().control().unwrap());
+        assert_eq!(read.header().max_timestamp(), Some(Timestamp::from_millis(1000)));
+        let early = sift(&mut fresh(4999 + DAY, HashMap::new()), &marked, &map);
+        assert_eq!(early, Fate::Whole);
+        let over = sift(&mut fresh(5000 + DAY, HashMap::new()), &marked, &map);
+        let Fate::Gone(emptied) = over else { panic!("{over:?}") };
+        // the only one to say which epoch its producer has come to
+        let alone = rewritten(sift(&mut fresh(5000 + DAY, remembered(None)), &marked, &map));
+        assert_eq!((alone.len(), &alone), (61, &emptied));
+        assert_eq!(sift(&mut fresh(0, remembered(None)), &emptied, &map), Fate::Whole);
+        assert_eq!(sift(&mut fresh(0, HashMap::new()), &emptied, &map), Fate::Gone(emptied));
+    }
 }
 
 #[test]
@@ -239,7 +326,6 @@ fn batches_that_cannot_be_read_stay_and_keep_the_tombstones_above_them() {
     let bad_contents = patched(plain(), 61, &[0x02]); // its record is one byte long
     let unreadable = [
         with_attributes(plain(), GZIP), // which it is not: damaged, or not built in
-        with_attributes(plain(), TRANSACTIONAL),
         with_attributes(plain(), TRANSACTIONAL | CONTROL),
         with_attributes(plain(), CONTROL),
         bad_contents,
@@ -255,9 +341,6 @@ fn batches_that_cannot_be_read_stay_and_keep_the_tombstones_above_them() {
         let superseded = batch(15, &[(Some("a"), None)]);
         assert!(matches!(sift(&mut sieve, &superseded, &map), Fate::Gone(_)));
     }
-    let mut sieve = sieve(DAY * 2, 100);
-    sieve.pass_over();
-    assert_eq!(sift(&mut sieve, &marked, &map), Fate::Whole, "above a segment left as it is");
 }
 
 /// What is left of a compressed batch is compressed alike, and says what it would say otherwise.

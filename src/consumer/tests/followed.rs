@@ -29,7 +29,7 @@ fn copy_dir(from: &MemoryDisk, to: &MemoryDisk, dir: &Path) {
     }
 }
 
-fn follow(disk: &Arc<MemoryDisk>, clock: &ManualClock) -> ConsumerBuilder {
+pub(super) fn follow(disk: &Arc<MemoryDisk>, clock: &ManualClock) -> ConsumerBuilder {
     let options = FollowOptions {
         disk: disk.clone(),
         clock: Arc::new(clock.clone()),

@@ -113,3 +113,37 @@ fn a_full_topic_takes_the_end_of_a_transaction() {
     end(&world, MarkerKind::Commit);
     assert_eq!(values(&member(&world).try_poll().unwrap()), [a, b]);
 }
+
+/// Another process tells from the log alone what became of transactions.
+#[test]
+fn who_follows_sees_what_was_committed() {
+    let world = World::with(Threads::Host);
+    world.create("orders", 1);
+    world.send("orders", 0, &["1"]);
+    send_open(&world, "a");
+    world.send("orders", 0, &["2"]);
+    let follow = || followed::follow(&world.disk, &world.clock).assign([("orders", 0)]);
+    let mut strict = follow().build().unwrap();
+    assert_eq!(values(&strict.try_poll().unwrap()), ["1"]);
+    assert!(strict.try_poll().unwrap().is_empty());
+    assert_eq!(strict.lag("orders", 0).unwrap(), 0);
+    let mut loose = follow().read_uncommitted().build().unwrap();
+    assert_eq!(values(&loose.try_poll().unwrap()), ["1", "a", "2"]);
+    let mut look = |expected: &[&str]| {
+        world.clock.advance(Duration::from_millis(10));
+        assert_eq!(values(&strict.try_poll().unwrap()), expected);
+    };
+    end(&world, MarkerKind::Abort);
+    look(&["2"]);
+    send_open(&world, "b");
+    look(&[]);
+    end(&world, MarkerKind::Commit);
+    send_open(&world, "c");
+    look(&["b"]);
+    end(&world, MarkerKind::Abort);
+    world.send("orders", 0, &["3"]);
+    look(&["3"]);
+    let mut late = follow().build().unwrap();
+    let all: Vec<_> = late.read_to_end().unwrap().flat_map(|read| values(&read.unwrap())).collect();
+    assert_eq!(all, ["1", "2", "b", "3"]);
+}

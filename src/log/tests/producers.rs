@@ -23,10 +23,14 @@ fn of(id: i64) -> ProducerIdentity {
 }
 
 fn send(log: &PartitionLog, id: i64, value: &[u8]) -> Appended {
+    send_in(log, id, value, false)
+}
+
+fn send_in(log: &PartitionLog, id: i64, value: &[u8], transactional: bool) -> Appended {
     let now = Timestamp::from_millis(1_000_000);
     let records = [Record::new(value)];
     let batch = BorrowedBatch::measure(&records, &log.batch_rules(now)).unwrap();
-    let claim = Some(ProducerClaim { identity: of(id), sequence: None, transactional: false });
+    let claim = Some(ProducerClaim { identity: of(id), sequence: None, transactional });
     log.append(&Produced { batch: &batch, claim }, now).unwrap()
 }
 

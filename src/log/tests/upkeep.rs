@@ -370,7 +370,7 @@ fn a_rewrite_that_is_finished_is_on_the_disk() {
     let bytes = batch(0, b"value");
     let header = *Batch::verify(&bytes).unwrap().header();
     rewrite.push(&header, &bytes, Origin::File).unwrap();
-    let _ = rewrite.finish().unwrap();
+    let _ = rewrite.finish(Vec::new()).unwrap();
     disk.sync_dir(Path::new(DIR)).unwrap();
     let kinds = [SegmentFile::Log, SegmentFile::OffsetIndex, SegmentFile::Digests];
     let paths =

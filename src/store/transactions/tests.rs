@@ -1,6 +1,6 @@
 //! Transactions through the public door: what readers see, who is fenced, what time and operators
-//! do. `crashes` stops a program of transactions at every call to the disk, `faults` has each of them
-//! fail, `model` plays random ones against a plain list.
+//! do. `crashes` stops a program of transactions at every call to the disk, `faults` has each of
+//! them fail, `model` plays random ones against a plain list.
 //!
 //! Here is the world they share: a store on a disk of its own, without threads, on a clock that is
 //! moved by hand.

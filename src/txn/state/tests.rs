@@ -18,24 +18,24 @@ fn place(topic: &str, id: u32) -> Partitions {
     Partitions::from([(Arc::from(topic), BTreeSet::from([PartitionId::new(id)]))])
 }
 
-fn prepare(kind: MarkerKind) -> Event {
-    Event::Prepare { kind, fresh: None }
+fn prepare(kind: MarkerKind) -> Move {
+    Move::Prepare { kind, fresh: None }
 }
 
 #[test]
 fn a_transaction_from_its_first_record_to_its_end() {
     let empty = fresh(0);
-    let open = empty.after(Event::Enlist(place("a", 0)), at(5)).unwrap();
+    let open = empty.after(Move::Enlist(place("a", 0)), at(5)).unwrap();
     assert_eq!((open.phase, open.started), (TransactionPhase::Ongoing, Some(at(5))));
-    let open = open.after(Event::Enlist(place("a", 1)), at(6)).unwrap();
+    let open = open.after(Move::Enlist(place("a", 1)), at(6)).unwrap();
     assert_eq!((open.partitions["a"].len(), open.started), (2, Some(at(5))));
     let decided = open.after(prepare(MarkerKind::Commit), at(7)).unwrap();
     assert_eq!(decided.prepared(), Some(MarkerKind::Commit));
     assert_eq!((decided.epoch.get(), decided.partitions["a"].len()), (1, 2));
-    let done = decided.after(Event::Complete, at(8)).unwrap();
+    let done = decided.after(Move::Complete, at(8)).unwrap();
     assert_eq!((done.phase, done.epoch.get()), (TransactionPhase::CompleteCommit, 1));
     assert!(done.partitions.is_empty());
-    let again = done.after(Event::Enlist(place("b", 0)), at(9)).unwrap();
+    let again = done.after(Move::Enlist(place("b", 0)), at(9)).unwrap();
     let aborted = again.after(prepare(MarkerKind::Abort), at(9)).unwrap();
     assert_eq!((aborted.phase, aborted.epoch.get()), (TransactionPhase::PrepareAbort, 2));
 }
@@ -43,17 +43,17 @@ fn a_transaction_from_its_first_record_to_its_end() {
 #[test]
 fn what_cannot_happen_is_refused() {
     let empty = fresh(0);
-    let take = || Event::Take { timeout: SECOND, fresh: None };
-    let expire = || Event::Expire { age: SECOND };
+    let take = || Move::Take { timeout: SECOND, fresh: None };
+    let expire = || Move::Expire { age: SECOND };
     assert_eq!(empty.after(prepare(MarkerKind::Commit), at(1)), Err(Refused::NotOpen));
-    assert_eq!(empty.after(Event::Complete, at(1)), Err(Refused::NotPrepared));
-    let open = empty.after(Event::Enlist(place("a", 0)), at(1)).unwrap();
+    assert_eq!(empty.after(Move::Complete, at(1)), Err(Refused::NotPrepared));
+    let open = empty.after(Move::Enlist(place("a", 0)), at(1)).unwrap();
     assert_eq!(open.after(take(), at(1)), Err(Refused::Open));
     assert_eq!(open.after(expire(), at(9_999)), Err(Refused::Open));
-    assert_eq!(open.after(Event::Complete, at(1)), Err(Refused::NotPrepared));
+    assert_eq!(open.after(Move::Complete, at(1)), Err(Refused::NotPrepared));
     let decided = open.after(prepare(MarkerKind::Abort), at(1)).unwrap();
-    for event in [take(), prepare(MarkerKind::Commit), Event::Enlist(place("a", 0)), expire()] {
-        assert_eq!(decided.after(event, at(9_999)), Err(Refused::Ending));
+    for step in [take(), prepare(MarkerKind::Commit), Move::Enlist(place("a", 0)), expire()] {
+        assert_eq!(decided.after(step, at(9_999)), Err(Refused::Ending));
     }
     assert_eq!(empty.after(expire(), at(999)), Err(Refused::InUse));
     let dead = empty.after(expire(), at(1000)).unwrap();
@@ -64,17 +64,17 @@ fn what_cannot_happen_is_refused() {
 #[test]
 fn epochs_run_out_and_another_id_goes_on() {
     let last = fresh(i16::MAX - 1);
-    let taken = Event::Take { timeout: SECOND, fresh: None };
+    let taken = Move::Take { timeout: SECOND, fresh: None };
     assert_eq!(last.after(taken, at(1)), Err(Refused::NoFreshId));
-    let taken = Event::Take { timeout: SECOND, fresh: Some(ProducerId::new(8)) };
+    let taken = Move::Take { timeout: SECOND, fresh: Some(ProducerId::new(8)) };
     let state = last.after(taken, at(1)).unwrap();
     assert_eq!((state.producer.get(), state.epoch.get()), (8, 0));
     assert_eq!(state.previous, Some(ProducerId::new(7)));
-    let open = last.after(Event::Enlist(place("a", 0)), at(1)).unwrap();
-    let end = Event::Prepare { kind: MarkerKind::Commit, fresh: Some(ProducerId::new(9)) };
+    let open = last.after(Move::Enlist(place("a", 0)), at(1)).unwrap();
+    let end = Move::Prepare { kind: MarkerKind::Commit, fresh: Some(ProducerId::new(9)) };
     let decided = open.after(end, at(2)).unwrap();
     assert_eq!((decided.producer.get(), decided.epoch.get()), (7, i16::MAX)); // its markers'
-    let done = decided.after(Event::Complete, at(2)).unwrap();
+    let done = decided.after(Move::Complete, at(2)).unwrap();
     assert_eq!((done.producer.get(), done.epoch.get(), done.next), (9, 0, None));
     assert_eq!(done.previous, Some(ProducerId::new(7)));
 }
@@ -106,16 +106,16 @@ fn walk(seed: u64, steps: u64) {
         let wants = state.needs_fresh_id();
         next_id += 1;
         let id = wants.then(|| ProducerId::new(next_id));
-        let event = match draw(8) {
-            0 => Event::Take { timeout: SECOND, fresh: id },
-            1 | 2 => Event::Enlist(place("a", u32::try_from(draw(3)).unwrap())),
-            3 => Event::Prepare { kind: MarkerKind::Commit, fresh: id },
-            4 => Event::Prepare { kind: MarkerKind::Abort, fresh: id },
-            5 | 6 => Event::Complete,
-            _ => Event::Expire { age: SECOND },
+        let next = match draw(8) {
+            0 => Move::Take { timeout: SECOND, fresh: id },
+            1 | 2 => Move::Enlist(place("a", u32::try_from(draw(3)).unwrap())),
+            3 => Move::Prepare { kind: MarkerKind::Commit, fresh: id },
+            4 => Move::Prepare { kind: MarkerKind::Abort, fresh: id },
+            5 | 6 => Move::Complete,
+            _ => Move::Expire { age: SECOND },
         };
-        let context = format!("seed {seed}, step {step}: {event:?} in {state:?}");
-        let Ok(after) = state.after(event.clone(), at(now)) else { continue };
+        let context = format!("seed {seed}, step {step}: {next:?} in {state:?}");
+        let Ok(after) = state.after(next, at(now)) else { continue };
         check(&state, &after, &mut uses, &context);
         state = match after.phase {
             TransactionPhase::Dead => {

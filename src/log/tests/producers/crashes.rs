@@ -1,5 +1,5 @@
-//! Every power cut, at every call: what is known of producers is what their batches in the log
-//! make, snapshot or not, and goes on being so.
+//! Every power cut, at every call: what is known of producers and of their transactions is what
+//! their batches in the log make, snapshot or not, and goes on being so.
 
 use std::collections::HashSet;
 
@@ -7,29 +7,45 @@ use super::*;
 use crate::disk::{Crash, SimDisk};
 use crate::log::claims::{Tracked, limits_of};
 use crate::log::producers::encode;
+use crate::record::{Marker, MarkerKind};
+use crate::segment::AbortedTransaction;
+
+/// The producers, the transactions that were aborted, and the first offset that is not decided.
+type Known = (Vec<u8>, Vec<AbortedTransaction>, Option<Offset>);
 
 /// What the batches of the log make, read from its start.
-fn folded(bench: &Bench, log: &PartitionLog) -> Vec<u8> {
+fn folded(bench: &Bench, log: &PartitionLog) -> Known {
     let mut tracked = Tracked::new(limits_of(&bench.config));
     let now = Timestamp::from_millis(1_000_000);
-    log.replay_producers(&mut tracked, Offset::ZERO..log.offsets().end(), now).unwrap();
-    encode(tracked.producers.recorded())
+    let all = Offset::ZERO..log.offsets().end();
+    let aborted = log.replay_producers(&mut tracked, all.clone(), now).unwrap();
+    tracked.producers.high_watermark_moved(all.end);
+    (encode(tracked.producers.recorded()), aborted, tracked.producers.first_unstable())
 }
 
-fn known(log: &PartitionLog) -> Vec<u8> {
+fn known(log: &PartitionLog) -> Known {
+    let offsets = log.offsets().snapshot();
+    let aborted = log.aborted_transactions(&(Offset::ZERO..offsets.end));
     let writer = log.writer.lock();
-    encode(writer.producers.as_deref().map_or(Vec::new(), |known| known.producers.recorded()))
+    let producers =
+        encode(writer.producers.as_deref().map_or(Vec::new(), |known| known.producers.recorded()));
+    (producers, aborted, offsets.first_unstable)
 }
 
 /// Plays a life and notes when each recovery point was recorded, as a keeper would.
 fn play(bench: &Bench, disk: &SimDisk) -> Vec<(u64, i64)> {
     let (log, _) = bench.open(facts(0, LastStop::Clean));
     let mut points = vec![(0, 0)];
-    for number in 0..36 {
+    for number in 0..48 {
         match number % 6 {
             0 => plain(&log, &[1; 150]),
-            one => {
-                send(&log, one % 3, &[2; 90]);
+            one @ (1 | 2) => drop(send(&log, one, &[2; 90])),
+            one @ (3 | 4) => drop(send_in(&log, one, &[2; 90], true)),
+            _ => {
+                let kind = if number % 4 == 1 { MarkerKind::Abort } else { MarkerKind::Commit };
+                let marker = Marker { kind, coordinator_epoch: 0 };
+                let now = Timestamp::from_millis(1_000_000);
+                log.append_marker(of(3 + number / 6 % 2), marker, now).unwrap();
             }
         }
         if number % 7 == 6 {

@@ -1,6 +1,6 @@
-//! A program of transactions, stopped at every call to the disk, by a power cut or by the end of the
-//! process: each transaction is there whole, in all its partitions and with its offset, or not at
-//! all; what was acknowledged is there; what was aborted never is; and the next life goes on.
+//! A program of transactions, stopped at every call to the disk, by a power cut or by the end of
+//! the process: each transaction is there whole, in all its partitions and with its offset, or not
+//! at all; what was acknowledged is there; what was aborted never is; and the next life goes on.
 
 use std::collections::HashSet;
 
