@@ -143,7 +143,7 @@ fn kafka_accepts_transactions() {
 fn verify_looks_into_a_root_that_only_kafka_has_written_to() {
     for name in ["clean-root", "kill9-root"] {
         let scenario = Scenario::load(name);
-        let report = Verifier::new(&scenario.path()).run().expect("it reads");
+        let report = Verifier::new(scenario.path()).run().expect("it reads");
         let known = scenario.root().partitions.len();
         assert_eq!(report.partitions(), u64::try_from(known).expect("few"), "{name}: {report}");
         assert!(report.batches() > 0 && !report.has_lost_records(), "{name}: {report}");
