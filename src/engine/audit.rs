@@ -6,17 +6,20 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::root::exports;
 use super::root::followed::FollowedRoot;
-use super::root::last_writer::{LastWriter, who_wrote_last};
+use super::root::last_writer::{LastWriter, Trace, who_wrote_last};
+use super::root::{KAFKA_DIRS, exports};
 use crate::config::TopicConfig;
 use crate::disk::Disk;
-use crate::disk::names::{JOURNAL, STATE_LOG, STORE_MARKER, parse_journal_aside, partition_dir};
+use crate::disk::names::{
+    JOURNAL, PartitionDir, STATE_LOG, STORE_MARKER, parse_journal_aside, parse_partition_dir,
+    parse_segment_file, partition_dir,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, PartitionId};
 use crate::journal::{self, Reign};
 use crate::log::checkpoint::OffsetLine;
-use crate::log::{AuditFacts, Finding, FindingKind, LogId, PartitionAudit, unlisted};
+use crate::log::{AuditFacts, Finding, FindingKind, LogId, PartitionAudit, list_lone, unlisted};
 
 /// A root, listed.
 #[derive(Debug, Default)]
@@ -90,6 +93,30 @@ pub(crate) fn is_root(disk: &dyn Disk, path: &Path) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Lists a root that only Kafka has written to: every partition as a lone log's. `None` where
+/// `path` has none, or is a log's directory itself.
+pub(crate) fn list_kafkas(
+    disk: &Arc<dyn Disk>,
+    path: &Path,
+    is_live: bool,
+) -> Result<Option<RootAudit>> {
+    let entries = disk.list(path).map_err(|error| Error::io("verify", path, error))?;
+    if entries.iter().any(|entry| parse_segment_file(&entry.name).is_some()) {
+        return Ok(None);
+    }
+    let mut listed =
+        RootAudit { another_hand: Some(Trace::NeverOpened.to_string()), ..RootAudit::default() };
+    let is_its = |name: &str| !KAFKA_DIRS.contains(&name);
+    for entry in entries.iter().filter(|entry| entry.is_dir && is_its(&entry.name)) {
+        if let Some(PartitionDir::Live { .. }) = parse_partition_dir(&entry.name) {
+            let (findings, partitions) = list_lone(disk, &path.join(&entry.name), is_live)?;
+            listed.findings.extend(findings);
+            listed.partitions.extend(partitions);
+        }
+    }
+    Ok((!listed.partitions.is_empty()).then_some(listed))
 }
 
 /// What a checkpoint says of a partition.

@@ -49,7 +49,7 @@ mod truncate;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use audit::{AwaitsReplay, RootAudit, is_root, list_root};
+pub(crate) use audit::{AwaitsReplay, RootAudit, is_root, list_kafkas, list_root};
 pub(crate) use backup::Watch;
 pub use backup::{BackupProgress, BackupReport};
 pub(crate) use catalog::NewTopic;

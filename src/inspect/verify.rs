@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::report::{VerifyProgress, VerifyReport};
 use crate::disk::{Disk, RealDisk};
-use crate::engine::{AwaitsReplay, RootAudit, is_root, list_root};
+use crate::engine::{AwaitsReplay, RootAudit, is_root, list_kafkas, list_root};
 use crate::error::{Cause, Error, Result};
 use crate::log::{Finding, Log, PartitionAudit, PartitionAudited, SegmentAudited, list_lone};
 use crate::sync::Mutex;
@@ -224,6 +224,9 @@ impl Verifier {
         self.check_exists(&**disk)?;
         if is_root(&**disk, &self.path)? {
             return list_root(disk, &self.path, self.is_live);
+        }
+        if let Some(kafkas) = list_kafkas(disk, &self.path, self.is_live)? {
+            return Ok(kafkas);
         }
         let (findings, partitions) = list_lone(disk, &self.path, self.is_live)?;
         Ok(RootAudit { findings, partitions, ..RootAudit::default() })

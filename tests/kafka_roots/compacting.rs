@@ -93,7 +93,7 @@ fn compaction_leaves_what_kafkas_cleaner_leaves() {
     const TEST: &str = "compacting::compaction_leaves_what_kafkas_cleaner_leaves";
     let Some(kafka) = Kafka::start(TEST) else { return };
     let kafka = std::cell::RefCell::new(kafka);
-    for_each_seed(SUITE, TEST, seeds(0, 6, 300), |seed| {
+    for_each_seed(SUITE, TEST, seeds(0, 4, 300), |seed| {
         let kafka = &mut *kafka.borrow_mut();
         let random = &mut StdRng::seed_from_u64(seed);
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());

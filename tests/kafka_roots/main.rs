@@ -26,7 +26,7 @@ use serde_json::Value;
 use tidelog::disk::IoMode;
 use tidelog::{
     Durability, ErrorKind, GroupKind, ManualClock, Offset, OffsetCommit, Record, ResetTo, Store,
-    Threads, Timestamp, TopicConfig, TransactionPhase,
+    Threads, Timestamp, TopicConfig, TransactionPhase, Verifier,
 };
 
 fn open(root: &Path, mode: IoMode, clock: &ManualClock) -> Store {
@@ -137,6 +137,18 @@ fn kafka_accepts_transactions() {
     assert_eq!(store.committed("g").unwrap()[0].2.offset(), Offset::new(1));
     store.close().expect("a clean close");
     accepted(dir.path(), "kafka_accepts_transactions");
+}
+
+#[test]
+fn verify_looks_into_a_root_that_only_kafka_has_written_to() {
+    for name in ["clean-root", "kill9-root"] {
+        let scenario = Scenario::load(name);
+        let report = Verifier::new(scenario.path()).run().expect("it reads");
+        let known = scenario.root().partitions.len();
+        assert_eq!(report.partitions(), u64::try_from(known).expect("few"), "{name}: {report}");
+        assert!(report.batches() > 0 && !report.has_lost_records(), "{name}: {report}");
+        assert!(report.another_hand().is_some(), "{name}: {report}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use tidelog::Verifier;
+use tidelog::{Unvouched, Verifier};
 
 use super::failure::{Failure, Severity};
 use super::json::{Object, print};
@@ -58,10 +58,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             .field("segments", report.segments())
             .field("batches", report.batches())
             .field("records", report.records())
-            .field("bytes", report.bytes());
+            .field("bytes", report.bytes())
+            .field("unvouched", report.unvouched().iter().map(unvouched).sum::<u64>())
+            .maybe("anotherHand", report.another_hand());
         print(sums.line().as_bytes())?;
     } else {
         print(report.to_string().as_bytes())?;
     }
     if report.is_clean() { Ok(()) } else { Err(Failure::Told(Severity::Damaged)) }
+}
+
+/// Bytes that no digest of their writer covers.
+fn unvouched(hole: &Unvouched) -> u64 {
+    hole.bytes().end - hole.bytes().start
 }
