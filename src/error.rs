@@ -105,6 +105,12 @@ pub enum ErrorKind {
     OutOfOrderSequence,
     /// A newer incarnation of the producer id has written.
     InvalidProducerEpoch,
+    /// A leader epoch below the latest one of the partition: whoever uses it leads no longer.
+    FencedLeaderEpoch,
+    /// The host leads the partition and has not made this replica its leader.
+    NotLeader,
+    /// Batches of a leader that do not go on where the log ends, or not upwards.
+    UnexpectedOffset,
     /// What was asked does not fit the state of the producer's transaction.
     InvalidTransactionState,
     /// What was asked is not what the topic's configuration is for.
@@ -396,8 +402,8 @@ impl Error {
     }
 
     /// Whether the caller has lost what it acts on: a group's member that was expelled, a
-    /// partition that is another member's now. Making the call again does not help; the next poll
-    /// joins again.
+    /// partition that is another member's now, a producer or leader of an older epoch. Making the
+    /// call again does not help; the next poll joins a group again.
     ///
     /// ```
     /// use tidelog::{Offset, OffsetCommit, Store, TopicConfig};
@@ -412,7 +418,10 @@ impl Error {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn is_fenced(&self) -> bool {
-        matches!(self.kind(), ErrorKind::Fenced | ErrorKind::InvalidProducerEpoch)
+        matches!(
+            self.kind(),
+            ErrorKind::Fenced | ErrorKind::InvalidProducerEpoch | ErrorKind::FencedLeaderEpoch
+        )
     }
 
     /// Whether an earlier failure has ended writing to this partition or store.

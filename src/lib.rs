@@ -140,7 +140,7 @@ pub mod fuzzing;
 
 #[cfg(not(loom))]
 pub use config::{
-    BackgroundSync, CleanupPolicy, Compression, Durability, HoldCap, Journal, Threads,
+    BackgroundSync, CleanupPolicy, Compression, Durability, HoldCap, Journal, Leadership, Threads,
     TimestampType, TopicConfig, WhenFull,
 };
 #[cfg(not(loom))]
@@ -169,7 +169,7 @@ pub use inspect::{
 #[cfg(not(loom))]
 pub use log::{
     Damage, Finding, FindingKind, FoundOffset, Log, LogBuilder, LogReceipt, OffsetSpec,
-    PartitionReport, ProducerState, TornTail, Unvouched,
+    PartitionReport, ProducerState, RawBatches, RawLimits, TornTail, Unvouched,
 };
 #[cfg(not(loom))]
 pub use producer::partitioner::{DefaultPartitioner, Partitioner, RoundRobin};

@@ -45,7 +45,7 @@ impl Keeper for Kept {
                 LogFact::RecoveryPoint(offset) => kept[0] = offset.get(),
                 LogFact::LogStart(offset) => kept[1] = offset.get(),
                 LogFact::Compacted(offset) => kept[2] = offset.get(),
-                LogFact::SyncFailed(_) | LogFact::Lowered(_) => panic!("the disk is well"),
+                _ => panic!("the disk is well, and nobody leads"),
             }
         }
         Ok(())
@@ -97,6 +97,8 @@ impl Bench {
             adopted: false,
             ours_from: None,
             compacted: Offset::new(compacted),
+            sparse: Offset::ZERO,
+            host_led: None,
             sync_failed: false,
         };
         let (log, report) = PartitionLog::open(&self.disk, Path::new(DIR), setup, known).unwrap();

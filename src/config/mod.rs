@@ -2,8 +2,9 @@
 //!
 //! `topic` holds what a topic is configured by, under Kafka's names where Kafka has the setting;
 //! `words` holds the small enums that options and calls share, `compression` the codecs, `flush`
-//! when a log syncs by itself, `holds` what is kept for groups, `fixed` what of Kafka's can have
-//! one value here or none. What configures a store as a whole is set on its builder. Nothing is
+//! when a log syncs by itself, `holds` what is kept for groups, `leadership` who leads a partition,
+//! `fixed` what of Kafka's can have one value here or none. What configures a store as a whole is
+//! set on its builder. Nothing is
 //! clamped in silence: a bad value is an error that names the key, the value and what would have
 //! been allowed.
 
@@ -12,6 +13,7 @@ mod compression;
 mod fixed;
 mod flush;
 mod holds;
+mod leadership;
 mod producers;
 mod ratio;
 mod settings;
@@ -23,6 +25,7 @@ pub use compression::Compression;
 pub(crate) use compression::Packing;
 pub use holds::HoldCap;
 pub(crate) use holds::OffsetsRetention;
+pub use leadership::Leadership;
 pub(crate) use ratio::Ratio;
 pub use topic::TopicConfig;
 pub(crate) use words::IsolationLevel;

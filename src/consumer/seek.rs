@@ -65,7 +65,7 @@ impl Consumer {
         let index = self.assignment.find(topic, partition.into())?;
         let Some(slot) = self.assignment.get(index) else { return Ok(()) };
         let offsets = slot.partition.offsets().map_err(|error| slot.named(error))?;
-        let (start, end) = (offsets.start, offsets.high_watermark());
+        let (start, end) = (offsets.start, offsets.end);
         if offset < start || offset > end {
             let cause = Cause::OutOfRange { requested: offset, start, end };
             return Err(slot.named(Error::new("seek", cause)));

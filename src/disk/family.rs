@@ -280,6 +280,15 @@ pub trait DiskFile: sealed::Sealed + Send + Sync + fmt::Debug {
         Ok(())
     }
 
+    /// The open file itself, for hosts that hand a range of it to the system; `None` on a disk that
+    /// has none. It stays open for as long as it is held, whatever becomes of its name.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn system_file(&self) -> io::Result<Option<Arc<std::fs::File>>> {
+        Ok(None)
+    }
+
     /// Makes every byte written so far, through this handle or its maps, and the length durable.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use std::io;
 
 pub(crate) mod copy;
 mod family;
+mod file_range;
 #[cfg(target_os = "linux")]
 mod island;
 pub(crate) mod latch;
@@ -30,6 +31,7 @@ mod tail;
 mod tests;
 
 pub use family::{Access, DirLock, Disk, DiskFile, Entry, IoMode, MapReader, Metadata, TailMap};
+pub use file_range::FileRange;
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) use island::in_forked_child;
 pub use memory::MemoryDisk;

@@ -176,6 +176,7 @@ pub(crate) fn list_root(disk: &Arc<dyn Disk>, path: &Path, is_live: bool) -> Res
                 log_start,
                 gapless: !topic.foreign && !topic.adopted && !foreign,
                 compacted: kept.compacted,
+                sparse: kept.sparse,
                 is_live,
                 foreign,
                 index_interval,

@@ -243,7 +243,8 @@ impl Moment<'_> {
                 offset,
             };
             exports.recovery_points.push(line(offsets.end));
-            exports.high_watermarks.push(line(offsets.end));
+            let watermark = offsets.set_watermark.unwrap_or(offsets.end);
+            exports.high_watermarks.push(line(watermark));
             if offsets.start > first_base {
                 exports.log_starts.push(line(offsets.start));
             }
@@ -251,6 +252,10 @@ impl Moment<'_> {
             state.apply(&Fact::RecoveryPoint { id, partition, offset: offsets.end });
             state.apply(&Fact::LogStart { id, partition, offset: offsets.start });
             state.apply(&Fact::Compacted { id, partition, offset: offsets.compacted });
+            state.apply(&Fact::Sparse { id, partition, offset: offsets.sparse });
+            if let Some(offset) = offsets.set_watermark {
+                state.apply(&Fact::HighWatermark { id, partition, offset });
+            }
         }
         (state, exports)
     }

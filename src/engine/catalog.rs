@@ -17,7 +17,7 @@ use super::partition::Partition;
 use super::root::fact::Fact;
 use super::shared::Shared;
 use super::topic::{Configs, Topic};
-use crate::config::TopicConfig;
+use crate::config::{Leadership, TopicConfig};
 use crate::disk::names::{
     PARTITION_METADATA, PartitionDir, deleting_dir, parse_partition_dir, partition_dir,
     validate_topic_name,
@@ -26,7 +26,7 @@ use crate::disk::{Disk, Entry};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{Offset, PartitionId, TopicId};
 use crate::log::checkpoint::read_partition_metadata;
-use crate::log::{Durable, KnownFacts, LastStop, LogId};
+use crate::log::{Durable, KnownFacts, LastStop, LogId, PartitionLog};
 use crate::record::check_built;
 
 /// A topic to be made.
@@ -41,6 +41,15 @@ pub(crate) struct NewTopic<'a> {
 impl Engine {
     /// Makes topics, all or none; durable when it returns.
     pub(crate) fn create_topics(&self, new: &[NewTopic<'_>]) -> Result<Vec<Arc<Topic>>> {
+        self.create_topics_led(new, Leadership::SelfLed)
+    }
+
+    /// The same, with who leads their partitions.
+    pub(crate) fn create_topics_led(
+        &self,
+        new: &[NewTopic<'_>],
+        leadership: Leadership,
+    ) -> Result<Vec<Arc<Topic>>> {
         let one_at_a_time = self.catalog.lock();
         self.check_open("create topic")?;
         let root = &self.owner("create topic")?.root;
@@ -63,7 +72,7 @@ impl Engine {
             let shared_config = configs.share(config.clone());
             let topic = Topic::new(Arc::from(*name), id, (*internal, false), shared_config, budget);
             let total = config.partitions;
-            topic.set_partitions(self.partitions_up_to(&topic, total)?);
+            topic.set_partitions(self.partitions_up_to(&topic, total, leadership)?);
             topics.push(Arc::new(topic));
             facts.push(Fact::TopicCreated {
                 id,
@@ -73,6 +82,7 @@ impl Engine {
                 adopted: false,
                 internal: *internal,
             });
+            facts.extend(led_by(leadership, id, 0..total));
         }
         root.log().record(&facts, Durable::Now)?; // one frame: all or none
         let mut table = self.table.write();
@@ -158,7 +168,12 @@ impl Engine {
     ///
     /// # Errors
     /// What a new one could not be opened for: it must not be recorded then.
-    fn partitions_up_to(&self, topic: &Topic, total: u32) -> Result<Vec<Arc<Partition>>> {
+    fn partitions_up_to(
+        &self,
+        topic: &Topic,
+        total: u32,
+        leadership: Leadership,
+    ) -> Result<Vec<Arc<Partition>>> {
         let owner = self.owner("add partitions")?;
         let shared = Shared {
             options: self.options.clone(),
@@ -176,6 +191,8 @@ impl Engine {
             adopted: false,
             ours_from: None,
             compacted: Offset::ZERO,
+            sparse: Offset::ZERO,
+            host_led: (leadership == Leadership::HostLed).then_some(Offset::ZERO),
             sync_failed: false,
         };
         let mut partitions = topic.partitions().to_vec();
@@ -208,7 +225,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives a topic more partitions; durable when it returns.
+    /// Gives a topic more partitions, led as its first one is; durable when it returns.
     pub(crate) fn add_partitions(&self, name: &str, total: u32) -> Result<()> {
         let one_at_a_time = self.catalog.lock();
         let root = &self.owner("add partitions")?.root;
@@ -221,9 +238,12 @@ impl Engine {
             return Err(Error::new("add partitions", Cause::InvalidArgument(text)));
         }
         self.clear_directories(name, before..total)?;
-        let partitions = self.partitions_up_to(&topic, total)?;
-        let fact = Fact::PartitionsAdded { id: topic.id(), total };
-        root.log().record(&[fact], Durable::Now)?;
+        let first = topic.partition(PartitionId::new(0))?;
+        let leadership = first.log().map_or(Leadership::SelfLed, PartitionLog::leadership);
+        let partitions = self.partitions_up_to(&topic, total, leadership)?;
+        let mut facts = vec![Fact::PartitionsAdded { id: topic.id(), total }];
+        facts.extend(led_by(leadership, topic.id(), before..total));
+        root.log().record(&facts, Durable::Now)?;
         topic.set_partitions(partitions);
         drop(one_at_a_time);
         self.catalog_changes.announce();
@@ -280,6 +300,13 @@ impl Engine {
         }
         sync()
     }
+}
+
+/// The fact that makes new partitions the host's, if they are to be.
+fn led_by(leadership: Leadership, id: TopicId, partitions: Range<u32>) -> Option<Fact> {
+    let (first, end) = (PartitionId::new(partitions.start), PartitionId::new(partitions.end));
+    let host_led = leadership == Leadership::HostLed;
+    host_led.then_some(Fact::Leadership { id, first, end, host_led })
 }
 
 /// Removes a partition directory with the files in it.

@@ -117,6 +117,7 @@ impl Engine {
         let closed = close_each(root, &*self.options.disk, partitions);
         partitions.iter().for_each(|partition| partition.note_failure());
         for (log, closed) in closed {
+            facts.extend(log.high_watermark_fact());
             match closed {
                 Ok(point) if point > log.offsets().snapshot().recovery_point => {
                     facts.push((log.id(), LogFact::RecoveryPoint(point)));

@@ -23,6 +23,8 @@ impl Keeper for RootKeeper {
                     LogFact::RecoveryPoint(offset) => Fact::RecoveryPoint { id, partition, offset },
                     LogFact::LogStart(offset) => Fact::LogStart { id, partition, offset },
                     LogFact::Compacted(offset) => Fact::Compacted { id, partition, offset },
+                    LogFact::Sparse(offset) => Fact::Sparse { id, partition, offset },
+                    LogFact::HighWatermark(offset) => Fact::HighWatermark { id, partition, offset },
                     LogFact::SyncFailed(offset) => Fact::SyncFailed { id, partition, offset },
                     LogFact::Lowered(offset) => return self.lowered(*log, offset),
                 };
@@ -43,6 +45,12 @@ impl RootKeeper {
             let mut facts = Vec::new();
             if kept.recovery_point > most {
                 facts.push(Fact::RecoveryPoint { id, partition, offset: most });
+            }
+            if kept.sparse > most {
+                facts.push(Fact::Sparse { id, partition, offset: most });
+            }
+            if kept.high_watermark > most {
+                facts.push(Fact::HighWatermark { id, partition, offset: most });
             }
             if kept.compacted > most {
                 facts.push(Fact::Compacted { id, partition, offset: most });

@@ -21,6 +21,7 @@ pub(super) struct Known<'a> {
     state: &'a RootState,
     recovery_points: Lines<'a>,
     log_starts: Lines<'a>,
+    high_watermarks: Lines<'a>,
 }
 
 /// The lines of a checkpoint, to be found by partition.
@@ -38,6 +39,7 @@ impl<'a> Known<'a> {
             state,
             recovery_points: by_partition(&exports.recovery_points),
             log_starts: by_partition(&exports.log_starts),
+            high_watermarks: by_partition(&exports.high_watermarks),
         }
     }
 
@@ -51,6 +53,8 @@ impl<'a> Known<'a> {
             adopted: self.state.topic(id.topic).is_some_and(|topic| topic.foreign),
             ours_from: None, // the recovery point may still be theirs
             compacted: recorded.map_or(Offset::ZERO, |kept| kept.compacted),
+            sparse: recorded.map_or(Offset::ZERO, |kept| kept.sparse),
+            host_led: recorded.filter(|kept| kept.host_led).map(|kept| kept.high_watermark),
             sync_failed: recorded.is_some_and(|kept| kept.sync_failed.is_some()),
         };
         match self.opening.last_writer {
@@ -58,7 +62,11 @@ impl<'a> Known<'a> {
             LastWriter::OursUnclean { same_boot: true } => ours(LastStop::KilledSameBoot),
             LastWriter::OursUnclean { same_boot: false } => ours(LastStop::PowerCut),
             LastWriter::AnotherHand { .. } => {
-                let known = self.theirs(name, id.partition);
+                let mut known = self.theirs(name, id.partition);
+                if recorded.is_some_and(|kept| kept.host_led) {
+                    let of = self.high_watermarks.get(&(name, id.partition)).copied();
+                    known.host_led = of.or(Some(Offset::ZERO));
+                }
                 let (id, partition) = (id.topic, id.partition);
                 let (point, start) = (known.recovery_point, known.log_start);
                 facts.push(Fact::RecoveryPoint { id, partition, offset: point });
@@ -84,7 +92,9 @@ impl<'a> Known<'a> {
             adopted: true,
             ours_from: None,
             compacted,
-            sync_failed: false, // by them, as far as anybody knows
+            sparse: Offset::ZERO, // and again
+            host_led: None,       // where the host leads, the caller says so
+            sync_failed: false,   // by them, as far as anybody knows
         }
     }
 }

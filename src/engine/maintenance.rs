@@ -90,7 +90,8 @@ impl Engine {
         if points.is_empty() {
             return failed;
         }
-        let facts: Vec<_> = points.iter().map(|(_, fact, _)| *fact).collect();
+        let watermarks = points.iter().filter_map(|(log, ..)| log.high_watermark_fact());
+        let facts: Vec<_> = points.iter().map(|(_, fact, _)| *fact).chain(watermarks).collect();
         match self.keeper().and_then(|keeper| keeper.record(&facts, durable)) {
             Ok(()) => {
                 for (log, _, point) in points {

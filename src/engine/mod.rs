@@ -4,9 +4,10 @@
 //! [`Engine`] itself, `open` and `close` are the order in which a store comes up and goes down,
 //! `catalog` changes what topics there are, `partition`, `budget`, `room` and `holds` are the
 //! append's way in and the retention's way out, `held` is what the journal left for an open,
-//! `shared` what each partition is opened with, `requests`, `maintenance`, `chores`, `timers` and
-//! `threads` are the background, `root` is what the directory itself knows, `follow` reads a root
-//! that another process writes, and `backup` copies all of it while it is in use.
+//! `hosted` are partitions that the host leads, `shared` what each partition is opened with,
+//! `requests`, `maintenance`, `chores`, `timers` and `threads` are the background, `root` is what
+//! the directory itself knows, `follow` reads a root that another process writes, and `backup`
+//! copies all of it while it is in use.
 //!
 //! Lock order: catalog, then the topic table, then whatever a log takes. No lock here is held
 //! while a log is appended to, and none while code of the host's runs.
@@ -28,6 +29,7 @@ mod follow;
 mod gate;
 mod held;
 mod holds;
+mod hosted;
 mod journal;
 mod keeper;
 mod known;

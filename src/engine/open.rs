@@ -35,12 +35,12 @@ use super::threads::{Running, Wakeup};
 use super::timers::Timers;
 use super::topic::{Configs, Topic};
 use super::{Engine, EngineOptions, Table};
-use crate::config::{Threads, TopicConfig};
+use crate::config::{Leadership, Threads, TopicConfig};
 use crate::disk::names::{LOCK, PartitionDir, parse_partition_dir};
 use crate::disk::{DirLock, Disk};
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::ids::{LeaderEpoch, PartitionId, TopicId};
-use crate::log::{KnownFacts, LogId};
+use crate::log::{KnownFacts, LogId, PartitionLog};
 use crate::stats::PinCounter;
 use crate::sync::{Mutex, RwLock};
 
@@ -402,7 +402,12 @@ fn begin_reign(
         let partitions = table.names.values().flat_map(|topic| topic.partitions().to_vec());
         partitions.collect::<Vec<_>>()
     };
-    let seen = logs().iter().filter_map(|partition| partition.log().ok()?.latest_epoch()).max();
+    // those that the host leads have its epochs, which bind nobody else
+    let own = |log: &&PartitionLog| log.leadership() == Leadership::SelfLed;
+    let seen = logs()
+        .iter()
+        .filter_map(|partition| partition.log().ok().filter(own)?.latest_epoch())
+        .max();
     let RootOpening { state, exports, .. } = opening;
     let epoch = state.next_epoch(seen)?;
     drop(state); // of ten thousand topics: before the facts make the root's own a second one

@@ -191,13 +191,22 @@ impl Partition {
         batch: &B,
         now: Timestamp,
     ) -> Result<Appended> {
+        self.append_by(batch, |log| log.append(batch, now))
+    }
+
+    /// The same by an append of the log's, which takes room for `batch`.
+    pub(super) fn append_by<B: AppendBatch>(
+        &self,
+        batch: &B,
+        append: impl FnOnce(&PartitionLog) -> Result<Appended>,
+    ) -> Result<Appended> {
         let log = self.open_log("append")?;
         let size = batch.size() as u64;
         let reserved = match batch.marker() {
             Some(_) => room::take(self, size),
             None => room::reserve(self, size)?,
         };
-        match log.append(batch, now) {
+        match append(log) {
             Ok(appended) if appended.is_duplicate => {
                 room::give_back(self, reserved);
                 Ok(appended)

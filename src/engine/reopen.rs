@@ -37,7 +37,7 @@ impl Engine {
         if log.check_healthy("reopen partition").is_ok() {
             return Ok(None);
         }
-        let epoch = self.draw_epoch("reopen partition", log)?;
+        let epoch = self.draw_epoch_of("reopen partition", log)?;
         let Some(report) = log.reopen(epoch)? else { return Ok(None) };
         partition.give_back_freed();
         partition.failure_noted.store(false, Ordering::Release);

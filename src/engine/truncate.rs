@@ -1,5 +1,6 @@
 //! Truncating a partition for a host that replicates. The log does it; what only the engine can do
-//! is here: each truncation has a new epoch of the store, durable before it begins; no recovery
+//! is here: each truncation has a new epoch of the store, durable before it begins, unless the host
+//! leads the partition; no recovery
 //! point is recorded after it that was read before; and where the journal has no room for its bar,
 //! room is made. Called by the partition's public door.
 
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use super::Engine;
 use super::partition::Partition;
 use super::root::fact::Fact;
+use crate::config::Leadership;
 use crate::error::Result;
 use crate::ids::{LeaderEpoch, Offset};
 use crate::log::{Durable, Keeper, PartitionLog};
@@ -39,10 +41,10 @@ impl Engine {
     fn truncate<T>(
         &self,
         partition: &Arc<Partition>,
-        cut: impl Fn(&PartitionLog, LeaderEpoch, &dyn Keeper) -> Result<T>,
+        cut: impl Fn(&PartitionLog, Option<LeaderEpoch>, &dyn Keeper) -> Result<T>,
     ) -> Result<T> {
         let log = partition.open_log("truncate")?;
-        let epoch = self.draw_epoch("truncate", log)?;
+        let epoch = self.draw_epoch_of("truncate", log)?;
         let mut attempt = 1;
         let cut = loop {
             let no_point = self.points.write();
@@ -60,6 +62,18 @@ impl Engine {
         partition.give_back_freed();
         partition.signal().notify();
         cut
+    }
+
+    /// The epoch that a log goes on with after a break; `None` where it comes from the host.
+    pub(super) fn draw_epoch_of(
+        &self,
+        operation: &'static str,
+        log: &PartitionLog,
+    ) -> Result<Option<LeaderEpoch>> {
+        match log.leadership() {
+            Leadership::SelfLed => self.draw_epoch(operation, log).map(Some),
+            Leadership::HostLed => Ok(None),
+        }
     }
 
     /// Draws an epoch above every one that the store or the log has seen; durable when it returns.

@@ -65,6 +65,12 @@ pub(crate) enum Cause {
     OutOfOrderSequence(String),
     #[error("invalid producer epoch: {0}")]
     InvalidProducerEpoch(String),
+    #[error("leader epoch {found} is fenced: {least} is the least that may lead")]
+    FencedLeaderEpoch { found: LeaderEpoch, least: LeaderEpoch },
+    #[error("not the leader: the host leads this partition and has made no leader of this replica")]
+    NotLeader,
+    #[error("unexpected offset: {0}")]
+    UnexpectedOffset(String),
     #[error("invalid transaction state: {0}")]
     InvalidTransactionState(String),
     #[error("{0}")]
@@ -126,6 +132,11 @@ impl Cause {
             Cause::Fenced(why) => Cause::Fenced(why.clone()),
             Cause::OutOfOrderSequence(why) => Cause::OutOfOrderSequence(why.clone()),
             Cause::InvalidProducerEpoch(why) => Cause::InvalidProducerEpoch(why.clone()),
+            Cause::FencedLeaderEpoch { found, least } => {
+                Cause::FencedLeaderEpoch { found: *found, least: *least }
+            }
+            Cause::NotLeader => Cause::NotLeader,
+            Cause::UnexpectedOffset(why) => Cause::UnexpectedOffset(why.clone()),
             Cause::InvalidTransactionState(why) => Cause::InvalidTransactionState(why.clone()),
             Cause::PolicyViolation(why) => Cause::PolicyViolation(why.clone()),
             Cause::GroupNotEmpty(why) => Cause::GroupNotEmpty(why.clone()),
@@ -162,6 +173,9 @@ impl Cause {
             Cause::Fenced(_) => ErrorKind::Fenced,
             Cause::OutOfOrderSequence(_) => ErrorKind::OutOfOrderSequence,
             Cause::InvalidProducerEpoch(_) => ErrorKind::InvalidProducerEpoch,
+            Cause::FencedLeaderEpoch { .. } => ErrorKind::FencedLeaderEpoch,
+            Cause::NotLeader => ErrorKind::NotLeader,
+            Cause::UnexpectedOffset(_) => ErrorKind::UnexpectedOffset,
             Cause::InvalidTransactionState(_) => ErrorKind::InvalidTransactionState,
             Cause::PolicyViolation(_) => ErrorKind::PolicyViolation,
             Cause::GroupNotEmpty(_) => ErrorKind::GroupNotEmpty,

@@ -6,7 +6,7 @@
 //! on it. Whoever maintains the log is told after the lock is free.
 
 use super::claims::Admitted;
-use super::core::{PartitionLog, Writer, tail_limits};
+use super::core::{Lead, PartitionLog, Writer, tail_limits};
 use super::counting::Count;
 use super::directory;
 use super::producers::Original;
@@ -53,10 +53,18 @@ impl PartitionLog {
     /// Appends one batch, all of it or nothing. Returns once readers can see it and `kill -9`
     /// cannot take it.
     pub(crate) fn append<B: AppendBatch>(&self, batch: &B, now: Timestamp) -> Result<Appended> {
+        self.appending(|writer| match writer.lead {
+            Lead::Itself | Lead::Leads => self.append_locked(writer, batch, now),
+            Lead::Follows => Err(Error::new("append", Cause::NotLeader)),
+        })
+    }
+
+    /// Runs `append` under the writer lock; the maintainer is told after that.
+    pub(super) fn appending<T>(&self, append: impl FnOnce(&mut Writer) -> Result<T>) -> Result<T> {
         let mut writer = self.writer.lock();
         let mut section = Section { latch: &self.latch, left: false };
         let waiting = writer.rolled.len();
-        let appended = self.append_locked(&mut writer, batch, now);
+        let appended = append(&mut writer);
         let rolled = writer.rolled.len() > waiting;
         section.left = true;
         drop(section);
@@ -73,16 +81,21 @@ impl PartitionLog {
         }
     }
 
-    fn append_locked<B: AppendBatch>(
+    pub(super) fn check_takes(&self, writer: &Writer) -> Result<()> {
+        self.latch.check("append")?;
+        match &writer.refuses {
+            Some(refusal) => Err(refusal.error("append")),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn append_locked<B: AppendBatch>(
         &self,
         writer: &mut Writer,
         batch: &B,
         now: Timestamp,
     ) -> Result<Appended> {
-        self.latch.check("append")?;
-        if let Some(refusal) = &writer.refuses {
-            return Err(refusal.error("append"));
-        }
+        self.check_takes(writer)?;
         let base_offset = writer.next_offset;
         let count = i64::from(batch.count());
         let end_offset = base_offset.checked_add(count).filter(|_| count > 0).ok_or_else(|| {
@@ -128,10 +141,7 @@ impl PartitionLog {
         if producer.is_some_and(|stamp| stamp.transactional) {
             self.settle_transactions(writer);
         }
-        let size = batch.size() as u64;
-        let bytes = self.appended_bytes.load(Ordering::Relaxed);
-        self.appended_bytes.store(bytes + size, Ordering::Relaxed);
-        self.counters.appended(u64::from(batch.count()), size);
+        self.count_appended(batch);
         Ok(Appended {
             base_offset,
             end_offset,
@@ -140,6 +150,13 @@ impl PartitionLog {
             sequence: producer.and_then(|stamp| stamp.first),
             is_duplicate: false,
         })
+    }
+
+    pub(super) fn count_appended<B: AppendBatch>(&self, batch: &B) {
+        let size = batch.size() as u64;
+        let bytes = self.appended_bytes.load(Ordering::Relaxed);
+        self.appended_bytes.store(bytes + size, Ordering::Relaxed);
+        self.counters.appended(u64::from(batch.count()), size);
     }
 
     /// What is known of a batch that lies in the log already.
@@ -174,7 +191,11 @@ impl PartitionLog {
     /// Begins a new active segment at the log's end. The old one is sealed later: nothing slow
     /// happens under the writer lock.
     pub(super) fn roll(&self, writer: &mut Writer, now: Timestamp) -> Result<()> {
-        let base = writer.next_offset;
+        self.roll_at(writer, writer.next_offset, now)
+    }
+
+    /// The same where the next batch begins at `base`, which may lie behind a gap.
+    pub(super) fn roll_at(&self, writer: &mut Writer, base: Offset, now: Timestamp) -> Result<()> {
         if self.segments.load().is_empty() {
             directory::make(&self.place, self.setup.id.topic)?;
             self.metadata_unsynced.store(true, Ordering::Release);

@@ -10,7 +10,7 @@ use std::path::Path;
 use super::builder::log_name;
 use super::checkpoint::{EpochLine, read_epochs, read_partition_metadata, write_epochs};
 use super::finding::{Finding, FindingKind, Unvouched};
-use super::keeper::LogId;
+use super::keeper::{FAR, LogId};
 use super::leftovers::tidy;
 use super::slots;
 use crate::config::TopicConfig;
@@ -31,6 +31,8 @@ pub(crate) struct AuditFacts {
     /// Whether every offset must be there, but for what compaction took below `compacted`.
     pub(crate) gapless: bool,
     pub(crate) compacted: Offset,
+    /// Below it a leader may have left gaps: within segments, or between them if they are wide.
+    pub(crate) sparse: Offset,
     /// Somebody is writing to it.
     pub(crate) is_live: bool,
     /// Another hand wrote to it last.
@@ -144,8 +146,8 @@ impl PartitionAudit {
 
     /// Reads one segment through.
     pub(crate) fn audit(&self, at: usize, go_on: &dyn Fn(u64) -> bool) -> SegmentAudited {
-        let AuditFacts { recovery_point, gapless, compacted, foreign, .. } = self.facts;
-        let gapless_from = gapless.then_some(compacted);
+        let AuditFacts { recovery_point, gapless, compacted, sparse, foreign, .. } = self.facts;
+        let gapless_from = gapless.then_some(compacted.max(sparse));
         self.segments[at].audit(AuditRules { recovery_point, gapless_from, foreign }, go_on)
     }
 
@@ -222,7 +224,8 @@ impl PartitionAudit {
             done.findings.extend(self.finding_of(fault, next));
         }
         let (end, Some(next)) = (audit.next_offset, next) else { return };
-        let gap = self.facts.gapless && end < next && next > self.facts.compacted;
+        let is_far = next <= self.facts.sparse && next.since(end) >= FAR;
+        let gap = self.facts.gapless && end < next && next > self.facts.compacted && !is_far;
         if end > next || (is_open && gap) {
             let what = format!("it ends at offset {end}, the next segment begins at {next}");
             let offsets = (end < next).then_some(end..next);
@@ -251,7 +254,8 @@ impl PartitionAudit {
             Wrong::Digest { bytes, from, to } => (FindingKind::Digest, bytes, Some(from..to)),
             Wrong::Sidecar => (FindingKind::Sidecar, 0, None),
             Wrong::OffsetIndex | Wrong::TimeIndex => {
-                let is_growing = next.is_none_or(|next| next > point);
+                // at its very end the point may be older than the roll that ended it
+                let is_growing = next.is_none_or(|next| next >= point);
                 if is_growing && self.facts.is_live {
                     return None; // it is written when the segment is sealed
                 }
@@ -308,8 +312,9 @@ impl PartitionAudit {
             let falls = latest.is_some_and(|latest| *epoch < latest);
             let begins = latest != Some(*epoch) && *start > log_start;
             latest = latest.max(Some(*epoch));
-            // compaction takes records, and leaves where their epoch began
-            let taken = !gapless || *start <= compacted;
+            // compaction takes records, and leaves where their epoch began; a leader's gap may lie
+            // over the log start
+            let taken = !gapless || *start <= compacted.max(self.facts.sparse);
             let earlier = before.replace(*start);
             let may_have_begun = |at: Offset| match at < *start {
                 true => taken && earlier.is_none_or(|earlier| at > earlier),
@@ -366,8 +371,9 @@ pub(crate) fn list_lone(
     let facts = AuditFacts {
         recovery_point: slot.map_or(Offset::ZERO, |slot| slot.recovery_point),
         log_start: slot.map_or(Offset::ZERO, |slot| slot.log_start),
-        gapless: slot.is_some_and(|slot| !slot.adopted),
+        gapless: slot.is_some_and(|slot| !slot.adopted && !slot.sparse),
         compacted: Offset::ZERO,
+        sparse: Offset::ZERO,
         is_live,
         foreign: false,
         index_interval: TopicConfig::default().index_interval_bytes,

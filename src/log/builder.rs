@@ -19,7 +19,7 @@ use crate::disk::names::{
 use crate::disk::replace::parent;
 use crate::disk::{DirLock, Disk, RealDisk};
 use crate::error::{Cause, Error, Result};
-use crate::ids::{Offset, PartitionId, TopicId};
+use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 use crate::record::{PlainLimit, TakeRules};
 use crate::time::{Clock, SystemClock};
 use std::sync::Arc;
@@ -260,7 +260,11 @@ impl LogBuilder {
             LastStop::KilledSameBoot => known.recovery_point,
             _ => log.checkpoint()?,
         };
-        let epoch = next_epoch(found.map(|(_, slot)| slot.epoch).max(log.latest_epoch()))?;
+        let drawn = found.map(|(_, slot)| slot.epoch);
+        let epoch = match known.host_led {
+            Some(_) => drawn.unwrap_or(LeaderEpoch::new(0)), // the host's are no epochs of ours
+            None => next_epoch(drawn.max(log.latest_epoch()))?,
+        };
         let slot = Slot {
             topic,
             recovery_point,
@@ -268,8 +272,10 @@ impl LogBuilder {
             epoch,
             clean: false,
             adopted,
+            sparse: found.is_some_and(|(_, slot)| slot.sparse),
             sync_failed: false, // fresh files are in place of what was in doubt
             boot_id,
+            host_led: known.host_led,
         };
         let keeper = match kept {
             Some(keeper) => {
@@ -315,6 +321,8 @@ fn known_facts(
             adopted,
             ours_from: None,
             compacted: Offset::ZERO,
+            sparse: Offset::ZERO,
+            host_led: None,
             sync_failed: false,
         };
     };
@@ -323,11 +331,22 @@ fn known_facts(
         (false, true) => LastStop::KilledSameBoot,
         (false, false) => LastStop::PowerCut,
     };
-    let Slot { recovery_point, log_start, sync_failed, .. } = slot;
-    let compacted = Offset::ZERO;
+    let Slot { recovery_point, log_start, sync_failed, host_led, .. } = slot;
+    let (compacted, sparse) = (Offset::ZERO, Offset::ZERO);
     // an open ends with a recovery point at the end of all it found, and a close with a mark
-    let ours_from = (!slot.clean).then_some(recovery_point);
-    KnownFacts { recovery_point, log_start, last_stop, adopted, ours_from, compacted, sync_failed }
+    let ours_from = (!slot.clean && !slot.sparse).then_some(recovery_point);
+    let adopted = adopted || slot.sparse; // gaps are no damage either way
+    KnownFacts {
+        recovery_point,
+        log_start,
+        last_stop,
+        adopted,
+        ours_from,
+        compacted,
+        sparse,
+        host_led,
+        sync_failed,
+    }
 }
 
 /// A partition of a store is its store's alone.

@@ -72,6 +72,8 @@ pub(crate) struct CutOffsets {
     pub(crate) start: Offset,
     pub(crate) end: Offset,
     pub(crate) compacted: Offset,
+    pub(crate) sparse: Offset,
+    pub(crate) set_watermark: Option<Offset>,
     /// Where the first segment of the copy begins; `None` where there is none.
     pub(crate) first_base: Option<Offset>,
 }
@@ -83,6 +85,8 @@ pub(crate) struct Cut<'a> {
     noted: Noted,
     start: Offset,
     compacted: Offset,
+    sparse: Offset,
+    set_watermark: Option<Offset>,
     epochs: Vec<EpochLine>,
     still: MutexGuard<'a, Vec<Doomed>>,
 }
@@ -135,7 +139,9 @@ pub(crate) fn cut_all<'a>(logs: &[&'a PartitionLog]) -> Vec<Cut<'a>> {
         let epochs = epochs.into_iter().filter(|(_, start)| *start < noted.end);
         let epochs = epochs.map(|(epoch, start)| EpochLine { epoch, start }).collect();
         let (start, compacted) = (offsets.start, offsets.compacted);
-        Cut { log, noted, start, compacted, epochs, still }
+        // a gap below the noted end was recorded before what lies behind it
+        let (sparse, set_watermark) = (offsets.sparse.min(noted.end), offsets.set_watermark);
+        Cut { log, noted, start, compacted, sparse, set_watermark, epochs, still }
     };
     logs.iter().zip(noted).zip(stilled).map(cut).collect()
 }
@@ -197,6 +203,8 @@ impl<'a> Cut<'a> {
             start: self.start,
             end: noted.end,
             compacted: self.compacted,
+            sparse: self.sparse,
+            set_watermark: self.set_watermark.map(|set| set.min(noted.end)),
             first_base: pieces.first().map(|piece| piece.segment.base()),
         };
         let Noted { producers, aborted, .. } = self.noted;
@@ -358,6 +366,8 @@ impl Secured<'_> {
             adopted: foreign,
             ours_from: None,
             compacted: self.offsets.compacted,
+            sparse: self.offsets.sparse,
+            host_led: self.offsets.set_watermark,
             sync_failed: false,
         };
         let (log, report) = PartitionLog::open(disk, dir, setup, known)?;

@@ -104,7 +104,9 @@ pub(super) struct Writer {
     pub(super) next_offset: Offset,
     /// Segments that no longer grow and are not sealed yet.
     pub(super) rolled: Vec<Arc<Segment>>,
-    /// The epoch of everything appended by this open, drawn once recovery knows the others.
+    pub(super) lead: Lead,
+    /// The epoch of everything appended by this open, drawn once recovery knows the others; of a
+    /// log that its host leads the highest that it has given this replica as the leader.
     pub(super) epoch: LeaderEpoch,
     /// Whether that epoch has its first batch.
     pub(super) epoch_entered: bool,
@@ -116,6 +118,17 @@ pub(super) struct Writer {
     pub(super) freed: u64,
     /// Those who number their records; `None` until there is one.
     pub(super) producers: Option<Box<Tracked>>,
+}
+
+/// By whose word records are appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lead {
+    /// The log's own: whoever sends is taken.
+    Itself,
+    /// The host's, which has made this replica the leader.
+    Leads,
+    /// The host's: a leader's batches are taken, nobody else's.
+    Follows,
 }
 
 /// Why a log takes no records.
@@ -253,10 +266,13 @@ impl PartitionLog {
     }
 
     /// Sets the epoch of everything this open appends, before it appends anything. It is already
-    /// durable and above every epoch this log knows.
+    /// durable and above every epoch this log knows. A log that its host leads has none of ours.
     pub(crate) fn begin_epoch(&self, epoch: LeaderEpoch) {
-        debug_assert!(self.latest_epoch() < Some(epoch), "epochs rise with every open");
         let mut writer = self.writer.lock();
+        if writer.lead != Lead::Itself {
+            return;
+        }
+        debug_assert!(self.latest_epoch() < Some(epoch), "epochs rise with every open");
         writer.epoch = epoch;
         writer.epoch_entered = false;
     }

@@ -22,7 +22,7 @@ use super::slots::SlotKeeper;
 use crate::config::{BackgroundSync, Durability, IsolationLevel};
 use crate::disk::{DirLock, Disk};
 use crate::error::{Cause, Error, Result};
-use crate::ids::Offset;
+use crate::ids::{LeaderEpoch, Offset};
 use crate::record::{
     AppendBatch as _, BorrowedBatch, Produced, ProducerClaim, Record, Records, TakeRules, packed,
 };
@@ -191,23 +191,24 @@ impl Log {
     ) -> Result<LogReceipt> {
         self.check_open("append")?;
         let now = self.clock.wall();
-        self.append_claimed(records, None, (now, durability))
+        self.append_for((None, None), records, (now, durability))
     }
 
-    /// Appends records as a batch of their producer, if they have one that is to be written down.
-    pub(super) fn append_claimed(
+    /// Appends records as a batch of their producer, if they have one that is to be written down,
+    /// and of the leader of an epoch, if the host says which.
+    pub(super) fn append_for(
         &self,
+        (claim, epoch): (Option<ProducerClaim>, Option<LeaderEpoch>),
         records: &[Record<'_>],
-        claim: Option<ProducerClaim>,
         (now, durability): (Timestamp, Durability),
     ) -> Result<LogReceipt> {
         let rules = self.log.batch_rules(now);
         let (appended, timestamp) = if rules.packing.is_plain() {
             let batch = Produced { batch: &BorrowedBatch::measure(records, &rules)?, claim };
-            (self.log.append(&batch, now)?, batch.max_timestamp())
+            (self.log.append_under(epoch, &batch, now)?, batch.max_timestamp())
         } else {
             let batch = Produced { batch: &packed(records, &rules)?, claim };
-            (self.log.append(&batch, now)?, batch.max_timestamp())
+            (self.log.append_under(epoch, &batch, now)?, batch.max_timestamp())
         };
         self.settled(appended, timestamp, durability)
     }
@@ -222,19 +223,17 @@ impl Log {
         if durability == Durability::Power || self.log.is_flush_due() {
             self.make_durable(appended.end_offset)?;
         }
+        self.seal_if_many();
+        Ok(LogReceipt::of(&appended, timestamp))
+    }
+
+    /// Seals what waits for it, if much does: after an append.
+    pub(super) fn seal_if_many(&self) {
         if self.asked.rolls.load(Ordering::Relaxed) >= MOST_UNSEALED
             && let Err(error) = self.checkpoint()
         {
             log::warn!("{error}"); // the append itself is done; a failed sync is latched
         }
-        Ok(LogReceipt {
-            first_offset: appended.base_offset,
-            next_offset: appended.end_offset,
-            epoch: appended.epoch,
-            timestamp,
-            sequence: appended.sequence,
-            is_duplicate: appended.is_duplicate,
-        })
     }
 
     /// Reads records from `from` on: whole batches up to `max_bytes`, but at least one record where
@@ -445,6 +444,7 @@ impl Log {
         let closed = self.log.close().and_then(|point| {
             self.keeper.update(Durable::Now, |slot| {
                 slot.recovery_point = point;
+                slot.host_led = self.log.offsets().set_watermark();
                 slot.clean = true;
             })
         });

@@ -17,15 +17,17 @@ pub(crate) struct EpochCache {
 impl EpochCache {
     /// The cache of a file's entries and of the epochs met in batches that were scanned, cut to
     /// those that have records in `start..end`. A scan begins in the middle of an epoch, so what
-    /// it says of an offset counts only where the file says something else.
+    /// it says of an offset counts only where the file says something else. From `scanned_from` on
+    /// all was scanned: what the file says of it may be of records that were cut off since.
     pub(crate) fn recovered(
         file: &[(LeaderEpoch, Offset)],
         scanned: &[(LeaderEpoch, Offset)],
-        start: Offset,
-        end: Offset,
+        scanned_from: Option<Offset>,
+        (start, end): (Offset, Offset),
     ) -> Self {
         let mut cache = EpochCache::default();
-        for (epoch, first) in file {
+        let is_told = |first| scanned_from.is_none_or(|from| first < from);
+        for (epoch, first) in file.iter().filter(|(_, first)| is_told(*first)) {
             cache.assign(*epoch, *first);
         }
         for (epoch, first) in scanned {
@@ -142,6 +144,18 @@ mod tests {
         assert_eq!(epochs.entries(), cache(&[(1, 0), (2, 10), (3, 20)]).entries());
         epochs.assign(LeaderEpoch::new(5), Offset::new(10));
         assert_eq!(epochs.entries(), cache(&[(1, 0), (5, 10)]).entries());
+    }
+
+    #[test]
+    fn epochs_of_records_that_were_cut_off_do_not_come_back_from_the_file() {
+        let entry = |epoch, start| (LeaderEpoch::new(epoch), Offset::new(start));
+        // epoch 3 had a record at 1, which was cut; those at 1 and 2 came from another leader
+        let file = [entry(2, 0), entry(3, 1)];
+        let scanned = [entry(2, 0), entry(4, 2)];
+        let (from, bounds) = (Some(Offset::new(1)), (Offset::ZERO, Offset::new(3)));
+        let epochs = EpochCache::recovered(&file, &scanned, from, bounds);
+        assert_eq!(epochs.entries(), scanned);
+        assert!(epochs.changed);
     }
 
     #[test]

@@ -31,6 +31,12 @@ pub(crate) struct FetchLimits {
 }
 
 impl FetchLimits {
+    /// What a reader asks for to whom everything is shown.
+    pub(super) fn all(bytes: usize) -> Self {
+        let isolation = IsolationLevel::ReadUncommitted;
+        FetchLimits { bytes, records: u64::MAX, durable_only: false, isolation }
+    }
+
     /// As far as a reader with these limits sees.
     pub(super) fn bound(&self, offsets: &OffsetSnapshot) -> Offset {
         let bound = offsets.bound(self.isolation);
@@ -101,7 +107,22 @@ impl PartitionLog {
         limits: FetchLimits,
     ) -> Result<Fetched> {
         self.over_segments(|segments, offsets| {
-            self.fetch_from((segments, offsets), from, cursor, limits)
+            let bound = limits.bound(&offsets);
+            self.fetch_from((segments, offsets), from, cursor, (limits, bound))
+        })
+    }
+
+    /// The same to the end, whatever the high watermark and transactions say: for who replicates
+    /// the log, and for the log itself.
+    pub(crate) fn fetch_all(
+        &self,
+        from: Offset,
+        cursor: Option<&Cursor>,
+        bytes: usize,
+    ) -> Result<Fetched> {
+        let limits = FetchLimits::all(bytes);
+        self.over_segments(|segments, offsets| {
+            self.fetch_from((segments, offsets), from, cursor, (limits, offsets.end))
         })
     }
 
@@ -132,16 +153,15 @@ impl PartitionLog {
         (segments, offsets): (&[Arc<Segment>], OffsetSnapshot),
         from: Offset,
         cursor: Option<&Cursor>,
-        limits: FetchLimits,
+        (limits, bound): (FetchLimits, Offset),
     ) -> Result<Fetched> {
         if from < offsets.start || from > offsets.end {
             return Err(self.out_of_range("read", from));
         }
-        let bound = limits.bound(&offsets);
         if from >= bound {
             return Ok(Fetched::nothing(from, cursor));
         }
-        let gapless_from = self.gapless.then_some(offsets.compacted);
+        let gapless_from = self.gapless.then_some(offsets.gapless_from());
         let FetchLimits { bytes, records, .. } = limits;
         let wanted = Limits { bytes, records, bound, gapless_from };
         for segment in segments_from(segments, from) {
@@ -156,9 +176,34 @@ impl PartitionLog {
                 Err(error) => return Err(self.read_failed(error, from)),
             }
         }
-        // nothing lies between here and the bound: the next read begins there
-        self.check_gap(from, bound)?;
-        Ok(Fetched::nothing(bound, None))
+        // nothing lies between here and the bound: the next read begins there, unless a batch that
+        // the bound lies within does
+        let next_offset = match self.base_below(segments, from, (bound, offsets.end))? {
+            Some(base) => base.max(from),
+            None => bound,
+        };
+        self.check_gap(from, next_offset)?;
+        Ok(Fetched::nothing(next_offset, None))
+    }
+
+    /// Where the batch begins that a bound below the end lies within, behind `from`, if it does.
+    fn base_below(
+        &self,
+        segments: &[Arc<Segment>],
+        from: Offset,
+        (bound, end): (Offset, Offset),
+    ) -> Result<Option<Offset>> {
+        if bound == end {
+            return Ok(None);
+        }
+        let limits = Limits { bytes: 1, records: 1, bound: end, gapless_from: None };
+        for segment in segments_from(segments, from) {
+            let read = segment.read(from.max(segment.base()), None, limits);
+            if let Some(chunk) = read.map_err(|error| self.read_failed(error, from))? {
+                return Ok(Some(chunk.first_offset).filter(|base| *base < bound));
+            }
+        }
+        Ok(None)
     }
 
     /// The batches of a chunk that a reader of that isolation level is not to see.
@@ -182,7 +227,7 @@ impl PartitionLog {
             Some(damage) => {
                 Error::corrupt("read", damage.path(), damage.position(), damage.reason())
             }
-            None if self.gapless && first > self.offsets.compacted() => {
+            None if self.gapless && first > self.offsets.snapshot().gapless_from() => {
                 let missing = format!("the records from offset {from} to {first} are missing");
                 Error::corrupt("read", &self.place.dir, 0, missing)
             }

@@ -58,6 +58,8 @@ pub(crate) struct FollowFacts {
     pub(crate) reign: Option<LeaderEpoch>,
     /// Whether every offset from the start on must be there.
     pub(crate) gapless: bool,
+    /// The high watermark, where the host leads the log, as it was recorded last.
+    pub(crate) high_watermark: Option<Offset>,
 }
 
 /// Where the facts come from; asked while a log is looked at.
@@ -131,6 +133,8 @@ impl FollowedLog {
         let offsets = OffsetSnapshot {
             start: zero,
             compacted: zero,
+            sparse: zero,
+            set_watermark: None,
             recovery_point: zero,
             durable: zero,
             end: zero,
@@ -361,10 +365,11 @@ impl Following {
         let start = if facts.gapless { facts.log_start } else { facts.log_start.max(first) };
         let (start, point) = (start.min(end), facts.recovery_point.min(end));
         let durable = self.restored.as_ref().map_or(point, |restored| restored.end);
-        let compacted = Offset::ZERO; // `gapless` says it here
         let offsets = OffsetSnapshot {
             start,
-            compacted,
+            compacted: Offset::ZERO, // `gapless` says it here
+            sparse: Offset::ZERO,
+            set_watermark: facts.high_watermark.map(|set| set.max(start)),
             recovery_point: point,
             durable,
             end,

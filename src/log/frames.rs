@@ -11,7 +11,8 @@
 //! | at the log end | the frame's segment ends right there | it is appended |
 //! | | the frame's segment begins there | that is made anew: its name was lost |
 //! | | neither | error, but in a log with damage: a new segment |
-//! | above the log end | | error: what comes between is gone |
+//! | above the log end | a leader left a gap there | as at the log end |
+//! | | else | error: what comes between is gone |
 //!
 //! (1) The log was reopened in place after a failed sync, under an epoch of its own; what the
 //! journal has was never acknowledged.
@@ -40,6 +41,9 @@ pub(super) trait Ground {
     /// The bytes from the batch on that holds the record at an offset below the end.
     fn batch_at(&self, offset: Offset) -> Result<Option<Bytes>>;
 
+    /// Below it a leader may have left offsets out.
+    fn sparse(&self) -> Offset;
+
     /// Where the log goes on.
     fn standing(&self) -> Standing;
 
@@ -60,8 +64,8 @@ pub(super) struct Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Goes {
     On,
-    /// Into a segment that it is the first batch of.
-    Anew,
+    /// Into a segment that it is the first batch of, and that begins there.
+    Anew(Offset),
 }
 
 /// Whether the rest of a frame is looked at.
@@ -119,7 +123,7 @@ fn lay_batch(
     if header.end_offset() <= floor {
         return Ok(Then::GoOn);
     }
-    if base > end {
+    if base > end && base > ground.sparse() {
         return Err(misfit(ground.place(), frame, base, "what comes before it is gone"));
     }
     if base < end {
@@ -159,9 +163,12 @@ fn goes(frame: &Frame, base: Offset, position: u64, ground: &dyn Ground) -> Resu
     if tail == Some((segment, position)) {
         return Ok(Goes::On);
     }
-    let begins = segment == base && position == 0;
-    if begins || is_damaged {
-        return Ok(Goes::Anew);
+    let (_, end) = ground.bounds();
+    if position == 0 && (segment == base || segment == end) {
+        return Ok(Goes::Anew(segment)); // behind a leader's gap it may begin below its first batch
+    }
+    if is_damaged {
+        return Ok(Goes::Anew(base));
     }
     let place = tail.map(|(segment, position)| format!(", at {position} of segment {segment}"));
     let reason = format!("the log goes on elsewhere{}", place.unwrap_or_default());

@@ -15,7 +15,7 @@ use super::checkpoint::{
 };
 use super::epochs::EpochCache;
 use super::keeper::{Durable, LogId};
-use super::slots::{self, CRC_AT, SLOT_DISTANCE, SLOT_LEN, Slot, SlotKeeper};
+use super::slots::{self, CRC_AT, LAST_CRC_AT, SLOT_DISTANCE, SLOT_LEN, Slot, SlotKeeper};
 use crate::disk::names::KEEPER;
 use crate::disk::{Access, Disk, MemoryDisk, write_all_at};
 use crate::error::ErrorKind;
@@ -69,7 +69,7 @@ pub(crate) fn epochs(input: &[u8]) {
     let lines = text(feed.rest(), parse_epochs, |lines| format_epochs(lines));
     let file: Vec<_> =
         lines.unwrap_or_default().iter().map(|line| (line.epoch, line.start)).collect();
-    let mut cache = EpochCache::recovered(&file, &scanned, start, end);
+    let mut cache = EpochCache::recovered(&file, &scanned, None, (start, end));
     let entries = cache.entries().to_vec();
     let rises = |two: &[(LeaderEpoch, Offset)]| two[0].0 < two[1].0 && two[0].1 < two[1].1;
     assert!(entries.windows(2).all(rises), "epochs and their offsets rise: {entries:?}");
@@ -83,7 +83,9 @@ pub(crate) fn epochs(input: &[u8]) {
     }
     // an epoch that only reaches to the start of an empty log is dropped at the next, as in Kafka
     let held = entries.iter().filter(|(_, first)| *first < end).copied();
-    assert!(EpochCache::recovered(&entries, &[], start, end).entries().iter().copied().eq(held));
+    assert!(
+        EpochCache::recovered(&entries, &[], None, (start, end)).entries().iter().copied().eq(held)
+    );
 }
 
 const MEND: u8 = 1;
@@ -99,7 +101,9 @@ pub(crate) fn keeper(input: &[u8]) {
             && flags & bit != 0
         {
             let crc = crc32c::crc32c(&slot[..CRC_AT]);
-            slot[CRC_AT..].copy_from_slice(&crc.to_be_bytes());
+            slot[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());
+            let crc = crc32c::crc32c(&slot[..LAST_CRC_AT]);
+            slot[LAST_CRC_AT..].copy_from_slice(&crc.to_be_bytes());
         }
     }
     let (disk, dir) = (MemoryDisk::new(), Path::new(DIR));
@@ -148,6 +152,8 @@ pub(crate) fn epoch_seeds() -> Vec<Vec<u8>> {
 /// Inputs of `keeper`: both slots whole, one torn.
 pub(crate) fn keeper_seeds() -> Vec<Vec<u8>> {
     let slot = Slot {
+        host_led: None,
+        sparse: false,
         topic: TopicId::from_bytes([7; 16]).expect("not zero"),
         recovery_point: Offset::new(7),
         log_start: Offset::new(3),

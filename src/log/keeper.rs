@@ -5,7 +5,7 @@
 //! that is lost costs time, one that is too high costs records: so it is recorded after the sync
 //! it speaks of. A log start is durable before the files below it go.
 
-use super::offsets::Offsets;
+use super::offsets::{OffsetSnapshot, Offsets};
 use crate::error::Result;
 pub(crate) use crate::ids::LogId;
 use crate::ids::Offset;
@@ -23,14 +23,19 @@ impl LogId {
 pub(crate) enum LogFact {
     /// Everything below is synced; bad bytes there are damage.
     RecoveryPoint(Offset),
-    /// The log is to be truncated: its recovery point, and what compaction may have reached, are
-    /// no higher than this. It is durable before the first record goes.
+    /// The log is to be truncated: its recovery point, its high watermark and how far it may have
+    /// gaps are no higher than this. It is durable before the first record goes.
     Lowered(Offset),
     /// Nothing below is served any more.
     LogStart(Offset),
     /// Compaction may have taken records below: gaps there are no damage. It is durable before
     /// the first of them goes.
     Compacted(Offset),
+    /// A leader may have left out offsets below: gaps there are no damage. It is durable before the
+    /// first batch behind such a gap is there.
+    Sparse(Offset),
+    /// Where the host has set the high watermark of a log that it leads.
+    HighWatermark(Offset),
     /// A sync failed when everything below was durable. It holds until a recovery point above is
     /// recorded.
     SyncFailed(Offset),
@@ -76,6 +81,9 @@ impl LastStop {
     }
 }
 
+/// Behind a gap as wide as this a follower begins a segment of its own.
+pub(super) const FAR: u64 = 1 << 30;
+
 /// What is known of a log before its directory is looked at.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KnownFacts {
@@ -90,15 +98,19 @@ pub(crate) struct KnownFacts {
     pub(crate) ours_from: Option<Offset>,
     /// Below it there may be gaps that compaction made.
     pub(crate) compacted: Offset,
+    /// Below it there may be gaps that a leader left.
+    pub(crate) sparse: Offset,
+    /// The high watermark as it was recorded, where the host leads the log.
+    pub(crate) host_led: Option<Offset>,
     /// A sync is known to have failed: what the page cache says of bytes above the recovery point
     /// proves nothing, nor would another sync of them.
     pub(crate) sync_failed: bool,
 }
 
 impl KnownFacts {
-    /// Whether every offset from the log start on must be there, but for what compaction took.
-    /// It never takes the first or the last offset of a segment it writes: what is missing at
-    /// the front of the log, or of its end, is missing in any case.
+    /// Whether every offset from the log start on must be there, but for what compaction took or
+    /// a leader left out. Compaction never takes the first or the last offset of a segment it
+    /// writes: what is missing at the front of the log, or of its end, is missing in any case.
     pub(crate) fn is_gapless(&self) -> bool {
         !self.adopted && self.last_stop.is_ours()
     }
@@ -106,14 +118,34 @@ impl KnownFacts {
     /// Whether the offsets between `end` and `next` may be missing.
     pub(crate) fn allows_gap(&self, end: Offset, next: Offset) -> bool {
         match self.is_gapless() {
-            true => next <= self.compacted,
+            true => next <= self.compacted || self.is_far(end, next),
             false => self.ours_from.is_none_or(|from| end < from),
         }
+    }
+
+    /// Whether a leader's gap was too wide for one segment: a narrower one lies within a segment,
+    /// which begins where the one before it ends.
+    pub(super) fn is_far(&self, end: Offset, next: Offset) -> bool {
+        next <= self.sparse && next.since(end) >= FAR
+    }
+
+    /// Whether the offsets from here on must all be there.
+    pub(super) fn gapless_from(&self) -> Offset {
+        self.compacted.max(self.sparse)
     }
 
     /// The offsets of a log that was recovered from `start` to `end`.
     pub(super) fn offsets(&self, start: Offset, end: Offset) -> Offsets {
         let point = self.recovery_point.min(end);
-        Offsets::new(start, self.compacted.min(point), point, end)
+        Offsets::new(OffsetSnapshot {
+            start,
+            compacted: self.compacted.min(point),
+            sparse: self.sparse, // what the journal has behind a gap is still to come
+            set_watermark: self.host_led,
+            recovery_point: point,
+            durable: point,
+            end,
+            first_unstable: None,
+        })
     }
 }

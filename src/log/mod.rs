@@ -8,10 +8,12 @@
 //! `follow` reads a log that another process writes; `retain` and `epochs` decide; `offsets` holds
 //! every offset; `claims` admits the batches of producers, `snapshots` are their files, `relearn`
 //! reads those, `numbered` and `transactional` are their doors; `aborted` says what readers are not
-//! given, `aborted_files` keeps that, and `aborted_vouch` vouches for it; `audit` holds a directory
-//! against what is known of it; `checkpoint` and `directory` are Kafka's small files; `swap` puts
-//! rewritten segments in the place of others; `copy_out` copies a log while it is written; `keeper`
-//! says who remembers what the files cannot.
+//! given, `aborted_files` keeps that, and `aborted_vouch` vouches for it; `led` and `replicated`
+//! obey a host that leads the log, `replica` and `hosted` are its door, `raw` reads batches as they
+//! lie; `audit` holds a directory against what is known of it; `checkpoint` and `directory` are
+//! Kafka's small files; `swap` puts rewritten segments in the
+//! place of others; `copy_out` copies a log while it is written; `keeper` says who remembers what
+//! the files cannot.
 
 mod aborted;
 mod aborted_files;
@@ -37,19 +39,23 @@ mod follow;
 mod frames;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
+mod hosted;
 mod journaled;
 mod keeper;
+mod led;
 mod leftovers;
 mod lookup;
 mod numbered;
 mod offsets;
 mod open;
 pub(crate) mod producers;
+mod raw;
 mod receipt;
 mod relearn;
 mod reopen;
 mod replay;
 mod replica;
+mod replicated;
 mod report;
 mod retain;
 #[cfg(all(test, shuttle, feature = "sim"))]
@@ -84,7 +90,9 @@ pub(crate) use keeper::{Durable, Keeper, KnownFacts, LastStop, LogFact, LogId};
 pub use lookup::{FoundOffset, OffsetSpec};
 pub(crate) use offsets::OffsetSnapshot;
 pub use producers::ProducerState;
+pub use raw::{RawBatches, RawLimits};
 pub use receipt::LogReceipt;
+pub(crate) use replicated::LeaderBatches;
 pub use report::{Damage, PartitionReport, TornTail};
 pub(crate) use retain::CappedHold;
 pub(crate) use swap::{Sealed, Swapped};

@@ -80,7 +80,7 @@ impl Log {
         self.check_open("append")?;
         let now = self.clock.wall();
         let claim = ProducerClaim { identity, sequence: Some(sequence), transactional: false };
-        self.append_claimed(records, Some(claim), (now, durability))
+        self.append_for((Some(claim), None), records, (now, durability))
     }
 
     /// The sequence with which a producer's next batch has to begin here. All records of it below

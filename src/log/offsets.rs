@@ -2,14 +2,16 @@
 //!
 //! ```text
 //!   start <= end        start: the first offset a reader may ask for
+//!   start <= high watermark <= end
 //!   compacted <= recovery_point <= synced <= durable <= end
 //! ```
-//! `end` is one past the last published record; the high watermark follows it by itself. `durable`
-//! is how far a sync has returned, of the segments or of the journal; `synced` how far one of the
-//! segments; `recovery_point` how far that has been recorded: below it bad bytes are damage, above
-//! it they are a torn tail; `compacted` how far there may be gaps that compaction made;
-//! `first_unstable` where the oldest undecided transaction begins, if there is one. Each has
-//! one setter, which asserts the order.
+//! `end` is one past the last published record; the high watermark follows it by itself, or stays
+//! where the host has set it, if that leads. `durable` is how far a sync has returned, of the
+//! segments or of the journal; `synced` how far one of the segments; `recovery_point` how far that
+//! has been recorded: below it bad bytes are damage, above it they are a torn tail; `compacted` how
+//! far there may be gaps that compaction made, `sparse` how far gaps that a leader left;
+//! `first_unstable` where the oldest undecided transaction begins, if there is one. Each has one
+//! setter, which asserts the order.
 //! Setters are called by whoever holds the right to move that offset (the writer lock for `end`,
 //! the turn to sync for `durable`, the retention lock for `start` and `compacted`; whoever has
 //! recorded a recovery point raises that); readers take a snapshot without a lock.
@@ -19,6 +21,9 @@ use crate::ids::Offset;
 use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering, fence};
 use crate::sync::spin_loop;
 
+/// The high watermark of a log that leads itself: its end, whatever that is.
+const FOLLOWS_END: i64 = i64::MAX;
+
 /// The offsets of one log.
 #[derive(Debug)]
 pub(crate) struct Offsets {
@@ -26,6 +31,9 @@ pub(crate) struct Offsets {
     /// What is recorded as the start: another one while a truncation is under way, or cut short.
     recorded_start: AtomicI64,
     compacted: AtomicI64,
+    sparse: AtomicI64,
+    /// `FOLLOWS_END` where nobody sets it.
+    high_watermark: AtomicI64,
     recovery_point: AtomicI64,
     synced: AtomicI64,
     durable: AtomicI64,
@@ -41,6 +49,10 @@ pub(crate) struct Offsets {
 pub(crate) struct OffsetSnapshot {
     pub(crate) start: Offset,
     pub(crate) compacted: Offset,
+    /// Below it a leader may have left offsets out.
+    pub(crate) sparse: Offset,
+    /// Where the host has set the high watermark, if it leads.
+    pub(crate) set_watermark: Option<Offset>,
     pub(crate) recovery_point: Offset,
     pub(crate) durable: Offset,
     pub(crate) end: Offset,
@@ -53,7 +65,12 @@ const NONE_UNSTABLE: i64 = i64::MAX;
 impl OffsetSnapshot {
     /// What readers may see: a log without replicas commits what it publishes.
     pub(crate) fn high_watermark(&self) -> Offset {
-        self.end
+        self.set_watermark.map_or(self.end, |set| set.min(self.end))
+    }
+
+    /// From where on no offset may be missing, in a log that only this library wrote.
+    pub(crate) fn gapless_from(&self) -> Offset {
+        self.compacted.max(self.sparse)
     }
 
     /// Below it every transaction is decided: as far as a reader at `read_committed` sees.
@@ -80,21 +97,21 @@ impl OffsetSnapshot {
 }
 
 impl Offsets {
-    /// The offsets of a log that has just been opened.
-    pub(crate) fn new(
-        start: Offset,
-        compacted: Offset,
-        recovery_point: Offset,
-        end: Offset,
-    ) -> Self {
+    /// The offsets of a log that has just been opened: durable as far as the recovery point.
+    pub(crate) fn new(opened: OffsetSnapshot) -> Self {
+        let start = AtomicI64::new(opened.start.get());
+        let point = || AtomicI64::new(opened.recovery_point.get());
+        let set = opened.set_watermark.map(|set| set.max(opened.start).min(opened.end));
         let offsets = Offsets {
-            start: AtomicI64::new(start.get()),
-            recorded_start: AtomicI64::new(start.get()),
-            compacted: AtomicI64::new(compacted.get()),
-            recovery_point: AtomicI64::new(recovery_point.get()),
-            synced: AtomicI64::new(recovery_point.get()),
-            durable: AtomicI64::new(recovery_point.get()),
-            end: AtomicI64::new(end.get()),
+            start,
+            recorded_start: AtomicI64::new(opened.start.get()),
+            compacted: AtomicI64::new(opened.compacted.get()),
+            sparse: AtomicI64::new(opened.sparse.get()),
+            high_watermark: AtomicI64::new(set.map_or(FOLLOWS_END, Offset::get)),
+            recovery_point: point(),
+            synced: point(),
+            durable: point(),
+            end: AtomicI64::new(opened.end.get()),
             first_unstable: AtomicI64::new(NONE_UNSTABLE),
             falls: AtomicU64::new(0),
         };
@@ -128,6 +145,8 @@ impl Offsets {
         OffsetSnapshot {
             start: read(&self.start),
             compacted: read(&self.compacted),
+            sparse: read(&self.sparse),
+            set_watermark: self.set_watermark(),
             recovery_point: read(&self.recovery_point),
             durable: read(&self.durable),
             end: read(&self.end),
@@ -199,6 +218,40 @@ impl Offsets {
         self.compacted.store(compacted.get(), Ordering::Release);
     }
 
+    /// Where the host has set the high watermark; `None` where the log leads itself.
+    pub(crate) fn set_watermark(&self) -> Option<Offset> {
+        let set = self.high_watermark.load(Ordering::Acquire);
+        (set != FOLLOWS_END).then(|| Offset::new(set))
+    }
+
+    /// Sets the high watermark, within what the log holds, or has it follow the end by itself.
+    /// Under the writer lock.
+    pub(crate) fn set_high_watermark(&self, wanted: Option<Offset>) -> Offset {
+        let (start, end) = (self.start.load(Ordering::Acquire), self.end().get());
+        let set = wanted.map(|wanted| wanted.get().min(end).max(start));
+        self.high_watermark.store(set.unwrap_or(FOLLOWS_END), Ordering::Release);
+        Offset::new(set.unwrap_or(end))
+    }
+
+    /// It has been recorded that a leader may have left out offsets below `sparse`. Under the
+    /// writer lock.
+    pub(crate) fn raise_sparse(&self, sparse: Offset) {
+        self.sparse.fetch_max(sparse.get(), Ordering::AcqRel);
+    }
+
+    /// Below it a leader may have left offsets out.
+    pub(crate) fn sparse(&self) -> Offset {
+        Offset::new(self.sparse.load(Ordering::Acquire))
+    }
+
+    /// A high watermark that was set lies within what the log holds.
+    fn clamp_high_watermark(&self, start: Offset, end: Offset) {
+        if let Some(set) = self.set_watermark() {
+            let within = set.get().min(end.get()).max(start.get());
+            self.high_watermark.store(within, Ordering::Release);
+        }
+    }
+
     /// The log was opened again where it lies: its end may have fallen, to no less than what was
     /// durable, and all of it is. It starts where it is recorded to. Under all locks.
     pub(crate) fn reopened(&self, start: Offset, end: Offset) {
@@ -208,6 +261,7 @@ impl Offsets {
                 offset.store(end.get(), Ordering::Release);
             }
             self.start.store(start.get(), Ordering::Release);
+            self.clamp_high_watermark(start, end);
         });
     }
 
@@ -236,10 +290,12 @@ impl Offsets {
     pub(crate) fn cut_to(&self, start: Offset, end: Offset) {
         self.fall(|| {
             self.compacted.fetch_min(end.get(), Ordering::Release);
+            self.sparse.fetch_min(end.get(), Ordering::Release);
             for offset in [&self.recovery_point, &self.synced, &self.durable, &self.end] {
                 offset.store(end.get(), Ordering::Release);
             }
             self.start.store(start.get(), Ordering::Release);
+            self.clamp_high_watermark(start, end);
         });
     }
 
@@ -258,5 +314,6 @@ impl Offsets {
         debug_assert!(start <= self.end(), "never passes the end");
         self.start_recorded(start);
         self.start.store(start.get(), Ordering::Release);
+        self.high_watermark.fetch_max(start.get(), Ordering::AcqRel);
     }
 }

@@ -5,6 +5,8 @@
 //! and all after it, are scanned, and `verdict` says what becomes of each end. Recovery may itself
 //! be cut short at any step: each is safe to repeat, and what it cuts is saved before it is cut.
 
+mod lost;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -12,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::checkpoint;
-use super::core::{LogSetup, PartitionLog, Unproven, Writer, tail_limits};
+use super::core::{Lead, LogSetup, PartitionLog, Unproven, Writer, tail_limits};
 use super::counting::Count;
 use super::epochs::EpochCache;
 use super::journaled::covered;
@@ -65,8 +67,8 @@ impl PartitionLog {
         known: KnownFacts,
     ) -> Result<(PartitionLog, PartitionReport)> {
         let name = setup.name.clone();
-        PartitionLog::open_named(disk, dir, setup, known)
-            .map_err(|error| error.at_partition(&name.topic, name.partition))
+        let opened = PartitionLog::open_named(disk, dir, setup, known);
+        opened.map_err(|error| error.at_partition(&name.topic, name.partition))
     }
 
     fn open_named(
@@ -221,7 +223,7 @@ impl Recovery<'_> {
         let first_scanned = start.position;
         // below the recovery point digests vouch for offsets, but they may be gone
         let gapless_from = match known.is_gapless() {
-            true => Some(known.compacted),
+            true => Some(known.gapless_from()),
             false => known.ours_from,
         };
         loop {
@@ -236,7 +238,8 @@ impl Recovery<'_> {
                 return Err(fault.into_error("open log", &path, scan.position, at));
             }
             let below = promised && scan.next_offset < point;
-            let successor = Successor::of(next, scan.next_offset);
+            let far = next.filter(|next| known.is_far(scan.next_offset, *next));
+            let successor = Successor::of(next, far.unwrap_or(scan.next_offset));
             let (end, next_base) = (scan.next_offset, next.unwrap_or(scan.next_offset));
             let gapless = !known.allows_gap(end, next_base);
             match judge(Ending::of(&scan.stop), successor, below, gapless) {
@@ -392,18 +395,6 @@ impl Recovery<'_> {
         });
     }
 
-    /// Whole files may be gone, from the front or all of them: nothing else tells.
-    fn note_missing(&mut self, place: &Arc<Place>, end: Offset) {
-        let from = self.known.log_start;
-        let to = self.segments.first().map_or(end, |segment| segment.base());
-        if !self.known.is_gapless() || to <= from {
-            return;
-        }
-        let reason = "the segment files are missing".to_owned();
-        let path = place.path(from, SegmentFile::Log);
-        self.report.damage.insert(0, Damage { path, position: 0, from, to, reason });
-    }
-
     /// The writer's side of the last segment, if it can go on growing.
     fn tail(&mut self) -> Result<Option<Tail>> {
         let (Some(indexer), Some(active)) = (self.active.take(), self.segments.last()) else {
@@ -411,13 +402,6 @@ impl Recovery<'_> {
         };
         let limits = tail_limits(&self.setup.config);
         Tail::new(active.clone(), indexer, limits, self.setup.clock.wall()).map(Some)
-    }
-
-    /// Whether what the page cache says may not be what the disk holds.
-    fn must_sync(&self) -> bool {
-        let doubted = self.known.sync_failed && !self.segments.is_empty();
-        let is_lost = self.known.last_stop != LastStop::KilledSameBoot;
-        doubted || (is_lost && !self.unproven.is_empty())
     }
 
     /// Puts the log together.
@@ -432,7 +416,7 @@ impl Recovery<'_> {
         let gapless = known.is_gapless();
         let start = if gapless { known.log_start } else { known.log_start.max(first).min(end) };
         let epoch_floor = self.epochs.iter().flatten().map(|(epoch, _)| *epoch).max();
-        let epochs = EpochCache::recovered(&self.epochs[0], &self.epochs[1], start, end);
+        let epochs = self.recovered_epochs(start, end);
         let (tail, wait) = (self.tail()?, self.must_sync());
         let names_changed = !self.segments.is_empty() && !known.last_stop.is_clean();
         let metadata_lost = names_changed && !checkpoint::names_topic(&place, self.setup.id.topic);
@@ -450,6 +434,7 @@ impl Recovery<'_> {
                 tail,
                 next_offset: end,
                 rolled: self.rolled,
+                lead: if known.host_led.is_some() { Lead::Follows } else { Lead::Itself },
                 epoch: LeaderEpoch::new(0),
                 epoch_entered: false,
                 refuses: None,

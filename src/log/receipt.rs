@@ -3,6 +3,7 @@
 //! A receipt is numbers only and holds nothing of the log; its offsets are the batch's for good,
 //! unless the durability word it was appended with allowed a power cut to take it.
 
+use super::append::Appended;
 use crate::ids::{LeaderEpoch, Offset, Sequence};
 use crate::time::Timestamp;
 
@@ -19,15 +20,26 @@ use crate::time::Timestamp;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogReceipt {
-    pub(super) first_offset: Offset,
-    pub(super) next_offset: Offset,
-    pub(super) epoch: LeaderEpoch,
-    pub(super) timestamp: Option<Timestamp>,
-    pub(super) sequence: Option<Sequence>,
-    pub(super) is_duplicate: bool,
+    first_offset: Offset,
+    next_offset: Offset,
+    epoch: LeaderEpoch,
+    timestamp: Option<Timestamp>,
+    sequence: Option<Sequence>,
+    is_duplicate: bool,
 }
 
 impl LogReceipt {
+    pub(crate) fn of(appended: &Appended, timestamp: Option<Timestamp>) -> Self {
+        LogReceipt {
+            first_offset: appended.base_offset,
+            next_offset: appended.end_offset,
+            epoch: appended.epoch,
+            timestamp,
+            sequence: appended.sequence,
+            is_duplicate: appended.is_duplicate,
+        }
+    }
+
     /// The offset of the first record.
     ///
     /// ```
@@ -54,7 +66,8 @@ impl LogReceipt {
         self.next_offset
     }
 
-    /// The epoch the records were written under: every open has its own.
+    /// The epoch the records were written under: every open has its own, unless the host leads the
+    /// log.
     ///
     /// ```
     /// # use std::sync::Arc;

@@ -23,11 +23,9 @@ use std::ops::Range;
 
 use super::claims::{Taken, Tracked, aborted_entry, limits_of};
 use super::core::PartitionLog;
-use super::fetch::FetchLimits;
 use super::keeper::LastStop;
 use super::producers::ProducedBatch;
 use super::snapshots::Newest;
-use crate::config::IsolationLevel;
 use crate::error::Result;
 use crate::ids::Offset;
 use crate::record::Batch;
@@ -130,18 +128,12 @@ impl PartitionLog {
         now: Timestamp,
     ) -> Result<Vec<AbortedTransaction>> {
         let mut aborted = Vec::new();
-        let limits = FetchLimits {
-            bytes: STRETCH,
-            records: u64::MAX,
-            durable_only: false,
-            isolation: IsolationLevel::ReadUncommitted,
-        };
         let segments = self.segments.load();
         let bases = segments.iter().rev().take(2).map(|segment| segment.base());
         let mut bases: Vec<_> = bases.filter(|base| *base > from).collect();
         let (mut next, mut cursor) = (from, None);
         while next < end {
-            let fetched = match self.fetch(next, cursor.as_ref(), limits) {
+            let fetched = match self.fetch_all(next, cursor.as_ref(), STRETCH) {
                 Ok(fetched) => fetched,
                 Err(error) if error.is_corrupt() => {
                     let resume = self.resume_above(next)?;

@@ -7,9 +7,10 @@
 //! lifted. Where recovery fails, or has less than was durable, the log stays as it was: poisoned.
 //!
 //! Called by the engine, which has drawn a new epoch: an offset may come to mean another record
-//! only under another epoch. Under the trim lock and the turn; appends fail meanwhile.
+//! only under another epoch. A log that its host leads asks that for a higher one. Under the trim
+//! lock and the turn; appends fail meanwhile.
 
-use super::core::{PartitionLog, Refusal, Writer};
+use super::core::{Lead, PartitionLog, Refusal, Writer};
 use super::keeper::{KnownFacts, LastStop};
 use super::offsets::Offsets;
 use super::report::PartitionReport;
@@ -20,11 +21,11 @@ use crate::sync::atomic::Ordering;
 impl PartitionLog {
     /// Recovers a poisoned log in place; `None` if it is not poisoned. All of it is durable then.
     /// Blocks for reading and writing what lies above the recovery point. What is appended from
-    /// now on has `epoch`.
+    /// now on has `epoch`, if the log leads itself.
     ///
     /// # Errors
     /// Those of the disk; damaged where records that were durable are not there.
-    pub(crate) fn reopen(&self, epoch: LeaderEpoch) -> Result<Option<PartitionReport>> {
+    pub(crate) fn reopen(&self, epoch: Option<LeaderEpoch>) -> Result<Option<PartitionReport>> {
         let mut doomed = self.trimming.lock();
         let _turn = self.commit.take();
         if !self.latch.is_tripped() {
@@ -46,6 +47,8 @@ impl PartitionLog {
             adopted: !self.gapless,
             ours_from: None,
             compacted: offsets.compacted,
+            sparse: offsets.sparse,
+            host_led: offsets.set_watermark,
             sync_failed: true,
         };
         let (fresh, report) = PartitionLog::open(&self.place.disk, &self.place.dir, setup, known)?;
@@ -71,10 +74,16 @@ impl PartitionLog {
     }
 
     /// Puts what recovery has made in the place of what there was.
-    fn take_over(&self, fresh: PartitionLog, epoch: LeaderEpoch) -> Result<()> {
+    fn take_over(&self, fresh: PartitionLog, epoch: Option<LeaderEpoch>) -> Result<()> {
         let mut writer = self.writer.lock();
         if matches!(writer.refuses, Some(Refusal::Closed)) {
             return Err(self.named(Error::new("reopen log", Cause::Closed("the log"))));
+        }
+        if writer.lead != Lead::Itself {
+            // what was lost may have been led under the latest epoch: it names no other records
+            let latest = self.epochs.lock().latest().map_or(-1, LeaderEpoch::get);
+            let next = latest.max(writer.epoch.get()).saturating_add(1);
+            writer.epoch = LeaderEpoch::new(next);
         }
         let found = fresh.offsets.snapshot();
         let reopened = |offsets: &Offsets| offsets.reopened(found.start, found.end);
@@ -91,12 +100,12 @@ impl PartitionLog {
         &self,
         writer: &mut Writer,
         fresh: PartitionLog,
-        epoch: LeaderEpoch,
+        epoch: Option<LeaderEpoch>,
         move_offsets: impl FnOnce(&Offsets),
     ) {
         let after = fresh.size().0;
         let mut new = fresh.writer.into_inner();
-        (new.epoch, new.epoch_entered) = (epoch, false);
+        (new.epoch, new.epoch_entered) = (epoch.unwrap_or(writer.epoch), false);
         let old = self.segments.load_full();
         new.count = writer.count;
         new.freed = writer.freed + self.size().0.saturating_sub(after);

@@ -9,10 +9,8 @@
 use bytes::Bytes;
 
 use super::core::{PartitionLog, Writer};
-use super::fetch::FetchLimits;
 use super::frames::{Goes, Ground, Standing, lay};
 use super::producers::ProducedBatch;
-use crate::config::IsolationLevel;
 use crate::error::Result;
 use crate::ids::Offset;
 use crate::journal::Frame;
@@ -21,7 +19,7 @@ use crate::segment::{Place, Tail, misfit};
 use crate::time::Timestamp;
 
 /// A batch that is written as it is.
-struct Whole<'a>(Batch<'a>);
+pub(super) struct Whole<'a>(pub(super) Batch<'a>);
 
 impl AppendBatch for Whole<'_> {
     fn size(&self) -> usize {
@@ -55,7 +53,8 @@ impl PartitionLog {
         lay(frames, &mut Recovered(self)).map_err(|error| self.named(error))
     }
 
-    fn published(&self, writer: &mut Writer, batch: &Batch<'_>, now: Timestamp) {
+    /// Takes in a batch that was appended as it is.
+    pub(super) fn published(&self, writer: &mut Writer, batch: &Batch<'_>, now: Timestamp) {
         let header = batch.header();
         if let Some(epoch) = header.leader_epoch() {
             self.epochs.lock().assign(epoch, header.base_offset());
@@ -80,13 +79,11 @@ impl Ground for Recovered<'_> {
     }
 
     fn batch_at(&self, offset: Offset) -> Result<Option<Bytes>> {
-        let limits = FetchLimits {
-            bytes: 1,
-            records: 1,
-            durable_only: false,
-            isolation: IsolationLevel::ReadUncommitted,
-        };
-        Ok(self.0.fetch(offset, None, limits)?.chunk.map(|chunk| chunk.bytes))
+        Ok(self.0.fetch_all(offset, None, 1)?.chunk.map(|chunk| chunk.bytes))
+    }
+
+    fn sparse(&self) -> Offset {
+        self.0.offsets.sparse()
     }
 
     fn standing(&self) -> Standing {
@@ -105,9 +102,11 @@ impl Ground for Recovered<'_> {
         if let Some(refusal) = &writer.refuses {
             return Err(refusal.error("replay journal"));
         }
-        let stands = |tail: &Tail| tail.segment().base() == base && tail.is_empty();
-        if goes == Goes::Anew && !writer.tail.as_ref().is_some_and(stands) {
-            log.roll(&mut writer, now)?;
+        if let Goes::Anew(from) = goes {
+            let stands = |tail: &Tail| tail.segment().base() == from && tail.is_empty();
+            if !writer.tail.as_ref().is_some_and(stands) {
+                log.roll_at(&mut writer, from, now)?;
+            }
         }
         let latest = log.epochs.lock().latest();
         let epoch = header.leader_epoch().unwrap_or(writer.epoch);

@@ -3,6 +3,7 @@
 //! that no recovery point is recorded that was read before the cut.
 
 use super::door::Log;
+use crate::config::Leadership;
 use crate::error::Result;
 use crate::ids::{LeaderEpoch, Offset};
 
@@ -34,7 +35,8 @@ impl Log {
     /// then: at `target`, or at the first offset of the batch that `target` lay within. An offset
     /// at or above the end changes nothing; at or below the start all records go, and the log
     /// starts at `target`. `Ok` means that the cut survives a power cut: what was cut off never
-    /// comes back. What is appended afterwards has a new leader epoch.
+    /// comes back. What is appended afterwards has a new leader epoch, or the host's, if that
+    /// leads.
     ///
     /// Records that readers hold stay as they are. Blocks for syncs and for a copy of the segment
     /// that is cut; appends wait meanwhile.
@@ -82,13 +84,21 @@ impl Log {
         self.cut(|epoch| self.log.truncate_fully_and_start_at(target, epoch, &self.keeper))
     }
 
-    fn cut<T>(&self, cut: impl FnOnce(LeaderEpoch) -> Result<T>) -> Result<T> {
+    fn cut<T>(&self, cut: impl FnOnce(Option<LeaderEpoch>) -> Result<T>) -> Result<T> {
         let _neither_closed_nor_reopened_meanwhile = self.lock.lock();
         self.check_open("truncate")?;
         let _no_point = self.points.write();
-        let epoch = self.keeper.draw_epoch(self.log.latest_epoch())?;
+        let epoch = self.draw_epoch()?;
         let done = cut(epoch);
         self.record_failure();
         done
+    }
+
+    /// The epoch that the log goes on with after a break; `None` where it comes from the host.
+    pub(super) fn draw_epoch(&self) -> Result<Option<LeaderEpoch>> {
+        match self.log.leadership() {
+            Leadership::SelfLed => self.keeper.draw_epoch(self.log.latest_epoch()).map(Some),
+            Leadership::HostLed => Ok(None),
+        }
     }
 }

@@ -6,12 +6,13 @@
 //! ```text
 //! 0  magic "TDLK"   4  version u32   8  sequence u64   16 topic id 16 bytes
 //! 32 recovery point i64   40 log start i64   48 leader epoch i32
-//! 52 state u8   53 adopted u8   54 sync failed u8   55 zero
+//! 52 state u8   53 gaps u8   54 sync failed u8   55 led by the host u8
 //! 56 boot id 16 bytes     72 crc32c of bytes 0..72
+//! 76 high watermark i64   84 crc32c of bytes 0..84
 //! ```
 //!
 //! A directory without the file was written by another hand. One whose file has no whole slot is
-//! damaged: an error, never another hand's.
+//! damaged: an error, never another hand's. Version 1 ends at byte 76, and its log leads itself.
 
 use std::path::{Path, PathBuf};
 
@@ -29,11 +30,15 @@ use crate::sync::Mutex;
 use std::sync::Arc;
 
 const MAGIC: [u8; 4] = *b"TDLK";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Slots lie a sector apart, so that one torn sector never holds both.
 pub(super) const SLOT_DISTANCE: usize = 512;
 pub(super) const CRC_AT: usize = 72;
-pub(super) const SLOT_LEN: usize = CRC_AT + 4;
+const WATERMARK_AT: usize = CRC_AT + 4;
+pub(super) const LAST_CRC_AT: usize = WATERMARK_AT + 8;
+pub(super) const SLOT_LEN: usize = LAST_CRC_AT + 4;
+/// A slot of version 1.
+const FIRST_SLOT_LEN: usize = WATERMARK_AT;
 const FILE_LEN: usize = SLOT_DISTANCE + SLOT_LEN;
 
 /// Sequences stay far from overflowing their arithmetic.
@@ -41,6 +46,9 @@ const MAX_SEQUENCE: u64 = 1 << 62;
 
 const STATE_OPEN: u8 = 0;
 const STATE_CLEAN: u8 = 1;
+
+const ADOPTED: u8 = 1;
+const SPARSE: u8 = 2;
 
 /// Everything a lone log remembers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +60,13 @@ pub(super) struct Slot {
     pub(super) clean: bool,
     /// Another hand wrote the log's first records: there may be gaps between offsets.
     pub(super) adopted: bool,
+    /// A leader may have left gaps anywhere, above the recovery point too.
+    pub(super) sparse: bool,
     /// A sync has failed since the log was opened.
     pub(super) sync_failed: bool,
     pub(super) boot_id: [u8; 16],
+    /// The high watermark, where the host leads the log.
+    pub(super) host_led: Option<Offset>,
 }
 
 impl Slot {
@@ -68,26 +80,36 @@ impl Slot {
         BigEndian::write_i64(&mut bytes[40..48], self.log_start.get());
         BigEndian::write_i32(&mut bytes[48..52], self.epoch.get());
         bytes[52] = if self.clean { STATE_CLEAN } else { STATE_OPEN };
-        bytes[53] = u8::from(self.adopted);
+        bytes[53] = (u8::from(self.adopted) * ADOPTED) | (u8::from(self.sparse) * SPARSE);
         bytes[54] = u8::from(self.sync_failed);
+        bytes[55] = u8::from(self.host_led.is_some());
         bytes[56..72].copy_from_slice(&self.boot_id);
         let crc = crc32c::crc32c(&bytes[..CRC_AT]);
-        BigEndian::write_u32(&mut bytes[CRC_AT..], crc);
+        BigEndian::write_u32(&mut bytes[CRC_AT..WATERMARK_AT], crc);
+        let watermark = self.host_led.unwrap_or(Offset::ZERO);
+        BigEndian::write_i64(&mut bytes[WATERMARK_AT..LAST_CRC_AT], watermark.get());
+        let crc = crc32c::crc32c(&bytes[..LAST_CRC_AT]);
+        BigEndian::write_u32(&mut bytes[LAST_CRC_AT..], crc);
         bytes
     }
 
     /// A whole slot with its sequence; `Err` holds a version that is newer than ours.
     pub(super) fn decode(bytes: &[u8]) -> Result<Option<(u64, Slot)>, u32> {
-        if bytes.len() < SLOT_LEN || bytes[0..4] != MAGIC {
+        if bytes.len() < FIRST_SLOT_LEN || bytes[0..4] != MAGIC {
             return Ok(None);
         }
-        if BigEndian::read_u32(&bytes[CRC_AT..]) != crc32c::crc32c(&bytes[..CRC_AT]) {
+        let fits = |at: usize| BigEndian::read_u32(&bytes[at..]) == crc32c::crc32c(&bytes[..at]);
+        if !fits(CRC_AT) {
             return Ok(None);
         }
         let version = BigEndian::read_u32(&bytes[4..8]);
         if version > VERSION {
             return Err(version);
         }
+        if version > 1 && (bytes.len() < SLOT_LEN || !fits(LAST_CRC_AT)) {
+            return Ok(None);
+        }
+        let host_led = version > 1 && bytes[55] != 0;
         let id = <[u8; 16]>::try_from(&bytes[16..32]).ok().and_then(TopicId::from_bytes);
         let boot_id = <[u8; 16]>::try_from(&bytes[56..72]);
         let (Some(topic), Ok(boot_id)) = (id, boot_id) else { return Ok(None) };
@@ -97,14 +119,17 @@ impl Slot {
             log_start: Offset::new(BigEndian::read_i64(&bytes[40..48])),
             epoch: LeaderEpoch::new(BigEndian::read_i32(&bytes[48..52])),
             clean: bytes[52] == STATE_CLEAN,
-            adopted: bytes[53] != 0,
+            adopted: bytes[53] & ADOPTED != 0,
+            sparse: bytes[53] & SPARSE != 0,
             sync_failed: bytes[54] != 0,
             boot_id,
+            host_led: host_led.then(|| Offset::new(BigEndian::read_i64(&bytes[WATERMARK_AT..]))),
         };
         let sequence = BigEndian::read_u64(&bytes[8..16]);
         let sane = slot.recovery_point >= Offset::ZERO
             && slot.log_start >= Offset::ZERO
             && slot.epoch.get() >= 0
+            && slot.host_led.is_none_or(|watermark| watermark >= Offset::ZERO)
             && sequence < MAX_SEQUENCE;
         Ok(sane.then_some((sequence, slot)))
     }
@@ -258,10 +283,15 @@ impl Keeper for SlotKeeper {
                     }
                     LogFact::Lowered(point) => {
                         slot.recovery_point = slot.recovery_point.min(*point);
+                        slot.host_led = slot.host_led.map(|watermark| watermark.min(*point));
                     }
                     LogFact::LogStart(start) => slot.log_start = *start,
                     // a slot has one word for gaps: they are no damage, wherever they are
                     LogFact::Compacted(_) => slot.adopted = true,
+                    LogFact::Sparse(_) => slot.sparse = true,
+                    LogFact::HighWatermark(watermark) => {
+                        slot.host_led = slot.host_led.map(|_| *watermark);
+                    }
                     // until the next open has put fresh files in place
                     LogFact::SyncFailed(_) => slot.sync_failed = true,
                 }
@@ -283,8 +313,10 @@ mod tests {
             epoch: LeaderEpoch::new(2),
             clean: false,
             adopted: false,
+            sparse: true,
             sync_failed: false,
             boot_id: [9; 16],
+            host_led: Some(Offset::new(5)),
         }
     }
 

@@ -58,7 +58,8 @@ impl PartitionLog {
         if self.damage.load().is_some() {
             return Vec::new();
         }
-        let point = self.offsets.snapshot().recovery_point;
+        let offsets = self.offsets.snapshot();
+        let point = offsets.recovery_point.min(offsets.high_watermark());
         let segments = self.segments.load();
         let ends = segments.iter().skip(1).map(|next| next.base());
         let sealed = segments.iter().zip(ends).take_while(|(_, end)| *end <= point);

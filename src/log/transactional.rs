@@ -74,7 +74,7 @@ impl Log {
         self.check_open("append")?;
         let now = self.clock.wall();
         let claim = ProducerClaim { identity, sequence: Some(sequence), transactional: true };
-        self.append_claimed(records, Some(claim), (now, durability))
+        self.append_for((Some(claim), None), records, (now, durability))
     }
 
     /// Ends a producer's transaction in this log: its records count, or are no one's to see, from

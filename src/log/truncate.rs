@@ -16,13 +16,13 @@
 //! Where no record stays, the producers' snapshots go before step 4: without them the next open
 //! learns from the records who there is. After step 3 recovery itself puts the log together, as
 //! `reopen` has it done, and what it made takes the place of what there was. What is appended
-//! afterwards has a new epoch. A failure from step 4 on poisons the log; nothing above the cut is
-//! called durable any more by then, so that `reopen` takes what it finds. Under the trim lock, the
-//! turn and the writer lock.
+//! afterwards has a new epoch, or, where the host leads the log, what the host says. A failure from
+//! step 4 on poisons the log; nothing above the cut is called durable any more by then, so that
+//! `reopen` takes what it finds. Under the trim lock, the turn and the writer lock.
 
 use std::time::Duration;
 
-use super::core::{Doomed, Files, LogSetup, PartitionLog, Refusal, Writer};
+use super::core::{Doomed, Files, Lead, LogSetup, PartitionLog, Refusal, Writer};
 use super::keeper::{Durable, Keeper, KnownFacts, LastStop, LogFact};
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset};
@@ -64,22 +64,34 @@ impl Clock for Stopped {
 
 impl PartitionLog {
     /// Where the records of `epoch` end, or of the nearest epoch below it that has any; `None` for
-    /// an epoch above all that are known, and for a log without epochs.
+    /// an epoch above all that are known, and for a log without epochs. The epoch that the host has
+    /// this replica lead begins where the log ends, until it has a record.
     pub(crate) fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
-        let end = self.offsets.end();
+        let writer = self.writer.lock();
+        let end = writer.next_offset;
         let epochs = self.epochs.lock();
-        epochs.latest().filter(|latest| epoch <= *latest)?;
-        epochs.end_offset_for(epoch, end)
+        let known = epochs.latest().filter(|latest| epoch <= *latest);
+        let led = (writer.lead == Lead::Leads).then_some(writer.epoch);
+        match (known, led.filter(|led| epoch <= *led)) {
+            (Some(_), _) => epochs.end_offset_for(epoch, end),
+            (None, Some(led)) => {
+                let mut begun = epochs.clone();
+                begun.assign(led, end);
+                begun.end_offset_for(epoch, end)
+            }
+            (None, None) => None,
+        }
     }
 
-    /// Cuts off every batch that reaches `target`; what is appended from then on has `epoch`.
+    /// Cuts off every batch that reaches `target`; what is appended from then on has `epoch`, if
+    /// the log leads itself.
     /// Returns where the log ends: at `target`, or before it where that lay within a batch or in a
     /// gap. At or below the log start all records go, and the log starts at `target`. Durable when
     /// it returns.
     pub(crate) fn truncate_to(
         &self,
         target: Offset,
-        epoch: LeaderEpoch,
+        epoch: Option<LeaderEpoch>,
         keeper: &dyn Keeper,
     ) -> Result<Offset> {
         self.truncate(epoch, keeper, |segments| {
@@ -110,7 +122,7 @@ impl PartitionLog {
     pub(crate) fn truncate_fully_and_start_at(
         &self,
         target: Offset,
-        epoch: LeaderEpoch,
+        epoch: Option<LeaderEpoch>,
         keeper: &dyn Keeper,
     ) -> Result<()> {
         self.truncate(epoch, keeper, |_| Ok(Some(Cut::whole(target)))).map(drop)
@@ -119,7 +131,7 @@ impl PartitionLog {
     /// Carries out what `plan` makes of the segments, if anything.
     fn truncate(
         &self,
-        epoch: LeaderEpoch,
+        epoch: Option<LeaderEpoch>,
         keeper: &dyn Keeper,
         plan: impl FnOnce(&[Arc<Segment>]) -> Result<Option<Cut>>,
     ) -> Result<Offset> {
@@ -256,7 +268,7 @@ impl PartitionLog {
         &self,
         writer: &mut Writer,
         cut: Cut,
-        epoch: LeaderEpoch,
+        epoch: Option<LeaderEpoch>,
         time: Arc<Stopped>,
     ) -> Result<()> {
         let setup = LogSetup { config: self.config(), clock: time, ..self.setup.clone() };
@@ -267,6 +279,8 @@ impl PartitionLog {
             adopted: !self.gapless,
             ours_from: None,
             compacted: self.offsets.compacted(),
+            sparse: self.offsets.sparse(),
+            host_led: self.offsets.set_watermark(),
             sync_failed: false,
         };
         let (fresh, _) = PartitionLog::open(&self.place.disk, &self.place.dir, setup, known)?;

@@ -145,7 +145,7 @@ impl Log {
         if self.log.check_healthy(OPERATION).is_ok() {
             return Ok(None);
         }
-        let epoch = self.keeper.draw_epoch(self.log.latest_epoch())?;
+        let epoch = self.draw_epoch()?;
         let Some(report) = self.log.reopen(epoch)? else { return Ok(None) };
         let point = self.log.checkpoint().inspect_err(|error| self.note_failure(error))?;
         self.keeper.update(Durable::Now, |slot| {
@@ -223,7 +223,9 @@ impl Log {
         let _no_truncation = self.points.read();
         self.asked.rolls.store(0, Ordering::Relaxed);
         let point = self.log.checkpoint().inspect_err(|error| self.note_failure(error))?;
-        self.keeper.record(&[(self.log.id(), LogFact::RecoveryPoint(point))], Durable::Later)?;
+        let mut facts = vec![(self.log.id(), LogFact::RecoveryPoint(point))];
+        facts.extend(self.log.high_watermark_fact());
+        self.keeper.record(&facts, Durable::Later)?;
         self.log.recovery_point_recorded(point);
         *self.last_sync.lock() = self.clock.monotonic();
         Ok(())

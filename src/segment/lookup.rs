@@ -26,7 +26,7 @@ pub(crate) struct Limits {
     pub(crate) bytes: usize,
     /// Soft: whole batches are returned until it is reached.
     pub(crate) records: u64,
-    /// No batch that begins at or beyond this offset is returned.
+    /// No batch that reaches this offset is returned.
     pub(crate) bound: Offset,
     /// The offset from which on none may be left out; `None` where any may.
     pub(crate) gapless_from: Option<Offset>,
@@ -98,6 +98,13 @@ impl Segment {
                 // as much as may be returned from here on, not from where the search began
                 let wanted = header.size().max(limits.bytes);
                 region.cover(self, position, wanted, wanted, published)?;
+                if header.end_offset() > limits.bound {
+                    // it says itself how far it reaches, which its checksum has to vouch for
+                    let fail = |fault: BatchFault| {
+                        fault.into_error("read", &self.path(), position, Some(from))
+                    };
+                    return Batch::verify(region.from(position)).map(|_| None).map_err(fail);
+                }
                 break;
             }
             position += header.size() as u64;
@@ -142,7 +149,7 @@ impl Segment {
                     let gap = limits.gapless_from.is_some_and(|gapless_from| {
                         position > first && skips(header, next_offset, gapless_from)
                     });
-                    if header.base_offset() >= limits.bound || !within || gap {
+                    if header.end_offset() > limits.bound || !within || gap {
                         break;
                     }
                     match misfit(header, self.base(), next_offset, epoch) {

@@ -37,7 +37,7 @@ mod vouchers;
 pub(crate) use audit::{Audit, AuditRules, Fault, Wrong};
 pub(crate) use digest::{Identity, Origin};
 pub(crate) use follow::{Beyond, FollowedTail};
-pub(crate) use index::{Indexer, OffsetEntry, TimeEntry};
+pub(crate) use index::{Indexer, OffsetEntry, TimeEntry, relative};
 pub(crate) use index_file::{Layout, entries_of};
 pub(crate) use lookup::{Chunk, Limits};
 pub(crate) use rewrite::{Rewrite, Rewritten};

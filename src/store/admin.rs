@@ -4,7 +4,7 @@
 
 use super::describe::TopicDescription;
 use super::handle::Store;
-use crate::config::{IsolationLevel, TopicConfig};
+use crate::config::{IsolationLevel, Leadership, TopicConfig};
 use crate::engine::{NewTopic, Topic};
 use crate::error::{Cause, Error, ErrorKind, Outcome, Result};
 use crate::ids::{Offset, PartitionId};
@@ -46,6 +46,33 @@ impl Store {
         &self,
         topics: impl IntoIterator<Item = (&'a str, TopicConfig)>,
     ) -> Result<()> {
+        self.make_topics(topics, Leadership::SelfLed)
+    }
+
+    /// Makes a topic that the host replicates: it leads every partition of it, those that are
+    /// added later too. Durable when it returns; see [`Leadership::HostLed`].
+    ///
+    /// # Errors
+    /// Those of [`Store::create_topic`].
+    ///
+    /// ```
+    /// use tidelog::{ErrorKind, Leadership, Record, Store, TopicConfig};
+    /// let store = Store::in_memory()?;
+    /// store.create_host_led_topic("orders", TopicConfig::new())?;
+    /// let orders = store.producer().build()?.topic("orders")?;
+    /// let refused = orders.send(Record::new("a")).unwrap_err(); // no leader yet
+    /// assert_eq!(refused.kind(), ErrorKind::NotLeader);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn create_host_led_topic(&self, name: &str, config: TopicConfig) -> Result<()> {
+        self.make_topics([(name, config)], Leadership::HostLed)
+    }
+
+    fn make_topics<'a>(
+        &self,
+        topics: impl IntoIterator<Item = (&'a str, TopicConfig)>,
+        leadership: Leadership,
+    ) -> Result<()> {
         let new: Vec<_> = topics
             .into_iter()
             .map(|(name, config)| NewTopic { name, config, internal: false })
@@ -65,7 +92,7 @@ impl Store {
                 self.offsets.forget_topic(topic.name)?;
             }
         }
-        self.engine.create_topics(&new).map(|_| ())
+        self.engine.create_topics_led(&new, leadership).map(|_| ())
     }
 
     /// Makes a topic, or accepts one that is there and equal. An adopted topic with as many

@@ -39,7 +39,8 @@ impl Partition {
     /// offset at or above the end changes nothing; at or below the start all records go, and the
     /// partition starts at `target`. `Ok` means that what was cut off never comes back, power cut
     /// or not. What is appended afterwards has a new leader epoch, so that a position in what was
-    /// cut off is a typed [`LogTruncated`](crate::ErrorKind::LogTruncated).
+    /// cut off is a typed [`LogTruncated`](crate::ErrorKind::LogTruncated); in a partition that the
+    /// host leads it has the host's.
     ///
     /// Records that readers hold stay as they are. Blocks for syncs and for a copy of the segment
     /// that is cut; appends to the partition wait meanwhile, and so do background syncs.

@@ -1,6 +1,10 @@
 //! A store in a forked child: every call is refused, nothing is written, flushed or unlocked. And
 //! what dropping the last handle of a store means.
 
+mod hosted;
+#[cfg(feature = "sim")]
+mod replicas;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

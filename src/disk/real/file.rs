@@ -377,6 +377,10 @@ impl DiskFile for RealFile {
         self.inner.with_descriptor(|state| state.kept = true)
     }
 
+    fn system_file(&self) -> io::Result<Option<Arc<File>>> {
+        self.inner.descriptor().map(Some)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.inner.sync()
     }

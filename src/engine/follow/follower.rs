@@ -13,7 +13,7 @@ use super::super::timers::Due;
 use super::left::Left;
 use super::partition::FollowedPartition;
 use crate::error::Result;
-use crate::ids::Offset;
+use crate::ids::{LeaderEpoch, Offset};
 use crate::journal::Frame;
 use crate::log::{FactSource, FollowFacts, LogId};
 use crate::sync::Mutex;
@@ -160,12 +160,16 @@ impl FactSource for Follower {
 fn facts_of(state: &RootState, id: LogId) -> Option<FollowFacts> {
     let topic = state.topic(id.topic)?;
     let kept = topic.partition(id.partition);
+    let host_led = kept.is_some_and(|kept| kept.host_led);
+    // the host's epochs are no reigns of ours: any may come
+    let any = LeaderEpoch::new(i32::MAX);
     Some(FollowFacts {
         log_start: kept.map_or(Offset::ZERO, |kept| kept.log_start),
         recovery_point: kept.map_or(Offset::ZERO, |kept| kept.recovery_point),
-        reign: state.highest_epoch(),
-        // internal topics are compacted, and other writers may leave gaps
-        gapless: !topic.foreign && !topic.internal,
+        reign: if host_led { Some(any) } else { state.highest_epoch() },
+        // internal topics are compacted, and other writers and leaders may leave gaps
+        gapless: !topic.foreign && !topic.internal && !host_led,
+        high_watermark: kept.filter(|kept| kept.host_led).map(|kept| kept.high_watermark),
     })
 }
 

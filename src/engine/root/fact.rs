@@ -99,6 +99,13 @@ pub(crate) enum Fact {
     /// Compaction may have taken records below this offset of the partition: gaps there are no
     /// damage.
     Compacted { id: TopicId, partition: PartitionId, offset: Offset },
+    /// A leader may have left out offsets below this one of the partition: gaps there are no
+    /// damage.
+    Sparse { id: TopicId, partition: PartitionId, offset: Offset },
+    /// Where the host has set the high watermark of a partition that it leads.
+    HighWatermark { id: TopicId, partition: PartitionId, offset: Offset },
+    /// The host leads the partitions from `first` up to `end`, or the store does again.
+    Leadership { id: TopicId, first: PartitionId, end: PartitionId, host_led: bool },
     /// A sync of the partition failed when all below this offset was durable: what lies above the
     /// recovery point is not to be trusted to the page cache until that has risen above it.
     SyncFailed { id: TopicId, partition: PartitionId, offset: Offset },
@@ -128,6 +135,9 @@ const SYNC_FAILED: u8 = 15;
 const JOURNAL_BEGUN: u8 = 16;
 const JOURNAL_ENDED: u8 = 17;
 const PRODUCER_IDS: u8 = 18;
+const SPARSE: u8 = 19;
+const HIGH_WATERMARK: u8 = 20;
+const LEADERSHIP: u8 = 21;
 
 const ADOPTED: u8 = 1;
 const INTERNAL: u8 = 2;
@@ -185,6 +195,18 @@ impl Fact {
             Fact::SyncFailed { id, partition, offset } => {
                 put_place(out, SYNC_FAILED, id, *partition, *offset);
             }
+            Fact::Sparse { id, partition, offset } => {
+                put_place(out, SPARSE, id, *partition, *offset);
+            }
+            Fact::HighWatermark { id, partition, offset } => {
+                put_place(out, HIGH_WATERMARK, id, *partition, *offset);
+            }
+            Fact::Leadership { id, first, end, host_led } => {
+                put_id(out, LEADERSHIP, id);
+                out.extend(first.get().to_be_bytes());
+                out.extend(end.get().to_be_bytes());
+                out.push(u8::from(*host_led));
+            }
             Fact::ProducerIds { end } => {
                 out.push(PRODUCER_IDS);
                 out.extend(end.to_be_bytes());
@@ -220,6 +242,8 @@ impl Fact {
             Fact::RecoveryPoint { offset, .. }
             | Fact::LogStart { offset, .. }
             | Fact::Compacted { offset, .. }
+            | Fact::Sparse { offset, .. }
+            | Fact::HighWatermark { offset, .. }
             | Fact::SyncFailed { offset, .. }
                 if *offset < Offset::ZERO =>
             {
@@ -231,6 +255,7 @@ impl Fact {
                 Some(NEGATIVE)
             }
             Fact::ProducerIds { end } if *end < 0 => Some(NEGATIVE),
+            Fact::Leadership { end, .. } if end.get() > MAX_PARTITIONS => Some(TOO_MANY_PARTITIONS),
             _ => None,
         }
     }
@@ -335,6 +360,18 @@ impl<'a> Input<'a> {
         self.word().map(PartitionId::new)
     }
 
+    fn place(&mut self) -> Result<(TopicId, PartitionId, Offset), &'static str> {
+        Ok((self.id()?, self.partition()?, self.offset()?))
+    }
+
+    fn flag(&mut self) -> Result<bool, &'static str> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err("a flag that is neither set nor not"),
+        }
+    }
+
     fn config(&mut self) -> Result<Vec<(String, String)>, &'static str> {
         let count = self.length(8)?;
         (0..count).map(|_| Ok((self.text()?, self.text()?))).collect()
@@ -378,27 +415,37 @@ impl<'a> Input<'a> {
             PARTITIONS_ADDED => Fact::PartitionsAdded { id: self.id()?, total: self.word()? },
             TOPIC_DELETED => Fact::TopicDeleted { id: self.id()?, name: self.text()? },
             TOPIC_FORGOTTEN => Fact::TopicForgotten { id: self.id()? },
-            RECOVERY_POINT => Fact::RecoveryPoint {
-                id: self.id()?,
-                partition: self.partition()?,
-                offset: self.offset()?,
-            },
-            LOG_START => Fact::LogStart {
-                id: self.id()?,
-                partition: self.partition()?,
-                offset: self.offset()?,
-            },
+            RECOVERY_POINT => {
+                let (id, partition, offset) = self.place()?;
+                Fact::RecoveryPoint { id, partition, offset }
+            }
+            LOG_START => {
+                let (id, partition, offset) = self.place()?;
+                Fact::LogStart { id, partition, offset }
+            }
             HIGHEST_EPOCH => Fact::HighestEpoch { epoch: self.epoch()? },
             OTHERS_WROTE => Fact::OthersWrote { id: self.id()? },
-            COMPACTED => Fact::Compacted {
+            COMPACTED => {
+                let (id, partition, offset) = self.place()?;
+                Fact::Compacted { id, partition, offset }
+            }
+            SYNC_FAILED => {
+                let (id, partition, offset) = self.place()?;
+                Fact::SyncFailed { id, partition, offset }
+            }
+            SPARSE => {
+                let (id, partition, offset) = self.place()?;
+                Fact::Sparse { id, partition, offset }
+            }
+            HIGH_WATERMARK => {
+                let (id, partition, offset) = self.place()?;
+                Fact::HighWatermark { id, partition, offset }
+            }
+            LEADERSHIP => Fact::Leadership {
                 id: self.id()?,
-                partition: self.partition()?,
-                offset: self.offset()?,
-            },
-            SYNC_FAILED => Fact::SyncFailed {
-                id: self.id()?,
-                partition: self.partition()?,
-                offset: self.offset()?,
+                first: self.partition()?,
+                end: self.partition()?,
+                host_led: self.flag()?,
             },
             PRODUCER_IDS => Fact::ProducerIds { end: self.offset()?.get() },
             JOURNAL_BEGUN => Fact::JournalBegun,

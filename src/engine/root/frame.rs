@@ -17,7 +17,7 @@ use super::marker::StoreId;
 const MAGIC: [u8; 8] = *b"TIDESTAT";
 /// The version written and the newest read. The first has no fact `Compacted`, the second no
 /// `SyncFailed`, the third no `JournalBegun` and `JournalEnded`, the fourth no `ProducerIds`.
-pub(super) const VERSION: u32 = 5;
+pub(super) const VERSION: u32 = 6;
 const OLDEST: u32 = 1;
 pub(super) const HEADER_LEN: usize = 8 + 4 + 16 + 8 + 8 + 8 + 4;
 const CRC_AT: usize = HEADER_LEN - 4;

@@ -75,6 +75,12 @@ pub(crate) struct PartitionState {
     pub(crate) log_start: Offset,
     /// Compaction may have taken records below.
     pub(crate) compacted: Offset,
+    /// A leader may have left out offsets below.
+    pub(crate) sparse: Offset,
+    /// The host leads it.
+    pub(crate) host_led: bool,
+    /// Where the host has set the high watermark; 0 where it does not lead.
+    pub(crate) high_watermark: Offset,
     /// How far it was durable when a sync failed, until the recovery point has risen above that.
     pub(crate) sync_failed: Option<Offset>,
 }
@@ -228,6 +234,20 @@ impl RootState {
             Fact::Compacted { id, partition, offset } => {
                 self.change_partition(*id, *partition, |state| state.compacted = *offset);
             }
+            Fact::Sparse { id, partition, offset } => {
+                self.change_partition(*id, *partition, |state| state.sparse = *offset);
+            }
+            Fact::HighWatermark { id, partition, offset } => {
+                self.change_partition(*id, *partition, |state| {
+                    state.high_watermark = if state.host_led { *offset } else { Offset::ZERO };
+                });
+            }
+            Fact::Leadership { id, first, end, host_led } => self.change(*id, |topic| {
+                let led = topic.partitions.iter_mut().take(end.index()).skip(first.index());
+                for state in led {
+                    (state.host_led, state.high_watermark) = (*host_led, Offset::ZERO);
+                }
+            }),
             Fact::SyncFailed { id, partition, offset } => {
                 self.change_partition(*id, *partition, |state| {
                     state.sync_failed = Some(*offset).filter(|at| *at >= state.recovery_point);
@@ -350,8 +370,18 @@ fn snapshot_topic(topic: &TopicState, facts: &mut Vec<Fact>) {
     if topic.foreign && !topic.adopted {
         facts.push(Fact::OthersWrote { id });
     }
+    for (first, end) in host_led(&topic.partitions) {
+        facts.push(Fact::Leadership { id, first, end, host_led: true });
+    }
     for (number, state) in (0u32..).zip(&topic.partitions) {
         let partition = PartitionId::new(number);
+        if state.sparse > Offset::ZERO {
+            facts.push(Fact::Sparse { id, partition, offset: state.sparse });
+        }
+        if state.high_watermark > Offset::ZERO {
+            let offset = state.high_watermark;
+            facts.push(Fact::HighWatermark { id, partition, offset });
+        }
         if state.recovery_point > Offset::ZERO {
             let offset = state.recovery_point;
             facts.push(Fact::RecoveryPoint { id, partition, offset });
@@ -368,94 +398,18 @@ fn snapshot_topic(topic: &TopicState, facts: &mut Vec<Fact>) {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::super::fact::Digest;
-    use super::super::fact::ExportFile;
-    use super::super::fact::tests::{any_fact, topic_id};
-    use super::*;
-
-    fn created(id: TopicId, name: &str, partitions: u32) -> Fact {
-        let (name, config) = (name.to_owned(), vec![]);
-        Fact::TopicCreated { id, name, config, partitions, adopted: false, internal: false }
-    }
-
-    #[test]
-    fn a_topic_lives_grows_and_goes() {
-        let (old, new) = (topic_id(1), topic_id(2));
-        let partition = PartitionId::new(1);
-        let mut state = RootState::fold(&[
-            created(old, "orders", 2),
-            Fact::RecoveryPoint { id: old, partition, offset: 9u32.into() },
-            Fact::PartitionsAdded { id: old, total: 3 },
-        ]);
-        assert_eq!(state.topic_named("orders").unwrap().partitions.len(), 3);
-        assert!(state.topic(old).unwrap().partition(partition).unwrap().holds_something());
-
-        state.apply(&Fact::TopicDeleted { id: old, name: "orders".into() });
-        assert!(state.topic_named("orders").is_none());
-        assert!(state.is_deleted(old) && state.is_deleted_name("orders"));
-
-        state.apply(&created(new, "orders", 2));
-        // a late word about the old topic reaches no one
-        state.apply(&Fact::RecoveryPoint { id: old, partition, offset: 9u32.into() });
-        let topic = state.topic_named("orders").unwrap();
-        assert_eq!((topic.id, topic.partitions[1].holds_something()), (new, false));
-
-        state.apply(&Fact::TopicForgotten { id: old });
-        assert!(!state.is_deleted_name("orders"));
-    }
-
-    #[test]
-    fn epochs_only_rise_and_run_out_with_an_error() {
-        let mut state = RootState::default();
-        assert_eq!(state.next_epoch(None).unwrap().get(), 0);
-        state.apply(&Fact::Opened { leader_epoch: LeaderEpoch::new(4), boot_id: [1; 16] });
-        state.apply(&Fact::HighestEpoch { epoch: LeaderEpoch::new(2) });
-        assert_eq!(state.next_epoch(None).unwrap().get(), 5);
-        assert_eq!(state.next_epoch(Some(LeaderEpoch::new(9))).unwrap().get(), 10);
-        state.apply(&Fact::HighestEpoch { epoch: LeaderEpoch::new(i32::MAX) });
-        assert!(state.next_epoch(None).is_err());
-    }
-
-    #[test]
-    fn a_clean_close_confirms_its_exports_and_an_opening_ends_it() {
-        let digests = ExportDigests::from([(ExportFile::LogStarts, Digest::of(b"0\n0\n"))]);
-        let opened = Fact::Opened { leader_epoch: LeaderEpoch::new(0), boot_id: [1; 16] };
-        let mut state = RootState::fold(&[
-            opened.clone(),
-            Fact::ExportBegun { digests: digests.clone() },
-            Fact::CleanClose { digests: digests.clone() },
-        ]);
-        assert_eq!(state.opening(), Opening::Clean { boot_id: [1; 16] });
-        assert_eq!(state.exported(), (&digests, &[][..]));
-        state.apply(&opened);
-        assert_eq!(state.opening(), Opening::Open { boot_id: [1; 16] });
-    }
-
-    #[test]
-    fn what_others_wrote_stays_theirs_when_a_policy_is_set() {
-        let id = topic_id(1);
-        let mut state = RootState::fold(&[created(id, "t", 1), Fact::OthersWrote { id }]);
-        state.apply(&Fact::TopicAltered { id, config: Vec::new() });
-        let topic = state.topic(id).unwrap();
-        assert!(topic.foreign && !topic.adopted);
-    }
-
-    proptest! {
-        #[test]
-        fn a_snapshot_folds_back(facts in prop::collection::vec(any_fact(), 0..40)) {
-            let state = RootState::fold(&facts);
-            let snapshot = state.snapshot();
-            prop_assert_eq!(RootState::fold(&snapshot), state.clone());
-            prop_assert!(snapshot.iter().all(|fact| fact.refusal().is_none()));
-            for (name, id) in &state.names {
-                prop_assert_eq!(&state.topics[id].name, name);
-                prop_assert!(!state.is_deleted(*id));
-            }
-            prop_assert_eq!(state.names.len(), state.topics.len());
+/// The runs of partitions that the host leads: the first of each, and one past its last.
+fn host_led(partitions: &[PartitionState]) -> Vec<(PartitionId, PartitionId)> {
+    let mut runs: Vec<(PartitionId, PartitionId)> = Vec::new();
+    for (number, _) in (0u32..).zip(partitions).filter(|(_, state)| state.host_led) {
+        let (this, next) = (PartitionId::new(number), PartitionId::new(number + 1));
+        match runs.last_mut().filter(|(_, end)| *end == this) {
+            Some((_, end)) => *end = next,
+            None => runs.push((this, next)),
         }
     }
+    runs
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,7 +107,30 @@ const TRUNCATE: &[Step] = &[
     Step::Append("a", 0, 1, Power),
 ];
 
-pub(super) const SCENARIOS: [(&str, &[Step]); 7] = [
+/// A follower whose leader leaves offsets out.
+const FOLLOW: &[Step] = &[
+    Step::Create("led", 1),
+    Step::Lead("led"),
+    Step::Follow("led", 0, 0, 3),
+    Step::Follow("led", 0, 5, 4),
+    Step::Flush,
+    Step::Follow("led", 0, 2, 6),
+    Step::Background,
+    Step::Follow("led", 0, 3, 2),
+    Step::Truncate("led", 0, 15),
+    Step::Follow("led", 0, 1, 2),
+    Step::DeleteRecords("led", 0, 9),
+    Step::Flush,
+    Step::Close,
+    Step::Reopen,
+    Step::Follow("led", 0, 40, 1),
+    Step::StartAt("led", 0, 90),
+    Step::Follow("led", 0, 7, 2),
+    Step::Flush,
+];
+
+pub(super) const SCENARIOS: [(&str, &[Step]); 8] = [
+    ("follow", FOLLOW),
     ("create", CREATE),
     ("roll", ROLL),
     ("trim", TRIM),

@@ -228,7 +228,8 @@ fn check_place(group: &Group, commit: &Commit<'_>) -> Result<()> {
     let partition = commit.partition;
     let place = |error: Error| error.at_partition(partition.topic_name(), partition.id());
     let offsets = partition.offsets().map_err(place)?;
-    let (requested, end) = (commit.offset, offsets.high_watermark());
+    // a high watermark may be lower than one that was read up to
+    let (requested, end) = (commit.offset, offsets.end);
     if requested < Offset::ZERO || requested > end {
         let cause = Cause::OutOfRange { requested, start: offsets.start, end };
         return Err(place(Error::new("commit", cause)));

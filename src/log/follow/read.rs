@@ -56,7 +56,10 @@ impl FollowedLog {
         now: Duration,
     ) -> Result<Fetched> {
         let nothing = Fetched::nothing(from, None);
-        self.steadily(now, Some(nothing), |view| self.fetch_in(view, from, cursor, limits))
+        self.steadily(now, Some(nothing), |view| {
+            let bound = limits.bound(&view.offsets);
+            self.fetch_in(view, from, cursor, (limits, bound))
+        })
     }
 
     /// The offset that is wanted; see [`PartitionLog::find_offset`](crate::log::PartitionLog).
@@ -165,14 +168,13 @@ impl FollowedLog {
         view: &View,
         from: Offset,
         cursor: Option<&Cursor>,
-        limits: FetchLimits,
+        (limits, bound): (FetchLimits, Offset),
     ) -> Result<Fetched> {
         let offsets = view.offsets;
         if from < offsets.start || from > offsets.end {
             let (requested, start, end) = (from, offsets.start, offsets.end);
             return Err(Error::new("read", Cause::OutOfRange { requested, start, end }));
         }
-        let bound = limits.bound(&offsets);
         if from >= bound {
             return Ok(Fetched::nothing(from, cursor));
         }

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{FollowFacts, FollowedLog, Following, View};
-use crate::config::IsolationLevel;
 use crate::disk::names::SegmentFile;
 use crate::disk::{Access, Disk, MemoryDisk, write_all_at};
 use crate::error::{Error, Result};
@@ -95,14 +94,13 @@ impl Ground for Surveyed<'_> {
         if offset >= self.first {
             return Ok(self.added_at(offset));
         }
-        let limits = FetchLimits {
-            bytes: 1,
-            records: 1,
-            durable_only: false,
-            isolation: IsolationLevel::ReadUncommitted,
-        };
-        let fetched = self.log.fetch_in(&self.view, offset, None, limits)?;
+        let all = (FetchLimits::all(1), self.view.offsets.end);
+        let fetched = self.log.fetch_in(&self.view, offset, None, all)?;
         Ok(fetched.chunk.map(|chunk| chunk.bytes))
+    }
+
+    fn sparse(&self) -> Offset {
+        if self.view.gapless { Offset::ZERO } else { Offset::new(i64::MAX) }
     }
 
     fn standing(&self) -> Standing {
@@ -114,7 +112,8 @@ impl Ground for Surveyed<'_> {
         let base = header.base_offset();
         let (segment, position) = match (goes, self.tail) {
             (Goes::On, Some(tail)) => tail,
-            _ => (base, 0),
+            (Goes::Anew(from), _) => (from, 0),
+            (Goes::On, None) => (base, 0),
         };
         if let Some(wrong) = misfit(header, segment, base, self.epoch) {
             return Ok(Some(wrong));

@@ -112,7 +112,7 @@ impl FollowedLog {
         let given_back = following.restored.iter().flat_map(|restored| &restored.epochs);
         taking.scanned.extend(given_back);
         let (start, end) = (facts.log_start, following.end());
-        following.epochs = EpochCache::recovered(&file, &taking.scanned, start, end);
+        following.epochs = EpochCache::recovered(&file, &taking.scanned, None, (start, end));
         Ok(Taken { following, is_moving: taking.is_moving })
     }
 

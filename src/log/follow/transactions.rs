@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{FollowedLog, View};
-use crate::config::IsolationLevel;
 use crate::error::Result;
 use crate::ids::{Offset, ProducerId};
 use crate::log::aborted::Aborted;
@@ -77,13 +76,11 @@ impl FollowedLog {
     }
 
     fn read_transactions(&self, told: &mut Transactions, view: &View) -> Result<()> {
-        let isolation = IsolationLevel::ReadUncommitted;
-        let limits =
-            FetchLimits { bytes: STRETCH, records: u64::MAX, durable_only: false, isolation };
+        let all = (FetchLimits::all(STRETCH), view.offsets.end);
         told.next = told.next.max(view.offsets.start);
         let mut cursor = None;
         while told.next < view.offsets.end {
-            let fetched = match self.fetch_in(view, told.next, cursor.as_ref(), limits) {
+            let fetched = match self.fetch_in(view, told.next, cursor.as_ref(), all) {
                 Ok(fetched) => fetched,
                 Err(error) if error.is_corrupt() => {
                     let resumed = self.resume_in(view, told.next)?;

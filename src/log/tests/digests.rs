@@ -333,6 +333,7 @@ fn faults_of_sidecars(bench: &Bench, recovery_point: i64) -> usize {
         log_start: Offset::ZERO,
         gapless: true,
         compacted: Offset::ZERO,
+        sparse: Offset::ZERO,
         is_live: false,
         foreign: false,
         index_interval: bench.config.index_interval_bytes,

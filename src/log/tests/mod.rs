@@ -1,6 +1,7 @@
 //! Tests of one log below its door: recovery row by row, upkeep, failures.
 
 mod digests;
+mod hosted;
 mod indexes;
 mod lookups;
 mod producers;
@@ -124,6 +125,8 @@ fn facts(recovery_point: i64, last_stop: LastStop) -> KnownFacts {
         adopted: false,
         ours_from: None,
         compacted: Offset::ZERO,
+        sparse: Offset::ZERO,
+        host_led: None,
         sync_failed: false,
     }
 }

@@ -55,6 +55,15 @@ pub(in crate::engine::root) fn any_fact() -> impl Strategy<Value = Fact> {
         }),
         place.clone().prop_map(|(id, partition, offset)| Fact::LogStart { id, partition, offset }),
         place.clone().prop_map(|(id, partition, offset)| Fact::Compacted { id, partition, offset }),
+        place.clone().prop_map(|(id, partition, offset)| Fact::Sparse { id, partition, offset }),
+        place.clone().prop_map(|(id, partition, offset)| Fact::HighWatermark {
+            id,
+            partition,
+            offset
+        }),
+        (id(), partition(), partition(), any::<bool>()).prop_map(|(id, first, end, host_led)| {
+            Fact::Leadership { id, first, end, host_led }
+        }),
         place.prop_map(|(id, partition, offset)| Fact::SyncFailed { id, partition, offset }),
         epoch().prop_map(|epoch| Fact::HighestEpoch { epoch }),
         id().prop_map(|id| Fact::OthersWrote { id }),

@@ -1,0 +1,132 @@
+//! Partitions that the host leads: its word is kept durably, and what it appends takes its room.
+//!
+//! The log does it; what only the engine can do is here: who leads is a fact of the state log,
+//! durable before it holds; budgets count what a leader's batches take; and whoever waits is woken
+//! where the high watermark rises. Called by the partition's public door.
+
+use std::sync::Arc;
+
+use super::Engine;
+use super::partition::Partition;
+use super::room;
+use super::root::fact::Fact;
+use crate::config::Leadership;
+use crate::error::Result;
+use crate::ids::{LeaderEpoch, Offset, PartitionId};
+use crate::log::{Appended, Durable, LeaderBatches, RawBatches, RawLimits};
+use crate::record::AppendBatch;
+use crate::time::Timestamp;
+
+impl Engine {
+    /// Has the host lead a partition, or the partition itself again; durable when it returns.
+    pub(crate) fn set_leadership(
+        &self,
+        partition: &Arc<Partition>,
+        leadership: Leadership,
+    ) -> Result<()> {
+        const OPERATION: &str = "set leadership";
+        let log = partition.open_log(OPERATION)?;
+        if log.leadership() == leadership {
+            return Ok(());
+        }
+        let epoch = match leadership {
+            Leadership::SelfLed => Some(self.draw_epoch(OPERATION, log)?),
+            Leadership::HostLed => None,
+        };
+        let _no_truncation = self.points.write();
+        let (id, first) = (partition.topic_id(), partition.id());
+        let end = PartitionId::new(first.get() + 1);
+        let host_led = leadership == Leadership::HostLed;
+        let mut facts = vec![Fact::Leadership { id, first, end, host_led }];
+        if host_led {
+            let offset = log.offsets().durable(); // what a power cut may take is not settled
+            facts.push(Fact::HighWatermark { id, partition: first, offset });
+        }
+        self.owner(OPERATION)?.root.log().record(&facts, Durable::Now)?;
+        log.set_leadership(leadership, epoch);
+        partition.signal().notify(); // the high watermark may have risen
+        Ok(())
+    }
+
+    /// Appends a leader's batches as they are; returns where the log ends then.
+    pub(crate) fn append_as_follower(
+        &self,
+        partition: &Arc<Partition>,
+        batches: &LeaderBatches<'_>,
+        now: Timestamp,
+    ) -> Result<Offset> {
+        let log = partition.open_log("append as follower")?;
+        let reserved = room::reserve(partition, batches.size())?;
+        let followed = log.append_as_follower(batches, now, self.keeper()?);
+        let followed = followed.inspect_err(|_| {
+            room::give_back(partition, reserved);
+            partition.note_failure();
+        })?;
+        match followed.failure {
+            None => {
+                partition.topic_budget.settle(reserved.of_topic, followed.count);
+                partition.signal().notify();
+                if partition.is_flush_due() {
+                    partition.make_durable(followed.end)?;
+                }
+                Ok(followed.end)
+            }
+            Some(failure) => {
+                // what was appended counts, the rest does not
+                room::give_back(partition, reserved);
+                if let Ok(taken) = room::reserve(partition, followed.bytes) {
+                    partition.topic_budget.settle(taken.of_topic, followed.count);
+                }
+                partition.note_failure();
+                partition.signal().notify();
+                Err(failure)
+            }
+        }
+    }
+}
+
+impl Partition {
+    pub(crate) fn leadership(&self) -> Result<Leadership> {
+        Ok(self.open_log("look up leadership")?.leadership())
+    }
+
+    pub(crate) fn become_leader(&self, epoch: LeaderEpoch) -> Result<()> {
+        self.open_log("lead partition")?.become_leader(epoch)
+    }
+
+    pub(crate) fn become_follower(&self) -> Result<()> {
+        self.open_log("become follower")?.become_follower()
+    }
+
+    /// Appends a batch as the leader of `epoch`, and wakes who waits for it.
+    pub(crate) fn append_as_leader<B: AppendBatch>(
+        &self,
+        epoch: LeaderEpoch,
+        batch: &B,
+        now: Timestamp,
+    ) -> Result<Appended> {
+        let appended = self.append_by(batch, |log| log.append_as_leader(epoch, batch, now))?;
+        self.signal().notify();
+        if self.is_flush_due() {
+            self.make_durable(appended.end_offset)?;
+        }
+        Ok(appended)
+    }
+
+    /// Sets how far readers see, and wakes those who may see more.
+    pub(crate) fn set_high_watermark(&self, wanted: Offset) -> Result<Offset> {
+        let set = self.open_log("set high watermark")?.set_high_watermark(wanted)?;
+        self.signal().notify();
+        Ok(set)
+    }
+
+    /// Every epoch that has records, with its first offset.
+    pub(crate) fn leader_epochs(&self) -> Result<Vec<(LeaderEpoch, Offset)>> {
+        Ok(self.open_log("look up epochs")?.epoch_entries())
+    }
+
+    /// Reads whole batches from the one that holds `from` on.
+    pub(crate) fn read_batches(&self, from: Offset, limits: RawLimits) -> Result<RawBatches> {
+        self.open_log("read batches")?.read_batches(from, limits)
+    }
+}

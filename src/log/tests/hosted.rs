@@ -1,0 +1,248 @@
+//! A log that its host leads: who may append, what a follower takes, gaps, the high watermark, and
+//! what is left of each after a reopening.
+
+use super::*;
+use crate::config::Leadership;
+use crate::ids::{ProducerEpoch, ProducerId, Sequence};
+use crate::record::ProducerIdentity;
+
+fn open(disk: &Arc<dyn Disk>) -> Log {
+    let config = TopicConfig::new().segment_bytes(1024).index_interval_bytes(100);
+    Log::builder("/log").config(config).disk(disk.clone()).open().unwrap()
+}
+
+fn host_led() -> (Arc<dyn Disk>, Log) {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let log = open(&disk);
+    log.set_leadership(Leadership::HostLed).unwrap();
+    (disk, log)
+}
+
+fn epoch(number: i32) -> LeaderEpoch {
+    LeaderEpoch::new(number)
+}
+
+/// One batch of one record with its place and epoch.
+fn of_leader(base: i64, epoch: i32) -> Vec<u8> {
+    let mut bytes = batch(base, format!("value {base}").as_bytes());
+    bytes[12..16].copy_from_slice(&epoch.to_be_bytes());
+    bytes
+}
+
+fn offsets_of(log: &Log) -> Vec<i64> {
+    let (mut found, mut next) = (Vec::new(), log.start_offset());
+    loop {
+        let records = log.read(next, 1 << 20).unwrap();
+        let Some(last) = records.iter().last() else { return found };
+        next = last.offset().next();
+        found.extend(records.iter().map(|record| record.offset().get()));
+    }
+}
+
+#[test]
+fn appends_need_a_leader_and_epochs_never_fall() {
+    let (disk, log) = host_led();
+    let refused = log.append(&[Record::new("a")]).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NotLeader);
+    log.become_leader(epoch(5)).unwrap();
+    assert_eq!(log.append(&[Record::new("a")]).unwrap().epoch(), epoch(5));
+    let fenced = log.append_as_leader(epoch(4), &[Record::new("b")]).unwrap_err();
+    assert_eq!((fenced.kind(), fenced.is_fenced()), (ErrorKind::FencedLeaderEpoch, true));
+    assert_eq!(log.end_offset().get(), 1);
+    log.close().unwrap();
+    let log = open(&disk);
+    assert_eq!(log.leadership().unwrap(), Leadership::HostLed);
+    assert_eq!(log.append(&[Record::new("b")]).unwrap_err().kind(), ErrorKind::NotLeader);
+    assert!(log.append_as_leader(epoch(4), &[Record::new("b")]).unwrap_err().is_fenced());
+    log.append_as_leader(epoch(5), &[Record::new("b")]).unwrap();
+    assert_eq!(log.leader_epochs().unwrap(), [(epoch(5), Offset::ZERO)]);
+}
+
+#[test]
+fn a_log_that_leads_itself_obeys_no_host() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let log = open(&disk);
+    for error in [
+        log.become_leader(epoch(9)).unwrap_err(),
+        log.become_follower().unwrap_err(),
+        log.append_as_leader(epoch(9), &[Record::new("a")]).unwrap_err(),
+        log.append_as_follower(&of_leader(0, 9)).unwrap_err(),
+        log.set_high_watermark(Offset::ZERO).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    }
+    assert_eq!(log.end_offset(), Offset::ZERO);
+}
+
+#[test]
+fn leadership_of_ones_own_comes_with_an_epoch_above_the_hosts() {
+    let (disk, log) = host_led();
+    log.append_as_leader(epoch(41), &[Record::new("a")]).unwrap();
+    log.set_leadership(Leadership::SelfLed).unwrap();
+    assert!(log.append(&[Record::new("b")]).unwrap().epoch() > epoch(41));
+    assert_eq!(log.high_watermark(), log.end_offset());
+    log.set_leadership(Leadership::HostLed).unwrap();
+    log.append_as_leader(epoch(i32::MAX), &[Record::new("c")]).unwrap();
+    let used_up = log.set_leadership(Leadership::SelfLed).unwrap_err();
+    assert_eq!(used_up.kind(), ErrorKind::Unsupported);
+    log.close().unwrap();
+    let log = open(&disk); // it opens all the same
+    assert_eq!((log.end_offset().get(), offsets_of(&log)), (3, vec![0, 1]));
+}
+
+#[test]
+fn a_batch_that_does_not_fit_leaves_the_log_as_it_was_and_says_where_it_is() {
+    let (_, log) = host_led();
+    log.append_as_follower(&of_leader(0, 3)).unwrap();
+    let good = of_leader(1, 3);
+    let mut flipped = of_leader(2, 3);
+    *flipped.last_mut().unwrap() ^= 1;
+    let mut old = of_leader(2, 3);
+    old[16] = 1;
+    let cases = [
+        (flipped, ErrorKind::Corrupt),
+        (of_leader(2, 3)[..40].to_vec(), ErrorKind::Corrupt),
+        (old, ErrorKind::Unsupported),
+        (of_leader(1, 3), ErrorKind::UnexpectedOffset),
+        (of_leader(2, 2), ErrorKind::FencedLeaderEpoch),
+    ];
+    for (bad, kind) in cases {
+        let bytes = [&good[..], &bad, &of_leader(9, 9)].concat();
+        let error = log.append_as_follower(&bytes).unwrap_err();
+        assert_eq!((error.kind(), error.position()), (kind, Some(good.len() as u64)), "{error}");
+        assert_eq!(log.end_offset().get(), 1, "{error}");
+    }
+    for (bad, kind) in [
+        (of_leader(0, 3), ErrorKind::UnexpectedOffset),
+        (of_leader(1, 2), ErrorKind::FencedLeaderEpoch),
+    ] {
+        let error = log.append_as_follower(&bad).unwrap_err();
+        assert_eq!((error.kind(), error.position()), (kind, Some(0)), "{error}");
+    }
+    log.append_as_follower(&good).unwrap();
+    assert_eq!(log.append_as_follower(&[]).unwrap().get(), 2);
+}
+
+#[test]
+fn gaps_of_a_leader_are_no_damage_before_and_after_an_open() {
+    let (disk, log) = host_led();
+    for base in [3, 4, 9, 10, 11, 40, 41, 90] {
+        log.append_as_follower(&of_leader(base, 0)).unwrap();
+    }
+    let far = i64::from(i32::MAX) + 200; // more than a segment spans
+    log.append_as_follower(&[of_leader(far, 0), of_leader(far + 5, 1)].concat()).unwrap();
+    log.set_high_watermark(log.end_offset()).unwrap();
+    let all = [3, 4, 9, 10, 11, 40, 41, 90, far, far + 5];
+    assert_eq!(offsets_of(&log), all);
+    assert!(log.verifier().run().unwrap().is_clean());
+    log.close().unwrap();
+    let log = open(&disk);
+    assert!(!log.report().is_notable(), "{:?}", log.report());
+    assert_eq!(offsets_of(&log), all);
+    assert!(log.verifier().run().unwrap().is_clean());
+    assert_eq!(
+        log.leader_epochs().unwrap(),
+        [(epoch(0), Offset::new(3)), (epoch(1), Offset::new(far + 5))]
+    );
+}
+
+#[test]
+fn a_log_may_begin_far_above_where_it_starts() {
+    let (disk, log) = host_led();
+    let far = i64::from(i32::MAX) * 3;
+    log.append_as_follower(&of_leader(far, 0)).unwrap();
+    log.flush().unwrap();
+    log.close().unwrap();
+    let log = open(&disk);
+    assert!(!log.report().is_notable(), "{:?}", log.report());
+    log.append_as_follower(&of_leader(far + 1, 0)).unwrap();
+    log.set_high_watermark(log.end_offset()).unwrap();
+    assert_eq!(offsets_of(&log), [far, far + 1]);
+    assert_eq!(log.start_offset(), Offset::ZERO);
+}
+
+#[test]
+fn the_high_watermark_bounds_readers_and_stays_within_the_log() {
+    let (disk, log) = host_led();
+    log.append_as_leader(epoch(0), &[Record::new("a"), Record::new("b")]).unwrap();
+    log.append_as_leader(epoch(0), &[Record::new("c"), Record::new("d")]).unwrap();
+    assert_eq!(log.high_watermark(), Offset::ZERO);
+    assert!(log.read(Offset::ZERO, 1 << 20).unwrap().is_empty());
+    log.set_high_watermark(Offset::new(3)).unwrap(); // within the second batch
+    assert_eq!(offsets_of(&log), [0, 1]);
+    let read = log.read_batches(Offset::new(2), RawLimits::to_high_watermark(1 << 20)).unwrap();
+    assert!(read.is_empty() && read.next_offset().get() == 2, "a record must not be skipped");
+    assert!(log.delete_records_before(Offset::new(4)).is_err());
+    assert_eq!(log.set_high_watermark(Offset::new(99)).unwrap().get(), 4);
+    assert_eq!(offsets_of(&log), [0, 1, 2, 3]);
+    log.flush().unwrap();
+    log.close().unwrap();
+    let log = open(&disk);
+    assert_eq!(log.high_watermark().get(), 4);
+    log.truncate_to(Offset::new(2)).unwrap();
+    log.append_as_leader(epoch(1), &[Record::new("e")]).unwrap();
+    assert_eq!(log.high_watermark().get(), 2);
+    log.delete_records_before(Offset::new(1)).unwrap();
+    assert_eq!(log.set_high_watermark(Offset::ZERO).unwrap().get(), 1);
+}
+
+#[test]
+fn a_leader_without_records_answers_for_its_epoch() {
+    let (_, log) = host_led();
+    log.append_as_follower(&[of_leader(0, 1), of_leader(1, 3)].concat()).unwrap();
+    assert_eq!(log.end_offset_for_epoch(epoch(4)).unwrap(), None);
+    log.become_leader(epoch(6)).unwrap();
+    let end = |asked| log.end_offset_for_epoch(epoch(asked)).unwrap();
+    assert_eq!(end(4), Some((epoch(3), Offset::new(2))));
+    assert_eq!(end(6), Some((epoch(6), Offset::new(2))));
+    assert_eq!(end(7), None);
+}
+
+#[test]
+fn a_follower_knows_the_producers_it_has_batches_of() {
+    let (_, leader) = host_led();
+    let (disk, follower) = host_led();
+    leader.become_leader(epoch(0)).unwrap();
+    let us = ProducerIdentity::new(ProducerId::new(7), ProducerEpoch::new(0));
+    leader.append_produced(&[Record::new("a"), Record::new("b")], us, Sequence::FIRST).unwrap();
+    let read = leader.read_batches(Offset::ZERO, RawLimits::to_end(1 << 20)).unwrap();
+    follower.append_as_follower(read.bytes()).unwrap();
+    assert_eq!(follower.producers(), leader.producers());
+    assert_eq!(follower.next_sequence(us).unwrap().get(), 2);
+    drop(follower);
+    assert_eq!(open(&disk).next_sequence(us).unwrap().get(), 2);
+}
+
+#[test]
+fn a_full_truncation_to_the_very_end_forgets_the_producers() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let log = open(&disk);
+    let us = ProducerIdentity::new(ProducerId::new(7), ProducerEpoch::new(0));
+    log.append_produced(&[Record::new("a"), Record::new("b")], us, Sequence::FIRST).unwrap();
+    log.truncate_fully_and_start_at(log.end_offset()).unwrap();
+    assert!(log.producers().is_empty());
+    log.close().unwrap();
+    let log = open(&disk);
+    assert!(log.producers().is_empty());
+    assert_eq!(log.start_offset().get(), 2);
+}
+
+/// Records may have been lost that were read under the latest epoch.
+#[cfg(feature = "sim")]
+#[test]
+fn a_replica_that_was_reopened_leads_under_a_higher_epoch_alone() {
+    use crate::disk::{Fault, Operation, Plan, SimDisk};
+    let sim = SimDisk::new(1);
+    let log = open(&(Arc::new(sim.clone()) as Arc<dyn Disk>));
+    log.set_leadership(Leadership::HostLed).unwrap();
+    log.append_as_leader(epoch(2), &[Record::new("a")]).unwrap();
+    log.flush().unwrap();
+    log.append_as_leader(epoch(2), &[Record::new("b")]).unwrap();
+    sim.fail(Plan::new(Fault::Error(5)).on(Operation::Sync));
+    assert!(log.flush().is_err());
+    sim.heal();
+    log.reopen().unwrap().expect("it was poisoned");
+    assert_eq!(log.append(&[Record::new("c")]).unwrap_err().kind(), ErrorKind::NotLeader);
+    assert!(log.append_as_leader(epoch(2), &[Record::new("c")]).unwrap_err().is_fenced());
+    log.append_as_leader(epoch(3), &[Record::new("c")]).unwrap();
+}
