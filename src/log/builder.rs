@@ -241,15 +241,10 @@ impl LogBuilder {
             journal: None,
         };
         let topic = setup.id.topic;
-        let adopted = match &found {
-            Some((_, slot)) => slot.adopted,
-            None => has_segments(&*disk, dir)?,
-        };
+        let adopted = found.map_or_else(|| has_segments(&*disk, dir), |(_, it)| Ok(it.adopted))?;
         // what a killed process wrote may be in the page cache only; recovery removes files by it
-        let kept = match found {
-            Some((sequence, slot)) => Some(SlotKeeper::resume(&*disk, dir, sequence, slot)?),
-            None => None,
-        };
+        let resume = |(sequence, slot)| SlotKeeper::resume(&*disk, dir, sequence, slot);
+        let kept = found.map(resume).transpose()?;
         let known = known_facts(found.map(|(_, slot)| slot), &self.kafkas, adopted, boot_id);
         let (log, report) = PartitionLog::open(&disk, dir, setup, known)?;
         // whoever wrote behind our clean end may have left gaps there too
@@ -262,7 +257,7 @@ impl LogBuilder {
         };
         let drawn = found.map(|(_, slot)| slot.epoch);
         let epoch = match known.host_led {
-            Some(_) => drawn.unwrap_or(LeaderEpoch::new(0)), // the host's are no epochs of ours
+            Some(_) => drawn.unwrap_or_default(), // the host's are no epochs of ours
             None => next_epoch(drawn.max(log.latest_epoch()))?,
         };
         let slot = Slot {

@@ -404,14 +404,20 @@ impl Recovery<'_> {
         Tail::new(active.clone(), indexer, limits, self.setup.clock.wall()).map(Some)
     }
 
+    /// Where appends go on: behind everything that is known to have been.
+    fn settled_end(&mut self) -> Offset {
+        let end = self.end.max(self.known.recovery_point).max(self.known.log_start);
+        if end > self.end {
+            self.seal_active(); // they go on in a segment that begins there
+        }
+        end
+    }
+
     /// Puts the log together.
     fn finish(mut self, place: Arc<Place>) -> Result<(PartitionLog, PartitionReport)> {
         let known = *self.known;
         let first = self.segments.first().map_or(Offset::ZERO, |segment| segment.base());
-        let end = self.end.max(known.recovery_point).max(known.log_start);
-        if end > self.end {
-            self.seal_active(); // appends go on in a segment that begins there
-        }
+        let end = self.settled_end();
         self.note_missing(&place, end);
         let gapless = known.is_gapless();
         let start = if gapless { known.log_start } else { known.log_start.max(first).min(end) };

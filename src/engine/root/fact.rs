@@ -9,6 +9,7 @@
 //! the state log's header. Every length is held against the bytes that are there before use.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 
@@ -202,9 +203,7 @@ impl Fact {
                 put_place(out, HIGH_WATERMARK, id, *partition, *offset);
             }
             Fact::Leadership { id, first, end, host_led } => {
-                put_id(out, LEADERSHIP, id);
-                out.extend(first.get().to_be_bytes());
-                out.extend(end.get().to_be_bytes());
+                put_range(out, LEADERSHIP, id, *first..*end);
                 out.push(u8::from(*host_led));
             }
             Fact::ProducerIds { end } => {
@@ -293,6 +292,12 @@ fn put_place(out: &mut Vec<u8>, kind: u8, id: &TopicId, partition: PartitionId, 
     put_id(out, kind, id);
     out.extend(partition.get().to_be_bytes());
     out.extend(offset.get().to_be_bytes());
+}
+
+fn put_range(out: &mut Vec<u8>, kind: u8, id: &TopicId, range: Range<PartitionId>) {
+    put_id(out, kind, id);
+    out.extend(range.start.get().to_be_bytes());
+    out.extend(range.end.get().to_be_bytes());
 }
 
 fn put_config(out: &mut Vec<u8>, config: &[(String, String)]) {

@@ -11,6 +11,7 @@
 //! Read by the engine's catalog and by the pure decisions next door (`last_writer`, `reconcile`).
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::fact::{ExportDigests, Fact};
@@ -89,6 +90,11 @@ impl PartitionState {
     /// Whether anything durable was ever recorded: then its directory must exist.
     pub(crate) fn holds_something(&self) -> bool {
         self.recovery_point > Offset::ZERO || self.log_start > Offset::ZERO
+    }
+
+    /// Only a host that leads says how far.
+    fn replicate_to(&mut self, offset: Offset) {
+        self.high_watermark = if self.host_led { offset } else { Offset::ZERO };
     }
 }
 
@@ -238,16 +244,11 @@ impl RootState {
                 self.change_partition(*id, *partition, |state| state.sparse = *offset);
             }
             Fact::HighWatermark { id, partition, offset } => {
-                self.change_partition(*id, *partition, |state| {
-                    state.high_watermark = if state.host_led { *offset } else { Offset::ZERO };
-                });
+                self.change_partition(*id, *partition, |state| state.replicate_to(*offset));
             }
-            Fact::Leadership { id, first, end, host_led } => self.change(*id, |topic| {
-                let led = topic.partitions.iter_mut().take(end.index()).skip(first.index());
-                for state in led {
-                    (state.host_led, state.high_watermark) = (*host_led, Offset::ZERO);
-                }
-            }),
+            Fact::Leadership { id, first, end, host_led } => {
+                self.lead(*id, first.index()..end.index(), *host_led);
+            }
             Fact::SyncFailed { id, partition, offset } => {
                 self.change_partition(*id, *partition, |state| {
                     state.sync_failed = Some(*offset).filter(|at| *at >= state.recovery_point);
@@ -259,6 +260,14 @@ impl RootState {
             Fact::HighestEpoch { epoch } => self.raise_epoch(*epoch),
             Fact::OthersWrote { id } => self.change(*id, |topic| topic.foreign = true),
         }
+    }
+
+    fn lead(&mut self, id: TopicId, range: Range<usize>, host_led: bool) {
+        self.change(id, |topic| {
+            for state in topic.partitions.iter_mut().take(range.end).skip(range.start) {
+                (state.host_led, state.high_watermark) = (host_led, Offset::ZERO);
+            }
+        });
     }
 
     fn raise_epoch(&mut self, epoch: LeaderEpoch) {

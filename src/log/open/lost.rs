@@ -1,5 +1,5 @@
-//! What recovery makes of what is not there: files whose names are gone, epochs of records that were
-//! cut off, bytes that the page cache alone may have.
+//! What recovery makes of what is not there: files whose names are gone, epochs of records that
+//! were cut off, bytes that the page cache alone may have.
 //!
 //! Each is asked once, when the log is put together.
 
