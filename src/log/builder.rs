@@ -19,7 +19,7 @@ use crate::disk::names::{
 use crate::disk::replace::parent;
 use crate::disk::{DirLock, Disk, RealDisk};
 use crate::error::{Cause, Error, Result};
-use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
+use crate::ids::{Offset, PartitionId, TopicId};
 use crate::record::{PlainLimit, TakeRules};
 use crate::time::{Clock, SystemClock};
 use std::sync::Arc;
