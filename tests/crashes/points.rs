@@ -146,7 +146,7 @@ pub fn losses_on_a_lying_disk() -> u64 {
 #[test]
 fn a_cut_at_any_point_takes_nothing_that_was_promised() {
     let suite = Suite::new("crash-points");
-    let most = usize::try_from(Budget::get().pick(2, 18, 2000)).unwrap();
+    let most = usize::try_from(Budget::get().pick(2, 12, 2000)).unwrap();
     let gone = AtomicU64::new(0);
     let small = Budget::get() == Budget::Small;
     let plays = portion(every().filter(|(one, _)| !(small && one.is_heavy)));
@@ -206,7 +206,7 @@ fn a_recovery_cut_short_anywhere_is_recovered_from() {
     let suite = Suite::new("crash-recovery");
     let budget = Budget::get();
     let (every, most) =
-        (budget.pick(250, 550, 1), usize::try_from(budget.pick(3, 16, 200)).unwrap());
+        (budget.pick(250, 300, 1), usize::try_from(budget.pick(3, 16, 200)).unwrap());
     each(&portion(light()), |(scenario, mode)| {
         let run = Run::of(scenario, *mode);
         for moment in run.moments.iter().filter(|one| one.operation().is_multiple_of(every)) {
