@@ -16,5 +16,6 @@ mod groups;
 mod groups_admin;
 mod groups_threads;
 mod idempotence;
+mod kafka_behaviours;
 mod log_door;
 mod producer;
