@@ -18,3 +18,5 @@ mod groups_threads;
 mod idempotence;
 mod log_door;
 mod producer;
+mod replication;
+mod transactions;
