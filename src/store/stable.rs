@@ -77,7 +77,8 @@ impl Partition {
     ///
     /// # Errors
     /// [`InvalidTransactionState`](crate::ErrorKind::InvalidTransactionState) where the producer
-    /// has none open here, and those of an append.
+    /// has none open here, or one whose end is decided already: that is carried through instead.
+    /// Those of an append.
     ///
     /// ```
     /// # use tidelog::{ErrorKind, ProducerId, Store, TopicConfig};

@@ -312,18 +312,23 @@ impl Transactions {
         producer: ProducerId,
     ) -> Result<()> {
         const OPERATION: &str = "abort transaction";
-        for entry in self.all() {
-            let id = {
-                let slot = entry.slot.lock();
-                let ours = slot.is_open()
-                    && slot.reaches(partition.topic_name(), partition.id(), producer);
-                ours.then(|| entry.id.clone())
-            };
-            if let Some(id) = id {
-                return self.abort(&id);
-            }
-        }
+        // before the states: what is begun from here on is not what is aborted below
         let open = partition.open_transactions()?;
+        for entry in self.all() {
+            let mut slot = entry.slot.lock();
+            if !slot.reaches(partition.topic_name(), partition.id(), producer) {
+                continue;
+            }
+            if slot.is_open() {
+                drop(slot);
+                return self.abort(&entry.id);
+            }
+            // its end is decided, and is the same everywhere
+            self.settle_doubt(&entry, &mut slot)?;
+            self.finish(&entry, &mut slot)?;
+            let text = format!("the transaction of `{}` is decided already", entry.id);
+            return Err(Error::new(OPERATION, Cause::InvalidTransactionState(text)));
+        }
         let Some(open) = open.into_iter().find(|open| open.identity().id() == producer) else {
             let why = format!("producer {producer} has none open in this partition");
             return Err(Error::new(OPERATION, Cause::InvalidTransactionState(why)));

@@ -298,6 +298,10 @@ impl Transactions {
         slot.pending = found.as_ref().and_then(Pending::of_recovered);
         slot.state = found;
         slot.in_doubt = false;
+        if slot.deadline.is_none() && (slot.is_open() || slot.pending.is_some()) {
+            let timeout = slot.state.as_ref().map_or(Duration::ZERO, |state| state.timeout);
+            self.set_deadline(slot, if slot.is_open() { timeout } else { Duration::ZERO });
+        }
         Ok(())
     }
 }

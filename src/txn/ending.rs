@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::coordinator::{Entry, Reached, Slot, Taken, Transactions};
-use super::state::{Move, Partitions, TransactionState};
+use super::state::{Move, Partitions, TransactionPhase, TransactionState};
 use crate::config::Durability;
 use crate::engine::{Due, Partition};
 use crate::error::{Cause, Error, ErrorKind, Outcome, Result};
@@ -104,7 +104,7 @@ impl Transactions {
         for Reached { partition, end } in reached {
             if_it_exists(partition.make_durable_later(end).await)?;
         }
-        let log_partition = {
+        let (log_partition, decided) = {
             let mut slot = taken.entry.slot.lock();
             slot.check(operation(kind), &taken, identity)?;
             if !slot.is_open() {
@@ -112,12 +112,14 @@ impl Transactions {
             }
             self.decide(&taken.entry, &mut slot, kind, durability)?;
             self.set_deadline(&mut slot, AGAIN); // should the future be dropped
-            self.partition_of(&taken.entry.id)?
+            let decided = slot.state.as_ref().map(TransactionState::identity);
+            (self.partition_of(&taken.entry.id)?, decided)
         };
         // what comes of these is asked below, where it is waited for no longer
         let _ = self.log.make_durable_later(log_partition).await;
         let marked = {
             let mut slot = taken.entry.slot.lock();
+            slot.check_committed(&taken, decided)?;
             self.mark(&taken.entry, &mut slot)?;
             slot.pending.as_ref().map(|pending| pending.marked.clone()).unwrap_or_default()
         };
@@ -172,6 +174,7 @@ impl Transactions {
             if let Err(error) = self.log.make_durable_below(partition, end) {
                 slot.in_doubt = true;
                 slot.pending = None;
+                self.set_deadline(slot, AGAIN); // until the log can be asked
                 return Err(error.with_outcome(Outcome::Unknown));
             }
             pending.undurable = None;
@@ -287,6 +290,28 @@ impl Transactions {
             self.set_deadline(&mut slot, AGAIN);
         }
         slot.deadline
+    }
+}
+
+impl Slot {
+    /// Fails where it is not certain that the commit which a task has decided as `decided` lasts:
+    /// others go on with it while the task waits for a sync, and may have met the failure of that.
+    fn check_committed(&self, taken: &Taken, decided: Option<ProducerIdentity>) -> Result<()> {
+        let lasts =
+            self.state.as_ref().zip(decided).is_some_and(|(state, decided)| match state.phase {
+                TransactionPhase::PrepareCommit => state.identity() == decided,
+                TransactionPhase::CompleteCommit => {
+                    let goes_on = state.epoch.get() == 0 && state.previous == Some(decided.id());
+                    state.identity() == decided || goes_on
+                }
+                _ => false,
+            });
+        if lasts && !self.in_doubt {
+            return Ok(());
+        }
+        let text = format!("what became of `{}` is in doubt", taken.id());
+        let error = Error::new(operation(MarkerKind::Commit), Cause::InvalidTransactionState(text));
+        Err(error.with_outcome(Outcome::Unknown))
     }
 }
 

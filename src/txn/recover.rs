@@ -5,7 +5,8 @@
 //! partitions are asked too which producers they know. An epoch is never given twice, and what a
 //! producer of ours has open that no state speaks of was never committed: a commit is on disk
 //! before anything that comes after it. A marker that a partition has already is not written again:
-//! behind it may be records of the next transaction.
+//! behind it may be records of the next transaction. It is synced, though, as the decision is before
+//! the first marker: a killed process may have left either to the page cache.
 //!
 //! Where the states came with a directory of Kafka's, what is open stays so until its own timeout
 //! has passed, and what is decided waits a while, unless somebody takes the id before: opening such
@@ -17,14 +18,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::coordinator::{Entry, STATE_TOPIC, Slot, Transactions};
+use super::coordinator::{Entry, Reached, STATE_TOPIC, Slot, Transactions};
 use super::ending::Pending;
 use super::schema::StateKey;
 use super::state::{Partitions, TransactionPhase, TransactionState};
 use crate::config::Durability;
 use crate::engine::Engine;
 use crate::error::{Cause, Error, Result};
-use crate::ids::{PartitionId, ProducerEpoch, ProducerId};
+use crate::ids::{Offset, PartitionId, ProducerEpoch, ProducerId};
 use crate::record::MarkerKind;
 use crate::state_log::Replayed;
 use crate::sync::Mutex;
@@ -110,9 +111,14 @@ impl Transactions {
             for it in known.get(&state.producer).into_iter().flatten() {
                 if it.epoch >= state.epoch
                     && let Some(ids) = pending.unmarked.get_mut(&it.topic)
+                    && ids.remove(&it.partition)
                 {
-                    ids.remove(&it.partition);
+                    pending.marked.extend(self.reached(&it.topic, it.partition));
                 }
+            }
+            // a killed process may have left it, and the markers above, to the page cache alone
+            if pending.kind == MarkerKind::Commit {
+                pending.undurable = self.end_of_states(&entry.id);
             }
             if self.is_adopted() {
                 self.set_deadline(slot, WHILE);
@@ -155,6 +161,19 @@ impl Transactions {
         log::info!("an open transaction of `{}` is aborted: its producer is gone", entry.id);
         self.decide(entry, slot, MarkerKind::Abort, Durability::Process)?;
         self.finish(entry, slot)
+    }
+
+    /// A partition to its end: what lies there is to be synced.
+    fn reached(&self, topic: &str, id: PartitionId) -> Option<Reached> {
+        let partition = self.engine.topic(topic).and_then(|topic| topic.partition(id)).ok()?;
+        let end = partition.offsets().ok()?.end;
+        Some(Reached { partition, end })
+    }
+
+    /// Where the log of states ends that an id's lie in.
+    fn end_of_states(&self, id: &str) -> Option<Offset> {
+        let partition = self.partition_of(id).ok()?;
+        self.reached(STATE_TOPIC, partition).map(|reached| reached.end)
     }
 
     /// Whether the states came with the directory.

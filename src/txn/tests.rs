@@ -1,6 +1,9 @@
 //! The coordinator over an engine in memory: epochs that run out, ids and partitions that an
 //! earlier life or another hand left, records that cannot be read.
 
+#[cfg(feature = "sim")]
+mod doubts;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

@@ -19,3 +19,5 @@ mod idempotence;
 mod kafka_behaviours;
 mod log_door;
 mod producer;
+mod replication;
+mod transactions;

@@ -46,12 +46,13 @@ impl OffsetStore {
                 .and_then(|()| self.encode(&name, &group, &commits))
                 .and_then(|Encoded { keys, values, committed }| {
                     let changes = changes(&keys, &values);
+                    // first: a marker that comes right behind them has to find the group
+                    self.staging.lock().entry(identity.id()).or_default().insert(name.clone());
                     let end = self.log.append_produced(log_partition, &changes, identity)?;
                     for (part, committed) in consumed.partitions().zip(committed) {
                         let (producer, partition) = (identity.id(), part.clone());
                         group.stage(Staged { producer, partition, committed, end });
                     }
-                    self.staging.lock().entry(identity.id()).or_default().insert(name.clone());
                     Ok(end)
                 })
         };

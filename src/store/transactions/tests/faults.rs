@@ -116,3 +116,31 @@ fn a_full_disk_costs_the_record_and_not_the_transaction() {
     transaction.commit().unwrap();
     assert_eq!(values(&store, "b", 0), ["one", "two"]);
 }
+
+/// Nobody has to use the id, or to open the store, for the end to become known.
+#[test]
+fn the_timer_settles_a_commit_in_doubt_once_its_log_is_reopened() {
+    for nth in 1..40 {
+        let disk = SimDisk::new(nth);
+        let world = World::on(Arc::new(disk.clone()));
+        let store = world.open();
+        make_topics(&store);
+        let mut producer = transactional(&store, "t");
+        let transaction = producer.begin().unwrap();
+        transaction.topic("b").unwrap().send(Record::new("x")).unwrap();
+        disk.fail(Plan::new(Fault::Error(EIO)).on(Operation::Sync).nth(nth));
+        let Err(error) = transaction.commit() else { continue };
+        if error.outcome() != Outcome::Unknown {
+            continue;
+        }
+        disk.heal();
+        for id in 0..50 {
+            store.partition("__transaction_state", id).unwrap().reopen().unwrap();
+        }
+        world.clock.advance(Duration::from_secs(1));
+        store.run_due();
+        assert!(store.open_transactions().unwrap().is_empty(), "sync {nth}");
+        return;
+    }
+    panic!("no commit was in doubt");
+}
