@@ -19,7 +19,7 @@ pub(crate) use super::codec::fuzz::{codec, codec_seeds};
 use super::encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, TimestampRule, put};
 use super::fault::BatchFault;
 use super::header::{BatchHeader, Codec, LENGTH_EXCLUDES, MAGIC, at};
-use super::records::{Records, TakeRules};
+use super::records::{Batches, Records, TakeRules};
 use super::single::{Header, Record};
 use crate::config::{Packing, TimestampType};
 use crate::feed::Feed;
