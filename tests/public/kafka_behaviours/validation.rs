@@ -1,7 +1,7 @@
 //! What a record may be: timestamps, keys, sizes, codecs, and settings that are refused.
 
 use super::*;
-use tidelog::{CleanupPolicy, Compression, ErrorKind, RecordRefusal, Store, TimestampType};
+use tidelog::{CleanupPolicy, ErrorKind, RecordRefusal, Store, TimestampType};
 
 #[test]
 fn every_record_out_of_bounds_is_named_with_its_index() {
@@ -98,7 +98,7 @@ fn a_compacted_topic_wants_keys_and_takes_empty_ones() {
 #[cfg(feature = "gzip")]
 fn a_batch_that_is_compressed_keeps_its_offsets_times_and_middle() {
     for own in [TimestampType::CreateTime, TimestampType::LogAppendTime] {
-        let config = TopicConfig::new().compression(Compression::Gzip).timestamp_type(own);
+        let config = TopicConfig::new().compression(tidelog::Compression::Gzip).timestamp_type(own);
         let (bench, log) = Bench::new(config);
         let value = "text ".repeat(100);
         let records: Vec<_> =
