@@ -5,8 +5,8 @@
 //! partitions are asked too which producers they know. An epoch is never given twice, and what a
 //! producer of ours has open that no state speaks of was never committed: a commit is on disk
 //! before anything that comes after it. A marker that a partition has already is not written again:
-//! behind it may be records of the next transaction. It is synced, though, as the decision is before
-//! the first marker: a killed process may have left either to the page cache.
+//! behind it may be records of the next transaction. It is synced, though, as the decision is
+//! before the first marker: a killed process may have left either to the page cache.
 //!
 //! Where the states came with a directory of Kafka's, what is open stays so until its own timeout
 //! has passed, and what is decided waits a while, unless somebody takes the id before: opening such
