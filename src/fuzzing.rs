@@ -52,6 +52,8 @@ pub const TARGETS: &[Target] = &[
     target!("state-log", crate::engine::root::fuzz, state_log, state_log_seeds),
     target!("followed", crate::engine::root::fuzz, followed, followed_seeds),
     target!("groups", crate::group::schema::fuzz, schema, seeds),
+    target!("transactions", crate::txn::fuzz, schema, seeds),
+    target!("replicated", crate::log::fuzz, replicated, replicated_seeds),
     target!("txnindex", crate::inspect::fuzz, transaction_index, transaction_index_seeds),
     Target { name: "words", run: words, seeds: word_seeds },
 ];

@@ -1,26 +1,33 @@
 //! Fuzz targets of a log's small files: Kafka's text checkpoints, the epochs they hold, the keeper,
-//! what vouches for indexes of transactions.
+//! what vouches for indexes of transactions; and of what a leader sends.
 //!
 //! What is understood is written and read again as the same; what is not is refused at a line of
-//! the file. The keeper's slots are taken with their checksums mended, and gone on with.
+//! the file. The keeper's slots are taken with their checksums mended, and gone on with. A leader's
+//! bytes are taken whole or not at all, and what they tell of producers outlives a close.
 //!
 //! Called by `crate::fuzzing`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::aborted_vouch;
 use super::checkpoint::{
     TextFault, format_epochs, format_offsets, format_partition_metadata, parse_epochs,
     parse_offsets, parse_partition_metadata,
 };
+use super::door::Log;
 use super::epochs::EpochCache;
 use super::keeper::{Durable, LogId};
 use super::slots::{self, CRC_AT, LAST_CRC_AT, SLOT_DISTANCE, SLOT_LEN, Slot, SlotKeeper};
+use crate::config::Leadership;
 use crate::disk::names::KEEPER;
 use crate::disk::{Access, Disk, MemoryDisk, write_all_at};
 use crate::error::ErrorKind;
 use crate::feed::Feed;
-use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
+use crate::ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, TopicId};
+use crate::record::fuzz::{batch_seeds, mend_all};
+use crate::record::{MarkerKind, ProducerIdentity, Record};
+use crate::time::{ManualClock, Timestamp};
 
 /// A text that is understood reads the same when it is written again.
 fn text<T: PartialEq + std::fmt::Debug>(
@@ -167,7 +174,13 @@ pub(crate) fn keeper_seeds() -> Vec<Vec<u8>> {
     both.resize(SLOT_DISTANCE, 0);
     both.extend(slot.encode(5));
     let flagged = |flags: u8, bytes: &[u8]| [&[flags][..], bytes].concat();
-    vec![flagged(0, &both), flagged(MEND | MEND_SECOND, &both), flagged(MEND, &both[..100])]
+    let led = Slot { host_led: Some(Offset::new(5)), sparse: true, ..slot }.encode(6);
+    vec![
+        flagged(0, &both),
+        flagged(MEND | MEND_SECOND, &both),
+        flagged(MEND, &both[..100]),
+        flagged(MEND, &led),
+    ]
 }
 
 /// What vouches for the indexes of aborted transactions, its checksum mended by an odd first byte.
@@ -193,4 +206,57 @@ pub(crate) fn aborted_seeds() -> Vec<Vec<u8>> {
     let one = |number: i64| (Offset::new(number), aborted_vouch::Vouched::of(b"abc"));
     let seed = |count| aborted_vouch::encode(aborted_log(), &(0..count).map(one).collect());
     [0, 1, 3].map(|count| [vec![1], seed(count)].concat()).into()
+}
+
+fn led(disk: &Arc<dyn Disk>) -> Log {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000)));
+    let log = Log::builder(DIR).disk(disk.clone()).clock(clock).read_uncommitted().open();
+    log.expect("nothing is wrong with it")
+}
+
+/// What a leader sends: as it is, or as one to four batches that only their records, producers and
+/// epochs can be wrong in.
+pub(crate) fn replicated(input: &[u8]) {
+    let Some((flags, bytes)) = input.split_first() else { return };
+    let bytes = match flags & MEND {
+        0 => bytes.to_vec(),
+        _ => mend_all(bytes, 1 + usize::from(flags >> 1 & 3)),
+    };
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let log = led(&disk);
+    log.set_leadership(Leadership::HostLed).expect("a disk that works");
+    let Ok(end) = log.append_as_follower(&bytes) else {
+        return assert_eq!(log.end_offset(), Offset::ZERO, "all or nothing");
+    };
+    assert_eq!(end, log.end_offset());
+    assert!(log.leader_epochs().expect("open").iter().all(|(epoch, _)| epoch.get() >= 0));
+    log.set_high_watermark(end).expect("the host leads");
+    let all = Offset::ZERO..end;
+    let found = |log: &Log| {
+        let told = (log.leader_epochs().expect("open"), log.aborted_transactions(all.clone()));
+        let seen = (log.end_offset(), log.first_unstable_offset(), log.last_stable_offset());
+        (told, seen, log.producers(), log.open_transactions())
+    };
+    let before = found(&log);
+    assert!(before.3.iter().all(|open| open.transaction_start().is_some_and(|at| at < end)));
+    log.close().expect("a disk that works");
+    assert_eq!(found(&led(&disk)), before, "the next life knows the same");
+}
+
+/// Inputs of `replicated`: batches of nobody, and transactions with their markers.
+pub(crate) fn replicated_seeds() -> Vec<Vec<u8>> {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let log = led(&disk);
+    let of = |id| ProducerIdentity::new(ProducerId::new(id), ProducerEpoch::new(2));
+    let first = Sequence::FIRST;
+    log.append_transactional(&[Record::new("a")], of(7), first).expect("room");
+    log.append_produced(&[Record::new("b")], of(8), first).expect("room");
+    log.append_marker(of(7), 3, MarkerKind::Abort).expect("room");
+    log.append_transactional(&[Record::new("c")], of(7), first.after(1)).expect("room");
+    let limits = super::raw::RawLimits::to_end(1 << 20);
+    let sent = log.read_batches(Offset::ZERO, limits).expect("they are there");
+    let mut seeds =
+        vec![[&[0][..], sent.bytes()].concat(), [&[MEND | 6][..], sent.bytes()].concat()];
+    seeds.extend(batch_seeds().into_iter().map(|seed| [&[MEND][..], &seed[2..]].concat()));
+    seeds
 }

@@ -81,7 +81,7 @@ pub(crate) fn batch(input: &[u8]) {
 }
 
 /// `count` batches, one behind the other, that only their records can be faulty in.
-fn mend_all(bytes: &[u8], count: usize) -> Vec<u8> {
+pub(crate) fn mend_all(bytes: &[u8], count: usize) -> Vec<u8> {
     let mut out = Vec::new();
     let mut next = None;
     for part in bytes.chunks(bytes.len().div_ceil(count).max(1)) {

@@ -26,6 +26,9 @@ mod state;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+#[cfg(fuzzing)]
+pub(crate) use schema::fuzz;
+
 pub use administer::{OpenTransaction, TransactionDescription};
 pub(crate) use coordinator::{MarkerFollower, Reached, Taken, Transactions};
 pub use state::TransactionPhase;

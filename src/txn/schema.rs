@@ -7,6 +7,9 @@
 //!
 //! Rules against foreign bytes are those of `state_log::wire`. Called by `coordinator`.
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -116,6 +116,20 @@ fn a_decision_is_carried_through_once_in_each_partition() {
     assert_eq!(phase, TransactionPhase::CompleteAbort);
 }
 
+/// A later life believes the record that says that the markers are there.
+#[test]
+fn a_durable_commit_is_complete_once_its_markers_are_synced() {
+    let (_disk, engine, partition) = engine();
+    let it = Transactions::open(engine).unwrap();
+    let (taken, identity) = it.take("t", SECOND).unwrap();
+    it.enlist(&taken, identity, &partition).unwrap();
+    write(&partition, identity);
+    it.end(&taken, identity, (MarkerKind::Commit, Durability::Power), &[]).unwrap();
+    assert_eq!(it.describe("t").unwrap().phase(), TransactionPhase::CompleteCommit);
+    let offsets = partition.offsets().unwrap();
+    assert_eq!((offsets.end.get(), offsets.durable.get()), (2, 2));
+}
+
 /// The state is behind what partitions know, as after a power cut.
 #[cfg(feature = "sim")]
 #[test]

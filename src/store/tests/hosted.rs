@@ -8,6 +8,7 @@ use crate::config::{Leadership, Threads, TopicConfig};
 use crate::disk::{Disk, MemoryDisk};
 use crate::error::ErrorKind;
 use crate::ids::{LeaderEpoch, Offset};
+use crate::log::RawLimits;
 use crate::record::Record;
 use crate::store::Store;
 use crate::time::{ManualClock, Timestamp};
@@ -93,4 +94,24 @@ fn the_stores_own_topics_are_led_by_the_store() {
     let Ok(offsets) = store.partition("__consumer_offsets", 0) else { return };
     let refused = offsets.set_leadership(Leadership::HostLed).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::InvalidArgument);
+}
+
+#[test]
+fn what_a_truncation_has_cut_off_is_not_seen_again_nor_taken_twice() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let store = open(&disk);
+    store.create_host_led_topic("orders", TopicConfig::new()).unwrap();
+    let orders = store.partition("orders", 0).unwrap();
+    for value in ["a", "b", "c"] {
+        orders.append_as_leader(EPOCH, &[Record::new(value)]).unwrap();
+    }
+    orders.set_high_watermark(Offset::new(3)).unwrap();
+    let sent = orders.read_batches(Offset::ZERO, RawLimits::to_end(1 << 20)).unwrap();
+    orders.truncate_to(Offset::new(1)).unwrap();
+    orders.append_as_leader(LeaderEpoch::new(8), &[Record::new("d")]).unwrap();
+    assert_eq!(orders.high_watermark().unwrap().get(), 1, "no replica has it yet");
+    orders.become_follower().unwrap();
+    let again = orders.append_as_follower(sent.bytes()).unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::UnexpectedOffset);
+    assert_eq!(orders.end_offset().unwrap().get(), 2);
 }

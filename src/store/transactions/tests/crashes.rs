@@ -153,3 +153,21 @@ fn a_power_cut_anywhere_leaves_whole_transactions() {
 fn the_end_of_the_process_anywhere_leaves_whole_transactions() {
     seeds(1, 2, 8).for_each(|seed| stop_everywhere(seed, Durability::Process));
 }
+
+#[test]
+fn a_marker_that_a_power_cut_has_left_is_not_written_again() {
+    let disk = SimDisk::new(1);
+    let (_world, store) = begin(&disk);
+    let mut producer = transactional(&store, "t");
+    carry(&store, &mut producer, 0, |_| {});
+    let ends = |store: &Store| {
+        let end = |topic, partition| store.partition(topic, partition).unwrap().end_offset();
+        [("a", 0), ("a", 1), ("b", 0)].map(|(topic, partition)| end(topic, partition).unwrap())
+    };
+    let before = ends(&store);
+    // the markers are synced, the record that says that they are everywhere is not
+    let store = World::on(Arc::new(disk.crash(Crash::Nothing))).open();
+    assert_eq!(ends(&store), before);
+    let phase = store.describe_transaction("t").unwrap().phase();
+    assert_eq!(phase, TransactionPhase::CompleteCommit);
+}
