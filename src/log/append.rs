@@ -33,6 +33,16 @@ pub(crate) struct Appended {
     pub(crate) sequence: Option<Sequence>,
     /// It was there before; nothing was written.
     pub(crate) is_duplicate: bool,
+    /// The largest timestamp of the batch that was there before.
+    original_timestamp: Option<Timestamp>,
+}
+
+impl Appended {
+    /// The largest timestamp in the log, of a batch that was sent with `sent`.
+    #[inline]
+    pub(crate) fn timestamp(&self, sent: Option<Timestamp>) -> Option<Timestamp> {
+        if self.is_duplicate { self.original_timestamp } else { sent }
+    }
 }
 
 /// Latches the log if the section it lives in is left by a panic.
@@ -149,6 +159,7 @@ impl PartitionLog {
             count: writer.count,
             sequence: producer.and_then(|stamp| stamp.first),
             is_duplicate: false,
+            original_timestamp: None,
         })
     }
 
@@ -173,6 +184,7 @@ impl PartitionLog {
             count: writer.count,
             sequence,
             is_duplicate: true,
+            original_timestamp: first.timestamp,
         }
     }
 

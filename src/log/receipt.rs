@@ -34,7 +34,7 @@ impl LogReceipt {
             first_offset: appended.base_offset,
             next_offset: appended.end_offset,
             epoch: appended.epoch,
-            timestamp,
+            timestamp: appended.timestamp(timestamp),
             sequence: appended.sequence,
             is_duplicate: appended.is_duplicate,
         }

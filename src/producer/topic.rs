@@ -393,7 +393,7 @@ impl TopicProducer {
         appended: Appended,
     ) -> Sent {
         self.tell_taken(wanted, lane, batch.size());
-        let max_timestamp = batch.max_timestamp();
+        let max_timestamp = appended.timestamp(batch.max_timestamp());
         Sent { partition: lane.partition().id(), appended, max_timestamp }
     }
 

@@ -26,6 +26,19 @@ fn a_repetition_is_told_by_its_sequences_alone() {
 }
 
 #[test]
+fn the_receipt_of_a_repetition_has_the_timestamp_of_the_original() {
+    let stamps = TopicConfig::new().timestamp_type(tidelog::TimestampType::LogAppendTime);
+    let (bench, log) = Bench::new(stamps);
+    let first = send(&log, by(7, 0), 0, 2).expect("the first");
+    bench.clock.advance(seconds(5));
+    let again = send(&log, by(7, 0), 0, 2).expect("known");
+    assert!(again.is_duplicate());
+    assert_eq!(again.timestamp(), first.timestamp());
+    let next = send(&log, by(7, 0), 2, 1).expect("the second");
+    assert!(next.timestamp() > first.timestamp());
+}
+
+#[test]
 fn a_batch_that_repeats_another_in_part_is_out_of_order() {
     let (_bench, log) = Bench::new(TopicConfig::new());
     send(&log, by(7, 0), 0, 3).expect("the first");
