@@ -224,6 +224,13 @@ impl Partition {
         }
     }
 
+    /// Fails as full where an append of so many bytes would wait for room: for callers that serve
+    /// others too.
+    #[allow(dead_code)]
+    pub(crate) fn check_room(&self, bytes: u64) -> Result<()> {
+        room::check(self, bytes)
+    }
+
     /// Appends the marker that ends a producer's transaction here; see
     /// [`PartitionLog::append_marker`]. A budget that is spent does not keep it out.
     pub(crate) fn append_marker(

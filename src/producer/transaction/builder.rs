@@ -12,7 +12,7 @@ use super::handle::TransactionalProducer;
 use crate::config::Durability;
 use crate::engine::Claim;
 use crate::error::{Cause, Error, Result};
-use crate::txn::Transactions;
+use crate::txn::{Transactions, check_not_own};
 
 /// Kafka's `transaction.timeout.ms` and `transaction.max.timeout.ms`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -93,8 +93,8 @@ impl TransactionalProducerBuilder {
     ///
     /// # Errors
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for options out of range,
-    /// [`InvalidName`](crate::ErrorKind::InvalidName) for an id that is empty or over 32,767
-    /// bytes, [`InvalidTransactionState`](crate::ErrorKind::InvalidTransactionState) while the end
+    /// [`InvalidName`](crate::ErrorKind::InvalidName) for an id that is empty, over 32,767 bytes,
+    /// or begins with `__tidelog_`, [`InvalidTransactionState`](crate::ErrorKind::InvalidTransactionState) while the end
     /// of the id's last transaction cannot be written to every partition, and those of an append.
     ///
     /// ```
@@ -106,6 +106,7 @@ impl TransactionalProducerBuilder {
     /// ```
     pub fn build(self) -> Result<TransactionalProducer> {
         self.settings.validate()?;
+        check_not_own(&self.id)?;
         if !(Duration::from_millis(1)..=MOST_TIMEOUT).contains(&self.timeout) {
             let (key, allowed) = ("transaction.timeout", "1 ms to 15 min".to_owned());
             let (key, value) = (key.to_owned(), format!("{:?}", self.timeout));
