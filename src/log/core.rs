@@ -160,6 +160,8 @@ pub(crate) struct PartitionLog {
     pub(super) epochs: Mutex<EpochCache>,
     /// The offsets of the producer snapshots in the directory.
     pub(super) snapshots: Mutex<BTreeSet<Offset>>,
+    /// A file says that there are producers.
+    pub(super) producers_noted: AtomicBool,
     /// The transactions that were aborted, and whether there are any.
     pub(super) aborted: RwLock<Aborted>,
     pub(super) has_aborted: AtomicBool,

@@ -32,6 +32,10 @@ use crate::time::{Clock, SystemClock, Timestamp, deadline_after};
 /// After a power cut it shows what the next open for writing will find, what only the journal holds
 /// included; that part is kept in memory, at most as much as the journal is large.
 ///
+/// A log directory of Kafka's that no store has adopted is read too: its topics show as
+/// [adopted](crate::TopicDescription::is_adopted), and everything stays Kafka's, be a broker
+/// writing to it or not. What the broker's replicas do not all have is shown as well.
+///
 /// It is a handle: clones share one, and dropping the last closes it.
 ///
 /// ```
@@ -212,8 +216,7 @@ impl ReadOnlyStoreBuilder {
     ///
     /// # Errors
     /// [`NotAStore`](crate::ErrorKind::NotAStore) where there is no store: nothing, something else,
-    /// a store that is being made at this moment, or a directory of Kafka's that no store has
-    /// adopted yet. [`NewerVersion`](crate::ErrorKind::NewerVersion),
+    /// or a store that is being made at this moment. [`NewerVersion`](crate::ErrorKind::NewerVersion),
     /// [`Corrupt`](crate::ErrorKind::Corrupt) for the store's own files, and for a journal that is
     /// damaged or missing after a power cut until the store was opened for writing,
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig), and those of the operating system.
@@ -254,7 +257,7 @@ impl ReadOnlyStoreBuilder {
 }
 
 impl ReadOnlyStore {
-    /// The store's identity, which no other store has.
+    /// The store's identity, which no other store has; zeros for a directory that is Kafka's alone.
     ///
     /// ```
     /// # use tidelog::Store;
@@ -271,7 +274,8 @@ impl ReadOnlyStore {
     ///
     /// # Errors
     /// [`Closed`](crate::ErrorKind::Closed), [`NotAStore`](crate::ErrorKind::NotAStore) once the
-    /// store is gone, those of the operating system.
+    /// store is gone, or once one has adopted the directory of Kafka's; those of the operating
+    /// system.
     ///
     /// ```
     /// # use tidelog::{Store, TopicConfig};

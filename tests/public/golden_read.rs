@@ -173,8 +173,6 @@ fn snapshots_are_those_that_kafka_leaves() {
         assert!(spared.is_empty(), "{name}: {spared:?}");
         let missing: Vec<_> = kafkas.iter().filter(|kept| !ours.contains(kept)).collect();
         let fewer = match name.as_str() {
-            // an index of transactions without data, which the log alone does not tell
-            "compacted-transactions" => 1,
             // Kafka recovers each segment that has no index, and takes one for each
             "torn-no-index" => 5,
             _ => 0,
