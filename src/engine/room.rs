@@ -23,7 +23,7 @@ pub(super) struct Room {
 }
 
 /// Reserves `bytes` in both budgets of a partition, or fails as full.
-#[inline]
+#[inline(always)] // see `producer::walk`
 pub(super) fn reserve(partition: &Partition, bytes: u64) -> Result<Room> {
     let topic = &partition.topic_budget;
     let of_topic = match topic.try_reserve(bytes) {
@@ -49,6 +49,7 @@ pub(super) fn take(partition: &Partition, bytes: u64) -> Room {
 }
 
 /// Gives back what was reserved for a batch that was not appended.
+#[cold]
 pub(super) fn give_back(partition: &Partition, room: Room) {
     partition.topic_budget.give_back(room.of_topic);
     if let (Some(store), Some(reserved)) = (&partition.store_budget, room.of_store) {
@@ -84,6 +85,7 @@ enum Scope {
     Store,
 }
 
+#[cold]
 fn make_room(partition: &Partition, budget: &Budget, bytes: u64, scope: Scope) -> Result<Reserved> {
     let full = |what: &str| {
         let (of, used) = (if scope == Scope::Topic { "topic" } else { "store" }, budget.used());

@@ -156,6 +156,7 @@ impl Offsets {
         }
     }
 
+    #[inline]
     pub(crate) fn end(&self) -> Offset {
         Offset::new(self.end.load(Ordering::Acquire))
     }
@@ -167,11 +168,13 @@ impl Offsets {
         self.first_unstable.store(unstable, Ordering::Release);
     }
 
+    #[inline]
     pub(crate) fn durable(&self) -> Offset {
         Offset::new(self.durable.load(Ordering::Acquire))
     }
 
     /// Publishes records up to `end`. Under the writer lock.
+    #[inline]
     pub(crate) fn set_end(&self, end: Offset) {
         debug_assert!(end.get() >= self.end.load(Ordering::Relaxed), "the end never falls");
         self.end.store(end.get(), Ordering::Release);

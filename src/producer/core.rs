@@ -91,8 +91,23 @@ impl Core {
     /// What a partition asks of a batch that is appended at `now`, and how it is compressed.
     #[inline]
     pub(super) fn rules(&self, partition: &Partition, now: Timestamp) -> Result<BatchRules> {
+        self.packed_as_set(partition.batch_rules(now)?)
+    }
+
+    /// The same for a batch that is appended by this very call, which looks whether it may be.
+    #[inline(always)] // see `producer::walk`
+    pub(super) fn rules_of_append(
+        &self,
+        partition: &Partition,
+        now: Timestamp,
+    ) -> Result<BatchRules> {
+        self.packed_as_set(partition.log()?.batch_rules(now))
+    }
+
+    #[inline(always)] // see `producer::walk`
+    fn packed_as_set(&self, rules: BatchRules) -> Result<BatchRules> {
         let Settings { compression, compression_level, .. } = self.settings;
-        let rules = partition.batch_rules(now)?.packed_by(compression, compression_level);
+        let rules = rules.packed_by(compression, compression_level);
         if !rules.packing.is_plain() {
             check_built("append", rules.packing.codec())?;
         }

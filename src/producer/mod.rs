@@ -25,8 +25,10 @@ pub(crate) mod partitioner;
 mod pending;
 mod receipt;
 mod topic;
+mod topic_name;
 mod transaction;
 mod waiting;
+mod walk;
 
 #[cfg(all(test, not(loom)))]
 mod tests;
