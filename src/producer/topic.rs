@@ -309,7 +309,7 @@ impl TopicProducer {
     }
 
     #[inline]
-    fn choose(&self, record: &Record<'_>) -> Result<PartitionId> {
+    pub(super) fn choose(&self, record: &Record<'_>) -> Result<PartitionId> {
         let partitioner = &*self.core().settings().partitioner;
         let count = self.lanes.count()?;
         partitioner::choose(partitioner, self.name(), record.key_bytes(), count)

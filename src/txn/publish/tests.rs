@@ -81,7 +81,7 @@ fn what_no_batch_of_the_topic_can_hold_goes_in_several() {
     let engine = engine(TopicConfig::new().max_batch_bytes(200));
     let it = publisher(&engine);
     let values: Vec<String> = (0..50).map(|number| format!("value {number}")).collect();
-    let records = values.iter().map(|value| Record::new(value)).collect();
+    let records = values.iter().map(Record::new).collect();
     let part = Part { partition: partition(&engine, "b"), records };
     it.publish(&[part], Durability::Power).unwrap();
     let (found, batches) = committed(&engine, "b");
