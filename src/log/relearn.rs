@@ -4,6 +4,7 @@
 //! | snapshots in the directory | the batches that recovery saw | from where batches are read |
 //! | --- | --- | --- |
 //! | a whole one | any | behind it |
+//! | one above the recovery point of another hand that was stopped | any | as if it were not there |
 //! | broken ones alone | any | the log's start |
 //! | none, another hand wrote last | any | the log's start |
 //! | none | some of a producer | the log's start |
@@ -63,6 +64,9 @@ impl PartitionLog {
             return Ok(());
         }
         self.remove_snapshots_beyond(offsets.end)?;
+        if seen.last_stop == LastStop::AnotherHand {
+            self.forget_snapshots_above(offsets.recovery_point)?;
+        }
         let told = self.read_aborted(&seen.indexed, foreign)?;
         // below it the files count, from it on the log alone; all count after another's clean close
         let point = match seen.last_stop {

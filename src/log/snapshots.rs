@@ -130,6 +130,22 @@ impl PartitionLog {
         Ok(())
     }
 
+    /// Forgets the snapshots above where the segment of a recovery point begins: another hand was
+    /// stopped there, and Kafka tells producers from the log again too. The files that are to be
+    /// made anew go, and those at no segment; the others lie there until an open looks for strays.
+    pub(super) fn forget_snapshots_above(&self, point: Offset) -> Result<()> {
+        let segments = self.segments.load();
+        let bases: Vec<_> = segments.iter().map(|segment| segment.base()).collect();
+        let from = bases.iter().rfind(|base| **base <= point).copied().unwrap_or(point);
+        let anew = &bases[bases.len().saturating_sub(2)..];
+        let forgotten = self.snapshots.lock().split_off(&from.next());
+        let stays = |at: &Offset| {
+            let at_base = bases.binary_search(at).is_ok() || self.has_emptied(*at);
+            at_base && !anew.contains(at)
+        };
+        forgotten.into_iter().filter(|at| !stays(at)).try_for_each(|at| self.remove_snapshot(at))
+    }
+
     fn remove_snapshot(&self, at: Offset) -> Result<()> {
         let path = self.snapshot_path(at);
         match self.place.disk.remove_file(&path) {

@@ -84,6 +84,7 @@ fn open(threads: Threads, clock: Arc<dyn Clock>, disk: Arc<dyn Disk>) -> Claim {
         max_bytes: None,
         when_full: WhenFull::Fail,
         journal: None,
+        plain: crate::record::PlainLimit::DEFAULT,
     };
     Claim::new(Engine::open(options, Path::new("/store")).unwrap())
 }

@@ -197,7 +197,8 @@ impl Store {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn verifier(&self) -> Verifier {
-        Verifier::new(self.engine.root_path()).disk(self.engine.disk().clone()).beside_writer()
+        let verifier = Verifier::new(self.engine.root_path()).disk(self.engine.disk().clone());
+        verifier.plain(self.engine.plain_limit()).beside_writer()
     }
 
     /// Makes every record appended so far durable, in all partitions, and records it. Blocks for

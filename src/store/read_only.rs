@@ -17,6 +17,7 @@ use crate::engine::{Claim, Engine, FollowOptions};
 use crate::error::{Cause, Error, Result};
 use crate::group::{Committed, OffsetStore};
 use crate::ids::{Offset, PartitionId};
+use crate::record::PlainLimit;
 use crate::time::{Clock, SystemClock, Timestamp, deadline_after};
 
 /// A store that another process may be writing to, or none: open for reading alone.
@@ -79,6 +80,7 @@ pub struct ReadOnlyStoreBuilder {
     clock: Arc<dyn Clock>,
     threads: Threads,
     follow_interval: Duration,
+    plain: PlainLimit,
 }
 
 /// Reading a store of another process.
@@ -119,6 +121,7 @@ impl Store {
             clock: Arc::new(SystemClock::new()),
             threads: Threads::Own,
             follow_interval: Duration::from_millis(10),
+            plain: PlainLimit::DEFAULT,
         }
     }
 }
@@ -171,6 +174,21 @@ impl ReadOnlyStoreBuilder {
     /// ```
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
+        self
+    }
+
+    /// How many bytes one compressed batch may take decompressed; see
+    /// [`StoreBuilder::max_decompressed_bytes`](crate::StoreBuilder::max_decompressed_bytes).
+    ///
+    /// ```
+    /// # use tidelog::Store;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # Store::open(dir.path())?;
+    /// let reading = Store::read_only(dir.path()).max_decompressed_bytes(64 << 20).open()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn max_decompressed_bytes(mut self, bytes: usize) -> Self {
+        self.plain = PlainLimit::bytes(bytes.max(1));
         self
     }
 
@@ -227,6 +245,7 @@ impl ReadOnlyStoreBuilder {
             clock: self.clock,
             threads: self.threads,
             interval: self.follow_interval,
+            plain: self.plain,
         };
         let engine = Engine::follow(options, &self.path)?;
         let offsets = OffsetStore::follow(engine.clone());

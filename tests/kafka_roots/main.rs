@@ -15,6 +15,7 @@ mod differ;
 mod driver;
 mod script;
 mod side;
+mod unclean;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -107,6 +107,7 @@ fn sieve(now: i64, mapped_end: i64) -> Sieve {
 
 fn sieve_of(now: i64, mapped_end: i64, transactions: Transactions) -> Sieve {
     let rules = Rules {
+        plain: PlainLimit::DEFAULT,
         now: Timestamp::from_millis(now),
         delete_retention: Duration::from_secs(24 * 3600),
         mapped_end: Offset::new(mapped_end),

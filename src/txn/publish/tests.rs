@@ -21,6 +21,7 @@ fn engine(b: TopicConfig) -> Arc<Engine> {
         max_bytes: None,
         when_full: WhenFull::Fail,
         journal: None,
+        plain: crate::record::PlainLimit::DEFAULT,
     };
     let engine = Engine::open(options, Path::new("/store")).unwrap();
     let new = |name, config| NewTopic { name, config, internal: false };
