@@ -268,7 +268,8 @@ impl Engine {
         self.check_open("run timers").ok()?;
         self.sync_for_tasks();
         let now = self.clock().monotonic();
-        let next = self.timers.run_due(now);
+        // a task may come back at once, many times over
+        let next = self.timers.run_due(now, || self.sync_for_tasks());
         if self.requests.has_tasks() { Some(now) } else { next }
     }
 

@@ -229,7 +229,6 @@ impl Partition {
 
     /// Fails as full where an append of so many bytes would wait for room: for callers that serve
     /// others too.
-    #[allow(dead_code)]
     pub(crate) fn check_room(&self, bytes: u64) -> Result<()> {
         room::check(self, bytes)
     }

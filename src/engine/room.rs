@@ -58,7 +58,6 @@ pub(super) fn give_back(partition: &Partition, room: Room) {
 }
 
 /// Fails as full where reserving `bytes` would wait.
-#[allow(dead_code)]
 pub(super) fn check(partition: &Partition, bytes: u64) -> Result<()> {
     let budgets =
         [(Some(&partition.topic_budget), "topic"), (partition.store_budget.as_ref(), "store")];

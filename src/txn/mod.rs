@@ -20,7 +20,6 @@
 mod administer;
 mod coordinator;
 mod ending;
-#[allow(dead_code)] // until the first coordinator above publishes
 mod publish;
 mod recover;
 mod schema;
@@ -34,6 +33,5 @@ pub(crate) use schema::fuzz;
 
 pub use administer::{OpenTransaction, TransactionDescription};
 pub(crate) use coordinator::{MarkerFollower, Reached, Taken, Transactions};
-#[allow(unused_imports)]
-pub(crate) use publish::{Part, Publisher, Unpublished, check_not_own, check_record};
+pub(crate) use publish::{Part, Publisher, check_not_own, check_record};
 pub use state::TransactionPhase;

@@ -12,6 +12,7 @@ use super::handle::TransactionalProducer;
 use crate::config::Durability;
 use crate::engine::Claim;
 use crate::error::{Cause, Error, Result};
+use crate::schedule::Schedule;
 use crate::txn::{Transactions, check_not_own};
 
 /// Kafka's `transaction.timeout.ms` and `transaction.max.timeout.ms`.
@@ -38,6 +39,7 @@ const MOST_TIMEOUT: Duration = Duration::from_secs(900);
 pub struct TransactionalProducerBuilder {
     claim: Claim,
     transactions: Arc<Transactions>,
+    schedule: Arc<Schedule>,
     settings: Settings,
     id: String,
     timeout: Duration,
@@ -47,12 +49,20 @@ pub struct TransactionalProducerBuilder {
 impl TransactionalProducerBuilder {
     pub(in crate::producer) fn new(
         claim: Claim,
-        transactions: Arc<Transactions>,
+        (transactions, schedule): (Arc<Transactions>, Arc<Schedule>),
         settings: Settings,
         id: String,
     ) -> Self {
         let (timeout, durability) = (DEFAULT_TIMEOUT, Durability::Power);
-        TransactionalProducerBuilder { claim, transactions, settings, id, timeout, durability }
+        TransactionalProducerBuilder {
+            claim,
+            transactions,
+            schedule,
+            settings,
+            id,
+            timeout,
+            durability,
+        }
     }
 
     /// How long a transaction may be open before it is aborted, on the store's clock; default 60 s,
@@ -114,7 +124,7 @@ impl TransactionalProducerBuilder {
         }
         let (taken, _) = self.transactions.take(&self.id, self.timeout)?;
         let engine = self.claim.engine().clone();
-        let producer = Producer::new(Core::new(engine, self.settings), self.claim);
+        let producer = Producer::new(Core::new(engine, self.schedule, self.settings), self.claim);
         Ok(TransactionalProducer::new(producer, self.transactions, taken, self.durability))
     }
 }
