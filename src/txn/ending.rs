@@ -8,8 +8,8 @@
 //! committed is aborted by the next life anyway.
 //!
 //! What fails behind the decision is tried again, by the timer and by whoever uses the id next: the
-//! timer comes after a second, and after twice as long each time up to a minute. Of the same trouble
-//! it tells once. A decision whose sync failed is in doubt until its log is reopened, or the store.
+//! timer comes after a second, and after twice as long each time up to a minute. Of one trouble it
+//! tells once. A decision whose sync failed is in doubt until its log is reopened, or the store.
 
 use std::sync::Arc;
 use std::time::Duration;
