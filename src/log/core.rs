@@ -31,7 +31,7 @@ use crate::disk::latch::Latch;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::journal::Journal;
-use crate::record::BatchRules;
+use crate::record::{BatchRules, PlainLimit};
 use crate::segment::{Place, Segment, Tail, TailLimits};
 use crate::stats::{LogCounters, PinCounter};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -71,6 +71,8 @@ pub(crate) struct LogSetup {
     pub(crate) pinned: Arc<PinCounter>,
     /// Where power-durable records may go in place of a sync of their segment.
     pub(crate) journal: Option<Arc<Journal>>,
+    /// What one batch may take decompressed, where its records are looked into.
+    pub(crate) plain: PlainLimit,
 }
 
 /// Bytes that recovery found above the recovery point: in the page cache, perhaps not on disk.
@@ -162,6 +164,8 @@ pub(crate) struct PartitionLog {
     pub(super) epochs: Mutex<EpochCache>,
     /// The offsets of the producer snapshots in the directory.
     pub(super) snapshots: Mutex<BTreeSet<Offset>>,
+    /// A file says that there are producers.
+    pub(super) producers_noted: AtomicBool,
     /// The transactions that were aborted, and whether there are any.
     pub(super) aborted: RwLock<Aborted>,
     pub(super) has_aborted: AtomicBool,
@@ -194,6 +198,11 @@ pub(crate) struct PartitionLog {
 }
 
 impl PartitionLog {
+    /// What one compressed batch may take decompressed, unless who reads it says otherwise.
+    pub(crate) fn plain_limit(&self) -> PlainLimit {
+        self.setup.plain
+    }
+
     pub(crate) fn name(&self) -> &LogName {
         &self.setup.name
     }

@@ -236,8 +236,8 @@ impl Offsets {
         Offset::new(set.unwrap_or(end))
     }
 
-    /// It has been recorded that a leader may have left out offsets below `sparse`. Under the
-    /// writer lock.
+    /// It has been recorded that a leader may have left out offsets below `sparse`. While no
+    /// truncation can be.
     pub(crate) fn raise_sparse(&self, sparse: Offset) {
         self.sparse.fetch_max(sparse.get(), Ordering::AcqRel);
     }

@@ -119,6 +119,7 @@ impl Recovery<'_> {
     fn run(&mut self, place: &Arc<Place>, mut directory: Directory) -> Result<()> {
         self.report.removed = directory.removed;
         self.seen.indexed = std::mem::take(&mut directory.indexed);
+        self.seen.noted = directory.of_producers;
         self.snapshots = std::mem::take(&mut directory.snapshots);
         let path = place.dir.join(LEADER_EPOCHS);
         self.epochs[0] = match checkpoint::read_epochs(&*place.disk, &path) {
@@ -461,6 +462,7 @@ impl Recovery<'_> {
             epochs: Mutex::new(epochs),
             epoch_floor,
             snapshots: Mutex::new(self.snapshots),
+            producers_noted: AtomicBool::new(self.seen.noted),
             aborted: RwLock::default(),
             has_aborted: AtomicBool::new(false),
             aborted_files: Mutex::default(),

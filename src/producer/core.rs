@@ -20,6 +20,7 @@ use crate::engine::{CloseHook, Due, Engine, Partition, Topic};
 use crate::error::{Cause, Error, Result};
 use crate::ids::TopicId;
 use crate::record::{AppendBatch, BatchBuffer, BatchRules, check_built};
+use crate::schedule::Schedule;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc as SharedArc, Mutex};
 use crate::time::{Timestamp, deadline_after};
@@ -34,6 +35,7 @@ const SPARES: usize = 16;
 #[derive(Debug)]
 pub(super) struct Core {
     engine: Arc<Engine>,
+    schedule: Arc<Schedule>,
     settings: Settings,
     memory: Arc<Memory>,
     this: Weak<Core>,
@@ -57,10 +59,15 @@ struct Errands {
 
 impl Core {
     /// A producer with one handle.
-    pub(super) fn new(engine: Arc<Engine>, settings: Settings) -> Arc<Core> {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        schedule: Arc<Schedule>,
+        settings: Settings,
+    ) -> Arc<Core> {
         let core = Arc::new_cyclic(|this: &Weak<Core>| Core {
             memory: Arc::new(Memory::new(settings.buffer_bytes)),
             engine,
+            schedule,
             settings,
             this: this.clone(),
             handles: AtomicUsize::new(1),
@@ -81,6 +88,10 @@ impl Core {
 
     pub(super) fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    pub(super) fn schedule(&self) -> &Schedule {
+        &self.schedule
     }
 
     #[inline]
@@ -119,7 +130,7 @@ impl Core {
         self.engine.clock().monotonic().saturating_add(self.settings.linger)
     }
 
-    pub(super) fn schedule(&self, at: Duration, due: Weak<dyn Due>) {
+    pub(super) fn call_at(&self, at: Duration, due: Weak<dyn Due>) {
         self.engine.timers().schedule(at, due);
     }
 
@@ -277,7 +288,7 @@ impl Core {
     fn tell_timer(&self) {
         if !self.errands.told.swap(true, Ordering::AcqRel) {
             let due: Weak<dyn Due> = self.this.clone() as Weak<dyn Due>;
-            self.schedule(Duration::ZERO, due);
+            self.call_at(Duration::ZERO, due);
         }
     }
 

@@ -231,7 +231,7 @@ impl Lane {
             }
         }
         let due: Weak<dyn Due> = Arc::downgrade(self) as Weak<dyn Due>;
-        core.schedule(at, due);
+        core.call_at(at, due);
     }
 
     /// Closes the open batch; returns the tickets of everything that has not ended.

@@ -284,7 +284,6 @@ impl TopicProducer {
         self.send_batch_later(Some(partition.into()), records)
     }
 }
-
 impl fmt::Debug for TopicProducer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TopicProducer")

@@ -75,6 +75,18 @@ impl BatchRules {
         }
         self.timestamps.resolve(record.timestamp)
     }
+
+    /// The same of a record that was read from a batch.
+    pub(super) fn admit_read(
+        &self,
+        key: Option<&[u8]>,
+        timestamp: Option<Timestamp>,
+    ) -> Result<i64, RecordRefusal> {
+        if self.keyed && key.is_none() {
+            return Err(RecordRefusal::NoKey);
+        }
+        self.timestamps.resolve(timestamp.map_or(WantedTimestamp::None, WantedTimestamp::At))
+    }
 }
 
 /// Who sets timestamps, and how far they may lie from the clock.
