@@ -20,6 +20,7 @@ use crate::disk::names::{
 };
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, TopicId};
+use crate::record::PlainLimit;
 use crate::segment::{Audit, AuditRules, Fault, Place, Segment, Tenancy, Wrong};
 use std::sync::Arc;
 
@@ -145,16 +146,21 @@ impl PartitionAudit {
     }
 
     /// Reads one segment through.
-    pub(crate) fn audit(&self, at: usize, go_on: &dyn Fn(u64) -> bool) -> SegmentAudited {
+    pub(crate) fn audit(
+        &self,
+        at: usize,
+        plain: PlainLimit,
+        go_on: &dyn Fn(u64) -> bool,
+    ) -> SegmentAudited {
         let AuditFacts { recovery_point, gapless, compacted, sparse, foreign, .. } = self.facts;
         let gapless_from = gapless.then_some(compacted.max(sparse));
-        self.segments[at].audit(AuditRules { recovery_point, gapless_from, foreign }, go_on)
+        self.segments[at].audit(AuditRules { recovery_point, gapless_from, foreign, plain }, go_on)
     }
 
     /// Reads all of it through.
-    pub(crate) fn audit_all(&self, go_on: &dyn Fn(u64) -> bool) -> PartitionAudited {
-        let audits = (0..self.segments.len()).map(|at| self.audit(at, go_on)).collect();
-        self.conclude(audits)
+    pub(crate) fn audit_all(&self, plain: PlainLimit) -> PartitionAudited {
+        let audits = (0..self.segments.len()).map(|at| self.audit(at, plain, &|_| true));
+        self.conclude(audits.collect())
     }
 
     /// Puts the audits of all segments together, in their order.

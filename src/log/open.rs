@@ -20,8 +20,10 @@ use super::epochs::EpochCache;
 use super::journaled::covered;
 use super::keeper::{KnownFacts, LastStop};
 use super::leftovers::{Directory, tidy};
+use super::marks::Marks;
 use super::relearn::Seen;
 use super::report::{Damage, PartitionReport, TornTail};
+use super::rules::RulesCell;
 use super::verdict::{Ending, Successor, Then, Verdict, judge};
 use crate::disk::Disk;
 use crate::disk::latch::Latch;
@@ -117,6 +119,7 @@ impl Recovery<'_> {
     fn run(&mut self, place: &Arc<Place>, mut directory: Directory) -> Result<()> {
         self.report.removed = directory.removed;
         self.seen.indexed = std::mem::take(&mut directory.indexed);
+        self.seen.noted = directory.of_producers;
         self.snapshots = std::mem::take(&mut directory.snapshots);
         let path = place.dir.join(LEADER_EPOCHS);
         self.epochs[0] = match checkpoint::read_epochs(&*place.disk, &path) {
@@ -431,6 +434,7 @@ impl Recovery<'_> {
         self.segments.shrink_to_fit(); // most logs of many have one
         let log = PartitionLog {
             config: ArcSwap::new(config.clone()),
+            rules: RulesCell::new(config),
             setup: self.setup.clone(),
             place,
             offsets: known.offsets(start, end),
@@ -458,21 +462,20 @@ impl Recovery<'_> {
             epochs: Mutex::new(epochs),
             epoch_floor,
             snapshots: Mutex::new(self.snapshots),
+            producers_noted: AtomicBool::new(self.seen.noted),
             aborted: RwLock::default(),
             has_aborted: AtomicBool::new(false),
             aborted_files: Mutex::default(),
             damage: ArcSwapOption::new(damage),
             gapless,
             swaps: AtomicU64::new(0),
-            tell_at: AtomicU64::new(u64::MAX),
+            marks: Marks::new(self.setup.sync_after),
             latch: Latch::default(),
             counters: LogCounters::default(),
             names_changed: AtomicBool::new(names_changed),
             own_name_changed: AtomicBool::new(names_changed),
             metadata_unsynced: AtomicBool::new(metadata_lost),
             beside: Mutex::new(None),
-            told_dirty: AtomicBool::new(false),
-            appended_bytes: AtomicU64::new(0),
             synced_bytes: AtomicU64::new(0),
             flush_after: AtomicU64::new(config.flush_records.unwrap_or(u64::MAX)),
         };

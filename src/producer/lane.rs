@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::batch::{LingerBatch, Promise, Ticket, Written};
 use super::core::Core;
 use super::lanes::Failures;
+use super::topic_name::TopicName;
 use crate::config::Durability;
 use crate::engine::{Due, Partition};
 use crate::error::{Cause, Error, Outcome, Result};
@@ -29,6 +30,8 @@ use crate::wait::commit::Ride;
 #[derive(Debug)]
 pub(super) struct Lane {
     partition: Arc<Partition>,
+    /// That of the topic, for receipts.
+    name: TopicName,
     core: Weak<Core>,
     /// Shared with the other lanes of the topic.
     failures: Arc<Failures>,
@@ -101,11 +104,13 @@ impl Queue {
 impl Lane {
     pub(super) fn new(
         partition: Arc<Partition>,
+        name: TopicName,
         core: Weak<Core>,
         failures: Arc<Failures>,
     ) -> Self {
         Lane {
             partition,
+            name,
             core,
             failures,
             unwritten: AtomicUsize::new(0),
@@ -118,6 +123,10 @@ impl Lane {
     #[inline]
     pub(super) fn partition(&self) -> &Arc<Partition> {
         &self.partition
+    }
+
+    pub(super) fn topic_name(&self) -> &TopicName {
+        &self.name
     }
 
     /// Whether a record sent now would overtake one that lingers.
@@ -219,7 +228,7 @@ impl Lane {
             }
         }
         let due: Weak<dyn Due> = Arc::downgrade(self) as Weak<dyn Due>;
-        core.schedule(at, due);
+        core.call_at(at, due);
     }
 
     /// Closes the open batch; returns the tickets of everything that has not ended.
@@ -247,7 +256,7 @@ impl Lane {
             let batches = std::mem::take(&mut self.queue.lock().sealed);
             done.reserve_exact(batches.len());
             for mut batch in batches {
-                let result = batch.append_to(core, &self.partition, now);
+                let result = batch.append_to(core, self, now);
                 done.push((batch, result));
             }
             self.unwritten.fetch_sub(done.len(), Ordering::Release);

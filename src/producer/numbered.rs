@@ -109,7 +109,7 @@ impl TopicProducer {
     #[inline]
     pub(super) fn receipt(&self, sent: &Sent) -> Receipt {
         Receipt {
-            topic: self.lanes().topic().name().clone(),
+            topic: self.lanes().topic_name().clone(),
             partition: sent.partition,
             offset: sent.appended.base_offset,
             leader_epoch: sent.appended.epoch,
@@ -121,7 +121,7 @@ impl TopicProducer {
 
     pub(super) fn batch_receipt(&self, sent: &Sent) -> BatchReceipt {
         BatchReceipt {
-            topic: self.lanes().topic().name().clone(),
+            topic: self.lanes().topic_name().clone(),
             partition: sent.partition,
             base_offset: sent.appended.base_offset,
             end_offset: sent.appended.end_offset,

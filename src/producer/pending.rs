@@ -102,7 +102,9 @@ fn batched(ending: &Ending, index: u32, timestamp: Option<Timestamp>) -> Result<
 fn synced(ending: &Synced, receipt: &Receipt) -> Result<Receipt> {
     match ending {
         Ok(()) => Ok(receipt.clone()),
-        Err(error) => Err(error.again().at_partition(&receipt.topic, receipt.partition)),
+        Err(error) => Err(error
+            .again()
+            .at_partition(&std::sync::Arc::from(&*receipt.topic), receipt.partition)),
     }
 }
 

@@ -2,8 +2,7 @@
 //!
 //! A receipt is made only for records that are in the log, with the durability that was asked for.
 
-use std::sync::Arc;
-
+use super::topic_name::TopicName;
 use crate::ids::{LeaderEpoch, Offset, PartitionId, Sequence};
 use crate::time::Timestamp;
 
@@ -20,7 +19,7 @@ use crate::time::Timestamp;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    pub(super) topic: Arc<str>,
+    pub(super) topic: TopicName,
     pub(super) partition: PartitionId,
     pub(super) offset: Offset,
     pub(super) leader_epoch: LeaderEpoch,
@@ -147,7 +146,7 @@ impl Receipt {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchReceipt {
-    pub(super) topic: Arc<str>,
+    pub(super) topic: TopicName,
     pub(super) partition: PartitionId,
     pub(super) base_offset: Offset,
     pub(super) end_offset: Offset,
