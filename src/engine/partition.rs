@@ -161,6 +161,7 @@ impl Partition {
     }
 
     /// What the topic asks of a batch that is appended at `now`.
+    #[inline]
     pub(crate) fn batch_rules(&self, now: Timestamp) -> Result<BatchRules> {
         Ok(self.open_log("append")?.batch_rules(now))
     }

@@ -2,16 +2,14 @@
 //!
 //! The configuration itself lies behind a counted pointer: to read it through that costs an append
 //! two exchanges on memory that all threads share. Here the few numbers that batches are measured
-//! by are read plainly, between two looks at a version: it is odd while they change, so that no
-//! reader has some of an old configuration and some of a new one.
+//! by are read plainly, all of one configuration.
 //!
 //! Written under the log's writer lock, read by whoever is about to append.
 
 use crate::config::{Packing, TimestampType, TopicCompression, TopicConfig};
 use crate::record::{BatchRules, TimestampRule};
-use crate::sync::atomic::{AtomicU64, Ordering, fence};
-use crate::sync::spin_loop;
 use crate::time::{Timestamp, millis};
+use crate::wait::Numbers;
 use std::time::Duration;
 
 /// No bound on timestamps.
@@ -22,48 +20,26 @@ const APPEND_TIME: u64 = 2;
 
 /// The rules of one log.
 #[derive(Debug)]
-pub(super) struct RulesCell {
-    /// Odd while the numbers change.
-    version: AtomicU64,
-    numbers: [AtomicU64; 5],
-}
-
-/// The numbers, in the order they are kept in.
-type Numbers = [u64; 5];
+pub(super) struct RulesCell(Numbers<5>);
 
 impl RulesCell {
     pub(super) fn new(config: &TopicConfig) -> Self {
-        RulesCell { version: AtomicU64::new(0), numbers: numbers(config).map(AtomicU64::new) }
+        RulesCell(Numbers::new(numbers(config)))
     }
 
     /// Takes a new configuration. Under the writer lock.
     pub(super) fn set(&self, config: &TopicConfig) {
-        let version = self.version.load(Ordering::Relaxed);
-        self.version.store(version + 1, Ordering::Relaxed);
-        fence(Ordering::Release);
-        for (kept, number) in self.numbers.iter().zip(numbers(config)) {
-            kept.store(number, Ordering::Relaxed);
-        }
-        self.version.store(version + 2, Ordering::Release);
+        self.0.set(numbers(config));
     }
 
     /// What is asked of a batch that is appended at `now`.
     #[inline(always)] // see `producer::walk`
     pub(super) fn at(&self, now: Timestamp) -> BatchRules {
-        loop {
-            let version = self.version.load(Ordering::Acquire);
-            let [max_bytes, before, after, flags, compression] =
-                self.numbers.each_ref().map(|number| number.load(Ordering::Relaxed));
-            fence(Ordering::Acquire);
-            if version.is_multiple_of(2) && version == self.version.load(Ordering::Relaxed) {
-                return rules([max_bytes, before, after, flags, compression], now);
-            }
-            spin_loop();
-        }
+        rules(self.0.get(), now)
     }
 }
 
-fn numbers(config: &TopicConfig) -> Numbers {
+fn numbers(config: &TopicConfig) -> [u64; 5] {
     // a batch goes whole into one segment
     let max_bytes = config.max_batch_bytes.min(config.segment_bytes);
     let bound =
@@ -80,7 +56,7 @@ fn numbers(config: &TopicConfig) -> Numbers {
 }
 
 #[inline(always)] // see `producer::walk`
-fn rules([max_bytes, before, after, flags, compression]: Numbers, now: Timestamp) -> BatchRules {
+fn rules([max_bytes, before, after, flags, compression]: [u64; 5], now: Timestamp) -> BatchRules {
     let bound = |millis| (millis != UNBOUNDED).then(|| Duration::from_millis(millis));
     let timestamps = if flags & APPEND_TIME != 0 {
         TimestampRule::Append { now }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::core::Core;
 use super::lane::Lane;
 use super::memory::Grant;
-use super::receipt::Receipt;
+use super::receipt::{MaybeTimestamp, Receipt};
 use super::topic_name::TopicName;
 use crate::config::Durability;
 use crate::error::{Cause, Error, Outcome, Result};
@@ -39,13 +39,14 @@ impl Written {
     }
 
     /// The receipt of the record at `index`, which asked for `timestamp`.
+    #[inline]
     pub(super) fn receipt(&self, index: u32, timestamp: Option<Timestamp>) -> Receipt {
         Receipt {
             topic: self.topic.clone(),
             partition: self.partition,
             offset: Offset::new(self.appended.base_offset.get() + i64::from(index)),
             leader_epoch: self.leader_epoch(),
-            timestamp: self.append_time.or(timestamp),
+            timestamp: MaybeTimestamp::of(self.append_time.or(timestamp)),
             sequence: self.appended.sequence.map(|first| first.after(index)),
             is_duplicate: self.appended.is_duplicate,
         }

@@ -100,7 +100,7 @@ impl Core {
     }
 
     /// What a partition asks of a batch that is appended at `now`, and how it is compressed.
-    #[inline]
+    #[inline(always)] // see `walk`
     pub(super) fn rules(&self, partition: &Partition, now: Timestamp) -> Result<BatchRules> {
         self.packed_as_set(partition.batch_rules(now)?)
     }

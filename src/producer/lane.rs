@@ -146,6 +146,7 @@ impl Lane {
     }
 
     /// Encodes a record into the open batch.
+    #[inline(always)] // see `linger`
     pub(super) fn push(
         &self,
         core: &Core,
@@ -204,6 +205,7 @@ impl Lane {
     }
 
     /// Does what a push left to be done.
+    #[inline]
     pub(super) fn follow_up(self: &Arc<Self>, core: &Core, taken: &Taken) {
         if taken.after.set_alarm {
             self.set_alarm(core);
@@ -215,6 +217,7 @@ impl Lane {
 
     /// Gives the open batch its time and has the timer come for it. Reads the clock, so no lock is
     /// held; by then the batch may be another, which only makes its time come a little early.
+    #[cold]
     fn set_alarm(self: &Arc<Self>, core: &Core) {
         let at = core.due_time();
         {

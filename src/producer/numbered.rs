@@ -6,7 +6,7 @@
 //! ([`Producer::identity`]) and which sequence a batch was sent with.
 
 use super::handle::Producer;
-use super::receipt::{BatchReceipt, Receipt};
+use super::receipt::{BatchReceipt, MaybeTimestamp, Receipt};
 use super::topic::TopicProducer;
 use super::waiting::{Sent, Wait};
 use crate::error::{Cause, Error, Result};
@@ -113,7 +113,7 @@ impl TopicProducer {
             partition: sent.partition,
             offset: sent.appended.base_offset,
             leader_epoch: sent.appended.epoch,
-            timestamp: sent.max_timestamp,
+            timestamp: MaybeTimestamp::of(sent.max_timestamp),
             sequence: sent.appended.sequence,
             is_duplicate: sent.appended.is_duplicate,
         }

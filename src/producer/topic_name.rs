@@ -4,56 +4,84 @@
 //! lower one number that all threads of the program share. So names are kept for as long as the
 //! program runs, each once, however many stores, topics and producers have it; beyond
 //! [`MOST_BYTES`] of them, for a program that makes topics without end, they are counted after all.
+//!
+//! Kept names stand in chains that only grow, so nobody takes a lock. Asked once for each topic of
+//! a producer.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// How many bytes of names are kept.
 const MOST_BYTES: usize = 1 << 20;
+/// Chains that names are found by.
+const CHAINS: usize = 4096;
 
-/// A topic's name.
+/// A topic's name, behind a thin pointer: receipts are kept by the million.
 #[derive(Clone)]
 pub(super) enum TopicName {
-    Kept(&'static str),
-    Counted(Arc<str>),
+    Kept(&'static Link),
+    Counted(Arc<Link>),
 }
 
 /// The names that are kept.
-#[derive(Debug)]
 struct Kept {
-    names: BTreeSet<&'static str>,
-    bytes: usize,
+    chains: [OnceLock<Box<Link>>; CHAINS],
+    bytes: AtomicUsize,
     most_bytes: usize,
 }
 
-static KEPT: Mutex<Kept> = Mutex::new(Kept::new(MOST_BYTES));
+/// A name, and what came into its chain after it.
+pub(super) struct Link {
+    name: Box<str>,
+    next: OnceLock<Box<Link>>,
+}
+
+static KEPT: Kept = Kept::new(MOST_BYTES);
 
 impl TopicName {
-    /// The name, kept if there is room for it. Takes a lock: asked once for each topic handle.
-    pub(super) fn of(name: &Arc<str>) -> Self {
-        KEPT.lock().unwrap_or_else(PoisonError::into_inner).name(name)
+    /// The name, kept if there is room for it.
+    pub(super) fn of(name: &str) -> Self {
+        KEPT.name(name)
     }
 }
 
 impl Kept {
     const fn new(most_bytes: usize) -> Self {
-        Kept { names: BTreeSet::new(), bytes: 0, most_bytes }
+        let chains = [const { OnceLock::new() }; CHAINS];
+        Kept { chains, bytes: AtomicUsize::new(0), most_bytes }
     }
 
-    fn name(&mut self, name: &Arc<str>) -> TopicName {
-        if let Some(known) = self.names.get(&**name) {
-            return TopicName::Kept(known);
+    fn name(&'static self, name: &str) -> TopicName {
+        let mut place = &self.chains[chain(name)];
+        loop {
+            match place.get() {
+                Some(link) if *link.name == *name => return TopicName::Kept(link),
+                Some(link) => place = &link.next,
+                None => {
+                    let taken = self.bytes.fetch_add(name.len(), Ordering::Relaxed);
+                    let fits = taken.saturating_add(name.len()) <= self.most_bytes;
+                    let link = || Link { name: Box::from(name), next: OnceLock::new() };
+                    // another may be quicker: then that one is looked at
+                    if !fits || place.set(Box::new(link())).is_err() {
+                        self.bytes.fetch_sub(name.len(), Ordering::Relaxed);
+                    }
+                    if !fits {
+                        return TopicName::Counted(Arc::new(link()));
+                    }
+                }
+            }
         }
-        if self.bytes + name.len() > self.most_bytes {
-            return TopicName::Counted(name.clone());
-        }
-        self.bytes += name.len();
-        let kept: &'static str = Box::leak(Box::from(&**name));
-        self.names.insert(kept);
-        TopicName::Kept(kept)
     }
+}
+
+/// The chain of a name, by FNV-1a.
+fn chain(name: &str) -> usize {
+    let hash = name
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash as usize % CHAINS
 }
 
 impl Deref for TopicName {
@@ -62,8 +90,8 @@ impl Deref for TopicName {
     #[inline]
     fn deref(&self) -> &str {
         match self {
-            TopicName::Kept(name) => name,
-            TopicName::Counted(name) => name,
+            TopicName::Kept(link) => &link.name,
+            TopicName::Counted(link) => &link.name,
         }
     }
 }
@@ -88,16 +116,28 @@ mod tests {
 
     #[test]
     fn a_name_is_kept_once_and_not_without_end() {
-        let mut kept = Kept::new(10);
-        let name = |kept: &mut Kept, name: &str| kept.name(&Arc::from(name));
-        let (first, again) = (name(&mut kept, "orders"), name(&mut kept, "orders"));
+        let kept: &'static Kept = Box::leak(Box::new(Kept::new(10)));
+        let (first, again) = (kept.name("orders"), kept.name("orders"));
         assert!(matches!((&first, &again), (TopicName::Kept(a), TopicName::Kept(b)) if
             std::ptr::eq(*a, *b)));
-        let counted = name(&mut kept, "bills");
+        let counted = kept.name("bills");
         assert!(matches!(counted, TopicName::Counted(_)));
-        assert!(matches!(name(&mut kept, "four"), TopicName::Kept("four")));
-        assert_eq!((&*counted, kept.bytes), ("bills", 10));
-        assert_eq!(name(&mut kept, "bills"), counted);
+        assert!(matches!(kept.name("four"), TopicName::Kept(link) if *link.name == *"four"));
+        assert_eq!((&*counted, kept.bytes.load(Ordering::Relaxed)), ("bills", 10));
+        assert_eq!(kept.name("bills"), counted);
         assert_eq!(format!("{first:?}"), "\"orders\"");
+    }
+
+    #[test]
+    fn names_of_one_chain_are_told_apart_by_many_threads() {
+        let kept: &'static Kept = Box::leak(Box::new(Kept::new(MOST_BYTES)));
+        let names: Vec<_> = (0..20_000).map(|number| format!("topic-{number}")).collect();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| names.iter().for_each(|name| assert_eq!(*kept.name(name), **name)));
+            }
+        });
+        let bytes: usize = names.iter().map(String::len).sum();
+        assert_eq!(kept.bytes.load(Ordering::Relaxed), bytes, "each once");
     }
 }
