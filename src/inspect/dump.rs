@@ -128,7 +128,7 @@ impl Dump {
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
-    /// # tidelog::Log::open(dir.path())?.close()?;
+    /// # tidelog::Log::open(dir.path())?.append(&[tidelog::Record::new("a")])?;
     /// let dump = tidelog::Dump::open(dir.path())?.max_decompressed_bytes(64 << 20);
     /// # drop(dump);
     /// # Ok::<(), tidelog::Error>(())
