@@ -117,6 +117,8 @@ pub enum ErrorKind {
     PolicyViolation,
     /// The group has members, or what it must not have for what was asked.
     GroupNotEmpty,
+    /// What was to be resolved is: published, cancelled, committed or rolled back.
+    AlreadyResolved,
     /// Code handed in by the caller panicked.
     Panicked,
     /// The store was opened read-only: another process may be writing to it.

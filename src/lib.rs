@@ -49,6 +49,7 @@
 //!   [`Pending`]; who goes where: [`Partitioner`]; smaller: [`Compression`].
 //! - All or nothing: [`ProducerBuilder::transactional`], [`Transaction`],
 //!   [`Store::transactions`].
+//! - Later: [`TopicProducer::schedule`], [`Store::cancel_scheduled`], [`Store::scheduled`].
 //! - Reading: [`ConsumerBuilder`], [`Consumer::poll`], [`Records`], [`RecordView`],
 //!   [`Consumer::read_to_end`]; without a valid position: [`Reset`].
 //! - Offsets: [`Consumer::commit`], [`OffsetCommit`]. Groups: [`Store::groups`],
@@ -121,6 +122,9 @@ mod state_log;
 #[cfg(not(loom))]
 mod txn;
 
+#[cfg(not(loom))]
+mod schedule;
+
 mod group;
 
 #[cfg(not(loom))]
@@ -184,13 +188,15 @@ pub use record::{
     RecordsIter,
 };
 #[cfg(not(loom))]
+pub use schedule::{ScheduleId, ScheduledRecord, When};
+#[cfg(not(loom))]
 pub use segment::AbortedTransaction;
 #[cfg(not(loom))]
 pub use store::{
     BackupBuilder, BackupTask, GroupDescription, GroupListing, GroupMember, GroupPartition,
     GroupReset, GroupStats, HoldStats, OffsetMove, Partition, PartitionDescription, PartitionStats,
-    ReadOnlyStore, ReadOnlyStoreBuilder, ResetPlan, ResetTo, Store, StoreBuilder, StoreStats,
-    TopicDescription, TopicStats,
+    ReadOnlyStore, ReadOnlyStoreBuilder, ResetPlan, ResetTo, ScheduleStats, Store, StoreBuilder,
+    StoreStats, TopicDescription, TopicStats,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 #[cfg(not(loom))]

@@ -16,10 +16,12 @@ impl Counter {
     }
 
     /// Adds where a lock already keeps other writers out: no read-modify-write.
+    #[inline]
     fn add_alone(&self, more: u64) {
         self.0.store(self.0.load(Ordering::Relaxed) + more, Ordering::Relaxed);
     }
 
+    #[inline]
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -44,6 +46,7 @@ pub(crate) struct LogCounters {
 
 impl LogCounters {
     /// One batch was appended; called under the log's writer lock.
+    #[inline]
     pub(crate) fn appended(&self, records: u64, bytes: u64) {
         self.appended_records.add_alone(records);
         self.appended_batches.add_alone(1);
@@ -58,6 +61,7 @@ impl LogCounters {
         self.appended_batches.get()
     }
 
+    #[inline]
     pub(crate) fn appended_bytes(&self) -> u64 {
         self.appended_bytes.get()
     }

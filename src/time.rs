@@ -80,6 +80,7 @@ impl Timestamp {
 }
 
 impl From<SystemTime> for Timestamp {
+    #[inline]
     fn from(time: SystemTime) -> Self {
         match time.duration_since(UNIX_EPOCH) {
             Ok(after) => Timestamp(millis(after)),
@@ -95,8 +96,10 @@ impl fmt::Display for Timestamp {
 }
 
 /// Whole milliseconds of a duration, capped at the largest `i64`.
+#[inline]
 pub(crate) fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+    let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    seconds.saturating_mul(1_000).saturating_add(i64::from(duration.subsec_millis()))
 }
 
 /// Where a store takes its time from.

@@ -17,7 +17,7 @@ use super::transactions::Transactions;
 use crate::error::{Error, Result};
 use crate::ids::Offset;
 use crate::log::{Keeper, PartitionLog, Sealed, Swapped};
-use crate::record::{Batch, BatchHeader};
+use crate::record::{Batch, BatchHeader, PlainLimit};
 use crate::segment::{Origin, Rewrite, Segment, Vouchers, Walk, WalkStep, misfit};
 use crate::time::Timestamp;
 
@@ -195,7 +195,8 @@ impl Pass {
                 *position = batch.0 + size;
                 left = left.saturating_sub(size);
                 if !self.transactions.is_aborted(batch.1.header()) {
-                    mapped_end = map_batch(&mut self.map, &batch.1, from, &mut room);
+                    mapped_end =
+                        map_batch(&mut self.map, &batch.1, from, (&mut room, log.plain_limit()));
                 }
             }
             if ended {
@@ -216,12 +217,13 @@ impl Pass {
             index_interval: config.index_interval_bytes,
         };
         let Settings { now, delete_retention, .. } = self.settings;
+        let rules = Rules { now, delete_retention, mapped_end, plain: log.plain_limit() };
         let transactions = std::mem::take(&mut self.transactions);
         let rewriting = Rewriting {
             mapped_end,
             next_from: mapped_end,
             from,
-            sieve: Sieve::new(Rules { now, delete_retention, mapped_end }, transactions),
+            sieve: Sieve::new(rules, transactions),
             groups: groups(&self.facts, mapped_end, limits),
             output: None,
         };
@@ -382,12 +384,12 @@ fn map_batch(
     map: &mut KeyMap,
     batch: &Batch<'_>,
     from: Offset,
-    room: &mut Vec<u8>,
+    (room, plain): (&mut Vec<u8>, PlainLimit),
 ) -> Option<Offset> {
     if batch.header().last_offset() < from {
         return None;
     }
-    readable(batch, room)?
+    readable(batch, room, plain)?
         .records()
         .ok()?
         .filter_map(|record| record.ok())

@@ -38,6 +38,8 @@ pub(super) struct Rules {
     pub(super) delete_retention: Duration,
     /// Records from here on stay: not all of their keys are known.
     pub(super) mapped_end: Offset,
+    /// What one batch may take decompressed.
+    pub(super) plain: PlainLimit,
 }
 
 /// What is written in a batch's place.
@@ -53,11 +55,15 @@ pub(super) enum Fate {
 
 /// The batch with its records at hand, decompressed into `room` if need be; `None` where they
 /// cannot be taken for what they say.
-pub(super) fn readable<'r>(batch: &Batch<'r>, room: &'r mut Vec<u8>) -> Option<Batch<'r>> {
+pub(super) fn readable<'r>(
+    batch: &Batch<'r>,
+    room: &'r mut Vec<u8>,
+    plain: PlainLimit,
+) -> Option<Batch<'r>> {
     if batch.header().is_control() {
         return None;
     }
-    let batch = batch.unpacked(room, PlainLimit::DEFAULT).ok()?;
+    let batch = batch.unpacked(room, plain).ok()?;
     batch.check_records().ok()?;
     Some(batch)
 }
@@ -89,7 +95,7 @@ impl Sieve {
             return Ok(self.without_records(batch));
         }
         let mut room = std::mem::take(&mut self.room);
-        let fate = match readable(batch, &mut room) {
+        let fate = match readable(batch, &mut room, self.rules.plain) {
             Some(batch) => self.sift_readable(&batch, map),
             None => {
                 self.unreadable_below = true;

@@ -88,6 +88,7 @@ impl Bench {
             attention: Arc::new(Unattended),
             pinned: Arc::default(),
             journal: None,
+            plain: crate::record::PlainLimit::DEFAULT,
         };
         let [point, start, compacted] = *self.kept.0.lock();
         let known = KnownFacts {

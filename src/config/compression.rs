@@ -104,7 +104,39 @@ impl Default for TopicCompression {
     }
 }
 
+/// All kinds, in the order of their numbers in [`TopicCompression::to_bits`].
+const ALL: [Compression; 6] = [
+    Compression::Producer,
+    Compression::None,
+    Compression::Gzip,
+    Compression::Snappy,
+    Compression::Lz4,
+    Compression::Zstd,
+];
+
 impl TopicCompression {
+    /// All of it as one number: a byte each for the kind and the levels of gzip and lz4, which
+    /// are no longer, and four for that of zstd.
+    pub(crate) fn to_bits(self) -> u64 {
+        let [z0, z1, z2, z3] = self.zstd_level.to_le_bytes();
+        let kind = ALL.iter().position(|kind| *kind == self.kind).unwrap_or(0);
+        let byte = |number: i64| number.to_le_bytes()[0];
+        let (gzip, lz4) = (byte(self.gzip_level.into()), byte(self.lz4_level.into()));
+        u64::from_le_bytes([byte(kind as i64), gzip, lz4, 0, z0, z1, z2, z3])
+    }
+
+    /// What [`to_bits`](TopicCompression::to_bits) made a number of.
+    #[inline]
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        let [kind, gzip, lz4, _, zstd @ ..] = bits.to_le_bytes();
+        TopicCompression {
+            kind: ALL.get(usize::from(kind)).copied().unwrap_or_default(),
+            gzip_level: i32::from(gzip.cast_signed()),
+            lz4_level: i32::from(lz4.cast_signed()),
+            zstd_level: i32::from_le_bytes(zstd),
+        }
+    }
+
     pub(crate) fn kind(&self) -> Compression {
         self.kind
     }
@@ -243,6 +275,16 @@ mod tests {
             let packing = Packing::of_topic(topic(kind)).by(own, own_level);
             assert_eq!((packing.codec(), packing.level()), (codec, level), "{kind} {own}");
             assert_eq!(packing.is_plain(), codec == Plain);
+        }
+    }
+
+    #[test]
+    fn a_number_holds_all_of_it() {
+        for kind in ALL {
+            for (gzip_level, lz4_level, zstd_level) in [(-1, 1, -131_072), (9, 17, 22), (1, 9, 0)] {
+                let topic = TopicCompression { kind, gzip_level, lz4_level, zstd_level };
+                assert_eq!(TopicCompression::from_bits(topic.to_bits()), topic);
+            }
         }
     }
 

@@ -22,7 +22,7 @@ mod words;
 
 pub use cleanup::CleanupPolicy;
 pub use compression::Compression;
-pub(crate) use compression::Packing;
+pub(crate) use compression::{Packing, TopicCompression};
 pub use holds::HoldCap;
 pub(crate) use holds::OffsetsRetention;
 pub use leadership::Leadership;

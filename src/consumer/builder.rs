@@ -88,6 +88,7 @@ pub struct ConsumerBuilder {
 
 impl ConsumerBuilder {
     pub(crate) fn new(engine: Claim, offsets: Arc<OffsetStore>, group: Option<String>) -> Self {
+        let options = Options { plain: engine.plain_limit(), ..Options::default() };
         ConsumerBuilder {
             engine,
             offsets,
@@ -96,7 +97,7 @@ impl ConsumerBuilder {
             subscribed: Vec::new(),
             pattern: None,
             place: Place::default(),
-            options: Options::default(),
+            options,
         }
     }
 
@@ -287,8 +288,8 @@ impl ConsumerBuilder {
     }
 
     /// How many bytes one compressed batch may take decompressed; one that takes more fails the
-    /// poll as too large, and no more than this is allocated for it. Default 8 MiB, or 32 times
-    /// the batch's own size where that is more; at least 1.
+    /// poll as too large, and no more than this is allocated for it. Default what the store was
+    /// [opened with](crate::StoreBuilder::max_decompressed_bytes); at least 1.
     ///
     /// ```
     /// # let store = tidelog::Store::in_memory()?;

@@ -117,6 +117,7 @@ fn open(
         max_bytes: None,
         when_full: WhenFull::Fail,
         journal: None,
+        plain: crate::record::PlainLimit::DEFAULT,
     };
     let engine = Engine::open(options, Path::new("/store")).unwrap();
     let offsets = OffsetStore::open(engine.clone()).unwrap();

@@ -37,16 +37,20 @@ impl Latch {
     ///
     /// # Errors
     /// `Poisoned` with the first failure's text.
+    #[inline]
     pub(crate) fn check(&self, operation: &'static str) -> Result<()> {
-        if !self.is_tripped() {
-            return Ok(());
-        }
+        if self.is_tripped() { self.tripped(operation) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn tripped(&self, operation: &'static str) -> Result<()> {
         match &*self.first.lock() {
             None => Ok(()), // lifted just now
             Some(text) => Err(Error::new(operation, Cause::Poisoned(text.clone()))),
         }
     }
 
+    #[inline]
     pub(crate) fn is_tripped(&self) -> bool {
         self.tripped.load(Ordering::Acquire)
     }

@@ -45,6 +45,9 @@ pub(crate) const KEEPER: &str = "tidelog.keeper";
 /// Ours: what vouches for the indexes of aborted transactions, in a partition's directory.
 pub(crate) const ABORTED: &str = "tidelog.aborted";
 
+/// Ours: says that a partition has producers, in its directory.
+pub(crate) const PRODUCERS: &str = "tidelog.producers";
+
 /// The longest topic name: the rest of 255 is for `-`, a partition number and our suffixes.
 pub(crate) const MAX_TOPIC_NAME: usize = 249;
 const MAX_FILE_NAME: usize = 255;

@@ -215,6 +215,7 @@ impl Engine {
             attention: Arc::new(Unattended),
             pinned: Arc::default(),
             journal: None,
+            plain: self.plain_limit(),
         };
         let foreign = state.topic(partition.topic_id()).is_some_and(|topic| topic.foreign);
         secured.finish(&dir, setup, foreign, &go_on)?;

@@ -65,6 +65,7 @@ impl Budget {
     }
 
     /// The count that logs are to join.
+    #[inline]
     pub(super) fn count(&self) -> Count {
         Count(self.count.load(Ordering::Acquire))
     }
@@ -78,6 +79,7 @@ impl Budget {
         self.counted.lock().used
     }
 
+    #[inline]
     pub(crate) fn limit(&self) -> Option<u64> {
         Some(self.limit.load(Ordering::Acquire)).filter(|limit| *limit != UNLIMITED)
     }
@@ -87,11 +89,16 @@ impl Budget {
     }
 
     /// Takes bytes, if there is room for them or no limit.
+    #[inline]
     pub(super) fn try_reserve(&self, bytes: u64) -> Option<Reserved> {
         let count = self.count(); // before the limit, which is then that of this count or later
         if self.limit().is_none() {
             return Some(Reserved { bytes, count });
         }
+        self.reserve_counted(bytes)
+    }
+
+    fn reserve_counted(&self, bytes: u64) -> Option<Reserved> {
         let mut counted = self.counted.lock();
         let limit = self.limit.load(Ordering::Relaxed);
         let used = counted.used.saturating_add(bytes);

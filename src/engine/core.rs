@@ -13,6 +13,7 @@ use crate::error::{Cause, Error, Result};
 use crate::ids::TopicId;
 use crate::journal::Journal;
 use crate::log::{Keeper, LogId};
+use crate::record::PlainLimit;
 use crate::stats::PinCounter;
 use crate::sync::{Mutex, RwLock};
 use crate::time::Clock;
@@ -41,6 +42,8 @@ pub(crate) struct EngineOptions {
     pub(crate) when_full: WhenFull,
     /// How large a journal the store has, in bytes, if any.
     pub(crate) journal: Option<u64>,
+    /// What one compressed batch may take decompressed.
+    pub(crate) plain: PlainLimit,
 }
 
 /// Called when the store closes, while it still takes appends: the last moment to flush.
@@ -141,6 +144,11 @@ impl Engine {
 
     pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
         &self.options.disk
+    }
+
+    /// What one compressed batch may take decompressed, unless who reads it says otherwise.
+    pub(crate) fn plain_limit(&self) -> PlainLimit {
+        self.options.plain
     }
 
     pub(crate) fn root_path(&self) -> &std::path::Path {
@@ -260,7 +268,8 @@ impl Engine {
         self.check_open("run timers").ok()?;
         self.sync_for_tasks();
         let now = self.clock().monotonic();
-        let next = self.timers.run_due(now);
+        // a task may come back at once, many times over
+        let next = self.timers.run_due(now, || self.sync_for_tasks());
         if self.requests.has_tasks() { Some(now) } else { next }
     }
 

@@ -25,16 +25,21 @@ impl Gate {
     }
 
     /// Fails once the store is closed, and always in a forked child.
+    #[inline]
     pub(crate) fn check(&self, operation: &'static str) -> Result<()> {
-        if self.disk.is_forked_child() {
-            return Err(Error::new(operation, Cause::Forked));
-        }
-        if self.is_closed() {
-            return Err(Error::new(operation, Cause::Closed("the store")));
+        if self.disk.is_forked_child() || self.is_closed() {
+            return Err(self.refusal(operation));
         }
         Ok(())
     }
 
+    #[cold]
+    fn refusal(&self, operation: &'static str) -> Error {
+        let forked = self.disk.is_forked_child();
+        Error::new(operation, if forked { Cause::Forked } else { Cause::Closed("the store") })
+    }
+
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }

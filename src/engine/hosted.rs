@@ -57,7 +57,7 @@ impl Engine {
     ) -> Result<Offset> {
         let log = partition.open_log("append as follower")?;
         let reserved = room::reserve(partition, batches.size())?;
-        let followed = log.append_as_follower(batches, now, self.keeper()?);
+        let followed = log.append_as_follower(batches, now, (self.keeper()?, &self.points));
         let followed = followed.inspect_err(|_| {
             room::give_back(partition, reserved);
             partition.note_failure();

@@ -5,13 +5,14 @@
 //! `catalog` changes what topics there are, `partition`, `budget`, `room` and `holds` are the
 //! append's way in and the retention's way out, `held` is what the journal left for an open,
 //! `hosted` are partitions that the host leads, `shared` what each partition is opened with,
-//! `requests`, `maintenance`, `chores`, `timers` and `threads` are the background, `root` is what
-//! the directory itself knows, `follow` reads a root that another process writes, and `backup`
+//! `requests`, `maintenance`, `chores`, `timers`, `alarm` and `threads` are the background, `root` is
+//! what the directory itself knows, `follow` reads a root that another process writes, and `backup`
 //! copies all of it while it is in use.
 //!
 //! Lock order: catalog, then the topic table, then whatever a log takes. No lock here is held
 //! while a log is appended to, and none while code of the host's runs.
 
+mod alarm;
 mod audit;
 mod backup;
 mod budget;
@@ -51,6 +52,7 @@ mod truncate;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use alarm::Alarm;
 pub(crate) use audit::{AwaitsReplay, RootAudit, is_root, list_kafkas, list_root};
 pub(crate) use backup::Watch;
 pub use backup::{BackupProgress, BackupReport};

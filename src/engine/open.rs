@@ -27,7 +27,7 @@ use super::requests::Requests;
 use super::root::exports::Exports;
 use super::root::fact::Fact;
 use super::root::last_writer::{LastWriter, Trace};
-use super::root::reconcile::{AdoptedTopic, Reconciled};
+use super::root::reconcile::Reconciled;
 use super::root::state::RootState;
 use super::root::{Root, RootKind, RootOpening, directory};
 use super::shared::{Opened, Shared};
@@ -258,7 +258,7 @@ fn topics_of<'a>(
         facts.extend(opening.state.topics().map(|topic| Fact::OthersWrote { id: topic.id }));
     }
     for adopted in &plan.adopt {
-        facts.push(adoption(adopted));
+        facts.push(adopted.fact(None));
     }
     let mut state = Cow::Borrowed(&*opening.state);
     facts.iter().for_each(|fact| state.to_mut().apply(fact));
@@ -290,17 +290,6 @@ fn topics_of<'a>(
     }
     write_lost_metadata(shared, opening, &state)?;
     Ok((topics, facts, state))
-}
-
-fn adoption(adopted: &AdoptedTopic) -> Fact {
-    Fact::TopicCreated {
-        id: adopted.id.unwrap_or_else(TopicId::random),
-        name: adopted.name.clone(),
-        config: Vec::new(),
-        partitions: adopted.partitions,
-        adopted: true,
-        internal: adopted.internal,
-    }
 }
 
 /// Writes `partition.metadata` again where a directory has lost it.

@@ -12,7 +12,7 @@ use super::budget::Budget;
 use super::follow::FollowedPartition;
 use super::gate::Gate;
 use super::holds::{HoldState, Holds};
-use super::room;
+use super::room::{self, Room};
 use crate::config::{Durability, IsolationLevel};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, Sequence, TopicId};
@@ -110,6 +110,7 @@ impl Partition {
     }
 
     /// The log, or why there is none to write to.
+    #[inline]
     pub(crate) fn log(&self) -> Result<&PartitionLog> {
         match &self.backing {
             Backing::Log(log) => Ok(log),
@@ -124,6 +125,7 @@ impl Partition {
     }
 
     /// The log, if the store is open and the topic exists.
+    #[inline]
     pub(super) fn open_log(&self, operation: &'static str) -> Result<&PartitionLog> {
         self.gate.check(operation)?;
         self.check_exists(operation)?;
@@ -147,15 +149,19 @@ impl Partition {
     }
 
     /// Fails once the topic is deleted.
+    #[inline]
     fn check_exists(&self, operation: &'static str) -> Result<()> {
-        if self.deleted.load(Ordering::Acquire) {
-            let name = self.topic.to_string();
-            return Err(Error::new(operation, Cause::NotFound { what: "topic", name }));
-        }
-        Ok(())
+        if self.deleted.load(Ordering::Acquire) { Err(self.missing(operation)) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn missing(&self, operation: &'static str) -> Error {
+        let name = self.topic.to_string();
+        Error::new(operation, Cause::NotFound { what: "topic", name })
     }
 
     /// What the topic asks of a batch that is appended at `now`.
+    #[inline]
     pub(crate) fn batch_rules(&self, now: Timestamp) -> Result<BatchRules> {
         Ok(self.open_log("append")?.batch_rules(now))
     }
@@ -163,6 +169,7 @@ impl Partition {
     /// Appends one batch, all of it or nothing, and wakes who waits for it. Blocks for a sync with
     /// [`Durability::Power`] and where the topic bounds the unsynced records, and for room where
     /// the budget says so.
+    #[inline(always)] // see `producer::walk`
     pub(crate) fn append<B: AppendBatch>(
         &self,
         batch: &B,
@@ -186,6 +193,7 @@ impl Partition {
 
     /// The same, process-durable and without waking anybody: for callers who hold a lock of their
     /// own, and notify [`signal`](Partition::signal) once it is free.
+    #[inline(always)] // see `producer::walk`
     pub(crate) fn append_quietly<B: AppendBatch>(
         &self,
         batch: &B,
@@ -195,6 +203,7 @@ impl Partition {
     }
 
     /// The same by an append of the log's, which takes room for `batch`.
+    #[inline(always)] // see `producer::walk`
     pub(super) fn append_by<B: AppendBatch>(
         &self,
         batch: &B,
@@ -215,13 +224,21 @@ impl Partition {
                 self.topic_budget.settle(reserved.of_topic, appended.count);
                 Ok(appended)
             }
-            Err(error) => {
-                room::give_back(self, reserved);
-                self.note_failure();
-                self.check_exists("append")?; // deleted meanwhile: that is why
-                Err(error)
-            }
+            Err(error) => Err(self.not_appended(reserved, error)),
         }
+    }
+
+    /// Fails as full where an append of so many bytes would wait for room: for callers that serve
+    /// others too.
+    pub(crate) fn check_room(&self, bytes: u64) -> Result<()> {
+        room::check(self, bytes)
+    }
+
+    #[cold]
+    fn not_appended(&self, reserved: Room, error: Error) -> Error {
+        room::give_back(self, reserved);
+        self.note_failure();
+        self.check_exists("append").err().unwrap_or(error) // deleted meanwhile: that is why
     }
 
     /// Appends the marker that ends a producer's transaction here; see

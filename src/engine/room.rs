@@ -23,7 +23,7 @@ pub(super) struct Room {
 }
 
 /// Reserves `bytes` in both budgets of a partition, or fails as full.
-#[inline]
+#[inline(always)] // see `producer::walk`
 pub(super) fn reserve(partition: &Partition, bytes: u64) -> Result<Room> {
     let topic = &partition.topic_budget;
     let of_topic = match topic.try_reserve(bytes) {
@@ -49,11 +49,32 @@ pub(super) fn take(partition: &Partition, bytes: u64) -> Room {
 }
 
 /// Gives back what was reserved for a batch that was not appended.
+#[cold]
 pub(super) fn give_back(partition: &Partition, room: Room) {
     partition.topic_budget.give_back(room.of_topic);
     if let (Some(store), Some(reserved)) = (&partition.store_budget, room.of_store) {
         store.give_back(reserved);
     }
+}
+
+/// Fails as full where reserving `bytes` would wait.
+pub(super) fn check(partition: &Partition, bytes: u64) -> Result<()> {
+    let budgets =
+        [(Some(&partition.topic_budget), "topic"), (partition.store_budget.as_ref(), "store")];
+    for (budget, of) in budgets {
+        let Some(budget) = budget.filter(|it| matches!(it.when_full(), WhenFull::Block(_))) else {
+            continue;
+        };
+        match budget.try_reserve(bytes) {
+            Some(reserved) => budget.give_back(reserved),
+            None => {
+                let text = format!("the {of} has no room for {bytes} bytes now");
+                let error = Error::new("append", Cause::Full(text));
+                return Err(error.at_partition(partition.topic_name(), partition.id()));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Which partitions share a budget.
@@ -63,6 +84,7 @@ enum Scope {
     Store,
 }
 
+#[cold]
 fn make_room(partition: &Partition, budget: &Budget, bytes: u64, scope: Scope) -> Result<Reserved> {
     let full = |what: &str| {
         let (of, used) = (if scope == Scope::Topic { "topic" } else { "store" }, budget.used());

@@ -62,6 +62,7 @@ impl Shared {
             attention: self.requests.attention(id),
             pinned: self.pinned.clone(),
             journal: self.journal.clone(),
+            plain: self.options.plain,
         };
         let dir = self.root.path().join(partition_dir(topic.name(), id.partition));
         let opened = match missing {

@@ -54,6 +54,7 @@ pub(crate) fn options(disk: Arc<dyn Disk>) -> EngineOptions {
         max_bytes: None,
         when_full: WhenFull::Fail,
         journal: None,
+        plain: crate::record::PlainLimit::DEFAULT,
     }
 }
 

@@ -83,8 +83,8 @@ impl Timers {
         }
     }
 
-    /// Calls what is due at `now`; returns when the next task is.
-    pub(super) fn run_due(&self, now: Duration) -> Option<Duration> {
+    /// Calls what is due at `now`, and `between` before each; returns when the next task is.
+    pub(super) fn run_due(&self, now: Duration, between: impl Fn()) -> Option<Duration> {
         loop {
             let due = {
                 let mut heap = self.heap.lock();
@@ -95,6 +95,7 @@ impl Timers {
                 heap.tasks.pop().and_then(|Reverse(task)| task.due.upgrade())
             };
             let Some(due) = due else { continue };
+            between();
             if let Some(again) = due.run(now) {
                 self.schedule(again, Arc::downgrade(&due));
             }
@@ -126,11 +127,11 @@ mod tests {
         let every = Arc::new(Every { period: second, calls: AtomicU64::new(0) });
         let weak: Weak<dyn Due> = Arc::downgrade(&every) as Weak<dyn Due>;
         timers.schedule(second, weak);
-        assert_eq!(timers.run_due(Duration::ZERO), Some(second));
-        assert_eq!(timers.run_due(second), Some(2 * second));
-        assert_eq!(timers.run_due(5 * second), Some(6 * second));
+        assert_eq!(timers.run_due(Duration::ZERO, || ()), Some(second));
+        assert_eq!(timers.run_due(second, || ()), Some(2 * second));
+        assert_eq!(timers.run_due(5 * second, || ()), Some(6 * second));
         assert_eq!(every.calls.load(Ordering::Relaxed), 2);
         drop(every);
-        assert_eq!(timers.run_due(9 * second), None);
+        assert_eq!(timers.run_due(9 * second, || ()), None);
     }
 }

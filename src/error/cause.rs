@@ -77,6 +77,8 @@ pub(crate) enum Cause {
     PolicyViolation(String),
     #[error("{0}")]
     GroupNotEmpty(String),
+    #[error("{0}")]
+    AlreadyResolved(String),
     #[error("{0} panicked")]
     Panicked(&'static str),
     #[error("the store was opened read-only")]
@@ -140,6 +142,7 @@ impl Cause {
             Cause::InvalidTransactionState(why) => Cause::InvalidTransactionState(why.clone()),
             Cause::PolicyViolation(why) => Cause::PolicyViolation(why.clone()),
             Cause::GroupNotEmpty(why) => Cause::GroupNotEmpty(why.clone()),
+            Cause::AlreadyResolved(why) => Cause::AlreadyResolved(why.clone()),
             Cause::Panicked(what) => Cause::Panicked(what),
             Cause::ReadOnly => Cause::ReadOnly,
             Cause::Cancelled => Cause::Cancelled,
@@ -179,6 +182,7 @@ impl Cause {
             Cause::InvalidTransactionState(_) => ErrorKind::InvalidTransactionState,
             Cause::PolicyViolation(_) => ErrorKind::PolicyViolation,
             Cause::GroupNotEmpty(_) => ErrorKind::GroupNotEmpty,
+            Cause::AlreadyResolved(_) => ErrorKind::AlreadyResolved,
             Cause::Panicked(_) => ErrorKind::Panicked,
             Cause::ReadOnly => ErrorKind::ReadOnly,
             Cause::Cancelled => ErrorKind::Cancelled,

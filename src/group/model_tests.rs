@@ -81,6 +81,7 @@ fn up(disk: Arc<dyn Disk>, clock: &ManualClock) -> (Arc<Engine>, Arc<OffsetStore
         max_bytes: None,
         when_full: WhenFull::Fail,
         journal: None,
+        plain: crate::record::PlainLimit::DEFAULT,
     };
     let engine = Engine::open(options, Path::new("/store")).unwrap();
     let offsets = OffsetStore::open(engine.clone()).unwrap();

@@ -122,13 +122,14 @@ pub struct DumpedBatch<'a> {
     /// Its records decompressed, once they were asked for.
     plain: OnceCell<Vec<u8>>,
     path: &'a Path,
+    limit: PlainLimit,
 }
 
 impl<'a> DumpedBatch<'a> {
     pub(super) fn new(
         segment: Offset,
         position: u64,
-        batch: Batch<'a>,
+        (batch, limit): (Batch<'a>, PlainLimit),
         path: &'a Path,
     ) -> Result<Self, BatchFault> {
         let header = *batch.header();
@@ -165,6 +166,7 @@ impl<'a> DumpedBatch<'a> {
             batch,
             plain: OnceCell::new(),
             path,
+            limit,
         })
     }
 
@@ -188,7 +190,8 @@ impl<'a> DumpedBatch<'a> {
     /// # Errors
     /// [`Unsupported`](crate::ErrorKind::Unsupported) where they are compressed with a codec that
     /// this build does not have; [`Corrupt`](crate::ErrorKind::Corrupt) where they do not
-    /// decompress; an error where they take more than 8 MiB, and 32 times the batch, decompressed.
+    /// decompress; an error where they take more decompressed than
+    /// [`Dump::max_decompressed_bytes`](crate::Dump::max_decompressed_bytes) says.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
@@ -217,7 +220,7 @@ impl<'a> DumpedBatch<'a> {
             return Ok(self.batch.with_plain(plain));
         }
         let mut room = Vec::new();
-        self.batch.unpacked(&mut room, PlainLimit::DEFAULT)?;
+        self.batch.unpacked(&mut room, self.limit)?;
         Ok(self.batch.with_plain(self.plain.get_or_init(|| room)))
     }
 }

@@ -20,6 +20,7 @@ use crate::engine::root::{KAFKA_DIRS, has_root_files};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{Offset, PartitionId};
 use crate::log::checkpoint::{parse_offsets, read_small_file};
+use crate::record::PlainLimit;
 
 /// What lies in a root, in one partition's directory or in one `.log` file: batches, records,
 /// indexes, snapshots and epochs, as they are written. It takes no lock and changes nothing.
@@ -119,6 +120,23 @@ impl Dump {
         let has_clean_mark = entries.iter().any(|entry| entry.name == CLEAN_SHUTDOWN);
         let partitions = dirs.iter().map(|dir| DumpedPartition::of_dir(&disk, dir));
         Ok(made(partitions.collect::<Result<_>>()?, has_clean_mark))
+    }
+
+    /// How many bytes one compressed batch may take decompressed; of one that takes more the records
+    /// are an error. Default 8 MiB, or 32 times the batch's own size where that is more; at least 1.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # tidelog::Log::open(dir.path())?.close()?;
+    /// let dump = tidelog::Dump::open(dir.path())?.max_decompressed_bytes(64 << 20);
+    /// # drop(dump);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    #[must_use]
+    pub fn max_decompressed_bytes(mut self, bytes: usize) -> Dump {
+        let plain = PlainLimit::bytes(bytes.max(1));
+        self.partitions.iter_mut().for_each(|partition| partition.set_plain(plain));
+        self
     }
 
     /// Whether whoever closed the root last has marked it as closed cleanly, as Kafka does. A lone

@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 use crate::log::checkpoint::{read_epochs, read_partition_metadata};
 use crate::log::producers::MAX_SNAPSHOT;
+use crate::record::PlainLimit;
 
 /// A partition's directory, or one `.log` file of it, as [`Dump`](crate::Dump) found it.
 ///
@@ -104,6 +105,10 @@ impl DumpedPartition {
 
     fn push_segment(&mut self, base: Offset, path: PathBuf, bytes: u64) {
         self.segments.push(DumpedSegment::new(&self.disk, base, path, bytes));
+    }
+
+    pub(super) fn set_plain(&mut self, plain: PlainLimit) {
+        self.segments.iter_mut().for_each(|segment| segment.plain = plain);
     }
 
     /// The topic that the directory's name tells; `None` where it is no partition's name.

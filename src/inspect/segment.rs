@@ -17,7 +17,7 @@ use crate::disk::{Access, Disk, DiskFile, read_full_at};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::log::checkpoint::read_small_file;
-use crate::record::BatchFault;
+use crate::record::{BatchFault, PlainLimit};
 use crate::segment::{
     AbortedTransaction, Layout, OffsetEntry, TimeEntry, Walk, WalkStep, entries_of, misfit,
     parse_transaction_index,
@@ -39,6 +39,7 @@ pub struct DumpedSegment {
     path: PathBuf,
     disk: Arc<dyn Disk>,
     bytes: u64,
+    pub(super) plain: PlainLimit,
 }
 
 /// The entries of an index file, without the zeros an index made ready for more ends in.
@@ -70,7 +71,7 @@ pub(super) struct Before {
 
 impl DumpedSegment {
     pub(super) fn new(disk: &Arc<dyn Disk>, base: Offset, path: PathBuf, bytes: u64) -> Self {
-        DumpedSegment { base, path, disk: disk.clone(), bytes }
+        DumpedSegment { base, path, disk: disk.clone(), bytes, plain: PlainLimit::DEFAULT }
     }
 
     /// The offset its files are named by.
@@ -227,7 +228,7 @@ impl DumpedSegment {
             if let Some(what) = misfit(header, self.base, before.next_offset, before.epoch) {
                 return Err(at(BatchFault::Header(what), position, before.next_offset));
             }
-            let shown = DumpedBatch::new(self.base, position, batch, &self.path)
+            let shown = DumpedBatch::new(self.base, position, (batch, self.plain), &self.path)
                 .map_err(|fault| at(fault, position, header.base_offset()))?;
             if visit(&shown).is_break() {
                 return Ok(ControlFlow::Break(()));

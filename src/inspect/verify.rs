@@ -13,6 +13,7 @@ use crate::disk::{Disk, RealDisk};
 use crate::engine::{AwaitsReplay, RootAudit, is_root, list_kafkas, list_root};
 use crate::error::{Cause, Error, Result};
 use crate::log::{Finding, Log, PartitionAudit, PartitionAudited, SegmentAudited, list_lone};
+use crate::record::PlainLimit;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -45,6 +46,7 @@ pub struct Verifier {
     disk: Option<Arc<dyn Disk>>,
     threads: usize,
     is_live: bool,
+    plain: PlainLimit,
     on_progress: Option<Box<OnProgress>>,
 }
 
@@ -64,7 +66,8 @@ impl Verifier {
     pub fn new(path: impl AsRef<Path>) -> Verifier {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let path = path.as_ref().to_owned();
-        Verifier { path, disk: None, threads, is_live: false, on_progress: None }
+        let plain = PlainLimit::DEFAULT;
+        Verifier { path, disk: None, threads, is_live: false, plain, on_progress: None }
     }
 
     /// The disk it lies on; default [`RealDisk::for_directory`] of the path.
@@ -88,6 +91,24 @@ impl Verifier {
     /// ```
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);
+        self
+    }
+
+    /// How many bytes one compressed batch may take decompressed; of one that takes more, whole as
+    /// its checksum says, the records are not looked into. Default 8 MiB, or 32 times the batch's
+    /// own size where that is more, or what the store or log was opened with; at least 1.
+    ///
+    /// ```
+    /// let verifier = tidelog::Verifier::new("data").max_decompressed_bytes(64 << 20);
+    /// # drop(verifier);
+    /// ```
+    pub fn max_decompressed_bytes(self, bytes: usize) -> Self {
+        self.plain(PlainLimit::bytes(bytes.max(1)))
+    }
+
+    /// The same in the limit's own type.
+    pub(crate) fn plain(mut self, plain: PlainLimit) -> Self {
+        self.plain = plain;
         self
     }
 
@@ -165,6 +186,7 @@ impl Verifier {
             done: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
             told: self.on_progress.as_deref(),
+            plain: self.plain,
         };
         let audits = reading.audit(&partitions, self.threads)?;
         let mut looked = Vec::with_capacity(partitions.len());
@@ -241,7 +263,7 @@ impl Verifier {
     ) -> Result<()> {
         let again = self.list(disk)?.partitions;
         let again = again.iter().find(|again| again.id() == partition.id());
-        let again = again.map(|again| again.audit_all(&|_| true).findings).unwrap_or_default();
+        let again = again.map(|again| again.audit_all(self.plain).findings).unwrap_or_default();
         let same = |one: &Finding, other: &Finding| {
             (one.kind(), one.path(), one.position())
                 == (other.kind(), other.path(), other.position())
@@ -264,7 +286,7 @@ impl Log {
     /// ```
     pub fn verifier(&self) -> Verifier {
         let (disk, dir) = self.place();
-        Verifier::new(dir).disk(disk.clone()).beside_writer()
+        Verifier::new(dir).disk(disk.clone()).plain(self.plain_limit()).beside_writer()
     }
 }
 
@@ -281,6 +303,7 @@ struct Reading<'a> {
     done: AtomicU64,
     stopped: AtomicBool,
     told: Option<&'a OnProgress>,
+    plain: PlainLimit,
 }
 
 impl Reading<'_> {
@@ -302,7 +325,7 @@ impl Reading<'_> {
             while let Some((number, at)) = work.get(next.fetch_add(1, Ordering::Relaxed)).copied()
                 && !self.stopped.load(Ordering::Relaxed)
             {
-                let audit = partitions[number].audit(at, &|bytes| self.go_on(bytes));
+                let audit = partitions[number].audit(at, self.plain, &|bytes| self.go_on(bytes));
                 found.lock().push((number, at, audit));
             }
         };

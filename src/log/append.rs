@@ -9,12 +9,12 @@ use super::claims::Admitted;
 use super::core::{Lead, PartitionLog, Writer, tail_limits};
 use super::counting::Count;
 use super::directory;
-use super::producers::Original;
+use super::producers::{Original, ProducedBatch};
 use crate::disk::latch::Latch;
 use crate::disk::names::SegmentFile;
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset, Sequence};
-use crate::record::{AppendBatch, Stamp};
+use crate::record::{AppendBatch, ProducerClaim, ProducerStamp, Stamp};
 use crate::segment::{Indexer, Segment, Tail};
 use crate::sync::atomic::Ordering;
 use crate::time::Timestamp;
@@ -52,11 +52,33 @@ struct Section<'a> {
 }
 
 impl Drop for Section<'_> {
+    #[inline]
     fn drop(&mut self) {
         if !self.left {
-            self.latch.trip(&Error::new("append", Cause::Panicked("an append")));
+            self.unwound();
         }
     }
+}
+
+impl Section<'_> {
+    #[cold]
+    fn unwound(&self) {
+        self.latch.trip(&Error::new("append", Cause::Panicked("an append")));
+    }
+}
+
+/// One past the last offset that a batch will have.
+#[inline]
+fn end_of<B: AppendBatch>(writer: &Writer, batch: &B) -> Result<Offset> {
+    let count = i64::from(batch.count());
+    let end = writer.next_offset.checked_add(count).filter(|_| count > 0);
+    end.ok_or_else(|| no_offsets(writer.next_offset))
+}
+
+#[cold]
+fn no_offsets(base: Offset) -> Error {
+    let why = "the partition has no offsets left for it".to_owned();
+    Error::new("append", Cause::InvalidArgument(why)).at_offset(base)
 }
 
 impl PartitionLog {
@@ -70,6 +92,7 @@ impl PartitionLog {
     }
 
     /// Runs `append` under the writer lock; the maintainer is told after that.
+    #[inline(always)] // see `producer::walk`
     pub(super) fn appending<T>(&self, append: impl FnOnce(&mut Writer) -> Result<T>) -> Result<T> {
         let mut writer = self.writer.lock();
         let mut section = Section { latch: &self.latch, left: false };
@@ -81,7 +104,9 @@ impl PartitionLog {
         drop(writer);
         match appended {
             Ok(appended) => {
-                self.call_attention(rolled);
+                if rolled || self.marks.are_reached(self.counters.appended_bytes()) {
+                    self.call_attention(rolled);
+                }
                 Ok(appended)
             }
             Err(error) => {
@@ -91,6 +116,7 @@ impl PartitionLog {
         }
     }
 
+    #[inline]
     pub(super) fn check_takes(&self, writer: &Writer) -> Result<()> {
         self.latch.check("append")?;
         match &writer.refuses {
@@ -99,6 +125,7 @@ impl PartitionLog {
         }
     }
 
+    #[inline(always)] // see `producer::walk`
     pub(super) fn append_locked<B: AppendBatch>(
         &self,
         writer: &mut Writer,
@@ -106,17 +133,43 @@ impl PartitionLog {
         now: Timestamp,
     ) -> Result<Appended> {
         self.check_takes(writer)?;
-        let base_offset = writer.next_offset;
-        let count = i64::from(batch.count());
-        let end_offset = base_offset.checked_add(count).filter(|_| count > 0).ok_or_else(|| {
-            let why = "the partition has no offsets left for it".to_owned();
-            Error::new("append", Cause::InvalidArgument(why)).at_offset(base_offset)
-        })?;
-        let last_offset = Offset::new(end_offset.get() - 1);
-        let admitted = self.admit(writer, batch, now)?;
-        if let Admitted::Duplicate(original, sequence) = admitted {
-            return Ok(self.appended_before(writer, original, sequence));
+        match batch.claim() {
+            None => self.append_admitted(writer, batch, None, now),
+            Some(claim) => self.append_claimed(writer, batch, claim, now),
         }
+    }
+
+    /// Appends a batch of a producer that numbers its records, if it is to be appended.
+    #[inline(never)]
+    fn append_claimed<B: AppendBatch>(
+        &self,
+        writer: &mut Writer,
+        batch: &B,
+        claim: ProducerClaim,
+        now: Timestamp,
+    ) -> Result<Appended> {
+        end_of(writer, batch)?;
+        match self.admit(writer, batch, claim, now)? {
+            Admitted::New(produced, stamp) => {
+                self.append_admitted(writer, batch, Some((&produced, stamp)), now)
+            }
+            Admitted::Duplicate(original, sequence) => {
+                Ok(self.appended_before(writer, original, sequence))
+            }
+        }
+    }
+
+    #[inline(always)] // see `producer::walk`
+    fn append_admitted<B: AppendBatch>(
+        &self,
+        writer: &mut Writer,
+        batch: &B,
+        produced: Option<(&ProducedBatch, ProducerStamp)>,
+        now: Timestamp,
+    ) -> Result<Appended> {
+        let base_offset = writer.next_offset;
+        let end_offset = end_of(writer, batch)?;
+        let last_offset = Offset::new(end_offset.get() - 1);
         let due = writer.tail.as_ref().is_none_or(|tail| tail.is_due(batch, last_offset, now));
         if due || writer.tail.as_ref().is_some_and(Tail::is_empty) {
             self.check_fits_segment(batch.size())?;
@@ -128,10 +181,7 @@ impl PartitionLog {
             return Err(Error::new("append", Cause::Closed("the log")));
         };
         let epoch = writer.epoch;
-        let producer = match &admitted {
-            Admitted::New(_, stamp) => Some(*stamp),
-            _ => None,
-        };
+        let producer = produced.map(|(_, stamp)| stamp);
         let stamp = Stamp { base_offset, leader_epoch: epoch, producer };
         if let Err(error) = tail.append(batch, stamp, last_offset) {
             if error.outcome() != Outcome::NotWritten {
@@ -143,7 +193,7 @@ impl PartitionLog {
             self.epochs.lock().assign(epoch, base_offset);
             writer.epoch_entered = true;
         }
-        if let Admitted::New(produced, _) = &admitted {
+        if let Some((produced, _)) = produced {
             self.note_produced(writer, produced, now);
         }
         writer.next_offset = end_offset;
@@ -163,14 +213,13 @@ impl PartitionLog {
         })
     }
 
+    #[inline]
     pub(super) fn count_appended<B: AppendBatch>(&self, batch: &B) {
-        let size = batch.size() as u64;
-        let bytes = self.appended_bytes.load(Ordering::Relaxed);
-        self.appended_bytes.store(bytes + size, Ordering::Relaxed);
-        self.counters.appended(u64::from(batch.count()), size);
+        self.counters.appended(u64::from(batch.count()), batch.size() as u64);
     }
 
     /// What is known of a batch that lies in the log already.
+    #[cold]
     fn appended_before(
         &self,
         writer: &Writer,
@@ -190,6 +239,7 @@ impl PartitionLog {
 
     /// A batch goes whole into one segment. Asked of the first batch of each: a segment in use is
     /// rolled before one that it has no room for.
+    #[cold]
     fn check_fits_segment(&self, size: usize) -> Result<()> {
         let limit = self.config.load().segment_bytes;
         let size = size as u64;
@@ -202,6 +252,7 @@ impl PartitionLog {
 
     /// Begins a new active segment at the log's end. The old one is sealed later: nothing slow
     /// happens under the writer lock.
+    #[cold]
     pub(super) fn roll(&self, writer: &mut Writer, now: Timestamp) -> Result<()> {
         self.roll_at(writer, writer.next_offset, now)
     }
@@ -253,16 +304,15 @@ impl PartitionLog {
     }
 
     /// Tells the maintainer what changed, outside every lock.
+    #[cold]
     fn call_attention(&self, rolled: bool) {
         let attention = &self.setup.attention;
-        if !self.told_dirty.load(Ordering::Relaxed) && !self.told_dirty.swap(true, Ordering::AcqRel)
-        {
+        let reached = self.marks.reach(self.counters.appended_bytes());
+        if reached.dirty {
             attention.dirty(self.config.load().flush_interval);
         }
-        let over = self.setup.sync_after.is_some_and(|most| self.unsynced_bytes() >= most);
-        if rolled || over {
+        if rolled || reached.due {
             attention.due();
         }
-        self.tell_size();
     }
 }

@@ -20,6 +20,7 @@ use crate::disk::names::{
 };
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, TopicId};
+use crate::record::PlainLimit;
 use crate::segment::{Audit, AuditRules, Fault, Place, Segment, Tenancy, Wrong};
 use std::sync::Arc;
 
@@ -37,6 +38,8 @@ pub(crate) struct AuditFacts {
     pub(crate) is_live: bool,
     /// Another hand wrote to it last.
     pub(crate) foreign: bool,
+    /// It may have no topic id: Kafka's log class, unlike its broker, writes none by itself.
+    pub(crate) may_lack_id: bool,
     /// Bytes of log between two index entries.
     pub(crate) index_interval: u64,
 }
@@ -145,16 +148,21 @@ impl PartitionAudit {
     }
 
     /// Reads one segment through.
-    pub(crate) fn audit(&self, at: usize, go_on: &dyn Fn(u64) -> bool) -> SegmentAudited {
+    pub(crate) fn audit(
+        &self,
+        at: usize,
+        plain: PlainLimit,
+        go_on: &dyn Fn(u64) -> bool,
+    ) -> SegmentAudited {
         let AuditFacts { recovery_point, gapless, compacted, sparse, foreign, .. } = self.facts;
         let gapless_from = gapless.then_some(compacted.max(sparse));
-        self.segments[at].audit(AuditRules { recovery_point, gapless_from, foreign }, go_on)
+        self.segments[at].audit(AuditRules { recovery_point, gapless_from, foreign, plain }, go_on)
     }
 
     /// Reads all of it through.
-    pub(crate) fn audit_all(&self, go_on: &dyn Fn(u64) -> bool) -> PartitionAudited {
-        let audits = (0..self.segments.len()).map(|at| self.audit(at, go_on)).collect();
-        self.conclude(audits)
+    pub(crate) fn audit_all(&self, plain: PlainLimit) -> PartitionAudited {
+        let audits = (0..self.segments.len()).map(|at| self.audit(at, plain, &|_| true));
+        self.conclude(audits.collect())
     }
 
     /// Puts the audits of all segments together, in their order.
@@ -337,6 +345,7 @@ impl PartitionAudit {
         let what = match read_partition_metadata(&*self.place.disk, &path) {
             Ok(Some(id)) if id == self.id.topic => return,
             Ok(Some(id)) => format!("it names topic {id}, not {}", self.id.topic),
+            Ok(None) if self.facts.may_lack_id => return,
             Ok(None) => "it is missing".to_owned(),
             Err(error) => error.to_string(),
         };
@@ -376,6 +385,7 @@ pub(crate) fn list_lone(
         sparse: Offset::ZERO,
         is_live,
         foreign: false,
+        may_lack_id: slot.is_some_and(|slot| slot.adopted),
         index_interval: TopicConfig::default().index_interval_bytes,
     };
     Ok((Vec::new(), vec![PartitionAudit::list(disk, dir, id, facts)?]))

@@ -169,9 +169,10 @@ impl LogBuilder {
         self
     }
 
-    /// How many bytes one compressed batch may take decompressed for [`Log::read`] to return it;
-    /// one that takes more is an error, and no more than this is allocated for it. Default 8 MiB,
-    /// or 32 times the batch's own size where that is more; at least 1.
+    /// How many bytes one compressed batch may take decompressed for [`Log::read`], lookups by time
+    /// and [`Log::verifier`] to look into it; one that takes more is an error where its records are
+    /// wanted, and no more than this is allocated for it. Default 8 MiB, or 32 times the batch's
+    /// own size where that is more; at least 1.
     ///
     /// ```
     /// use tidelog::Log;
@@ -239,6 +240,7 @@ impl LogBuilder {
             attention: asked.clone(),
             pinned: Arc::default(),
             journal: None,
+            plain: self.take.plain,
         };
         let topic = setup.id.topic;
         let adopted = found.map_or_else(|| has_segments(&*disk, dir), |(_, it)| Ok(it.adopted))?;

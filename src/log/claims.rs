@@ -18,7 +18,7 @@ use crate::config::TopicConfig;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 use crate::record::{
-    AppendBatch, Marker, MarkerBatch, MarkerKind, ProducerIdentity, ProducerStamp,
+    AppendBatch, Marker, MarkerBatch, MarkerKind, ProducerClaim, ProducerIdentity, ProducerStamp,
 };
 use crate::segment::AbortedTransaction;
 use crate::sync::atomic::Ordering;
@@ -56,8 +56,6 @@ pub(crate) struct LastBatch {
 
 /// What becomes of a batch for its producer's sake.
 pub(super) enum Admitted {
-    /// It has none.
-    OfNobody,
     New(ProducedBatch, ProducerStamp),
     Duplicate(Original, Option<Sequence>),
 }
@@ -105,9 +103,9 @@ impl PartitionLog {
         &self,
         writer: &Writer,
         batch: &B,
+        claim: ProducerClaim,
         now: Timestamp,
     ) -> Result<Admitted> {
-        let Some(claim) = batch.claim() else { return Ok(Admitted::OfNobody) };
         let (producer, epoch) = (claim.identity.id(), claim.identity.epoch());
         if !claim.identity.is_legal() {
             let why = format!("{} is no producer's identity", claim.identity);

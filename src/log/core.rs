@@ -22,14 +22,16 @@ use super::counting::Count;
 use super::epochs::EpochCache;
 use super::fetch::Cursor;
 use super::keeper::LogId;
+use super::marks::Marks;
 use super::offsets::Offsets;
 use super::report::Damage;
-use crate::config::{HoldCap, Packing, TimestampType, TopicConfig};
+use super::rules::RulesCell;
+use crate::config::{HoldCap, TopicConfig};
 use crate::disk::latch::Latch;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::journal::Journal;
-use crate::record::{BatchRules, TimestampRule};
+use crate::record::{BatchRules, PlainLimit};
 use crate::segment::{Place, Segment, Tail, TailLimits};
 use crate::stats::{LogCounters, PinCounter};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -69,6 +71,8 @@ pub(crate) struct LogSetup {
     pub(crate) pinned: Arc<PinCounter>,
     /// Where power-durable records may go in place of a sync of their segment.
     pub(crate) journal: Option<Arc<Journal>>,
+    /// What one batch may take decompressed, where its records are looked into.
+    pub(crate) plain: PlainLimit,
 }
 
 /// Bytes that recovery found above the recovery point: in the page cache, perhaps not on disk.
@@ -142,6 +146,8 @@ pub(super) enum Refusal {
 pub(crate) struct PartitionLog {
     pub(super) setup: LogSetup,
     pub(super) config: ArcSwap<TopicConfig>,
+    /// What of it every append needs.
+    pub(super) rules: RulesCell,
     pub(super) place: Arc<Place>,
     pub(super) offsets: Offsets,
     pub(super) segments: ArcSwap<Vec<Arc<Segment>>>,
@@ -158,6 +164,8 @@ pub(crate) struct PartitionLog {
     pub(super) epochs: Mutex<EpochCache>,
     /// The offsets of the producer snapshots in the directory.
     pub(super) snapshots: Mutex<BTreeSet<Offset>>,
+    /// A file says that there are producers.
+    pub(super) producers_noted: AtomicBool,
     /// The transactions that were aborted, and whether there are any.
     pub(super) aborted: RwLock<Aborted>,
     pub(super) has_aborted: AtomicBool,
@@ -171,8 +179,8 @@ pub(crate) struct PartitionLog {
     /// Twice how often segments were replaced by others, whoever read meanwhile looks again; odd
     /// while files are cut off, which then are not there for a reader without them.
     pub(super) swaps: AtomicU64,
-    /// How many bytes have to be appended before the maintainer is told of the log's size.
-    pub(super) tell_at: AtomicU64,
+    /// When the maintainer is called.
+    pub(super) marks: Marks,
     pub(super) latch: Latch,
     pub(super) counters: LogCounters,
     /// Names in the directory await a directory sync.
@@ -183,16 +191,18 @@ pub(crate) struct PartitionLog {
     pub(super) metadata_unsynced: AtomicBool,
     /// Of the one who has the turn.
     pub(super) beside: Mutex<Option<Box<WrittenBeside>>>,
-    /// The maintainer has been told of unsynced bytes.
-    pub(super) told_dirty: AtomicBool,
-    /// Bytes appended since the open, and those of them that are synced.
-    pub(super) appended_bytes: AtomicU64,
+    /// Of the bytes that were appended since the open, those that are synced.
     pub(super) synced_bytes: AtomicU64,
     /// How many records may be unsynced when an append returns.
     pub(super) flush_after: AtomicU64,
 }
 
 impl PartitionLog {
+    /// What one compressed batch may take decompressed, unless who reads it says otherwise.
+    pub(crate) fn plain_limit(&self) -> PlainLimit {
+        self.setup.plain
+    }
+
     pub(crate) fn name(&self) -> &LogName {
         &self.setup.name
     }
@@ -218,11 +228,12 @@ impl PartitionLog {
         let (limits, of_producers) = (tail_limits(&config), limits_of(&config));
         self.flush_after.store(config.flush_records.unwrap_or(u64::MAX), Ordering::Relaxed);
         let within = config.flush_interval;
-        self.config.store(config);
+        self.config.store(config.clone());
         if self.is_dirty() && within.is_some() {
             self.setup.attention.dirty(within);
         }
         let mut writer = self.writer.lock();
+        self.rules.set(&config);
         if let Some(tail) = &mut writer.tail {
             tail.set_limits(limits);
         }
@@ -242,22 +253,9 @@ impl PartitionLog {
     }
 
     /// What the configuration asks of a batch that is appended at `now`.
+    #[inline(always)] // see `producer::walk`
     pub(crate) fn batch_rules(&self, now: Timestamp) -> BatchRules {
-        let config = self.config.load();
-        let timestamps = match config.timestamp_type {
-            TimestampType::CreateTime => TimestampRule::Create {
-                now,
-                before_max: config.timestamp_before_max,
-                after_max: config.timestamp_after_max,
-            },
-            TimestampType::LogAppendTime => TimestampRule::Append { now },
-        };
-        // a batch goes whole into one segment
-        let max_bytes = config.max_batch_bytes.min(config.segment_bytes);
-        let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
-        let keyed = config.cleanup_policy.compacts();
-        let packing = Packing::of_topic(config.compression);
-        BatchRules { timestamps, max_bytes, keyed, packing }
+        self.rules.at(now)
     }
 
     /// Who counts the bytes that readers hold.
@@ -314,25 +312,15 @@ impl PartitionLog {
 
     /// Bytes that no sync covers yet.
     pub(crate) fn unsynced_bytes(&self) -> u64 {
-        let appended = self.appended_bytes.load(Ordering::Relaxed);
+        let appended = self.counters.appended_bytes();
         appended.saturating_sub(self.synced_bytes.load(Ordering::Relaxed))
     }
 
     /// Has the maintainer called once the log is larger than `bytes`; at once if it is.
     pub(crate) fn tell_when_larger(&self, bytes: u64) {
-        let appended = self.appended_bytes.load(Ordering::Relaxed);
+        let appended = self.counters.appended_bytes();
         let left = bytes.saturating_sub(self.size().0);
-        self.tell_at.store(appended.saturating_add(left), Ordering::Relaxed);
-        if left == 0 {
-            self.tell_size();
-        }
-    }
-
-    /// Calls the maintainer, once, if the log has reached the size it asked about.
-    pub(super) fn tell_size(&self) {
-        let reached = |at| at <= self.appended_bytes.load(Ordering::Relaxed);
-        let at = self.tell_at.load(Ordering::Relaxed);
-        if reached(at) && reached(self.tell_at.swap(u64::MAX, Ordering::Relaxed)) {
+        if self.marks.ask_size(appended.saturating_add(left), appended) {
             self.setup.attention.due();
         }
     }

@@ -24,7 +24,8 @@ use crate::disk::{DirLock, Disk};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::record::{
-    AppendBatch as _, BorrowedBatch, Produced, ProducerClaim, Record, Records, TakeRules, packed,
+    AppendBatch as _, BorrowedBatch, PlainLimit, Produced, ProducerClaim, Record, Records,
+    TakeRules, packed,
 };
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Mutex, RwLock};
@@ -89,6 +90,10 @@ pub struct Log {
 }
 
 impl Log {
+    pub(crate) fn plain_limit(&self) -> PlainLimit {
+        self.take.plain
+    }
+
     #[allow(clippy::too_many_arguments)] // the builder's one call
     pub(super) fn opened(
         log: PartitionLog,

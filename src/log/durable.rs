@@ -16,7 +16,7 @@ use crate::disk::{DiskFile, read_full_at, write_all_at};
 use crate::error::{Error, Outcome, Result};
 use crate::ids::Offset;
 use crate::segment::Segment;
-use crate::sync::atomic::Ordering;
+use crate::sync::atomic::{Ordering, fence};
 use crate::wait::commit::{Ending, Joined, Ride, Turn};
 use std::sync::Arc;
 
@@ -110,11 +110,16 @@ impl PartitionLog {
             return Ok(());
         }
         // bytes before offsets, and both before the sync: it covers what was published by then
-        let bytes = self.appended_bytes.load(Ordering::Acquire);
-        self.told_dirty.store(false, Ordering::Release);
+        let bytes = self.counters.appended_bytes();
+        fence(Ordering::Acquire);
+        self.marks.sync_begins();
         let mark = self.mark();
-        self.cover_by_segments().map_err(ended)?;
+        if let Err(error) = self.cover_by_segments() {
+            self.marks.sync_ended(self.counters.appended_bytes());
+            return Err(ended(error));
+        }
         self.counters.syncs.add(1);
+        self.marks.sync_ended(bytes);
         self.synced_bytes.store(bytes, Ordering::Relaxed);
         self.note_synced(mark);
         Ok(())

@@ -40,6 +40,7 @@ use crate::disk::names::{PARTITION_METADATA, SegmentFile};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::journal::Frame;
+use crate::record::PlainLimit;
 use crate::segment::{Beyond, FollowedTail, Place, Segment, Tenancy};
 use crate::stats::LogCounters;
 use crate::sync::Mutex;
@@ -111,6 +112,7 @@ pub(crate) struct FollowedLog {
     id: LogId,
     place: Arc<Place>,
     source: Arc<dyn FactSource>,
+    plain: PlainLimit,
     view: ArcSwap<View>,
     following: Mutex<Following>,
     /// A reader, or a look, has met a transactional batch.
@@ -124,7 +126,7 @@ impl FollowedLog {
         disk: &Arc<dyn Disk>,
         dir: &std::path::Path,
         (name, id): (LogName, LogId),
-        index_interval: u64,
+        (index_interval, plain): (u64, PlainLimit),
         source: Arc<dyn FactSource>,
     ) -> Self {
         let dir = Arc::from(dir);
@@ -160,6 +162,7 @@ impl FollowedLog {
                 tenancy,
             }),
             source,
+            plain,
             view: ArcSwap::from_pointee(view),
             following: Mutex::default(),
             transactional: AtomicBool::new(false),

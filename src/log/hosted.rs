@@ -12,7 +12,7 @@ use super::replicated::LeaderBatches;
 use crate::config::{Durability, Leadership};
 use crate::error::Result;
 use crate::ids::{LeaderEpoch, Offset};
-use crate::record::Record;
+use crate::record::{AppendBatch as _, Record, SentBatch};
 
 impl Log {
     /// Who leads the log: itself, unless the host has taken its leadership. It is remembered from
@@ -138,6 +138,84 @@ impl Log {
         self.append_for((None, Some(epoch)), records, (now, Durability::Process))
     }
 
+    /// Appends one batch that a producer made, as it came over a wire; see
+    /// [`append_batch_as_leader`](Log::append_batch_as_leader). For a log that leads itself, and
+    /// for one that this replica was [made the leader](Log::become_leader) of.
+    ///
+    /// # Errors
+    /// Those of [`append_batch_as_leader`](Log::append_batch_as_leader);
+    /// [`NotLeader`](crate::ErrorKind::NotLeader) while this replica follows.
+    ///
+    /// ```
+    /// use tidelog::{Durability, Log, Offset, RawLimits, Record, disk::MemoryDisk};
+    /// # let disk = std::sync::Arc::new(MemoryDisk::new());
+    /// let log = Log::builder("/wal").disk(disk).open()?;
+    /// log.append(&[Record::new("a")])?;
+    /// let read = log.read_batches(Offset::ZERO, RawLimits::to_end(1 << 20))?;
+    /// let receipt = log.append_batch(read.bytes(), Durability::Process)?;
+    /// assert_eq!(receipt.first_offset(), Offset::new(1));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn append_batch(&self, batch: &[u8], durability: Durability) -> Result<LogReceipt> {
+        self.append_sent(None, batch, durability)
+    }
+
+    /// Appends one batch that a producer made, as it came over a wire (the records of a produce
+    /// request), as the leader of `epoch`. All of it or nothing.
+    ///
+    /// It is checked as Kafka's leader checks it: one whole batch of format 2 whose checksum fits,
+    /// its offsets from 0 on without a gap, every record and the topic's rules, no control batch;
+    /// where it names a producer, its sequence too: what was sent before is not written again
+    /// ([`is_duplicate`](LogReceipt::is_duplicate)). A batch of a transaction is taken as its
+    /// header says; who may write in one is the host's to know. Offset and epoch are set in place,
+    /// outside of the checksum's reach. The header is computed anew where its largest timestamp is
+    /// not that of its records, or where the log sets the time; the records where the topic names
+    /// another codec: they stay as they are where they would be too large in it.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) for what is no whole batch, or whose checksum, counts
+    /// or lengths do not fit; [`Unsupported`](crate::ErrorKind::Unsupported) for formats 0 and 1
+    /// and for a codec that is not built in;
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for what no producer sends;
+    /// [`InvalidRecord`](crate::ErrorKind::InvalidRecord), with
+    /// [`record_errors`](crate::Error::record_errors), for what the topic refuses;
+    /// [`TooLarge`](crate::ErrorKind::TooLarge), decompressed too: see
+    /// [`max_decompressed_bytes`](crate::LogBuilder::max_decompressed_bytes); those of
+    /// [`append_produced`](Log::append_produced) and of [`become_leader`](Log::become_leader).
+    ///
+    /// ```
+    /// use tidelog::{ErrorKind, LeaderEpoch, Leadership, Log, Offset, RawLimits, Record};
+    /// # use tidelog::disk::MemoryDisk;
+    /// # let disk = std::sync::Arc::new(MemoryDisk::new());
+    /// let log = Log::builder("/wal").disk(disk).open()?;
+    /// log.set_leadership(Leadership::HostLed)?;
+    /// log.append_as_leader(LeaderEpoch::new(3), &[Record::new("a")])?;
+    /// let read = log.read_batches(Offset::ZERO, RawLimits::to_end(1 << 20))?;
+    /// let mut batch = read.bytes().to_vec(); // as a producer's, it begins at offset 0
+    /// let receipt = log.append_batch_as_leader(LeaderEpoch::new(4), &batch)?;
+    /// assert_eq!((receipt.first_offset(), receipt.epoch().get()), (Offset::new(1), 4));
+    /// batch[70] ^= 1;
+    /// let refused = log.append_batch_as_leader(LeaderEpoch::new(4), &batch).unwrap_err();
+    /// assert_eq!(refused.kind(), ErrorKind::Corrupt);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn append_batch_as_leader(&self, epoch: LeaderEpoch, batch: &[u8]) -> Result<LogReceipt> {
+        self.append_sent(Some(epoch), batch, Durability::Process)
+    }
+
+    fn append_sent(
+        &self,
+        epoch: Option<LeaderEpoch>,
+        batch: &[u8],
+        durability: Durability,
+    ) -> Result<LogReceipt> {
+        self.check_open("append batch")?;
+        let now = self.clock.wall();
+        let batch = SentBatch::check(batch, &self.log.batch_rules(now), self.log.plain_limit())?;
+        let appended = self.log.append_under(epoch, &batch, now)?;
+        self.settled(appended, batch.max_timestamp(), durability)
+    }
+
     /// Appends whole batches as the leader has them, one after the other in `batches`: offsets,
     /// epochs and bytes stay what they are. From then on this replica follows. Returns where the
     /// log ends then; an empty slice changes nothing. They survive `kill -9` when it returns.
@@ -260,7 +338,7 @@ impl Log {
     fn take_batches(&self, batches: &[u8]) -> Result<Offset> {
         let batches = LeaderBatches::check(batches)?;
         let now = self.clock.wall();
-        let followed = self.log.append_as_follower(&batches, now, &self.keeper)?;
+        let followed = self.log.append_as_follower(&batches, now, (&self.keeper, &self.points))?;
         if self.log.is_flush_due() {
             self.make_durable(followed.end)?;
         }

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::names::{
-    Leftover, REPLACEMENT_SUFFIX, SegmentFile, parse_segment_file, segment_file,
+    Leftover, PRODUCERS, REPLACEMENT_SUFFIX, SegmentFile, parse_segment_file, segment_file,
 };
 use crate::disk::{Access, Disk, Entry};
 use crate::error::{Error, Result};
@@ -48,6 +48,8 @@ pub(super) struct Directory {
     pub(super) snapshots: BTreeSet<Offset>,
     /// The base offsets of the segments with an index of aborted transactions.
     pub(super) indexed: BTreeSet<Offset>,
+    /// A file says that there are producers.
+    pub(super) of_producers: bool,
 }
 
 /// A file of some segment.
@@ -70,6 +72,7 @@ pub(super) fn tidy(place: &Arc<Place>) -> Result<Directory> {
         if is_dir {
             continue;
         }
+        tidying.directory.of_producers |= name == PRODUCERS;
         let replacement = name.strip_suffix(REPLACEMENT_SUFFIX);
         if replacement.is_some_and(|name| parse_segment_file(name).is_some()) {
             tidying.remove(&dir.join(&name))?;

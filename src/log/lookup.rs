@@ -11,6 +11,7 @@ use super::offsets::OffsetSnapshot;
 use crate::config::IsolationLevel;
 use crate::error::Result;
 use crate::ids::{LeaderEpoch, Offset};
+use crate::record::PlainLimit;
 use crate::segment::Segment;
 use crate::time::Timestamp;
 use std::sync::Arc;
@@ -153,7 +154,7 @@ impl PartitionLog {
     ) -> Result<Option<(Offset, Timestamp)>> {
         self.over_segments(|segments, offsets| {
             let reach = (offsets.start, offsets.bound(isolation));
-            first_late(segments, reach, wanted, |_| Ok(()))
+            first_late(segments, reach, (wanted, self.setup.plain), |_| Ok(()))
         })
         .map_err(|error| self.named(error))
     }
@@ -161,7 +162,8 @@ impl PartitionLog {
     /// The first record of those with the largest timestamp.
     fn find_newest(&self, isolation: IsolationLevel) -> Result<Option<(Offset, Timestamp)>> {
         self.over_segments(|segments, offsets| {
-            newest(segments, (offsets, offsets.bound(isolation)), |_| Ok(()))
+            let bound = offsets.bound(isolation);
+            newest(segments, (offsets, bound), self.setup.plain, |_| Ok(()))
         })
         .map_err(|error| self.named(error))
     }
@@ -172,7 +174,7 @@ impl PartitionLog {
 pub(super) fn first_late(
     segments: &[Arc<Segment>],
     (start, bound): (Offset, Offset),
-    wanted: Timestamp,
+    (wanted, plain): (Timestamp, PlainLimit),
     open: impl Fn(&Segment) -> Result<()>,
 ) -> Result<Option<(Offset, Timestamp)>> {
     for segment in segments {
@@ -181,7 +183,7 @@ pub(super) fn first_late(
         if largest.is_none_or(|largest| largest < wanted.as_millis()) {
             continue;
         }
-        if let Some(found) = segment.find_timestamp(wanted, start, bound)? {
+        if let Some(found) = segment.find_timestamp(wanted, (start, bound), plain)? {
             return Ok(Some(found));
         }
     }
@@ -192,6 +194,7 @@ pub(super) fn first_late(
 pub(super) fn newest(
     segments: &[Arc<Segment>],
     (offsets, bound): (OffsetSnapshot, Offset),
+    plain: PlainLimit,
     open: impl Fn(&Segment) -> Result<()>,
 ) -> Result<Option<(Offset, Timestamp)>> {
     let start = offsets.start;
@@ -206,11 +209,12 @@ pub(super) fn newest(
             continue;
         }
         let whole = segment.base() >= start && end <= bound;
-        let by_index = if whole { segment.find_timestamp(largest, start, bound)? } else { None };
+        let reach = (start, bound);
+        let by_index = if whole { segment.find_timestamp(largest, reach, plain)? } else { None };
         let found = match by_index {
             Some(found) => Some(found),
             // out of reach, or of a batch that compaction has emptied
-            None => segment.newest_between(start, bound)?,
+            None => segment.newest_between(reach, plain)?,
         };
         if found.map(|(_, newest)| newest) > best.map(|(_, newest)| newest) {
             best = found;

@@ -45,6 +45,7 @@ mod keeper;
 mod led;
 mod leftovers;
 mod lookup;
+mod marks;
 mod numbered;
 mod offsets;
 mod open;
@@ -58,6 +59,7 @@ mod replica;
 mod replicated;
 mod report;
 mod retain;
+mod rules;
 #[cfg(all(test, shuttle, feature = "sim"))]
 mod shuttle_tests;
 mod slots;

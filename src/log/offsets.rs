@@ -156,6 +156,7 @@ impl Offsets {
         }
     }
 
+    #[inline]
     pub(crate) fn end(&self) -> Offset {
         Offset::new(self.end.load(Ordering::Acquire))
     }
@@ -167,11 +168,13 @@ impl Offsets {
         self.first_unstable.store(unstable, Ordering::Release);
     }
 
+    #[inline]
     pub(crate) fn durable(&self) -> Offset {
         Offset::new(self.durable.load(Ordering::Acquire))
     }
 
     /// Publishes records up to `end`. Under the writer lock.
+    #[inline]
     pub(crate) fn set_end(&self, end: Offset) {
         debug_assert!(end.get() >= self.end.load(Ordering::Relaxed), "the end never falls");
         self.end.store(end.get(), Ordering::Release);
@@ -233,8 +236,8 @@ impl Offsets {
         Offset::new(set.unwrap_or(end))
     }
 
-    /// It has been recorded that a leader may have left out offsets below `sparse`. Under the
-    /// writer lock.
+    /// It has been recorded that a leader may have left out offsets below `sparse`. While no
+    /// truncation can be.
     pub(crate) fn raise_sparse(&self, sparse: Offset) {
         self.sparse.fetch_max(sparse.get(), Ordering::AcqRel);
     }

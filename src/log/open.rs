@@ -20,8 +20,10 @@ use super::epochs::EpochCache;
 use super::journaled::covered;
 use super::keeper::{KnownFacts, LastStop};
 use super::leftovers::{Directory, tidy};
+use super::marks::Marks;
 use super::relearn::Seen;
 use super::report::{Damage, PartitionReport, TornTail};
+use super::rules::RulesCell;
 use super::verdict::{Ending, Successor, Then, Verdict, judge};
 use crate::disk::Disk;
 use crate::disk::latch::Latch;
@@ -54,6 +56,8 @@ struct Recovery<'a> {
     rolled: Vec<Arc<Segment>>,
     seen: Seen,
     snapshots: BTreeSet<Offset>,
+    /// Empty files of another hand's between others, which stay as long as those do.
+    unlisted: Vec<Offset>,
     /// The segment at hand has damage.
     hurt: bool,
 }
@@ -101,6 +105,7 @@ impl PartitionLog {
             rolled: Vec::new(),
             seen: Seen::new(known.last_stop),
             snapshots: BTreeSet::new(),
+            unlisted: Vec::new(),
             hurt: false,
         };
         let exists =
@@ -117,6 +122,7 @@ impl Recovery<'_> {
     fn run(&mut self, place: &Arc<Place>, mut directory: Directory) -> Result<()> {
         self.report.removed = directory.removed;
         self.seen.indexed = std::mem::take(&mut directory.indexed);
+        self.seen.noted = directory.of_producers;
         self.snapshots = std::mem::take(&mut directory.snapshots);
         let path = place.dir.join(LEADER_EPOCHS);
         self.epochs[0] = match checkpoint::read_epochs(&*place.disk, &path) {
@@ -163,6 +169,10 @@ impl Recovery<'_> {
             }
             if self.recover(segment, next)? == Then::Stop {
                 self.cut_later(place, &found[at + 1..])?;
+                let end = self.end;
+                let unlisted = std::mem::take(&mut self.unlisted);
+                let beyond = unlisted.into_iter().filter(|base| *base > end).map(|base| (base, 0));
+                self.cut_later(place, &beyond.collect::<Vec<_>>())?;
                 break;
             }
         }
@@ -201,6 +211,8 @@ impl Recovery<'_> {
                 kept.push((base, len));
             } else if is_ours(base) {
                 Segment::on_disk(place.clone(), base, len).remove_files()?;
+            } else {
+                self.unlisted.push(base);
             }
         }
         *found = kept;
@@ -431,6 +443,7 @@ impl Recovery<'_> {
         self.segments.shrink_to_fit(); // most logs of many have one
         let log = PartitionLog {
             config: ArcSwap::new(config.clone()),
+            rules: RulesCell::new(config),
             setup: self.setup.clone(),
             place,
             offsets: known.offsets(start, end),
@@ -458,21 +471,20 @@ impl Recovery<'_> {
             epochs: Mutex::new(epochs),
             epoch_floor,
             snapshots: Mutex::new(self.snapshots),
+            producers_noted: AtomicBool::new(self.seen.noted),
             aborted: RwLock::default(),
             has_aborted: AtomicBool::new(false),
             aborted_files: Mutex::default(),
             damage: ArcSwapOption::new(damage),
             gapless,
             swaps: AtomicU64::new(0),
-            tell_at: AtomicU64::new(u64::MAX),
+            marks: Marks::new(self.setup.sync_after),
             latch: Latch::default(),
             counters: LogCounters::default(),
             names_changed: AtomicBool::new(names_changed),
             own_name_changed: AtomicBool::new(names_changed),
             metadata_unsynced: AtomicBool::new(metadata_lost),
             beside: Mutex::new(None),
-            told_dirty: AtomicBool::new(false),
-            appended_bytes: AtomicU64::new(0),
             synced_bytes: AtomicU64::new(0),
             flush_after: AtomicU64::new(config.flush_records.unwrap_or(u64::MAX)),
         };

@@ -4,12 +4,16 @@
 //! | snapshots in the directory | the batches that recovery saw | from where batches are read |
 //! | --- | --- | --- |
 //! | a whole one | any | behind it |
+//! | one above the recovery point of another hand that was stopped | any | as if it were not there |
 //! | broken ones alone | any | the log's start |
 //! | none, another hand wrote last | any | the log's start |
+//! | none, and there were producers | any | the log's start |
 //! | none | some of a producer | the log's start |
 //! | none | none of a producer | nothing is read |
 //!
 //! In the last row there are no producers: each recovery point of a log with any has its snapshot.
+//! That there were some `tidelog.producers` says, a file made with the first snapshot: snapshots may
+//! all be lost.
 //!
 //! Which transactions were aborted below the recovery point the `.txnindex` files say, and from it
 //! on the log, which is read for that from an older snapshot where the newest lies above it. A file
@@ -37,6 +41,8 @@ use crate::time::Timestamp;
 pub(super) struct Seen {
     /// A batch names one.
     pub(super) producers: bool,
+    /// A file says that there were producers.
+    pub(super) noted: bool,
     /// The segments with an index of aborted transactions.
     pub(super) indexed: BTreeSet<Offset>,
     /// Who wrote the log last, and how that ended.
@@ -45,7 +51,7 @@ pub(super) struct Seen {
 
 impl Seen {
     pub(super) fn new(last_stop: LastStop) -> Self {
-        Seen { producers: false, indexed: BTreeSet::new(), last_stop }
+        Seen { producers: false, noted: false, indexed: BTreeSet::new(), last_stop }
     }
 }
 
@@ -57,12 +63,15 @@ impl PartitionLog {
     /// appended.
     pub(super) fn relearn_producers(&self, seen: &Seen) -> Result<()> {
         let offsets = self.offsets.snapshot();
-        let had_any = !self.snapshots.lock().is_empty();
+        let had_any = seen.noted || !self.snapshots.lock().is_empty();
         let foreign = !seen.last_stop.is_ours();
         if !(had_any || seen.producers || !seen.indexed.is_empty() || foreign) {
             return Ok(());
         }
         self.remove_snapshots_beyond(offsets.end)?;
+        if seen.last_stop == LastStop::AnotherHand {
+            self.forget_snapshots_above(offsets.recovery_point)?;
+        }
         let told = self.read_aborted(&seen.indexed, foreign)?;
         // below it the files count, from it on the log alone; all count after another's clean close
         let point = match seen.last_stop {

@@ -132,6 +132,8 @@ impl PartitionLog {
             segment.set_replaced();
             segment.settle();
         }
-        self.synced_bytes.store(self.appended_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+        let appended = self.counters.appended_bytes();
+        self.synced_bytes.store(appended, Ordering::Relaxed);
+        self.marks.sync_ended(appended);
     }
 }

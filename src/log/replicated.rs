@@ -4,7 +4,8 @@
 //! first is stored: format, checksum, counts and lengths, that offsets rise from the log's end on
 //! and epochs never fall. Sequences are not checked, nor sizes: the leader has. Offsets may be left
 //! out, as compaction at the leader leaves them; how far such gaps may reach is recorded, durably,
-//! before the first batch behind one is there, so that recovery takes none of them for damage.
+//! before the first batch behind one is there, so that recovery takes none of them for damage. That
+//! sync is made without the writer lock, with truncation kept away: it would record less.
 //!
 //! Called by both doors, with the log's keeper.
 
@@ -16,6 +17,7 @@ use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::record::{AppendBatch as _, Batch, BatchFault, Stamp};
 use crate::segment::relative;
+use crate::sync::RwLock;
 use crate::time::Timestamp;
 
 const OPERATION: &str = "append as follower";
@@ -108,51 +110,71 @@ fn check_order(batch: &Batch<'_>, next: Offset, epoch: Option<LeaderEpoch>) -> R
 
 impl PartitionLog {
     /// Appends a leader's batches as they are; from now on this replica follows. Where the disk
-    /// fails midway, those before are in the log.
+    /// fails midway, those before are in the log. `points` is what a truncation holds for writing.
     pub(crate) fn append_as_follower(
         &self,
         batches: &LeaderBatches<'_>,
         now: Timestamp,
-        keeper: &dyn Keeper,
+        (keeper, points): (&dyn Keeper, &RwLock<()>),
     ) -> Result<Followed> {
-        self.appending(|writer| {
-            self.check_takes(writer)?;
-            self.check_host_leads(writer, OPERATION)?;
-            writer.lead = Lead::Follows;
-            if let Some(first) = batches.batches.first() {
-                let latest = self.epochs.lock().latest();
-                let fits = check_order(first, writer.next_offset, latest);
-                fits.map_err(|error| error.at_position(0))?;
-            }
-            self.record_gaps(batches, writer.next_offset, keeper)?;
-            let (mut bytes, mut failure) = (0, None);
-            for batch in &batches.batches {
-                if let Err(error) = self.append_whole(writer, batch, now) {
-                    if error.outcome() != Outcome::NotWritten {
-                        self.latch.trip(&error);
-                    }
-                    let offset = batch.header().base_offset();
-                    failure = Some(self.named(error.at_offset(offset)));
-                    break;
+        loop {
+            let followed = self.appending(|writer| {
+                self.check_follows(writer, batches)?;
+                match self.unrecorded(batches, writer.next_offset) {
+                    Some(sparse) => Ok(Err(sparse)),
+                    None => Ok(Ok(self.append_all(writer, batches, now))),
                 }
-                bytes += batch.header().size() as u64;
+            })?;
+            match followed {
+                Ok(followed) => return Ok(followed),
+                Err(sparse) => self.record_gaps(sparse, keeper, points)?,
             }
-            Ok(Followed { end: writer.next_offset, bytes, count: writer.count, failure })
-        })
+        }
+    }
+
+    /// Whether batches of a leader are taken, and these go on at the log's end.
+    fn check_follows(&self, writer: &mut Writer, batches: &LeaderBatches<'_>) -> Result<()> {
+        self.check_takes(writer)?;
+        self.check_host_leads(writer, OPERATION)?;
+        writer.lead = Lead::Follows;
+        let Some(first) = batches.batches.first() else { return Ok(()) };
+        let latest = self.epochs.lock().latest();
+        check_order(first, writer.next_offset, latest).map_err(|error| error.at_position(0))
+    }
+
+    fn append_all(
+        &self,
+        writer: &mut Writer,
+        batches: &LeaderBatches<'_>,
+        now: Timestamp,
+    ) -> Followed {
+        let (mut bytes, mut failure) = (0, None);
+        for batch in &batches.batches {
+            if let Err(error) = self.append_whole(writer, batch, now) {
+                if error.outcome() != Outcome::NotWritten {
+                    self.latch.trip(&error);
+                }
+                let offset = batch.header().base_offset();
+                failure = Some(self.named(error.at_offset(offset)));
+                break;
+            }
+            bytes += batch.header().size() as u64;
+        }
+        Followed { end: writer.next_offset, bytes, count: writer.count, failure }
+    }
+
+    /// How far batches leave out offsets behind `end`, where that is not recorded.
+    fn unrecorded(&self, batches: &LeaderBatches<'_>, end: Offset) -> Option<Offset> {
+        let sparse = batches.sparse_from(end).filter(|_| self.gapless)?;
+        (sparse > self.offsets.sparse()).then_some(sparse)
     }
 
     /// Offsets that are left out are recorded as such before what lies behind them is there.
-    fn record_gaps(
-        &self,
-        batches: &LeaderBatches<'_>,
-        end: Offset,
-        keeper: &dyn Keeper,
-    ) -> Result<()> {
-        let Some(sparse) = batches.sparse_from(end).filter(|_| self.gapless) else { return Ok(()) };
-        if sparse > self.offsets.sparse() {
-            keeper.record(&[(self.setup.id, LogFact::Sparse(sparse))], Durable::Now)?;
-            self.offsets.raise_sparse(sparse);
-        }
+    fn record_gaps(&self, sparse: Offset, keeper: &dyn Keeper, points: &RwLock<()>) -> Result<()> {
+        let _no_truncation = points.read();
+        let recorded = keeper.record(&[(self.setup.id, LogFact::Sparse(sparse))], Durable::Now);
+        recorded.map_err(|error| self.named(error))?;
+        self.offsets.raise_sparse(sparse);
         Ok(())
     }
 

@@ -8,6 +8,9 @@
 //! removal does no harm, but where it lies beyond the log's end: that one is gone durably before
 //! anything is appended.
 //!
+//! With the first of them a file is made that stays, `tidelog.producers`: magic "TDLP", version u32,
+//! a crc32c of both, big-endian. It says by being there that a log without snapshots has lost them.
+//!
 //! By whoever has the turn, under the trim lock, or while the log is opened.
 
 use std::collections::BTreeSet;
@@ -16,13 +19,16 @@ use std::path::{Path, PathBuf};
 use super::claims::Taken;
 use super::core::PartitionLog;
 use super::producers::{MAX_SNAPSHOT, Recorded, decode, encode};
-use crate::disk::names::SegmentFile;
+use crate::disk::names::{PRODUCERS, SegmentFile};
 use crate::disk::replace::read_file;
 use crate::disk::{Access, Disk, DiskFile, write_all_at};
 use crate::error::{Error, Result};
 use crate::ids::Offset;
 use crate::sync::atomic::Ordering;
 use std::sync::Arc;
+
+const MAGIC: [u8; 4] = *b"TDLP";
+const VERSION: u32 = 1;
 
 /// How many of the newest are kept wherever they lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,22 +56,52 @@ impl PartitionLog {
         self.place.path(at, SegmentFile::ProducerSnapshot)
     }
 
+    /// Notes that the log has producers, once; its name awaits the directory's sync.
+    fn note_producers(&self) -> Result<()> {
+        if self.producers_noted.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut bytes = Vec::from(MAGIC);
+        bytes.extend(VERSION.to_be_bytes());
+        bytes.extend(crc32c::crc32c(&bytes).to_be_bytes());
+        let path = self.place.dir.join(PRODUCERS);
+        let fail = |error| Error::io("note producers", &path, error);
+        let file = self.place.disk.open(&path, Access::Create).map_err(fail)?;
+        write_all_at(&*file, &bytes, 0).map_err(fail)?;
+        self.sync_made(&*file, fail)?;
+        self.producers_noted.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Syncs a file that was made, whose name awaits the directory's sync.
+    fn sync_made(
+        &self,
+        file: &dyn DiskFile,
+        fail: impl FnOnce(std::io::Error) -> Error,
+    ) -> Result<()> {
+        file.sync_data().map_err(|error| {
+            let error = fail(error);
+            if error.is_of_a_sync_begun() {
+                self.latch.trip(&error);
+            }
+            error
+        })?;
+        self.names_changed.store(true, Ordering::Release);
+        Ok(())
+    }
+
     /// Writes what was taken, each once.
     pub(super) fn save_snapshots(&self, taken: &[Taken]) -> Result<()> {
+        if taken.iter().any(|taken| taken.at > Offset::ZERO) {
+            self.note_producers()?;
+        }
         for taken in taken {
             if taken.at == Offset::ZERO || self.snapshots.lock().contains(&taken.at) {
                 continue;
             }
             let path = self.snapshot_path(taken.at);
             let file = write_snapshot(&*self.place.disk, &path, taken)?;
-            file.sync_data().map_err(|error| {
-                let error = Error::io("sync producer snapshot", &path, error);
-                if error.is_of_a_sync_begun() {
-                    self.latch.trip(&error);
-                }
-                error
-            })?;
-            self.names_changed.store(true, Ordering::Release);
+            self.sync_made(&*file, |error| Error::io("sync producer snapshot", &path, error))?;
             self.snapshots.lock().insert(taken.at);
         }
         Ok(())
@@ -128,6 +164,22 @@ impl PartitionLog {
             all.remove(&at);
         }
         Ok(())
+    }
+
+    /// Forgets the snapshots above where the segment of a recovery point begins: another hand was
+    /// stopped there, and Kafka tells producers from the log again too. The files that are to be
+    /// made anew go, and those at no segment; the others lie there until an open looks for strays.
+    pub(super) fn forget_snapshots_above(&self, point: Offset) -> Result<()> {
+        let segments = self.segments.load();
+        let bases: Vec<_> = segments.iter().map(|segment| segment.base()).collect();
+        let from = bases.iter().rfind(|base| **base <= point).copied().unwrap_or(point);
+        let anew = &bases[bases.len().saturating_sub(2)..];
+        let forgotten = self.snapshots.lock().split_off(&from.next());
+        let stays = |at: &Offset| {
+            let at_base = bases.binary_search(at).is_ok() || self.has_emptied(*at);
+            at_base && !anew.contains(at)
+        };
+        forgotten.into_iter().filter(|at| !stays(at)).try_for_each(|at| self.remove_snapshot(at))
     }
 
     fn remove_snapshot(&self, at: Offset) -> Result<()> {

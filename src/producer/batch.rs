@@ -7,10 +7,11 @@
 use std::sync::Arc;
 
 use super::core::Core;
+use super::lane::Lane;
 use super::memory::Grant;
-use super::receipt::Receipt;
+use super::receipt::{MaybeTimestamp, Receipt};
+use super::topic_name::TopicName;
 use crate::config::Durability;
-use crate::engine::Partition;
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::log::Appended;
@@ -24,7 +25,7 @@ use std::time::Duration;
 /// Where a batch went; what its records' receipts have in common.
 #[derive(Debug)]
 pub(super) struct Written {
-    topic: Arc<str>,
+    topic: TopicName,
     partition: PartitionId,
     pub(super) appended: Appended,
     /// The timestamp of every record, where the topic sets it.
@@ -32,23 +33,20 @@ pub(super) struct Written {
 }
 
 impl Written {
-    pub(super) fn new(
-        partition: &Partition,
-        appended: Appended,
-        append_time: Option<Timestamp>,
-    ) -> Self {
-        let topic = partition.topic_name().clone();
-        Written { topic, partition: partition.id(), appended, append_time }
+    pub(super) fn new(lane: &Lane, appended: Appended, append_time: Option<Timestamp>) -> Self {
+        let (topic, partition) = (lane.topic_name().clone(), lane.partition().id());
+        Written { topic, partition, appended, append_time }
     }
 
     /// The receipt of the record at `index`, which asked for `timestamp`.
+    #[inline]
     pub(super) fn receipt(&self, index: u32, timestamp: Option<Timestamp>) -> Receipt {
         Receipt {
             topic: self.topic.clone(),
             partition: self.partition,
             offset: Offset::new(self.appended.base_offset.get() + i64::from(index)),
             leader_epoch: self.leader_epoch(),
-            timestamp: self.append_time.or(timestamp),
+            timestamp: MaybeTimestamp::of(self.append_time.or(timestamp)),
             sequence: self.appended.sequence.map(|first| first.after(index)),
             is_duplicate: self.appended.is_duplicate,
         }
@@ -134,9 +132,10 @@ impl LingerBatch {
     pub(super) fn append_to(
         &mut self,
         core: &Core,
-        partition: &Partition,
+        lane: &Lane,
         now: Timestamp,
     ) -> Result<Written> {
+        let partition = lane.partition();
         let rules = core.rules(partition, now)?;
         self.buffer.seal(&rules.timestamps);
         let packed = self.buffer.packed(&rules)?;
@@ -145,7 +144,7 @@ impl LingerBatch {
         let batch = Produced { batch: packed.as_ref().unwrap_or(&self.buffer), claim };
         let appended = partition.append_quietly(&batch, now)?;
         debug_assert_eq!(appended.end_offset.since(appended.base_offset), u64::from(self.count()));
-        Ok(Written::new(partition, appended, self.buffer.append_time()))
+        Ok(Written::new(lane, appended, self.buffer.append_time()))
     }
 
     pub(super) fn count(&self) -> u32 {

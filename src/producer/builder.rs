@@ -15,6 +15,7 @@ use crate::engine::Claim;
 use crate::error::{Cause, Error, Result};
 use crate::ids::ProducerEpoch;
 use crate::record::{ProducerIdentity, check_built};
+use crate::schedule::Schedule;
 use crate::txn::Transactions;
 
 /// What [`enqueue`](crate::TopicProducer::enqueue) does when the producer's buffer has no room.
@@ -120,13 +121,19 @@ impl Settings {
 pub struct ProducerBuilder {
     engine: Claim,
     transactions: Arc<Transactions>,
+    schedule: Arc<Schedule>,
     settings: Settings,
     idempotent: bool,
 }
 
 impl ProducerBuilder {
-    pub(crate) fn new(engine: Claim, transactions: Arc<Transactions>) -> Self {
-        ProducerBuilder { engine, transactions, settings: Settings::new(), idempotent: false }
+    pub(crate) fn new(
+        engine: Claim,
+        transactions: Arc<Transactions>,
+        schedule: Arc<Schedule>,
+    ) -> Self {
+        let settings = Settings::new();
+        ProducerBuilder { engine, transactions, schedule, settings, idempotent: false }
     }
 
     /// What an acknowledgement promises unless a handle says otherwise; default
@@ -323,7 +330,8 @@ impl ProducerBuilder {
     /// ```
     pub fn transactional(self, id: impl Into<String>) -> TransactionalProducerBuilder {
         let settings = Settings { identity: None, ..self.settings };
-        TransactionalProducerBuilder::new(self.engine, self.transactions, settings, id.into())
+        let coordinators = (self.transactions, self.schedule);
+        TransactionalProducerBuilder::new(self.engine, coordinators, settings, id.into())
     }
 
     /// The producer.
@@ -357,7 +365,7 @@ impl ProducerBuilder {
             }
             None => {}
         }
-        let core = Core::new(engine.clone(), settings);
+        let core = Core::new(engine.clone(), self.schedule, settings);
         Ok(Producer::new(core, self.engine))
     }
 }

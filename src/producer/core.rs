@@ -20,6 +20,7 @@ use crate::engine::{CloseHook, Due, Engine, Partition, Topic};
 use crate::error::{Cause, Error, Result};
 use crate::ids::TopicId;
 use crate::record::{AppendBatch, BatchBuffer, BatchRules, check_built};
+use crate::schedule::Schedule;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc as SharedArc, Mutex};
 use crate::time::{Timestamp, deadline_after};
@@ -34,6 +35,7 @@ const SPARES: usize = 16;
 #[derive(Debug)]
 pub(super) struct Core {
     engine: Arc<Engine>,
+    schedule: Arc<Schedule>,
     settings: Settings,
     memory: Arc<Memory>,
     this: Weak<Core>,
@@ -57,10 +59,15 @@ struct Errands {
 
 impl Core {
     /// A producer with one handle.
-    pub(super) fn new(engine: Arc<Engine>, settings: Settings) -> Arc<Core> {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        schedule: Arc<Schedule>,
+        settings: Settings,
+    ) -> Arc<Core> {
         let core = Arc::new_cyclic(|this: &Weak<Core>| Core {
             memory: Arc::new(Memory::new(settings.buffer_bytes)),
             engine,
+            schedule,
             settings,
             this: this.clone(),
             handles: AtomicUsize::new(1),
@@ -83,16 +90,35 @@ impl Core {
         &self.engine
     }
 
+    pub(super) fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
     #[inline]
     pub(super) fn wall(&self) -> Timestamp {
         self.engine.clock().wall()
     }
 
     /// What a partition asks of a batch that is appended at `now`, and how it is compressed.
-    #[inline]
+    #[inline(always)] // see `walk`
     pub(super) fn rules(&self, partition: &Partition, now: Timestamp) -> Result<BatchRules> {
+        self.packed_as_set(partition.batch_rules(now)?)
+    }
+
+    /// The same for a batch that is appended by this very call, which looks whether it may be.
+    #[inline(always)] // see `producer::walk`
+    pub(super) fn rules_of_append(
+        &self,
+        partition: &Partition,
+        now: Timestamp,
+    ) -> Result<BatchRules> {
+        self.packed_as_set(partition.log()?.batch_rules(now))
+    }
+
+    #[inline(always)] // see `producer::walk`
+    fn packed_as_set(&self, rules: BatchRules) -> Result<BatchRules> {
         let Settings { compression, compression_level, .. } = self.settings;
-        let rules = partition.batch_rules(now)?.packed_by(compression, compression_level);
+        let rules = rules.packed_by(compression, compression_level);
         if !rules.packing.is_plain() {
             check_built("append", rules.packing.codec())?;
         }
@@ -104,7 +130,7 @@ impl Core {
         self.engine.clock().monotonic().saturating_add(self.settings.linger)
     }
 
-    pub(super) fn schedule(&self, at: Duration, due: Weak<dyn Due>) {
+    pub(super) fn call_at(&self, at: Duration, due: Weak<dyn Due>) {
         self.engine.timers().schedule(at, due);
     }
 
@@ -262,7 +288,7 @@ impl Core {
     fn tell_timer(&self) {
         if !self.errands.told.swap(true, Ordering::AcqRel) {
             let due: Weak<dyn Due> = self.this.clone() as Weak<dyn Due>;
-            self.schedule(Duration::ZERO, due);
+            self.call_at(Duration::ZERO, due);
         }
     }
 

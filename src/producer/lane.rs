@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::batch::{LingerBatch, Promise, Ticket, Written};
 use super::core::Core;
 use super::lanes::Failures;
+use super::topic_name::TopicName;
 use crate::config::Durability;
 use crate::engine::{Due, Partition};
 use crate::error::{Cause, Error, Outcome, Result};
@@ -29,6 +30,8 @@ use crate::wait::commit::Ride;
 #[derive(Debug)]
 pub(super) struct Lane {
     partition: Arc<Partition>,
+    /// That of the topic, for receipts.
+    name: TopicName,
     core: Weak<Core>,
     /// Shared with the other lanes of the topic.
     failures: Arc<Failures>,
@@ -101,11 +104,13 @@ impl Queue {
 impl Lane {
     pub(super) fn new(
         partition: Arc<Partition>,
+        name: TopicName,
         core: Weak<Core>,
         failures: Arc<Failures>,
     ) -> Self {
         Lane {
             partition,
+            name,
             core,
             failures,
             unwritten: AtomicUsize::new(0),
@@ -118,6 +123,10 @@ impl Lane {
     #[inline]
     pub(super) fn partition(&self) -> &Arc<Partition> {
         &self.partition
+    }
+
+    pub(super) fn topic_name(&self) -> &TopicName {
+        &self.name
     }
 
     /// Whether a record sent now would overtake one that lingers.
@@ -137,6 +146,7 @@ impl Lane {
     }
 
     /// Encodes a record into the open batch.
+    #[inline(always)] // see `linger`
     pub(super) fn push(
         &self,
         core: &Core,
@@ -195,6 +205,7 @@ impl Lane {
     }
 
     /// Does what a push left to be done.
+    #[inline]
     pub(super) fn follow_up(self: &Arc<Self>, core: &Core, taken: &Taken) {
         if taken.after.set_alarm {
             self.set_alarm(core);
@@ -206,6 +217,7 @@ impl Lane {
 
     /// Gives the open batch its time and has the timer come for it. Reads the clock, so no lock is
     /// held; by then the batch may be another, which only makes its time come a little early.
+    #[cold]
     fn set_alarm(self: &Arc<Self>, core: &Core) {
         let at = core.due_time();
         {
@@ -219,7 +231,7 @@ impl Lane {
             }
         }
         let due: Weak<dyn Due> = Arc::downgrade(self) as Weak<dyn Due>;
-        core.schedule(at, due);
+        core.call_at(at, due);
     }
 
     /// Closes the open batch; returns the tickets of everything that has not ended.
@@ -247,7 +259,7 @@ impl Lane {
             let batches = std::mem::take(&mut self.queue.lock().sealed);
             done.reserve_exact(batches.len());
             for mut batch in batches {
-                let result = batch.append_to(core, &self.partition, now);
+                let result = batch.append_to(core, self, now);
                 done.push((batch, result));
             }
             self.unwritten.fetch_sub(done.len(), Ordering::Release);

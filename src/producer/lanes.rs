@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use super::core::Core;
 use super::lane::Lane;
+use super::topic_name::TopicName;
 use crate::engine::Topic;
 use crate::error::{Cause, Error, Result};
 use crate::ids::PartitionId;
@@ -26,6 +27,7 @@ type Shelf = Box<[OnceLock<Arc<Lane>>]>;
 #[derive(Debug)]
 pub(super) struct Lanes {
     topic: Arc<Topic>,
+    name: TopicName,
     core: Weak<Core>,
     shelves: [OnceLock<Shelf>; SHELVES],
     /// How many lanes there are.
@@ -45,6 +47,7 @@ fn place(index: usize) -> (usize, usize) {
 impl Lanes {
     pub(super) fn new(topic: Arc<Topic>, core: Weak<Core>) -> Self {
         Lanes {
+            name: TopicName::of(topic.name()),
             topic,
             core,
             shelves: [const { OnceLock::new() }; SHELVES],
@@ -58,6 +61,12 @@ impl Lanes {
         &self.topic
     }
 
+    /// Its name, for receipts.
+    #[inline]
+    pub(super) fn topic_name(&self) -> &TopicName {
+        &self.name
+    }
+
     pub(super) fn failures(&self) -> &Failures {
         &self.failures
     }
@@ -67,6 +76,12 @@ impl Lanes {
     pub(super) fn count(&self) -> Result<NonZeroU32> {
         let count = u32::try_from(self.grown()).ok().and_then(NonZeroU32::new);
         count.ok_or_else(|| self.missing(PartitionId::new(0)))
+    }
+
+    /// Whether there is but one, so that nothing is to be chosen.
+    #[inline]
+    pub(super) fn are_single(&self) -> bool {
+        self.made.load(Ordering::Acquire) == 1
     }
 
     /// The lane of a partition.
@@ -111,7 +126,8 @@ impl Lanes {
             let Some(shelf_lock) = self.shelves.get(shelf) else { break };
             let empty = || (0..1 << shelf).map(|_| OnceLock::new()).collect();
             let partition = partitions[index].clone();
-            let lane = Lane::new(partition, self.core.clone(), self.failures.clone());
+            let (name, core) = (self.name.clone(), self.core.clone());
+            let lane = Lane::new(partition, name, core, self.failures.clone());
             let _ = shelf_lock.get_or_init(empty)[place].set(Arc::new(lane)); // set but once
             self.made.store(index + 1, Ordering::Release);
         }

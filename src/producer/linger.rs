@@ -126,6 +126,8 @@ impl TopicProducer {
         Box::pin(async move { flushing?.await })
     }
 
+    /// In one body of code with all that it calls for each record, as a send is: see `walk`.
+    #[inline(always)]
     fn take(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Result<Pending> {
         let place = self.place(wanted, record)?;
         let mut deadline = None;
@@ -138,7 +140,7 @@ impl TopicProducer {
     }
 
     /// Where a record goes, decided once however long it waits for room.
-    #[inline]
+    #[inline(always)]
     fn place(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Result<Place<'_>> {
         let now = self.core().wall();
         let lane = self.lane_of(wanted, record)?;
@@ -161,7 +163,7 @@ struct Place<'p> {
 
 impl Place<'_> {
     /// `None`: there is no memory for the record.
-    #[inline]
+    #[inline(always)]
     fn push(&self, producer: &TopicProducer, record: &Record<'_>) -> Result<Option<Pending>> {
         let core: &Core = producer.core();
         let taken = match self.lane.push(core, record, &self.rules, producer.word())? {

@@ -6,7 +6,7 @@
 //! linger queue and the order in it, `lanes` those of a topic, `batch` what lingers there, `memory`
 //! bounds it, `core` what all handles of one producer share: its lanes, its flushes and its end.
 //! `receipt` and `pending` are what comes back, `partitioner` decides where a record goes.
-//! `transaction` is the producer that sends all or nothing.
+//! `scheduling` sends later, `transaction` is the producer that sends all or nothing.
 //!
 //! Invariants: a `send` takes no lock of this room and allocates nothing; the records of one
 //! partition reach the log in the order of the calls, lingering or not; nothing that lingers is
@@ -24,9 +24,12 @@ mod numbered;
 pub(crate) mod partitioner;
 mod pending;
 mod receipt;
+mod scheduling;
 mod topic;
+mod topic_name;
 mod transaction;
 mod waiting;
+mod walk;
 
 #[cfg(all(test, not(loom)))]
 mod tests;

@@ -6,7 +6,7 @@
 //! ([`Producer::identity`]) and which sequence a batch was sent with.
 
 use super::handle::Producer;
-use super::receipt::{BatchReceipt, Receipt};
+use super::receipt::{BatchReceipt, MaybeTimestamp, Receipt};
 use super::topic::TopicProducer;
 use super::waiting::{Sent, Wait};
 use crate::error::{Cause, Error, Result};
@@ -109,11 +109,11 @@ impl TopicProducer {
     #[inline]
     pub(super) fn receipt(&self, sent: &Sent) -> Receipt {
         Receipt {
-            topic: self.lanes().topic().name().clone(),
+            topic: self.lanes().topic_name().clone(),
             partition: sent.partition,
             offset: sent.appended.base_offset,
             leader_epoch: sent.appended.epoch,
-            timestamp: sent.max_timestamp,
+            timestamp: MaybeTimestamp::of(sent.max_timestamp),
             sequence: sent.appended.sequence,
             is_duplicate: sent.appended.is_duplicate,
         }
@@ -121,7 +121,7 @@ impl TopicProducer {
 
     pub(super) fn batch_receipt(&self, sent: &Sent) -> BatchReceipt {
         BatchReceipt {
-            topic: self.lanes().topic().name().clone(),
+            topic: self.lanes().topic_name().clone(),
             partition: sent.partition,
             base_offset: sent.appended.base_offset,
             end_offset: sent.appended.end_offset,

@@ -22,7 +22,8 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Chooses the partition of each record that was sent without one.
 ///
-/// A producer calls it from whatever threads send, and never twice for one record. An answer that
+/// A producer calls it from whatever threads send, never twice for one record, and not at all for a
+/// topic of one partition. An answer that
 /// is not below `partitions` fails that send with [`ErrorKind::InvalidArgument`], a panic with
 /// [`ErrorKind::Panicked`]; nothing is written then and the producer stays usable.
 ///

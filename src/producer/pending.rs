@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::batch::{Ending, Ticket};
 use super::core::Core;
-use super::receipt::Receipt;
+use super::receipt::{MaybeTimestamp, Receipt};
 use crate::error::Result;
 use crate::sync::Arc;
 use crate::time::{Timestamp, deadline_after};
@@ -54,44 +54,52 @@ struct Waiting {
 /// What is waited for.
 enum On {
     /// That a batch with others is written, as durably as it has to be.
-    Batch { ticket: Completed<Ending>, index: u32, timestamp: Option<Timestamp> },
+    Batch { ticket: Completed<Ending>, index: u32, timestamp: MaybeTimestamp },
     /// The sync of a record that is in the log already.
-    Sync { ride: Ride, receipt: Receipt },
+    Sync(Box<OnSync>),
+}
+
+/// Apart from the rest, which is small: programs keep receipts of batches by the million.
+struct OnSync {
+    ride: Ride,
+    receipt: Receipt,
 }
 
 impl On {
+    #[inline]
     fn try_get(&self) -> Option<Result<Receipt>> {
         match self {
             On::Batch { ticket, index, timestamp } => {
-                ticket.try_get().map(|ending| batched(&ending, *index, *timestamp))
+                ticket.get().map(|ending| batched(ending, *index, timestamp.get()))
             }
-            On::Sync { ride, receipt } => ride.try_get().map(|ending| synced(&ending, receipt)),
+            On::Sync(on) => on.ride.try_get().map(|ending| synced(&ending, &on.receipt)),
         }
     }
 
+    #[inline]
     fn wait(&self, deadline: Option<Instant>) -> Option<Result<Receipt>> {
         match self {
             On::Batch { ticket, index, timestamp } => {
-                ticket.wait(deadline).map(|ending| batched(&ending, *index, *timestamp))
+                ticket.get_by(deadline).map(|ending| batched(ending, *index, timestamp.get()))
             }
-            On::Sync { ride, receipt } => {
-                ride.wait(deadline).map(|ending| synced(&ending, receipt))
-            }
+            On::Sync(on) => on.ride.wait(deadline).map(|ending| synced(&ending, &on.receipt)),
         }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Receipt>> {
         match self {
             On::Batch { ticket, index, timestamp } => {
-                Pin::new(ticket).poll(cx).map(|ending| batched(&ending, *index, *timestamp))
+                Pin::new(ticket).poll(cx).map(|ending| batched(&ending, *index, timestamp.get()))
             }
-            On::Sync { ride, receipt } => {
+            On::Sync(on) => {
+                let OnSync { ride, receipt } = &mut **on;
                 Pin::new(ride).poll(cx).map(|ending| synced(&ending, receipt))
             }
         }
     }
 }
 
+#[inline]
 fn batched(ending: &Ending, index: u32, timestamp: Option<Timestamp>) -> Result<Receipt> {
     match &**ending {
         Ok(written) => Ok(written.receipt(index, timestamp)),
@@ -102,13 +110,23 @@ fn batched(ending: &Ending, index: u32, timestamp: Option<Timestamp>) -> Result<
 fn synced(ending: &Synced, receipt: &Receipt) -> Result<Receipt> {
     match ending {
         Ok(()) => Ok(receipt.clone()),
-        Err(error) => Err(error.again().at_partition(&receipt.topic, receipt.partition)),
+        Err(error) => Err(error
+            .again()
+            .at_partition(&std::sync::Arc::from(&*receipt.topic), receipt.partition)),
     }
 }
 
 impl Waiting {
     /// Waits, running the host's due work where nobody else does.
+    #[inline]
     fn wait(&self, patience: Option<Duration>) -> Option<Result<Receipt>> {
+        if self.helped.is_none() {
+            return self.on.wait(patience.map(deadline_after));
+        }
+        self.wait_and_help(patience)
+    }
+
+    fn wait_and_help(&self, patience: Option<Duration>) -> Option<Result<Receipt>> {
         let deadline = patience.map(deadline_after);
         while let Some(core) = self.helped.as_ref().and_then(Weak::upgrade) {
             if let Some(result) = self.on.try_get() {
@@ -131,18 +149,21 @@ impl Pending {
         Pending(State::Known(result))
     }
 
+    #[inline]
     pub(super) fn waiting(
         ticket: Arc<Ticket>,
         index: u32,
         timestamp: Option<Timestamp>,
         helped: Option<Weak<Core>>,
     ) -> Self {
+        let timestamp = MaybeTimestamp::of(timestamp);
         let on = On::Batch { ticket: Completed::new(ticket), index, timestamp };
         Pending(State::Waiting(Waiting { on, helped }))
     }
 
     pub(super) fn riding(ride: Ride, receipt: Receipt, helped: Option<Weak<Core>>) -> Self {
-        Pending(State::Waiting(Waiting { on: On::Sync { ride, receipt }, helped }))
+        let on = On::Sync(Box::new(OnSync { ride, receipt }));
+        Pending(State::Waiting(Waiting { on, helped }))
     }
 
     /// Blocks until the record is in the log, as durable as its producer promised, or has failed.

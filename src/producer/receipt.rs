@@ -2,10 +2,36 @@
 //!
 //! A receipt is made only for records that are in the log, with the durability that was asked for.
 
-use std::sync::Arc;
+use std::fmt;
 
+use super::topic_name::TopicName;
 use crate::ids::{LeaderEpoch, Offset, PartitionId, Sequence};
 use crate::time::Timestamp;
+
+/// A timestamp or none in eight bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct MaybeTimestamp(i64);
+
+impl MaybeTimestamp {
+    /// No record has it, and no clock shows it.
+    const NONE: i64 = i64::MIN;
+
+    #[inline]
+    pub(super) fn of(timestamp: Option<Timestamp>) -> Self {
+        MaybeTimestamp(timestamp.map_or(Self::NONE, Timestamp::as_millis))
+    }
+
+    #[inline]
+    pub(super) fn get(self) -> Option<Timestamp> {
+        (self.0 != Self::NONE).then_some(Timestamp::from_millis(self.0))
+    }
+}
+
+impl fmt::Debug for MaybeTimestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
 
 /// One record's place in its partition: it is in the log, as durable as was asked for.
 ///
@@ -20,11 +46,11 @@ use crate::time::Timestamp;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    pub(super) topic: Arc<str>,
+    pub(super) topic: TopicName,
     pub(super) partition: PartitionId,
     pub(super) offset: Offset,
     pub(super) leader_epoch: LeaderEpoch,
-    pub(super) timestamp: Option<Timestamp>,
+    pub(super) timestamp: MaybeTimestamp,
     pub(super) sequence: Option<Sequence>,
     pub(super) is_duplicate: bool,
 }
@@ -100,7 +126,7 @@ impl Receipt {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn timestamp(&self) -> Option<Timestamp> {
-        self.timestamp
+        self.timestamp.get()
     }
 
     /// The record's sequence, where an idempotent producer sent it.
@@ -147,7 +173,7 @@ impl Receipt {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchReceipt {
-    pub(super) topic: Arc<str>,
+    pub(super) topic: TopicName,
     pub(super) partition: PartitionId,
     pub(super) base_offset: Offset,
     pub(super) end_offset: Offset,

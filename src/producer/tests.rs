@@ -19,6 +19,7 @@ use crate::engine::{Claim, Engine, EngineOptions, NewTopic, Topic};
 use crate::ids::PartitionId;
 use crate::log::FetchLimits;
 use crate::record::{Batch, Record};
+use crate::schedule::Schedule;
 use crate::time::{Clock, ManualClock, SystemClock, Timestamp};
 use crate::txn::Transactions;
 
@@ -50,7 +51,7 @@ impl World {
     }
 
     fn producer(&self) -> ProducerBuilder {
-        ProducerBuilder::new(self.engine.clone(), self.transactions.clone())
+        builder_with(&self.engine, self.transactions.clone())
     }
 
     fn create(&self, name: &str, config: TopicConfig) -> Arc<Topic> {
@@ -66,8 +67,12 @@ impl World {
 }
 
 fn builder(engine: &Claim) -> ProducerBuilder {
-    let transactions = Transactions::open(engine.engine().clone()).unwrap();
-    ProducerBuilder::new(engine.clone(), transactions)
+    builder_with(engine, Transactions::open(engine.engine().clone()).unwrap())
+}
+
+fn builder_with(engine: &Claim, transactions: Arc<Transactions>) -> ProducerBuilder {
+    let schedule = Schedule::open(engine.engine().clone(), transactions.clone()).unwrap();
+    ProducerBuilder::new(engine.clone(), transactions, schedule)
 }
 
 fn open(threads: Threads, clock: Arc<dyn Clock>, disk: Arc<dyn Disk>) -> Claim {
@@ -79,6 +84,7 @@ fn open(threads: Threads, clock: Arc<dyn Clock>, disk: Arc<dyn Disk>) -> Claim {
         max_bytes: None,
         when_full: WhenFull::Fail,
         journal: None,
+        plain: crate::record::PlainLimit::DEFAULT,
     };
     Claim::new(Engine::open(options, Path::new("/store")).unwrap())
 }

@@ -1,28 +1,21 @@
 //! Sending at once: one record or one batch, appended before the call returns.
 //!
-//! The walk of a send: the clock, the partitioner, the lane of the partition, the topic's rules,
-//! one measure of the record, the append. No lock of the producer's is taken on the way unless
-//! something lingers for that partition: then it goes first, so that the log has the order of the
-//! calls.
+//! What programs call is here, the walk of a send in `walk`. The doors differ in three things: one
+//! record or a batch of several, a partition that is named or chosen, a thread that blocks or a
+//! task.
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::core::Core;
 use super::handle::Lease;
-use super::lane::Lane;
 use super::lanes::Lanes;
-use super::partitioner;
 use super::pending::Pending;
 use super::receipt::{BatchReceipt, Receipt};
-use super::waiting::{Sent, Wait};
 use crate::config::Durability;
-use crate::error::{Cause, Error, RecordError, RecordRefusal, Refused, Result};
+use crate::error::Result;
 use crate::ids::PartitionId;
-use crate::log::Appended;
-use crate::record::{AppendBatch, BorrowedBatch, Produced, ProducerClaim, Record, packed};
-use crate::time::Timestamp;
-use crate::wait::commit::Ride;
+use crate::record::Record;
 
 /// A producer's handle for one topic: everything that sends.
 ///
@@ -291,198 +284,6 @@ impl TopicProducer {
         self.send_batch_later(Some(partition.into()), records)
     }
 }
-
-/// The walk.
-impl TopicProducer {
-    /// The lane a record goes to, and whether the partitioner chose it.
-    #[inline]
-    pub(super) fn lane_of(
-        &self,
-        wanted: Option<PartitionId>,
-        record: &Record<'_>,
-    ) -> Result<&Arc<Lane>> {
-        let id = match wanted {
-            Some(id) => id,
-            None => self.choose(record)?,
-        };
-        self.lanes.lane(id)
-    }
-
-    #[inline]
-    fn choose(&self, record: &Record<'_>) -> Result<PartitionId> {
-        let partitioner = &*self.core().settings().partitioner;
-        let count = self.lanes.count()?;
-        partitioner::choose(partitioner, self.name(), record.key_bytes(), count)
-    }
-
-    /// Tells the partitioner of records it chose the partition of.
-    #[inline]
-    pub(super) fn tell_taken(&self, wanted: Option<PartitionId>, lane: &Lane, bytes: usize) {
-        if wanted.is_none() {
-            let partitioner = &*self.core().settings().partitioner;
-            partitioner::report_taken(partitioner, self.name(), lane.partition().id(), bytes);
-        }
-    }
-
-    /// The partition that all records of a batch map to.
-    pub(super) fn choose_one(&self, records: &[Record<'_>]) -> Result<PartitionId> {
-        let Some((first, rest)) = records.split_first() else {
-            let why = "a batch has at least one record".to_owned();
-            return Err(Error::new("append", Cause::InvalidArgument(why)));
-        };
-        let first = self.choose(first)?;
-        let mut elsewhere = Vec::new();
-        for (index, record) in (1..).zip(rest) {
-            let partition = self.choose(record)?;
-            if partition != first {
-                let reason = RecordRefusal::OtherPartition { partition, first };
-                elsewhere.push(RecordError::new(index, reason));
-            }
-        }
-        let Some(refused) = Refused::all(elsewhere) else { return Ok(first) };
-        let error = Error::new("append", Cause::InvalidRecord(refused));
-        Err(error.at_partition(self.lanes.topic().name(), first))
-    }
-
-    /// Appends records to a lane's partition, behind what lingers there.
-    #[inline]
-    fn append(
-        &self,
-        lane: &Arc<Lane>,
-        records: &[Record<'_>],
-        wanted: Option<PartitionId>,
-        (now, wait): (Timestamp, Wait),
-    ) -> Result<Sent> {
-        let identity = self.core().settings().identity;
-        let claim = identity.map(ProducerClaim::next);
-        self.append_as(lane, records, wanted, (now, wait, claim))
-    }
-
-    #[inline]
-    pub(super) fn append_as(
-        &self,
-        lane: &Arc<Lane>,
-        records: &[Record<'_>],
-        wanted: Option<PartitionId>,
-        (now, wait, claim): (Timestamp, Wait, Option<ProducerClaim>),
-    ) -> Result<Sent> {
-        if lane.holds_records() {
-            lane.clear_the_way(self.core());
-        }
-        let partition = lane.partition();
-        let placed = |error: Error| error.at_partition(partition.topic_name(), partition.id());
-        let rules = self.core().rules(partition, now).map_err(placed)?;
-        if !rules.packing.is_plain() {
-            let batch = packed(records, &rules).map_err(placed)?;
-            let batch = Produced { batch: &batch, claim };
-            let appended = wait.append(partition, &batch, now).map_err(placed)?;
-            return Ok(self.sent(&batch, lane, wanted, appended));
-        }
-        let batch = BorrowedBatch::measure(records, &rules).map_err(placed)?;
-        let batch = Produced { batch: &batch, claim };
-        let appended = wait.append(partition, &batch, now).map_err(placed)?;
-        Ok(self.sent(&batch, lane, wanted, appended))
-    }
-
-    #[inline]
-    fn sent<B: AppendBatch>(
-        &self,
-        batch: &B,
-        lane: &Lane,
-        wanted: Option<PartitionId>,
-        appended: Appended,
-    ) -> Sent {
-        self.tell_taken(wanted, lane, batch.size());
-        let max_timestamp = appended.timestamp(batch.max_timestamp());
-        Sent { partition: lane.partition().id(), appended, max_timestamp }
-    }
-
-    #[inline]
-    fn send_one(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Result<Receipt> {
-        let now = self.core().wall();
-        let lane = self.lane_of(wanted, record)?;
-        let records = std::slice::from_ref(record);
-        Ok(self.receipt(&self.append(
-            lane,
-            records,
-            wanted,
-            (now, Wait::Blocks(self.durability)),
-        )?))
-    }
-
-    fn send_many(
-        &self,
-        wanted: Option<PartitionId>,
-        records: &[Record<'_>],
-    ) -> Result<BatchReceipt> {
-        let now = self.core().wall();
-        let id = wanted.map_or_else(|| self.choose_one(records), Ok)?;
-        let lane = self.lanes.lane(id)?;
-        Ok(self.batch_receipt(&self.append(
-            lane,
-            records,
-            wanted,
-            (now, Wait::Blocks(self.durability)),
-        )?))
-    }
-
-    fn send_later(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Pending {
-        match self.append_one_now(wanted, record) {
-            Ok((receipt, Some(ride))) => Pending::riding(ride, receipt, self.core().helped()),
-            Ok((receipt, None)) => Pending::known(Ok(receipt)),
-            Err(error) => Pending::known(Err(error)),
-        }
-    }
-
-    fn append_one_now(
-        &self,
-        wanted: Option<PartitionId>,
-        record: &Record<'_>,
-    ) -> Result<(Receipt, Option<Ride>)> {
-        let now = self.core().wall();
-        let lane = self.lane_of(wanted, record)?;
-        let records = std::slice::from_ref(record);
-        let sent = self.append(lane, records, wanted, (now, Wait::Rides))?;
-        Ok((self.receipt(&sent), self.ride(lane, &sent)?))
-    }
-
-    fn send_batch_later(
-        &self,
-        wanted: Option<PartitionId>,
-        records: &[Record<'_>],
-    ) -> impl Future<Output = Result<BatchReceipt>> + Send + Unpin + 'static + use<> {
-        let appended = self.append_batch_now(wanted, records);
-        Box::pin(async move {
-            let (receipt, ride) = appended?;
-            let Some(ride) = ride else { return Ok(receipt) };
-            match ride.await {
-                Ok(()) => Ok(receipt),
-                Err(error) => Err(error.again().at_partition(&receipt.topic, receipt.partition)),
-            }
-        })
-    }
-
-    fn append_batch_now(
-        &self,
-        wanted: Option<PartitionId>,
-        records: &[Record<'_>],
-    ) -> Result<(BatchReceipt, Option<Ride>)> {
-        let now = self.core().wall();
-        let id = wanted.map_or_else(|| self.choose_one(records), Ok)?;
-        let lane = self.lanes.lane(id)?;
-        let sent = self.append(lane, records, wanted, (now, Wait::Rides))?;
-        Ok((self.batch_receipt(&sent), self.ride(lane, &sent)?))
-    }
-
-    /// The sync that what was sent still needs.
-    fn ride(&self, lane: &Lane, sent: &Sent) -> Result<Option<Ride>> {
-        if self.durability == Durability::Power || lane.partition().is_flush_due() {
-            return lane.ride(sent.appended.end_offset);
-        }
-        Ok(None)
-    }
-}
-
 impl fmt::Debug for TopicProducer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TopicProducer")

@@ -22,7 +22,7 @@ pub(super) enum Wait {
 }
 
 impl Wait {
-    #[inline]
+    #[inline(always)] // see `producer::walk`
     pub(super) fn append<B: AppendBatch>(
         self,
         partition: &Partition,

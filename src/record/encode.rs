@@ -4,6 +4,7 @@
 //! them before any lock is taken, and the size, so that under the writer lock there is nothing but
 //! stores into the tail and one checksum over bytes that are still in the cache.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use super::header::{APPEND_TIME, BatchHeader, LENGTH_EXCLUDES, MAGIC, TRANSACTIONAL, at};
@@ -67,12 +68,24 @@ impl BatchRules {
 
     /// What the fields of a record leave to be said of it: the timestamp it gets, or why the topic
     /// refuses it.
-    #[inline]
+    #[inline(always)] // see `producer::walk`
     pub(super) fn admit(&self, record: &Record<'_>) -> Result<i64, RecordRefusal> {
         if self.keyed && record.key.is_none() {
             return Err(RecordRefusal::NoKey);
         }
         self.timestamps.resolve(record.timestamp)
+    }
+
+    /// The same of a record that was read from a batch.
+    pub(super) fn admit_read(
+        &self,
+        key: Option<&[u8]>,
+        timestamp: Option<Timestamp>,
+    ) -> Result<i64, RecordRefusal> {
+        if self.keyed && key.is_none() {
+            return Err(RecordRefusal::NoKey);
+        }
+        self.timestamps.resolve(timestamp.map_or(WantedTimestamp::None, WantedTimestamp::At))
     }
 }
 
@@ -97,6 +110,7 @@ impl TimestampRule {
         }
     }
 
+    #[inline]
     pub(super) fn attributes(&self) -> i16 {
         match self {
             TimestampRule::Create { .. } => 0,
@@ -106,6 +120,7 @@ impl TimestampRule {
 }
 
 /// The field for the clock's time: the format writes none for a clock that stands before 1970.
+#[inline]
 pub(super) fn present(now: Timestamp) -> i64 {
     now.as_millis().max(-1)
 }
@@ -139,6 +154,14 @@ fn check_timestamp(
     }
 }
 
+/// What a header of nobody's says that a checksum covers: attributes, count, timestamps.
+type Said = (i16, u32, i64, i64);
+
+thread_local! {
+    /// What the last header of this thread said, and the checksum of that. No batch has no records.
+    static LAST_SUM: Cell<(Said, u32)> = const { Cell::new(((0, 0, 0, 0), 0)) };
+}
+
 /// What the header of a batch says, apart from its place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeaderFields {
@@ -152,6 +175,7 @@ pub(super) struct HeaderFields {
 impl HeaderFields {
     /// Writes the header and, over the records that stand behind it, the checksum; the length
     /// last of all.
+    #[inline(always)] // see `producer::walk`
     pub(super) fn write(&self, stamp: Stamp, out: &mut [u8]) {
         let count = i32::try_from(self.count).unwrap_or(i32::MAX);
         put(out, at::BASE_OFFSET, stamp.base_offset.get().to_be_bytes());
@@ -171,15 +195,34 @@ impl HeaderFields {
             put(out, at::BASE_SEQUENCE, Sequence::to_wire(first).to_be_bytes());
         }
         put(out, at::COUNT, count.to_be_bytes());
-        let crc = crc32c::crc32c(&out[at::ATTRIBUTES..self.size]);
+        let crc = crc32c::crc32c_append(self.header_sum(stamp, out), &out[at::RECORDS..self.size]);
         put(out, at::CRC, crc.to_be_bytes());
         put_length(out, self.size);
+    }
+
+    /// The checksum so far, of what it covers of a header that is written. Most headers say what
+    /// the one before said: batches of one record, sent within one millisecond.
+    #[inline]
+    fn header_sum(&self, stamp: Stamp, out: &[u8]) -> u32 {
+        let of_out = || crc32c::crc32c(&out[at::ATTRIBUTES..at::RECORDS]);
+        if stamp.producer.is_some() {
+            return of_out();
+        }
+        let says = (self.attributes, self.count, self.base_timestamp, self.max_timestamp);
+        let (last, sum) = LAST_SUM.get();
+        if last == says {
+            return sum;
+        }
+        let sum = of_out();
+        LAST_SUM.set((says, sum));
+        sum
     }
 }
 
 /// Stores the length of a batch whose every other byte is in place. `out` may be memory that
 /// readers in other processes look into: bytes that no checksum covers (offset, epoch) must not
 /// be missing once there is a length. Such a reader looks at the length first.
+#[inline]
 pub(super) fn put_length(out: &mut [u8], size: usize) {
     let length = i32::try_from(size - LENGTH_EXCLUDES).unwrap_or(i32::MAX);
     fence(Ordering::Release);
@@ -193,7 +236,7 @@ pub(super) fn put<const N: usize>(out: &mut [u8], at: usize, field: [u8; N]) {
 }
 
 /// The bytes of a record behind its length field.
-#[inline]
+#[inline(always)] // see `producer::walk`
 pub(super) fn body_len(record: &Record<'_>, timestamp_delta: i64, offset_delta: u32) -> usize {
     let mut len = 1 + varint::len(timestamp_delta) + varint::len(i64::from(offset_delta));
     len += bytes_len(record.key) + bytes_len(record.value);
@@ -219,7 +262,7 @@ const fn signed(len: usize) -> i64 {
 }
 
 /// Writes a record and returns what is left of `out`.
-#[inline]
+#[inline(always)] // see `producer::walk`
 pub(super) fn put_record<'o>(
     out: &'o mut [u8],
     record: &Record<'_>,
@@ -252,16 +295,25 @@ fn put_bytes<'o>(out: &'o mut [u8], bytes: Option<&[u8]>) -> &'o mut [u8] {
 }
 
 /// The largest batch the rules and the format allow.
+#[inline]
 pub(super) fn limit(rules: &BatchRules) -> usize {
     rules.max_bytes.min(i32::MAX as usize)
 }
 
 /// The largest batch that may yet be made to fit.
+#[inline]
 pub(super) fn plain_limit(rules: &BatchRules) -> usize {
     if rules.packing.is_plain() { limit(rules) } else { i32::MAX as usize }
 }
 
+#[cold]
+fn no_record() -> Error {
+    let why = "a batch has at least one record".to_owned();
+    Error::new("append", Cause::InvalidArgument(why))
+}
+
 /// The error of a batch that is larger than its topic allows.
+#[cold]
 pub(super) fn too_large(size: usize, limit: usize) -> Error {
     let (size, limit) = (size as u64, limit as u64);
     Error::new("append", Cause::TooLarge { what: "the batch", size, limit })
@@ -277,7 +329,7 @@ pub(super) fn record_too_large(index: usize, size: usize, limit: usize) -> Error
 
 /// The error of a batch of which the topic does not admit at least one record: all of those.
 #[cold]
-fn refused(records: &[Record<'_>], rules: &BatchRules) -> Error {
+fn refused(records: &[Record<'_>], rules: BatchRules) -> Error {
     let refusals = records.iter().map(|record| rules.admit(record).err());
     let errors = (0..).zip(refusals);
     let errors = errors.filter_map(|(index, reason)| Some(RecordError::new(index, reason?)));
@@ -293,25 +345,30 @@ fn refused(records: &[Record<'_>], rules: &BatchRules) -> Error {
 pub(crate) struct BorrowedBatch<'a> {
     records: &'a [Record<'a>],
     timestamps: TimestampRule,
+    /// Of the first record, which most batches have alone: what it was measured to be.
+    first_body: usize,
     pub(super) fields: HeaderFields,
 }
 
 impl<'a> BorrowedBatch<'a> {
     /// Checks records against a topic's rules and measures the batch they make.
+    #[inline(always)] // see `producer::walk`
     pub(crate) fn measure(records: &'a [Record<'a>], rules: &BatchRules) -> Result<Self> {
-        let Some(first) = records.first() else {
-            let why = "a batch has at least one record".to_owned();
-            return Err(Error::new("append", Cause::InvalidArgument(why)));
-        };
+        let Some((first, rest)) = records.split_first() else { return Err(no_record()) };
         let count = i32::try_from(records.len())
             .map_err(|_| too_large(records.len(), i32::MAX as usize))?
             .cast_unsigned();
-        let base = rules.admit(first).map_err(|_| refused(records, rules))?;
-        let mut size = BatchHeader::LEN;
         let limit = plain_limit(rules);
+        let base = rules.admit(first).map_err(|_| refused(records, *rules))?;
+        let first_body = body_len(first, 0, 0);
+        let mut size =
+            BatchHeader::LEN.saturating_add(first_body + varint::len(signed(first_body)));
+        if size > limit {
+            return Err(record_too_large(0, size, limit));
+        }
         let mut max_timestamp = base;
-        for (index, record) in (0..).zip(records) {
-            let timestamp = rules.admit(record).map_err(|_| refused(records, rules))?;
+        for (index, record) in (1..).zip(rest) {
+            let timestamp = rules.admit(record).map_err(|_| refused(records, *rules))?;
             max_timestamp = max_timestamp.max(timestamp);
             let body = body_len(record, delta(timestamp, base), index);
             size = size.saturating_add(body + varint::len(signed(body)));
@@ -326,27 +383,33 @@ impl<'a> BorrowedBatch<'a> {
             base_timestamp: base,
             max_timestamp,
         };
-        Ok(BorrowedBatch { records, timestamps: rules.timestamps, fields })
+        Ok(BorrowedBatch { records, timestamps: rules.timestamps, first_body, fields })
     }
 }
 
 impl AppendBatch for BorrowedBatch<'_> {
+    #[inline]
     fn size(&self) -> usize {
         self.fields.size
     }
 
+    #[inline]
     fn count(&self) -> u32 {
         self.fields.count
     }
 
+    #[inline]
     fn max_timestamp(&self) -> Option<Timestamp> {
         Timestamp::from_wire(self.fields.max_timestamp)
     }
 
+    #[inline(always)] // see `producer::walk`
     fn write(&self, stamp: Stamp, out: &mut [u8]) {
         let base = self.fields.base_timestamp;
         let mut left = &mut out[BatchHeader::LEN..];
-        for (index, record) in (0..).zip(self.records) {
+        let (first, rest) = self.records.split_at(1); // measured: there is one
+        left = put_record(left, &first[0], self.first_body, 0, 0);
+        for (index, record) in (1..).zip(rest) {
             // measured before: it resolves again to what it did then
             let timestamp = self.timestamps.resolve(record.timestamp).unwrap_or(base);
             let body = body_len(record, delta(timestamp, base), index);

@@ -69,6 +69,7 @@ pub(crate) fn batch(input: &[u8]) {
         }
     };
     header_alone(bytes);
+    sent(bytes);
     let mut whole = Vec::new();
     let mut position = 0;
     while let Ok(batch) = Batch::verify(&bytes[position..]) {
@@ -78,6 +79,31 @@ pub(crate) fn batch(input: &[u8]) {
     }
     assert!(position <= bytes.len());
     take_in(&bytes[..position], &whole, flags, pattern);
+}
+
+/// What is taken of a producer is a batch that every reader takes, with the producer's records.
+fn sent(bytes: &[u8]) {
+    let timestamps =
+        TimestampRule::Create { now: Timestamp::from_millis(0), before_max: None, after_max: None };
+    let (max_bytes, packing) = (1 << 20, Packing::default());
+    let rules = BatchRules { timestamps, max_bytes, keyed: false, packing };
+    let Ok(batch) = SentBatch::check(bytes, &rules, PlainLimit::bytes(LIMIT)) else { return };
+    let mut out = vec![0; batch.size()];
+    let (base_offset, leader_epoch) = (Offset::new(1_000), LeaderEpoch::new(7));
+    batch.write(Stamp { base_offset, leader_epoch, producer: None }, &mut out);
+    assert_eq!(out[at::RECORDS..], bytes[at::RECORDS..], "its records are not touched");
+    let stored = Batch::verify(&out).expect("a batch");
+    assert_eq!(
+        (stored.header().base_offset(), stored.header().count()),
+        (base_offset, batch.count())
+    );
+    let mut room = Vec::new();
+    let read = stored.unpacked(&mut room, PlainLimit::bytes(LIMIT)).expect("it was before");
+    let mut newest = None;
+    for record in read.records().expect("they are at hand") {
+        newest = newest.max(record.expect("it was checked").timestamp());
+    }
+    assert_eq!(stored.header().max_timestamp(), newest);
 }
 
 /// `count` batches, one behind the other, that only their records can be faulty in.

@@ -35,7 +35,7 @@ pub(super) mod at {
 pub(super) const LENGTH_EXCLUDES: usize = at::LENGTH + 4;
 pub(super) const MAGIC: i8 = 2;
 
-const CODEC_MASK: i16 = 0x07;
+pub(super) const CODEC_MASK: i16 = 0x07;
 pub(super) const APPEND_TIME: i16 = 0x08;
 pub(super) const TRANSACTIONAL: i16 = 0x10;
 pub(super) const CONTROL: i16 = 0x20;

@@ -2,8 +2,8 @@
 //!
 //! `header` owns the layout of a batch's first 61 bytes, `batch` reads the records behind them in
 //! place, `codec` decompresses and compresses them, `encode` and `buffer` write, `produced` says
-//! for whom, `marker` is the end of a transaction, `pack` compresses what they wrote, `rewrite`
-//! writes again what compaction keeps, `single`, `records` and `view` are what programs hand in and
+//! for whom, `marker` is the end of a transaction, `pack` compresses what they wrote, `sent`
+//! takes in what others made, `rewrite` writes again what compaction keeps, `single`, `records` and `view` are what programs hand in and
 //! get back, `fault` says what can be wrong. Every length is bounded before it is used; nothing
 //! here allocates by a number it read, and nothing panics on bytes.
 
@@ -20,6 +20,7 @@ mod pack;
 mod produced;
 mod records;
 mod rewrite;
+mod sent;
 mod single;
 mod varint;
 mod view;
@@ -41,5 +42,6 @@ pub use produced::ProducerIdentity;
 pub(crate) use produced::{Produced, ProducerClaim, ProducerStamp};
 pub(crate) use records::{Batches, TakeRules};
 pub use records::{Records, RecordsIter};
+pub(crate) use sent::SentBatch;
 pub use single::{Header, OwnedRecord, Record};
 pub use view::RecordView;

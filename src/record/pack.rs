@@ -26,6 +26,18 @@ impl From<Compression> for Codec {
     }
 }
 
+impl From<Codec> for Compression {
+    fn from(codec: Codec) -> Compression {
+        match codec {
+            Codec::None => Compression::None,
+            Codec::Gzip => Compression::Gzip,
+            Codec::Snappy => Compression::Snappy,
+            Codec::Lz4 => Compression::Lz4,
+            Codec::Zstd => Compression::Zstd,
+        }
+    }
+}
+
 /// Fails where a codec is not built in.
 pub(crate) fn check_built(operation: &'static str, compression: Compression) -> Result<()> {
     let codec = Codec::from(compression);

@@ -104,22 +104,27 @@ pub(crate) struct Produced<'a, B> {
 }
 
 impl<B: AppendBatch> AppendBatch for Produced<'_, B> {
+    #[inline]
     fn size(&self) -> usize {
         self.batch.size()
     }
 
+    #[inline]
     fn count(&self) -> u32 {
         self.batch.count()
     }
 
+    #[inline]
     fn max_timestamp(&self) -> Option<Timestamp> {
         self.batch.max_timestamp()
     }
 
+    #[inline]
     fn claim(&self) -> Option<ProducerClaim> {
         self.claim
     }
 
+    #[inline(always)] // see `producer::walk`
     fn write(&self, stamp: Stamp, out: &mut [u8]) {
         self.batch.write(stamp, out);
     }

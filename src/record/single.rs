@@ -169,6 +169,21 @@ impl<'a> Record<'a> {
         self.value
     }
 
+    /// The timestamp it asks for, or that it asks for none; `None` for that of its sending.
+    pub(crate) fn wanted_timestamp(&self) -> Option<Option<Timestamp>> {
+        match self.timestamp {
+            WantedTimestamp::Now => None,
+            WantedTimestamp::At(at) => Some(Some(at)),
+            WantedTimestamp::None => Some(None),
+        }
+    }
+
+    /// Gives a record without a value one.
+    pub(crate) fn with_value(mut self, value: &'a [u8]) -> Self {
+        self.value = Some(value);
+        self
+    }
+
     /// The timestamp it carries when it is sent at `now`, unless its topic sets one.
     pub(crate) fn timestamp_at(&self, now: Timestamp) -> Option<Timestamp> {
         match self.timestamp {

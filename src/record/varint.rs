@@ -4,13 +4,18 @@
 //! an `i32`, ten an `i64`; more is an error, and so is the end of the input.
 
 /// How many bytes a number takes.
+#[inline]
 pub(super) const fn len(number: i64) -> usize {
     let zigzag = zigzag(number);
-    // one byte per started seven bits, one for zero
-    let bits = 64 - (zigzag | 1).leading_zeros();
+    if zigzag < 0x80 {
+        return 1; // as most are
+    }
+    // one byte per started seven bits
+    let bits = 64 - zigzag.leading_zeros();
     bits.div_ceil(7) as usize
 }
 
+#[inline]
 const fn zigzag(number: i64) -> u64 {
     ((number << 1) ^ (number >> 63)).cast_unsigned()
 }

@@ -82,6 +82,8 @@ pub(crate) struct AuditRules {
     pub(crate) gapless_from: Option<Offset>,
     /// Another hand wrote last: digests speak of what was there before.
     pub(crate) foreign: bool,
+    /// What one batch may take decompressed; of one that takes more the records are not checked.
+    pub(crate) plain: PlainLimit,
 }
 
 /// What an audit found.
@@ -193,7 +195,7 @@ impl Segment {
             audit.fault(self, wrong, position, what.to_owned());
             return;
         }
-        let unpacked = batch.unpacked(&mut audit.room, PlainLimit::DEFAULT);
+        let unpacked = batch.unpacked(&mut audit.room, rules.plain);
         if let Err(fault) = unpacked.and_then(|batch| batch.check_records())
             && fault.is_damage()
         {

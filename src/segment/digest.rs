@@ -53,8 +53,12 @@ impl OpenHeader {
     #[inline]
     pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
         let head = bytes.first_chunk::<OPEN_BYTES>()?;
+        // field by field: a load that spans several stores just made would wait for all of them
+        let four = |at: usize| u64::from(u32::from_be_bytes(chunk(head, at)));
+        let (length, epoch, format, checksum) = (four(8), four(12), u64::from(head[16]), four(17));
         // the last word begins three bytes early, so that all three are whole
-        Some(OpenHeader([word(head, 0), word(head, 8), word(head, OPEN_BYTES - 8)]))
+        let last = (epoch & 0xff_ffff) << 40 | format << 32 | checksum;
+        Some(OpenHeader([word(head, 0), length << 32 | epoch, last]))
     }
 
     /// Bytes of the whole batch, as its length says; `None` where no batch is that short.
@@ -67,10 +71,15 @@ impl OpenHeader {
 }
 
 #[inline]
+fn chunk<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut chunk = [0; N];
+    chunk.copy_from_slice(&bytes[at..at + N]);
+    chunk
+}
+
+#[inline]
 fn word(bytes: &[u8], at: usize) -> u64 {
-    let mut word = [0; 8];
-    word.copy_from_slice(&bytes[at..at + 8]);
-    u64::from_be_bytes(word)
+    u64::from_be_bytes(chunk(bytes, at))
 }
 
 #[inline]
@@ -179,23 +188,20 @@ impl Digester {
             Some((start, end, first, next))
         })();
         let Some((start, end, first, next)) = place else { return self.close() };
-        let mut open = match self.open {
-            Some(open) => open,
-            None => {
-                let fold = Fold::begin(self.seed, batch.position);
-                OpenRun { fold, start, end, first, next }
-            }
-        };
+        let open = self.open.get_or_insert_with(|| {
+            let fold = Fold::begin(self.seed, batch.position);
+            OpenRun { fold, start, end, first, next }
+        });
         debug_assert!(open.end == start || open.start == start, "batches lie one behind the other");
         open.fold.push(batch.header);
         (open.end, open.next) = (end, next);
-        self.open = Some(open);
         if u64::from(open.end - open.start) > self.interval {
             self.close();
         }
     }
 
     /// Ends the run at hand.
+    #[cold]
     pub(crate) fn close(&mut self) {
         if let Some(open) = self.open.take() {
             let OpenRun { fold, start, end, first, next } = open;

@@ -57,6 +57,7 @@ impl Column {
         self.len.store(len + 1, Ordering::Release);
     }
 
+    #[inline]
     fn len(&self) -> usize {
         self.len.load(Ordering::Acquire)
     }
@@ -134,10 +135,12 @@ impl SparseIndex {
         (0..self.timestamp_offsets.len()).map(|at| self.time_entry(at))
     }
 
+    #[inline]
     pub(crate) fn offset_len(&self) -> usize {
         self.offsets.len()
     }
 
+    #[inline]
     pub(crate) fn time_len(&self) -> usize {
         self.timestamp_offsets.len()
     }
@@ -241,11 +244,13 @@ impl Indexer {
     }
 
     /// The largest timestamp seen, in milliseconds.
+    #[inline]
     pub(crate) fn largest_timestamp(&self) -> Option<i64> {
         self.largest.map(|entry| entry.timestamp)
     }
 
     /// Takes note of the next batch; the caller has checked that its offsets fit the segment.
+    #[inline]
     pub(crate) fn push(&mut self, batch: IndexedBatch) {
         let Some(relative) = relative(self.base, batch.last_offset) else { return };
         let newer = self.largest.is_none_or(|largest| batch.max_timestamp > largest.timestamp);
@@ -255,17 +260,23 @@ impl Indexer {
         if self.bytes_since_entry > self.interval
             && let Ok(position) = u32::try_from(batch.position)
         {
-            self.index.push_offset(OffsetEntry { relative, position });
-            if let Some(largest) = self.largest {
-                self.index.push_time(largest);
-            }
-            self.bytes_since_entry = 0;
+            self.enter(OffsetEntry { relative, position });
         }
         self.bytes_since_entry += batch.size;
     }
 
+    #[cold]
+    fn enter(&mut self, entry: OffsetEntry) {
+        self.index.push_offset(entry);
+        if let Some(largest) = self.largest {
+            self.index.push_time(largest);
+        }
+        self.bytes_since_entry = 0;
+    }
+
     /// Whether either index has as many entries as `limit_bytes` allows; the time index keeps a
     /// slot for its final entry.
+    #[inline]
     pub(crate) fn is_full(&self, limit_bytes: u64) -> bool {
         let entries = |len: usize, size: u64| len as u64 >= limit_bytes / size;
         entries(self.index.offset_len(), 8) || entries(self.index.time_len() + 1, 12)
@@ -280,6 +291,7 @@ impl Indexer {
 }
 
 /// An offset relative to a segment's base, where it fits the 31 bits of Kafka's index.
+#[inline]
 pub(crate) fn relative(base: Offset, offset: Offset) -> Option<u32> {
     let distance = offset.get().checked_sub(base.get())?;
     u32::try_from(distance).ok().filter(|distance| *distance <= i32::MAX.unsigned_abs())

@@ -261,8 +261,8 @@ impl Segment {
     pub(crate) fn find_timestamp(
         &self,
         wanted: Timestamp,
-        from: Offset,
-        bound: Offset,
+        (from, bound): (Offset, Offset),
+        plain: PlainLimit,
     ) -> Result<Option<(Offset, Timestamp)>> {
         let after = self.offset_before_timestamp(wanted)?.max(from);
         let position = self.position_before(after)?;
@@ -286,7 +286,7 @@ impl Segment {
             if !late || header.last_offset() < from {
                 continue;
             }
-            if let Some(found) = first_at_least(&batch, wanted, from, &path, position)? {
+            if let Some(found) = first_at_least(&batch, (wanted, from), plain, (&path, position))? {
                 return Ok((found.0 < bound).then_some(found));
             }
         }
@@ -335,10 +335,9 @@ impl Segment {
 /// The first record of a batch that is late enough; a marker counts, as it does for Kafka.
 pub(super) fn first_at_least(
     batch: &Batch<'_>,
-    wanted: Timestamp,
-    from: Offset,
-    path: &Path,
-    position: u64,
+    (wanted, from): (Timestamp, Offset),
+    plain: PlainLimit,
+    (path, position): (&Path, u64),
 ) -> Result<Option<(Offset, Timestamp)>> {
     let header = batch.header();
     if header.is_control() {
@@ -348,7 +347,7 @@ pub(super) fn first_at_least(
         fault.into_error("look up timestamp", path, position, Some(header.base_offset()))
     };
     let mut room = Vec::new();
-    let batch = batch.unpacked(&mut room, PlainLimit::DEFAULT).map_err(fail)?;
+    let batch = batch.unpacked(&mut room, plain).map_err(fail)?;
     for record in batch.records().map_err(fail)? {
         let record = record.map_err(fail)?;
         match record.timestamp() {

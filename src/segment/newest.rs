@@ -38,8 +38,8 @@ impl Segment {
     /// `bound`; `None` where none there has a timestamp.
     pub(crate) fn newest_between(
         &self,
-        from: Offset,
-        bound: Offset,
+        (from, bound): (Offset, Offset),
+        plain: PlainLimit,
     ) -> Result<Option<(Offset, Timestamp)>> {
         let path = self.path();
         let file = self.log()?;
@@ -66,7 +66,7 @@ impl Segment {
             if header.base_offset() >= from && header.last_offset() < bound {
                 best = Some(Best::Batch(position, newest));
             } else {
-                best = newest_of(&batch, (from, bound), best, &path, position)?;
+                best = newest_of(&batch, (from, bound), best, plain, (&path, position))?;
             }
         }
         match best {
@@ -75,7 +75,7 @@ impl Segment {
             Some(Best::Batch(position, newest)) => {
                 let mut walk = Walk::new(&**file, position, self.published());
                 let WalkStep::Batch(_, batch) = walk.step()? else { return Ok(None) };
-                let found = first_at_least(&batch, newest, from, &path, position)?;
+                let found = first_at_least(&batch, (newest, from), plain, (&path, position))?;
                 Ok(Some(found.unwrap_or((batch.header().last_offset(), newest))))
             }
         }
@@ -87,13 +87,13 @@ fn newest_of(
     batch: &Batch<'_>,
     (from, bound): (Offset, Offset),
     mut best: Option<Best>,
-    path: &Path,
-    position: u64,
+    plain: PlainLimit,
+    (path, position): (&Path, u64),
 ) -> Result<Option<Best>> {
     let base = batch.header().base_offset();
     let fail = |fault: BatchFault| fault.into_error(OPERATION, path, position, Some(base));
     let mut room = Vec::new();
-    let batch = batch.unpacked(&mut room, PlainLimit::DEFAULT).map_err(fail)?;
+    let batch = batch.unpacked(&mut room, plain).map_err(fail)?;
     for record in batch.records().map_err(fail)? {
         let record = record.map_err(fail)?;
         if let Some(timestamp) = record.timestamp()

@@ -219,6 +219,7 @@ impl Segment {
     }
 
     /// The tail's side: more bytes are final.
+    #[inline]
     pub(super) fn publish(&self, end: u64, largest_timestamp: Option<i64>) {
         if let Some(largest) = largest_timestamp {
             self.largest_timestamp.store(largest, Ordering::Relaxed);

@@ -94,6 +94,7 @@ impl Tail {
         })
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.end == 0
     }
@@ -115,6 +116,7 @@ impl Tail {
     }
 
     /// Whether `batch` belongs into a new segment (`kafka-format.md` 2.2).
+    #[inline]
     pub(crate) fn is_due<B: AppendBatch>(
         &self,
         batch: &B,
@@ -131,6 +133,7 @@ impl Tail {
     }
 
     /// How far the segment's record time reaches; its clock time where its records have none.
+    #[inline]
     fn age(&self, newest: Option<Timestamp>, now: Timestamp) -> i64 {
         match (self.born, newest) {
             (Some(born), Some(newest)) => newest.as_millis().saturating_sub(born),
@@ -143,6 +146,7 @@ impl Tail {
     ///
     /// On an error with [`Outcome::NotWritten`] the file is as it was; on any other the tail must
     /// not be used again.
+    #[inline(always)] // see `producer::walk`
     pub(crate) fn append<B: AppendBatch>(
         &mut self,
         batch: &B,
@@ -193,6 +197,7 @@ impl Tail {
 
     /// Maps the file on its first append, so that a partition nobody writes to has no map. Where
     /// that fails (too many maps, no memory) the segment is written by position.
+    #[cold]
     fn start_map(&mut self) {
         self.map = match self.file.map_tail(self.end, self.capacity) {
             Ok(Some(map)) => {
@@ -207,6 +212,7 @@ impl Tail {
         };
     }
 
+    #[inline(never)]
     fn write_by_position<B: AppendBatch>(
         &mut self,
         batch: &B,
@@ -259,6 +265,7 @@ impl Tail {
         }
     }
 
+    #[inline(always)] // see `producer::walk`
     fn note<B: AppendBatch>(&mut self, batch: &B, position: u64, last_offset: Offset) {
         if position == 0 {
             self.born = batch.max_timestamp().map(Timestamp::as_millis);
@@ -297,6 +304,7 @@ impl Tail {
 
 /// Readies the next window: twice the last one while the segment stays busy, never past the
 /// segment's limit unless the batch itself reaches there.
+#[cold]
 fn grow(map: &mut dyn TailMap, window: &mut u64, end: u64, limit: u64) -> std::io::Result<()> {
     let page_end = end.next_multiple_of(FIRST_WINDOW);
     let wanted = map.allocated().saturating_add(*window).min(limit).max(page_end);

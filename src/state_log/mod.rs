@@ -1,7 +1,8 @@
 //! State kept as a log: keyed records in one internal topic, folded by whoever owns the state.
 //!
 //! `replay` reads what a coordinator folds when the store opens, `write` appends what changes it,
-//! `wire` has the bytes that all schemas share. Keys and values are bytes here; their schemas
+//! `wire` has the bytes that all schemas share, `kept` those of a
+//! record that waits in a state for its publication. Keys and values are bytes here; their schemas
 //! belong to the owner. The topic is made with the first append, so that a store that keeps no such
 //! state has no such topic.
 //!
@@ -9,6 +10,7 @@
 //! written. Callers: the coordinators of the floor above; they serialise appends that concern the
 //! same key, and change their memory only after an append has succeeded.
 
+pub(crate) mod kept;
 mod replay;
 pub(crate) mod wire;
 mod write;

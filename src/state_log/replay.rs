@@ -80,7 +80,7 @@ impl StateLog {
         let mut skipped = Skipped::default();
         for partition in self.partitions()? {
             let mut progress = Progress::default();
-            let read = replay_on(&partition, &mut progress, &mut fold);
+            let read = replay_on(&partition, self.engine.plain_limit(), &mut progress, &mut fold);
             skipped.waiting.extend(progress.pending.into_iter().flat_map(|(producer, all)| {
                 let producer = ProducerId::new(producer);
                 all.into_iter().map(move |Kept { offset, key, value }| Waiting {
@@ -110,22 +110,24 @@ impl StateLog {
         let Some(topic) = self.existing()? else { return Ok(0) };
         let partition = topic.partition(partition)?;
         partition.look()?;
-        replay_on(&partition, progress, &mut fold)
+        replay_on(&partition, self.engine.plain_limit(), progress, &mut fold)
     }
 }
 
 fn replay_on(
     partition: &Arc<Partition>,
+    plain: PlainLimit,
     progress: &mut Progress,
     fold: &mut impl FnMut(Replayed<'_>),
 ) -> Result<u64> {
-    let mut replay = Replay { partition, progress, places: 0, fold };
+    let mut replay = Replay { partition, plain, progress, places: 0, fold };
     replay.run()?;
     Ok(replay.places)
 }
 
 struct Replay<'a, F> {
     partition: &'a Arc<Partition>,
+    plain: PlainLimit,
     progress: &'a mut Progress,
     places: u64,
     fold: &'a mut F,
@@ -189,7 +191,7 @@ impl<F: FnMut(Replayed<'_>)> Replay<'_, F> {
             return Ok(());
         }
         let mut room = Vec::new();
-        let batch = batch.unpacked(&mut room, PlainLimit::DEFAULT)?;
+        let batch = batch.unpacked(&mut room, self.plain)?;
         batch.check_records()?;
         for record in batch.records()? {
             let record = record?;

@@ -20,6 +20,7 @@ fn engine_on(disk: &Arc<MemoryDisk>) -> Arc<Engine> {
         max_bytes: None,
         when_full: WhenFull::Fail,
         journal: None,
+        plain: crate::record::PlainLimit::DEFAULT,
     };
     Engine::open(options, Path::new("/store")).unwrap()
 }

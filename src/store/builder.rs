@@ -12,6 +12,7 @@ use crate::config::{BackgroundSync, Journal, OffsetsRetention, Threads, WhenFull
 use crate::disk::{Disk, IoMode, MemoryDisk, RealDisk};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Cause, Error, Result};
+use crate::record::PlainLimit;
 use crate::time::{Clock, SystemClock};
 
 /// Builds a [`Store`].
@@ -38,6 +39,7 @@ pub struct StoreBuilder {
     journal: Option<Journal>,
     max_bytes: Option<u64>,
     when_full: WhenFull,
+    plain: PlainLimit,
     upkeep: Upkeep,
 }
 
@@ -68,6 +70,7 @@ impl StoreBuilder {
             journal: None,
             max_bytes: None,
             when_full: WhenFull::Fail,
+            plain: PlainLimit::DEFAULT,
             upkeep: Upkeep::default(),
         }
     }
@@ -180,6 +183,23 @@ impl StoreBuilder {
         self
     }
 
+    /// How many bytes one compressed batch may take decompressed, whoever looks into it: consumers
+    /// that name no limit of their own, lookups by time, compaction, [`Store::verifier`]. No more than this is
+    /// allocated for it, and one that takes more is an error where its records are wanted. Default
+    /// 8 MiB, or 32 times the batch's own size where that is more; at least 1.
+    ///
+    /// What is written here stays within the default: this is for what others wrote.
+    ///
+    /// ```
+    /// use tidelog::Store;
+    /// let store = Store::builder_in_memory().max_decompressed_bytes(64 << 20).open()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn max_decompressed_bytes(mut self, bytes: usize) -> Self {
+        self.plain = PlainLimit::bytes(bytes.max(1));
+        self
+    }
+
     /// How long committed offsets outlive their group (Kafka's `offsets.retention.minutes`); at
     /// least 1 ms, `None` for ever. Default 7 days, and for ever where the offsets came with a
     /// directory that Kafka wrote.
@@ -255,6 +275,7 @@ impl StoreBuilder {
             max_bytes: self.max_bytes,
             when_full: self.when_full,
             journal,
+            plain: self.plain,
         };
         Store::over(Engine::open_quiet(options, &self.path)?, self.upkeep)
     }

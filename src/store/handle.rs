@@ -8,13 +8,14 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::builder::{StoreBuilder, Upkeep};
-use super::stats::StoreStats;
+use super::stats::{ScheduleStats, StoreStats};
 use crate::consumer::ConsumerBuilder;
 use crate::engine::{Claim, Engine, OpenReport};
 use crate::error::{Error, Result};
 use crate::group::OffsetStore;
 use crate::inspect::Verifier;
 use crate::producer::ProducerBuilder;
+use crate::schedule::Schedule;
 use crate::time::deadline_after;
 use crate::txn::{MarkerFollower, Transactions};
 use crate::wait::{Completed, Completion};
@@ -45,6 +46,7 @@ pub struct Store {
     pub(super) engine: Claim,
     pub(super) offsets: Arc<OffsetStore>,
     pub(super) transactions: Arc<Transactions>,
+    pub(super) schedule: Arc<Schedule>,
 }
 
 impl Store {
@@ -108,8 +110,9 @@ impl Store {
         transactions.begin_upkeep(upkeep.transactional_id_expiration);
         offsets.hold_all();
         offsets.begin_expiry(upkeep.offsets_retention);
+        let schedule = Schedule::open(engine.clone(), transactions.clone())?;
         engine.start()?;
-        Ok(Store { engine: Claim::new(engine), offsets, transactions })
+        Ok(Store { engine: Claim::new(engine), offsets, transactions, schedule })
     }
 
     /// The identity of the store, drawn when its directory was taken: 32 hexadecimal digits.
@@ -140,7 +143,8 @@ impl Store {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn producer(&self) -> ProducerBuilder {
-        ProducerBuilder::new(self.engine.clone(), self.transactions.clone())
+        let (transactions, schedule) = (self.transactions.clone(), self.schedule.clone());
+        ProducerBuilder::new(self.engine.clone(), transactions, schedule)
     }
 
     /// A builder for a consumer whose committed offsets are kept under `group`.
@@ -178,7 +182,9 @@ impl Store {
     /// ```
     pub fn stats(&self) -> StoreStats {
         let unreadable_transactions = self.transactions.skipped();
-        StoreStats { unreadable_transactions, ..StoreStats::of(&self.engine, &self.offsets) }
+        let scheduled = ScheduleStats::of(self.schedule.numbers());
+        let all = StoreStats::of(&self.engine, &self.offsets);
+        StoreStats { unreadable_transactions, scheduled, ..all }
     }
 
     /// Reads everything the store holds and says what is wrong, while it is open:
@@ -191,7 +197,8 @@ impl Store {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn verifier(&self) -> Verifier {
-        Verifier::new(self.engine.root_path()).disk(self.engine.disk().clone()).beside_writer()
+        let verifier = Verifier::new(self.engine.root_path()).disk(self.engine.disk().clone());
+        verifier.plain(self.engine.plain_limit()).beside_writer()
     }
 
     /// Makes every record appended so far durable, in all partitions, and records it. Blocks for

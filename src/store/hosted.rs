@@ -5,11 +5,13 @@
 //! keeps leadership durable, counts bytes and wakes who waits.
 
 use super::partition::Partition;
-use crate::config::Leadership;
+use crate::config::{Durability, Leadership};
+use crate::engine::Partition as EnginePartition;
 use crate::error::Result;
 use crate::ids::{LeaderEpoch, Offset};
-use crate::log::{LeaderBatches, LogReceipt, RawBatches, RawLimits};
-use crate::record::{AppendBatch as _, BorrowedBatch, Record, packed};
+use crate::log::{Appended, LeaderBatches, LogReceipt, RawBatches, RawLimits};
+use crate::record::{AppendBatch as _, BorrowedBatch, Record, SentBatch, packed};
+use crate::time::Timestamp;
 
 impl Partition {
     /// Who leads the partition: itself, unless the host has taken its leadership. It is remembered
@@ -136,6 +138,72 @@ impl Partition {
         records: &[Record<'_>],
     ) -> Result<LogReceipt> {
         self.append_led(epoch, records)
+    }
+
+    /// Appends one batch that a producer made, as it came over a wire; see
+    /// [`append_batch_as_leader`](Partition::append_batch_as_leader). For a partition that leads
+    /// itself, and for one that this replica was [made the leader](Partition::become_leader) of.
+    /// Blocks for a sync if `durability` asks for one.
+    ///
+    /// # Errors
+    /// Those of [`append_batch_as_leader`](Partition::append_batch_as_leader);
+    /// [`NotLeader`](crate::ErrorKind::NotLeader) while this replica follows.
+    ///
+    /// ```
+    /// use tidelog::{Durability, Offset, RawLimits, Record, Store, TopicConfig};
+    /// let store = Store::in_memory()?;
+    /// store.create_topic("orders", TopicConfig::new())?;
+    /// store.producer().build()?.topic("orders")?.send(Record::new("a"))?;
+    /// let partition = store.partition("orders", 0)?;
+    /// let read = partition.read_batches(Offset::ZERO, RawLimits::to_end(1 << 20))?;
+    /// let receipt = partition.append_batch(read.bytes(), Durability::Process)?;
+    /// assert_eq!(receipt.first_offset(), Offset::new(1));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn append_batch(&self, batch: &[u8], durability: Durability) -> Result<LogReceipt> {
+        self.append_sent(batch, |partition, batch, now| partition.append(batch, now, durability))
+    }
+
+    /// Appends one batch that a producer made, as it came over a wire (the records of a produce
+    /// request), as the leader of `epoch`. All of it or nothing; what is checked and what is made
+    /// anew [`Log::append_batch_as_leader`](crate::Log::append_batch_as_leader) tells.
+    ///
+    /// # Errors
+    /// Those of [`Log::append_batch_as_leader`](crate::Log::append_batch_as_leader), and of
+    /// [`append_as_leader`](Partition::append_as_leader).
+    ///
+    /// ```
+    /// use tidelog::{ErrorKind, LeaderEpoch, Offset, RawLimits, Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// store.create_host_led_topic("orders", TopicConfig::new())?;
+    /// let partition = store.partition("orders", 0)?;
+    /// partition.append_as_leader(LeaderEpoch::new(3), &[Record::new("a")])?;
+    /// let read = partition.read_batches(Offset::ZERO, RawLimits::to_end(1 << 20))?;
+    /// let receipt = partition.append_batch_as_leader(LeaderEpoch::new(4), read.bytes())?;
+    /// assert_eq!((receipt.first_offset(), receipt.epoch().get()), (Offset::new(1), 4));
+    /// let cut = &read.bytes()[..60];
+    /// let refused = partition.append_batch_as_leader(LeaderEpoch::new(4), cut).unwrap_err();
+    /// assert_eq!(refused.kind(), ErrorKind::Corrupt);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn append_batch_as_leader(&self, epoch: LeaderEpoch, batch: &[u8]) -> Result<LogReceipt> {
+        self.append_sent(batch, |partition, batch, now| {
+            partition.append_as_leader(epoch, batch, now)
+        })
+    }
+
+    fn append_sent(
+        &self,
+        batch: &[u8],
+        append: impl FnOnce(&EnginePartition, &SentBatch<'_>, Timestamp) -> Result<Appended>,
+    ) -> Result<LogReceipt> {
+        self.store.not_internal("append batch", self.topic())?;
+        let engine = &self.store.engine;
+        let now = engine.clock().wall();
+        let rules = self.partition.batch_rules(now)?;
+        let batch = SentBatch::check(batch, &rules, engine.plain_limit())?;
+        let appended = append(&self.partition, &batch, now)?;
+        Ok(LogReceipt::of(&appended, batch.max_timestamp()))
     }
 
     /// Appends whole batches as the leader has them, one after the other in `batches`: offsets,

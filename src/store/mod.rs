@@ -3,7 +3,8 @@
 //! `builder` says how a store is run, `handle` is the [`Store`] itself, `admin` what it does with
 //! topics, `partition` a handle for one partition (`replication` and `hosted` what replicating
 //! hosts do with it), `stable` what it says of transactions, `groups` with groups, their offsets
-//! and holds, `reset` how offsets are moved, `transactions` with transactions over all partitions.
+//! and holds, `reset` how offsets are moved, `transactions` with transactions over all partitions, `schedule`
+//! with records that wait for their time.
 //! `describe`, `group_view` and `stats` are the snapshots it answers with, `backup` is how it is
 //! copied while in use, `read_only` the door for readers in other processes. Nothing is decided
 //! here: each call goes down to the engine or a coordinator.
@@ -20,6 +21,7 @@ mod partition;
 mod read_only;
 mod replication;
 mod reset;
+mod schedule;
 mod stable;
 mod stats;
 mod transactions;
@@ -32,7 +34,7 @@ pub use handle::Store;
 pub use partition::Partition;
 pub use read_only::{ReadOnlyStore, ReadOnlyStoreBuilder};
 pub use reset::{GroupReset, OffsetMove, ResetPlan, ResetTo};
-pub use stats::{GroupStats, HoldStats, PartitionStats, StoreStats, TopicStats};
+pub use stats::{GroupStats, HoldStats, PartitionStats, ScheduleStats, StoreStats, TopicStats};
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests;

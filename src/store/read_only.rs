@@ -17,6 +17,7 @@ use crate::engine::{Claim, Engine, FollowOptions};
 use crate::error::{Cause, Error, Result};
 use crate::group::{Committed, OffsetStore};
 use crate::ids::{Offset, PartitionId};
+use crate::record::PlainLimit;
 use crate::time::{Clock, SystemClock, Timestamp, deadline_after};
 
 /// A store that another process may be writing to, or none: open for reading alone.
@@ -30,6 +31,10 @@ use crate::time::{Clock, SystemClock, Timestamp, deadline_after};
 ///
 /// After a power cut it shows what the next open for writing will find, what only the journal holds
 /// included; that part is kept in memory, at most as much as the journal is large.
+///
+/// A log directory of Kafka's that no store has adopted is read too: its topics show as
+/// [adopted](crate::TopicDescription::is_adopted), and everything stays Kafka's, be a broker
+/// writing to it or not. What the broker's replicas do not all have is shown as well.
 ///
 /// It is a handle: clones share one, and dropping the last closes it.
 ///
@@ -79,6 +84,7 @@ pub struct ReadOnlyStoreBuilder {
     clock: Arc<dyn Clock>,
     threads: Threads,
     follow_interval: Duration,
+    plain: PlainLimit,
 }
 
 /// Reading a store of another process.
@@ -119,6 +125,7 @@ impl Store {
             clock: Arc::new(SystemClock::new()),
             threads: Threads::Own,
             follow_interval: Duration::from_millis(10),
+            plain: PlainLimit::DEFAULT,
         }
     }
 }
@@ -174,6 +181,21 @@ impl ReadOnlyStoreBuilder {
         self
     }
 
+    /// How many bytes one compressed batch may take decompressed; see
+    /// [`StoreBuilder::max_decompressed_bytes`](crate::StoreBuilder::max_decompressed_bytes).
+    ///
+    /// ```
+    /// # use tidelog::Store;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # Store::open(dir.path())?;
+    /// let reading = Store::read_only(dir.path()).max_decompressed_bytes(64 << 20).open()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn max_decompressed_bytes(mut self, bytes: usize) -> Self {
+        self.plain = PlainLimit::bytes(bytes.max(1));
+        self
+    }
+
     /// Who looks while a poll waits: a thread of the store's own (the default), or with
     /// [`Threads::Host`] the poll itself and [`ReadOnlyStore::run_due`].
     ///
@@ -194,8 +216,7 @@ impl ReadOnlyStoreBuilder {
     ///
     /// # Errors
     /// [`NotAStore`](crate::ErrorKind::NotAStore) where there is no store: nothing, something else,
-    /// a store that is being made at this moment, or a directory of Kafka's that no store has
-    /// adopted yet. [`NewerVersion`](crate::ErrorKind::NewerVersion),
+    /// or a store that is being made at this moment. [`NewerVersion`](crate::ErrorKind::NewerVersion),
     /// [`Corrupt`](crate::ErrorKind::Corrupt) for the store's own files, and for a journal that is
     /// damaged or missing after a power cut until the store was opened for writing,
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig), and those of the operating system.
@@ -227,6 +248,7 @@ impl ReadOnlyStoreBuilder {
             clock: self.clock,
             threads: self.threads,
             interval: self.follow_interval,
+            plain: self.plain,
         };
         let engine = Engine::follow(options, &self.path)?;
         let offsets = OffsetStore::follow(engine.clone());
@@ -235,7 +257,7 @@ impl ReadOnlyStoreBuilder {
 }
 
 impl ReadOnlyStore {
-    /// The store's identity, which no other store has.
+    /// The store's identity, which no other store has; zeros for a directory that is Kafka's alone.
     ///
     /// ```
     /// # use tidelog::Store;
@@ -252,7 +274,8 @@ impl ReadOnlyStore {
     ///
     /// # Errors
     /// [`Closed`](crate::ErrorKind::Closed), [`NotAStore`](crate::ErrorKind::NotAStore) once the
-    /// store is gone, those of the operating system.
+    /// store is gone, or once one has adopted the directory of Kafka's; those of the operating
+    /// system.
     ///
     /// ```
     /// # use tidelog::{Store, TopicConfig};

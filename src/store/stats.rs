@@ -7,6 +7,7 @@ use crate::config::HoldCap;
 use crate::engine::{Engine, FollowedPartition, HoldState, Partition, Topic};
 use crate::group::OffsetStore;
 use crate::ids::{Generation, Offset, PartitionId};
+use crate::schedule::ScheduleNumbers;
 
 /// A store in numbers.
 ///
@@ -55,6 +56,8 @@ pub struct StoreStats {
     pub unreadable_transactions: u64,
     /// Committed offsets that outlived their group and were removed since the open.
     pub expired_offsets: u64,
+    /// Records that wait for their time; all 0 for who only reads.
+    pub scheduled: ScheduleStats,
     /// Bytes that stay for groups alone: the sum over the topics.
     pub held_bytes: u64,
     /// The sum over the topics.
@@ -63,6 +66,45 @@ pub struct StoreStats {
     pub recovered_partitions: u64,
     /// Partitions that take no records: not opened, or poisoned.
     pub failed_partitions: u64,
+}
+
+/// Scheduled records in numbers.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidelog::{Record, Store, TopicConfig};
+/// let store = Store::in_memory()?;
+/// store.ensure_topic("orders", TopicConfig::new())?;
+/// let orders = store.producer().build()?.topic("orders")?;
+/// orders.schedule(Record::new("remind me"), Duration::from_secs(3600))?;
+/// assert_eq!(store.stats().scheduled.pending, 1);
+/// # Ok::<(), tidelog::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ScheduleStats {
+    /// Records that are not published yet.
+    pub pending: u64,
+    /// Those of them that are due but whose partition takes nothing at the moment; they are tried
+    /// again every second.
+    pub stuck: u64,
+    /// Records published since the open, dead letters too.
+    pub published: u64,
+    /// Records sent to `scheduled.dlq` since the open.
+    pub dead_letters: u64,
+    /// Records cancelled since the open.
+    pub cancelled: u64,
+    /// Records of `__schedule` that could not be read or understood since the open: they stay
+    /// where they are.
+    pub unreadable: u64,
+}
+
+impl ScheduleStats {
+    pub(super) fn of(numbers: ScheduleNumbers) -> Self {
+        let ScheduleNumbers { pending, stuck, published, dead_letters, cancelled, unreadable } =
+            numbers;
+        ScheduleStats { pending, stuck, published, dead_letters, cancelled, unreadable }
+    }
 }
 
 /// A group in numbers.
@@ -226,6 +268,7 @@ impl StoreStats {
             fetched_records: counters.records.get(),
             unreadable_commits: offsets.skipped(),
             unreadable_transactions: 0,
+            scheduled: ScheduleStats::default(),
             expired_offsets: offsets.expired(),
             held_bytes: topics.iter().map(|topic| topic.held_bytes).sum(),
             pinned_bytes: engine.pinned().get(),

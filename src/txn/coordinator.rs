@@ -75,6 +75,8 @@ pub(super) struct Slot {
     pub(super) pending: Option<Pending>,
     /// The log may hold another state.
     pub(super) in_doubt: bool,
+    /// How often in a row an end has met a failure.
+    pub(super) tries: u32,
     /// No longer in the table.
     pub(super) is_gone: bool,
 }
@@ -298,7 +300,7 @@ impl Transactions {
         })?;
         slot.pending = found.as_ref().and_then(Pending::of_recovered);
         slot.state = found;
-        slot.in_doubt = false;
+        (slot.in_doubt, slot.tries) = (false, 0);
         if slot.deadline.is_none() && (slot.is_open() || slot.pending.is_some()) {
             let timeout = slot.state.as_ref().map_or(Duration::ZERO, |state| state.timeout);
             self.set_deadline(slot, if slot.is_open() { timeout } else { Duration::ZERO });

@@ -7,7 +7,9 @@
 //! there, for a later life looks no further than that one. An abort needs no sync: what is not
 //! committed is aborted by the next life anyway.
 //!
-//! What fails behind the decision is tried again, by the timer and by whoever uses the id next.
+//! What fails behind the decision is tried again, by the timer and by whoever uses the id next: the
+//! timer comes after a second, and after twice as long each time up to a minute. Of the same trouble
+//! it tells once. A decision whose sync failed is in doubt until its log is reopened, or the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +23,10 @@ use crate::ids::{Offset, PartitionId};
 use crate::log::ProducerState;
 use crate::record::{Marker, MarkerKind, ProducerIdentity};
 
-/// How long after a failure the rest of an end is tried again.
+/// How long after a first failure the rest of an end is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// The longest time between two tries.
+const AT_MOST: Duration = Duration::from_secs(60);
 /// How soon the timer comes back to an id that is in use.
 const IN_USE: Duration = Duration::from_millis(100);
 
@@ -160,9 +164,9 @@ impl Transactions {
     pub(super) fn finish(&self, entry: &Entry, slot: &mut Slot) -> Result<()> {
         self.mark(entry, slot)?;
         if let Err(error) = self.complete(entry, slot) {
-            let id = &entry.id;
-            log::warn!("the end of a transaction of `{id}` is not everywhere yet: {error}");
-            self.set_deadline(slot, AGAIN);
+            let (id, level) = (&entry.id, slot.level());
+            log::log!(level, "the end of a transaction of `{id}` is not everywhere yet: {error}");
+            self.try_again(slot);
         }
         Ok(())
     }
@@ -180,6 +184,7 @@ impl Transactions {
             }
             pending.undurable = None;
         }
+        let level = level(slot.tries);
         let Pending { kind, unmarked, marked, .. } = pending;
         unmarked.retain(|topic, ids| {
             ids.retain(|id| match self.mark_partition(state, *kind, topic, *id) {
@@ -188,7 +193,7 @@ impl Transactions {
                     false
                 }
                 Err(error) => {
-                    log::warn!("no marker of `{}` in {topic}-{id} yet: {error}", entry.id);
+                    log::log!(level, "no marker of `{}` in {topic}-{id} yet: {error}", entry.id);
                     true
                 }
             });
@@ -273,8 +278,15 @@ impl Transactions {
         let done = state.after(Move::Complete, self.engine.clock().wall());
         let done = done.map_err(|refused| refused.into_error("end transaction", &entry.id))?;
         self.write(entry, slot, done, Durability::Process)?;
-        (slot.pending, slot.deadline) = (None, None);
+        (slot.pending, slot.deadline, slot.tries) = (None, None, 0);
         Ok(())
+    }
+
+    /// Has the timer come again for an id whose end has met a failure.
+    fn try_again(&self, slot: &mut Slot) {
+        let delay = AGAIN.saturating_mul(1 << slot.tries.min(6)).min(AT_MOST);
+        slot.tries = slot.tries.saturating_add(1);
+        self.set_deadline(slot, delay);
     }
 
     /// Has the timer come for an id after `delay`.
@@ -306,14 +318,23 @@ impl Transactions {
             self.finish(entry, &mut slot)
         });
         if let Err(error) = done {
-            log::warn!("a transaction of `{}` could not be ended: {error}", entry.id);
-            self.set_deadline(&mut slot, AGAIN);
+            log::log!(slot.level(), "a transaction of `{}` could not be ended: {error}", entry.id);
+            self.try_again(&mut slot);
         }
         slot.deadline
     }
 }
 
+/// How loud a failure is: the first of a row is told, those that follow are there for who looks.
+fn level(tries: u32) -> log::Level {
+    if tries == 0 { log::Level::Warn } else { log::Level::Debug }
+}
+
 impl Slot {
+    fn level(&self) -> log::Level {
+        level(self.tries)
+    }
+
     /// Fails where it is not certain that the commit which a task has decided as `decided` lasts:
     /// others go on with it while the task waits for a sync, and may have met the failure of that.
     fn check_committed(&self, taken: &Taken, decided: Option<ProducerIdentity>) -> Result<()> {

@@ -4,7 +4,8 @@
 //! `__transaction_state`, `coordinator` all ids of a store: who has one, what its transaction has
 //! reached, its end. `ending` carries a decision through: the record that decides, the markers in
 //! every partition, the record that they are there. `recover` does what an earlier life left
-//! undone, `administer` is what operators see and do, and what time does.
+//! undone, `administer` is what operators see and do, and what time does; `publish` is how the
+//! coordinators above use all this for the store's own ends.
 //!
 //! Invariants: a partition is named in the log before a record of the transaction is written to it;
 //! a decision takes effect only once it is in the log, and, where it was promised to survive a
@@ -19,6 +20,7 @@
 mod administer;
 mod coordinator;
 mod ending;
+mod publish;
 mod recover;
 mod schema;
 mod state;
@@ -31,4 +33,5 @@ pub(crate) use schema::fuzz;
 
 pub use administer::{OpenTransaction, TransactionDescription};
 pub(crate) use coordinator::{MarkerFollower, Reached, Taken, Transactions};
+pub(crate) use publish::{Part, Publisher, check_not_own, check_record};
 pub use state::TransactionPhase;

@@ -24,14 +24,19 @@ use crate::time::ManualClock;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn engine_on(disk: &Arc<dyn Disk>) -> Arc<Engine> {
+    engine_at(disk, ManualClock::default())
+}
+
+fn engine_at(disk: &Arc<dyn Disk>, clock: ManualClock) -> Arc<Engine> {
     let options = EngineOptions {
         disk: disk.clone(),
-        clock: Arc::new(ManualClock::default()),
+        clock: Arc::new(clock),
         threads: Threads::Host,
         background_sync: BackgroundSync::OFF,
         max_bytes: None,
         when_full: WhenFull::Fail,
         journal: None,
+        plain: crate::record::PlainLimit::DEFAULT,
     };
     Engine::open(options, Path::new("/store")).unwrap()
 }
@@ -42,10 +47,14 @@ fn engine() -> (Arc<dyn Disk>, Arc<Engine>, Arc<Partition>) {
 
 fn begin(disk: Arc<dyn Disk>) -> (Arc<dyn Disk>, Arc<Engine>, Arc<Partition>) {
     let engine = engine_on(&disk);
+    let partition = make(&engine);
+    (disk, engine, partition)
+}
+
+fn make(engine: &Engine) -> Arc<Partition> {
     let new = NewTopic { name: "a", config: TopicConfig::new(), internal: false };
     engine.create_topics(&[new]).unwrap();
-    let partition = partition(&engine);
-    (disk, engine, partition)
+    partition(engine)
 }
 
 fn partition(engine: &Engine) -> Arc<Partition> {

@@ -1,34 +1,38 @@
 //! `Completion`: a result that is set once and that any number of threads and tasks wait for.
 //!
-//! The first `complete` wins; from then on every wait, poll and look answers a clone at once.
-//! Value and wakers lie behind one lock, so there is no order to get wrong: a waiter either sees
-//! the value or leaves its waker before the value comes. Wakers are called after the lock is gone.
-//! A task's place is held by its [`Completed`] future and given up when that is dropped.
+//! The first `complete` wins; from then on every wait, poll and look has the value at once, without
+//! a lock. It is set under the lock that wakers are left under, so a waiter either sees it or
+//! leaves its waker before it comes. Wakers are called after the lock is gone. A task's place is
+//! held by its [`Completed`] future and given up when that is dropped.
 //!
 //! Callers: linger receipts, waits for durability, senders blocked on a full buffer.
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Condvar, Mutex};
 
-/// A one-shot result with many waiters. `T`'s clone runs under the lock, so it must be cheap and
-/// ours (a copy, or an `Arc`).
+/// A one-shot result with many waiters.
 #[derive(Debug)]
 pub(crate) struct Completion<T> {
-    state: Mutex<State<T>>,
+    /// Whether there is a value: what loom sees of it. Set after it, under the lock.
+    done: AtomicBool,
+    value: OnceLock<T>,
+    state: Mutex<State>,
     parked: Condvar,
 }
 
-#[derive(Debug)]
-struct State<T> {
-    value: Option<T>,
-    /// The next place to give out; 64 bits do not wrap.
-    next_place: u64,
-    wakers: BTreeMap<u64, Waker>,
+#[derive(Debug, Default)]
+struct State {
+    /// The last place that was given out; 64 bits do not wrap.
+    last_place: u64,
+    wakers: BTreeMap<NonZeroU64, Waker>,
 }
 
 /// The future of a [`Completion`]. Also what a receipt keeps: it can be waited for by a thread.
@@ -37,13 +41,44 @@ struct State<T> {
 pub(crate) struct Completed<T> {
     completion: Arc<Completion<T>>,
     /// Where this future's waker lies; `None` until it was left there.
-    place: Option<u64>,
+    place: Option<NonZeroU64>,
 }
 
 impl<T> Completion<T> {
     pub(crate) fn new() -> Self {
-        let state = State { value: None, next_place: 0, wakers: BTreeMap::new() };
-        Completion { state: Mutex::new(state), parked: Condvar::new() }
+        Completion {
+            done: AtomicBool::new(false),
+            value: OnceLock::new(),
+            state: Mutex::new(State::default()),
+            parked: Condvar::new(),
+        }
+    }
+
+    /// The result, if it is there.
+    #[inline]
+    pub(crate) fn get(&self) -> Option<&T> {
+        if self.done.load(Ordering::Acquire) { self.value.get() } else { None }
+    }
+
+    /// Blocks until the result is there, or answers `None` once the deadline has passed; no
+    /// deadline is no limit.
+    #[inline]
+    pub(crate) fn get_by(&self, deadline: Option<Instant>) -> Option<&T> {
+        self.get().or_else(|| self.park(deadline))
+    }
+
+    fn park(&self, deadline: Option<Instant>) -> Option<&T> {
+        let mut state = self.state.lock();
+        while self.get().is_none() {
+            let Some(deadline) = deadline else {
+                self.parked.wait(&mut state);
+                continue;
+            };
+            if self.parked.wait_until(&mut state, deadline).timed_out() {
+                break;
+            }
+        }
+        self.get()
     }
 
     /// Sets the result and wakes all that wait. `false`: it was set before, and that one stays.
@@ -51,11 +86,12 @@ impl<T> Completion<T> {
     pub(crate) fn complete(&self, value: T) -> bool {
         let (wakers, refused) = {
             let mut state = self.state.lock();
-            if state.value.is_some() {
-                (BTreeMap::new(), Some(value))
-            } else {
-                state.value = Some(value);
-                (std::mem::take(&mut state.wakers), None)
+            match self.value.set(value) {
+                Err(value) => (BTreeMap::new(), Some(value)),
+                Ok(()) => {
+                    self.done.store(true, Ordering::Release);
+                    (std::mem::take(&mut state.wakers), None)
+                }
             }
         };
         if refused.is_some() {
@@ -76,36 +112,25 @@ impl<T> Completion<T> {
 }
 
 impl<T: Clone> Completion<T> {
-    /// The result, if it is there.
+    /// A clone of what [`get`](Completion::get) answers.
     pub(crate) fn try_get(&self) -> Option<T> {
-        self.state.lock().value.clone()
+        self.get().cloned()
     }
 
-    /// Blocks until the result is there, or answers `None` once the deadline has passed; no
-    /// deadline is no limit.
+    /// A clone of what [`get_by`](Completion::get_by) answers.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Option<T> {
-        let mut state = self.state.lock();
-        while state.value.is_none() {
-            let Some(deadline) = deadline else {
-                self.parked.wait(&mut state);
-                continue;
-            };
-            if self.parked.wait_until(&mut state, deadline).timed_out() {
-                break;
-            }
-        }
-        state.value.clone()
+        self.get_by(deadline).cloned()
     }
 
     /// `place` is the caller's own: `None` at first, then where its waker lies.
-    fn poll(&self, place: &mut Option<u64>, cx: &mut Context<'_>) -> Poll<T> {
+    fn poll(&self, place: &mut Option<NonZeroU64>, cx: &mut Context<'_>) -> Poll<T> {
+        if let Some(value) = self.get() {
+            return Poll::Ready(value.clone());
+        }
         {
             let state = self.state.lock();
-            if let Some(value) = &state.value {
-                return Poll::Ready(value.clone());
-            }
             let left = place.and_then(|place| state.wakers.get(&place));
-            if left.is_some_and(|waker| waker.will_wake(cx.waker())) {
+            if self.get().is_none() && left.is_some_and(|waker| waker.will_wake(cx.waker())) {
                 return Poll::Pending;
             }
         }
@@ -115,14 +140,13 @@ impl<T: Clone> Completion<T> {
         let unused = {
             let mut guard = self.state.lock();
             let state = &mut *guard;
-            if let Some(value) = &state.value {
-                let value = value.clone();
+            if let Some(value) = self.get() {
                 drop(guard);
-                return Poll::Ready(value);
+                return Poll::Ready(value.clone());
             }
             let place = *place.get_or_insert_with(|| {
-                state.next_place += 1;
-                state.next_place
+                state.last_place += 1;
+                NonZeroU64::new(state.last_place).unwrap_or(NonZeroU64::MIN)
             });
             state.wakers.insert(place, waker)
         };
@@ -157,6 +181,18 @@ impl<T: Clone> Completed<T> {
     pub(crate) fn try_get(&self) -> Option<T> {
         self.completion.try_get()
     }
+
+    /// See [`Completion::get`].
+    #[inline]
+    pub(crate) fn get(&self) -> Option<&T> {
+        self.completion.get()
+    }
+
+    /// See [`Completion::get_by`].
+    #[inline]
+    pub(crate) fn get_by(&self, deadline: Option<Instant>) -> Option<&T> {
+        self.completion.get_by(deadline)
+    }
 }
 
 impl<T: Clone> Future for Completed<T> {
@@ -169,6 +205,7 @@ impl<T: Clone> Future for Completed<T> {
 }
 
 impl<T> Drop for Completed<T> {
+    #[inline]
     fn drop(&mut self) {
         let Some(place) = self.place else { return };
         let waker = self.completion.state.lock().wakers.remove(&place);

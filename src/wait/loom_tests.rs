@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use super::{Completed, Completion, Registration, Signal, WaitSet, Woken};
+use super::{Completed, Completion, Numbers, Registration, Signal, WaitSet, Woken};
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::explore::{MANY_THREADS, block_on, breaks, model, thread};
@@ -260,6 +260,27 @@ fn a_task_waits() {
             assert_eq!(source.end(), 1);
         }
         appender.join().unwrap();
+    });
+}
+
+/// A reader never has some numbers of one change and some of another, and never goes back.
+#[test]
+fn numbers_against_their_changes() {
+    model(3, || {
+        let numbers = Arc::new(Numbers::new([0, 0]));
+        let writer = {
+            let numbers = Arc::clone(&numbers);
+            thread::spawn(move || {
+                numbers.set([1, 1]);
+                numbers.set([2, 2]);
+            })
+        };
+        let [one, other] = numbers.get();
+        assert_eq!(one, other, "of one change");
+        let [later, _] = numbers.get();
+        assert!(later >= one);
+        writer.join().unwrap();
+        assert_eq!(numbers.get(), [2, 2]);
     });
 }
 

@@ -5,6 +5,7 @@
 //!   the ready ones, so a wait costs what is ready, never what is registered.
 //! - [`Completion`]: a result that is set once and waited for by many (receipts, syncs).
 //! - [`commit::Commit`]: whose turn it is to sync, and who waits for that sync.
+//! - [`Numbers`]: for what needs no waiting, a few numbers read all of one change without a lock.
 //!
 //! Invariants: no wake-up is lost (loom runs these very files, see `loom_tests`); a waker, its
 //! clone and its drop are user code and run under no lock; one that panics is swallowed and
@@ -15,6 +16,7 @@
 
 pub(crate) mod commit;
 mod completion;
+mod numbers;
 mod set;
 mod signal;
 
@@ -24,6 +26,7 @@ mod loom_tests;
 mod tests;
 
 pub(crate) use completion::{Completed, Completion};
+pub(crate) use numbers::Numbers;
 pub(crate) use set::{Interrupter, Registration, WaitSet, Woken};
 pub(crate) use signal::Signal;
 

@@ -1,8 +1,8 @@
 //! Compaction side by side with Kafka's cleaner, and a directory that goes from us to Kafka, which
 //! appends and compacts, and back.
 //!
-//! Both get the same records with the same segments and clean what they may; what is left must be
-//! the same records at the same offsets. When a pass is due is each side's own matter.
+//! Both get the same records with the same segments, transactions among them that commit or abort,
+//! and clean what they may; what is left must be the same records at the same offsets. When a pass is due is each side's own matter.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use rand::{Rng, SeedableRng};
 use tidelog::disk::IoMode;
 use tidelog::{
     CleanupPolicy, Clock as _, ManualClock, Record, Store, Threads, Timestamp, TopicConfig,
-    Verifier,
+    TransactionalProducer, Verifier,
 };
 
 use crate::common::budget::{for_each_seed, seeds};
@@ -78,6 +78,43 @@ fn put(store: &Store, kafka: &mut Kafka, clock: &ManualClock, key: u32, value: O
     assert_eq!(said, format!("{0} {0}", receipt.offset()));
 }
 
+/// Appends a transaction to both, with records of nobody in between, and ends it either way.
+fn transact(
+    store: &Store,
+    kafka: &mut Kafka,
+    clock: &ManualClock,
+    (producer, random, number): (&mut TransactionalProducer, &mut StdRng, &mut u32),
+) {
+    let transaction = producer.begin().expect("begun");
+    let identity = transaction.identity();
+    let (id, epoch) = (identity.id(), identity.epoch().get());
+    let leader = store.open_report().leader_epoch();
+    let topic = transaction.topic(TOPIC).expect("the topic");
+    for _ in 0..random.random_range(1..6) {
+        *number += 1;
+        let (key, value) = (format!("k{}", random.random_range(0..5)), format!("of-{number}"));
+        let now = clock.wall();
+        let receipt = topic.send(Record::new(&value).key(&key).timestamp(now)).expect("sent");
+        let sequence = receipt.sequence().expect("one").get();
+        let record = format!("{}:{key}:{value}", now.as_millis());
+        let line = format!("append {leader} none {id} {epoch} {sequence} txn {record}");
+        assert_eq!(asked(kafka, &line), format!("{0} {0}", receipt.offset()));
+        if random.random_bool(0.5) {
+            let value = random.random_bool(0.8).then(|| format!("between-{number}"));
+            put(store, kafka, clock, random.random_range(0..5), value);
+        }
+    }
+    let commits = random.random_bool(0.6);
+    match commits {
+        true => transaction.commit().expect("committed"),
+        false => transaction.abort().expect("aborted"),
+    }
+    let end = store.partition(TOPIC, 0).expect("there").end_offset().expect("an end").get();
+    let (kind, now) = (if commits { "COMMIT" } else { "ABORT" }, clock.wall().as_millis());
+    let line = format!("marker {leader} {id} {} {kind} {leader} {now}", epoch + 1);
+    assert_eq!(asked(kafka, &line), format!("{0} {0}", end - 1));
+}
+
 fn compare(store: &Store, kafka: &mut Kafka, clock: &ManualClock) {
     settle(store, clock);
     asked(kafka, &format!("time {}", clock.wall().as_millis()));
@@ -106,9 +143,15 @@ fn compaction_leaves_what_kafkas_cleaner_leaves() {
         let kafkas = dir.path().join("kafka").join("prices-0");
         asked(kafka, &format!("open {} clean 0 0 {SETTINGS}", kafkas.display()));
         let keys = [3, 20, 200][random.random_range(0..3)];
+        let transactions = [0.0, 0.1, 0.4][random.random_range(0..3)];
+        let mut producer = store.producer().transactional("t").build().expect("a producer");
         let mut number = 0;
         for _ in 0..random.random_range(2..7) {
             for _ in 0..random.random_range(5..80) {
+                if random.random_bool(transactions) {
+                    let drawn = (&mut producer, &mut *random, &mut number);
+                    transact(&store, kafka, &clock, drawn);
+                }
                 number += 1;
                 let lives = random.random_bool(0.8);
                 let value = lives.then(|| format!("value-{number}"));
@@ -118,6 +161,7 @@ fn compaction_leaves_what_kafkas_cleaner_leaves() {
             compare(&store, kafka, &clock);
         }
         asked(kafka, "close");
+        drop(producer);
         store.close().expect("it closes");
     });
 }

@@ -15,18 +15,19 @@ mod differ;
 mod driver;
 mod script;
 mod side;
+mod unclean;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use common::golden::Scenario;
+use common::golden::{RecordsSha256, Scenario};
 use common::kafka_check::kafka_check;
 use serde_json::Value;
 use tidelog::disk::IoMode;
 use tidelog::{
-    Durability, ErrorKind, GroupKind, ManualClock, Offset, OffsetCommit, Record, ResetTo, Store,
-    Threads, Timestamp, TopicConfig, TransactionPhase, Verifier,
+    Durability, ErrorKind, GroupKind, ManualClock, Offset, OffsetCommit, ReadOnlyStore, Record,
+    ResetTo, Store, Threads, Timestamp, TopicConfig, TransactionPhase, Verifier,
 };
 
 fn open(root: &Path, mode: IoMode, clock: &ManualClock) -> Store {
@@ -316,4 +317,116 @@ fn our_roots_are_kafkas() {
             accepted(&root, "our roots");
         }
     }
+}
+
+/// Every file below a directory, with its bytes' checksum and when it was last written.
+fn state(dir: &Path) -> BTreeMap<std::path::PathBuf, (u32, std::time::SystemTime)> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).expect("it is there") {
+        let entry = entry.expect("an entry");
+        let found = entry.metadata().expect("it is there");
+        if found.is_dir() {
+            files.extend(state(&entry.path()));
+        } else {
+            let bytes = std::fs::read(entry.path()).expect("readable");
+            let written = found.modified().expect("a time");
+            files.insert(entry.path(), (crc32c::crc32c(&bytes), written));
+        }
+    }
+    files
+}
+
+/// All that a reader gets of a partition: the hash and the count.
+fn read_all(reading: &ReadOnlyStore, topic: &str, partition: u32) -> (String, u64) {
+    let builder = reading.reader().assign([(topic, partition)]).read_uncommitted();
+    let mut reader = builder.build().expect("a reader");
+    let (mut hash, mut count) = (RecordsSha256::default(), 0);
+    for records in reader.read_to_end().expect("an end") {
+        for record in &records.expect("readable") {
+            let timestamp = record.timestamp().map_or(-1, Timestamp::as_millis);
+            let headers = record.headers().map(|it| (it.name(), it.value()));
+            hash.add(record.offset().get(), timestamp, record.key(), record.value(), headers);
+            count += 1;
+        }
+    }
+    (hash.finish(), count)
+}
+
+/// Nobody has adopted them, and nobody does: offsets, records and what groups have committed are
+/// read, and not a byte changes.
+#[test]
+fn kafkas_roots_are_read_as_they_are() {
+    let all_built = cfg!(all(feature = "gzip", feature = "snappy", feature = "lz4"));
+    let all_built = all_built && cfg!(feature = "zstd");
+    for name in ["clean-root", "groups-root", "kill9-root", "live-copy-root"] {
+        let scenario = Scenario::load(name);
+        let before = state(&scenario.path());
+        let builder = Store::read_only(scenario.path()).threads(Threads::Host);
+        let reading = builder.open().expect("a root of Kafka's");
+        for partition in scenario.root().partitions.values() {
+            let topic = reading.describe(&partition.topic).expect("a topic");
+            assert!(topic.is_adopted(), "{name}");
+            let shown = format!("{name}: {}-{}", partition.topic, partition.partition);
+            let mut partitions = topic.partitions().iter();
+            let seen = partitions.find(|seen| seen.id().get() == partition.partition);
+            let seen = seen.expect("the partition");
+            let opened = &partition.opened;
+            let offsets = (seen.start_offset().get(), seen.end_offset().get());
+            assert_eq!(offsets, (opened.log_start_offset, opened.log_end_offset), "{shown}");
+            if all_built {
+                let read = read_all(&reading, &partition.topic, partition.partition);
+                assert_eq!(read, (opened.records_sha256.clone(), opened.record_count), "{shown}");
+            }
+        }
+        let groups = scenario.root().committed_offsets.as_object().cloned().unwrap_or_default();
+        for (group, committed) in groups {
+            let Some(theirs) = committed.as_object() else { continue };
+            let ours = reading.committed(&group).expect("readable");
+            let ours = ours.into_iter().map(|(topic, partition, committed)| {
+                (format!("{topic}-{partition}"), committed.offset().get())
+            });
+            let theirs =
+                theirs.iter().map(|(at, it)| (at.clone(), it["offset"].as_i64().expect("one")));
+            assert!(ours.collect::<BTreeMap<_, _>>() == theirs.collect(), "{name}: {group}");
+        }
+        reading.close().expect("it closes");
+        assert!(state(&scenario.path()) == before, "{name}: files have changed");
+        drop(Store::open(scenario.path()).expect("now it is adopted"));
+    }
+}
+
+/// A reader stands while a topic comes, and says so once a store has adopted the root.
+#[test]
+fn a_reader_of_kafkas_root_sees_topics_come_and_the_adoption() {
+    let scenario = Scenario::load("clean-root");
+    let clock = ManualClock::new(Timestamp::from_millis(1_900_000_000_000));
+    let builder = Store::read_only(scenario.path()).threads(Threads::Host).clock(clock.clone());
+    let reading = builder.open().expect("a root of Kafka's");
+    let topics = |reading: &ReadOnlyStore| -> Vec<String> {
+        let topics = reading.topics().expect("listed");
+        topics.iter().map(|topic| topic.name().to_owned()).collect()
+    };
+    let mut known = topics(&reading);
+    let from = scenario.root().partitions.keys().next().expect("a partition").clone();
+    let made = scenario.path().join("made-meanwhile-0");
+    std::fs::create_dir(&made).expect("made");
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(topics(&reading), known, "there is nothing in it yet");
+    for entry in std::fs::read_dir(scenario.path().join(&from)).expect("there") {
+        let entry = entry.expect("an entry");
+        if entry.file_name() != "partition.metadata" {
+            std::fs::copy(entry.path(), made.join(entry.file_name())).expect("a copy");
+        }
+    }
+    clock.advance(Duration::from_secs(1));
+    known.push("made-meanwhile".to_owned());
+    known.sort();
+    assert_eq!(topics(&reading), known);
+    let id = reading.describe("made-meanwhile").expect("there").id();
+    std::fs::remove_dir_all(scenario.path().join(&from)).expect("gone");
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(reading.describe("made-meanwhile").expect("there").id(), id, "drawn once");
+    Store::open(scenario.path()).expect("adopted").close().expect("closed");
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(reading.topics().unwrap_err().kind(), ErrorKind::NotAStore);
 }

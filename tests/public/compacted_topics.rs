@@ -387,7 +387,7 @@ fn transactions(dir: &Path, clock: &ManualClock, random: &mut StdRng) -> Last {
         log.append_marker(us, 0, MarkerKind::Abort).expect("a marker");
     }
     log.close().expect("a clean close");
-    for ours in ["tidelog.keeper", "tidelog.aborted", ".lock"] {
+    for ours in ["tidelog.keeper", "tidelog.aborted", "tidelog.producers", ".lock"] {
         drop(std::fs::remove_file(dir.join(ours)));
     }
     last

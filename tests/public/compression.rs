@@ -10,8 +10,8 @@ use std::sync::Arc;
 use common::kafka_check::kafka_check;
 use tidelog::disk::MemoryDisk;
 use tidelog::{
-    Compression, Consumer, ErrorKind, Journal, Log, Offset, Outcome, Record, Store, Timestamp,
-    TopicConfig,
+    Compression, Consumer, Durability, ErrorKind, Journal, Log, Offset, Outcome, RawLimits, Record,
+    Store, Timestamp, TopicConfig,
 };
 
 const CODECS: [(Compression, i16, bool); 4] = [
@@ -272,4 +272,46 @@ fn kafka_accepts_what_is_compressed() {
     if !dirs.is_empty() {
         let _ = kafka_check(&dirs, &["--no-gaps"]).accepted("kafka_accepts_what_is_compressed");
     }
+}
+
+/// A batch that takes 9 MiB decompressed, as another program wrote it: by default its records are an
+/// error for whoever wants one of them, with a larger limit they are not.
+#[test]
+fn a_larger_limit_counts_for_whoever_looks_into_a_batch() {
+    let Some((codec, _)) = built().next() else { return };
+    let value = vec![7; 9 << 20];
+    let at = |millis| Timestamp::from_millis(millis);
+    let large = TopicConfig::new().max_batch_bytes(20 << 20);
+    let plain = Log::builder("/plain").config(large.clone()).disk(Arc::new(MemoryDisk::new()));
+    let plain = plain.open().unwrap();
+    plain
+        .append(&[Record::new(&value).timestamp(at(5)), Record::new("b").timestamp(at(9))])
+        .unwrap();
+    let sent = plain.read_batches(Offset::ZERO, RawLimits::to_end(20 << 20)).unwrap();
+    let disk = Arc::new(MemoryDisk::new());
+    let builder = || Store::builder("/store").disk(disk.clone());
+    let store = builder().max_decompressed_bytes(16 << 20).open().unwrap();
+    store.create_topic("orders", large.compression(codec)).unwrap();
+    let partition = store.partition("orders", 0).unwrap();
+    partition.append_batch(sent.bytes(), Durability::Process).unwrap();
+    let stored = partition.read_batches(Offset::ZERO, RawLimits::to_end(20 << 20)).unwrap();
+    assert!(stored.next_offset().get() == 2 && stored.bytes().len() < 1 << 20, "it is compressed");
+    drop(stored);
+    drop(partition);
+    let found = |store: &Store| store.offset_at("orders", 0, at(7));
+    let read = |mut reader: Consumer| reader.try_poll().map(|records| records.len());
+    let all = |store: &Store| read(store.reader().assign([("orders", 0)]).build().unwrap());
+    assert_eq!(found(&store).unwrap(), Some(Offset::new(1)));
+    assert_eq!(all(&store).unwrap(), 2);
+    store.close().unwrap();
+    let store = builder().open().unwrap();
+    assert_eq!(found(&store).unwrap_err().kind(), ErrorKind::TooLarge);
+    assert_eq!(all(&store).unwrap_err().kind(), ErrorKind::TooLarge);
+    let own = store.reader().assign([("orders", 0)]).max_decompressed_bytes(16 << 20);
+    assert_eq!(read(own.build().unwrap()).unwrap(), 2);
+    store.close().unwrap();
+    let reading = Store::read_only("/store").disk(disk).max_decompressed_bytes(16 << 20);
+    let reading = reading.open().unwrap();
+    assert_eq!(reading.offset_at("orders", 0, at(7)).unwrap(), Some(Offset::new(1)));
+    assert_eq!(read(reading.reader().assign([("orders", 0)]).build().unwrap()).unwrap(), 2);
 }

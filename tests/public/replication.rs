@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
+use kafka_protocol::records as other;
 use tidelog::disk::MemoryDisk;
 use tidelog::{
-    ErrorKind, LeaderEpoch, Leadership, Log, MarkerKind, Offset, ProducerEpoch, ProducerId,
-    ProducerIdentity, RawLimits, Record, Sequence,
+    Durability, ErrorKind, LeaderEpoch, Leadership, Log, MarkerKind, Offset, ProducerEpoch,
+    ProducerId, ProducerIdentity, RawLimits, Record, Sequence,
 };
 
 fn epoch(number: i32) -> LeaderEpoch {
@@ -161,4 +162,61 @@ fn what_is_stable_never_lies_above_the_high_watermark() {
     assert_eq!((stable(2), stable(3)), (at(1), at(1)));
     assert_eq!(stable(4), at(4));
     assert_eq!(log.first_unstable_offset(), None);
+}
+
+/// A batch as another program's producer encodes it, by an independent coder.
+fn of_producer(values: &[&str], (id, epoch, sequence): (i64, i16, i32)) -> Vec<u8> {
+    let record = |(index, value): (i32, &&str)| other::Record {
+        transactional: false,
+        control: false,
+        delete_horizon: false,
+        partition_leader_epoch: -1,
+        producer_id: id,
+        producer_epoch: epoch,
+        timestamp_type: other::TimestampType::Creation,
+        offset: i64::from(index),
+        sequence: sequence + index,
+        timestamp: 1_000 + i64::from(index),
+        key: None,
+        value: Some(bytes::Bytes::copy_from_slice(value.as_bytes())),
+        headers: Default::default(),
+    };
+    let records: Vec<_> = (0..).zip(values).map(record).collect();
+    let options = other::RecordEncodeOptions { version: 2, compression: other::Compression::None };
+    let mut bytes = bytes::BytesMut::new();
+    other::RecordBatchEncoder::encode(&mut bytes, &records, &options).unwrap();
+    bytes.to_vec()
+}
+
+#[test]
+fn a_batch_off_the_wire_is_appended_once_where_its_producer_goes_on() {
+    let (_, log) = hosted();
+    let first = of_producer(&["a", "b"], (7, 0, 0));
+    let receipt = log.append_batch_as_leader(epoch(3), &first).unwrap();
+    assert_eq!((receipt.first_offset(), receipt.next_offset()), (at(0), at(2)));
+    assert_eq!((receipt.epoch(), receipt.is_duplicate()), (epoch(3), false));
+    let again = log.append_batch_as_leader(epoch(3), &first).unwrap();
+    assert_eq!((again.first_offset(), again.is_duplicate()), (at(0), true));
+    let gap = log.append_batch_as_leader(epoch(3), &of_producer(&["x"], (7, 0, 5))).unwrap_err();
+    assert_eq!(gap.kind(), ErrorKind::OutOfOrderSequence);
+    log.append_batch_as_leader(epoch(4), &of_producer(&["c"], (7, 0, 2))).unwrap();
+    let late = log.append_batch_as_leader(epoch(3), &of_producer(&["d"], (7, 0, 3))).unwrap_err();
+    assert!(late.is_fenced());
+    let old = log.append_batch_as_leader(epoch(4), &of_producer(&["d"], (7, 1, 0))).unwrap();
+    assert_eq!(old.first_offset(), at(3));
+    let zombie = log.append_batch_as_leader(epoch(4), &of_producer(&["x"], (7, 0, 3))).unwrap_err();
+    assert_eq!(zombie.kind(), ErrorKind::InvalidProducerEpoch);
+    log.append_batch(&of_producer(&["of nobody"], (-1, -1, -1)), Durability::Power).unwrap();
+    log.set_high_watermark(at(9)).unwrap();
+    let records = log.read(at(0), 1 << 20).unwrap();
+    let values: Vec<_> = records.iter().map(|record| record.value().unwrap()).collect();
+    assert_eq!(values, [&b"a"[..], b"b", b"c", b"d", b"of nobody"]);
+    // a follower takes what the leader made of them
+    let (_, follower) = hosted();
+    assert_eq!(follower.append_as_follower(&bytes(&log)).unwrap(), at(5));
+    assert_eq!(bytes(&follower), bytes(&log));
+    assert_eq!(follower.producers(), log.producers());
+    follower.become_follower().unwrap();
+    let refused = follower.append_batch(&first, Durability::Process).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NotLeader);
 }

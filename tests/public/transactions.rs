@@ -187,3 +187,35 @@ fn offsets_that_an_abort_overtakes_are_never_committed() {
         assert!(store.committed("g").unwrap().is_empty(), "round {round}");
     }
 }
+
+/// One that is committed outside of a transaction, behind one that is staged in it, is the later in
+/// the log: it counts at once, after the transaction's commit, and in the next life, which reads
+/// both from the log again.
+#[test]
+fn an_offset_committed_outside_counts_over_one_that_a_transaction_staged_before_it() {
+    let disk = Arc::new(MemoryDisk::new());
+    let open = || {
+        let builder = Store::builder("/store").disk(disk.clone()).threads(Threads::Host);
+        builder.background_sync(BackgroundSync::OFF).open().unwrap()
+    };
+    let store = open();
+    store.ensure_topic("a", TopicConfig::new()).unwrap();
+    (0..3).for_each(|_| plain(&store, "a", "input"));
+    let reader = |most| {
+        let builder = store.consumer("g").assign([("a", 0)]).max_records(most);
+        let mut consumer = builder.build().unwrap();
+        assert_eq!(consumer.try_poll().unwrap().len(), most);
+        consumer
+    };
+    let (mut one, all) = (reader(1), reader(3));
+    let mut producer = producer(&store, "t");
+    let transaction = producer.begin().unwrap();
+    transaction.send_offsets(&all.consumed().unwrap()).unwrap();
+    one.commit().unwrap();
+    transaction.commit().unwrap();
+    let committed = |store: &Store| store.committed("g").unwrap()[0].2.offset();
+    assert_eq!(committed(&store), Offset::new(1));
+    drop((one, all, producer));
+    store.close().unwrap();
+    assert_eq!(committed(&open()), Offset::new(1));
+}

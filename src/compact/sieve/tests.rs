@@ -107,6 +107,7 @@ fn sieve(now: i64, mapped_end: i64) -> Sieve {
 
 fn sieve_of(now: i64, mapped_end: i64, transactions: Transactions) -> Sieve {
     let rules = Rules {
+        plain: PlainLimit::DEFAULT,
         now: Timestamp::from_millis(now),
         delete_retention: Duration::from_secs(24 * 3600),
         mapped_end: Offset::new(mapped_end),
@@ -384,4 +385,22 @@ fn the_logs_own_timestamps_stay() {
     assert_eq!(records(&marked), before, "one timestamp, the batch's");
     let thin = rewritten(sift(&mut sieve(0, 100), &bytes, &map(&[("a", 50)])));
     assert_eq!(records(&thin), before[1..]);
+}
+
+/// What takes more than the log's limit stays as it is; with a larger limit it is looked into.
+#[test]
+fn the_logs_limit_says_which_batches_are_looked_into() {
+    let plain = batch(10, &[(Some("a"), Some("1")), (Some("b"), Some("2"))]);
+    let map = map(&[("a", 20), ("b", 11)]);
+    for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+        if check_built("test", codec).is_err() {
+            continue;
+        }
+        let bytes = compressed(&plain, codec);
+        let mut one = sieve(0, 100);
+        one.rules.plain = PlainLimit::bytes(8);
+        assert_eq!(sift(&mut one, &bytes, &map), Fate::Whole, "{codec}");
+        one.rules.plain = PlainLimit::bytes(1 << 10);
+        assert!(matches!(sift(&mut one, &bytes, &map), Fate::Rewritten(_)), "{codec}");
+    }
 }

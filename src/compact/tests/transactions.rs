@@ -291,3 +291,33 @@ fn an_open_transaction_keeps_all_behind_it_from_compaction() {
     }
     assert!(before.len() > 40 && above().eq(before), "seed {}", life.seed);
 }
+
+/// What compaction leaves of the producer, an emptied batch, says how far it has come where nothing
+/// else does.
+#[test]
+fn a_producer_whose_records_are_compacted_away_is_known_once_its_snapshots_are_lost() {
+    let mut bench = Bench::new();
+    let (log, _) = bench.open(LastStop::Clean);
+    let now = bench.clock_now();
+    for _ in 0..3 {
+        let records = [Record::new("superseded").key("k")];
+        let batch = BorrowedBatch::measure(&records, &log.batch_rules(now)).unwrap();
+        let claim = Some(ProducerClaim::next(identity(7)));
+        log.append(&Produced { batch: &batch, claim }, now).unwrap();
+    }
+    for _ in 0..20 {
+        bench.put(&log, "k", Some("the last"));
+    }
+    bench.seal(&log);
+    bench.compact_from(&log, 0, bench.settings()).unwrap();
+    let of_producer: Vec<_> = lying(&log).into_iter().filter(|it| it.producer.is_some()).collect();
+    assert_eq!(of_producer.iter().map(|it| it.count).collect::<Vec<_>>(), [0], "{of_producer:?}");
+    log.close().unwrap();
+    for entry in bench.disk.list(Path::new(DIR)).unwrap() {
+        if entry.name.ends_with(SegmentFile::ProducerSnapshot.suffix()) {
+            bench.disk.remove_file(&Path::new(DIR).join(&entry.name)).unwrap();
+        }
+    }
+    let (log, _) = bench.open(LastStop::Clean);
+    assert_eq!(log.next_sequence(identity(7), bench.clock_now()).unwrap().get(), 3);
+}

@@ -31,6 +31,7 @@ fn copy_dir(from: &MemoryDisk, to: &MemoryDisk, dir: &Path) {
 
 pub(super) fn follow(disk: &Arc<MemoryDisk>, clock: &ManualClock) -> ConsumerBuilder {
     let options = FollowOptions {
+        plain: crate::record::PlainLimit::DEFAULT,
         disk: disk.clone(),
         clock: Arc::new(clock.clone()),
         threads: Threads::Host,

@@ -36,7 +36,7 @@ impl Pool {
     /// Closes descriptors until one more fits. Where all must stay, the budget gives way.
     pub(super) fn make_room(&self) {
         while self.open.load(Ordering::Relaxed) >= self.budget {
-            if !self.close_one() {
+            if !self.close_some() {
                 return;
             }
         }
@@ -62,7 +62,7 @@ impl Pool {
         loop {
             match open() {
                 Err(error) if os::is_out_of_descriptors(&error) => {
-                    if !self.close_one() {
+                    if !self.close_some() {
                         return Err(error);
                     }
                 }
@@ -77,14 +77,17 @@ impl Pool {
         self.open.load(Ordering::Relaxed)
     }
 
-    fn close_one(&self) -> bool {
+    /// Closes a clean descriptor, or where there is none some dirty ones, the oldest: each look
+    /// through the queue is to serve more than one file that opens after it.
+    fn close_some(&self) -> bool {
         // Files looked at are kept until the queue is free: dropping the last handle of one
         // under its lock would be legal but slow.
         let mut looked_at = Vec::new();
-        let mut oldest_dirty = None;
+        let mut dirty = Vec::new();
         let mut queue = self.queue.lock();
+        let once = queue.len();
         // Two rounds: the first takes the marks of recent use away.
-        for _ in 0..2 * queue.len() {
+        for turn in 0..2 * once {
             let Some(entry) = queue.pop_front() else { break };
             let Some(file) = entry.upgrade() else { continue };
             match file.try_close() {
@@ -92,13 +95,15 @@ impl Pool {
                 Closing::NotOpen => {}
                 Closing::Dirty => {
                     queue.push_back(entry);
-                    oldest_dirty.get_or_insert_with(|| file.clone());
+                    if turn >= once {
+                        dirty.push(file.clone());
+                    }
                 }
                 Closing::Needed => queue.push_back(entry),
             }
             looked_at.push(file);
         }
         drop(queue);
-        oldest_dirty.is_some_and(|file| file.close_dirty())
+        dirty.iter().take(1 + self.budget / 8).filter(|file| file.close_dirty()).count() > 0
     }
 }

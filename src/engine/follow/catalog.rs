@@ -30,6 +30,7 @@ use crate::disk::names::partition_dir;
 use crate::error::Result;
 use crate::ids::PartitionId;
 use crate::log::{FollowedLog, LogId, LogName};
+use crate::record::PlainLimit;
 use crate::sync::{Mutex, RwLock};
 use crate::time::Clock;
 
@@ -40,12 +41,13 @@ pub(crate) struct FollowOptions {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) threads: Threads,
     pub(crate) interval: Duration,
+    pub(crate) plain: PlainLimit,
 }
 
 impl Engine {
     /// Opens the root at `path` for reading alone: takes no lock, changes nothing.
     pub(crate) fn follow(options: FollowOptions, path: &Path) -> Result<Arc<Engine>> {
-        let FollowOptions { disk, clock, threads, interval } = options;
+        let FollowOptions { disk, clock, threads, interval, plain } = options;
         let root = FollowedRoot::open(disk.clone(), path)?;
         let follower = Arc::new(Follower::new(root, clock.clone(), interval));
         let timer_wakeup = Arc::new(Wakeup::default());
@@ -83,6 +85,7 @@ impl Engine {
                 max_bytes: None,
                 when_full: WhenFull::Fail,
                 journal: None,
+                plain,
             },
         });
         engine.gate.set_engine(Arc::downgrade(&engine));
@@ -192,9 +195,8 @@ impl Engine {
         let id = LogId { topic: topic.id(), partition };
         let name = LogName { topic: topic.name().clone(), partition };
         let dir = self.path().join(partition_dir(topic.name(), partition));
-        let interval = topic.config().index_interval_bytes;
-        let log =
-            FollowedLog::new(&self.options.disk, &dir, (name, id), interval, follower.clone());
+        let reading = (topic.config().index_interval_bytes, self.plain_limit());
+        let log = FollowedLog::new(&self.options.disk, &dir, (name, id), reading, follower.clone());
         Arc::new(Partition::new(NewPartition {
             topic: topic.name().clone(),
             id,

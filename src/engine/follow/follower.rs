@@ -145,11 +145,11 @@ impl Due for Follower {
 
 impl FactSource for Follower {
     fn known(&self, id: LogId) -> Option<FollowFacts> {
-        facts_of(&self.root.known().state, id)
+        facts_of(&self.root.known().state, id, self.root.is_kafkas())
     }
 
     fn facts(&self, id: LogId) -> Result<Option<FollowFacts>> {
-        Ok(facts_of(&self.root.look()?.state, id))
+        Ok(facts_of(&self.root.look()?.state, id, self.root.is_kafkas()))
     }
 
     fn held(&self, id: LogId) -> Result<Vec<Frame>> {
@@ -157,16 +157,16 @@ impl FactSource for Follower {
     }
 }
 
-fn facts_of(state: &RootState, id: LogId) -> Option<FollowFacts> {
+fn facts_of(state: &RootState, id: LogId, is_kafkas: bool) -> Option<FollowFacts> {
     let topic = state.topic(id.topic)?;
     let kept = topic.partition(id.partition);
     let host_led = kept.is_some_and(|kept| kept.host_led);
-    // the host's epochs are no reigns of ours: any may come
+    // the host's epochs, and Kafka's, are no reigns of ours: any may come
     let any = LeaderEpoch::new(i32::MAX);
     Some(FollowFacts {
         log_start: kept.map_or(Offset::ZERO, |kept| kept.log_start),
         recovery_point: kept.map_or(Offset::ZERO, |kept| kept.recovery_point),
-        reign: if host_led { Some(any) } else { state.highest_epoch() },
+        reign: if host_led || is_kafkas { Some(any) } else { state.highest_epoch() },
         // internal topics are compacted, and other writers and leaders may leave gaps
         gapless: !topic.foreign && !topic.internal && !host_led,
         high_watermark: kept.filter(|kept| kept.host_led).map(|kept| kept.high_watermark),

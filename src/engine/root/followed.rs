@@ -7,6 +7,8 @@
 //! with; a bad frame that others vouch for is damage once it is read twice, for a read is not one
 //! moment of a file that grows.
 //!
+//! A root that only Kafka has written to has neither: `unadopted` makes its state.
+//!
 //! Lock: one, held across the read. Callers: the engine that follows, from any thread.
 
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ use super::frame::{self, Fault, HEADER_LEN, Header, Scan, TornTail, VERSION};
 use super::marker::{self, StoreId};
 use super::state::RootState;
 use super::survey::{RootKind, classify, survey};
+use super::unadopted::{self, Unadopted};
 use crate::disk::{Access, Disk, DiskFile, names, read_full_at};
 use crate::error::{Cause, Error, Result};
 use crate::sync::{Arc, Mutex};
@@ -38,6 +41,7 @@ pub(crate) struct FollowedRoot {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     store_id: StoreId,
+    is_kafkas: bool,
     seen: Mutex<Seen>,
 }
 
@@ -53,31 +57,42 @@ struct Seen {
     /// The checksum of what lay behind the whole frames.
     unfinished: Option<u32>,
     torn: Option<TornTail>,
+    unadopted: Unadopted,
     known: Known,
 }
+
+/// That of a root without a store.
+const NO_STORE: StoreId = StoreId::from_bytes([0; 16]);
 
 impl FollowedRoot {
     /// Finds the store at `path` and reads what it knows.
     ///
     /// # Errors
-    /// `NotAStore` where there is none, or one of Kafka's that nobody has adopted; `Corrupt` and
-    /// `NewerVersion` for files of ours that cannot be read; the disk's.
+    /// `NotAStore` where there is none, nor a root of Kafka's; `Corrupt` and `NewerVersion` for
+    /// files of ours that cannot be read; the disk's.
     pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<FollowedRoot> {
         let marker =
             marker::refuse_unfinished(&*disk, path).and_then(|()| marker::read(&*disk, path));
         let store_id = match marker {
             Ok(Some(store_id)) => store_id,
+            Ok(None) if unadopted::is_kafkas(&*disk, path)? => NO_STORE,
             Ok(None) => return Err(no_store(&*disk, path)),
             Err(error) if is_no_directory(&error) => return Err(no_store(&*disk, path)),
             Err(error) => return Err(error),
         };
-        let root = FollowedRoot { disk, path: path.to_owned(), store_id, seen: Mutex::default() };
+        let (path, is_kafkas) = (path.to_owned(), store_id == NO_STORE);
+        let root = FollowedRoot { disk, path, store_id, is_kafkas, seen: Mutex::default() };
         root.look()?;
         Ok(root)
     }
 
     pub(crate) fn store_id(&self) -> StoreId {
         self.store_id
+    }
+
+    /// Whether only Kafka has written to it.
+    pub(crate) fn is_kafkas(&self) -> bool {
+        self.is_kafkas
     }
 
     pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
@@ -104,6 +119,9 @@ impl FollowedRoot {
     /// `NotAStore` where the store is gone or another is in its place; as [`FollowedRoot::open`].
     pub(crate) fn look(&self) -> Result<Known> {
         let mut seen = self.seen.lock();
+        if self.is_kafkas {
+            return self.look_at_kafkas(&mut seen);
+        }
         let path = self.path.join(names::STATE_LOG);
         for attempt in 1.. {
             let is_last = attempt == ATTEMPTS;
@@ -112,6 +130,14 @@ impl FollowedRoot {
                 Err(_) => {}
                 Ok(()) => break,
             }
+        }
+        Ok(seen.known.clone())
+    }
+
+    fn look_at_kafkas(&self, seen: &mut Seen) -> Result<Known> {
+        let known = seen.known.clone();
+        if let Some(state) = seen.unadopted.look(&*self.disk, &self.path, &known.state)? {
+            seen.known = Known { serial: known.serial + 1, state: Arc::new(state) };
         }
         Ok(seen.known.clone())
     }
@@ -223,9 +249,7 @@ fn no_store(disk: &dyn Disk, path: &Path) -> Error {
             let seen = survey(disk, path, &RootState::default());
             match seen.and_then(|seen| classify(path, None, &seen)) {
                 Err(error) => return error,
-                Ok(RootKind::Kafka) => "Kafka wrote it, and no store has adopted it yet: open it \
-                                        once for writing"
-                    .to_owned(),
+                Ok(RootKind::Kafka) => "what is left has no store's marker".to_owned(),
                 Ok(_) => "there is no store in it".to_owned(),
             }
         }

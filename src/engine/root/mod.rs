@@ -28,6 +28,7 @@ mod reserve;
 pub(crate) mod root_log;
 pub(crate) mod state;
 mod survey;
+mod unadopted;
 
 #[cfg(test)]
 mod fault_disk;

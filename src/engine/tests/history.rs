@@ -401,6 +401,7 @@ impl History {
 
     pub(super) fn follow(&self) -> Result<Arc<Engine>> {
         let options = FollowOptions {
+            plain: crate::record::PlainLimit::DEFAULT,
             disk: Arc::new(self.disk.clone()),
             clock: Arc::new(self.clock.clone()),
             threads: Threads::Host,

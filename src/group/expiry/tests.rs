@@ -131,6 +131,7 @@ fn open(disk: &Arc<MemoryDisk>, clock: &ManualClock) -> (Arc<Engine>, Arc<Offset
         max_bytes: None,
         when_full: WhenFull::Fail,
         journal: None,
+        plain: crate::record::PlainLimit::DEFAULT,
     };
     let engine = Engine::open(options, Path::new("/store")).unwrap();
     let offsets = OffsetStore::open(engine.clone()).unwrap();

@@ -24,6 +24,7 @@ pub(in crate::group) fn engine_on(disk: &Arc<MemoryDisk>, now: Timestamp) -> Arc
         max_bytes: None,
         when_full: WhenFull::Fail,
         journal: None,
+        plain: crate::record::PlainLimit::DEFAULT,
     };
     Engine::open(options, Path::new("/store")).unwrap()
 }

@@ -73,8 +73,11 @@ impl FollowedLog {
             let bound = view.offsets.bound(isolation);
             wanted.find(
                 (view.offsets, isolation),
-                || newest(&view.segments, (view.offsets, bound), open),
-                |at| first_late(&view.segments, (view.offsets.start, bound), at, open),
+                || newest(&view.segments, (view.offsets, bound), self.plain, open),
+                |at| {
+                    let reach = (view.offsets.start, bound);
+                    first_late(&view.segments, reach, (at, self.plain), open)
+                },
                 |offset| view.epochs.before(offset),
             )
         })

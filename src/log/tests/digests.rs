@@ -336,10 +336,11 @@ fn faults_of_sidecars(bench: &Bench, recovery_point: i64) -> usize {
         sparse: Offset::ZERO,
         is_live: false,
         foreign: false,
+        may_lack_id: false,
         index_interval: bench.config.index_interval_bytes,
     };
     let audit = PartitionAudit::list(&bench.disk, Path::new(DIR), bench.id, facts).unwrap();
-    let found = audit.audit_all(&|_| true).findings;
+    let found = audit.audit_all(PlainLimit::DEFAULT).findings;
     found.iter().filter(|finding| finding.kind() == FindingKind::Sidecar).count()
 }
 

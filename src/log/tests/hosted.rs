@@ -5,6 +5,7 @@ use super::*;
 use crate::config::Leadership;
 use crate::ids::{ProducerEpoch, ProducerId, Sequence};
 use crate::record::ProducerIdentity;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn open(disk: &Arc<dyn Disk>) -> Log {
     let config = TopicConfig::new().segment_bytes(1024).index_interval_bytes(100);
@@ -245,4 +246,31 @@ fn a_replica_that_was_reopened_leads_under_a_higher_epoch_alone() {
     assert_eq!(log.append(&[Record::new("c")]).unwrap_err().kind(), ErrorKind::NotLeader);
     assert!(log.append_as_leader(epoch(2), &[Record::new("c")]).unwrap_err().is_fenced());
     log.append_as_leader(epoch(3), &[Record::new("c")]).unwrap();
+}
+
+/// A keeper that is asked while the log takes appends.
+#[derive(Debug)]
+struct Between<'a>(&'a Log, AtomicUsize);
+
+impl Keeper for Between<'_> {
+    fn record(&self, facts: &[(LogId, LogFact)], durable: Durable) -> crate::error::Result<()> {
+        assert!(self.0.log.writer.try_lock().is_some(), "the sync is made under the writer lock");
+        assert!(self.0.points.try_write().is_none(), "a truncation could come in between");
+        self.1.fetch_add(facts.len(), Ordering::Relaxed);
+        self.0.keeper.record(facts, durable)
+    }
+}
+
+#[test]
+fn a_leaders_gaps_are_recorded_without_the_writer_lock_and_without_a_truncation() {
+    let (_disk, log) = host_led();
+    let keeper = Between(&log, 0.into());
+    for (base, recorded) in [(0, 0), (5, 1), (6, 1), (9, 2)] {
+        let bytes = of_leader(base, 0);
+        let batches = LeaderBatches::check(&bytes).unwrap();
+        let now = Timestamp::from_millis(0);
+        let followed = log.log.append_as_follower(&batches, now, (&keeper, &log.points)).unwrap();
+        assert!(followed.failure.is_none() && followed.end.get() == base + 1);
+        assert_eq!(keeper.1.load(Ordering::Relaxed), recorded, "at {base}");
+    }
 }

@@ -72,6 +72,7 @@ impl Bench {
             attention: Arc::new(Unattended),
             pinned: Arc::default(),
             journal: None,
+            plain: crate::record::PlainLimit::DEFAULT,
         };
         PartitionLog::open(&self.disk, Path::new(DIR), setup, known)
     }

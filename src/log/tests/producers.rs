@@ -174,3 +174,36 @@ fn a_full_disk_keeps_the_recovery_point_where_its_snapshot_is() {
     assert_eq!(log.checkpoint().unwrap().get(), 2);
     assert_eq!(snapshots(&bench), [1, 2]);
 }
+
+/// Once each for a clean close, a kill, and a power cut, with nothing above the recovery point.
+#[test]
+fn producers_whose_snapshots_are_all_lost_are_learnt_from_the_log() {
+    for last_stop in [LastStop::Clean, LastStop::KilledSameBoot, LastStop::PowerCut] {
+        let bench = Bench::new();
+        let (log, _) = bench.open(facts(0, LastStop::Clean));
+        for _ in 0..5 {
+            send(&log, 7, b"once");
+        }
+        log.close().unwrap();
+        for at in snapshots(&bench) {
+            let path = Bench::path(at, SegmentFile::ProducerSnapshot);
+            bench.disk.remove_file(&path).unwrap();
+        }
+        let (log, _) = bench.open(facts(5, last_stop));
+        assert_eq!(next(&log, 7), 5, "{last_stop:?}");
+        log.close().unwrap();
+        assert_eq!(snapshots(&bench), [5], "{last_stop:?}");
+    }
+}
+
+/// There is nothing to be read then, and no file that says otherwise.
+#[test]
+fn a_log_that_never_had_producers_is_not_read_for_them() {
+    let bench = Bench::new();
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    plain(&log, b"of nobody");
+    log.close().unwrap();
+    let (log, _) = bench.open(facts(1, LastStop::Clean));
+    assert!(log.writer.lock().producers.is_none());
+    assert!(!bench.names().iter().any(|name| name == "tidelog.producers"));
+}

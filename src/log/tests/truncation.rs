@@ -227,3 +227,32 @@ fn a_target_below_zero_is_refused_and_the_log_stays() {
     log.append(&[Record::new("b")]).unwrap();
     assert_eq!(log.end_offset().get(), 2);
 }
+
+/// Kafka's cleaner leaves files without a byte between others. One above the cut would hide from
+/// Kafka what is appended there.
+#[test]
+fn empty_files_of_kafkas_go_with_the_tail_that_is_cut_off() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let dir = Path::new("/log");
+    disk.create_dir_all(dir).unwrap();
+    for (base, bytes) in [(0, batches(0, 4)), (4, vec![]), (6, vec![]), (8, batches(8, 10))] {
+        let path = dir.join(segment_file(Offset::new(base), SegmentFile::Log));
+        let file = disk.open(&path, Access::Create).unwrap();
+        write_all_at(&*file, &bytes, 0).unwrap();
+    }
+    let builder = Log::builder(dir).recovery_point(Offset::new(10)).closed_cleanly();
+    let log = builder.disk(disk.clone()).open().unwrap();
+    assert_eq!(log.end_offset().get(), 10);
+    log.truncate_to(Offset::new(2)).unwrap();
+    for number in 2..9 {
+        assert_eq!(
+            log.append(&[Record::new("behind the cut")]).unwrap().first_offset().get(),
+            number
+        );
+    }
+    log.close().unwrap();
+    let gone = [4, 6, 8].map(|base| segment_file(Offset::new(base), SegmentFile::Log));
+    let names = disk.list(dir).unwrap().into_iter().map(|entry| entry.name);
+    let stays: Vec<_> = names.filter(|name| gone.contains(name)).collect();
+    assert!(stays.is_empty(), "{stays:?}");
+}

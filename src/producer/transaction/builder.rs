@@ -12,7 +12,8 @@ use super::handle::TransactionalProducer;
 use crate::config::Durability;
 use crate::engine::Claim;
 use crate::error::{Cause, Error, Result};
-use crate::txn::Transactions;
+use crate::schedule::Schedule;
+use crate::txn::{Transactions, check_not_own};
 
 /// Kafka's `transaction.timeout.ms` and `transaction.max.timeout.ms`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -38,6 +39,7 @@ const MOST_TIMEOUT: Duration = Duration::from_secs(900);
 pub struct TransactionalProducerBuilder {
     claim: Claim,
     transactions: Arc<Transactions>,
+    schedule: Arc<Schedule>,
     settings: Settings,
     id: String,
     timeout: Duration,
@@ -47,12 +49,20 @@ pub struct TransactionalProducerBuilder {
 impl TransactionalProducerBuilder {
     pub(in crate::producer) fn new(
         claim: Claim,
-        transactions: Arc<Transactions>,
+        (transactions, schedule): (Arc<Transactions>, Arc<Schedule>),
         settings: Settings,
         id: String,
     ) -> Self {
         let (timeout, durability) = (DEFAULT_TIMEOUT, Durability::Power);
-        TransactionalProducerBuilder { claim, transactions, settings, id, timeout, durability }
+        TransactionalProducerBuilder {
+            claim,
+            transactions,
+            schedule,
+            settings,
+            id,
+            timeout,
+            durability,
+        }
     }
 
     /// How long a transaction may be open before it is aborted, on the store's clock; default 60 s,
@@ -93,8 +103,8 @@ impl TransactionalProducerBuilder {
     ///
     /// # Errors
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for options out of range,
-    /// [`InvalidName`](crate::ErrorKind::InvalidName) for an id that is empty or over 32,767
-    /// bytes, [`InvalidTransactionState`](crate::ErrorKind::InvalidTransactionState) while the end
+    /// [`InvalidName`](crate::ErrorKind::InvalidName) for an id that is empty, over 32,767 bytes,
+    /// or begins with `__tidelog_`, [`InvalidTransactionState`](crate::ErrorKind::InvalidTransactionState) while the end
     /// of the id's last transaction cannot be written to every partition, and those of an append.
     ///
     /// ```
@@ -106,6 +116,7 @@ impl TransactionalProducerBuilder {
     /// ```
     pub fn build(self) -> Result<TransactionalProducer> {
         self.settings.validate()?;
+        check_not_own(&self.id)?;
         if !(Duration::from_millis(1)..=MOST_TIMEOUT).contains(&self.timeout) {
             let (key, allowed) = ("transaction.timeout", "1 ms to 15 min".to_owned());
             let (key, value) = (key.to_owned(), format!("{:?}", self.timeout));
@@ -113,7 +124,7 @@ impl TransactionalProducerBuilder {
         }
         let (taken, _) = self.transactions.take(&self.id, self.timeout)?;
         let engine = self.claim.engine().clone();
-        let producer = Producer::new(Core::new(engine, self.settings), self.claim);
+        let producer = Producer::new(Core::new(engine, self.schedule, self.settings), self.claim);
         Ok(TransactionalProducer::new(producer, self.transactions, taken, self.durability))
     }
 }

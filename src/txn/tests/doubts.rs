@@ -101,3 +101,35 @@ fn a_task_is_told_that_its_commit_is_in_doubt_whoever_met_the_failure() {
     let Poll::Ready(told) = commit.as_mut().poll(&mut context) else { panic!("it waits still") };
     assert_eq!(told.unwrap_err().outcome(), Outcome::Unknown);
 }
+
+/// No sync of a poisoned log is tried again, so that only a reopening settles it.
+#[test]
+fn a_commit_in_doubt_is_asked_for_less_and_less_often_until_its_log_is_reopened() {
+    let (disk, clock) = (SimDisk::new(5), ManualClock::default());
+    let engine = engine_at(&on(&disk), clock.clone());
+    let partition = make(&engine);
+    let it = Transactions::open(engine.clone()).unwrap();
+    let (taken, identity) = it.take("t", SECOND * 3_600).unwrap();
+    it.enlist(&taken, identity, &partition).unwrap();
+    write(&partition, identity);
+    partition.make_durable(partition.offsets().unwrap().end).unwrap();
+    disk.fail(Plan::new(Fault::Error(5)).on(Operation::Sync));
+    let how = (MarkerKind::Commit, Durability::Power);
+    assert_eq!(it.end(&taken, identity, how, &[]).unwrap_err().outcome(), Outcome::Unknown);
+    disk.heal();
+    for _ in 0..600 {
+        clock.advance(SECOND);
+        engine.run_due();
+    }
+    let tries = taken.entry.slot.lock().tries;
+    assert!((8..20).contains(&tries), "{tries} tries in ten minutes");
+    let log = engine.topic(STATE_TOPIC).unwrap().partition(it.partition_of("t").unwrap()).unwrap();
+    engine.reopen(&log).unwrap();
+    for _ in 0..60 {
+        clock.advance(SECOND);
+        engine.run_due();
+    }
+    let slot = taken.entry.slot.lock();
+    assert_eq!((slot.in_doubt, slot.tries), (false, 0));
+    assert_eq!(slot.state.as_ref().unwrap().phase, TransactionPhase::CompleteCommit);
+}

@@ -25,7 +25,7 @@ struct Left {
 impl Cleaned {
     fn of(bench: Bench, log: &Log) -> Cleaned {
         log.close().expect("it closes");
-        for ours in ["tidelog.keeper", "tidelog.aborted", ".lock"] {
+        for ours in ["tidelog.keeper", "tidelog.aborted", "tidelog.producers", ".lock"] {
             bench.remove(ours);
         }
         let builder = Store::builder(ROOT).disk(bench.disk.clone()).clock(bench.clock.clone());

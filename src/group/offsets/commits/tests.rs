@@ -23,6 +23,7 @@ fn store(disk: &SimDisk) -> (Arc<OffsetStore>, Arc<Topic>) {
         max_bytes: None,
         when_full: WhenFull::Fail,
         journal: None,
+        plain: crate::record::PlainLimit::DEFAULT,
     };
     let engine = Engine::open(options, Path::new("/store")).unwrap();
     let offsets = OffsetStore::open(engine.clone()).unwrap();

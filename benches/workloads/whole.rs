@@ -4,35 +4,18 @@
 //! closed store is read through, and beside it, in turn, plain reading of the same files.
 //!
 //! Data goes to the system's temporary directory, or to `TIDELOG_BENCH_DIR`;
-//! `TIDELOG_BENCH_MIB` says how large the store for `verify` is, 1024 by default. A name as
-//! argument runs that one alone. `cold` drops the page cache before each reading, as root.
+//! `TIDELOG_BENCH_MIB` says how large the store for `verify` is, 512 by default.
+//! `verify cold` drops the page cache before each reading, as root.
 
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use tidelog::{Record, Store, TopicConfig, Verifier};
 
-/// A directory that is removed when the benchmark is over.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(name: &str) -> Self {
-        let root = std::env::var_os("TIDELOG_BENCH_DIR").map(PathBuf::from);
-        let root = root.unwrap_or_else(std::env::temp_dir);
-        let dir = root.join(format!("tidelog-bench-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(&dir).expect("a new directory");
-        Place(dir)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use crate::place::Place;
+use crate::rounds::Run;
 
 /// What goes on while a send is made.
 const PHASES: [&str; 3] = ["no backup", "backup by links", "backup by copies"];
@@ -52,13 +35,13 @@ fn send(store: &Store, partition: u32, phase: &AtomicU8, stop: &AtomicBool) -> [
     took
 }
 
-fn backup() {
+pub fn backup(run: &Run) {
     const PARTITIONS: u32 = 4;
-    let place = Place::new("backup");
+    let place = Place::new(run.name);
     let store = Store::open(place.0.join("data")).expect("a new store");
-    let config = TopicConfig::new().partitions(PARTITIONS).segment_bytes(64 << 20);
+    let config = TopicConfig::new().partitions(PARTITIONS).segment_bytes(32 << 20);
     // what is appended without a break must not fill the disk
-    store.create_topic("bench", config.retention_bytes(256 << 20)).expect("a new topic");
+    store.create_topic("bench", config.retention_bytes(128 << 20)).expect("a new topic");
     let (phase, stop) = (AtomicU8::new(0), AtomicBool::new(false));
     let mut took: [Vec<u32>; 3] = Default::default();
     std::thread::scope(|scope| {
@@ -66,7 +49,7 @@ fn backup() {
         let senders: Vec<_> = (0..PARTITIONS)
             .map(|partition| scope.spawn(move || send(store, partition, phase, stop)))
             .collect();
-        std::thread::sleep(Duration::from_secs(4));
+        std::thread::sleep(Duration::from_millis(run.count(4_000)));
         for (number, name) in (1..).zip(&PHASES[1..]) {
             let copy = place.0.join(format!("copy-{number}"));
             let builder = store.backup_builder(&copy);
@@ -80,7 +63,7 @@ fn backup() {
             let (linked, copied) = (mib(report.bytes_linked()), mib(report.bytes_copied()));
             println!("{name}: {seconds:.2} s, {linked} MiB linked, {copied} MiB copied");
             std::fs::remove_dir_all(&copy).expect("it is there");
-            std::thread::sleep(Duration::from_secs(2));
+            std::thread::sleep(Duration::from_millis(run.count(2_000)));
         }
         stop.store(true, Ordering::Relaxed);
         for sender in senders {
@@ -124,10 +107,11 @@ fn drop_page_cache(wanted: bool) {
     }
 }
 
-fn verify(cold: bool) {
+pub fn verify(run: &Run) {
     const PARTITIONS: u64 = 4;
+    let cold = run.words.iter().any(|word| word == "cold");
     let mib = std::env::var("TIDELOG_BENCH_MIB").ok().and_then(|mib| mib.parse::<u64>().ok());
-    let place = Place::new("verify");
+    let place = Place::new(run.name);
     let store = Store::open(&place.0).expect("a new store");
     let config = TopicConfig::new().partitions(PARTITIONS as u32).segment_bytes(256 << 20);
     store.create_topic("bench", config).expect("a new topic");
@@ -135,13 +119,13 @@ fn verify(cold: bool) {
     // batches of about 16 KiB, as a lingering producer makes them, of values of 1 KiB
     let value: Vec<u8> = (0..1024_u32).map(|at| (at * 7 % 251) as u8).collect();
     let records: Vec<_> = (0..16).map(|_| Record::new(&value)).collect();
-    for number in 0..mib.unwrap_or(1024) * 64 {
+    for number in 0..run.count(mib.unwrap_or(512) * 64) {
         topic.send_batch_to((number % PARTITIONS) as u32, &records).expect("a send");
     }
     store.close().expect("a close");
     let mut buffer = vec![0; 1 << 20];
     let speed = |bytes: u64, began: Instant| (bytes >> 20) as f64 / began.elapsed().as_secs_f64();
-    for round in 0..5 {
+    for round in 0..run.rounds() {
         drop_page_cache(cold);
         let began = Instant::now();
         let plain = speed(read_plainly(&place.0, &mut buffer), began);
@@ -155,16 +139,5 @@ fn verify(cold: bool) {
         }
         let [one, two] = verified;
         println!("round {round}: read {plain:.0}, verify {one:.0}, by two threads {two:.0} MiB/s");
-    }
-}
-
-fn main() {
-    let wanted: Vec<_> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let wants = |name: &str| wanted.iter().all(|word| word == "cold" || word == name);
-    if wants("backup") {
-        backup();
-    }
-    if wants("verify") {
-        verify(wanted.iter().any(|word| word == "cold"));
     }
 }

@@ -2,50 +2,28 @@
 //!
 //! An open loop of 1,000 records a second for 20 s, each timed from when it was meant to be sent,
 //! once with a consumer that parks and once with one that spins first; then a ping-pong of two
-//! spinning threads. Prints percentiles. `cargo bench -- wake`; other names leave it out.
+//! spinning threads. Prints percentiles; beside them, in the same run, the parked and the spinning
+//! hand-over of two bare threads.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use tidelog::{PartitionId, Record, Store, TopicConfig};
 
+use crate::rounds::{Run, histogram, keep, print};
+
 const PERIOD: Duration = Duration::from_millis(1);
-const RECORDS: u32 = 20_000;
-const ROUND_TRIPS: u32 = 200_000;
+const RECORDS: u64 = 20_000;
+const ROUND_TRIPS: u64 = 200_000;
 
-fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|argument| argument == "--list") {
-        println!("wake: benchmark");
-        return;
-    }
-    let names: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    if !names.is_empty() && !names.iter().any(|name| "wake".contains(name.as_str())) {
-        return;
-    }
-    if arguments.iter().any(|argument| argument == "--test") {
-        open_loop("parked", Duration::ZERO, 20);
-        return;
-    }
-    open_loop("parked", Duration::ZERO, RECORDS);
-    open_loop("spinning", Duration::from_secs(1), RECORDS);
-    ping_pong();
-}
-
-fn print(name: &str, histogram: &Histogram<u64>) {
-    let at = |quantile: f64| histogram.value_at_quantile(quantile) as f64 / 1e3;
-    println!(
-        "wake/{name}: p50 {:.2} us, p99 {:.2} us, p99.9 {:.2} us, max {:.2} us ({} records)",
-        at(0.5),
-        at(0.99),
-        at(0.999),
-        histogram.max() as f64 / 1e3,
-        histogram.len()
-    );
-}
-
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 10_000_000_000, 3).expect("legal bounds")
+pub fn wake(run: &Run) {
+    let records = u32::try_from(run.count(RECORDS)).expect("a small count");
+    open_loop("wake, parked", Duration::ZERO, records);
+    open_loop("wake, spinning", Duration::from_secs(1), records);
+    let trips = run.count(ROUND_TRIPS);
+    ping_pong(trips);
+    bare_park(run.count(20_000));
+    bare_spin(trips);
 }
 
 /// Sends on time, whatever became of the records before; the value is the intended time.
@@ -64,8 +42,7 @@ fn open_loop(name: &str, spin: Duration, records: u32) {
             for record in &fetched {
                 let value = record.value().expect("a value").try_into().expect("8 bytes");
                 let intended = Duration::from_nanos(u64::from_be_bytes(value));
-                let late = now.saturating_sub(intended).as_nanos();
-                histogram.saturating_record(u64::try_from(late).unwrap_or(u64::MAX).max(1));
+                keep(&mut histogram, now.saturating_sub(intended));
             }
         }
         histogram
@@ -94,7 +71,7 @@ fn wait_until(at: Instant) {
 }
 
 /// Two threads, two partitions, each answering the other; both spin.
-fn ping_pong() {
+fn ping_pong(trips: u64) {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(dir.path()).expect("a new store");
     store.create_topic("ball", TopicConfig::new().partitions(2)).expect("a new topic");
@@ -107,20 +84,74 @@ fn ping_pong() {
     let answering = {
         let topic = topic.clone();
         std::thread::spawn(move || {
-            for _ in 0..ROUND_TRIPS {
+            for _ in 0..trips {
                 while there.poll(spin).expect("a poll").is_empty() {}
                 topic.send_to(PartitionId::new(0), Record::new("pong")).expect("an append");
             }
         })
     };
     let mut histogram = histogram();
-    for _ in 0..ROUND_TRIPS {
+    for _ in 0..trips {
         let sent = Instant::now();
         topic.send_to(PartitionId::new(1), Record::new("ping")).expect("an append");
         while here.poll(spin).expect("a poll").is_empty() {}
-        let one_way = sent.elapsed().as_nanos() / 2;
-        histogram.saturating_record(u64::try_from(one_way).unwrap_or(u64::MAX).max(1));
+        keep(&mut histogram, sent.elapsed() / 2);
     }
     answering.join().expect("the other side");
-    print("hot loop, one way", &histogram);
+    print("wake, hot loop, one way", &histogram);
+}
+
+/// What a wake of a parked thread takes by itself: there and back, halved.
+fn bare_park(trips: u64) {
+    let turn = AtomicU64::new(0);
+    let here = std::thread::current();
+    let mut histogram = histogram();
+    std::thread::scope(|scope| {
+        let there = scope.spawn(|| {
+            for trip in 0..trips {
+                while turn.load(Ordering::Acquire) != 2 * trip + 1 {
+                    std::thread::park();
+                }
+                turn.store(2 * trip + 2, Ordering::Release);
+                here.unpark();
+            }
+        });
+        for trip in 0..trips {
+            // long enough for the other to be asleep
+            std::thread::sleep(Duration::from_micros(100));
+            let sent = Instant::now();
+            turn.store(2 * trip + 1, Ordering::Release);
+            there.thread().unpark();
+            while turn.load(Ordering::Acquire) != 2 * trip + 2 {
+                std::thread::park();
+            }
+            keep(&mut histogram, sent.elapsed() / 2);
+        }
+    });
+    print("bare park and unpark, one way", &histogram);
+}
+
+/// What two spinning threads take by themselves.
+fn bare_spin(trips: u64) {
+    let turn = AtomicU64::new(0);
+    let mut histogram = histogram();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for trip in 0..trips {
+                while turn.load(Ordering::Acquire) != 2 * trip + 1 {
+                    std::hint::spin_loop();
+                }
+                turn.store(2 * trip + 2, Ordering::Release);
+            }
+        });
+        for trip in 0..trips {
+            let sent = Instant::now();
+            turn.store(2 * trip + 1, Ordering::Release);
+            while turn.load(Ordering::Acquire) != 2 * trip + 2 {
+                std::hint::spin_loop();
+            }
+            keep(&mut histogram, sent.elapsed() / 2);
+        }
+    });
+    print("bare spinning, one way", &histogram);
 }

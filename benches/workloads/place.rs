@@ -2,7 +2,7 @@
 //! `TIDELOG_BENCH_DIR`, removed when it is over.
 //!
 //! On a tmpfs a sync costs nothing, and figures of one mean nothing: name a directory on a disk.
-//! Used by every benchmark whose data goes to files.
+//! Used by every workload whose data goes to files.
 
 use std::path::PathBuf;
 

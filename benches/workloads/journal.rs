@@ -1,17 +1,17 @@
 //! What the journal gives and takes (`docs/performance.md`): `sync1`, `sync16`, `sync64` and
 //! `synctopics`, each without and with it, in turn, so that both sides meet the same machine.
 //!
-//! `cargo bench --bench journal -- [NAME] [ROUNDS] [SECONDS]`: all names, 5 rounds of 1 s each by
+//! `cargo bench -- journal [NAME] [ROUNDS] [SECONDS]`: all names, 3 rounds of 1 s each by
 //! default. A lap of the journal takes some seconds: for what it costs in the long run name more.
 //! On a tmpfs a sync costs nothing and the figures mean nothing.
-
-mod common;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::Place;
 use tidelog::{Durability, Journal, Record, Store, TopicConfig, TopicProducer};
+
+use crate::place::Place;
+use crate::rounds::{Run, spread};
 
 const VALUE: [u8; 1024] = [7; 1024];
 
@@ -80,11 +80,6 @@ fn measure(
     (rate, syncs)
 }
 
-fn median(mut figures: Vec<f64>) -> (f64, f64, f64) {
-    figures.sort_by(f64::total_cmp);
-    (figures[figures.len() / 2], figures[0], figures[figures.len() - 1])
-}
-
 /// Both ways in turn, and what the second of each pair is to the first.
 fn compare(place: &Place, (name, threads, partitions): (&str, u32, u32), rounds: u32, time: u64) {
     let mut rates = [Vec::new(), Vec::new()];
@@ -103,20 +98,20 @@ fn compare(place: &Place, (name, threads, partitions): (&str, u32, u32), rounds:
     }
     let pairs = rates[0].iter().zip(&rates[1]).map(|(off, on)| on / off).collect();
     for (way, word) in ["off", "on"].into_iter().enumerate() {
-        let (median, least, most) = median(rates[way].clone());
+        let (median, least, most) = spread(rates[way].clone());
         println!("{name:>10} {word:>3}: {median:6.1} ({least:.1}-{most:.1}), {} syncs", syncs[way]);
     }
-    let (median, least, most) = median(pairs);
+    let (median, least, most) = spread(pairs);
     println!("{name:>10} on/off in pairs: {median:.2} ({least:.2}-{most:.2})");
 }
 
-fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let mut numbers = arguments.iter().filter_map(|word| word.parse::<u32>().ok());
-    let (rounds, seconds) = (numbers.next().unwrap_or(5), numbers.next().unwrap_or(1));
-    let named = WORK.into_iter().filter(|(name, ..)| arguments.iter().any(|word| word == name));
+pub fn journal(run: &Run) {
+    let mut numbers = run.words.iter().filter_map(|word| word.parse::<u32>().ok());
+    let (rounds, seconds) = (numbers.next(), numbers.next().unwrap_or(1));
+    let rounds = rounds.unwrap_or(if run.is_test { 1 } else { 3 });
+    let named = WORK.into_iter().filter(|(name, ..)| run.words.iter().any(|word| word == name));
     let named: Vec<_> = named.collect();
-    let place = Place::new("journal");
+    let place = Place::new(run.name);
     println!(
         "k sends/s: median (least-most) of {rounds} rounds of {seconds} s; \
          syncs of logs in the last"

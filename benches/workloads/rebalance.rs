@@ -9,15 +9,13 @@ use std::time::{Duration, Instant};
 
 use tidelog::{Consumer, Store, TopicConfig};
 
+use crate::rounds::Run;
+
 const TOPICS: usize = 100;
 const PARTITIONS: u32 = 100;
 const MEMBERS: usize = 1_000;
 
-fn main() {
-    let asked = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    if asked.is_some_and(|name| !"rebalance".contains(&name)) {
-        return;
-    }
+pub fn rebalance(_run: &Run) {
     let store = Store::in_memory().expect("a store");
     let names: Vec<String> = (0..TOPICS).map(|number| format!("t{number}")).collect();
     let config = || TopicConfig::new().partitions(PARTITIONS);

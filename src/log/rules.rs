@@ -1,0 +1,69 @@
+//! What a topic asks of a batch, kept as numbers that every append reads without a lock.
+//!
+//! The configuration itself lies behind a counted pointer: to read it through that costs an append
+//! two exchanges on memory that all threads share. Here the few numbers that batches are measured
+//! by are read plainly, all of one configuration.
+//!
+//! Written under the log's writer lock, read by whoever is about to append.
+
+use crate::config::{Packing, TimestampType, TopicCompression, TopicConfig};
+use crate::record::{BatchRules, TimestampRule};
+use crate::time::{Timestamp, millis};
+use crate::wait::Numbers;
+use std::time::Duration;
+
+/// No bound on timestamps.
+const UNBOUNDED: u64 = u64::MAX;
+/// Bits of the flags.
+const KEYED: u64 = 1;
+const APPEND_TIME: u64 = 2;
+
+/// The rules of one log.
+#[derive(Debug)]
+pub(super) struct RulesCell(Numbers<5>);
+
+impl RulesCell {
+    pub(super) fn new(config: &TopicConfig) -> Self {
+        RulesCell(Numbers::new(numbers(config)))
+    }
+
+    /// Takes a new configuration. Under the writer lock.
+    pub(super) fn set(&self, config: &TopicConfig) {
+        self.0.set(numbers(config));
+    }
+
+    /// What is asked of a batch that is appended at `now`.
+    #[inline(always)] // see `producer::walk`
+    pub(super) fn at(&self, now: Timestamp) -> BatchRules {
+        rules(self.0.get(), now)
+    }
+}
+
+fn numbers(config: &TopicConfig) -> [u64; 5] {
+    // a batch goes whole into one segment
+    let max_bytes = config.max_batch_bytes.min(config.segment_bytes);
+    let bound =
+        |most: Option<Duration>| most.map_or(UNBOUNDED, |most| millis(most).cast_unsigned());
+    let mut flags = 0;
+    if config.cleanup_policy.compacts() {
+        flags |= KEYED;
+    }
+    if config.timestamp_type == TimestampType::LogAppendTime {
+        flags |= APPEND_TIME;
+    }
+    let (before, after) = (bound(config.timestamp_before_max), bound(config.timestamp_after_max));
+    [max_bytes, before, after, flags, config.compression.to_bits()]
+}
+
+#[inline(always)] // see `producer::walk`
+fn rules([max_bytes, before, after, flags, compression]: [u64; 5], now: Timestamp) -> BatchRules {
+    let bound = |millis| (millis != UNBOUNDED).then(|| Duration::from_millis(millis));
+    let timestamps = if flags & APPEND_TIME != 0 {
+        TimestampRule::Append { now }
+    } else {
+        TimestampRule::Create { now, before_max: bound(before), after_max: bound(after) }
+    };
+    let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+    let packing = Packing::of_topic(TopicCompression::from_bits(compression));
+    BatchRules { timestamps, max_bytes, keyed: flags & KEYED != 0, packing }
+}

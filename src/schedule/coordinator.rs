@@ -1,0 +1,293 @@
+//! The schedule of a store: what is added, cancelled and resolved, and when to look again.
+//!
+//! Entries lie in `__schedule`, which is made with the first of them; `state` knows which are
+//! pending. Adding takes the state's lock for a moment, never during I/O. What resolves entries
+//! (publishing them, cancelling one) and what reads buckets takes the *turn* first and holds it
+//! across I/O: so of a publication and a cancel one wins.
+//!
+//! Locks: the turn, then the state's. The timer only tries for the turn.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::id::{ScheduleId, When};
+use super::reading::Place;
+use super::schema::encode;
+use super::state::{Key, Limits, PARTITIONS, Plan, State};
+use crate::config::{Durability, TopicConfig};
+use crate::engine::{Alarm, Due, Engine};
+use crate::error::{Cause, Error, Result};
+use crate::ids::{Offset, PartitionId, TopicId};
+use crate::state_log::kept::Kept;
+use crate::state_log::{Change, StateLog};
+use crate::stats::Counter;
+use crate::sync::Mutex;
+use crate::time::{Timestamp, millis};
+use crate::txn::{Publisher, Transactions};
+
+/// Where entries lie.
+pub(super) const SCHEDULE_TOPIC: &str = "__schedule";
+
+const LIMITS: Limits = Limits { window: 1 << 19, lead: Duration::from_secs(30) };
+/// While something is pending the wall is looked at so often, for it may jump.
+const LOOK: Duration = Duration::from_secs(1);
+/// After a failure.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How soon the timer comes back while somebody else has the turn.
+const IN_USE: Duration = Duration::from_millis(1);
+
+/// Records that wait for their time.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    this: Weak<Schedule>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) log: StateLog,
+    pub(super) publisher: Publisher,
+    pub(super) state: Mutex<State>,
+    turn: Mutex<Turn>,
+    alarm: Alarm,
+    pub(super) counters: Counters,
+}
+
+/// What has happened since the store was opened.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) published: Counter,
+    pub(super) dead_letters: Counter,
+    cancelled: Counter,
+    /// Records that could not be understood.
+    unreadable: Counter,
+}
+
+/// What whoever has the turn goes by.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    /// Where the bucket that is being read is read next.
+    pub(super) reading: Offset,
+    /// Entries of a publication that may or may not have come to be.
+    pub(super) in_doubt: Vec<Key>,
+    /// Partitions that take nothing at the moment, each with why.
+    pub(super) stuck: HashMap<(TopicId, PartitionId), Error>,
+    /// When those are tried again.
+    pub(super) retry_at: Option<Duration>,
+}
+
+/// The schedule in numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ScheduleNumbers {
+    pub(crate) pending: u64,
+    pub(crate) stuck: u64,
+    pub(crate) published: u64,
+    pub(crate) dead_letters: u64,
+    pub(crate) cancelled: u64,
+    pub(crate) unreadable: u64,
+}
+
+impl Schedule {
+    /// Reads what is pending. Costs nothing in a store that never had any.
+    pub(crate) fn open(engine: Arc<Engine>, transactions: Arc<Transactions>) -> Result<Arc<Self>> {
+        let this = Self::with_limits(engine, transactions, LIMITS);
+        this.replay()?;
+        this.wake(Duration::ZERO);
+        Ok(this)
+    }
+
+    pub(super) fn with_limits(
+        engine: Arc<Engine>,
+        transactions: Arc<Transactions>,
+        limits: Limits,
+    ) -> Arc<Self> {
+        // what is resolved goes with the next compaction: nobody follows this log but its own fold
+        let config = TopicConfig::new()
+            .partitions(PARTITIONS)
+            .segment_bytes(128 << 20)
+            .max_batch_bytes(64 << 20)
+            .delete_retention(Duration::ZERO);
+        Arc::new_cyclic(|this| Schedule {
+            this: this.clone(),
+            log: StateLog::new(engine.clone(), SCHEDULE_TOPIC, config),
+            publisher: Publisher::new(transactions, "schedule"),
+            engine,
+            state: Mutex::new(State::new(limits)),
+            turn: Mutex::default(),
+            alarm: Alarm::default(),
+            counters: Counters::default(),
+        })
+    }
+
+    fn replay(&self) -> Result<()> {
+        let mut state = self.state.lock();
+        let now = Timestamp::from_millis(0);
+        let mut faults = 0;
+        let skipped = self.log.replay(|record| {
+            let Some(key) = record.key.and_then(|key| Key::parse(key).ok()) else {
+                faults += 1;
+                return;
+            };
+            if key.partition() != record.partition {
+                faults += 1;
+            } else if record.value.is_some() {
+                state.add(key, record.offset, now);
+            } else {
+                state.resolve(key);
+            }
+        })?;
+        // decided, but the marker could not be written: published or not, not to be done again
+        for waiting in &skipped.waiting {
+            if let Some(key) = waiting.key.as_deref().and_then(|key| Key::parse(key).ok()) {
+                state.put_aside(key);
+                faults += 1;
+            }
+        }
+        self.counters.unreadable.add(faults + skipped.places);
+        // above all that any life before has given out
+        let epoch = u64::try_from(self.engine.open_report().leader_epoch().get()).unwrap_or(0);
+        state.begin_sequences(epoch << 32);
+        Ok(())
+    }
+
+    /// Keeps a record until its time.
+    pub(crate) fn add(
+        &self,
+        entry: &Kept<'_>,
+        when: When,
+        durability: Durability,
+    ) -> Result<ScheduleId> {
+        self.engine.check_open("schedule")?;
+        let now = self.engine.clock().wall();
+        let due = when.due(now)?;
+        let value = encode(entry)?;
+        let key = Key { due, sequence: self.state.lock().draw_sequence() };
+        let bytes = key.encode();
+        let change = Change { key: &bytes, value: Some(&value) };
+        let end = self.log.append(key.partition(), &[change], Durability::Process)?;
+        let offset = Offset::new(end.get() - 1);
+        let wake = self.state.lock().add(key, offset, now);
+        if let Some(at) = wake {
+            self.wake(delay_until(at, now));
+        }
+        if durability == Durability::Power {
+            self.log.make_durable_below(key.partition(), end)?;
+        }
+        Ok(ScheduleId { key, offset })
+    }
+
+    /// Takes an entry back, power-durably. Blocks for that, and for a publication under way.
+    pub(crate) fn cancel(&self, id: &ScheduleId) -> Result<()> {
+        const OPERATION: &str = "cancel scheduled record";
+        self.engine.check_open(OPERATION)?;
+        let turn = &mut self.turn.lock();
+        self.settle(turn)?;
+        let ScheduleId { key, offset } = *id;
+        let unknown = || {
+            let name = id.to_string();
+            Error::new(OPERATION, Cause::NotFound { what: "scheduled record", name })
+        };
+        {
+            let state = self.state.lock();
+            if !state.was_drawn(key.sequence) {
+                return Err(unknown());
+            }
+            if !state.is_live(key) {
+                let text = format!("{id} is published or cancelled already");
+                return Err(Error::new(OPERATION, Cause::AlreadyResolved(text)));
+            }
+        }
+        let place = Place { key, offset };
+        if !self.lies_at(place)? {
+            return Err(unknown());
+        }
+        let change = Change { key: &key.encode(), value: None };
+        let end = self.log.append(key.partition(), &[change], Durability::Process)?;
+        self.state.lock().resolve(key);
+        self.counters.cancelled.add(1);
+        self.log.make_durable_below(key.partition(), end)
+    }
+
+    pub(crate) fn numbers(&self) -> ScheduleNumbers {
+        let state = self.state.lock();
+        let counters = &self.counters;
+        ScheduleNumbers {
+            pending: state.pending(),
+            stuck: state.parked(),
+            published: counters.published.get(),
+            dead_letters: counters.dead_letters.get(),
+            cancelled: counters.cancelled.get(),
+            unreadable: counters.unreadable.get() + state.aside(),
+        }
+    }
+
+    /// Learns what became of a publication that was in doubt.
+    fn settle(&self, turn: &mut Turn) -> Result<()> {
+        if turn.in_doubt.is_empty() {
+            return Ok(());
+        }
+        let is_committed = self.publisher.settle()?;
+        let keys = std::mem::take(&mut turn.in_doubt);
+        if is_committed {
+            self.resolve(&keys);
+        }
+        Ok(())
+    }
+
+    /// Entries were published.
+    pub(super) fn resolve(&self, keys: &[Key]) {
+        let mut state = self.state.lock();
+        for key in keys {
+            state.resolve(*key);
+        }
+        drop(state);
+        self.counters.published.add(keys.len() as u64);
+    }
+
+    /// Has the timer come after `delay`, unless it comes before.
+    fn wake(&self, delay: Duration) {
+        let at = self.engine.clock().monotonic().saturating_add(delay);
+        self.alarm.set(self.engine.timers(), at, self.this.clone());
+    }
+
+    /// Does a bounded part of what is due; returns when there is more.
+    fn step(&self, turn: &mut Turn, now: Duration) -> Result<Option<Duration>> {
+        self.settle(turn)?;
+        if turn.retry_at.is_some_and(|at| at <= now) {
+            turn.retry_at = None;
+            turn.stuck.clear();
+            self.state.lock().unpark();
+        }
+        let wall = self.engine.clock().wall();
+        let plan = self.state.lock().plan(wall);
+        match plan {
+            Plan::Fire => self.fire(turn, wall, now + AGAIN).map(|()| Some(now)),
+            Plan::Read(partition) => self.read_some(turn, partition).map(|()| Some(now)),
+            Plan::Wait(at) => {
+                let next = at.map(|at| now + delay_until(at, wall));
+                Ok([next, turn.retry_at].into_iter().flatten().min())
+            }
+        }
+    }
+
+    /// The step, by the timer's alarm.
+    fn ring(&self, now: Duration) -> Option<Duration> {
+        let Some(mut turn) = self.turn.try_lock() else { return Some(now + IN_USE) };
+        self.step(&mut turn, now).unwrap_or_else(|error| {
+            log::warn!("scheduled records are not published yet: {error}");
+            Some(now + AGAIN)
+        })
+    }
+}
+
+/// How long to wait for a time on the wall, which may jump meanwhile.
+fn delay_until(at: Timestamp, wall: Timestamp) -> Duration {
+    let left = at.as_millis().saturating_sub(wall.as_millis());
+    Duration::from_millis(u64::try_from(left).unwrap_or(0).min(millis(LOOK).unsigned_abs()))
+}
+
+impl Due for Schedule {
+    fn run(&self, now: Duration) -> Option<Duration> {
+        self.alarm.ring(now, || {
+            self.engine.check_open("run timers").ok()?;
+            self.ring(now)
+        })
+    }
+}

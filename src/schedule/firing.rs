@@ -1,0 +1,275 @@
+//! Publishing what is due: one transaction for many entries, with their resolution.
+//!
+//! The entries' records go to their targets, in the order of the run, the tombstones of their keys
+//! to `__schedule`, in one commit: after a crash at any point an entry is published and resolved,
+//! or neither. What was due and its target is gone, or another topic has its name, or its topic
+//! takes no such record any more, goes to the dead-letter topic in the same way. A partition that
+//! takes nothing at the moment (full, poisoned, led by nobody) has its entries parked, so that it
+//! holds up nobody else's; they are tried again every second.
+//!
+//! Called by `coordinator` with the turn in hand; nothing here holds the state's lock across I/O.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::coordinator::{Schedule, Turn};
+use super::reading::Loaded;
+use super::schema::{KEY_LEN, parse};
+use super::state::Key;
+use crate::config::{Durability, TopicConfig};
+use crate::engine::{NewTopic, Partition};
+use crate::error::{Error, ErrorKind, Outcome, Result};
+use crate::ids::{PartitionId, TopicId};
+use crate::record::Record;
+use crate::state_log::kept::Kept;
+use crate::time::Timestamp;
+use crate::txn::{Part, check_record};
+
+/// Where entries go that cannot be published where they were to be.
+pub(super) const DEAD_LETTERS: &str = "scheduled.dlq";
+
+/// Entries of one transaction.
+const MOST: usize = 4096;
+/// How often one portion is tried with what was learnt about it.
+const ATTEMPTS: usize = 4;
+
+/// A partition as entries name it.
+type Where = (TopicId, PartitionId);
+
+/// What is to become of one entry.
+#[derive(Debug)]
+enum Fate {
+    Publish(Arc<Partition>),
+    Bury(Arc<Partition>, Obituary),
+    /// Its partition takes nothing at the moment.
+    Park,
+}
+
+/// What a dead letter says of itself.
+#[derive(Debug)]
+struct Obituary {
+    partition: String,
+    due: String,
+    reason: String,
+}
+
+/// What came of an attempt.
+enum Attempted {
+    Published {
+        buried: u64,
+    },
+    /// A part failed that one partition is to blame for.
+    Refused(Where, Error),
+}
+
+impl Schedule {
+    /// Publishes a portion of what is due at `wall`; what is parked is tried again at `retry`.
+    pub(super) fn fire(&self, turn: &mut Turn, wall: Timestamp, retry: Duration) -> Result<()> {
+        let due = self.state.lock().due(wall, MOST);
+        let mut loaded = self.load(&due)?;
+        let mut reasons: BTreeMap<Key, String> = BTreeMap::new();
+        for _ in 0..ATTEMPTS {
+            let fates = self.fates(turn, &mut loaded, &reasons, retry)?;
+            if loaded.is_empty() {
+                return Ok(());
+            }
+            match self.attempt(turn, &loaded, &fates)? {
+                Attempted::Published { buried } => {
+                    let keys: Vec<Key> = loaded.iter().map(|it| it.key).collect();
+                    self.resolve(&keys);
+                    self.counters.dead_letters.add(buried);
+                    return Ok(());
+                }
+                Attempted::Refused(place, error) => {
+                    self.blame(turn, &loaded, &fates, &mut reasons, (place, error));
+                }
+            }
+        }
+        Ok(()) // the rest with the next step
+    }
+
+    /// Decides on each entry; those that are parked leave the portion.
+    fn fates(
+        &self,
+        turn: &mut Turn,
+        loaded: &mut Vec<Loaded>,
+        reasons: &BTreeMap<Key, String>,
+        retry: Duration,
+    ) -> Result<Vec<Fate>> {
+        let mut fates = Vec::with_capacity(loaded.len());
+        let (mut parked, mut lost) = (Vec::new(), Vec::new());
+        let mut failed = Ok(());
+        loaded.retain(|it| {
+            let Ok(entry) = parse(&it.bytes) else {
+                log::error!("what is scheduled at offset {} cannot be understood", it.offset);
+                lost.push(it.key);
+                return false;
+            };
+            match self.fate(turn, it.key, &entry, reasons) {
+                Ok(Fate::Park) => parked.push(it.key),
+                Ok(fate) => {
+                    fates.push(fate);
+                    return true;
+                }
+                Err(error) => failed = Err(error),
+            }
+            false
+        });
+        failed?;
+        let mut state = self.state.lock();
+        lost.into_iter().for_each(|key| state.put_aside(key));
+        if !parked.is_empty() {
+            turn.retry_at.get_or_insert(retry);
+            state.park(parked);
+        }
+        Ok(fates)
+    }
+
+    fn fate(
+        &self,
+        turn: &Turn,
+        key: Key,
+        entry: &Kept<'_>,
+        reasons: &BTreeMap<Key, String>,
+    ) -> Result<Fate> {
+        let target = entry.target;
+        let stuck = |place: &Where| turn.stuck.contains_key(place);
+        if stuck(&(target.topic, target.partition)) {
+            return Ok(Fate::Park);
+        }
+        let reason = match reasons.get(&key) {
+            Some(reason) => reason.clone(),
+            None => match self.engine.topic_by_id(target.topic) {
+                Some(topic) => match topic.partition(target.partition) {
+                    Ok(partition) => return Ok(Fate::Publish(partition)),
+                    Err(error) => error.to_string(),
+                },
+                None if self.engine.topic(target.name).is_ok() => {
+                    format!("topic `{}` was deleted and made again", target.name)
+                }
+                None => format!("topic `{}` was deleted", target.name),
+            },
+        };
+        let buried = self.dead_letters()?;
+        if stuck(&(buried.topic_id(), buried.id())) {
+            return Ok(Fate::Park);
+        }
+        let (partition, due) = (target.partition.to_string(), key.due.to_string());
+        Ok(Fate::Bury(buried, Obituary { partition, due, reason }))
+    }
+
+    /// The partition of the dead letters; the topic is made if there is none.
+    fn dead_letters(&self) -> Result<Arc<Partition>> {
+        let topic = match self.engine.topic(DEAD_LETTERS) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // as large as any entry, with its headers
+                let config = TopicConfig::new().max_batch_bytes(128 << 20);
+                let new = NewTopic { name: DEAD_LETTERS, config, internal: false };
+                match self.engine.create_topics(&[new]) {
+                    Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+                    _ => self.engine.topic(DEAD_LETTERS)?,
+                }
+            }
+            found => found?,
+        };
+        topic.partition(PartitionId::new(0))
+    }
+
+    fn attempt(&self, turn: &mut Turn, loaded: &[Loaded], fates: &[Fate]) -> Result<Attempted> {
+        let keys: Vec<(PartitionId, [u8; KEY_LEN])> =
+            loaded.iter().map(|it| (it.key.partition(), it.key.encode())).collect();
+        let mut parts: Vec<Part<'_>> = Vec::new();
+        let mut numbers: HashMap<Where, usize> = HashMap::new();
+        let mut buried = 0;
+        for (it, fate) in loaded.iter().zip(fates) {
+            let Ok(entry) = parse(&it.bytes) else { continue }; // it was understood before
+            let (partition, record) = match fate {
+                Fate::Publish(partition) => (partition, entry.record),
+                Fate::Bury(partition, obituary) => {
+                    buried += 1;
+                    (partition, dead_letter(entry, obituary))
+                }
+                Fate::Park => continue, // it has left the portion
+            };
+            let number =
+                *numbers.entry((partition.topic_id(), partition.id())).or_insert_with(|| {
+                    parts.push(Part { partition: partition.clone(), records: Vec::new() });
+                    parts.len() - 1
+                });
+            parts[number].records.push(record);
+        }
+        let targets = parts.len();
+        let mut resolved: BTreeMap<PartitionId, Vec<Record<'_>>> = BTreeMap::new();
+        for (partition, key) in &keys {
+            resolved.entry(*partition).or_default().push(Record::tombstone().key(key));
+        }
+        for (id, records) in resolved {
+            parts.push(Part { partition: self.log.partition(id)?, records });
+        }
+        let failed = match self.publisher.publish(&parts, Durability::Power) {
+            Ok(()) => return Ok(Attempted::Published { buried }),
+            Err(failed) => failed,
+        };
+        if failed.error.outcome() != Outcome::NotWritten {
+            turn.in_doubt = loaded.iter().map(|it| it.key).collect();
+            return Err(failed.error);
+        }
+        match failed.part.filter(|part| *part < targets) {
+            Some(part) => {
+                let partition = &parts[part].partition;
+                let place = (partition.topic_id(), partition.id());
+                Ok(Attempted::Refused(place, failed.error))
+            }
+            None => Err(failed.error),
+        }
+    }
+
+    /// Learns from a refusal: which records their topic does not take, or that the partition takes
+    /// nothing at all.
+    fn blame(
+        &self,
+        turn: &mut Turn,
+        loaded: &[Loaded],
+        fates: &[Fate],
+        reasons: &mut BTreeMap<Key, String>,
+        (place, error): (Where, Error),
+    ) {
+        if error.kind() == ErrorKind::NotFound {
+            return; // deleted meanwhile: the next attempt sees that
+        }
+        let now = self.engine.clock().wall();
+        let known = reasons.len();
+        if is_of_records(error.kind()) {
+            for (it, fate) in loaded.iter().zip(fates) {
+                let Fate::Publish(partition) = fate else { continue };
+                let Ok(entry) = parse(&it.bytes) else { continue };
+                if (partition.topic_id(), partition.id()) == place
+                    && let Err(error) = check_record(partition, &entry.record, now)
+                    && is_of_records(error.kind())
+                {
+                    reasons.insert(it.key, error.to_string());
+                }
+            }
+        }
+        if reasons.len() == known {
+            log::warn!("scheduled records have to wait: {error}");
+            turn.stuck.insert(place, error);
+        }
+    }
+}
+
+/// Whether an error says that a topic never takes a record.
+fn is_of_records(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::InvalidRecord | ErrorKind::TooLarge | ErrorKind::InvalidArgument)
+}
+
+/// The record with where it was to go, when, and why it is not there.
+fn dead_letter<'a>(entry: Kept<'a>, obituary: &'a Obituary) -> Record<'a> {
+    let Kept { target, record } = entry;
+    record
+        .header("dlq.topic", target.name)
+        .header("dlq.partition", &obituary.partition)
+        .header("dlq.due", &obituary.due)
+        .header("dlq.error", &obituary.reason)
+}

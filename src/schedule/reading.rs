@@ -1,0 +1,249 @@
+//! Reading `__schedule`: the entries of a bucket in steps, those that are due by their places, all
+//! of them for a listing.
+//!
+//! Entries are appended outside any transaction and never again; what lies in one is a resolution,
+//! which the state knows of already. Damage is stepped over and logged: what cannot be read is put
+//! aside for this life, and everything else goes on. Called with the turn in hand, but for listings.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::coordinator::{Schedule, Turn};
+use super::state::{Key, PARTITIONS};
+use crate::config::IsolationLevel;
+use crate::engine::Partition;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Offset, PartitionId};
+use crate::log::FetchLimits;
+use crate::record::{Batch, BatchFault, PlainLimit};
+
+/// Read at a time, in a step of the timer's.
+const STEP_BYTES: usize = 4 << 20;
+/// Read at a time where entries lie close together.
+const NEAR_BYTES: usize = 64 << 10;
+/// Bytes of entries that are published together.
+const MOST_BYTES: usize = 4 << 20;
+
+/// An entry, and where it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) key: Key,
+    pub(super) offset: Offset,
+}
+
+/// An entry that has been read.
+#[derive(Clone, Debug)]
+pub(super) struct Loaded {
+    pub(super) key: Key,
+    pub(super) offset: Offset,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Schedule {
+    /// Reads a step further in the partition of a bucket.
+    pub(super) fn read_some(&self, turn: &mut Turn, partition: PartitionId) -> Result<()> {
+        {
+            let mut state = self.state.lock();
+            if !state.is_reading() {
+                state.begin_reading();
+                turn.reading = Offset::ZERO;
+            }
+        }
+        let partition = self.log.partition(partition)?;
+        let mut found = Vec::new();
+        let next = each_entry(&partition, turn.reading, STEP_BYTES, |key, offset, _| {
+            found.push((key, offset));
+        })?;
+        let mut state = self.state.lock();
+        found.into_iter().for_each(|(key, offset)| state.found(key, offset));
+        match next {
+            Some(next) => turn.reading = next,
+            None => state.end_reading(),
+        }
+        Ok(())
+    }
+
+    /// Reads the first of these entries, as many as are published together; in their order. Those
+    /// that cannot be read are put aside.
+    pub(super) fn load(&self, due: &[(Key, Offset)]) -> Result<Vec<Loaded>> {
+        let (mut loaded, mut bytes, mut portion, mut at) = (Vec::new(), 0, 16, 0);
+        while at < due.len() && bytes < MOST_BYTES {
+            let end = due.len().min(at + portion);
+            let some = self.load_all(&due[at..end])?;
+            let largest = some.iter().map(|it| it.bytes.len()).max().unwrap_or(0);
+            bytes += some.iter().map(|it| it.bytes.len()).sum::<usize>();
+            loaded.extend(some);
+            at = end;
+            // as many again, and as many as fit if they are all as large as the largest
+            let left = MOST_BYTES.saturating_sub(bytes);
+            portion = (portion * 2).min(left / largest.max(1)).max(1);
+        }
+        Ok(loaded)
+    }
+
+    fn load_all(&self, due: &[(Key, Offset)]) -> Result<Vec<Loaded>> {
+        let mut by_partition: BTreeMap<PartitionId, Vec<(Offset, usize)>> = BTreeMap::new();
+        for (index, (key, offset)) in due.iter().enumerate() {
+            by_partition.entry(key.partition()).or_default().push((*offset, index));
+        }
+        let mut read: Vec<Option<Vec<u8>>> = vec![None; due.len()];
+        for (id, mut wanted) in by_partition {
+            wanted.sort_unstable();
+            let partition = self.log.partition(id)?;
+            read_at(&partition, &wanted, |index, key, bytes| {
+                if due[index].0 == key {
+                    read[index] = Some(bytes.to_vec());
+                }
+            })?;
+        }
+        let mut loaded = Vec::with_capacity(due.len());
+        for ((key, offset), bytes) in due.iter().zip(read) {
+            let (key, offset) = (*key, *offset);
+            match bytes {
+                Some(bytes) => loaded.push(Loaded { key, offset, bytes }),
+                None => {
+                    log::error!("what is scheduled at offset {offset} cannot be read");
+                    self.state.lock().put_aside(key);
+                }
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// Whether the log has an entry of that key there.
+    pub(super) fn lies_at(&self, place: Place) -> Result<bool> {
+        let Place { key, offset } = place;
+        let partition = self.log.partition(key.partition())?;
+        if offset < Offset::ZERO || offset >= partition.offsets()?.end {
+            return Ok(false);
+        }
+        let mut lies = false;
+        read_at(&partition, &[(offset, 0)], |_, found, _| lies = found == key)?;
+        Ok(lies)
+    }
+
+    /// The smallest `most` pending entries above `after`, in order. Reads everything there is.
+    pub(super) fn smallest(&self, after: Option<Key>, most: usize) -> Result<Vec<Place>> {
+        let mut found: BTreeMap<Key, Offset> = BTreeMap::new();
+        if most == 0 || self.state.lock().pending() == 0 {
+            return Ok(Vec::new());
+        }
+        for id in (0..PARTITIONS).map(PartitionId::new) {
+            let partition = self.log.partition(id)?;
+            let mut from = Some(Offset::ZERO);
+            while let Some(at) = from {
+                let mut some = Vec::new();
+                from = each_entry(&partition, at, STEP_BYTES, |key, offset, _| {
+                    if after.is_none_or(|after| key > after) {
+                        some.push((key, offset));
+                    }
+                })?;
+                let state = self.state.lock();
+                some.retain(|(key, _)| state.is_live(*key));
+                drop(state);
+                found.extend(some);
+                while found.len() > most {
+                    found.pop_last();
+                }
+            }
+        }
+        Ok(found.into_iter().map(|(key, offset)| Place { key, offset }).collect())
+    }
+
+    /// Entries by their places, in that order; without those that are no longer there.
+    pub(super) fn load_places(&self, places: &[Place]) -> Result<Vec<Loaded>> {
+        let due: Vec<_> = places.iter().map(|place| (place.key, place.offset)).collect();
+        self.load_all(&due)
+    }
+}
+
+fn limits(bytes: usize) -> FetchLimits {
+    let isolation = IsolationLevel::ReadUncommitted;
+    FetchLimits { bytes, records: u64::MAX, durable_only: false, isolation }
+}
+
+/// Hands out the entries from `from` on, some bytes of them; returns where to go on, or `None` at
+/// the end.
+fn each_entry(
+    partition: &Arc<Partition>,
+    from: Offset,
+    bytes: usize,
+    mut entry: impl FnMut(Key, Offset, &[u8]),
+) -> Result<Option<Offset>> {
+    let fetched = match partition.fetch(from, None, limits(bytes)) {
+        Ok(fetched) => fetched,
+        Err(error) if error.is_corrupt() => return step_over(partition, from, &error),
+        Err(error) if error.kind() == ErrorKind::OffsetOutOfRange => {
+            return Ok(Some(partition.offsets()?.start).filter(|start| *start > from));
+        }
+        Err(error) => return Err(error),
+    };
+    let Some(chunk) = fetched.chunk else {
+        return Ok(Some(fetched.next_offset).filter(|next| *next > from));
+    };
+    let mut bytes = &chunk.bytes[..];
+    while !bytes.is_empty() {
+        // a fetch returns whole, verified batches
+        let Ok(batch) = Batch::verify(bytes) else { break };
+        bytes = &bytes[batch.header().size()..];
+        if let Err(fault) = entries_of(&batch, &mut entry) {
+            log::warn!("skipped while the schedule was read: {fault}");
+        }
+    }
+    Ok(Some(fetched.next_offset))
+}
+
+fn step_over(partition: &Partition, from: Offset, error: &Error) -> Result<Option<Offset>> {
+    let resumed = partition.resume_above(from)?;
+    log::error!("part of the schedule is lost: {error}");
+    Ok(Some(resumed).filter(|resumed| *resumed > from))
+}
+
+fn entries_of(
+    batch: &Batch<'_>,
+    entry: &mut impl FnMut(Key, Offset, &[u8]),
+) -> Result<(), BatchFault> {
+    if batch.header().is_control() || batch.header().is_transactional() {
+        return Ok(());
+    }
+    let mut room = Vec::new();
+    let batch = batch.unpacked(&mut room, PlainLimit::DEFAULT)?;
+    for record in batch.records()? {
+        let record = record?;
+        if let (Some(key), Some(value)) = (record.key(), record.value())
+            && let Ok(key) = Key::parse(key)
+        {
+            entry(key, record.offset(), value);
+        }
+    }
+    Ok(())
+}
+
+/// Hands out what lies at these offsets, which are in order, with the number of each.
+fn read_at(
+    partition: &Arc<Partition>,
+    wanted: &[(Offset, usize)],
+    mut found: impl FnMut(usize, Key, &[u8]),
+) -> Result<()> {
+    let mut rest = wanted;
+    while let Some((first, _)) = rest.first().copied() {
+        let is_near = rest.get(8).is_some_and(|(ninth, _)| ninth.since(first) < 128);
+        let bytes = if is_near { NEAR_BYTES } else { 1 };
+        let mut left = rest;
+        let next = each_entry(partition, first, bytes, |key, offset, value| {
+            while let Some(((at, index), behind)) = left.split_first()
+                && *at <= offset
+            {
+                if *at == offset {
+                    found(*index, key, value);
+                }
+                left = behind;
+            }
+        })?;
+        // what lies below where the next read begins is not there
+        let passed = next.unwrap_or(first.next()).max(first.next());
+        let gone = left.iter().take_while(|(at, _)| *at < passed).count();
+        rest = &left[gone..];
+    }
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! The state against a plain sorted map of everything pending, with random entries, cancels,
+//! publications that come to be or do not, clock jumps both ways, and new lives.
+//!
+//! Whatever is handed out as due is compared with the map's own first entries: nothing early,
+//! nothing left out, nothing twice, in order.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::seeds::{pick, seeds};
+
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % end
+    }
+}
+
+const WINDOW: usize = 8;
+
+struct World {
+    dice: Dice,
+    now: i64,
+    state: State,
+    /// What lies in each partition: an entry, or that it is resolved.
+    log: Vec<Vec<(Key, bool)>>,
+    pending: BTreeSet<Key>,
+    parked: BTreeSet<Key>,
+    /// Where the partition that is being read is read next.
+    read: usize,
+    published: u64,
+    cancelled: u64,
+    added: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let lead = Duration::from_millis(seed % 3 * 40_000);
+        World {
+            dice: Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
+            now: 1_700_000_000_000,
+            state: State::new(Limits { window: WINDOW, lead }),
+            log: vec![Vec::new(); PARTITIONS as usize],
+            pending: BTreeSet::new(),
+            parked: BTreeSet::new(),
+            read: 0,
+            published: 0,
+            cancelled: 0,
+            added: 0,
+        }
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp::from_millis(self.now)
+    }
+
+    fn add(&mut self) {
+        let spans = [1, 50, 1_000, 70_000, 10_000_000, 400_000_000, 300_000_000_000];
+        let span = spans[self.dice.below(spans.len() as u64) as usize];
+        let ahead = self.dice.below(span) as i64;
+        let due = match self.dice.below(8) {
+            0 => self.now - ahead,
+            1 => (self.now + ahead) / 100_000 * 100_000, // many of one time
+            _ => self.now + ahead,
+        };
+        let key = Key { due: due.max(0), sequence: self.state.draw_sequence() };
+        let partition = &mut self.log[key.partition().index()];
+        let offset = Offset::new(partition.len() as i64);
+        partition.push((key, true));
+        self.pending.insert(key);
+        self.added += 1;
+        let now = self.wall();
+        self.state.add(key, offset, now);
+    }
+
+    fn resolve(&mut self, key: Key) {
+        self.log[key.partition().index()].push((key, false));
+        assert!(self.pending.remove(&key) && self.state.is_live(key));
+        self.parked.remove(&key);
+        assert!(self.state.resolve(key) && !self.state.resolve(key));
+    }
+
+    fn cancel(&mut self) {
+        let count = self.pending.len() as u64;
+        if count > 0 {
+            let at = self.dice.below(count) as usize;
+            let key = *self.pending.iter().nth(at).unwrap();
+            self.resolve(key);
+            self.cancelled += 1;
+        }
+    }
+
+    fn step(&mut self) -> Plan {
+        let plan = self.state.plan(self.wall());
+        match plan {
+            Plan::Fire => {
+                let due = self.state.due(self.wall(), 5);
+                let end = Key { due: self.now, sequence: u64::MAX };
+                let own = self.pending.range(..=end).filter(|key| !self.parked.contains(key));
+                let expected: Vec<Key> = own.take(due.len()).copied().collect();
+                let keys: Vec<Key> = due.iter().map(|(key, _)| *key).collect();
+                assert_eq!(keys, expected);
+                for (key, offset) in &due {
+                    let at = usize::try_from(offset.get()).unwrap();
+                    assert_eq!(self.log[key.partition().index()][at], (*key, true));
+                }
+                match self.dice.below(10) {
+                    0 => {} // it failed
+                    1 => {
+                        self.state.park(keys.iter().copied());
+                        self.parked.extend(keys);
+                    }
+                    _ => keys.into_iter().for_each(|key| {
+                        self.resolve(key);
+                        self.published += 1;
+                    }),
+                }
+            }
+            Plan::Read(partition) => {
+                if !self.state.is_reading() {
+                    self.state.begin_reading();
+                    self.read = 0;
+                }
+                let log = &self.log[partition.index()];
+                let end = log.len().min(self.read + 1 + self.dice.below(200) as usize);
+                for (at, (key, is_entry)) in log.iter().enumerate().take(end).skip(self.read) {
+                    if *is_entry {
+                        self.state.found(*key, Offset::new(at as i64));
+                    }
+                }
+                self.read = end;
+                if end == log.len() {
+                    self.state.end_reading();
+                }
+            }
+            Plan::Wait(_) => {
+                let end = Key { due: self.now, sequence: u64::MAX };
+                let mut due = self.pending.range(..=end);
+                let is_blocked = self.parked.len() > WINDOW * 4;
+                assert!(is_blocked || due.all(|key| self.parked.contains(key)), "left lying");
+            }
+        }
+        let most = WINDOW * 8;
+        assert!(self.state.in_memory() <= most, "{} in memory", self.state.in_memory());
+        plan
+    }
+
+    fn unpark(&mut self) {
+        self.state.unpark();
+        self.parked.clear();
+    }
+
+    /// Another life: everything is read from the log.
+    fn restart(&mut self) {
+        let limits = self.state.limits;
+        self.state = State::new(limits);
+        self.parked.clear();
+        for partition in &self.log {
+            for (at, (key, is_entry)) in partition.iter().enumerate() {
+                if *is_entry {
+                    self.state.add(*key, Offset::new(at as i64), Timestamp::from_millis(0));
+                } else {
+                    assert!(self.state.resolve(*key));
+                }
+            }
+        }
+        self.state.begin_sequences(self.added);
+    }
+
+    fn act(&mut self) {
+        match self.dice.below(1000) {
+            0..300 => self.add(),
+            300..340 => self.cancel(),
+            340..500 => self.now += self.dice.below(3_000) as i64,
+            500..502 => self.now += self.dice.below(20_000_000) as i64,
+            502..504 => self.now = (self.now - self.dice.below(90_000_000) as i64).max(0),
+            504..510 => self.unpark(),
+            510 if self.added.is_multiple_of(7) => self.restart(),
+            _ => drop(self.step()),
+        }
+        assert_eq!(self.state.pending(), self.pending.len() as u64);
+    }
+
+    fn finish(&mut self) {
+        self.now = i64::MAX / 4;
+        let mut rounds = 0;
+        while !self.pending.is_empty() {
+            self.unpark();
+            while !matches!(self.step(), Plan::Wait(_)) {}
+            rounds += 1;
+            assert!(rounds < 10_000, "{} are stuck", self.pending.len());
+        }
+        assert_eq!(self.published + self.cancelled, self.added);
+        assert_eq!(self.state.next_bucket(), None);
+    }
+}
+
+#[test]
+fn it_hands_out_what_is_due_as_a_sorted_map_would() {
+    let steps = pick(3_000, 50_000, 1_000_000);
+    for seed in seeds(12, 20, 100) {
+        let mut world = World::new(seed);
+        let run = || {
+            (0..steps).for_each(|_| world.act());
+            world.finish();
+        };
+        let run = std::panic::AssertUnwindSafe(run);
+        if std::panic::catch_unwind(run).is_err() {
+            panic!("TIDELOG_SEED={seed} cargo test --lib sorted_map_would");
+        }
+    }
+}
+
+#[test]
+fn an_entry_of_a_clock_set_back_is_neither_early_nor_forgotten() {
+    let mut state = State::new(Limits { window: WINDOW, lead: Duration::ZERO });
+    let (late, early) = (Timestamp::from_millis(500_000_000), Timestamp::from_millis(1_000));
+    let one = Key { due: late.as_millis(), sequence: state.draw_sequence() };
+    state.add(one, Offset::ZERO, late);
+    state.begin_reading();
+    state.found(one, Offset::ZERO);
+    state.end_reading();
+    assert_eq!(state.plan(late), Plan::Fire);
+    let two = Key { due: early.as_millis() + 5, sequence: state.draw_sequence() };
+    state.add(two, Offset::ZERO, early); // a day before what was read already
+    assert_eq!(state.plan(early), Plan::Wait(Some(Timestamp::from_millis(two.due))));
+    assert_eq!(state.due(Timestamp::from_millis(two.due), 9), [(two, Offset::ZERO)]);
+}

@@ -1,0 +1,110 @@
+//! Publications over an engine in memory: all of one or nothing, whichever part fails, also where
+//! the end is in doubt.
+
+use std::path::Path;
+
+use super::*;
+use crate::config::{BackgroundSync, IsolationLevel, Threads, TopicConfig, WhenFull};
+use crate::disk::MemoryDisk;
+use crate::engine::{Engine, EngineOptions, NewTopic};
+use crate::ids::PartitionId;
+use crate::log::FetchLimits;
+use crate::record::Batch;
+use crate::time::ManualClock;
+
+fn engine(b: TopicConfig) -> Arc<Engine> {
+    let options = EngineOptions {
+        disk: Arc::new(MemoryDisk::new()),
+        clock: Arc::new(ManualClock::default()),
+        threads: Threads::Host,
+        background_sync: BackgroundSync::OFF,
+        max_bytes: None,
+        when_full: WhenFull::Fail,
+        journal: None,
+        plain: crate::record::PlainLimit::DEFAULT,
+    };
+    let engine = Engine::open(options, Path::new("/store")).unwrap();
+    let new = |name, config| NewTopic { name, config, internal: false };
+    engine.create_topics(&[new("a", TopicConfig::new()), new("b", b)]).unwrap();
+    engine
+}
+
+fn partition(engine: &Engine, topic: &str) -> Arc<Partition> {
+    engine.topic(topic).unwrap().partition(PartitionId::new(0)).unwrap()
+}
+
+/// The values that are committed, with how many batches they came in.
+fn committed(engine: &Engine, topic: &str) -> (Vec<Vec<u8>>, usize) {
+    let isolation = IsolationLevel::ReadCommitted;
+    let limits = FetchLimits { bytes: 1 << 20, records: u64::MAX, durable_only: false, isolation };
+    let fetched = partition(engine, topic).fetch(Offset::ZERO, None, limits).unwrap();
+    let (mut values, mut batches) = (Vec::new(), 0);
+    let Some(chunk) = fetched.chunk else { return (values, 0) };
+    let mut bytes = &chunk.bytes[..];
+    while !bytes.is_empty() {
+        let batch = Batch::verify(bytes).unwrap();
+        bytes = &bytes[batch.header().size()..];
+        if batch.header().is_control() || fetched.aborted.contains(&batch.header().base_offset()) {
+            continue;
+        }
+        batches += 1;
+        values.extend(batch.records().unwrap().map(|it| it.unwrap().value().unwrap().to_vec()));
+    }
+    (values, batches)
+}
+
+fn publisher(engine: &Arc<Engine>) -> Publisher {
+    Publisher::new(Transactions::open(engine.clone()).unwrap(), "test")
+}
+
+#[test]
+fn a_publication_is_all_or_nothing_and_the_next_one_goes_on() {
+    let engine = engine(TopicConfig::new().max_batch_bytes(200));
+    let it = publisher(&engine);
+    let large = [0; 300];
+    let part = |topic, record| Part { partition: partition(&engine, topic), records: vec![record] };
+    let refused = it
+        .publish(&[part("a", Record::new("1")), part("b", Record::new(&large))], Durability::Power);
+    let refused = refused.unwrap_err();
+    assert_eq!((refused.part, refused.error.kind()), (Some(1), ErrorKind::TooLarge));
+    assert_eq!(refused.error.outcome(), Outcome::NotWritten);
+    assert_eq!(committed(&engine, "a").0, Vec::<Vec<u8>>::new());
+    let nothing = Part { partition: partition(&engine, "b"), records: Vec::new() };
+    it.publish(&[part("a", Record::new("2")), nothing], Durability::Power).unwrap();
+    it.publish(&[], Durability::Power).unwrap();
+    assert_eq!(committed(&engine, "a").0, [b"2".to_vec()]);
+    assert_eq!(committed(&engine, "b").1, 0);
+    assert!(it.settle().unwrap(), "the last one with records is committed");
+}
+
+#[test]
+fn what_no_batch_of_the_topic_can_hold_goes_in_several() {
+    let engine = engine(TopicConfig::new().max_batch_bytes(200));
+    let it = publisher(&engine);
+    let values: Vec<String> = (0..50).map(|number| format!("value {number}")).collect();
+    let records = values.iter().map(Record::new).collect();
+    let part = Part { partition: partition(&engine, "b"), records };
+    it.publish(&[part], Durability::Power).unwrap();
+    let (found, batches) = committed(&engine, "b");
+    assert!(batches > 4, "{batches}");
+    let expected: Vec<Vec<u8>> = values.into_iter().map(String::into_bytes).collect();
+    assert_eq!(found, expected, "in order");
+}
+
+#[test]
+fn a_full_partition_fails_a_publication_at_once() {
+    let block = WhenFull::Block(Duration::from_secs(3600));
+    let engine = engine(TopicConfig::new().max_bytes(1024, block));
+    let it = publisher(&engine);
+    let value = [0; 700];
+    let part = || Part { partition: partition(&engine, "b"), records: vec![Record::new(&value)] };
+    it.publish(&[part()], Durability::Process).unwrap();
+    let full = it.publish(&[part()], Durability::Process).unwrap_err();
+    assert_eq!((full.part, full.error.is_full()), (Some(0), true));
+}
+
+#[test]
+fn its_ids_are_not_for_programs() {
+    assert_eq!(check_not_own("__tidelog_x").unwrap_err().kind(), ErrorKind::InvalidName);
+    assert!(check_not_own("__x").is_ok());
+}
