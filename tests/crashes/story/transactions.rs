@@ -17,10 +17,13 @@ type Place = (&'static str, u32);
 /// A group and a partition.
 type Committed = (&'static str, &'static str, u32);
 
+/// A batch, and where it lies if it was acknowledged.
+type Joined = (Place, Batch, Option<(i64, LeaderEpoch)>);
+
 /// What an open transaction has sent.
 #[derive(Clone, Debug, Default)]
 pub struct Open {
-    batches: BTreeMap<u64, (Place, Batch, Option<(i64, LeaderEpoch)>)>,
+    batches: BTreeMap<u64, Joined>,
     offsets: Vec<(Committed, i64)>,
 }
 
