@@ -2,9 +2,9 @@
 //! `synctopics` from 16 threads to 200 partitions; and `overwrite`, what the device allows: one
 //! thread that overwrites 1 KiB of a file and syncs it.
 //!
-//! Five rounds of two seconds. The syncs that the store made of its logs are printed (the journal's
-//! own are not among them; `strace -f -c -e trace=fdatasync` sees all), so that a figure can be told
-//! from a weaker promise. On a tmpfs a sync costs nothing and the figures mean nothing.
+//! Five rounds of two seconds. The syncs that the store made of its logs are printed (the
+//! journal's own are not among them; `strace -f -c -e trace=fdatasync` sees all), so that a figure
+//! can be told from a weaker promise. On a tmpfs a sync costs nothing and the figures mean nothing.
 
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::time::{Duration, Instant};

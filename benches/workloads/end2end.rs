@@ -2,8 +2,9 @@
 //! partitions while a group of two consumers counts them and adds up their departure delays.
 //!
 //! The rows are those of `examples/data`, over and over, unpacked before the clock starts;
-//! `TIDELOG_BENCH_ROWS` names another file, packed by gzip or not. The sums are compared with those of the
-//! rows themselves. Beside the rate it tells how long a row took from its send to being counted.
+//! `TIDELOG_BENCH_ROWS` names another file, packed by gzip or not. The sums are compared with those
+//! of the rows themselves. Beside the rate it tells how long a row took from its send to being
+//! counted.
 
 use std::io::Read as _;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -2,8 +2,8 @@
 //!
 //! A name that is one of them runs that one alone; any other word runs those that contain it, and
 //! no word runs all. `--list` names them, `--test` runs each once, small, to see that it works.
-//! What follows the name goes to the workload (`journal 15 10`). Counts and times are fixed, so that
-//! runs compare: one name ends within a minute once it is built.
+//! What follows the name goes to the workload (`journal 15 10`). Counts and times are fixed, so
+//! that runs compare: one name ends within a minute once it is built.
 //!
 //! Data goes to the system's temporary directory, or to `TIDELOG_BENCH_DIR`. Background syncs are
 //! on, as they are for users. Workloads of a rate are measured by criterion, whose options are

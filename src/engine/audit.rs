@@ -179,6 +179,7 @@ pub(crate) fn list_root(disk: &Arc<dyn Disk>, path: &Path, is_live: bool) -> Res
                 sparse: kept.sparse,
                 is_live,
                 foreign,
+                may_lack_id: false,
                 index_interval,
             };
             match PartitionAudit::list(disk, &dir, id, facts) {

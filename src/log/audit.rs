@@ -38,6 +38,8 @@ pub(crate) struct AuditFacts {
     pub(crate) is_live: bool,
     /// Another hand wrote to it last.
     pub(crate) foreign: bool,
+    /// It may have no topic id: Kafka's log class, unlike its broker, writes none by itself.
+    pub(crate) may_lack_id: bool,
     /// Bytes of log between two index entries.
     pub(crate) index_interval: u64,
 }
@@ -343,6 +345,7 @@ impl PartitionAudit {
         let what = match read_partition_metadata(&*self.place.disk, &path) {
             Ok(Some(id)) if id == self.id.topic => return,
             Ok(Some(id)) => format!("it names topic {id}, not {}", self.id.topic),
+            Ok(None) if self.facts.may_lack_id => return,
             Ok(None) => "it is missing".to_owned(),
             Err(error) => error.to_string(),
         };
@@ -382,6 +385,7 @@ pub(crate) fn list_lone(
         sparse: Offset::ZERO,
         is_live,
         foreign: false,
+        may_lack_id: slot.is_some_and(|slot| slot.adopted),
         index_interval: TopicConfig::default().index_interval_bytes,
     };
     Ok((Vec::new(), vec![PartitionAudit::list(disk, dir, id, facts)?]))

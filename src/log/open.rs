@@ -56,6 +56,8 @@ struct Recovery<'a> {
     rolled: Vec<Arc<Segment>>,
     seen: Seen,
     snapshots: BTreeSet<Offset>,
+    /// Empty files of another hand's between others, which stay as long as those do.
+    unlisted: Vec<Offset>,
     /// The segment at hand has damage.
     hurt: bool,
 }
@@ -103,6 +105,7 @@ impl PartitionLog {
             rolled: Vec::new(),
             seen: Seen::new(known.last_stop),
             snapshots: BTreeSet::new(),
+            unlisted: Vec::new(),
             hurt: false,
         };
         let exists =
@@ -166,6 +169,10 @@ impl Recovery<'_> {
             }
             if self.recover(segment, next)? == Then::Stop {
                 self.cut_later(place, &found[at + 1..])?;
+                let end = self.end;
+                let unlisted = std::mem::take(&mut self.unlisted);
+                let beyond = unlisted.into_iter().filter(|base| *base > end).map(|base| (base, 0));
+                self.cut_later(place, &beyond.collect::<Vec<_>>())?;
                 break;
             }
         }
@@ -204,6 +211,8 @@ impl Recovery<'_> {
                 kept.push((base, len));
             } else if is_ours(base) {
                 Segment::on_disk(place.clone(), base, len).remove_files()?;
+            } else {
+                self.unlisted.push(base);
             }
         }
         *found = kept;

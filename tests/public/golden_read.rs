@@ -16,7 +16,7 @@ use common::golden::{
 use common::kafka_check::kafka_check;
 use tidelog::{
     ErrorKind, Log, MarkerKind, Offset, OffsetSpec, ProducerEpoch, ProducerId, ProducerIdentity,
-    Record, Sequence, Timestamp, TopicConfig,
+    Record, Sequence, Timestamp, TopicConfig, Verifier,
 };
 
 /// Copies a partition's files, so that opening it changes nothing that another test reads.
@@ -155,6 +155,9 @@ fn check_partition(shown: &str, path: &Path, partition: &Partition) {
     let last = log.read(receipt.first_offset(), 1000).unwrap();
     assert_eq!(last.iter().next().and_then(|it| it.value()), Some(&b"ours"[..]), "{shown}");
     assert_eq!(log.producers(), known, "{shown}: after a clean close");
+    log.close().unwrap();
+    let verified = Verifier::new(&dir).run().unwrap();
+    assert!(verified.findings().is_empty(), "{shown}: {verified}");
 }
 
 /// The names and bytes of the snapshots and transaction indexes, after an opening and a closing.

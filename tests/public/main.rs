@@ -16,6 +16,7 @@ mod groups;
 mod groups_admin;
 mod groups_threads;
 mod idempotence;
+mod instructions;
 mod kafka_behaviours;
 mod log_door;
 mod producer;

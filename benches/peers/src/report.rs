@@ -13,15 +13,19 @@ const TABLES: &[(&str, &str, &str, &[&str])] = &[
         "appends",
         "Appends that survive `kill -9`",
         "M values/s",
-        &[
-            "single100",
-            "many100",
-            "linger100",
-            "threads2",
-            "threads16",
-            "topics1000",
-            "topics10000",
-        ],
+        &["single100", "many100", "linger100", "threads2", "threads16"],
+    ),
+    (
+        "appends-cpu",
+        "The same, by the calling thread's processor time",
+        "M values/s",
+        &["single100 by CPU", "many100 by CPU", "linger100 by CPU"],
+    ),
+    (
+        "topics",
+        "Appends round robin over many topics",
+        "M values/s",
+        &["topics1000", "topics1000 by CPU", "topics10000", "topics10000 by CPU"],
     ),
     (
         "reads",
@@ -29,7 +33,18 @@ const TABLES: &[(&str, &str, &str, &[&str])] = &[
         "M values/s",
         &["read100", "read100 of many100", "read100b"],
     ),
-    ("large", "Values of 1 KiB, 100 a call", "GB/s", &["batch1k", "read1k"]),
+    (
+        "reads-cpu",
+        "The same, by processor time",
+        "M values/s",
+        &["read100 by CPU", "the same by CPU", "read100b by CPU"],
+    ),
+    (
+        "large",
+        "Values of 1 KiB, 100 a call",
+        "GB/s",
+        &["batch1k", "batch1k by CPU", "read1k", "read1k by CPU"],
+    ),
     (
         "durable",
         "Power-durable appends of 1 KiB",

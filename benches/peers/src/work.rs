@@ -2,7 +2,8 @@
 //!
 //! Values are slices of one block of noise: no two neighbours are alike, nothing compresses, and
 //! making one costs nothing. `many100` is 100 values of 100 bytes a call. Times are of the calls
-//! alone: opening, reading back to compare, and dropping are outside.
+//! alone: opening, reading back to compare, and dropping are outside. Rows "by CPU" are of the same
+//! calls by the calling thread's processor time, which other programs move least.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,18 +65,46 @@ fn value(number: usize, size: usize) -> &'static [u8] {
     &noise[number % KINDS * STEP..][..size]
 }
 
+/// The processor time of the calling thread, in seconds.
+fn cpu() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a time of ours
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// When something began, by the clock and by the processor's time.
+struct Began(Instant, f64);
+
+impl Began {
+    fn now() -> Self {
+        Began(Instant::now(), cpu())
+    }
+
+    /// How many a second, by either.
+    fn rates(&self, count: usize) -> [f64; 2] {
+        let by_cpu = count as f64 / (cpu() - self.1);
+        [count as f64 / self.0.elapsed().as_secs_f64(), by_cpu]
+    }
+}
+
 fn per_second(count: usize, began: Instant) -> f64 {
     count as f64 / began.elapsed().as_secs_f64()
 }
 
+/// Two rows of one measurement, in some unit.
+fn both(rows: [&'static str; 2], rates: [f64; 2], unit: f64) -> [Figure; 2] {
+    [(rows[0], rates[0] / unit), (rows[1], rates[1] / unit)]
+}
+
 /// Reads everything back: values a second, and each compared with what it should be.
-fn read_back(side: &dyn Side, count: usize, size: usize) -> f64 {
+fn read_back(side: &dyn Side, count: usize, size: usize) -> [f64; 2] {
     let compared = |number: &mut usize, read: &[u8]| {
         assert!(read == value(*number, size), "value {number} is another");
         *number += 1;
     };
     let (mut number, mut bytes) = (0, 0);
-    let began = Instant::now();
+    let began = Began::now();
     if side.rereads() {
         side.read(0, &mut |read| {
             bytes += std::hint::black_box(read).len();
@@ -87,13 +116,13 @@ fn read_back(side: &dyn Side, count: usize, size: usize) -> f64 {
             bytes += read.len();
         });
     }
-    let rate = per_second(count, began);
+    let rates = began.rates(count);
     assert_eq!((number, bytes), (count, count * size), "everything is read");
     if side.rereads() {
         let mut number = 0;
         side.read(0, &mut |read| compared(&mut number, read));
     }
-    rate
+    rates
 }
 
 fn open(workload: &Workload, side: &Neighbour, dir: &Path, synced: bool) -> Box<dyn Side> {
@@ -102,33 +131,39 @@ fn open(workload: &Workload, side: &Neighbour, dir: &Path, synced: bool) -> Box<
 
 fn single(work: &Workload, side: &Neighbour, dir: &Path) -> Vec<Figure> {
     let side = open(work, side, dir, false);
-    let began = Instant::now();
+    let began = Began::now();
     (0..work.count).for_each(|number| side.append(0, value(number, work.size)));
-    let rate = per_second(work.count, began);
-    vec![("single100", rate / 1e6), ("read100", read_back(&*side, work.count, work.size) / 1e6)]
+    let rates = began.rates(work.count);
+    let read = read_back(&*side, work.count, work.size);
+    let append = both(["single100", "single100 by CPU"], rates, 1e6);
+    [append, both(["read100", "read100 by CPU"], read, 1e6)].concat()
 }
 
 /// A hundred values a call.
 fn many(work: &Workload, side: &Neighbour, dir: &Path) -> Vec<Figure> {
     let side = open(work, side, dir, false);
     let values: Vec<_> = (0..work.count).map(|number| value(number, work.size)).collect();
-    let began = Instant::now();
+    let began = Began::now();
     values.chunks(100).for_each(|values| side.append_many(0, values));
-    let rate = per_second(work.count, began);
+    let rates = began.rates(work.count);
     let read = read_back(&*side, work.count, work.size);
-    let bytes = work.size as f64 / 1e9;
-    match work.name {
-        "batch1k" => vec![("batch1k", rate * bytes), ("read1k", read * bytes)],
-        _ => vec![("many100", rate / 1e6), ("read100 of many100", read / 1e6)],
+    if work.name == "batch1k" {
+        let unit = 1e9 / work.size as f64;
+        let append = both(["batch1k", "batch1k by CPU"], rates, unit);
+        return [append, both(["read1k", "read1k by CPU"], read, unit)].concat();
     }
+    let append = both(["many100", "many100 by CPU"], rates, 1e6);
+    [append, both(["read100 of many100", "the same by CPU"], read, 1e6)].concat()
 }
 
 fn linger(work: &Workload, side: &Neighbour, dir: &Path) -> Vec<Figure> {
     let side = open(work, side, dir, false);
-    let began = Instant::now();
+    let began = Began::now();
     side.linger(&mut (0..work.count).map(|number| value(number, work.size)));
-    let rate = per_second(work.count, began);
-    vec![("linger100", rate / 1e6), ("read100b", read_back(&*side, work.count, work.size) / 1e6)]
+    let rates = began.rates(work.count);
+    let read = read_back(&*side, work.count, work.size);
+    let append = both(["linger100", "linger100 by CPU"], rates, 1e6);
+    [append, both(["read100b", "read100b by CPU"], read, 1e6)].concat()
 }
 
 /// All threads to one stream; what is read back is counted.
@@ -156,9 +191,9 @@ fn topics(work: &Workload, side: &Neighbour, dir: &Path) -> Vec<Figure> {
         (0..work.topics).for_each(|topic| side.append(topic, value(turn, work.size)));
     };
     turn(0);
-    let began = Instant::now();
+    let began = Began::now();
     (1..=turns).for_each(turn);
-    let rate = per_second(turns * work.topics, began);
+    let rates = began.rates(turns * work.topics);
     for topic in (0..work.topics).step_by(work.topics / 10) {
         let mut number = 0;
         side.read(topic, &mut |read| {
@@ -167,7 +202,11 @@ fn topics(work: &Workload, side: &Neighbour, dir: &Path) -> Vec<Figure> {
         });
         assert_eq!(number, turns + 1, "everything is read");
     }
-    vec![(work.name, rate / 1e6)]
+    let rows = match work.name {
+        "topics1000" => ["topics1000", "topics1000 by CPU"],
+        _ => ["topics10000", "topics10000 by CPU"],
+    };
+    both(rows, rates, 1e6).to_vec()
 }
 
 /// Threads that append synced for a second, after a quarter of one to get going.

@@ -336,6 +336,7 @@ fn faults_of_sidecars(bench: &Bench, recovery_point: i64) -> usize {
         sparse: Offset::ZERO,
         is_live: false,
         foreign: false,
+        may_lack_id: false,
         index_interval: bench.config.index_interval_bytes,
     };
     let audit = PartitionAudit::list(&bench.disk, Path::new(DIR), bench.id, facts).unwrap();

@@ -339,3 +339,21 @@ fn zip_crc(bytes: &[u8]) -> u32 {
         .iter()
         .fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)))
 }
+
+/// Kafka's cleaner leaves such files between others. Once what lies behind a cut has gone, one that
+/// stayed would be taken for the log's end by the next open.
+#[test]
+fn empty_files_of_kafkas_go_with_the_segments_behind_a_cut() {
+    let bench = Bench::new();
+    let whole = batches(0, 4);
+    bench.put(&Bench::log_path(0), &whole[..whole.len() - 10]);
+    bench.put(&Bench::log_path(6), b"");
+    bench.put(&Bench::log_path(8), &batches(8, 10));
+    let (log, _) = bench.open(facts(0, LastStop::AnotherHand));
+    assert_eq!(log.offsets().end().get(), 3);
+    append(&log, b"behind the cut", 1).unwrap();
+    log.close().unwrap();
+    assert!(!bench.exists(&Bench::log_path(6)) && !bench.exists(&Bench::log_path(8)));
+    let known = KnownFacts { adopted: true, ..facts(4, LastStop::Clean) };
+    assert_eq!(bench.open(known).0.offsets().end().get(), 4);
+}

@@ -145,9 +145,10 @@ fn the_stores_own_topics_and_a_closed_store_are_refused() {
     let (_, orders) = world.orders(TopicConfig::new(), world.producer());
     let producer = world.producer().build().unwrap();
     assert_eq!(producer.topic("__own").unwrap_err().kind(), ErrorKind::InvalidArgument);
+    let late = world.producer();
     world.engine.close().unwrap();
     let closed = ErrorKind::Closed;
-    assert_eq!(world.producer().build().unwrap_err().kind(), closed);
+    assert_eq!(late.build().unwrap_err().kind(), closed);
     assert_eq!(producer.topic("orders").unwrap_err().kind(), closed);
     assert_eq!(orders.send(Record::new("v")).unwrap_err().kind(), closed);
     assert_eq!(orders.send_batch(&[Record::new("v")]).unwrap_err().kind(), closed);

@@ -2,8 +2,8 @@
 //!
 //! Each axis is measured by itself, everything else at its usual value, each point three times,
 //! the least time taken, so that what else the machine does shows least. Prints a Markdown table
-//! an axis and draws it as SVG: flat, or with its slope to be explained. `--large` goes to the sizes
-//! that take long: 4 GiB of log, 1,000 members, 10,000 segments.
+//! an axis and draws it as SVG: flat, or with its slope to be explained. `--large` goes to the
+//! sizes that take long: 4 GiB of log, 1,000 members, 10,000 segments.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! okaywal: an entry of one chunk a call, always synced, with the sizes of its own defaults times 64
+//! okaywal: an entry of one chunk a call, always synced, with 64 times the sizes of its defaults,
 //! so that checkpoints are rare. What was checkpointed is gone, so it is not read back.
 
 use std::io;

@@ -1,4 +1,4 @@
-//! redb: a transaction a call, each synced: what it does not sync is lost when the process is killed.
+//! redb: a transaction a call, each synced: what is not synced is lost when the process is killed.
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 

@@ -156,7 +156,7 @@ fn stop_everywhere(seed: u64, durability: Durability) {
         if moment.operation() % every != seed % every {
             continue;
         }
-        let before = told.iter().rposition(|(at, _)| *at <= moment.operation()).unwrap_or(0);
+        let before = told.iter().rposition(|(at, _)| *at < moment.operation()).unwrap_or(0);
         let cuts = [Crash::Nothing, Crash::Everything, Crash::Random(seed)];
         let cuts = cuts.into_iter().map(|crash| (format!("{crash:?}"), moment.crash(crash)));
         let cuts = cuts.filter(|_| durability == Durability::Power);
