@@ -145,21 +145,7 @@ impl Tidying<'_> {
         for found in &cleaned {
             self.remove(&found.path)?;
         }
-        let whole = |index: &Found| {
-            let is_log = |swap: &&Found| swap.kind == SegmentFile::Log && swap.base == index.base;
-            swapped.iter().find(is_log).is_some()
-        };
-        let mut stray = Vec::new();
-        for found in swapped.iter().filter(|found| !whole(found)) {
-            let goes = match found.kind {
-                SegmentFile::OffsetIndex
-                | SegmentFile::TimeIndex
-                | SegmentFile::TransactionIndex => true,
-                SegmentFile::Digests => !self.fits_standing(found, standing)?,
-                _ => false,
-            };
-            stray.extend(goes.then(|| found.clone()));
-        }
+        let stray = self.strays(&swapped, standing)?;
         for found in &stray {
             self.remove(&found.path)?;
         }
@@ -201,6 +187,26 @@ impl Tidying<'_> {
         }
         // a clean close speaks of these names
         if are_renamed { self.sync() } else { Ok(()) }
+    }
+
+    /// Files of rewrites whose log has its name already, or is not there: of no use, or made anew.
+    fn strays(&self, swapped: &[Found], standing: &Standing) -> Result<Vec<Found>> {
+        let whole = |index: &Found| {
+            let is_log = |swap: &&Found| swap.kind == SegmentFile::Log && swap.base == index.base;
+            swapped.iter().find(is_log).is_some()
+        };
+        let mut stray = Vec::new();
+        for found in swapped.iter().filter(|found| !whole(found)) {
+            let goes = match found.kind {
+                SegmentFile::OffsetIndex
+                | SegmentFile::TimeIndex
+                | SegmentFile::TransactionIndex => true,
+                SegmentFile::Digests => !self.fits_standing(found, standing)?,
+                _ => false,
+            };
+            stray.extend(goes.then(|| found.clone()));
+        }
+        Ok(stray)
     }
 
     /// The bases of the finished rewrites whose digests have their name already: a power cut may
