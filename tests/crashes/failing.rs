@@ -150,8 +150,8 @@ fn any_call_that_failed_half_way_leaves_nothing_for_a_recovery_to_cut() {
     assert_eq!(log.end_offset().get(), 2);
 }
 
-/// Found by the scenario `transactions-cut`: a truncation whose files were half cut said that nothing
-/// was done, and the next open went on with the cut.
+/// Found by the scenario `transactions-cut`: a truncation whose files were half cut said that
+/// nothing was done, and the next open went on with the cut.
 #[test]
 fn a_truncation_that_failed_half_way_says_so() {
     let mut half = 0;

@@ -1,5 +1,5 @@
-//! Scenarios of hosts that replicate: tails that are cut off, partitions that the host leads and has
-//! follow, with new leaders, offsets left out, and a start elsewhere.
+//! Scenarios of hosts that replicate: tails that are cut off, partitions that the host leads and
+//! has follow, with new leaders, offsets left out, and a start elsewhere.
 
 use tidelog::Durability::{Power, Process};
 

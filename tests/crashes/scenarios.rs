@@ -4,8 +4,8 @@
 //! Every scenario is played mapped and by position. What is recorded, and so stopped at, begins
 //! behind what is there `before`, the open as a rule, or where the scenario says `begin`. Those
 //! with a journal are in `journals`, those about copies, adoption and the offsets topic in
-//! `copies`, of lone logs in `lone`, of transactions in `transactions`, of truncation and partitions
-//! that the host leads in `replicas`.
+//! `copies`, of lone logs in `lone`, of transactions in `transactions`, of truncation and
+//! partitions that the host leads in `replicas`.
 
 use std::time::Duration;
 
