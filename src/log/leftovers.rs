@@ -173,11 +173,15 @@ impl Tidying<'_> {
         if replaced.is_some() {
             self.sync()?; // what is replaced must not come back beside what replaces it
         }
-        let swapped: Vec<_> = swapped
-            .into_iter()
-            .filter(|swap| stray.iter().all(|stray| stray.path != swap.path))
-            .collect();
-        let are_renamed = !swapped.is_empty();
+        let stays = |swap: &Found| stray.iter().all(|stray| stray.path != swap.path);
+        self.name_finished(standing, swapped.into_iter().filter(stays).collect())
+    }
+
+    /// Gives what is finished its names.
+    fn name_finished(&self, standing: &mut Standing, swapped: Vec<Found>) -> Result<()> {
+        if swapped.is_empty() {
+            return Ok(());
+        }
         for swap in swapped {
             let path = self.dir.join(segment_file(swap.base, swap.kind));
             self.disk
@@ -185,8 +189,7 @@ impl Tidying<'_> {
                 .map_err(|error| Error::io("tidy log", &swap.path, error))?;
             standing.insert((swap.base, swap.kind), Found { path, ..swap });
         }
-        // a clean close speaks of these names
-        if are_renamed { self.sync() } else { Ok(()) }
+        self.sync() // a clean close speaks of these names
     }
 
     /// Files of rewrites whose log has its name already, or is not there: of no use, or made anew.
