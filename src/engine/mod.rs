@@ -35,6 +35,7 @@ mod journal;
 mod keeper;
 mod known;
 mod maintenance;
+mod moved;
 mod open;
 mod partition;
 mod producer_ids;

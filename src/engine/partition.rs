@@ -39,7 +39,7 @@ pub(crate) struct Partition {
     /// `None` for internal topics, which live on a reserve of their own.
     pub(super) store_budget: Option<Arc<Budget>>,
     gate: Arc<Gate>,
-    deleted: AtomicBool,
+    pub(super) deleted: AtomicBool,
     /// That the log is poisoned has been recorded.
     pub(super) failure_noted: AtomicBool,
 }

@@ -16,6 +16,7 @@ mod fault;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod header;
+mod lend;
 mod marker;
 mod pack;
 mod produced;
@@ -41,7 +42,7 @@ pub(crate) use marker::{Marker, MarkerBatch};
 pub(crate) use pack::{check_built, packed};
 pub use produced::ProducerIdentity;
 pub(crate) use produced::{Produced, ProducerClaim, ProducerStamp};
-pub(crate) use records::{Batches, TakeRules};
+pub(crate) use records::{Batches, Sound, TakeRules};
 pub use records::{Records, RecordsIter};
 pub(crate) use sent::SentBatch;
 pub use single::{Header, OwnedRecord, Record};

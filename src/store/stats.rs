@@ -262,10 +262,10 @@ impl StoreStats {
         let partitions = || topics.iter().flat_map(|topic| &topic.partitions);
         StoreStats {
             groups: offsets.groups().iter().map(|name| GroupStats::of(offsets, name)).collect(),
-            polls: counters.polls.get(),
-            waits: counters.waits.get(),
+            polls: counters.polls(),
+            waits: counters.waits(),
             commits: counters.commits.get(),
-            fetched_records: counters.records.get(),
+            fetched_records: counters.records(),
             unreadable_commits: offsets.skipped(),
             unreadable_transactions: 0,
             scheduled: ScheduleStats::default(),
@@ -356,8 +356,8 @@ impl PartitionStats {
             appended_batches: counters.appended_batches(),
             appended_bytes: counters.appended_bytes(),
             failed_appends: counters.failed_appends.get(),
-            fetched_bytes: counters.fetched_bytes.get(),
-            fetched_records: counters.fetched_records.get(),
+            fetched_bytes: counters.fetched.bytes.get(),
+            fetched_records: counters.fetched.records.get(),
             failed_reads: counters.failed_reads.get(),
             rolls: counters.rolls.get(),
             syncs: counters.syncs.get(),
@@ -383,8 +383,8 @@ impl PartitionStats {
             end_offset: offsets.end,
             bytes,
             segments,
-            fetched_bytes: log.counters().fetched_bytes.get(),
-            fetched_records: log.counters().fetched_records.get(),
+            fetched_bytes: log.counters().fetched.bytes.get(),
+            fetched_records: log.counters().fetched.records.get(),
             failed_reads: log.counters().failed_reads.get(),
             ..PartitionStats::default()
         }
