@@ -122,8 +122,9 @@ impl Dump {
         Ok(made(partitions.collect::<Result<_>>()?, has_clean_mark))
     }
 
-    /// How many bytes one compressed batch may take decompressed; of one that takes more the records
-    /// are an error. Default 8 MiB, or 32 times the batch's own size where that is more; at least 1.
+    /// How many bytes one compressed batch may take decompressed; of one that takes more the
+    /// records are an error. Default 8 MiB, or 32 times the batch's own size where that is more;
+    /// at least 1.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();

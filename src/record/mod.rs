@@ -3,9 +3,10 @@
 //! `header` owns the layout of a batch's first 61 bytes, `batch` reads the records behind them in
 //! place, `codec` decompresses and compresses them, `encode` and `buffer` write, `produced` says
 //! for whom, `marker` is the end of a transaction, `pack` compresses what they wrote, `sent`
-//! takes in what others made, `rewrite` writes again what compaction keeps, `single`, `records` and `view` are what programs hand in and
-//! get back, `fault` says what can be wrong. Every length is bounded before it is used; nothing
-//! here allocates by a number it read, and nothing panics on bytes.
+//! takes in what others made, `rewrite` writes again what compaction keeps, `single`, `records` and
+//! `view` are what programs hand in and get back, `fault` says what can be wrong. Every length is
+//! bounded before it is used; nothing here allocates by a number it read, and nothing panics on
+//! bytes.
 
 mod batch;
 mod buffer;

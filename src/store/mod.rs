@@ -3,8 +3,8 @@
 //! `builder` says how a store is run, `handle` is the [`Store`] itself, `admin` what it does with
 //! topics, `partition` a handle for one partition (`replication` and `hosted` what replicating
 //! hosts do with it), `stable` what it says of transactions, `groups` with groups, their offsets
-//! and holds, `reset` how offsets are moved, `transactions` with transactions over all partitions, `schedule`
-//! with records that wait for their time.
+//! and holds, `reset` how offsets are moved, `transactions` with transactions over all partitions,
+//! `schedule` with records that wait for their time.
 //! `describe`, `group_view` and `stats` are the snapshots it answers with, `backup` is how it is
 //! copied while in use, `read_only` the door for readers in other processes. Nothing is decided
 //! here: each call goes down to the engine or a coordinator.
