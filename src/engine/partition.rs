@@ -228,12 +228,6 @@ impl Partition {
         }
     }
 
-    /// Fails as full where an append of so many bytes would wait for room: for callers that serve
-    /// others too.
-    pub(crate) fn check_room(&self, bytes: u64) -> Result<()> {
-        room::check(self, bytes)
-    }
-
     #[cold]
     fn not_appended(&self, reserved: Room, error: Error) -> Error {
         room::give_back(self, reserved);

@@ -8,12 +8,13 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::builder::{StoreBuilder, Upkeep};
-use super::stats::{ScheduleStats, StoreStats};
+use super::stats::{PreparedStats, ScheduleStats, StoreStats};
 use crate::consumer::ConsumerBuilder;
 use crate::engine::{Claim, Engine, OpenReport};
 use crate::error::{Error, Result};
 use crate::group::OffsetStore;
 use crate::inspect::Verifier;
+use crate::prepared::Prepared;
 use crate::producer::ProducerBuilder;
 use crate::schedule::Schedule;
 use crate::time::deadline_after;
@@ -47,6 +48,7 @@ pub struct Store {
     pub(super) offsets: Arc<OffsetStore>,
     pub(super) transactions: Arc<Transactions>,
     pub(super) schedule: Arc<Schedule>,
+    pub(super) prepared: Arc<Prepared>,
 }
 
 impl Store {
@@ -111,8 +113,9 @@ impl Store {
         offsets.hold_all();
         offsets.begin_expiry(upkeep.offsets_retention);
         let schedule = Schedule::open(engine.clone(), transactions.clone())?;
+        let prepared = Prepared::open(engine.clone(), &transactions)?;
         engine.start()?;
-        Ok(Store { engine: Claim::new(engine), offsets, transactions, schedule })
+        Ok(Store { engine: Claim::new(engine), offsets, transactions, schedule, prepared })
     }
 
     /// The identity of the store, drawn when its directory was taken: 32 hexadecimal digits.
@@ -183,8 +186,9 @@ impl Store {
     pub fn stats(&self) -> StoreStats {
         let unreadable_transactions = self.transactions.skipped();
         let scheduled = ScheduleStats::of(self.schedule.numbers());
+        let prepared = PreparedStats::of(self.prepared.numbers());
         let all = StoreStats::of(&self.engine, &self.offsets);
-        StoreStats { unreadable_transactions, scheduled, ..all }
+        StoreStats { unreadable_transactions, scheduled, prepared, ..all }
     }
 
     /// Reads everything the store holds and says what is wrong, while it is open:

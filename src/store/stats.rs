@@ -7,6 +7,7 @@ use crate::config::HoldCap;
 use crate::engine::{Engine, FollowedPartition, HoldState, Partition, Topic};
 use crate::group::OffsetStore;
 use crate::ids::{Generation, Offset, PartitionId};
+use crate::prepared::PreparedNumbers;
 use crate::schedule::ScheduleNumbers;
 
 /// A store in numbers.
@@ -58,6 +59,8 @@ pub struct StoreStats {
     pub expired_offsets: u64,
     /// Records that wait for their time; all 0 for who only reads.
     pub scheduled: ScheduleStats,
+    /// Records that wait for local work; all 0 for who only reads.
+    pub prepared: PreparedStats,
     /// Bytes that stay for groups alone: the sum over the topics.
     pub held_bytes: u64,
     /// The sum over the topics.
@@ -104,6 +107,34 @@ impl ScheduleStats {
         let ScheduleNumbers { pending, stuck, published, dead_letters, cancelled, unreadable } =
             numbers;
         ScheduleStats { pending, stuck, published, dead_letters, cancelled, unreadable }
+    }
+}
+
+/// Prepared transactions in numbers.
+///
+/// ```
+/// use tidelog::{Record, Store, TopicConfig};
+/// let store = Store::in_memory()?;
+/// store.ensure_topic("orders", TopicConfig::new())?;
+/// store.prepared("shop").build()?.prepare(&[("orders", Record::new("order 7"))])?;
+/// assert_eq!(store.stats().prepared.pending, 1);
+/// # Ok::<(), tidelog::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PreparedStats {
+    /// Transactions that are not resolved yet.
+    pub pending: u64,
+    /// Those of them that nobody is asked about any more.
+    pub parked: u64,
+    /// Records of `__prepared` that could not be understood when the store was opened.
+    pub unreadable: u64,
+}
+
+impl PreparedStats {
+    pub(super) fn of(numbers: PreparedNumbers) -> Self {
+        let PreparedNumbers { pending, parked, unreadable } = numbers;
+        PreparedStats { pending, parked, unreadable }
     }
 }
 
@@ -269,6 +300,7 @@ impl StoreStats {
             unreadable_commits: offsets.skipped(),
             unreadable_transactions: 0,
             scheduled: ScheduleStats::default(),
+            prepared: PreparedStats::default(),
             expired_offsets: offsets.expired(),
             held_bytes: topics.iter().map(|topic| topic.held_bytes).sum(),
             pinned_bytes: engine.pinned().get(),
