@@ -172,6 +172,7 @@ impl Consumer {
         };
         let rules = TakeRules {
             max_records: self.options.max_records - self.stage.records.len(),
+            until: None,
             plain: self.options.plain,
         };
         let (topic, id) = (slot.partition.topic_name().clone(), slot.partition.id());
