@@ -20,7 +20,8 @@ use crate::time::Timestamp;
 /// let store = Store::in_memory()?;
 /// store.ensure_topic("jobs", TopicConfig::new())?;
 /// store.producer().build()?.topic("jobs")?.send(Record::new("old"))?;
-/// let latest = store.share_consumer("g").subscribe(["jobs"]).start(ShareStart::Latest).build()?;
+/// let builder = store.share_consumer("g").subscribe(["jobs"]);
+/// let mut latest = builder.start(ShareStart::Latest).build()?;
 /// assert!(latest.try_poll()?.is_empty());
 /// # Ok::<(), tidelog::Error>(())
 /// ```
