@@ -113,6 +113,8 @@ pub enum ErrorKind {
     UnexpectedOffset,
     /// What was asked does not fit the state of the producer's transaction.
     InvalidTransactionState,
+    /// Whoever settles a record of a share group has no lease on it, or no longer.
+    InvalidRecordState,
     /// What was asked is not what the topic's configuration is for.
     PolicyViolation,
     /// The group has members, or what it must not have for what was asked.

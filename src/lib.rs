@@ -56,6 +56,8 @@
 //! - Offsets: [`Consumer::commit`], [`OffsetCommit`]. Groups: [`Store::groups`],
 //!   [`Store::describe_group`], [`Store::reset_group`], [`Store::delete_group`],
 //!   [`StoreBuilder::offsets_retention`], [`TopicConfig::retain_for`].
+//! - Sharing: [`Store::share_consumer`], [`ShareConsumer`], [`LeasedRecords`], [`Lease`]; with
+//!   handlers: [`Store::worker`], [`JobOutcome`], [`RetryPolicy`].
 //! - Operating: [`Store::open_report`], [`Store::stats`], [`Error`]; looking into files: [`Dump`].
 //! - Tests: [`Store::in_memory`], [`ManualClock`], [`Threads::Host`], [`disk`].
 //!
@@ -131,9 +133,17 @@ mod schedule;
 mod group;
 
 #[cfg(not(loom))]
+mod share;
+
+#[cfg(not(loom))]
 mod consumer;
 #[cfg(not(loom))]
 mod producer;
+#[cfg(not(loom))]
+mod share_consumer;
+
+#[cfg(not(loom))]
+mod worker;
 
 #[cfg(not(loom))]
 mod inspect;
@@ -198,15 +208,25 @@ pub use schedule::{ScheduleId, ScheduledRecord, When};
 #[cfg(not(loom))]
 pub use segment::AbortedTransaction;
 #[cfg(not(loom))]
+pub use share::ShareStart;
+#[cfg(not(loom))]
+pub use share_consumer::{
+    Lease, LeasedIter, LeasedRecord, LeasedRecords, ShareConsumer, ShareConsumerBuilder,
+};
+#[cfg(not(loom))]
 pub use store::{
     BackupBuilder, BackupTask, GroupDescription, GroupListing, GroupMember, GroupPartition,
     GroupReset, GroupStats, HoldStats, OffsetMove, Partition, PartitionDescription, PartitionStats,
-    PreparedStats, ReadOnlyStore, ReadOnlyStoreBuilder, ResetPlan, ResetTo, ScheduleStats, Store,
-    StoreBuilder, StoreStats, TopicDescription, TopicStats,
+    PreparedStats, ReadOnlyStore, ReadOnlyStoreBuilder, ResetPlan, ResetTo, ScheduleStats,
+    ShareGroupDescription, ShareGroupPartition, Store, StoreBuilder, StoreStats, TopicDescription,
+    TopicStats,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 #[cfg(not(loom))]
 pub use txn::{OpenTransaction, TransactionDescription, TransactionPhase};
+
+#[cfg(not(loom))]
+pub use worker::{Job, JobOutcome, RetryPolicy, Worker, WorkerBuilder};
 
 /// The README's example and the guide's are compiled and run as tests.
 #[cfg(doctest)]

@@ -21,8 +21,10 @@ const HOUSE: &[(&str, u32)] = &[
     ("bin", 90),
     ("fuzzing", 90), // only built for fuzzing
     ("store", 80),
+    ("worker", 71),
     ("producer", 70),
     ("consumer", 70),
+    ("share_consumer", 70),
     ("inspect", 70),
     ("group", 60),
     ("share", 60),

@@ -201,6 +201,7 @@ impl Consumer {
         };
         let rules = TakeRules {
             max_records: self.options.max_records - self.stage.records.len(),
+            until: None,
             plain: self.options.plain,
         };
         let (topic, id) = (&slot.topic, slot.partition.id());

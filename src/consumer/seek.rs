@@ -303,7 +303,7 @@ impl Consumer {
         let Some(batches) = fetched.batches() else { return Ok(from) };
         let Ok(batch) = Batch::verify(&batches.bytes) else { return Ok(from) };
         let end = batch.header().end_offset();
-        let rules = TakeRules { max_records: usize::MAX, plain: self.options.plain };
+        let rules = TakeRules { max_records: usize::MAX, until: None, plain: self.options.plain };
         let (topic, id) = (slot.partition.topic_name(), slot.partition.id());
         let pinned = self.engine.pinned();
         let taken = Records::default().take_in(topic, id, batches, from, rules, pinned);

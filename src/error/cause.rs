@@ -73,6 +73,8 @@ pub(crate) enum Cause {
     UnexpectedOffset(String),
     #[error("invalid transaction state: {0}")]
     InvalidTransactionState(String),
+    #[error("invalid record state: {0}")]
+    InvalidRecordState(String),
     #[error("{0}")]
     PolicyViolation(String),
     #[error("{0}")]
@@ -140,6 +142,7 @@ impl Cause {
             Cause::NotLeader => Cause::NotLeader,
             Cause::UnexpectedOffset(why) => Cause::UnexpectedOffset(why.clone()),
             Cause::InvalidTransactionState(why) => Cause::InvalidTransactionState(why.clone()),
+            Cause::InvalidRecordState(why) => Cause::InvalidRecordState(why.clone()),
             Cause::PolicyViolation(why) => Cause::PolicyViolation(why.clone()),
             Cause::GroupNotEmpty(why) => Cause::GroupNotEmpty(why.clone()),
             Cause::AlreadyResolved(why) => Cause::AlreadyResolved(why.clone()),
@@ -180,6 +183,7 @@ impl Cause {
             Cause::NotLeader => ErrorKind::NotLeader,
             Cause::UnexpectedOffset(_) => ErrorKind::UnexpectedOffset,
             Cause::InvalidTransactionState(_) => ErrorKind::InvalidTransactionState,
+            Cause::InvalidRecordState(_) => ErrorKind::InvalidRecordState,
             Cause::PolicyViolation(_) => ErrorKind::PolicyViolation,
             Cause::GroupNotEmpty(_) => ErrorKind::GroupNotEmpty,
             Cause::AlreadyResolved(_) => ErrorKind::AlreadyResolved,

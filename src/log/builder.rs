@@ -59,7 +59,7 @@ impl LogBuilder {
             clock: None,
             kafkas: Kafkas::default(),
             background_sync: BackgroundSync::default(),
-            take: TakeRules { max_records: usize::MAX, plain: PlainLimit::DEFAULT },
+            take: TakeRules { max_records: usize::MAX, until: None, plain: PlainLimit::DEFAULT },
             isolation: IsolationLevel::ReadCommitted,
         }
     }

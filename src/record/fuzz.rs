@@ -251,8 +251,11 @@ fn take_in(bytes: &[u8], batches: &[Batch<'_>], flags: u8, pattern: u8) {
     let Some(first) = batches.first() else { return };
     let from = first.header().base_offset().checked_add(i64::from(pattern & 7));
     let from = from.unwrap_or(Offset::ZERO);
-    let rules =
-        TakeRules { max_records: usize::from(pattern) + 1, plain: PlainLimit::bytes(LIMIT) };
+    let rules = TakeRules {
+        max_records: usize::from(pattern) + 1,
+        until: None,
+        plain: PlainLimit::bytes(LIMIT),
+    };
     let mut records = Records::default();
     let (topic, pinned) = (Arc::from("topic"), Arc::new(PinCounter::default()));
     let whole = Bytes::copy_from_slice(bytes);

@@ -106,6 +106,8 @@ pub(crate) struct Taken {
 pub(crate) struct TakeRules {
     /// At most this many records.
     pub(crate) max_records: usize,
+    /// Only records below it, where there is such a bound.
+    pub(crate) until: Option<Offset>,
     /// What one batch may take decompressed; the batch that brings all to it is the last.
     pub(crate) plain: PlainLimit,
 }
@@ -114,6 +116,7 @@ impl TakeRules {
     /// Whether more is wanted.
     fn want(&self, taken: &Taken) -> bool {
         taken.records < self.max_records
+            && self.until.is_none_or(|until| taken.next_offset < until)
             && (taken.plain_bytes == 0 || taken.plain_bytes < self.plain.of(0))
     }
 }
@@ -185,6 +188,12 @@ impl Records {
             });
         }
         taken
+    }
+
+    /// Takes in what another has, behind what is there.
+    pub(crate) fn absorb(&mut self, other: Records) {
+        self.len += other.len;
+        self.parts.extend(other.parts);
     }
 
     /// How many records there are.
@@ -260,7 +269,8 @@ fn lendable(
         if record.offset() < from {
             continue;
         }
-        if taken + records == rules.max_records {
+        let beyond = rules.until.is_some_and(|until| record.offset() >= until);
+        if beyond || taken + records == rules.max_records {
             next = record.offset();
             break;
         }

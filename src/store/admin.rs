@@ -143,8 +143,10 @@ impl Store {
     /// ```
     pub fn delete_topic(&self, name: &str) -> Result<()> {
         self.not_internal("delete topic", name)?;
+        let id = self.engine.topic(name).ok().map(|topic| topic.id());
         self.engine.delete_topic(name)?;
-        let forgotten = self.offsets.forget_topic(name);
+        let shared = id.map_or(Ok(()), |id| self.shares.forget_topic(id));
+        let forgotten = self.offsets.forget_topic(name).and(shared);
         forgotten.map_err(|error| error.with_outcome(Outcome::Unknown)) // the topic is gone
     }
 
@@ -198,7 +200,9 @@ impl Store {
     pub fn alter_topic(&self, name: &str, config: TopicConfig) -> Result<()> {
         self.not_internal("alter topic", name)?;
         self.engine.alter_topic(name, config)?;
-        self.offsets.hold_again(&*self.engine.topic(name)?);
+        let topic = self.engine.topic(name)?;
+        self.offsets.hold_again(&topic);
+        self.shares.hold_again(&topic);
         Ok(())
     }
 

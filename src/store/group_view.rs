@@ -137,6 +137,11 @@ pub struct GroupPartition {
 }
 
 impl GroupListing {
+    pub(super) fn of_share_group(name: &str, consumers: usize) -> Self {
+        let phase = if consumers == 0 { GroupPhase::Empty } else { GroupPhase::Stable };
+        GroupListing { name: name.to_owned(), kind: GroupKind::Share, phase, members: consumers }
+    }
+
     pub(super) fn of(store: &Store, name: &str) -> Result<Self> {
         let kept = store.offsets.kept("list groups", name)?;
         let roster = store.offsets.roster(name);

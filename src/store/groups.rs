@@ -15,7 +15,7 @@ use crate::ids::{Offset, PartitionId};
 
 impl Store {
     /// All groups, by name: those that have committed something, those that Kafka's members left,
-    /// those with members now.
+    /// those with members now, and share groups.
     ///
     /// # Errors
     /// [`Closed`](crate::ErrorKind::Closed), and why part of `__consumer_offsets` cannot be read.
@@ -34,6 +34,13 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
+        for (name, consumers) in self.shares.list() {
+            match listed.iter_mut().find(|group| *group.name == *name) {
+                Some(group) => group.members += consumers,
+                None => listed.push(GroupListing::of_share_group(&name, consumers)),
+            }
+        }
+        listed.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(listed)
     }
 
@@ -128,13 +135,13 @@ impl Store {
         self.offsets.reset(group, &commits, durability)
     }
 
-    /// Deletes a group: everything it has committed and every record of it. Durable when it
-    /// returns; blocks for a sync.
+    /// Deletes a group: everything it has committed and every record of it; of a share group
+    /// everything it has read. Durable when it returns; blocks for a sync.
     ///
     /// # Errors
     /// [`GroupNotEmpty`](crate::ErrorKind::GroupNotEmpty) while it has members,
     /// [`NotFound`](crate::ErrorKind::NotFound), [`Unsupported`](crate::ErrorKind::Unsupported)
-    /// for Kafka's share and streams groups, whose state lies elsewhere too; those of an append.
+    /// for what Kafka's share and streams groups have committed; those of an append.
     ///
     /// ```
     /// use tidelog::{ErrorKind, Offset, OffsetCommit, Store, TopicConfig};
@@ -147,6 +154,9 @@ impl Store {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn delete_group(&self, group: &str) -> Result<()> {
+        if self.shares.contains(group) {
+            return self.shares.delete(group);
+        }
         self.offsets.delete_group(group)
     }
 

@@ -17,9 +17,12 @@ use crate::inspect::Verifier;
 use crate::prepared::Prepared;
 use crate::producer::ProducerBuilder;
 use crate::schedule::Schedule;
+use crate::share::ShareGroups;
+use crate::share_consumer::ShareConsumerBuilder;
 use crate::time::deadline_after;
 use crate::txn::{MarkerFollower, Transactions};
 use crate::wait::{Completed, Completion};
+use crate::worker::WorkerBuilder;
 
 /// Topics of partitioned logs in a directory, open in this process.
 ///
@@ -49,6 +52,7 @@ pub struct Store {
     pub(super) transactions: Arc<Transactions>,
     pub(super) schedule: Arc<Schedule>,
     pub(super) prepared: Arc<Prepared>,
+    pub(super) shares: Arc<ShareGroups>,
 }
 
 impl Store {
@@ -110,12 +114,15 @@ impl Store {
         let follower: Weak<dyn MarkerFollower> = Arc::downgrade(&offsets) as _;
         transactions.set_follower(follower);
         transactions.begin_upkeep(upkeep.transactional_id_expiration);
+        let shares = ShareGroups::open(engine.clone())?;
         offsets.hold_all();
+        shares.hold_all();
         offsets.begin_expiry(upkeep.offsets_retention);
         let schedule = Schedule::open(engine.clone(), transactions.clone())?;
         let prepared = Prepared::open(engine.clone(), &transactions)?;
         engine.start()?;
-        Ok(Store { engine: Claim::new(engine), offsets, transactions, schedule, prepared })
+        let engine = Claim::new(engine);
+        Ok(Store { engine, offsets, transactions, schedule, prepared, shares })
     }
 
     /// The identity of the store, drawn when its directory was taken: 32 hexadecimal digits.
@@ -177,6 +184,41 @@ impl Store {
         ConsumerBuilder::new(self.engine.clone(), self.offsets.clone(), None)
     }
 
+    /// A builder for a consumer of a share group: any number of them take records of the same
+    /// partitions, each record leased to one.
+    ///
+    /// ```
+    /// use tidelog::{Record, Store, TopicConfig};
+    /// let store = Store::in_memory()?;
+    /// store.ensure_topic("jobs", TopicConfig::new())?;
+    /// store.producer().build()?.topic("jobs")?.send(Record::new("hello"))?;
+    /// let mut first = store.share_consumer("workers").subscribe(["jobs"]).build()?;
+    /// let mut second = store.share_consumer("workers").subscribe(["jobs"]).build()?;
+    /// let leased = first.try_poll()?;
+    /// assert_eq!((leased.len(), second.try_poll()?.len()), (1, 0));
+    /// first.ack_all(&leased)?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn share_consumer(&self, group: impl Into<String>) -> ShareConsumerBuilder {
+        let (shares, offsets) = (self.shares.clone(), self.offsets.clone());
+        ShareConsumerBuilder::new(self.engine.clone(), shares, offsets, group.into())
+    }
+
+    /// A builder for a worker: a handler that is called for each record of a share group, a few at
+    /// a time, with retries.
+    ///
+    /// ```
+    /// use tidelog::{JobOutcome, Store, TopicConfig};
+    /// let store = Store::in_memory()?;
+    /// store.ensure_topic("jobs", TopicConfig::new())?;
+    /// let worker = store.worker("workers").topic("jobs").run(|_job| JobOutcome::Done)?;
+    /// worker.stop()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn worker(&self, group: impl Into<String>) -> WorkerBuilder {
+        WorkerBuilder::new(self.engine.clone(), self.share_consumer(group))
+    }
+
     /// Numbers for operators, as they are now.
     ///
     /// ```
@@ -185,10 +227,11 @@ impl Store {
     /// ```
     pub fn stats(&self) -> StoreStats {
         let unreadable_transactions = self.transactions.skipped();
+        let unreadable_shares = self.shares.skipped();
         let scheduled = ScheduleStats::of(self.schedule.numbers());
         let prepared = PreparedStats::of(self.prepared.numbers());
         let all = StoreStats::of(&self.engine, &self.offsets);
-        StoreStats { unreadable_transactions, scheduled, prepared, ..all }
+        StoreStats { unreadable_transactions, unreadable_shares, scheduled, prepared, ..all }
     }
 
     /// Reads everything the store holds and says what is wrong, while it is open:

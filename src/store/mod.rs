@@ -3,10 +3,11 @@
 //! `builder` says how a store is run, `handle` is the [`Store`] itself, `admin` what it does with
 //! topics, `partition` a handle for one partition (`replication` and `hosted` what replicating
 //! hosts do with it), `stable` what it says of transactions, `groups` with groups, their offsets
-//! and holds, `reset` how offsets are moved, `transactions` with transactions over all partitions,
-//! `schedule` with records that wait for their time, `prepared` with those that wait for local
-//! work. `describe`, `group_view` and `stats` are the snapshots it answers with, `backup` is how it
-//! is copied while in use, `read_only` the door for readers in other processes. Nothing is decided
+//! and holds, `reset` how offsets are moved, `share_groups` with groups that share, `transactions`
+//! with transactions over all partitions, `schedule` with records that wait for their time,
+//! `prepared` with those that wait for local work. `describe`, `group_view` and `stats` are the
+//! snapshots it answers with, `backup` is how it is copied while in use, `read_only` the door for
+//! readers in other processes. Nothing is decided
 //! here: each call goes down to the engine or a coordinator.
 
 mod admin;
@@ -23,6 +24,7 @@ mod read_only;
 mod replication;
 mod reset;
 mod schedule;
+mod share_groups;
 mod stable;
 mod stats;
 mod transactions;
@@ -35,6 +37,7 @@ pub use handle::Store;
 pub use partition::Partition;
 pub use read_only::{ReadOnlyStore, ReadOnlyStoreBuilder};
 pub use reset::{GroupReset, OffsetMove, ResetPlan, ResetTo};
+pub use share_groups::{ShareGroupDescription, ShareGroupPartition};
 pub use stats::{
     GroupStats, HoldStats, PartitionStats, PreparedStats, ScheduleStats, StoreStats, TopicStats,
 };

@@ -55,6 +55,8 @@ pub struct StoreStats {
     /// Records of `__transaction_state` that could not be understood when the store was opened;
     /// always 0 for who only reads.
     pub unreadable_transactions: u64,
+    /// The same of `__share_group_state`.
+    pub unreadable_shares: u64,
     /// Committed offsets that outlived their group and were removed since the open.
     pub expired_offsets: u64,
     /// Records that wait for their time; all 0 for who only reads.
@@ -299,6 +301,7 @@ impl StoreStats {
             fetched_records: counters.records(),
             unreadable_commits: offsets.skipped(),
             unreadable_transactions: 0,
+            unreadable_shares: 0,
             scheduled: ScheduleStats::default(),
             prepared: PreparedStats::default(),
             expired_offsets: offsets.expired(),

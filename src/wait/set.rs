@@ -122,6 +122,12 @@ impl WaitSet {
         self.arm_fenced::<true>(registration);
     }
 
+    /// Takes back what [`arm`](WaitSet::arm) asked for; a token that is ready already stays so.
+    pub(crate) fn disarm(&self, registration: &Registration) {
+        debug_assert!(Arc::ptr_eq(&registration.link.set, &self.shared), "of another set");
+        registration.signal.disarm(&registration.link);
+    }
+
     /// `FENCED` is false only in the test that shows loom catching the missing fence.
     pub(super) fn arm_fenced<const FENCED: bool>(&self, registration: &Registration) {
         debug_assert!(Arc::ptr_eq(&registration.link.set, &self.shared), "of another set");

@@ -61,6 +61,15 @@ impl Signal {
         }
     }
 
+    /// The same for one waiter, the one that has waited longest: for changes that one can deal
+    /// with, which passes on what it leaves.
+    pub(crate) fn notify_one(&self) {
+        fence(Ordering::SeqCst);
+        if self.armed.load(Ordering::Relaxed) {
+            self.wake_at_most(1);
+        }
+    }
+
     /// Wakes every waiter, and every later one as soon as it arms.
     pub(crate) fn close(&self) {
         self.queue.lock().closed = true;
@@ -81,7 +90,11 @@ impl Signal {
     /// cannot keep a notifier here.
     #[cold]
     fn wake_armed(&self) {
-        let mut left = usize::MAX;
+        self.wake_at_most(usize::MAX);
+    }
+
+    fn wake_at_most(&self, most: usize) {
+        let mut left = most;
         loop {
             let (link, roused) = {
                 let mut queue = self.queue.lock();

@@ -33,7 +33,8 @@ pub enum GroupKind {
     Classic,
     /// Kafka's newer protocol, KIP-848. Such a group becomes classic with its first member here.
     Consumer,
-    /// Kafka's queues, KIP-932; nothing can be done to one here.
+    /// Whose consumers take records under leases, KIP-932: see
+    /// [`Store::share_consumer`](crate::Store::share_consumer).
     Share,
     /// Kafka Streams' own protocol, KIP-1071; nothing can be done to one here.
     Streams,

@@ -36,7 +36,7 @@ fn all_by(log: &PartitionLog, end: i64, bytes: usize) -> (Vec<(i64, Vec<u8>)>, V
         isolation: IsolationLevel::ReadUncommitted,
     };
     let plain = PlainLimit::DEFAULT;
-    let rules = TakeRules { max_records: usize::MAX, plain };
+    let rules = TakeRules { max_records: usize::MAX, until: None, plain };
     let (mut found, mut lost) = (Vec::new(), Vec::new());
     let mut next = Offset::ZERO;
     while next < Offset::new(end) {

@@ -172,7 +172,7 @@ fn read_from(log: &PartitionLog, from: i64) -> Result<Vec<(i64, Vec<u8>)>> {
         isolation: IsolationLevel::ReadUncommitted,
     };
     let plain = PlainLimit::DEFAULT;
-    let rules = TakeRules { max_records: usize::MAX, plain };
+    let rules = TakeRules { max_records: usize::MAX, until: None, plain };
     let mut next = Offset::new(from);
     let mut found = Vec::new();
     loop {

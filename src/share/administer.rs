@@ -1,0 +1,205 @@
+//! What operators see of share groups and do with them; what becomes of them with their topics.
+//!
+//! A group is moved or ended only while it has no consumers. What ends is ended by tombstones, and
+//! they are durable before memory forgets. Called by `store`.
+
+use std::sync::Arc;
+
+use super::change::Delta;
+use super::groups::{PlaceKey, ShareGroup, ShareGroups};
+use super::place::{Place, Slot};
+use super::schema::{Part, ShareKey};
+use super::state::ShareState;
+use crate::config::Durability;
+use crate::engine::{Partition, Topic};
+use crate::error::{Cause, Error, Result};
+use crate::ids::{Offset, PartitionId, TopicId};
+use crate::state_log::Change;
+
+/// One partition as a share group sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct PlaceView {
+    pub(crate) partition: Arc<Partition>,
+    /// Everything below it is finished.
+    pub(crate) start: Offset,
+    /// Everything below it was handed out or is finished.
+    pub(crate) end: Offset,
+    pub(crate) leased: usize,
+    pub(crate) delayed: usize,
+    pub(crate) open: usize,
+    pub(crate) archived: u64,
+    pub(crate) lost: u64,
+}
+
+impl ShareGroups {
+    /// The groups there are, with how many consumers each has.
+    pub(crate) fn list(&self) -> Vec<(Arc<str>, usize)> {
+        self.all().iter().map(|group| (group.name.clone(), group.live.lock().consumers)).collect()
+    }
+
+    /// Whether there is a share group of that name.
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.groups.lock().contains_key(name)
+    }
+
+    /// How many consumers a group has, and the partitions it has read.
+    pub(crate) fn describe(&self, name: &str) -> Result<(usize, Vec<PlaceView>)> {
+        let group = self.known("describe share group", name)?;
+        let consumers = group.live.lock().consumers;
+        let places = self.make_all(&group)?;
+        let mut views: Vec<PlaceView> = places.iter().map(|place| place.view()).collect();
+        views.sort_by(|a, b| {
+            let key = |it: &PlaceView| (it.partition.topic_name().clone(), it.partition.id());
+            key(a).cmp(&key(b))
+        });
+        Ok((consumers, views))
+    }
+
+    /// Ends a group and all it has read; durable when it returns.
+    pub(crate) fn delete(&self, name: &str) -> Result<()> {
+        const OPERATION: &str = "delete share group";
+        self.kept.engine.check_writable(OPERATION)?;
+        let group = self.known(OPERATION, name)?;
+        let mut groups = self.groups.lock();
+        check_empty(OPERATION, &group)?;
+        let mut places = group.places.lock();
+        let keys: Vec<PlaceKey> = places.used.keys().chain(places.saved.keys()).copied().collect();
+        self.forget(&group, &keys)?;
+        for place in places.used.values() {
+            place.partition.end_hold_of_group(name);
+        }
+        places.used.clear();
+        places.saved.clear();
+        groups.remove(name);
+        Ok(())
+    }
+
+    /// Moves a group in one partition: what it has open there is forgotten, and it goes on with
+    /// `to`.
+    pub(crate) fn reset(
+        &self,
+        name: &str,
+        partition: &Arc<Partition>,
+        to: Offset,
+        durability: Durability,
+    ) -> Result<()> {
+        const OPERATION: &str = "reset share group";
+        let group = self.known(OPERATION, name)?;
+        check_empty(OPERATION, &group)?;
+        let offsets = partition.offsets()?;
+        if to < offsets.start || to > offsets.end {
+            let (start, end) = (offsets.start, offsets.end);
+            let cause = Cause::OutOfRange { requested: to, start, end };
+            return Err(Error::new(OPERATION, cause));
+        }
+        let place = self.place(&group, partition, super::ShareStart::Earliest)?;
+        let now = place.now();
+        let end = {
+            let mut slot = place.slot.lock();
+            let (settings, snapshot) = (slot.settings, slot.snapshot);
+            let state = ShareState::new(to.get(), settings.max_deliveries);
+            let mut fresh = Slot::new(state, settings);
+            fresh.snapshot = snapshot;
+            let end = place.write(&mut fresh, &Delta::default(), now)?;
+            *slot = fresh;
+            place.show(&mut slot);
+            end
+        };
+        place.hold();
+        match (durability, end) {
+            (Durability::Power, Some(end)) => {
+                self.kept.log.make_durable_below(place.log_partition, end)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets what all groups have read of a topic. To be called once it is deleted, before the
+    /// call that deleted it returns.
+    pub(crate) fn forget_topic(&self, topic: TopicId) -> Result<()> {
+        for group in self.all() {
+            let mut places = group.places.lock();
+            let all = places.used.keys().chain(places.saved.keys());
+            let keys: Vec<PlaceKey> = all.filter(|key| key.0 == topic).copied().collect();
+            self.forget(&group, &keys)?;
+            places.used.retain(|key, _| key.0 != topic);
+            places.saved.retain(|key, _| key.0 != topic);
+        }
+        Ok(())
+    }
+
+    /// A topic's configuration has changed: its holds are those it asks for now.
+    pub(crate) fn hold_again(&self, topic: &Topic) {
+        for group in self.all() {
+            let places = group.places.lock();
+            for (key, saved) in places.saved.iter().filter(|(key, _)| key.0 == topic.id()) {
+                if let Some(partition) = self.partition(key) {
+                    partition.hold_for_group(&group.name, Offset::new(saved.state.start));
+                }
+            }
+            let used = places.used.iter().filter(|(key, _)| key.0 == topic.id());
+            used.for_each(|(_, place)| place.hold());
+        }
+    }
+
+    /// Writes tombstones, and makes them durable.
+    fn forget(&self, group: &ShareGroup, keys: &[PlaceKey]) -> Result<()> {
+        let mut touched: Vec<PartitionId> = Vec::new();
+        for (topic, partition) in keys.iter().copied() {
+            let log_partition = self.log_partition(&group.name, (topic, partition))?;
+            let key = |part| ShareKey { part, group: &group.name, topic, partition }.encode();
+            let (update, snapshot) = (key(Part::Update)?, key(Part::Snapshot)?);
+            let changes =
+                [Change { key: &update, value: None }, Change { key: &snapshot, value: None }];
+            self.kept.log.append(log_partition, &changes, Durability::Process)?;
+            touched.push(log_partition);
+        }
+        touched.sort();
+        touched.dedup();
+        touched.into_iter().try_for_each(|partition| self.kept.log.make_durable(partition))
+    }
+
+    fn known(&self, operation: &'static str, name: &str) -> Result<Arc<ShareGroup>> {
+        self.kept.engine.check_open(operation)?;
+        self.existing(name).ok_or_else(|| {
+            let name = name.chars().take(64).collect();
+            Error::new(operation, Cause::NotFound { what: "share group", name })
+        })
+    }
+
+    /// The places of a group in topics that exist, those of an earlier life too.
+    fn make_all(&self, group: &ShareGroup) -> Result<Vec<Arc<Place>>> {
+        let saved: Vec<PlaceKey> = group.places.lock().saved.keys().copied().collect();
+        for key in saved {
+            if let Some(partition) = self.partition(&key) {
+                self.place(group, &partition, super::ShareStart::Earliest)?;
+            }
+        }
+        Ok(group.places.lock().used.values().cloned().collect())
+    }
+}
+
+impl Place {
+    fn view(&self) -> PlaceView {
+        let slot = self.slot.lock();
+        PlaceView {
+            partition: self.partition.clone(),
+            start: Offset::new(slot.state.start()),
+            end: Offset::new(slot.state.end()),
+            leased: slot.state.leased_len(),
+            delayed: slot.state.parked_len(),
+            open: slot.state.open_len(),
+            archived: self.archived.get(),
+            lost: self.lost.get(),
+        }
+    }
+}
+
+fn check_empty(operation: &'static str, group: &ShareGroup) -> Result<()> {
+    let consumers = group.live.lock().consumers;
+    if consumers == 0 {
+        return Ok(());
+    }
+    let text = format!("share group `{}` has {consumers} consumers", group.name);
+    Err(Error::new(operation, Cause::GroupNotEmpty(text)))
+}

@@ -1,0 +1,372 @@
+//! All share groups of a store: who is in them, and what the log says of each.
+//!
+//! The log is read once, when the store opens; a place is made of what it says with the first
+//! consumer that comes to it. A state belongs to a topic's identity: one made again under the name
+//! is another topic. Before a state of an earlier life is used it is held against the partition's
+//! epochs: where the log was cut below it, what it says of the cut-off records counts no more.
+//!
+//! Locks: the table of groups, then one group's tables, which are held across the first append of
+//! a place.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::deliveries::LeaseId;
+use super::place::{Place, Slot};
+use super::saved::{Saved, SavedState};
+use super::schema::{Part, ShareKey, encode_value, parse_value};
+use super::settings::{GroupSettings, ShareStart};
+use super::state::{Now, ShareState};
+use crate::config::{Durability, TopicConfig};
+use crate::engine::{Engine, Partition};
+use crate::error::{Cause, Error, Result};
+use crate::ids::{Offset, PartitionId, TopicId};
+use crate::state_log::wire::{SchemaFault, partition_of_name};
+use crate::state_log::{Change, Replayed, StateLog};
+use crate::stats::Counter;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::time::Timestamp;
+
+/// Kafka's name for the topic.
+pub(super) const STATE_TOPIC: &str = "__share_group_state";
+
+/// The longest group name, in bytes: what the format can hold.
+const GROUP_NAME_LIMIT: usize = 0x7fff;
+
+/// All share groups of a store.
+#[derive(Debug)]
+pub(crate) struct ShareGroups {
+    pub(super) kept: Arc<Kept>,
+    pub(super) groups: Mutex<BTreeMap<Arc<str>, Arc<ShareGroup>>>,
+    /// Partitions of the log whose groups are not known.
+    unread: BTreeMap<PartitionId, Error>,
+    skipped: Counter,
+    members: AtomicU64,
+    takes: AtomicU64,
+}
+
+/// What every place needs of the store.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) engine: Arc<Engine>,
+    pub(super) log: StateLog,
+}
+
+/// Where in the store a state belongs.
+pub(super) type PlaceKey = (TopicId, PartitionId);
+
+/// One share group.
+#[derive(Debug)]
+pub(crate) struct ShareGroup {
+    pub(super) name: Arc<str>,
+    pub(super) live: Mutex<Live>,
+    pub(super) places: Mutex<Places>,
+}
+
+/// Who is in a group.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    /// Of those who are in it, or were last.
+    pub(super) settings: GroupSettings,
+    pub(super) consumers: usize,
+}
+
+/// What a group has read.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    pub(super) used: BTreeMap<PlaceKey, Arc<Place>>,
+    /// Of an earlier life, and not used since.
+    pub(super) saved: BTreeMap<PlaceKey, Saved>,
+}
+
+impl ShareGroups {
+    /// Reads what the log says. Costs nothing in a store that never had a share group.
+    pub(crate) fn open(engine: Arc<Engine>) -> Result<Arc<Self>> {
+        // Kafka's: 50 partitions; compacted, like all internal topics
+        let config =
+            TopicConfig::new().partitions(50).segment_bytes(100 << 20).max_batch_bytes(64 << 20);
+        let log = StateLog::new(engine.clone(), STATE_TOPIC, config);
+        let mut groups: BTreeMap<Arc<str>, Arc<ShareGroup>> = BTreeMap::new();
+        let mut faults = 0;
+        let skipped = log.replay(|record| {
+            if let Err(error) = fold(&mut groups, record) {
+                faults += 1;
+                log::warn!("{STATE_TOPIC}-{}: skipped: {error}", record.partition);
+            }
+        })?;
+        groups.retain(|_, group| !group.places.lock().saved.is_empty());
+        let unreadable = Counter::default();
+        unreadable.add(faults + skipped.places);
+        Ok(Arc::new(ShareGroups {
+            kept: Arc::new(Kept { engine, log }),
+            groups: Mutex::new(groups),
+            unread: skipped.unread,
+            skipped: unreadable,
+            members: AtomicU64::new(0),
+            takes: AtomicU64::new(0),
+        }))
+    }
+
+    /// Records of the log that could not be understood, since the store was opened.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.skipped.get()
+    }
+
+    /// Has every topic that asks for it keep what is still owed. Called when the store opens,
+    /// before anything is removed.
+    pub(crate) fn hold_all(&self) {
+        for group in self.all() {
+            let places = group.places.lock();
+            for (key, saved) in &places.saved {
+                if let Some(partition) = self.partition(key) {
+                    partition.hold_for_group(&group.name, Offset::new(saved.state.start));
+                }
+            }
+            places.used.values().for_each(|place| place.hold());
+        }
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<ShareGroup>> {
+        self.groups.lock().values().cloned().collect()
+    }
+
+    pub(super) fn existing(&self, name: &str) -> Option<Arc<ShareGroup>> {
+        self.groups.lock().get(name).cloned()
+    }
+
+    pub(super) fn partition(&self, (topic, partition): &PlaceKey) -> Option<Arc<Partition>> {
+        self.kept.engine.topic_by_id(*topic)?.partition(*partition).ok()
+    }
+
+    /// A number that no consumer has had before.
+    pub(crate) fn next_member(&self) -> u64 {
+        self.members.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// A lease that nobody has had before.
+    pub(crate) fn next_lease(&self, member: u64) -> LeaseId {
+        LeaseId { member, take: self.takes.fetch_add(1, Ordering::AcqRel) + 1 }
+    }
+
+    /// The group with one consumer more. Refused where others have joined it with other settings.
+    pub(crate) fn join(&self, name: &str, settings: GroupSettings) -> Result<Arc<ShareGroup>> {
+        const OPERATION: &str = "build share consumer";
+        self.kept.engine.check_open(OPERATION)?;
+        self.kept.engine.check_writable(OPERATION)?;
+        check_name(name)?;
+        let group = {
+            let mut groups = self.groups.lock();
+            let group = groups.entry(Arc::from(name)).or_insert_with_key(|name| {
+                let (live, places) = (Mutex::default(), Mutex::default());
+                Arc::new(ShareGroup { name: name.clone(), live, places })
+            });
+            let mut live = group.live.lock();
+            if live.consumers > 0 && live.settings != settings {
+                let text = format!(
+                    "the consumers of share group `{name}` have other settings: {:?}",
+                    live.settings
+                );
+                return Err(Error::new(OPERATION, Cause::InvalidArgument(text)));
+            }
+            live.consumers += 1;
+            live.settings = settings;
+            drop(live);
+            group.clone()
+        };
+        let places: Vec<Arc<Place>> = group.places.lock().used.values().cloned().collect();
+        places.iter().for_each(|place| place.set_settings(settings));
+        Ok(group)
+    }
+
+    /// One consumer less; what it holds is given up.
+    pub(crate) fn leave(&self, group: &ShareGroup, member: u64) {
+        let places: Vec<Arc<Place>> = group.places.lock().used.values().cloned().collect();
+        places.iter().for_each(|place| place.give_up(member));
+        let mut groups = self.groups.lock();
+        let is_last = {
+            let mut live = group.live.lock();
+            live.consumers -= 1;
+            live.consumers == 0
+        };
+        let places = group.places.lock();
+        if is_last && places.used.is_empty() && places.saved.is_empty() {
+            groups.remove(&group.name);
+        }
+    }
+
+    /// One group in one partition; where it begins is decided with its first use, and written.
+    pub(crate) fn place(
+        &self,
+        group: &ShareGroup,
+        partition: &Arc<Partition>,
+        start: ShareStart,
+    ) -> Result<Arc<Place>> {
+        let key = (partition.topic_id(), partition.id());
+        let settings = group.live.lock().settings;
+        let clock = self.kept.engine.clock();
+        let now = Now { mono: clock.monotonic(), wall: clock.wall() };
+        let log_partition = self.log_partition(&group.name, key)?;
+        let mut places = group.places.lock();
+        if let Some(place) = places.used.get(&key) {
+            return Ok(place.clone());
+        }
+        let slot = match places.saved.get(&key) {
+            Some(saved) => self.restore(partition, saved, settings, now)?,
+            None => {
+                let start = self.first_start(partition, start, settings)?;
+                Slot::new(ShareState::new(start.get(), settings.max_deliveries), settings)
+            }
+        };
+        let is_new = !places.saved.contains_key(&key);
+        let place = Place::new(self.kept.clone(), &group.name, partition, (log_partition, slot));
+        if is_new {
+            let mut slot = place.slot.lock();
+            place.write(&mut slot, &super::change::Delta::default(), now)?;
+        }
+        place.hold();
+        places.saved.remove(&key);
+        places.used.insert(key, place.clone());
+        Ok(place)
+    }
+
+    fn first_start(
+        &self,
+        partition: &Partition,
+        start: ShareStart,
+        settings: GroupSettings,
+    ) -> Result<Offset> {
+        let offsets = partition.offsets()?;
+        let latest = offsets.bound(settings.isolation);
+        Ok(match start {
+            ShareStart::Earliest => offsets.start,
+            ShareStart::Latest => latest,
+            ShareStart::At(wanted) => {
+                partition.offset_at(wanted, settings.isolation)?.unwrap_or(latest)
+            }
+        })
+    }
+
+    fn restore(
+        &self,
+        partition: &Partition,
+        saved: &Saved,
+        settings: GroupSettings,
+        now: Now,
+    ) -> Result<Slot> {
+        let state = ShareState::restore(&saved.state, settings.max_deliveries, now);
+        let mut slot = Slot::new(state, settings);
+        slot.snapshot = saved.snapshot; // the next record says all: what was touched is not known
+        slot.lacks_keys = settings.ordered;
+        let end = slot.state.end();
+        let mut cut = partition.offsets()?.end.get();
+        if let Some(epoch) = saved.state.epoch
+            && let Err(error) = partition.check_epoch("read share group", Offset::new(end), epoch)
+        {
+            match error.cause() {
+                Cause::LogTruncated { epoch_end, .. } => cut = cut.min(epoch_end.get()),
+                _ => return Err(error),
+            }
+        }
+        if cut < end {
+            let (topic, id) = (partition.topic_name(), partition.id());
+            log::warn!("{topic}-{id} was cut at {cut}: what a share group had read there is new");
+            slot.state.cut(cut);
+        }
+        Ok(slot)
+    }
+
+    /// Where the state of a place lies in the log; fails where that place is lost.
+    pub(super) fn log_partition(&self, group: &str, key: PlaceKey) -> Result<PartitionId> {
+        let name = format!("{group}:{}:{}", key.0, key.1);
+        let partition = partition_of_name(&name, self.kept.log.partition_count()?);
+        let partition = PartitionId::new(partition);
+        match self.unread.get(&partition) {
+            Some(error) => Err(error.again()),
+            None => Ok(partition),
+        }
+    }
+}
+
+impl Kept {
+    /// Appends what a place's state is; returns the end of the log.
+    pub(super) fn append(
+        &self,
+        place: &Place,
+        (part, number): (Part, i32),
+        saved: &SavedState,
+        written: Timestamp,
+    ) -> Result<Offset> {
+        let (topic, partition) = (place.partition.topic_id(), place.partition.id());
+        let key = ShareKey { part, group: &place.group, topic, partition }.encode()?;
+        let value = encode_value(saved, part, number, written);
+        let change = Change { key: &key, value: Some(&value) };
+        self.log.append(place.log_partition, &[change], Durability::Process)
+    }
+}
+
+impl ShareGroup {
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+}
+
+impl Place {
+    /// Other consumers have come, with other settings.
+    fn set_settings(&self, settings: GroupSettings) {
+        let mut slot = self.slot.lock();
+        if slot.settings == settings {
+            return;
+        }
+        slot.lacks_keys |= settings.ordered && !slot.settings.ordered;
+        slot.settings = settings;
+        slot.state.set_most(settings.max_deliveries);
+        self.show(&mut slot);
+    }
+}
+
+/// Takes one record of the log in.
+fn fold(groups: &mut BTreeMap<Arc<str>, Arc<ShareGroup>>, record: Replayed<'_>) -> Result<()> {
+    let fault = |fault: SchemaFault| fault.into_error("replay share groups", record.offset);
+    let Some(key) = record.key else { return Ok(()) };
+    let Some(key) = ShareKey::parse(key).map_err(fault)? else { return Ok(()) };
+    let value =
+        record.value.map(|value| parse_value(value, key.part)).transpose().map_err(fault)?;
+    if !groups.contains_key(key.group) {
+        let name = Arc::<str>::from(key.group);
+        let (live, places) = (Mutex::default(), Mutex::default());
+        groups.insert(name.clone(), Arc::new(ShareGroup { name, live, places }));
+    }
+    let mut places = groups[key.group].places.lock();
+    let place = (key.topic, key.partition);
+    match (key.part, value) {
+        (Part::Snapshot, Some((snapshot, state))) => {
+            places.saved.insert(place, Saved { snapshot, state });
+        }
+        (Part::Snapshot, None) => drop(places.saved.remove(&place)),
+        (Part::Update, Some((snapshot, update))) => {
+            if let Some(saved) = places.saved.get_mut(&place)
+                && saved.snapshot == snapshot
+            {
+                saved.state.lay_over(&update);
+            }
+        }
+        (Part::Update, None) => {}
+    }
+    Ok(())
+}
+
+/// Refuses a name that cannot be a group's.
+pub(super) fn check_name(group: &str) -> Result<()> {
+    let reason = match group.len() {
+        0 => "it is empty",
+        1..=GROUP_NAME_LIMIT => return Ok(()),
+        _ => "it is longer than 32,767 bytes",
+    };
+    let name = group.chars().take(64).collect();
+    Err(Error::new("name group", Cause::InvalidName { what: "group", name, reason }))
+}
+
+/// How long the first lease lasts where nothing is said: Kafka's.
+pub(crate) const LEASE: Duration = Duration::from_secs(30);

@@ -1,0 +1,48 @@
+//! Share groups: any number of consumers of one group take records of any partition under a lease.
+//!
+//! Kafka's KIP-932, which is RocketMQ's POP too. `state` is the pure state of one group in one
+//! partition: what is finished, leased, waiting, due later; `deliveries` what one record of it may
+//! go through; `change` a change of it before it takes effect,
+//! `written` what the log is to say of it, `runs` ranges of offsets.
+//! `schema` owns the bytes in Kafka's `__share_group_state`, `saved` what is read back from them.
+//! `place` is that state behind its lock, with its log, its timer and who waits; `take` how
+//! records come to be leased there, `settle` how leases end. `groups` are all share groups of a
+//! store, `administer` is what operators see and do, `settings` are the words of all.
+//!
+//! Invariants: memory changes only after the append; what was acknowledged durably is never handed
+//! out again, what was not always is; only the holder of the latest lease ends it.
+//!
+//! Locks: the table of groups, then a group's table of places, then a place. None is held while
+//! clocks, wakers or the host's code run.
+//!
+//! Callers: `share_consumer`, whose handles take and settle, and `store`, which opens, lists,
+//! resets and deletes.
+
+mod administer;
+mod change;
+mod deliveries;
+mod groups;
+mod place;
+mod runs;
+mod saved;
+mod schema;
+mod settings;
+mod settle;
+mod state;
+mod take;
+mod written;
+
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+#[cfg(fuzzing)]
+pub(crate) use schema::fuzz;
+
+pub(crate) use administer::PlaceView;
+pub(crate) use deliveries::{LeaseFault, LeaseId, Resolution};
+pub(crate) use groups::{LEASE, ShareGroup, ShareGroups};
+pub(crate) use place::Place;
+pub use settings::ShareStart;
+pub(crate) use settings::{GroupSettings, check_settings};
+pub(crate) use settle::Settling;
+pub(crate) use take::{TakeRequest, TakenNote};

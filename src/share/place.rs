@@ -1,0 +1,331 @@
+//! One group in one partition: its state behind its lock, its part of the log, its timer, and who
+//! waits for records there.
+//!
+//! Who waits is armed at `work`, a signal of the place's own that wakes one waiter at a time: one
+//! for each append, for each batch of records that comes back. Who is woken takes what it can and
+//! passes on what it leaves, so that a thousand consumers cost an append no more than one. The
+//! partition's own signal is watched by the place (`Watch`), and only while somebody waits.
+//!
+//! Lock: `slot`, across the append that goes with a change, never while the clock, a waker or the
+//! host's code runs.
+
+use std::sync::{Arc, Weak};
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
+
+use super::change::Delta;
+use super::groups::Kept;
+use super::schema::Part;
+use super::settings::{GroupSettings, MOST_OPEN};
+use super::state::{Now, ShareState};
+use crate::engine::{Due, Engine, Partition};
+use crate::error::{Error, Outcome, Result};
+use crate::ids::{Offset, PartitionId};
+use crate::log::Cursor;
+use crate::stats::Counter;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use crate::wait::{Registration, Signal, WaitSet};
+
+/// One group in one partition.
+pub(crate) struct Place {
+    pub(super) group: Arc<str>,
+    pub(super) partition: Arc<Partition>,
+    pub(super) kept: Arc<Kept>,
+    pub(super) log_partition: PartitionId,
+    pub(super) slot: Mutex<Slot>,
+    this: Weak<Place>,
+    work: Arc<Signal>,
+    watch: Watch,
+    hints: Hints,
+    /// Records that were handed out as often as they may, or rejected.
+    pub(super) archived: Counter,
+    /// Records that were owed when the log lost them.
+    pub(super) lost: Counter,
+}
+
+pub(super) struct Slot {
+    pub(super) state: ShareState,
+    pub(super) settings: GroupSettings,
+    /// The number of the newest snapshot in the log.
+    pub(super) snapshot: i32,
+    /// The next record of the log is to say everything.
+    pub(super) must_snapshot: bool,
+    pub(super) cursor: Option<Cursor>,
+    /// When the timer comes.
+    alarm: Option<Duration>,
+    /// Of what an earlier life left open no key is known yet.
+    pub(super) lacks_keys: bool,
+}
+
+/// What tells from outside the lock whether there is something to take.
+#[derive(Debug, Default)]
+struct Hints {
+    end: AtomicI64,
+    ready: AtomicUsize,
+    /// How many more may be leased.
+    room: AtomicUsize,
+    /// The same of records that were not looked at yet.
+    room_for_new: AtomicUsize,
+}
+
+/// Watches the partition's signal for those who wait.
+struct Watch {
+    set: WaitSet,
+    partition: Registration,
+    waker: Waker,
+}
+
+struct Ring(Weak<Place>);
+
+impl Wake for Ring {
+    fn wake(self: Arc<Self>) {
+        if let Some(place) = self.0.upgrade() {
+            place.ring();
+        }
+    }
+}
+
+impl Place {
+    pub(super) fn new(
+        kept: Arc<Kept>,
+        group: &Arc<str>,
+        partition: &Arc<Partition>,
+        (log_partition, slot): (PartitionId, Slot),
+    ) -> Arc<Place> {
+        let place = Arc::new_cyclic(|this: &Weak<Place>| {
+            let set = WaitSet::new();
+            let registration = set.register(partition.signal(), 0);
+            let waker = Waker::from(Arc::new(Ring(this.clone())));
+            Place {
+                group: group.clone(),
+                partition: partition.clone(),
+                kept,
+                log_partition,
+                slot: Mutex::new(slot),
+                this: this.clone(),
+                work: Arc::new(Signal::new()),
+                watch: Watch { set, partition: registration, waker },
+                hints: Hints::default(),
+                archived: Counter::default(),
+                lost: Counter::default(),
+            }
+        });
+        let mut slot = place.slot.lock();
+        place.show(&mut slot);
+        drop(slot);
+        place
+    }
+
+    pub(crate) fn partition(&self) -> &Arc<Partition> {
+        &self.partition
+    }
+
+    pub(crate) fn group(&self) -> &Arc<str> {
+        &self.group
+    }
+
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.kept.engine
+    }
+
+    /// Both faces of the clock; asked for under no lock.
+    pub(super) fn now(&self) -> Now {
+        let clock = self.engine().clock();
+        Now { mono: clock.monotonic(), wall: clock.wall() }
+    }
+
+    /// What waits here is armed at; the caller looks once more after [`watch`](Place::watch).
+    pub(crate) fn work(&self) -> &Arc<Signal> {
+        &self.work
+    }
+
+    /// Has appends wake who is armed at [`work`](Place::work).
+    pub(crate) fn watch(&self) {
+        let mut tokens = Vec::new();
+        let mut context = Context::from_waker(&self.watch.waker);
+        while self.watch.set.poll_wait(&mut context).is_ready() {
+            self.watch.set.drain_ready(&mut tokens);
+        }
+        self.watch.set.arm(&self.watch.partition);
+    }
+
+    /// Whether a take would find something now, as far as that can be told without the lock.
+    pub(crate) fn has_work(&self, settings: &GroupSettings) -> bool {
+        if self.hints.room.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        if self.hints.ready.load(Ordering::Acquire) > 0 {
+            return true;
+        }
+        let bound = self.partition.offsets().map(|offsets| offsets.bound(settings.isolation));
+        let end = self.hints.end.load(Ordering::Acquire);
+        let is_behind = bound.is_ok_and(|bound| bound.get() > end);
+        is_behind && self.hints.room_for_new.load(Ordering::Acquire) > 0
+    }
+
+    /// Wakes one more of those who wait, if there is something for it.
+    pub(crate) fn pass_on(&self, settings: &GroupSettings) {
+        if self.has_work(settings) {
+            self.work.notify_one();
+        }
+    }
+
+    /// The partition has announced something: one of those who wait is to look.
+    fn ring(&self) {
+        let end = || self.partition.offsets().map_or(-1, |offsets| offsets.last_stable().get());
+        loop {
+            if self.partition.signal().is_closed() {
+                self.work.close();
+                return;
+            }
+            let seen = end();
+            self.work.notify_one();
+            if self.work.armed_count() == 0 {
+                return;
+            }
+            self.watch();
+            if end() == seen {
+                return; // else what came meanwhile woke nobody
+            }
+        }
+    }
+
+    /// Tells what has changed to those who look without the lock, and sets the timer. Called under
+    /// it, after each change.
+    pub(super) fn show(&self, slot: &mut Slot) {
+        let state = &slot.state;
+        let room = slot.settings.max_in_flight.saturating_sub(state.leased_len());
+        let new = MOST_OPEN.saturating_sub(state.open_len());
+        self.hints.end.store(state.end(), Ordering::Release);
+        self.hints.ready.store(state.ready_len(), Ordering::Release);
+        self.hints.room.store(room, Ordering::Release);
+        self.hints.room_for_new.store(new, Ordering::Release);
+        let Some(at) = state.next_due() else { return };
+        if slot.alarm.is_none_or(|set| at < set) {
+            slot.alarm = Some(at);
+            let due: Weak<dyn Due> = self.this.clone();
+            self.engine().timers().schedule(at, due);
+        }
+    }
+
+    /// Lets time pass, and gives up what is exhausted. Called under the lock, before each look.
+    pub(super) fn settle_time(&self, slot: &mut Slot, now: Now) -> Result<()> {
+        slot.state.tick(now.mono);
+        self.bury(slot, now)
+    }
+
+    /// What is exhausted is archived, and counted.
+    pub(super) fn bury(&self, slot: &mut Slot, now: Now) -> Result<()> {
+        let mut delta = Delta::default();
+        for (at, _) in slot.state.exhausted() {
+            delta.done(at, at, super::deliveries::Finished::Archived);
+        }
+        if delta.is_empty() {
+            return Ok(());
+        }
+        let count = delta.len() as u64;
+        self.write(slot, &delta, now)?;
+        self.archived.add(count);
+        let (topic, id) = (self.partition.topic_name(), self.partition.id());
+        log::warn!("group `{}` gives up {count} records of {topic}-{id}", self.group);
+        Ok(())
+    }
+
+    /// Appends a change and takes it over; returns the end of the log's record, where one was
+    /// needed. On an error nothing has changed.
+    pub(super) fn write(&self, slot: &mut Slot, delta: &Delta, now: Now) -> Result<Option<Offset>> {
+        if !slot.must_snapshot && !slot.state.is_to_be_written(delta) {
+            slot.state.apply(delta);
+            self.show(slot);
+            return Ok(None);
+        }
+        let is_snapshot = slot.must_snapshot || slot.state.wants_snapshot(delta);
+        let (part, number) = match is_snapshot {
+            true => (Part::Snapshot, slot.snapshot.wrapping_add(1)),
+            false => (Part::Update, slot.snapshot),
+        };
+        let saved = slot.state.to_saved(delta, is_snapshot);
+        match self.kept.append(self, (part, number), &saved, now.wall) {
+            Ok(end) => {
+                self.take_over(slot, delta, is_snapshot.then_some(number));
+                Ok(Some(end))
+            }
+            Err(error) => {
+                // what is in the log then is laid over by the next record, if that says all
+                slot.must_snapshot |= error.outcome() != Outcome::NotWritten;
+                Err(error)
+            }
+        }
+    }
+
+    fn take_over(&self, slot: &mut Slot, delta: &Delta, snapshot: Option<i32>) {
+        let before = slot.state.start();
+        slot.state.apply(delta);
+        if let Some(number) = snapshot {
+            slot.snapshot = number;
+            slot.must_snapshot = false;
+            slot.state.snapshot_written();
+        }
+        self.lost.add(delta.lost);
+        if slot.state.start() != before {
+            self.partition.hold_for_group(&self.group, Offset::new(slot.state.start()));
+        }
+        self.show(slot);
+    }
+
+    /// Keeps what is still owed from being removed, where the topic asks for it.
+    pub(super) fn hold(&self) {
+        let start = self.slot.lock().state.start();
+        self.partition.hold_for_group(&self.group, Offset::new(start));
+    }
+
+    pub(super) fn named(&self, error: Error) -> Error {
+        error.at_partition(self.partition.topic_name(), self.partition.id())
+    }
+}
+
+impl Due for Place {
+    /// Leases end, delays are over: as many waiters are woken as there are records for them.
+    fn run(&self, now: Duration) -> Option<Duration> {
+        self.engine().check_open("run timers").ok()?;
+        let wall = self.engine().clock().wall();
+        let (ready, next) = {
+            let mut slot = self.slot.lock();
+            slot.alarm = None;
+            if let Err(error) = self.settle_time(&mut slot, Now { mono: now, wall }) {
+                log::warn!("group `{}`: what is given up is not written: {error}", self.group);
+            }
+            self.show(&mut slot);
+            // `show` has asked the timer to come; once is enough
+            (slot.state.ready_len(), None)
+        };
+        let waiting = self.work.armed_count();
+        (0..ready.min(waiting)).for_each(|_| self.work.notify_one());
+        next
+    }
+}
+
+impl Slot {
+    pub(super) fn new(state: ShareState, settings: GroupSettings) -> Self {
+        Slot {
+            state,
+            settings,
+            snapshot: 0,
+            must_snapshot: true,
+            cursor: None,
+            alarm: None,
+            lacks_keys: false,
+        }
+    }
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Place")
+            .field("group", &self.group)
+            .field("topic", self.partition.topic_name())
+            .field("partition", &self.partition.id())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,39 @@
+//! What the log says of one group in one partition, as it is folded.
+//!
+//! A snapshot says all; an update says what differs from the snapshot of its number, so that of
+//! each only the latest counts, and compaction may take the others.
+
+use std::time::Duration;
+
+use super::deliveries::Finished;
+use super::runs::Runs;
+use crate::ids::LeaderEpoch;
+use crate::time::Timestamp;
+
+/// Records of one state, as the log says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SavedRun {
+    Done(Finished),
+    /// To be handed out, after `due` where there is one: by the wall, and how long after it was
+    /// said.
+    Open {
+        count: u16,
+        due: Option<(Timestamp, Duration)>,
+    },
+}
+
+/// What a record of the log says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct SavedState {
+    pub(super) start: i64,
+    pub(super) epoch: Option<LeaderEpoch>,
+    pub(super) runs: Runs<SavedRun>,
+}
+
+/// What all records of the log say together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Saved {
+    /// The number of the newest snapshot.
+    pub(super) snapshot: i32,
+    pub(super) state: SavedState,
+}

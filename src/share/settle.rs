@@ -1,0 +1,179 @@
+//! Settling: how a lease ends, by its holder's word or because the holder is gone.
+//!
+//! With power durability the records come first: an acknowledgement that survives must not name a
+//! record that does not. Then the word is appended, takes effect, and is synced. What is repeated
+//! by the same lease is granted again and changes nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::change::Delta;
+use super::deliveries::{LeaseFault, LeaseId, Resolution};
+use super::place::Place;
+use crate::config::Durability;
+use crate::error::{ErrorKind, Outcome, Result};
+use crate::ids::Offset;
+
+/// What is settled where one of several records cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settling {
+    /// All or nothing.
+    Whole,
+    /// Each for itself.
+    Each,
+}
+
+/// What came of settling, by record.
+pub(crate) type Settled = Vec<Result<(), LeaseFault>>;
+
+/// What is to be on disk for it to last.
+#[derive(Clone, Copy, Debug, Default)]
+struct Written {
+    /// The end of its record in the log.
+    end: Option<Offset>,
+    /// It was said before.
+    repeated: bool,
+}
+
+impl Place {
+    /// Ends leases. Blocks for syncs with power durability.
+    pub(crate) fn settle(
+        &self,
+        items: &[(Offset, LeaseId)],
+        how: Resolution,
+        (settling, durability): (Settling, Durability),
+    ) -> Result<Settled> {
+        let is_durable = durability == Durability::Power;
+        if is_durable
+            && how == Resolution::Ack
+            && let Some(end) = end_of(items)
+        {
+            ungone(self.partition.make_durable(end))?;
+        }
+        let (settled, written) = self.settle_now(items, how, settling)?;
+        if is_durable {
+            match written {
+                Written { repeated: true, .. } => self.kept.log.make_durable(self.log_partition)?,
+                Written { end: Some(end), .. } => {
+                    self.kept.log.make_durable_below(self.log_partition, end)?;
+                }
+                Written { .. } => {}
+            }
+        }
+        Ok(settled)
+    }
+
+    /// The same for a task: no poll waits for a sync.
+    pub(crate) async fn settle_later(
+        self: Arc<Self>,
+        items: Vec<(Offset, LeaseId)>,
+        how: Resolution,
+        (settling, durability): (Settling, Durability),
+    ) -> Result<Settled> {
+        let is_durable = durability == Durability::Power;
+        if is_durable
+            && how == Resolution::Ack
+            && let Some(end) = end_of(&items)
+        {
+            ungone(self.partition.make_durable_later(end).await)?;
+        }
+        let (settled, written) = self.settle_now(&items, how, settling)?;
+        if is_durable && (written.repeated || written.end.is_some()) {
+            let synced = self.kept.log.make_durable_later(self.log_partition).await;
+            synced.map_err(|error| error.with_outcome(Outcome::WrittenNotDurable))?;
+        }
+        Ok(settled)
+    }
+
+    fn settle_now(
+        &self,
+        items: &[(Offset, LeaseId)],
+        how: Resolution,
+        settling: Settling,
+    ) -> Result<(Settled, Written)> {
+        self.partition.offsets()?; // of a deleted topic nothing is to be written any more
+        let now = self.now();
+        let mut slot = self.slot.lock();
+        slot.state.tick(now.mono);
+        let mut delta = Delta::default();
+        let mut settled = Vec::with_capacity(items.len());
+        let mut written = Written::default();
+        let mut named = std::collections::HashSet::with_capacity(items.len());
+        for (offset, lease) in items {
+            if !named.insert(*offset) {
+                settled.push(Ok(())); // named twice in one call
+                continue;
+            }
+            let item = (offset.get(), *lease);
+            let planned = slot.state.plan_settle(item, how, now, &mut delta);
+            written.repeated |= planned == Ok(false);
+            settled.push(planned.map(drop));
+        }
+        if settling == Settling::Whole && settled.iter().any(Result::is_err) {
+            self.show(&mut slot);
+            return Ok((settled, Written::default()));
+        }
+        if !delta.is_empty() {
+            written.end = self.write(&mut slot, &delta, now).map_err(|error| self.named(error))?;
+        }
+        if let Err(error) = self.bury(&mut slot, now) {
+            // it stays exhausted, is handed to nobody, and is tried again
+            log::warn!("group `{}`: what is given up is not written: {error}", self.group);
+        }
+        self.show(&mut slot);
+        let settings = slot.settings;
+        drop(slot);
+        self.pass_on(&settings);
+        Ok((settled, written))
+    }
+
+    /// Moves the end of leases to `lasts` from now; each for itself.
+    pub(crate) fn extend(&self, items: &[(Offset, LeaseId)], lasts: Duration) -> Settled {
+        let now = self.now();
+        let deadline = now.mono.saturating_add(lasts);
+        let mut slot = self.slot.lock();
+        slot.state.tick(now.mono);
+        let extend =
+            |(offset, lease): &(Offset, LeaseId)| slot.state.extend(offset.get(), *lease, deadline);
+        let extended = items.iter().map(extend).collect();
+        self.show(&mut slot);
+        extended
+    }
+
+    /// Gives up all that a member holds: it is gone.
+    pub(crate) fn give_up(&self, member: u64) {
+        let now = self.now();
+        let mut slot = self.slot.lock();
+        slot.state.give_up(member);
+        if let Err(error) = self.bury(&mut slot, now) {
+            log::warn!("group `{}`: what is given up is not written: {error}", self.group);
+        }
+        self.show(&mut slot);
+        let (settings, ready) = (slot.settings, slot.state.ready_len());
+        drop(slot);
+        let waiting = self.work().armed_count();
+        (0..ready.min(waiting)).for_each(|_| self.pass_on(&settings));
+    }
+
+    /// Makes everything said here so far durable; blocks for a sync.
+    pub(crate) fn flush(&self) -> Result<()> {
+        self.kept.log.make_durable(self.log_partition)
+    }
+
+    /// The same for a task.
+    pub(crate) fn flush_later(&self) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
+        self.kept.log.make_durable_later(self.log_partition)
+    }
+}
+
+fn end_of(items: &[(Offset, LeaseId)]) -> Option<Offset> {
+    items.iter().map(|(offset, _)| offset.next()).max()
+}
+
+/// A topic that is deleted has nothing to make durable.
+fn ungone(synced: Result<()>) -> Result<()> {
+    match synced {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        synced => synced.map_err(|error| error.with_outcome(Outcome::NotWritten)),
+    }
+}

@@ -1,0 +1,199 @@
+//! Workers through the public door: what handlers say, panics, stops, order, leases that are kept.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use crate::config::TopicConfig;
+use crate::record::Record;
+use crate::store::Store;
+use crate::sync::Mutex;
+use crate::time::ManualClock;
+use crate::wait::{Completed, Completion};
+use crate::worker::{JobOutcome, RetryPolicy};
+
+fn store() -> Store {
+    let store = Store::in_memory().unwrap();
+    store.ensure_topic("jobs", TopicConfig::new().partitions(2)).unwrap();
+    store
+}
+
+fn send(store: &Store, values: impl Iterator<Item = u32>) {
+    let jobs = store.producer().build().unwrap().topic("jobs").unwrap();
+    for value in values {
+        let (key, value) = ((value % 5).to_string(), value.to_string());
+        jobs.send(Record::new(&value).key(&key)).unwrap();
+    }
+}
+
+fn number(value: Option<&[u8]>) -> u32 {
+    std::str::from_utf8(value.unwrap()).unwrap().parse().unwrap()
+}
+
+#[test]
+fn each_job_is_done_once_and_failures_are_tried_again() {
+    let store = store();
+    let (tell, told) = channel();
+    let builder = store.worker("g").topic("jobs").concurrency(4).max_attempts(4);
+    let worker = builder
+        .run(move |job| {
+            let number = number(job.record().value());
+            match (number % 4, job.attempt()) {
+                (0, 1) => JobOutcome::Retry,
+                (1, 1) => std::panic::resume_unwind(Box::new("as handlers do")),
+                (2, 1..3) => JobOutcome::RetryAfter(Duration::from_millis(1)),
+                (3, _) if number % 8 == 7 => {
+                    tell.send((number, false)).unwrap();
+                    JobOutcome::Reject
+                }
+                _ => {
+                    tell.send((number, true)).unwrap();
+                    JobOutcome::Done
+                }
+            }
+        })
+        .unwrap();
+    send(&store, 0..200);
+    let mut all: Vec<(u32, bool)> = told.iter().take(200).collect();
+    all.sort_unstable();
+    assert_eq!(all, (0..200).map(|at| (at, at % 8 != 7)).collect::<Vec<_>>());
+    worker.stop().unwrap();
+    let group = store.describe_share_group("g").unwrap();
+    assert_eq!(group.partitions.iter().map(|it| it.open).sum::<usize>(), 0);
+    assert_eq!(group.partitions.iter().map(|it| it.archived).sum::<u64>(), 25);
+    assert!(told.try_recv().is_err());
+}
+
+#[test]
+fn a_lease_is_kept_while_its_handler_runs_and_no_longer_than_it_may() {
+    for (longest, tries) in [(600, 1), (15, 2)] {
+        let clock = ManualClock::default();
+        let store = Store::builder_in_memory().clock(clock.clone()).open().unwrap();
+        store.ensure_topic("jobs", TopicConfig::new()).unwrap();
+        let (tell, told) = channel();
+        let (go, wait) = channel::<()>();
+        let wait = Mutex::new(wait);
+        let builder = store.worker("g").topic("jobs").concurrency(2);
+        let worker = builder
+            .longest(Duration::from_secs(longest))
+            .run(move |job| {
+                tell.send(job.attempt()).unwrap();
+                if job.attempt() == 1 {
+                    wait.lock().recv().unwrap();
+                }
+                JobOutcome::Done
+            })
+            .unwrap();
+        send(&store, 0..1);
+        assert_eq!(told.recv(), Ok(1));
+        for _ in 0..6 {
+            clock.advance(Duration::from_secs(10));
+            store.run_due();
+        }
+        let patience = if tries == 1 { 50 } else { 60_000 };
+        let again = told.recv_timeout(Duration::from_millis(patience));
+        assert_eq!(again.ok(), (tries == 2).then_some(2));
+        go.send(()).unwrap();
+        worker.stop().unwrap();
+        assert_eq!(store.describe_share_group("g").unwrap().partitions[0].lag, Some(0));
+    }
+}
+
+#[test]
+fn a_stop_waits_for_handlers_and_begins_nothing_new() {
+    let store = store();
+    let (begun, begins) = channel();
+    let done = Arc::new(AtomicUsize::new(0));
+    let count = done.clone();
+    let worker = store
+        .worker("g")
+        .topic("jobs")
+        .run(move |_| {
+            begun.send(()).unwrap();
+            std::thread::sleep(Duration::from_millis(100));
+            count.fetch_add(1, Ordering::AcqRel);
+            JobOutcome::Done
+        })
+        .unwrap();
+    send(&store, 0..10);
+    begins.recv().unwrap();
+    worker.stop().unwrap();
+    assert_eq!(done.load(Ordering::Acquire), 1);
+    let group = store.describe_share_group("g").unwrap();
+    assert_eq!(group.partitions.iter().filter_map(|it| it.lag).sum::<u64>(), 9);
+    assert_eq!(group.consumers, 0);
+}
+
+#[test]
+fn jobs_of_a_key_keep_their_order_through_retries() {
+    let store = store();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let seen = order.clone();
+    let (tell, told) = channel();
+    let builder = store.worker("g").topic("jobs").concurrency(4).ordered_by_key();
+    let worker = builder
+        .retry(RetryPolicy::fixed(Duration::from_millis(2)))
+        .run(move |job| {
+            let number = number(job.record().value());
+            if number.is_multiple_of(3) && job.attempt() < 3 {
+                return JobOutcome::Retry;
+            }
+            seen.lock().push(number);
+            tell.send(()).unwrap();
+            JobOutcome::Done
+        })
+        .unwrap();
+    send(&store, 0..60);
+    (0..60).for_each(|_| told.recv().unwrap());
+    worker.stop().unwrap();
+    let order = order.lock();
+    for key in 0..5 {
+        let of_key: Vec<u32> = order.iter().copied().filter(|number| number % 5 == key).collect();
+        assert!(of_key.is_sorted(), "{of_key:?}");
+    }
+}
+
+#[test]
+fn a_closed_store_ends_its_workers() {
+    let store = store();
+    let worker = store.worker("g").topic("jobs").concurrency(3).run(|_| JobOutcome::Done).unwrap();
+    store.close().unwrap();
+    worker.stop().unwrap();
+}
+
+#[test]
+fn async_handlers_run_side_by_side_and_end_when_they_are_told_to() {
+    let store = store();
+    send(&store, 0..40);
+    let done = Arc::new(AtomicUsize::new(0));
+    let count = done.clone();
+    let end = Arc::new(Completion::new());
+    let until = Completed::of(&end);
+    let worked = store.worker("g").topic("jobs").concurrency(8).run_async(
+        move |job| {
+            let (count, end) = (count.clone(), end.clone());
+            async move {
+                assert!(job.attempt() > 1 || number(job.record().value()) % 10 != 3, "a panic");
+                if count.fetch_add(1, Ordering::AcqRel) == 39 {
+                    end.complete(());
+                }
+                JobOutcome::Done
+            }
+        },
+        until,
+    );
+    pollster::block_on(worked).unwrap();
+    assert_eq!(done.load(Ordering::Acquire), 40);
+    let group = store.describe_share_group("g").unwrap();
+    assert_eq!(group.partitions.iter().map(|it| it.open).sum::<usize>(), 0);
+}
+
+#[test]
+fn rocketmq_s_schedule_is_its_own() {
+    let policy = RetryPolicy::rocketmq();
+    let seconds: Vec<u64> = (1..=16).map(|count| policy.delay(count, 0).as_secs()).collect();
+    let minutes = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 30, 60, 120].map(|minute| minute * 60);
+    assert_eq!(seconds[..2], [10, 30]);
+    assert_eq!(seconds[2..], minutes);
+}
