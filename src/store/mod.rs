@@ -7,8 +7,8 @@
 //! with transactions over all partitions, `schedule` with records that wait for their time,
 //! `prepared` with those that wait for local work. `describe`, `group_view` and `stats` are the
 //! snapshots it answers with, `backup` is how it is copied while in use, `read_only` the door for
-//! readers in other processes. Nothing is decided
-//! here: each call goes down to the engine or a coordinator.
+//! readers in other processes. Nothing is decided here: each call goes down to the engine or a
+//! coordinator.
 
 mod admin;
 mod backup;
