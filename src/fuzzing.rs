@@ -54,6 +54,7 @@ pub const TARGETS: &[Target] = &[
     target!("groups", crate::group::schema::fuzz, schema, seeds),
     target!("transactions", crate::txn::fuzz, schema, seeds),
     target!("shares", crate::share::fuzz, schema, seeds),
+    target!("prepared", crate::prepared::fuzz, schema, seeds),
     target!("schedule", crate::schedule::fuzz, schema, seeds),
     target!("replicated", crate::log::fuzz, replicated, replicated_seeds),
     target!("txnindex", crate::inspect::fuzz, transaction_index, transaction_index_seeds),

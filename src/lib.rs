@@ -50,6 +50,7 @@
 //! - All or nothing: [`ProducerBuilder::transactional`], [`Transaction`],
 //!   [`Store::transactions`].
 //! - Later: [`TopicProducer::schedule`], [`Store::cancel_scheduled`], [`Store::scheduled`].
+//! - With local work, both or neither: [`Store::prepared`], [`PreparedProducer`].
 //! - Reading: [`ConsumerBuilder`], [`Consumer::poll`], [`Records`], [`RecordView`],
 //!   [`Consumer::read_to_end`]; without a valid position: [`Reset`].
 //! - Offsets: [`Consumer::commit`], [`OffsetCommit`]. Groups: [`Store::groups`],
@@ -125,6 +126,8 @@ mod state_log;
 mod txn;
 
 #[cfg(not(loom))]
+mod prepared;
+#[cfg(not(loom))]
 mod schedule;
 
 mod group;
@@ -186,11 +189,14 @@ pub use log::{
     PartitionReport, ProducerState, RawBatches, RawLimits, TornTail, Unvouched,
 };
 #[cfg(not(loom))]
+pub use prepared::{Exhausted, PreparedId, PreparedTransaction, Resolution};
+#[cfg(not(loom))]
 pub use producer::partitioner::{DefaultPartitioner, Partitioner, RoundRobin};
 #[cfg(not(loom))]
 pub use producer::{
-    BatchReceipt, BufferFull, Pending, Producer, ProducerBuilder, Receipt, TopicProducer,
-    Transaction, TransactionTopic, TransactionalProducer, TransactionalProducerBuilder,
+    BatchReceipt, BufferFull, Pending, PreparedBuilder, PreparedProducer, Producer,
+    ProducerBuilder, Receipt, TopicProducer, Transaction, TransactionTopic, TransactionalProducer,
+    TransactionalProducerBuilder,
 };
 #[cfg(not(loom))]
 pub use record::{
@@ -211,8 +217,9 @@ pub use share_consumer::{
 pub use store::{
     BackupBuilder, BackupTask, GroupDescription, GroupListing, GroupMember, GroupPartition,
     GroupReset, GroupStats, HoldStats, OffsetMove, Partition, PartitionDescription, PartitionStats,
-    ReadOnlyStore, ReadOnlyStoreBuilder, ResetPlan, ResetTo, ScheduleStats, ShareGroupDescription,
-    ShareGroupPartition, Store, StoreBuilder, StoreStats, TopicDescription, TopicStats,
+    PreparedStats, ReadOnlyStore, ReadOnlyStoreBuilder, ResetPlan, ResetTo, ScheduleStats,
+    ShareGroupDescription, ShareGroupPartition, Store, StoreBuilder, StoreStats, TopicDescription,
+    TopicStats,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 #[cfg(not(loom))]

@@ -5,6 +5,9 @@
 //! from these and from the offsets, in `store/`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use crate::sync::Mutex;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -27,6 +30,27 @@ impl Counter {
     }
 }
 
+/// Something that lies on cache lines of its own, for what is written by other threads than its
+/// neighbours: two lines, since processors fetch them in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Apart<T>(T);
+
+impl<T> std::ops::Deref for Apart<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// What readers do of one log; see [`LogCounters`].
+#[derive(Debug, Default)]
+pub(crate) struct FetchCounters {
+    pub(crate) records: Counter,
+    pub(crate) bytes: Counter,
+}
+
 /// What one log counts since it was opened.
 #[derive(Debug, Default)]
 pub(crate) struct LogCounters {
@@ -34,8 +58,7 @@ pub(crate) struct LogCounters {
     appended_batches: Counter,
     appended_bytes: Counter,
     pub(crate) failed_appends: Counter,
-    pub(crate) fetched_records: Counter,
-    pub(crate) fetched_bytes: Counter,
+    pub(crate) fetched: Apart<FetchCounters>,
     pub(crate) failed_reads: Counter,
     pub(crate) rolls: Counter,
     pub(crate) syncs: Counter,
@@ -68,32 +91,49 @@ impl LogCounters {
 }
 
 /// Bytes that record views keep from being freed, over all who hold some.
+///
+/// Who reads a lot counts on a share of its own: readers do not wait for each other's cache lines.
 #[derive(Debug, Default)]
-pub(crate) struct PinCounter(AtomicU64);
+#[repr(align(128))]
+pub(crate) struct PinCounter {
+    held: AtomicU64,
+    shares: Mutex<Vec<Weak<PinCounter>>>,
+}
 
 impl PinCounter {
     pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        let shares = self.shares.lock();
+        let live = shares.iter().filter_map(Weak::upgrade);
+        self.held.load(Ordering::Relaxed) + live.map(|share| share.get()).sum::<u64>()
+    }
+
+    /// A counter of which this one has the sum. One that is gone holds nothing: each pin holds it.
+    pub(crate) fn share(&self) -> Arc<PinCounter> {
+        let share = Arc::new(PinCounter::default());
+        let mut shares = self.shares.lock();
+        shares.retain(|share| share.strong_count() > 0);
+        shares.push(Arc::downgrade(&share));
+        share
     }
 }
 
 /// Bytes someone holds, counted for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Pin {
-    counter: std::sync::Arc<PinCounter>,
+    counter: Arc<PinCounter>,
     bytes: u64,
 }
 
 impl Pin {
-    pub(crate) fn new(counter: &std::sync::Arc<PinCounter>, bytes: usize) -> Self {
+    pub(crate) fn new(counter: &Arc<PinCounter>, bytes: usize) -> Self {
         let bytes = bytes as u64;
-        counter.0.fetch_add(bytes, Ordering::Relaxed);
+        counter.held.fetch_add(bytes, Ordering::Relaxed);
         Pin { counter: counter.clone(), bytes }
     }
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        self.counter.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.counter.held.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

@@ -53,6 +53,8 @@ enum Rest {
     Grouped,
     /// Killed with a journal in which all of its third life lies.
     Journaled,
+    /// Closed, with transactions in both partitions, committed and aborted, over several segments.
+    Transactional,
 }
 
 /// A store at rest: its files, those of its topic's earlier life, and what it holds.
@@ -109,6 +111,9 @@ impl Fixture {
                 commit(&store);
                 all_committed.extend(committed(&store).unwrap().iter().map(|(_, at)| *at));
             }
+            if rest == Rest::Transactional {
+                fill_in_transactions(&store, life);
+            }
             store.close().unwrap();
         }
         let journal = if rest == Rest::Journaled { Journal::Bytes(1 << 20) } else { Journal::Off };
@@ -117,7 +122,7 @@ impl Fixture {
         match rest {
             Rest::Killed => fill(&store, "unfinished", sends / 4),
             Rest::Journaled => fill_durably(&store, 3),
-            Rest::Closed | Rest::Grouped => {}
+            Rest::Closed | Rest::Grouped | Rest::Transactional => {}
         }
         let mut truth = Truth::new();
         for partition in 0..PARTITIONS {
@@ -125,7 +130,7 @@ impl Fixture {
             assert!(lost.is_empty());
             truth.extend(found);
         }
-        if matches!(rest, Rest::Closed | Rest::Grouped) {
+        if !matches!(rest, Rest::Killed | Rest::Journaled) {
             store.close().unwrap();
         }
         let files = files(&disk);
@@ -138,8 +143,25 @@ impl Fixture {
         self.files.values().map(Vec::len).sum()
     }
 
-    fn end(&self, partition: u32) -> i64 {
-        self.truth.keys().filter(|key| key.0 == partition).count() as i64
+    /// Every offset of a partition that has a record which is shown.
+    fn offsets(&self, partition: u32) -> impl Iterator<Item = i64> {
+        self.truth.keys().filter(move |key| key.0 == partition).map(|(_, offset)| *offset)
+    }
+}
+
+/// Two transactions of one producer over both partitions, of which the second is aborted.
+fn fill_in_transactions(store: &Store, life: &str) {
+    let mut producer = store.producer().transactional("t").build().unwrap();
+    for is_committed in [true, false, true] {
+        let open = producer.begin().unwrap();
+        let orders = open.topic("orders").unwrap();
+        for number in 0..3 {
+            let value = format!("{life}: {number}, committed: {is_committed}");
+            for partition in 0..PARTITIONS {
+                orders.send_to(partition, Record::new(&value)).unwrap();
+            }
+        }
+        if is_committed { open.commit() } else { open.abort() }.unwrap();
     }
 }
 
@@ -299,8 +321,8 @@ impl State<'_> {
             };
             self.compare(partition, &found, &lost)?;
             // a checkpoint of Kafka's that was changed may promise more than there ever was
-            let end = self.fixture.end(partition);
-            let lost: HashSet<_> = lost.into_iter().filter(|offset| *offset < end).collect();
+            let all: HashSet<_> = self.fixture.offsets(partition).collect();
+            let lost: HashSet<_> = lost.into_iter().filter(|offset| all.contains(offset)).collect();
             if !is_own && !lost.is_empty() {
                 return Err(format!("partition {partition} lost {lost:?}"));
             }
@@ -337,7 +359,7 @@ impl State<'_> {
             }
         }
         let is_there = |offset: i64| found.contains_key(&(partition, offset));
-        for offset in 0..self.fixture.end(partition) {
+        for offset in self.fixture.offsets(partition) {
             let is_told = is_there(offset) || lost.contains(&offset);
             let is_torn = offset >= promised && (offset..).take(100).all(|later| !is_there(later));
             if !is_told && !is_torn {
@@ -351,7 +373,8 @@ impl State<'_> {
     fn find_each(&self, store: &Store, partition: u32) -> Result<(), String> {
         let reader = store.reader().assign([("orders", partition)]).max_records(1);
         let mut reader = reader.build().map_err(|error| error.to_string())?;
-        for offset in (0..self.fixture.promised[partition as usize]).rev() {
+        let promised = self.fixture.promised[partition as usize];
+        for offset in self.fixture.offsets(partition).filter(|offset| *offset < promised) {
             let found = reader.seek("orders", partition, Offset::new(offset));
             let found = found.and_then(|()| reader.try_poll());
             let found = found.map_err(|error| format!("offset {offset}: {error}"))?;
@@ -495,11 +518,20 @@ fn every_flipped_bit_is_noticed_or_harmless() {
     let journaled = Fixture::new("journaled", 24, Rest::Journaled);
     let of_groups = |path: &Path| path.to_string_lossy().contains("__consumer_offsets");
     let is_journal = |path: &Path| path.ends_with("tidelog.journal");
+    let transactional = Fixture::new("transactional", 24, Rest::Transactional);
+    let of_orders = |path: &Path| path.to_string_lossy().contains("orders-");
+    let is_log = |path: &Path| path.extension().is_some_and(|kind| kind == "log");
     let mut states = bits(&closed, budget.pick(23, 1, 1), |_| true);
     states.extend(bits(&killed, budget.pick(61, 5, 1), |_| true));
     states.extend(bits(&grouped, budget.pick(97, 1, 1), of_groups));
     states.extend(bits(&grouped, budget.pick(997, 41, 1), |path| !of_groups(path)));
     states.extend(bits(&journaled, budget.pick(97, 3, 1), is_journal));
+    states.extend(bits(&transactional, budget.pick(397, 41, 1), |path| {
+        is_log(path) && of_orders(path)
+    }));
+    states.extend(bits(&transactional, budget.pick(97, 7, 1), |path| {
+        !is_log(path) && of_orders(path)
+    }));
     // the control: without digests a changed epoch is believed
     let mut bare = closed.files.clone();
     bare.retain(|path, _| path.extension().is_none_or(|kind| kind != "digest"));

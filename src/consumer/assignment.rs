@@ -60,6 +60,8 @@ pub(super) struct Ahead {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) partition: Arc<Partition>,
+    /// Its topic's name, this consumer's own: what is handed out shares no count with others.
+    pub(super) topic: Arc<str>,
     registration: Registration,
     /// `None` until it has been decided where reading begins.
     pub(super) position: Option<Position>,
@@ -147,6 +149,8 @@ pub(super) struct Assignment {
     free: Vec<usize>,
     index: HashMap<Arc<str>, BTreeMap<PartitionId, usize>>,
     ready: VecDeque<usize>,
+    /// Found empty and not armed; see `watch`.
+    pub(super) watched: Vec<usize>,
     set: WaitSet,
     /// Told of topics that come and go, and of the store's close.
     catalog: Registration,
@@ -174,6 +178,7 @@ impl Assignment {
             free: Vec::new(),
             index: HashMap::new(),
             ready: VecDeque::new(),
+            watched: Vec::new(),
             set,
             catalog,
             member: None,
@@ -201,8 +206,12 @@ impl Assignment {
         }
         let free = self.free.pop();
         let index = free.unwrap_or(self.slots.len());
+        let known = self.index.get_key_value(partition.topic_name());
+        let own = || Arc::from(&**partition.topic_name());
+        let topic: Arc<str> = known.map_or_else(own, |(topic, _)| topic.clone());
         let slot = Slot {
             partition: partition.clone(),
+            topic: topic.clone(),
             registration: self.set.register(partition.signal(), index),
             position: None,
             ahead: None,
@@ -217,8 +226,7 @@ impl Assignment {
             Some(index) => self.slots[index] = Some(slot),
             None => self.slots.push(Some(slot)),
         }
-        let topic = self.index.entry(partition.topic_name().clone()).or_default();
-        topic.insert(partition.id(), index);
+        self.index.entry(topic).or_default().insert(partition.id(), index);
         self.queue(index);
         index
     }
@@ -236,7 +244,9 @@ impl Assignment {
             self.free.push(*index);
         }
         let slots = &self.slots;
-        self.ready.retain(|index| slots.get(*index).is_some_and(Option::is_some));
+        let is_there = |index: &usize| slots.get(*index).is_some_and(Option::is_some);
+        self.ready.retain(is_there);
+        self.watched.retain(is_there);
     }
 
     pub(super) fn index_of(&self, topic: &str, partition: PartitionId) -> Option<usize> {

@@ -321,8 +321,9 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Lets a poll that waits look at its wake-up flag this long before its thread sleeps: less
-    /// latency for a busy core. Default: none.
+    /// Lets a poll that waits look for itself this long before its thread sleeps: at the ends of
+    /// up to eight partitions, of more at its wake-up flag. Less latency for a busy core, and
+    /// meanwhile appends pay for no wake-up. Default: none.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -386,6 +387,8 @@ impl ConsumerBuilder {
         };
         let mut consumer = Consumer {
             assignment,
+            pinned: self.engine.pinned().share(),
+            number: self.offsets.coordinator().counters().next_reader(),
             engine: self.engine,
             offsets: self.offsets,
             group,

@@ -9,7 +9,7 @@ use super::assignment::{Position, Slot, Step};
 use super::handle::Consumer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Offset;
-use crate::log::FetchLimits;
+use crate::log::{FetchLimits, Fetched};
 use crate::record::{BatchFault, Batches, Records, TakeRules};
 
 /// Records that are fetched and not handed out yet.
@@ -58,6 +58,7 @@ impl Consumer {
     pub(super) fn gather(&mut self) -> Result<()> {
         self.engine.check_open("poll")?;
         self.take_changes()?;
+        self.look_at_watched();
         for _ in 0..self.assignment.ready_len() {
             if self.is_full() || self.failed.is_some() {
                 break;
@@ -102,28 +103,22 @@ impl Consumer {
         self.resolve(index)?;
         let Some(slot) = self.assignment.get_mut(index) else { return Ok(Read::Drained) };
         slot.learn_epoch().map_err(|error| slot.named(error))?;
-        let Some(slot) = self.assignment.get(index) else { return Ok(Read::Drained) };
-        let Some(at) = slot.next() else { return Ok(Read::Drained) };
-        let from = at.offset;
-        if self.is_at_end(slot, from)? {
-            self.assignment.arm(index);
-            if self.is_at_end(slot, from)? {
-                return Ok(Read::Drained);
-            }
-        }
-        let limits = FetchLimits {
-            bytes: self.options.max_bytes.saturating_sub(self.stage.bytes).max(1),
-            records: (self.options.max_records - self.stage.records.len()) as u64,
-            durable_only: self.options.durable_only,
-            isolation: self.options.isolation,
-        };
-        let fetched = match slot.partition.fetch(from, at.cursor.as_ref(), limits) {
-            Ok(fetched) => fetched,
+        let fetched = match self.fetch(index) {
+            Ok(Some(fetched)) => fetched,
+            Ok(None) => return Ok(Read::Drained),
             Err(error) if error.kind() == ErrorKind::OffsetOutOfRange => {
                 return self.fall_back(index, error);
             }
-            Err(error) => return Err(slot.named(error)),
+            Err(error) => {
+                return Err(match self.assignment.get(index) {
+                    Some(slot) => slot.named(error),
+                    None => error,
+                });
+            }
         };
+        let Some(slot) = self.assignment.get(index) else { return Ok(Read::Drained) };
+        let Some(at) = slot.next() else { return Ok(Read::Drained) };
+        let from = at.offset;
         if let Some(epoch) = at.epoch.filter(|_| slot.partition.followed().is_some())
             && let Err(error) = slot.partition.check_epoch("poll", from, epoch)
         {
@@ -135,7 +130,8 @@ impl Consumer {
             self.step_over(index, fetched.next_offset);
             return Ok(Read::More);
         };
-        let mut batches = Batches { bytes: chunk.bytes, aborted: fetched.aborted };
+        let (bytes, aborted) = (chunk.bytes, fetched.aborted);
+        let mut batches = Batches { bytes, aborted, sound: chunk.sound };
         let bytes = &mut batches.bytes;
         let position = chunk.next_position.saturating_sub(bytes.len() as u64);
         if self.stage.bytes > 0 && self.stage.bytes + bytes.len() > self.options.max_bytes {
@@ -145,12 +141,45 @@ impl Consumer {
             && fetched.next_offset > until
         {
             bytes.truncate(len_below(bytes, until));
+            batches.sound = None; // that was all of it
             if bytes.is_empty() {
                 self.step_over(index, until.max(from));
                 return Ok(Read::More);
             }
         }
         self.take_in(index, (batches, position), (fetched.next_offset, fetched.cursor))
+    }
+
+    /// What there is at a slot's position. Where that is the end there is nothing, and what comes
+    /// will wake us: the slot is armed and looked at once more, or watched by who spins.
+    fn fetch(&mut self, index: usize) -> Result<Option<Fetched>> {
+        let Some(slot) = self.assignment.get(index) else { return Ok(None) };
+        let Some(at) = slot.next() else { return Ok(None) };
+        let limits = FetchLimits {
+            bytes: self.options.max_bytes.saturating_sub(self.stage.bytes).max(1),
+            records: (self.options.max_records - self.stage.records.len()) as u64,
+            durable_only: self.options.durable_only,
+            isolation: self.options.isolation,
+        };
+        let look = || {
+            let follows = slot.partition.followed().is_some();
+            if follows && self.is_at_end(slot, at.offset)? {
+                return Ok(None);
+            }
+            let fetched = slot.partition.fetch(at.offset, at.cursor.as_ref(), limits)?;
+            // of a followed log the fetch alone does not tell the end from files that are outrun
+            let nothing = fetched.chunk.is_none() && fetched.next_offset == at.offset && !follows;
+            Ok((!nothing).then_some(fetched))
+        };
+        if let Some(fetched) = look()? {
+            return Ok(Some(fetched));
+        }
+        if self.assignment.may_watch(slot) {
+            self.assignment.watch(index);
+            return Ok(None);
+        }
+        self.assignment.arm(index);
+        look()
     }
 
     /// Whether there is nothing at `from` yet. An offset beyond the end is not at it.
@@ -175,10 +204,10 @@ impl Consumer {
             until: None,
             plain: self.options.plain,
         };
-        let (topic, id) = (slot.partition.topic_name().clone(), slot.partition.id());
+        let (topic, id) = (&slot.topic, slot.partition.id());
         let size = batches.bytes.len();
-        let pinned = self.engine.pinned();
-        let taken = self.stage.records.take_in(&topic, id, batches, from, rules, pinned);
+        let pinned = &self.pinned;
+        let taken = self.stage.records.take_in(topic, id, batches, from, rules, pinned);
         if let Some((at, fault)) = taken.fault
             && taken.next_offset == from
         {
@@ -240,14 +269,16 @@ impl Consumer {
 
     /// Hands out the stage: only now the positions move.
     pub(super) fn hand_out(&mut self) -> Records {
-        let stage = std::mem::take(&mut self.stage);
-        for index in stage.touched {
+        let stage = &mut self.stage;
+        for index in stage.touched.drain(..) {
             if let Some(slot) = self.assignment.get_mut(index) {
                 slot.hand_out();
             }
         }
-        self.offsets.coordinator().counters().records.add(stage.records.len() as u64);
-        stage.records
+        (stage.bytes, stage.is_full) = (0, false);
+        let records = std::mem::take(&mut stage.records);
+        self.counters().records.add(records.len() as u64);
+        records
     }
 
     /// Drops the stage if it holds something of this slot, and what failed there: it is moved by

@@ -12,8 +12,9 @@ use super::stream::Waiting;
 use super::subscription::Following;
 use crate::engine::Claim;
 use crate::error::{Cause, Error, Result};
-use crate::group::OffsetStore;
+use crate::group::{OffsetStore, ReaderCounters};
 use crate::ids::PartitionId;
+use crate::stats::PinCounter;
 use crate::wait::Interrupter;
 use std::time::Duration;
 
@@ -52,6 +53,10 @@ pub struct Consumer {
     pub(super) auto_commit_at: Option<Duration>,
     /// The poll that waits as a task, between two looks of its.
     pub(super) waiting: Option<Waiting>,
+    /// What its records keep from being freed, as part of the store's sum.
+    pub(super) pinned: Arc<PinCounter>,
+    /// The number it counts under.
+    pub(super) number: usize,
     /// The last to be dropped: what comes before it may still need the store.
     pub(super) engine: Claim,
 }
@@ -174,6 +179,11 @@ impl Consumer {
     /// ```
     pub async fn close_async(self) -> Result<()> {
         self.close()
+    }
+
+    /// Where it counts what it does.
+    pub(super) fn counters(&self) -> &ReaderCounters {
+        self.offsets.coordinator().counters().of_reader(self.number)
     }
 
     pub(super) fn group_name(&self) -> Result<&Arc<str>> {

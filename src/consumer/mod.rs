@@ -29,6 +29,7 @@ mod start;
 mod stream;
 mod subscription;
 mod to_end;
+mod watch;
 
 pub use builder::ConsumerBuilder;
 pub use commit::OffsetCommit;

@@ -51,14 +51,15 @@ impl Consumer {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn poll(&mut self, timeout: Duration) -> Result<Records> {
-        let deadline = deadline_after(timeout);
-        let enough_at = deadline_after(self.options.max_wait).min(deadline);
         let _polling = self.begin_poll()?;
         self.engine.run_own_work();
+        if self.gather_all()? || timeout.is_zero() {
+            return Ok(self.hand_out());
+        }
+        // only who waits needs the clock
+        let deadline = deadline_after(timeout);
+        let enough_at = deadline_after(self.options.max_wait).min(deadline);
         loop {
-            if self.gather_all()? || timeout.is_zero() {
-                return Ok(self.hand_out());
-            }
             let until = if self.stage.has_records() { enough_at } else { deadline };
             match self.wait_until(until) {
                 Woken::Ready => {}
@@ -66,6 +67,9 @@ impl Consumer {
                     self.engine.check_open("poll")?;
                     return Ok(self.hand_out());
                 }
+            }
+            if self.gather_all()? {
+                return Ok(self.hand_out());
             }
         }
     }
@@ -93,7 +97,7 @@ impl Consumer {
     pub(super) fn begin_poll(&mut self) -> Result<Polling> {
         self.engine.check_open("poll")?;
         self.engine.look_for_news()?;
-        self.offsets.coordinator().counters().polls.add(1);
+        self.counters().polls.add(1);
         let polling = self.begin_polling()?;
         self.commit_if_due()?;
         match self.failed.take() {
@@ -115,17 +119,16 @@ impl Consumer {
         }
     }
 
-    fn wait_until(&self, deadline: Instant) -> Woken {
-        self.offsets.coordinator().counters().waits.add(1);
-        let _watched = self.engine.wait_for_news();
-        let set = self.assignment.set();
+    fn wait_until(&mut self, deadline: Instant) -> Woken {
+        self.counters().waits.add(1);
+        let _news = self.engine.wait_for_news();
         if !self.engine.is_run_by_host() {
-            return set.wait(Some(deadline));
+            return self.spin_and_park(deadline);
         }
         loop {
             self.engine.run_own_work();
             let slice = deadline_after(HOST_SLICE).min(deadline);
-            match set.wait(Some(slice)) {
+            match self.spin_and_park(slice) {
                 Woken::TimedOut if slice < deadline => {}
                 woken => return woken,
             }

@@ -102,7 +102,10 @@ impl Consumer {
             if let Some(waiting) = &mut self.waiting {
                 waiting.watching = self.engine.wait_for_news();
             }
-            self.offsets.coordinator().counters().waits.add(1);
+            if self.arm_watched() {
+                continue;
+            }
+            self.counters().waits.add(1);
             match self.assignment.set().poll_wait(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Woken::Interrupted) => {

@@ -50,6 +50,7 @@ impl Consumer {
         if !self.assignment.take_stirred() {
             return Ok(());
         }
+        self.assignment.queue_watched(); // a topic may be gone
         let taken = match &self.following {
             Following::Nothing => {
                 self.assignment.arm_changes();

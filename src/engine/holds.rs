@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::partition::Partition;
 use crate::config::HoldCap;
 use crate::ids::{Offset, PartitionId};
 use crate::log::CappedHold;
@@ -16,6 +17,42 @@ use crate::log::CappedHold;
 pub(super) struct Holds {
     pub(super) named: BTreeMap<String, Offset>,
     pub(super) groups: BTreeMap<Arc<str>, GroupHold>,
+}
+
+impl Partition {
+    /// Keeps everything from `offset` on from being removed, under `name`, until it is released.
+    pub(crate) fn hold(&self, name: &str, offset: Offset) {
+        self.holds.lock().named.insert(name.to_owned(), offset);
+    }
+
+    /// Lets go of the hold under `name`.
+    pub(crate) fn release(&self, name: &str) {
+        self.holds.lock().named.remove(name);
+    }
+
+    /// Keeps what lies at or above a group's committed offset, if the topic asks for it, as far as
+    /// it does. Costs a look at the configuration where it does not.
+    pub(crate) fn hold_for_group(&self, group: &Arc<str>, offset: Offset) {
+        let Ok(log) = self.log() else { return };
+        if let Some(cap) = log.hold_cap_of(group) {
+            self.holds.lock().set_group(group, offset, cap);
+        }
+    }
+
+    /// Lets go of a group's hold.
+    pub(crate) fn end_hold_of_group(&self, group: &str) {
+        self.holds.lock().groups.remove(group);
+    }
+
+    /// Lets go of the holds of all other groups.
+    pub(crate) fn retain_holds_of(&self, stays: impl Fn(&str) -> bool) {
+        self.holds.lock().groups.retain(|group, _| stays(group));
+    }
+
+    /// Who holds what.
+    pub(crate) fn holds(&self) -> Vec<HoldState> {
+        self.holds.lock().states()
+    }
 }
 
 /// One group's hold.

@@ -1,13 +1,13 @@
 //! One open root: the lock, the catalog, every partition, and what runs in the background.
 //!
-//! Everything above reaches a log through [`Partition`] alone. The rooms: `core` is the
-//! [`Engine`] itself, `open` and `close` are the order in which a store comes up and goes down,
-//! `catalog` changes what topics there are, `partition`, `budget`, `room` and `holds` are the
-//! append's way in and the retention's way out, `held` is what the journal left for an open,
-//! `hosted` are partitions that the host leads, `shared` what each partition is opened with,
-//! `requests`, `maintenance`, `chores`, `timers`, `alarm` and `threads` are the background, `root` is
-//! what the directory itself knows, `follow` reads a root that another process writes, and `backup`
-//! copies all of it while it is in use.
+//! Everything above reaches a log through [`Partition`] alone. The rooms: `core` is the [`Engine`]
+//! itself, `open` and `close` are the order in which a store comes up and goes down, `catalog`
+//! changes what topics there are, `partition`, `budget`, `room` and `holds` are the append's way in
+//! and the retention's way out, `held` is what the journal left for an open, `hosted` are
+//! partitions that the host leads, `shared` what each partition is opened with, `requests`,
+//! `maintenance`, `chores`, `timers`, `alarm` and `threads` are the background, `root` is what the
+//! directory itself knows, `follow` reads a root that another process writes, and `backup` copies
+//! all of it while it is in use.
 //!
 //! Lock order: catalog, then the topic table, then whatever a log takes. No lock here is held
 //! while a log is appended to, and none while code of the host's runs.
@@ -35,6 +35,7 @@ mod journal;
 mod keeper;
 mod known;
 mod maintenance;
+mod moved;
 mod open;
 mod partition;
 mod producer_ids;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::budget::Budget;
 use super::follow::FollowedPartition;
 use super::gate::Gate;
-use super::holds::{HoldState, Holds};
+use super::holds::Holds;
 use super::room::{self, Room};
 use crate::config::{Durability, IsolationLevel};
 use crate::error::{Cause, Error, Result};
@@ -34,12 +34,12 @@ pub(crate) struct Partition {
     id: LogId,
     backing: Backing,
     signal: Arc<Signal>,
-    holds: Mutex<Holds>,
+    pub(super) holds: Mutex<Holds>,
     pub(super) topic_budget: Arc<Budget>,
     /// `None` for internal topics, which live on a reserve of their own.
     pub(super) store_budget: Option<Arc<Budget>>,
     gate: Arc<Gate>,
-    deleted: AtomicBool,
+    pub(super) deleted: AtomicBool,
     /// That the log is poisoned has been recorded.
     pub(super) failure_noted: AtomicBool,
 }
@@ -228,12 +228,6 @@ impl Partition {
         }
     }
 
-    /// Fails as full where an append of so many bytes would wait for room: for callers that serve
-    /// others too.
-    pub(crate) fn check_room(&self, bytes: u64) -> Result<()> {
-        room::check(self, bytes)
-    }
-
     #[cold]
     fn not_appended(&self, reserved: Room, error: Error) -> Error {
         room::give_back(self, reserved);
@@ -371,40 +365,6 @@ impl Partition {
             Err(_) => self.note_failure(),
         }
         synced
-    }
-
-    /// Keeps everything from `offset` on from being removed, under `name`, until it is released.
-    pub(crate) fn hold(&self, name: &str, offset: Offset) {
-        self.holds.lock().named.insert(name.to_owned(), offset);
-    }
-
-    /// Lets go of the hold under `name`.
-    pub(crate) fn release(&self, name: &str) {
-        self.holds.lock().named.remove(name);
-    }
-
-    /// Keeps what lies at or above a group's committed offset, if the topic asks for it, as far as
-    /// it does. Costs a look at the configuration where it does not.
-    pub(crate) fn hold_for_group(&self, group: &Arc<str>, offset: Offset) {
-        let Ok(log) = self.log() else { return };
-        if let Some(cap) = log.hold_cap_of(group) {
-            self.holds.lock().set_group(group, offset, cap);
-        }
-    }
-
-    /// Lets go of a group's hold.
-    pub(crate) fn end_hold_of_group(&self, group: &str) {
-        self.holds.lock().groups.remove(group);
-    }
-
-    /// Lets go of the holds of all other groups.
-    pub(crate) fn retain_holds_of(&self, stays: impl Fn(&str) -> bool) {
-        self.holds.lock().groups.retain(|group, _| stays(group));
-    }
-
-    /// Who holds what.
-    pub(crate) fn holds(&self) -> Vec<HoldState> {
-        self.holds.lock().states()
     }
 
     /// Raises the log start; see [`PartitionLog::delete_records_before`].

@@ -57,24 +57,27 @@ pub(super) fn give_back(partition: &Partition, room: Room) {
     }
 }
 
-/// Fails as full where reserving `bytes` would wait.
-pub(super) fn check(partition: &Partition, bytes: u64) -> Result<()> {
-    let budgets =
-        [(Some(&partition.topic_budget), "topic"), (partition.store_budget.as_ref(), "store")];
-    for (budget, of) in budgets {
-        let Some(budget) = budget.filter(|it| matches!(it.when_full(), WhenFull::Block(_))) else {
-            continue;
-        };
-        match budget.try_reserve(bytes) {
-            Some(reserved) => budget.give_back(reserved),
-            None => {
-                let text = format!("the {of} has no room for {bytes} bytes now");
-                let error = Error::new("append", Cause::Full(text));
-                return Err(error.at_partition(partition.topic_name(), partition.id()));
+impl Partition {
+    /// Fails as full where an append of so many bytes would wait for room: for callers that serve
+    /// others too.
+    pub(crate) fn check_room(&self, bytes: u64) -> Result<()> {
+        let budgets = [(Some(&self.topic_budget), "topic"), (self.store_budget.as_ref(), "store")];
+        for (budget, of) in budgets {
+            let Some(budget) = budget.filter(|it| matches!(it.when_full(), WhenFull::Block(_)))
+            else {
+                continue;
+            };
+            match budget.try_reserve(bytes) {
+                Some(reserved) => budget.give_back(reserved),
+                None => {
+                    let text = format!("the {of} has no room for {bytes} bytes now");
+                    let error = Error::new("append", Cause::Full(text));
+                    return Err(error.at_partition(self.topic_name(), self.id()));
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Which partitions share a budget.

@@ -10,7 +10,7 @@ use super::Engine;
 use super::partition::Partition;
 use super::root::fact::Fact;
 use crate::config::Leadership;
-use crate::error::Result;
+use crate::error::{Error, Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::log::{Durable, Keeper, PartitionLog};
 
@@ -51,7 +51,7 @@ impl Engine {
             let done = cut(log, epoch, self.keeper()?);
             drop(no_point);
             match done {
-                Err(error) if error.is_full() && attempt < ATTEMPTS => {
+                Err(error) if may_be_tried_again(&error) && attempt < ATTEMPTS => {
                     self.keep_up_journal();
                     attempt += 1;
                 }
@@ -88,6 +88,11 @@ impl Engine {
         root.log().record(&[Fact::HighestEpoch { epoch }], Durable::Now)?;
         Ok(epoch)
     }
+}
+
+/// One that met the files half cut has ended writing: what another try says is not its outcome.
+fn may_be_tried_again(error: &Error) -> bool {
+    error.is_full() && error.outcome() == Outcome::NotWritten
 }
 
 impl Partition {

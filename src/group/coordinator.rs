@@ -18,9 +18,9 @@ use super::live::{Changed, LiveGroup};
 use super::membership::{GroupSnapshot, KnownTopic, TopicList, Visibility};
 use super::offsets::OffsetStore;
 use crate::engine::{Due, Engine, Topic};
-use crate::stats::Counter;
+use crate::stats::{Apart, Counter};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// The live groups of one store, and what all its readers count together.
 #[derive(Debug, Default)]
@@ -41,14 +41,46 @@ struct Held {
 /// What all readers of a store have done since it was opened.
 #[derive(Debug, Default)]
 pub(crate) struct ReadCounters {
+    /// Each reader counts on one of these: who polls all the time does not slow down the others.
+    of_readers: [Apart<ReaderCounters>; 8],
+    readers: AtomicUsize,
+    /// Commits that took effect.
+    pub(crate) commits: Counter,
+}
+
+/// What some of a store's readers have done.
+#[derive(Debug, Default)]
+pub(crate) struct ReaderCounters {
     /// Calls that fetch, whatever they returned.
     pub(crate) polls: Counter,
     /// Times a reader went to sleep, or left its waker.
     pub(crate) waits: Counter,
     /// Records handed out.
     pub(crate) records: Counter,
-    /// Commits that took effect.
-    pub(crate) commits: Counter,
+}
+
+impl ReadCounters {
+    /// The number a new reader counts under.
+    pub(crate) fn next_reader(&self) -> usize {
+        self.readers.fetch_add(1, Ordering::Relaxed) % self.of_readers.len()
+    }
+
+    /// Where the reader of that number counts.
+    pub(crate) fn of_reader(&self, number: usize) -> &ReaderCounters {
+        &self.of_readers[number % self.of_readers.len()]
+    }
+
+    pub(crate) fn polls(&self) -> u64 {
+        self.of_readers.iter().map(|some| some.polls.get()).sum()
+    }
+
+    pub(crate) fn waits(&self) -> u64 {
+        self.of_readers.iter().map(|some| some.waits.get()).sum()
+    }
+
+    pub(crate) fn records(&self) -> u64 {
+        self.of_readers.iter().map(|some| some.records.get()).sum()
+    }
 }
 
 /// A group somebody has a seat in.

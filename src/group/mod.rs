@@ -62,7 +62,7 @@ pub use consumed::ConsumedOffsets;
 #[cfg(not(loom))]
 pub(crate) use consumed::ConsumedPart;
 #[cfg(not(loom))]
-pub(crate) use coordinator::known;
+pub(crate) use coordinator::{ReaderCounters, known};
 pub use identity::{MemberId, TopicPartition};
 #[cfg(not(loom))]
 pub(crate) use live::Began;

@@ -122,12 +122,13 @@ impl Dump {
         Ok(made(partitions.collect::<Result<_>>()?, has_clean_mark))
     }
 
-    /// How many bytes one compressed batch may take decompressed; of one that takes more the records
-    /// are an error. Default 8 MiB, or 32 times the batch's own size where that is more; at least 1.
+    /// How many bytes one compressed batch may take decompressed; of one that takes more the
+    /// records are an error. Default 8 MiB, or 32 times the batch's own size where that is more;
+    /// at least 1.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
-    /// # tidelog::Log::open(dir.path())?.close()?;
+    /// # tidelog::Log::open(dir.path())?.append(&[tidelog::Record::new("a")])?;
     /// let dump = tidelog::Dump::open(dir.path())?.max_decompressed_bytes(64 << 20);
     /// # drop(dump);
     /// # Ok::<(), tidelog::Error>(())

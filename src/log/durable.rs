@@ -289,8 +289,8 @@ impl PartitionLog {
 
     /// An index that could not be synced must not be relied on by a recovery point, and a second
     /// sync would prove nothing.
-    fn sync_indexes(&self, files: Option<[Arc<dyn DiskFile>; 2]>) -> Result<()> {
-        for file in files.into_iter().flatten() {
+    fn sync_indexes(&self, files: Vec<Arc<dyn DiskFile>>) -> Result<()> {
+        for file in files {
             let synced =
                 file.sync_data().map_err(|error| Error::io("sync index", &file.path(), error));
             if let Err(error) = synced {

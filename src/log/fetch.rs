@@ -38,7 +38,7 @@ impl FetchLimits {
     }
 
     /// As far as a reader with these limits sees.
-    pub(super) fn bound(&self, offsets: &OffsetSnapshot) -> Offset {
+    pub(crate) fn bound(&self, offsets: &OffsetSnapshot) -> Offset {
         let bound = offsets.bound(self.isolation);
         if self.durable_only { bound.min(offsets.durable) } else { bound }
     }
@@ -50,6 +50,19 @@ pub(crate) struct Cursor {
     pub(super) segment: Arc<Segment>,
     pub(super) position: u64,
     pub(super) offset: Offset,
+    pub(super) era: Era,
+}
+
+/// Between two of them segments were replaced or offsets fell: how often each has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Era {
+    swaps: u64,
+    falls: u64,
+}
+
+impl Era {
+    /// Whoever stands in it looks for its place anew.
+    pub(super) const NONE: Era = Era { swaps: u64::MAX, falls: u64::MAX };
 }
 
 /// What a fetch found.
@@ -73,14 +86,15 @@ impl Fetched {
 
     /// What of it may be handed out.
     pub(crate) fn batches(&self) -> Option<Batches> {
-        let bytes = self.chunk.as_ref()?.bytes.clone();
-        Some(Batches { bytes, aborted: self.aborted.clone() })
+        let chunk = self.chunk.as_ref()?;
+        let (bytes, aborted) = (chunk.bytes.clone(), self.aborted.clone());
+        Some(Batches { bytes, aborted, sound: chunk.sound })
     }
 
     pub(super) fn of(segment: &Arc<Segment>, chunk: Chunk) -> Self {
         let next_offset = chunk.next_offset;
-        let cursor =
-            Cursor { segment: segment.clone(), position: chunk.next_position, offset: next_offset };
+        let (segment, position) = (segment.clone(), chunk.next_position);
+        let cursor = Cursor { segment, position, offset: next_offset, era: Era::NONE };
         Fetched { chunk: Some(chunk), next_offset, cursor: Some(cursor), aborted: Vec::new() }
     }
 }
@@ -106,10 +120,61 @@ impl PartitionLog {
         cursor: Option<&Cursor>,
         limits: FetchLimits,
     ) -> Result<Fetched> {
-        self.over_segments(|segments, offsets| {
+        if let Some(cursor) = cursor.filter(|cursor| cursor.offset == from)
+            && let Some(fetched) = self.fetch_on(cursor, limits)?
+        {
+            return Ok(fetched);
+        }
+        let era = self.era();
+        let mut fetched = self.over_segments(|segments, offsets| {
             let bound = limits.bound(&offsets);
             self.fetch_from((segments, offsets), from, cursor, (limits, bound))
-        })
+        })?;
+        if let Some(cursor) = &mut fetched.cursor {
+            cursor.era = era;
+        }
+        Ok(fetched)
+    }
+
+    fn era(&self) -> Era {
+        Era { swaps: self.swaps.load(Ordering::Acquire), falls: self.offsets.falls() }
+    }
+
+    /// Reads on in the segment a cursor stands in, which nothing has touched since: it needs no
+    /// list. `None` where that segment ends, or anything else has to be found out.
+    fn fetch_on(&self, cursor: &Cursor, limits: FetchLimits) -> Result<Option<Fetched>> {
+        let (from, era) = (cursor.offset, self.era());
+        if cursor.era != era {
+            return Ok(None);
+        }
+        let offsets = self.offsets.snapshot();
+        let bound = limits.bound(&offsets);
+        if from < offsets.start || from >= bound {
+            let is_end = offsets.start <= from && from <= offsets.end && from >= bound;
+            return Ok((is_end && era == self.era()).then(|| Fetched::nothing(from, None)));
+        }
+        let gapless_from = self.gapless.then_some(offsets.gapless_from());
+        let FetchLimits { bytes, records, .. } = limits;
+        let wanted = Limits { bytes, records, bound, gapless_from };
+        let Ok(Some(chunk)) = cursor.segment.read(from, Some(cursor.position), wanted) else {
+            return Ok(None); // with an error the list may have another segment by now
+        };
+        if era != self.era() {
+            return Ok(None);
+        }
+        self.check_gap(from, chunk.first_offset)?;
+        let mut fetched = self.found(&cursor.segment, chunk, limits.isolation);
+        if let Some(cursor) = &mut fetched.cursor {
+            cursor.era = era;
+        }
+        Ok(Some(fetched))
+    }
+
+    /// What a read of a segment has brought.
+    fn found(&self, segment: &Arc<Segment>, chunk: Chunk, isolation: IsolationLevel) -> Fetched {
+        self.counters.fetched.bytes.add(chunk.bytes.len() as u64);
+        let aborted = self.aborted_in(&chunk, isolation);
+        Fetched { aborted, ..Fetched::of(segment, chunk) }
     }
 
     /// The same to the end, whatever the high watermark and transactions say: for who replicates
@@ -168,9 +233,7 @@ impl PartitionLog {
             match segment.read(from.max(segment.base()), hint(cursor, segment, from), wanted) {
                 Ok(Some(chunk)) => {
                     self.check_gap(from, chunk.first_offset)?;
-                    self.counters.fetched_bytes.add(chunk.bytes.len() as u64);
-                    let aborted = self.aborted_in(&chunk, limits.isolation);
-                    return Ok(Fetched { aborted, ..Fetched::of(segment, chunk) });
+                    return Ok(self.found(segment, chunk, limits.isolation));
                 }
                 Ok(None) => {}
                 Err(error) => return Err(self.read_failed(error, from)),
@@ -310,6 +373,6 @@ impl PartitionLog {
 
     /// How often records have been fetched, for a reader that counts.
     pub(crate) fn note_reads(&self, records: u64) {
-        self.counters.fetched_records.add(records);
+        self.counters.fetched.records.add(records);
     }
 }

@@ -194,7 +194,7 @@ impl Log {
     /// let mut batch = read.bytes().to_vec(); // as a producer's, it begins at offset 0
     /// let receipt = log.append_batch_as_leader(LeaderEpoch::new(4), &batch)?;
     /// assert_eq!((receipt.first_offset(), receipt.epoch().get()), (Offset::new(1), 4));
-    /// batch[70] ^= 1;
+    /// *batch.last_mut().unwrap() ^= 1;
     /// let refused = log.append_batch_as_leader(LeaderEpoch::new(4), &batch).unwrap_err();
     /// assert_eq!(refused.kind(), ErrorKind::Corrupt);
     /// # Ok::<(), tidelog::Error>(())

@@ -10,6 +10,7 @@
 //! | `.cleaned` | a rewrite was not finished | rolled back (1) |
 //! | `.log.swap` | a rewrite was finished | rolled forward (2) |
 //! | an index `.swap` beside it | belongs to it | gets its name |
+//! | digests beside it that fit it | they have their name already | stay |
 //! | an index `.swap` without it | it may be another log's | goes: an index is made again |
 //! | digests `.swap` without it | the same, unless they fit it | get their name, or go |
 //! | an index or digests without a log | nothing | goes |
@@ -144,6 +145,55 @@ impl Tidying<'_> {
         for found in &cleaned {
             self.remove(&found.path)?;
         }
+        let stray = self.strays(&swapped, standing)?;
+        for found in &stray {
+            self.remove(&found.path)?;
+        }
+        let mut replaced = None;
+        for swap in swapped.iter().filter(|swap| swap.kind == SegmentFile::Log) {
+            let end = self.end_of(swap)?;
+            let (first, last) = replaced.unwrap_or((swap.base, end));
+            replaced = Some((swap.base.min(first), end.max(last)));
+        }
+        if let Some((first, end)) = replaced {
+            let own = self.digests_in_place(&swapped, standing)?;
+            let is_replaced = |base: &Offset, kind: &SegmentFile| {
+                (first..end).contains(base)
+                    && *kind != SegmentFile::ProducerSnapshot
+                    && !(*kind == SegmentFile::Digests && own.contains(base))
+            };
+            let gone: Vec<_> =
+                standing.keys().filter(|(base, kind)| is_replaced(base, kind)).copied().collect();
+            for key in gone {
+                if let Some(found) = standing.remove(&key) {
+                    self.remove(&found.path)?;
+                }
+            }
+        }
+        if replaced.is_some() {
+            self.sync()?; // what is replaced must not come back beside what replaces it
+        }
+        let stays = |swap: &Found| stray.iter().all(|stray| stray.path != swap.path);
+        self.name_finished(standing, swapped.into_iter().filter(stays).collect())
+    }
+
+    /// Gives what is finished its names.
+    fn name_finished(&self, standing: &mut Standing, swapped: Vec<Found>) -> Result<()> {
+        if swapped.is_empty() {
+            return Ok(());
+        }
+        for swap in swapped {
+            let path = self.dir.join(segment_file(swap.base, swap.kind));
+            self.disk
+                .rename(&swap.path, &path)
+                .map_err(|error| Error::io("tidy log", &swap.path, error))?;
+            standing.insert((swap.base, swap.kind), Found { path, ..swap });
+        }
+        self.sync() // a clean close speaks of these names
+    }
+
+    /// Files of rewrites whose log has its name already, or is not there: of no use, or made anew.
+    fn strays(&self, swapped: &[Found], standing: &Standing) -> Result<Vec<Found>> {
         let whole = |index: &Found| {
             let is_log = |swap: &&Found| swap.kind == SegmentFile::Log && swap.base == index.base;
             swapped.iter().find(is_log).is_some()
@@ -159,38 +209,23 @@ impl Tidying<'_> {
             };
             stray.extend(goes.then(|| found.clone()));
         }
-        for found in &stray {
-            self.remove(&found.path)?;
-        }
-        let mut replaced = None;
+        Ok(stray)
+    }
+
+    /// The bases of the finished rewrites whose digests have their name already: a power cut may
+    /// keep that and take the log's.
+    fn digests_in_place(&self, swapped: &[Found], standing: &Standing) -> Result<BTreeSet<Offset>> {
+        let mut own = BTreeSet::new();
         for swap in swapped.iter().filter(|swap| swap.kind == SegmentFile::Log) {
-            let end = self.end_of(swap)?;
-            let (first, last) = replaced.unwrap_or((swap.base, end));
-            replaced = Some((swap.base.min(first), end.max(last)));
-        }
-        if let Some((first, end)) = replaced {
-            let is_replaced = |base: &Offset, kind: &SegmentFile| {
-                (first..end).contains(base) && *kind != SegmentFile::ProducerSnapshot
-            };
-            let gone: Vec<_> =
-                standing.keys().filter(|(base, kind)| is_replaced(base, kind)).copied().collect();
-            for key in gone {
-                if let Some(found) = standing.remove(&key) {
-                    self.remove(&found.path)?;
-                }
+            let Some(digests) = standing.get(&(swap.base, SegmentFile::Digests)) else { continue };
+            let fail = |error| Error::io("tidy log", &swap.path, error);
+            let file = self.disk.open(&swap.path, Access::Read).map_err(fail)?;
+            let segment = Segment::on_file(self.place.clone(), swap.base, swap.len, file);
+            if segment.is_vouched_for_by(&digests.path)? {
+                own.insert(swap.base);
             }
         }
-        if replaced.is_some() {
-            self.sync()?; // what is replaced must not come back beside what replaces it
-        }
-        for swap in swapped.into_iter().filter(|swap| stray.iter().all(|s| s.path != swap.path)) {
-            let path = self.dir.join(segment_file(swap.base, swap.kind));
-            self.disk
-                .rename(&swap.path, &path)
-                .map_err(|error| Error::io("tidy log", &swap.path, error))?;
-            standing.insert((swap.base, swap.kind), Found { path, ..swap });
-        }
-        Ok(())
+        Ok(own)
     }
 
     /// Whether digests are those of the log of their base that stands: they cannot be made again.

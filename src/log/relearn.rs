@@ -4,7 +4,7 @@
 //! | snapshots in the directory | the batches that recovery saw | from where batches are read |
 //! | --- | --- | --- |
 //! | a whole one | any | behind it |
-//! | one above the recovery point of another hand that was stopped | any | as if it were not there |
+//! | one above the recovery point of another hand that was stopped | any | as if there were none |
 //! | broken ones alone | any | the log's start |
 //! | none, another hand wrote last | any | the log's start |
 //! | none, and there were producers | any | the log's start |
@@ -12,8 +12,8 @@
 //! | none | none of a producer | nothing is read |
 //!
 //! In the last row there are no producers: each recovery point of a log with any has its snapshot.
-//! That there were some `tidelog.producers` says, a file made with the first snapshot: snapshots may
-//! all be lost.
+//! That there were some `tidelog.producers` says, a file made with the first snapshot: all of these
+//! may be lost.
 //!
 //! Which transactions were aborted below the recovery point the `.txnindex` files say, and from it
 //! on the log, which is read for that from an older snapshot where the newest lies above it. A file

@@ -8,8 +8,9 @@
 //! removal does no harm, but where it lies beyond the log's end: that one is gone durably before
 //! anything is appended.
 //!
-//! With the first of them a file is made that stays, `tidelog.producers`: magic "TDLP", version u32,
-//! a crc32c of both, big-endian. It says by being there that a log without snapshots has lost them.
+//! With the first of them a file is made that stays, `tidelog.producers`: magic "TDLP", version
+//! u32, a crc32c of both, big-endian. It says by being there that a log without snapshots has lost
+//! them.
 //!
 //! By whoever has the turn, under the trim lock, or while the log is opened.
 

@@ -164,6 +164,7 @@ impl PartitionLog {
         let done = done.and_then(|()| self.take_cut(&mut writer, cut, epoch, time));
         self.swaps.fetch_add(1, Ordering::AcqRel);
         done.map_err(|error| {
+            let error = error.with_outcome(Outcome::Unknown); // the next open goes on with the cut
             self.latch.trip(&error);
             self.named(error)
         })?;

@@ -6,7 +6,8 @@
 //! linger queue and the order in it, `lanes` those of a topic, `batch` what lingers there, `memory`
 //! bounds it, `core` what all handles of one producer share: its lanes, its flushes and its end.
 //! `receipt` and `pending` are what comes back, `partitioner` decides where a record goes.
-//! `scheduling` sends later, `transaction` is the producer that sends all or nothing.
+//! `scheduling` sends later, `transaction` is the producer that sends all or nothing, `prepared`
+//! the one that keeps records until the program says what becomes of them.
 //!
 //! Invariants: a `send` takes no lock of this room and allocates nothing; the records of one
 //! partition reach the log in the order of the calls, lingering or not; nothing that lingers is
@@ -23,6 +24,7 @@ mod memory;
 mod numbered;
 pub(crate) mod partitioner;
 mod pending;
+mod prepared;
 mod receipt;
 mod scheduling;
 mod topic;
@@ -37,6 +39,7 @@ mod tests;
 pub use builder::{BufferFull, ProducerBuilder};
 pub use handle::Producer;
 pub use pending::Pending;
+pub use prepared::{PreparedBuilder, PreparedProducer};
 pub use receipt::{BatchReceipt, Receipt};
 pub use topic::TopicProducer;
 pub use transaction::{

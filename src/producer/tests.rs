@@ -29,6 +29,7 @@ const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 struct World {
     engine: Claim,
     transactions: Arc<Transactions>,
+    schedule: Arc<Schedule>,
     clock: ManualClock,
 }
 
@@ -46,12 +47,13 @@ impl World {
     fn new(threads: Threads) -> World {
         let clock = ManualClock::new(START);
         let engine = open(threads, Arc::new(clock.clone()), Arc::new(MemoryDisk::new()));
-        let transactions = Transactions::open(engine.engine().clone()).unwrap();
-        World { engine, transactions, clock }
+        let (transactions, schedule) = coordinators(&engine);
+        World { engine, transactions, schedule, clock }
     }
 
     fn producer(&self) -> ProducerBuilder {
-        builder_with(&self.engine, self.transactions.clone())
+        let (transactions, schedule) = (self.transactions.clone(), self.schedule.clone());
+        ProducerBuilder::new(self.engine.clone(), transactions, schedule)
     }
 
     fn create(&self, name: &str, config: TopicConfig) -> Arc<Topic> {
@@ -67,12 +69,14 @@ impl World {
 }
 
 fn builder(engine: &Claim) -> ProducerBuilder {
-    builder_with(engine, Transactions::open(engine.engine().clone()).unwrap())
+    let (transactions, schedule) = coordinators(engine);
+    ProducerBuilder::new(engine.clone(), transactions, schedule)
 }
 
-fn builder_with(engine: &Claim, transactions: Arc<Transactions>) -> ProducerBuilder {
+fn coordinators(engine: &Claim) -> (Arc<Transactions>, Arc<Schedule>) {
+    let transactions = Transactions::open(engine.engine().clone()).unwrap();
     let schedule = Schedule::open(engine.engine().clone(), transactions.clone()).unwrap();
-    ProducerBuilder::new(engine.clone(), transactions, schedule)
+    (transactions, schedule)
 }
 
 fn open(threads: Threads, clock: Arc<dyn Clock>, disk: Arc<dyn Disk>) -> Claim {

@@ -6,7 +6,8 @@
 //! written on the way but the log itself.
 //!
 //! One record that is sent goes the whole way in one body of code (`append_here`): handed from
-//! function to function, what an append answers would be stored and loaded again at each. Called by `topic`, `numbered` and `transaction`.
+//! function to function, what an append answers would be stored and loaded again at each. Called by
+//! `topic`, `numbered` and `transaction`.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

@@ -8,6 +8,7 @@
 use super::codec::{self, PlainLimit};
 use super::fault::BatchFault;
 use super::header::{BatchHeader, Codec, at};
+use super::lend::are_sound;
 use super::single::Header;
 use super::varint::{take_i32, take_i64};
 use crate::ids::Offset;
@@ -24,6 +25,7 @@ pub(crate) struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     /// Takes the batch at the front of `bytes`, which may go on behind it.
+    #[inline]
     pub(crate) fn verify(bytes: &'a [u8]) -> Result<Self, BatchFault> {
         let header = BatchHeader::parse(bytes, usize::MAX)?;
         let short = BatchFault::Short { needed: header.size(), available: bytes.len() };
@@ -35,12 +37,37 @@ impl<'a> Batch<'a> {
         Ok(Batch { header, bytes, plain: None })
     }
 
-    /// Takes a batch that was verified before, at the front of `bytes`.
-    pub(super) fn trust(bytes: &'a [u8]) -> Option<Self> {
-        let header = BatchHeader::parse(bytes, usize::MAX).ok()?;
-        Some(Batch { header, bytes: bytes.get(..header.size())?, plain: None })
+    /// The same of one that is as it should be: `None` where `verify` says what is wrong.
+    #[inline(always)]
+    pub(crate) fn at_front(bytes: &'a [u8]) -> Option<Self> {
+        let header = BatchHeader::of_whole(bytes)?;
+        let bytes = bytes.get(..header.size())?;
+        let fits = crc32c::crc32c(&bytes[at::ATTRIBUTES..]) == header.crc();
+        fits.then_some(Batch { header, bytes, plain: None })
     }
 
+    /// How many records it lends as they are, if nothing is wrong with them; `None` where they are
+    /// packed, or [`check_records`](Batch::check_records) says what is.
+    #[inline(always)]
+    pub(crate) fn sound_count(&self) -> Option<u32> {
+        if self.header.is_control() {
+            return Some(0);
+        }
+        let (count, records) = (self.header.count(), &self.bytes[at::RECORDS..]);
+        let sound = self.header.codec() == Codec::None
+            && are_sound(records, count, self.header.last_offset_delta());
+        sound.then_some(count)
+    }
+
+    /// Takes a batch that was verified before, at the front of `bytes`.
+    #[inline]
+    pub(super) fn trust(bytes: &'a [u8]) -> Option<Self> {
+        let header = BatchHeader::of_verified(bytes.first_chunk()?);
+        let whole = header.size() >= BatchHeader::LEN;
+        Some(Batch { header, bytes: bytes.get(..header.size()).filter(|_| whole)?, plain: None })
+    }
+
+    #[inline]
     pub(crate) fn header(&self) -> &BatchHeader {
         &self.header
     }
@@ -75,6 +102,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Whether its records have to be decompressed before they can be read.
+    #[inline]
     pub(crate) fn is_packed(&self) -> bool {
         let header = &self.header;
         let empty = header.count() == 0 || header.is_control();
@@ -82,6 +110,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Its records; a control batch has none for users.
+    #[inline]
     pub(crate) fn records(&self) -> Result<RecordIter<'a>, BatchFault> {
         if self.header.is_control() {
             return Ok(RecordIter { batch: *self, left: &[], index: 0, count: 0, delta: -1 });
@@ -90,6 +119,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Its records, a control batch's too.
+    #[inline]
     pub(crate) fn all_records(&self) -> Result<RecordIter<'a>, BatchFault> {
         let left = match (self.plain, self.header.codec()) {
             (Some(plain), _) => plain,
@@ -101,11 +131,13 @@ impl<'a> Batch<'a> {
     }
 
     /// Walks every record once and says what is wrong with the first bad one.
+    #[inline]
     pub(crate) fn check_records(&self) -> Result<(), BatchFault> {
-        for record in self.records()? {
-            record?.check_headers()?;
+        let records = self.records()?;
+        if are_sound(records.left, records.count, self.header.last_offset_delta()) {
+            return Ok(());
         }
-        Ok(())
+        records.check()
     }
 }
 
@@ -198,6 +230,21 @@ impl<'a> Iterator for RecordIter<'a> {
 }
 
 impl<'a> RecordIter<'a> {
+    /// The bytes of those that are left.
+    #[inline]
+    pub(super) fn left(&self) -> &'a [u8] {
+        self.left
+    }
+
+    /// Walks what is left and says what is wrong with the first bad record.
+    #[cold]
+    pub(super) fn check(self) -> Result<(), BatchFault> {
+        for record in self {
+            record?.check_headers()?;
+        }
+        Ok(())
+    }
+
     #[inline]
     fn read(&mut self) -> Result<BatchRecord<'a>, &'static str> {
         let mut left = self.left;
@@ -249,7 +296,7 @@ impl<'a> RecordIter<'a> {
 
 /// Takes bytes behind their length; -1 stands for null.
 #[inline]
-fn take_bytes<'a>(input: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
+pub(super) fn take_bytes<'a>(input: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     let len = take_i32(input)?;
     if len == -1 {
         return Some(None);
@@ -265,6 +312,19 @@ fn take_bytes<'a>(input: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
 struct RawHeaders<'a> {
     left: &'a [u8],
     count: u32,
+}
+
+impl<'a> Headers<'a> {
+    /// Those that `count` and what follows it say there are.
+    pub(super) fn of(left: &'a [u8], count: u32) -> Self {
+        Headers(RawHeaders { left, count })
+    }
+
+    /// Whether each of them is as it should be.
+    pub(super) fn are_sound(self) -> bool {
+        let RawHeaders { left, count } = self.0;
+        u64::from(count) * 2 <= left.len() as u64 && self.0.fold(true, |all, one| all & one.is_ok())
+    }
 }
 
 impl<'a> RawHeaders<'a> {

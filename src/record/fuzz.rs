@@ -19,7 +19,7 @@ pub(crate) use super::codec::fuzz::{codec, codec_seeds};
 use super::encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, TimestampRule, put};
 use super::fault::BatchFault;
 use super::header::{BatchHeader, Codec, LENGTH_EXCLUDES, MAGIC, at};
-use super::records::{Batches, Records, TakeRules};
+use super::records::{Batches, Records, Sound, TakeRules};
 use super::single::{Header, Record};
 use crate::config::{Packing, TimestampType};
 use crate::feed::Feed;
@@ -264,7 +264,18 @@ fn take_in(bytes: &[u8], batches: &[Batch<'_>], flags: u8, pattern: u8) {
     };
     let aborted = batches.iter().map(Batch::header).filter(|header| is_aborted(header));
     let aborted = aborted.map(BatchHeader::base_offset).collect();
-    let whole = Batches { bytes: whole, aborted };
+    let is_rising =
+        batches.windows(2).all(|two| two[0].header().end_offset() <= two[1].header().base_offset());
+    // as a read of a segment finds it, where offsets rise
+    let counts = batches.iter().map(|batch| batch.sound_count().map(|count| count as usize));
+    let records_of_all = counts.sum::<Option<usize>>().filter(|_| is_rising);
+    let sound = records_of_all.zip(batches.last()).map(|(records, last)| Sound {
+        records,
+        first_offset: first.header().base_offset(),
+        next_offset: last.header().end_offset(),
+        epoch: last.header().leader_epoch(),
+    });
+    let whole = Batches { bytes: whole, aborted, sound };
     let taken = records.take_in(&topic, PartitionId::new(3), whole, from, rules, &pinned);
     let mut expected = Vec::new();
     let mut unpacked_bytes = 0;
@@ -288,8 +299,6 @@ fn take_in(bytes: &[u8], batches: &[Batch<'_>], flags: u8, pattern: u8) {
     assert_eq!((records.len(), records.is_empty()), (taken.records, taken.records == 0));
     assert!(taken.next_offset >= from && taken.records <= rules.max_records);
     assert!(taken.fault.is_none_or(|(position, _)| position < bytes.len()));
-    let is_rising =
-        batches.windows(2).all(|two| two[0].header().end_offset() <= two[1].header().base_offset());
     if !is_rising {
         return; // offsets of a segment rise: what is lent between such batches is not defined
     }

@@ -110,13 +110,10 @@ impl BatchHeader {
 
     /// Reads the header of a batch that may be at most `limit` bytes long. `bytes` may be longer
     /// or shorter than the batch.
+    #[inline]
     pub(crate) fn parse(bytes: &[u8], limit: usize) -> Result<Self, BatchFault> {
         let Some(bytes) = bytes.first_chunk::<{ BatchHeader::LEN }>() else {
-            let all_zeros = !bytes.is_empty() && bytes.iter().all(|byte| *byte == 0);
-            return Err(match all_zeros {
-                true => BatchFault::Zeros,
-                false => BatchFault::Short { needed: Self::LEN, available: bytes.len() },
-            });
+            return Err(too_short(bytes));
         };
         let magic = i8::from_be_bytes(field(bytes, at::MAGIC));
         let length = i32::from_be_bytes(field(bytes, at::LENGTH));
@@ -129,11 +126,25 @@ impl BatchHeader {
         if !fits {
             return Err(BatchFault::Size { size, limit });
         }
-        let attributes = i16::from_be_bytes(field(bytes, at::ATTRIBUTES));
         let count = i32::from_be_bytes(field(bytes, at::COUNT));
-        let header = BatchHeader {
+        if count < 0 {
+            return Err(BatchFault::Header("a negative count"));
+        }
+        codec_of(i16::from_be_bytes(field(bytes, at::ATTRIBUTES)))?;
+        let header = BatchHeader::of_verified(bytes);
+        header.check_offsets()?;
+        Ok(header)
+    }
+
+    /// The fields of a header that was parsed before, when its batch was verified. Of any other it
+    /// is what stands there.
+    #[inline]
+    pub(super) fn of_verified(bytes: &[u8; BatchHeader::LEN]) -> Self {
+        let attributes = i16::from_be_bytes(field(bytes, at::ATTRIBUTES));
+        let size = i64::from(i32::from_be_bytes(field(bytes, at::LENGTH))) + LENGTH_EXCLUDES as i64;
+        BatchHeader {
             base_offset: i64::from_be_bytes(field(bytes, at::BASE_OFFSET)),
-            size: u32::try_from(size).unwrap_or(u32::MAX),
+            size: u32::try_from(size).unwrap_or(0),
             leader_epoch: i32::from_be_bytes(field(bytes, at::LEADER_EPOCH)),
             crc: u32::from_be_bytes(field(bytes, at::CRC)),
             attributes,
@@ -143,13 +154,30 @@ impl BatchHeader {
             producer_id: i64::from_be_bytes(field(bytes, at::PRODUCER_ID)),
             producer_epoch: i16::from_be_bytes(field(bytes, at::PRODUCER_EPOCH)),
             base_sequence: i32::from_be_bytes(field(bytes, at::BASE_SEQUENCE)),
-            count: u32::try_from(count).map_err(|_| BatchFault::Header("a negative count"))?,
-            codec: codec_of(attributes)?,
-        };
-        header.check_offsets()?;
-        Ok(header)
+            count: u32::from_be_bytes(field(bytes, at::COUNT)),
+            codec: codec_of(attributes).unwrap_or(Codec::None),
+        }
     }
 
+    /// The header at the front of `bytes`, if all of its batch is there and nothing is wrong with
+    /// any field; what is, [`parse`](BatchHeader::parse) says.
+    #[inline(always)]
+    pub(super) fn of_whole(bytes: &[u8]) -> Option<Self> {
+        let head = bytes.first_chunk::<{ BatchHeader::LEN }>()?;
+        let header = BatchHeader::of_verified(head);
+        let size = Self::LEN..=bytes.len().min(i32::MAX as usize);
+        let last = header.base_offset.checked_add(i64::from(header.last_offset_delta))?;
+        let sound = i8::from_be_bytes(field(head, at::MAGIC)) == MAGIC
+            && size.contains(&header.size())
+            && header.attributes & CODEC_MASK <= Codec::Zstd.bits()
+            && header.base_offset >= 0
+            && header.last_offset_delta >= 0
+            && last < i64::MAX
+            && i64::from(header.count) <= i64::from(header.last_offset_delta) + 1;
+        sound.then_some(header)
+    }
+
+    #[inline]
     fn check_offsets(&self) -> Result<(), BatchFault> {
         let delta = i64::from(self.last_offset_delta);
         if delta < 0 {
@@ -166,43 +194,53 @@ impl BatchHeader {
     }
 
     /// Bytes of the whole batch.
+    #[inline]
     pub(crate) fn size(&self) -> usize {
         self.size as usize // u32 always fits: 64-bit targets only
     }
 
+    #[inline]
     pub(crate) fn base_offset(&self) -> Offset {
         Offset::new(self.base_offset)
     }
 
+    #[inline]
     pub(crate) fn last_offset(&self) -> Offset {
         Offset::new(self.base_offset + i64::from(self.last_offset_delta))
     }
 
     /// One past the last offset.
+    #[inline]
     pub(crate) fn end_offset(&self) -> Offset {
         self.last_offset().next()
     }
 
+    #[inline]
     pub(crate) fn last_offset_delta(&self) -> i32 {
         self.last_offset_delta
     }
 
+    #[inline]
     pub(crate) fn leader_epoch(&self) -> Option<LeaderEpoch> {
         LeaderEpoch::from_wire(self.leader_epoch)
     }
 
+    #[inline]
     pub(crate) fn crc(&self) -> u32 {
         self.crc
     }
 
+    #[inline]
     pub(crate) fn codec(&self) -> Codec {
         self.codec
     }
 
+    #[inline]
     pub(crate) fn attributes(&self) -> i16 {
         self.attributes
     }
 
+    #[inline]
     pub(crate) fn timestamp_type(&self) -> TimestampType {
         match self.attributes & APPEND_TIME {
             0 => TimestampType::CreateTime,
@@ -210,48 +248,67 @@ impl BatchHeader {
         }
     }
 
+    #[inline]
     pub(crate) fn is_transactional(&self) -> bool {
         self.attributes & TRANSACTIONAL != 0
     }
 
+    #[inline]
     pub(crate) fn is_control(&self) -> bool {
         self.attributes & CONTROL != 0
     }
 
     /// Whether the base timestamp is a delete horizon.
+    #[inline]
     pub(crate) fn has_delete_horizon(&self) -> bool {
         self.attributes & DELETE_HORIZON != 0
     }
 
     /// From when on the batch's tombstones may go.
+    #[inline]
     pub(crate) fn delete_horizon(&self) -> Option<Timestamp> {
         self.has_delete_horizon().then(|| Timestamp::from_millis(self.base_timestamp))
     }
 
     /// The field as it stands: record deltas are relative to it, whatever it means.
+    #[inline]
     pub(crate) fn raw_base_timestamp(&self) -> i64 {
         self.base_timestamp
     }
 
+    #[inline]
     pub(crate) fn max_timestamp(&self) -> Option<Timestamp> {
         Timestamp::from_wire(self.max_timestamp)
     }
 
+    #[inline]
     pub(crate) fn producer_id(&self) -> Option<ProducerId> {
         (self.producer_id >= 0).then(|| ProducerId::new(self.producer_id))
     }
 
+    #[inline]
     pub(crate) fn producer_epoch(&self) -> Option<ProducerEpoch> {
         (self.producer_epoch >= 0).then(|| ProducerEpoch::new(self.producer_epoch))
     }
 
+    #[inline]
     pub(crate) fn base_sequence(&self) -> Option<i32> {
         (self.base_sequence >= 0).then_some(self.base_sequence)
     }
 
     /// How many records the batch holds.
+    #[inline]
     pub(crate) fn count(&self) -> u32 {
         self.count
+    }
+}
+
+/// What stands where not even a header has room.
+#[cold]
+fn too_short(bytes: &[u8]) -> BatchFault {
+    match !bytes.is_empty() && bytes.iter().all(|byte| *byte == 0) {
+        true => BatchFault::Zeros,
+        false => BatchFault::Short { needed: BatchHeader::LEN, available: bytes.len() },
     }
 }
 
@@ -259,6 +316,7 @@ impl BatchHeader {
 ///
 /// A header that a crash tore off goes on in zeros, which looks like format 0. A record of that
 /// format goes on in attributes and lengths, of which only those of an empty record are all zero.
+#[cold]
 fn other_format(bytes: &[u8; BatchHeader::LEN], magic: i8, length: i32) -> BatchFault {
     let torn = bytes[at::MAGIC..].iter().all(|byte| *byte == 0);
     match magic {
@@ -269,6 +327,7 @@ fn other_format(bytes: &[u8; BatchHeader::LEN], magic: i8, length: i32) -> Batch
     }
 }
 
+#[inline]
 fn codec_of(attributes: i16) -> Result<Codec, BatchFault> {
     match attributes & CODEC_MASK {
         0 => Ok(Codec::None),

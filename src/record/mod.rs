@@ -3,9 +3,10 @@
 //! `header` owns the layout of a batch's first 61 bytes, `batch` reads the records behind them in
 //! place, `codec` decompresses and compresses them, `encode` and `buffer` write, `produced` says
 //! for whom, `marker` is the end of a transaction, `pack` compresses what they wrote, `sent`
-//! takes in what others made, `rewrite` writes again what compaction keeps, `single`, `records` and `view` are what programs hand in and
-//! get back, `fault` says what can be wrong. Every length is bounded before it is used; nothing
-//! here allocates by a number it read, and nothing panics on bytes.
+//! takes in what others made, `rewrite` writes again what compaction keeps, `single`, `records` and
+//! `view` are what programs hand in and get back, `fault` says what can be wrong. Every length is
+//! bounded before it is used; nothing here allocates by a number it read, and nothing panics on
+//! bytes.
 
 mod batch;
 mod buffer;
@@ -15,6 +16,7 @@ mod fault;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod header;
+mod lend;
 mod marker;
 mod pack;
 mod produced;
@@ -40,7 +42,7 @@ pub(crate) use marker::{Marker, MarkerBatch};
 pub(crate) use pack::{check_built, packed};
 pub use produced::ProducerIdentity;
 pub(crate) use produced::{Produced, ProducerClaim, ProducerStamp};
-pub(crate) use records::{Batches, TakeRules};
+pub(crate) use records::{Batches, Sound, TakeRules};
 pub use records::{Records, RecordsIter};
 pub(crate) use sent::SentBatch;
 pub use single::{Header, OwnedRecord, Record};

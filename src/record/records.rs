@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::batch::{Batch, RecordIter};
+use super::batch::Batch;
 use super::codec::PlainLimit;
 use super::fault::BatchFault;
+use super::lend::LentRecords;
 use super::view::RecordView;
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::stats::{Pin, PinCounter};
@@ -64,11 +65,24 @@ pub(crate) struct Batches {
     pub(crate) bytes: Bytes,
     /// The base offsets of those that no reader is to see, in order.
     pub(crate) aborted: Vec<Offset>,
+    /// What was found when they were read, if every record can be lent as it lies.
+    pub(crate) sound: Option<Sound>,
+}
+
+/// Batches whose records have all been checked, and need no unpacking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sound {
+    /// Records, those of control batches left out.
+    pub(crate) records: usize,
+    pub(crate) first_offset: Offset,
+    pub(crate) next_offset: Offset,
+    /// That of the last batch that has one.
+    pub(crate) epoch: Option<LeaderEpoch>,
 }
 
 impl From<Bytes> for Batches {
     fn from(bytes: Bytes) -> Self {
-        Batches { bytes, aborted: Vec::new() }
+        Batches { bytes, aborted: Vec::new(), sound: None }
     }
 }
 
@@ -118,10 +132,18 @@ impl Records {
         rules: TakeRules,
         pinned: &Arc<PinCounter>,
     ) -> Taken {
-        let Batches { bytes, aborted } = batches.into();
+        let Batches { bytes, aborted, sound } = batches.into();
         let mut taken =
             Taken { records: 0, next_offset: from, plain_bytes: 0, epoch: None, fault: None };
         let (mut position, mut plain) = (0, Vec::new());
+        if let Some(sound) = sound
+            && aborted.is_empty()
+            && (sound.first_offset >= from && sound.records <= rules.max_records)
+        {
+            // all of it, as it lies
+            (taken.records, taken.next_offset) = (sound.records, sound.next_offset);
+            (taken.epoch, position) = (sound.epoch, bytes.len());
+        }
         while position < bytes.len() && rules.want(&taken) {
             let Some(batch) = Batch::trust(&bytes[position..]) else {
                 let available = bytes.len() - position;
@@ -135,7 +157,7 @@ impl Records {
                 position += header.size();
                 continue;
             }
-            match lendable(&batch, from, rules, taken.records) {
+            match lendable(&batch, from, rules, (taken.records, sound.is_some())) {
                 Ok(Lendable { records, next, unpacked }) => {
                     taken.records += records;
                     taken.plain_bytes += unpacked.as_ref().map_or(0, Vec::len);
@@ -199,7 +221,13 @@ impl Records {
     /// assert_eq!(tidelog::Records::default().iter().count(), 0);
     /// ```
     pub fn iter(&self) -> RecordsIter<'_> {
-        RecordsIter { parts: &self.parts, part: None }
+        RecordsIter {
+            records: LentRecords::none(),
+            part: None,
+            left: &[],
+            plain: [].iter(),
+            parts: &self.parts,
+        }
     }
 }
 
@@ -213,12 +241,13 @@ struct Lendable {
     unpacked: Option<Vec<u8>>,
 }
 
-/// Looks through a batch of which records may be lent, unless it lies below `from`.
+/// Looks through a batch of which records may be lent, unless it lies below `from`, or is known to
+/// be sound.
 fn lendable(
     batch: &Batch<'_>,
     from: Offset,
     rules: TakeRules,
-    taken: usize,
+    (taken, is_sound): (usize, bool),
 ) -> Result<Lendable, BatchFault> {
     let header = batch.header();
     let mut room = Vec::new();
@@ -227,8 +256,14 @@ fn lendable(
         return Ok(Lendable { records: 0, next: header.end_offset(), unpacked: None });
     }
     let batch = batch.unpacked(&mut room, rules.plain)?;
-    batch.check_records()?;
+    if !is_sound {
+        batch.check_records()?;
+    }
     let (mut records, mut next) = (0, header.end_offset());
+    let all = if header.is_control() { 0 } else { header.count() as usize }; // u32 fits
+    if header.base_offset() >= from && all <= rules.max_records - taken {
+        return Ok(Lendable { records: all, next, unpacked: packed.then_some(room) });
+    }
     for record in batch.records()? {
         let record = record?;
         if record.offset() < from {
@@ -245,6 +280,7 @@ fn lendable(
 }
 
 /// Whether a batch of that base offset is among those, which are in order.
+#[inline]
 fn is_among(aborted: &[Offset], base: Offset) -> bool {
     !aborted.is_empty() && aborted.binary_search(&base).is_ok()
 }
@@ -271,61 +307,64 @@ impl<'a> IntoIterator for &'a Records {
 /// ```
 #[derive(Clone, Debug)]
 pub struct RecordsIter<'a> {
-    parts: &'a [Part],
-    part: Option<PartIter<'a>>,
-}
-
-#[derive(Clone, Debug)]
-struct PartIter<'a> {
-    part: &'a Part,
+    records: LentRecords<'a>,
+    /// The part that is being lent; none before the first.
+    part: Option<&'a Part>,
     left: &'a [u8],
     plain: std::slice::Iter<'a, Vec<u8>>,
-    batch: Option<(Batch<'a>, RecordIter<'a>)>,
+    parts: &'a [Part],
 }
 
 impl<'a> Iterator for RecordsIter<'a> {
     type Item = RecordView<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<RecordView<'a>> {
         loop {
-            if let Some(part) = &mut self.part
-                && let Some(view) = part.next()
+            while let Some(record) = self.records.next()
+                && let Some(part) = self.part
             {
-                return Some(view);
+                if record.offset() >= part.end {
+                    self.left = &[];
+                    break;
+                }
+                if record.offset() >= part.from {
+                    return Some(RecordView::new(part, record));
+                }
             }
-            let (part, rest) = self.parts.split_first()?;
-            self.parts = rest;
-            let plain = part.plain.iter();
-            self.part = Some(PartIter { part, left: &part.bytes, plain, batch: None });
+            self.records = self.next_batch()?;
         }
     }
 }
 
-impl<'a> PartIter<'a> {
-    fn next(&mut self) -> Option<RecordView<'a>> {
+impl<'a> RecordsIter<'a> {
+    /// The records of the next batch that has some to be lent, of this part or the next.
+    fn next_batch(&mut self) -> Option<LentRecords<'a>> {
         loop {
-            if let Some((batch, records)) = &mut self.batch {
-                match records.next() {
-                    Some(Ok(record)) if record.offset() >= self.part.end => return None,
-                    Some(Ok(record)) if record.offset() >= self.part.from => {
-                        return Some(RecordView::new(self.part, *batch, record));
-                    }
-                    Some(Ok(_)) => continue,
-                    Some(Err(_)) | None => {}
-                }
-            }
-            let mut batch = Batch::trust(self.left)?;
+            let Some(mut batch) = Batch::trust(self.left) else {
+                let (part, rest) = self.parts.split_first()?;
+                (self.part, self.parts) = (Some(part), rest);
+                (self.left, self.plain) = (&part.bytes, part.plain.iter());
+                continue;
+            };
+            let part = self.part?;
             self.left = &self.left[batch.header().size()..];
-            if is_among(&self.part.aborted, batch.header().base_offset()) {
+            if is_among(&part.aborted, batch.header().base_offset()) {
                 continue;
             }
             if batch.is_packed() {
-                if is_below(&batch, self.part.from) {
+                if is_below(&batch, part.from) {
                     continue;
                 }
-                batch = batch.with_plain(self.plain.next()?);
+                let Some(plain) = self.plain.next() else {
+                    self.left = &[];
+                    continue;
+                };
+                batch = batch.with_plain(plain);
             }
-            self.batch = batch.records().ok().map(|records| (batch, records));
+            if let Some(records) = LentRecords::of(&batch) {
+                return Some(records);
+            }
         }
     }
 }

@@ -1,10 +1,10 @@
-//! A batch that a producer made, as a host took it off a wire: checked as a leader of Kafka's checks
-//! it, and changed no more than it must be.
+//! A batch that a producer made, as a host took it off a wire: checked as a leader of Kafka's
+//! checks it, and changed no more than it must be.
 //!
 //! Checked is all that a client can get wrong: that there is one whole batch of format 2, its
-//! checksum, its counts, offsets from 0 on without a gap, every record, no control batch, a sequence
-//! where there is a producer; then the topic's rules, record by record. Offset and leader epoch are
-//! put in front of the checksum's reach. Anew are computed: the checksum, where the largest
+//! checksum, its counts, offsets from 0 on without a gap, every record, no control batch, a
+//! sequence where there is a producer; then the topic's rules, record by record. Offset and epoch
+//! are put in front of the checksum's reach. Anew are computed: the checksum, where the largest
 //! timestamp or the timestamp type changes; the records, where the topic names another codec. Then
 //! only the header's fields change, and the bytes behind it are lent through.
 //!

@@ -40,34 +40,43 @@ fn low_byte(number: u64) -> u8 {
 }
 
 /// Takes a number off the front of `bytes`; `None` where none of at most `most` bytes ends there.
+/// Nearly all have one byte or two: those are taken without a loop.
 #[inline]
 fn take(bytes: &mut &[u8], most: usize) -> Option<i64> {
-    let (first, rest) = bytes.split_first()?;
-    let mut number = u64::from(first & 0x7f);
-    let mut left = rest;
-    if *first >= 0x80 {
-        let mut shift = 7;
-        let mut taken = 1;
-        loop {
-            let (byte, rest) = left.split_first()?;
-            left = rest;
-            taken += 1;
-            number |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
-            if *byte < 0x80 {
-                // the tenth byte holds the last of 64 bits
-                if taken == 10 && *byte > 1 {
-                    return None;
-                }
-                break;
-            }
-            if taken == most {
+    let number = match *bytes {
+        [first, rest @ ..] if *first < 0x80 => {
+            *bytes = rest;
+            u64::from(*first)
+        }
+        [first, second, rest @ ..] if *second < 0x80 => {
+            *bytes = rest;
+            u64::from(first & 0x7f) | u64::from(*second) << 7
+        }
+        _ => take_long(bytes, most)?,
+    };
+    Some((number >> 1).cast_signed() ^ -((number & 1).cast_signed()))
+}
+
+/// The same of any length, before the sign is taken out.
+#[inline(never)]
+fn take_long(bytes: &mut &[u8], most: usize) -> Option<u64> {
+    let mut left = *bytes;
+    let (mut number, mut shift) = (0, 0);
+    for taken in 1..=most {
+        let (byte, rest) = left.split_first()?;
+        left = rest;
+        number |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+        if *byte < 0x80 {
+            // the tenth byte holds the last of 64 bits
+            if taken == 10 && *byte > 1 {
                 return None;
             }
-            shift += 7;
+            *bytes = left;
+            return Some(number);
         }
+        shift += 7;
     }
-    *bytes = left;
-    Some((number >> 1).cast_signed() ^ -((number & 1).cast_signed()))
+    None
 }
 
 /// Takes an `i32` off the front.

@@ -1,9 +1,11 @@
 //! One record as it is lent: what it says of itself, and where it was read.
 //!
 //! A view borrows from the [`Records`](super::Records) it was fetched with and copies nothing; it
-//! can be copied itself. Its batch was checked when the records were taken in.
+//! can be copied itself. Its batch was checked when the records were taken in; key, value and
+//! headers are found when they are asked for, so who asks for one does not pay for the others.
 
-use super::batch::{Batch, BatchRecord, Headers};
+use super::batch::Headers;
+use super::lend::LentRecord;
 use super::records::Part;
 use super::single::OwnedRecord;
 use crate::config::TimestampType;
@@ -28,13 +30,13 @@ use crate::time::Timestamp;
 #[derive(Clone, Copy, Debug)]
 pub struct RecordView<'a> {
     part: &'a Part,
-    batch: Batch<'a>,
-    record: BatchRecord<'a>,
+    record: LentRecord<'a>,
 }
 
 impl<'a> RecordView<'a> {
-    pub(super) fn new(part: &'a Part, batch: Batch<'a>, record: BatchRecord<'a>) -> Self {
-        RecordView { part, batch, record }
+    #[inline]
+    pub(super) fn new(part: &'a Part, record: LentRecord<'a>) -> Self {
+        RecordView { part, record }
     }
 
     /// The topic it was read from.
@@ -51,6 +53,7 @@ impl<'a> RecordView<'a> {
     /// assert_eq!(record.topic(), "orders");
     /// # Ok::<(), tidelog::Error>(())
     /// ```
+    #[inline]
     pub fn topic(&self) -> &'a str {
         &self.part.topic
     }
@@ -69,6 +72,7 @@ impl<'a> RecordView<'a> {
     /// assert_eq!(record.partition().get(), 0);
     /// # Ok::<(), tidelog::Error>(())
     /// ```
+    #[inline]
     pub fn partition(&self) -> PartitionId {
         self.part.partition
     }
@@ -87,6 +91,7 @@ impl<'a> RecordView<'a> {
     /// assert_eq!(record.offset().get(), 0);
     /// # Ok::<(), tidelog::Error>(())
     /// ```
+    #[inline]
     pub fn offset(&self) -> Offset {
         self.record.offset()
     }
@@ -105,8 +110,9 @@ impl<'a> RecordView<'a> {
     /// assert!(record.leader_epoch().is_some());
     /// # Ok::<(), tidelog::Error>(())
     /// ```
+    #[inline]
     pub fn leader_epoch(&self) -> Option<LeaderEpoch> {
-        self.batch.header().leader_epoch()
+        self.record.header().leader_epoch()
     }
 
     /// Its timestamp, `None` where it has none.
@@ -123,8 +129,16 @@ impl<'a> RecordView<'a> {
     /// assert!(record.timestamp().is_some());
     /// # Ok::<(), tidelog::Error>(())
     /// ```
+    #[inline]
     pub fn timestamp(&self) -> Option<Timestamp> {
-        self.record.timestamp()
+        let header = self.record.header();
+        match header.timestamp_type() {
+            TimestampType::CreateTime => {
+                let delta = self.record.timestamp_delta();
+                Timestamp::from_wire(header.raw_base_timestamp().wrapping_add(delta))
+            }
+            TimestampType::LogAppendTime => header.max_timestamp(),
+        }
     }
 
     /// Who set the timestamp.
@@ -141,8 +155,9 @@ impl<'a> RecordView<'a> {
     /// assert_eq!(record.timestamp_type(), tidelog::TimestampType::CreateTime);
     /// # Ok::<(), tidelog::Error>(())
     /// ```
+    #[inline]
     pub fn timestamp_type(&self) -> TimestampType {
-        self.batch.header().timestamp_type()
+        self.record.header().timestamp_type()
     }
 
     /// Its key, `None` for null.
@@ -159,6 +174,7 @@ impl<'a> RecordView<'a> {
     /// assert_eq!(record.key(), Some(&b"k"[..]));
     /// # Ok::<(), tidelog::Error>(())
     /// ```
+    #[inline]
     pub fn key(&self) -> Option<&'a [u8]> {
         self.record.key()
     }
@@ -177,6 +193,7 @@ impl<'a> RecordView<'a> {
     /// assert_eq!(record.value(), Some(&b"hello"[..]));
     /// # Ok::<(), tidelog::Error>(())
     /// ```
+    #[inline]
     pub fn value(&self) -> Option<&'a [u8]> {
         self.record.value()
     }
@@ -195,6 +212,7 @@ impl<'a> RecordView<'a> {
     /// assert_eq!(record.headers().next().unwrap().name(), "trace");
     /// # Ok::<(), tidelog::Error>(())
     /// ```
+    #[inline]
     pub fn headers(&self) -> Headers<'a> {
         self.record.headers()
     }
@@ -213,8 +231,9 @@ impl<'a> RecordView<'a> {
     /// assert!(!record.is_transactional());
     /// # Ok::<(), tidelog::Error>(())
     /// ```
+    #[inline]
     pub fn is_transactional(&self) -> bool {
-        self.batch.header().is_transactional()
+        self.record.header().is_transactional()
     }
 
     /// The idempotent or transactional producer that wrote it, with its incarnation and the
@@ -232,7 +251,7 @@ impl<'a> RecordView<'a> {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn producer(&self) -> Option<(ProducerId, ProducerEpoch, i32)> {
-        let header = self.batch.header();
+        let header = self.record.header();
         let first = header.base_sequence()?;
         let place = self.offset().since(header.base_offset());
         // sequences run to the largest i32 and begin again at 0

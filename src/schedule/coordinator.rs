@@ -89,7 +89,9 @@ impl Schedule {
     pub(crate) fn open(engine: Arc<Engine>, transactions: Arc<Transactions>) -> Result<Arc<Self>> {
         let this = Self::with_limits(engine, transactions, LIMITS);
         this.replay()?;
-        this.wake(Duration::ZERO);
+        if this.state.lock().pending() > 0 {
+            this.wake(Duration::ZERO);
+        }
         Ok(this)
     }
 

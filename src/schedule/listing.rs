@@ -1,4 +1,7 @@
 //! What is pending, as operators see it: a page at a time, in the order in which it is due.
+//!
+//! A page is read from the log, not from memory, so it costs a reading of all that is scheduled. It
+//! takes no turn: what is published meanwhile may or may not be in it. Called by `store`.
 
 use super::coordinator::Schedule;
 use super::id::ScheduleId;

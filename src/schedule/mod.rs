@@ -1,9 +1,9 @@
 //! Delayed delivery: records that are kept until their time and then published.
 //!
 //! `state` is what is pending and what of it is in memory, pure; `live` its set of sequences;
-//! `schema` the bytes of an entry; `id` its name for programs; `coordinator` the schedule of a store
-//! with its timer; `reading` reads buckets and entries, `firing` publishes what is due, `listing`
-//! shows what is pending.
+//! `schema` the bytes of an entry; `id` its name for programs; `coordinator` the schedule of a
+//! store with its timer; `reading` reads buckets and entries, `firing` publishes what is due,
+//! `listing` shows what is pending.
 //!
 //! Invariants: nothing is published before its time, as the wall shows it at that moment; what is
 //! due is published in the order of time and sequence; publishing an entry and resolving it is one

@@ -3,7 +3,8 @@
 //!
 //! Entries are appended outside any transaction and never again; what lies in one is a resolution,
 //! which the state knows of already. Damage is stepped over and logged: what cannot be read is put
-//! aside for this life, and everything else goes on. Called with the turn in hand, but for listings.
+//! aside for this life, and everything else goes on. Called with the turn in hand, but for
+//! listings.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -5,8 +5,8 @@
 //! Value of version 0: the version and the record that is kept, with its target, as
 //! `state_log::kept` has it. Everything is big-endian.
 //!
-//! Rules against foreign bytes are those of `state_log::wire`. Called by `coordinator`, `firing` and
-//! `reading`.
+//! Rules against foreign bytes are those of `state_log::wire`. Called by `coordinator`, `firing`
+//! and `reading`.
 
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;

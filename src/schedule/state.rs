@@ -7,9 +7,9 @@
 //! In memory are: one bit for each pending entry, counts by lap and by partition, and the *run*:
 //! the entries at or below `covered`, all of them, in order. What is due is fired off the front of
 //! the run; when the run gets short the next bucket's partition is read for the smallest keys above
-//! `covered`, which rises with them. A run that gets too long gives up its end, and `covered` falls.
-//! So memory is bounded by the window, whatever is pending and whichever way the clock jumps: where
-//! an entry lies and whether it is covered depends on its key alone.
+//! `covered`, which rises with them. A run that gets too long gives up its end, and `covered`
+//! falls. So memory is bounded by the window, whatever is pending and whichever way the clock
+//! jumps: where an entry lies and whether it is covered depends on its key alone.
 //!
 //! Called by `coordinator` under its lock, and by `model_tests` against a plain map.
 

@@ -18,9 +18,10 @@ use super::digest::{DigestedBatch, Digester, Fold, OpenHeader, Origin, Run, Seed
 use super::locate::Fitness;
 use super::scan::{Walk, WalkStep};
 use super::shared::{Segment, Tenancy};
-use super::sidecar::{Found, Sidecar, write_runs};
+use super::sidecar::{Found, Sidecar, sidecar_bytes, write_runs};
 use crate::disk::DiskFile;
 use crate::disk::names::SegmentFile;
+use crate::disk::replace::replace_file_name_later;
 use crate::error::{Error, Result};
 use crate::ids::Offset;
 use crate::record::BatchHeader;
@@ -144,18 +145,52 @@ impl Segment {
         if unsaved.runs.is_empty() && !unsaved.has_stale {
             return Ok(unsaved.unsynced.clone());
         }
-        if unsaved.kept == 0 {
+        if unsaved.kept == 0 || unsaved.has_stale {
             named();
         }
         let place = self.place();
         let whose = (place.identity, self.base());
         let path = self.digest_path();
-        let file = write_runs(&*place.disk, &path, whose, unsaved.kept, &unsaved.runs)?;
-        unsaved.kept += unsaved.runs.len() as u64;
-        unsaved.runs = Vec::new();
-        unsaved.has_stale = false;
-        unsaved.unsynced = Some(file.clone());
-        Ok(Some(file))
+        let runs = std::mem::take(&mut unsaved.runs);
+        let kept = unsaved.kept;
+        let written = match unsaved.has_stale {
+            true => self.replace_digests(kept, &runs).map(|all| (all, None)),
+            false => write_runs(&*place.disk, &path, whose, kept, &runs)
+                .map(|file| (kept + runs.len() as u64, Some(file))),
+        };
+        match written {
+            Ok((all, file)) => {
+                unsaved.kept = all;
+                unsaved.has_stale = false;
+                unsaved.unsynced = file.clone();
+                Ok(file)
+            }
+            Err(error) => {
+                unsaved.runs = runs;
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes the sidecar anew, of its first `kept` runs and these, in place of one that has others
+    /// behind: what is taken anew may lie below the recovery point, where half of it would pass for
+    /// damage. Synced, but for its name. Returns how many runs it has.
+    fn replace_digests(&self, kept: u64, runs: &[Run]) -> Result<u64> {
+        let (place, path) = (self.place(), self.digest_path());
+        let mut all = Vec::new();
+        if kept > 0
+            && let Found::Sidecar(sidecar) =
+                Sidecar::open(&*place.disk, &path, place.identity, self.base())?
+        {
+            for run in sidecar.with_first(kept).runs() {
+                all.push(run?.1);
+            }
+        }
+        all.extend_from_slice(runs);
+        let bytes = sidecar_bytes(place.identity, self.base(), &all);
+        replace_file_name_later(&*place.disk, &path, &bytes)
+            .map_err(|error| Error::io("write digests", &path, error))?;
+        Ok(all.len() as u64)
     }
 
     /// What was saved is on the disk.

@@ -6,7 +6,7 @@
 //! entry points to. Files are written whole, once, when a segment is sealed or rebuilt.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use byteorder::{BigEndian, ByteOrder as _};
 
@@ -14,14 +14,15 @@ use super::index::{OffsetEntry, SparseIndex, TimeEntry};
 use crate::disk::copy::own;
 use crate::disk::{Access, Disk, DiskFile, read_full_at, write_all_at};
 use crate::error::{Error, Result};
+use crate::sync::atomic::{AtomicI64, Ordering};
 
-/// Searches stop halving here and read the rest in one piece.
+/// What a search reads in one piece, once it knows which: less than a page of either kind.
 const BLOCK_ENTRIES: u64 = 256;
 
 /// How entries of one kind lie in their file.
 pub(crate) trait Layout {
     const SIZE: u64;
-    type Key: Ord;
+    type Key: Ord + Copy + Into<i64>;
 
     fn read(bytes: &[u8]) -> Self;
     fn key(&self) -> Self::Key;
@@ -74,7 +75,13 @@ pub(crate) enum Found<E> {
 pub(crate) struct IndexFile {
     file: Arc<dyn DiskFile>,
     len: u64,
+    /// The first key of each block, for those that a search has looked at: the next search finds
+    /// its block in memory.
+    firsts: OnceLock<Box<[AtomicI64]>>,
 }
+
+/// A block's first key is not known yet.
+const NOT_READ: i64 = i64::MIN;
 
 impl IndexFile {
     /// Opens an index file; `None` where it is missing or its length cannot be right.
@@ -89,7 +96,7 @@ impl IndexFile {
         }
         let file =
             disk.open(path, Access::Read).map_err(|error| Error::io("open index", path, error))?;
-        Ok(Some(IndexFile { file, len: metadata.len / E::SIZE }))
+        Ok(Some(IndexFile { file, len: metadata.len / E::SIZE, firsts: OnceLock::new() }))
     }
 
     /// The number of entries.
@@ -129,17 +136,37 @@ impl IndexFile {
         }
     }
 
+    /// The first key of a block.
+    fn first_of<E: Layout>(&self, block: u64) -> Result<Option<i64>> {
+        let blocks = usize::try_from(self.len.div_ceil(BLOCK_ENTRIES)).unwrap_or(0);
+        let firsts =
+            self.firsts.get_or_init(|| (0..blocks).map(|_| AtomicI64::new(NOT_READ)).collect());
+        let known = usize::try_from(block).ok().and_then(|block| firsts.get(block));
+        let Some(known) = known else { return Ok(None) };
+        let first = known.load(Ordering::Relaxed);
+        if first != NOT_READ {
+            return Ok(Some(first));
+        }
+        let first =
+            self.read::<E>(block * BLOCK_ENTRIES, 1)?.first().map(|entry| entry.key().into());
+        known.store(first.unwrap_or(NOT_READ), Ordering::Relaxed);
+        Ok(first)
+    }
+
     /// The last entry whose key is at most `key`, and the one behind it.
     pub(crate) fn around<E: Layout + Copy>(&self, key: &E::Key) -> Result<(Found<E>, Found<E>)> {
-        let (mut left, mut right) = (0, self.len); // keys below `left` are at most `key`
-        while right - left > BLOCK_ENTRIES {
-            let middle = left + (right - left) / 2;
-            match self.read::<E>(middle, 1)?.first() {
-                Some(entry) if entry.key() <= *key => left = middle,
-                Some(_) => right = middle,
+        // the last block that begins at or below the key; of none the first, which says so
+        let (mut block, mut above) = (0, self.len.div_ceil(BLOCK_ENTRIES).max(1));
+        while above - block > 1 {
+            let middle = block + (above - block) / 2;
+            match self.first_of::<E>(middle)? {
+                Some(first) if first <= (*key).into() => block = middle,
+                Some(_) => above = middle,
                 None => return Ok((Found::Unusable, Found::Unusable)),
             }
         }
+        let left = block * BLOCK_ENTRIES;
+        let right = self.len.min(left + BLOCK_ENTRIES);
         let block = self.read::<E>(left, right - left)?;
         let complete = u64::try_from(block.len()) == Ok(right - left);
         if !complete || !block.windows(2).all(|pair| pair[0].key() < pair[1].key()) {

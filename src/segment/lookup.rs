@@ -14,11 +14,13 @@ use super::scan::{Walk, WalkStep, misfit, skips};
 use super::shared::Segment;
 use crate::error::Result;
 use crate::ids::{LeaderEpoch, Offset};
-use crate::record::{Batch, BatchFault, BatchHeader, PlainLimit};
+use crate::record::{Batch, BatchFault, BatchHeader, PlainLimit, Sound};
 use crate::time::Timestamp;
 
 /// How far a search for an offset reads at a time: what lies between two index entries by default.
 const SEARCHED: usize = 4096;
+/// A record that is asked for is taken to be this large at least, before one was seen.
+const LEAST_RECORD: usize = 64;
 
 /// How much a read may return. One whole batch is always returned, however large.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +34,14 @@ pub(crate) struct Limits {
     pub(crate) gapless_from: Option<Offset>,
 }
 
+impl Limits {
+    /// How many bytes may be returned of records that take `each`.
+    fn may_take(&self, each: usize) -> usize {
+        let records = usize::try_from(self.records).unwrap_or(usize::MAX);
+        self.bytes.min(records.saturating_mul(each))
+    }
+}
+
 /// Whole, checked batches as they lie in a segment.
 #[derive(Clone, Debug)]
 pub(crate) struct Chunk {
@@ -42,6 +52,8 @@ pub(crate) struct Chunk {
     pub(crate) next_position: u64,
     /// The offset after the last one.
     pub(crate) next_offset: Offset,
+    /// What was found of their records on the way, if every one can be lent as it lies.
+    pub(crate) sound: Option<Sound>,
 }
 
 impl Segment {
@@ -58,7 +70,10 @@ impl Segment {
             Some(hint) => hint,
             None => self.position_before(from)?,
         };
-        let mut ahead = if hint.is_some() { limits.bytes } else { limits.bytes.min(SEARCHED) };
+        let mut ahead = match hint {
+            Some(_) if limits.may_take(LEAST_RECORD) >= limits.bytes => limits.bytes,
+            _ => limits.bytes.min(SEARCHED),
+        };
         loop {
             match self.read_at(position, from, limits, ahead) {
                 // damage on the way, be it in what says how far a batch reaches: what lies behind
@@ -95,9 +110,12 @@ impl Segment {
                 return Ok(None);
             }
             if header.last_offset() >= from {
-                // as much as may be returned from here on, not from where the search began
-                let wanted = header.size().max(limits.bytes);
-                region.cover(self, position, wanted, wanted, published)?;
+                // as much as may be returned from here on, not from where the search began; who
+                // wants few records gets by with what batches like this one take
+                let each = header.size() / header.count().max(1) as usize + 1; // u32 fits
+                let likely = limits.may_take(each);
+                let ahead = limits.bytes.min(likely + likely / 4).max(header.size());
+                region.cover(self, position, likely.max(header.size()), ahead, published)?;
                 if header.end_offset() > limits.bound {
                     // it says itself how far it reaches, which its checksum has to vouch for
                     let fail = |fault: BatchFault| {
@@ -135,6 +153,7 @@ impl Segment {
         let mut next_offset = self.base();
         let mut epoch: Option<LeaderEpoch> = None;
         let mut records = 0;
+        let mut sound = Some(0);
         loop {
             let rest = region.from(position);
             let taken = usize::try_from(position - first).unwrap_or(usize::MAX);
@@ -142,8 +161,8 @@ impl Segment {
             if rest.len() < BatchHeader::LEN || !wanted || position >= end {
                 break;
             }
-            let fault = match Batch::verify(rest) {
-                Ok(batch) => {
+            let fault = match Batch::at_front(rest) {
+                Some(batch) => {
                     let header = batch.header();
                     let within = taken + header.size() <= limits.bytes || position == first;
                     let gap = limits.gapless_from.is_some_and(|gapless_from| {
@@ -159,12 +178,18 @@ impl Segment {
                             epoch = header.leader_epoch().max(epoch);
                             records += u64::from(header.count());
                             position += header.size() as u64;
+                            sound = sound.and_then(|sum: usize| {
+                                Some(sum + batch.sound_count()? as usize) // u32 fits
+                            });
                             continue;
                         }
                         Some(wrong) => BatchFault::Header(wrong),
                     }
                 }
-                Err(fault) => fault,
+                None => match Batch::verify(rest) {
+                    Err(fault) => fault,
+                    Ok(_) => break, // the bytes cannot have changed meanwhile
+                },
             };
             // what lies before is handed out first; the next read meets the fault again
             if position > first {
@@ -174,7 +199,8 @@ impl Segment {
         }
         let bytes = region.slice(first, position);
         let first_offset = first_offset.unwrap_or(from);
-        Ok(Chunk { bytes, first_offset, next_position: position, next_offset })
+        let sound = sound.map(|records| Sound { records, first_offset, next_offset, epoch });
+        Ok(Chunk { bytes, first_offset, next_position: position, next_offset, sound })
     }
 
     fn header_at(
@@ -221,7 +247,7 @@ impl Segment {
         }
         let position = self.position_before(Offset::new(i64::MAX))?;
         let file = self.log()?;
-        let mut walk = Walk::new(&**file, position, self.published());
+        let mut walk = Walk::nearby(&**file, position, self.published());
         while let WalkStep::Batch(_, batch) = walk.step()? {
             if Timestamp::to_wire(batch.header().max_timestamp()) > last.timestamp {
                 return Ok(false);
@@ -268,7 +294,7 @@ impl Segment {
         let position = self.position_before(after)?;
         let path = self.path();
         let file = self.log()?;
-        let mut walk = Walk::new(&**file, position, self.published());
+        let mut walk = Walk::nearby(&**file, position, self.published());
         loop {
             self.vouch(walk.position(), walk.position() + 1)?;
             let (position, batch) = match walk.step()? {
@@ -319,7 +345,7 @@ impl Segment {
     fn time_entry_fits(&self, offset: Offset, timestamp: i64) -> Result<bool> {
         let position = self.position_before(offset)?;
         let file = self.log()?;
-        let mut walk = Walk::new(&**file, position, self.published());
+        let mut walk = Walk::nearby(&**file, position, self.published());
         loop {
             let WalkStep::Batch(_, batch) = walk.step()? else { return Ok(false) };
             let header = batch.header();

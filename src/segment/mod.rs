@@ -10,6 +10,7 @@
 //! reads segments and writes them again.
 
 mod audit;
+mod buffers;
 mod cover;
 mod cut_point;
 mod digest;

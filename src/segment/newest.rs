@@ -43,7 +43,7 @@ impl Segment {
     ) -> Result<Option<(Offset, Timestamp)>> {
         let path = self.path();
         let file = self.log()?;
-        let mut walk = Walk::new(&**file, self.position_before(from)?, self.published());
+        let mut walk = Walk::nearby(&**file, self.position_before(from)?, self.published());
         let mut best = None;
         loop {
             self.vouch(walk.position(), walk.position() + 1)?;
@@ -73,7 +73,7 @@ impl Segment {
             None => Ok(None),
             Some(Best::Record(offset, timestamp)) => Ok(Some((offset, timestamp))),
             Some(Best::Batch(position, newest)) => {
-                let mut walk = Walk::new(&**file, position, self.published());
+                let mut walk = Walk::nearby(&**file, position, self.published());
                 let WalkStep::Batch(_, batch) = walk.step()? else { return Ok(None) };
                 let found = first_at_least(&batch, (newest, from), plain, (&path, position))?;
                 Ok(Some(found.unwrap_or((batch.header().last_offset(), newest))))

@@ -18,6 +18,8 @@ use crate::record::{Batch, BatchFault, BatchHeader};
 
 /// Bytes asked of the disk at a time.
 const BUFFER: usize = 256 << 10;
+/// The first bytes that are asked for by who looks for something nearby.
+const NEARBY: usize = 8 << 10;
 
 /// One step of a [`Walk`].
 #[derive(Debug)]
@@ -38,12 +40,20 @@ pub(crate) struct Walk<'f> {
     end: u64,
     buffer: Vec<u8>,
     buffered_from: u64,
+    /// How much is asked for next.
+    ahead: usize,
 }
 
 impl<'f> Walk<'f> {
     /// Walks from `position`, where a batch must begin, to `end`.
     pub(crate) fn new(file: &'f dyn DiskFile, position: u64, end: u64) -> Self {
-        Walk { file, position, end, buffer: Vec::new(), buffered_from: position }
+        let (buffer, buffered_from) = (Vec::new(), position);
+        Walk { file, position, end, buffer, buffered_from, ahead: BUFFER }
+    }
+
+    /// The same for who expects to go a short way: little is read at first, more each time.
+    pub(crate) fn nearby(file: &'f dyn DiskFile, position: u64, end: u64) -> Self {
+        Walk { ahead: NEARBY, ..Walk::new(file, position, end) }
     }
 
     /// Where the next batch should begin.
@@ -81,7 +91,8 @@ impl<'f> Walk<'f> {
             return Ok(usize::try_from(position - self.buffered_from).unwrap_or(0));
         }
         let left = usize::try_from(self.end - position).unwrap_or(usize::MAX);
-        self.buffer.resize(wanted.max(BUFFER).min(left), 0);
+        self.buffer.resize(wanted.max(self.ahead).min(left), 0);
+        self.ahead = (self.ahead * 2).min(BUFFER);
         let got = read_full_at(self.file, &mut self.buffer, position)
             .map_err(|error| Error::io("read segment", &self.file.path(), error))?;
         self.buffer.truncate(got);
@@ -193,6 +204,7 @@ impl IndexedBatch {
 }
 
 /// What of a header does not fit its place, where its CRC cannot tell.
+#[inline]
 pub(crate) fn misfit(
     header: &BatchHeader,
     base: Offset,
@@ -215,6 +227,7 @@ pub(crate) fn misfit(
 const SKIPS: &str = "its base offset does not follow the batch before it";
 
 /// Whether a batch leaves offsets out above `gapless_from`.
+#[inline]
 pub(crate) fn skips(header: &BatchHeader, next_offset: Offset, gapless_from: Offset) -> bool {
     header.base_offset() > next_offset && header.base_offset() > gapless_from
 }

@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
+use super::buffers::ReadBuffer;
 use super::cover::Cover;
 use super::digest::Identity;
 use super::index::{Indexer, OffsetEntry, SparseIndex, TimeEntry};
@@ -207,7 +208,7 @@ impl Segment {
             return map.0.view(start, end).map_err(unreadable);
         }
         let len = usize::try_from(end.saturating_sub(start)).unwrap_or(0);
-        let mut buffer = vec![0; len];
+        let mut buffer = ReadBuffer::of_len(len);
         let file = self.log()?;
         let got = read_full_at(&**file, &mut buffer, start)
             .map_err(|error| Error::io("read segment", &file.path(), error).at_position(start))?;
@@ -215,7 +216,7 @@ impl Segment {
             let short = format!("the file ends after {} bytes", start + got as u64);
             return Err(Error::corrupt("read segment", &file.path(), start, short));
         }
-        Ok(Bytes::from(buffer))
+        Ok(buffer.into_bytes())
     }
 
     /// The tail's side: more bytes are final.
@@ -404,7 +405,7 @@ impl Segment {
     /// Kafka tells how old a segment is.
     pub(crate) fn first_batch_timestamp(&self) -> Result<Option<i64>> {
         let file = self.log()?;
-        let mut walk = Walk::new(&**file, 0, self.published());
+        let mut walk = Walk::nearby(&**file, 0, self.published());
         match walk.step()? {
             WalkStep::Batch(_, batch) => {
                 Ok(batch.header().max_timestamp().map(crate::time::Timestamp::as_millis))

@@ -1,6 +1,7 @@
 //! State kept as a log: keyed records in one internal topic, folded by whoever owns the state.
 //!
 //! `replay` reads what a coordinator folds when the store opens, `write` appends what changes it,
+//! `lookup` reads one again,
 //! `wire` has the bytes that all schemas share, `kept` those of a
 //! record that waits in a state for its publication. Keys and values are bytes here; their schemas
 //! belong to the owner. The topic is made with the first append, so that a store that keeps no such
@@ -11,6 +12,7 @@
 //! same key, and change their memory only after an append has succeeded.
 
 pub(crate) mod kept;
+mod lookup;
 mod replay;
 pub(crate) mod wire;
 mod write;

@@ -184,9 +184,9 @@ impl StoreBuilder {
     }
 
     /// How many bytes one compressed batch may take decompressed, whoever looks into it: consumers
-    /// that name no limit of their own, lookups by time, compaction, [`Store::verifier`]. No more than this is
-    /// allocated for it, and one that takes more is an error where its records are wanted. Default
-    /// 8 MiB, or 32 times the batch's own size where that is more; at least 1.
+    /// that name no limit of their own, lookups by time, compaction, [`Store::verifier`]. No more
+    /// than this is allocated for it, and one that takes more is an error where its records are
+    /// wanted. Default 8 MiB, or 32 times the batch's own size where that is more; at least 1.
     ///
     /// What is written here stays within the default: this is for what others wrote.
     ///

@@ -8,12 +8,13 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::builder::{StoreBuilder, Upkeep};
-use super::stats::{ScheduleStats, StoreStats};
+use super::stats::{PreparedStats, ScheduleStats, StoreStats};
 use crate::consumer::ConsumerBuilder;
 use crate::engine::{Claim, Engine, OpenReport};
 use crate::error::{Error, Result};
 use crate::group::OffsetStore;
 use crate::inspect::Verifier;
+use crate::prepared::Prepared;
 use crate::producer::ProducerBuilder;
 use crate::schedule::Schedule;
 use crate::share::ShareGroups;
@@ -50,6 +51,7 @@ pub struct Store {
     pub(super) offsets: Arc<OffsetStore>,
     pub(super) transactions: Arc<Transactions>,
     pub(super) schedule: Arc<Schedule>,
+    pub(super) prepared: Arc<Prepared>,
     pub(super) shares: Arc<ShareGroups>,
 }
 
@@ -117,8 +119,10 @@ impl Store {
         shares.hold_all();
         offsets.begin_expiry(upkeep.offsets_retention);
         let schedule = Schedule::open(engine.clone(), transactions.clone())?;
+        let prepared = Prepared::open(engine.clone(), &transactions)?;
         engine.start()?;
-        Ok(Store { engine: Claim::new(engine), offsets, transactions, schedule, shares })
+        let engine = Claim::new(engine);
+        Ok(Store { engine, offsets, transactions, schedule, prepared, shares })
     }
 
     /// The identity of the store, drawn when its directory was taken: 32 hexadecimal digits.
@@ -225,8 +229,9 @@ impl Store {
         let unreadable_transactions = self.transactions.skipped();
         let unreadable_shares = self.shares.skipped();
         let scheduled = ScheduleStats::of(self.schedule.numbers());
+        let prepared = PreparedStats::of(self.prepared.numbers());
         let all = StoreStats::of(&self.engine, &self.offsets);
-        StoreStats { unreadable_transactions, unreadable_shares, scheduled, ..all }
+        StoreStats { unreadable_transactions, unreadable_shares, scheduled, prepared, ..all }
     }
 
     /// Reads everything the store holds and says what is wrong, while it is open:

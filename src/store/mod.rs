@@ -4,9 +4,10 @@
 //! topics, `partition` a handle for one partition (`replication` and `hosted` what replicating
 //! hosts do with it), `stable` what it says of transactions, `groups` with groups, their offsets
 //! and holds, `reset` how offsets are moved, `share_groups` with groups that share, `transactions`
-//! with transactions over all partitions, `schedule` with records that wait for their time.
-//! `describe`, `group_view` and `stats` are the snapshots it answers with, `backup` is how it is
-//! copied while in use, `read_only` the door for readers in other processes. Nothing is decided
+//! with transactions over all partitions, `schedule` with records that wait for their time,
+//! `prepared` with those that wait for local work. `describe`, `group_view` and `stats` are the
+//! snapshots it answers with, `backup` is how it is copied while in use, `read_only` the door for
+//! readers in other processes. Nothing is decided
 //! here: each call goes down to the engine or a coordinator.
 
 mod admin;
@@ -18,6 +19,7 @@ mod groups;
 mod handle;
 mod hosted;
 mod partition;
+mod prepared;
 mod read_only;
 mod replication;
 mod reset;
@@ -36,7 +38,9 @@ pub use partition::Partition;
 pub use read_only::{ReadOnlyStore, ReadOnlyStoreBuilder};
 pub use reset::{GroupReset, OffsetMove, ResetPlan, ResetTo};
 pub use share_groups::{ShareGroupDescription, ShareGroupPartition};
-pub use stats::{GroupStats, HoldStats, PartitionStats, ScheduleStats, StoreStats, TopicStats};
+pub use stats::{
+    GroupStats, HoldStats, PartitionStats, PreparedStats, ScheduleStats, StoreStats, TopicStats,
+};
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests;

@@ -216,7 +216,8 @@ impl ReadOnlyStoreBuilder {
     ///
     /// # Errors
     /// [`NotAStore`](crate::ErrorKind::NotAStore) where there is no store: nothing, something else,
-    /// or a store that is being made at this moment. [`NewerVersion`](crate::ErrorKind::NewerVersion),
+    /// or a store that is being made at this moment.
+    /// [`NewerVersion`](crate::ErrorKind::NewerVersion),
     /// [`Corrupt`](crate::ErrorKind::Corrupt) for the store's own files, and for a journal that is
     /// damaged or missing after a power cut until the store was opened for writing,
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig), and those of the operating system.

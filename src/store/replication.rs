@@ -42,8 +42,11 @@ impl Partition {
     /// cut off is a typed [`LogTruncated`](crate::ErrorKind::LogTruncated); in a partition that the
     /// host leads it has the host's.
     ///
-    /// Records that readers hold stay as they are. Blocks for syncs and for a copy of the segment
-    /// that is cut; appends to the partition wait meanwhile, and so do background syncs.
+    /// Records that readers hold stay as they are. A transaction whose marker is cut off is open
+    /// again, and is aborted by [`abort_transaction`](Partition::abort_transaction), the next
+    /// transaction of its producer here or the next opening, whatever it was before. Blocks for
+    /// syncs and for a copy of the segment that is cut; appends to the partition wait meanwhile,
+    /// and so do background syncs.
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) below 0 and for a topic of the

@@ -1,5 +1,6 @@
 //! What a store does with records that are scheduled, beside publishing them: cancelling one, and
-//! showing what is pending.
+//! showing what is pending. The schedule decides; each call goes down to it. Scheduling itself is a
+//! producer's.
 
 use super::handle::Store;
 use crate::error::Result;

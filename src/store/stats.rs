@@ -7,6 +7,7 @@ use crate::config::HoldCap;
 use crate::engine::{Engine, FollowedPartition, HoldState, Partition, Topic};
 use crate::group::OffsetStore;
 use crate::ids::{Generation, Offset, PartitionId};
+use crate::prepared::PreparedNumbers;
 use crate::schedule::ScheduleNumbers;
 
 /// A store in numbers.
@@ -60,6 +61,8 @@ pub struct StoreStats {
     pub expired_offsets: u64,
     /// Records that wait for their time; all 0 for who only reads.
     pub scheduled: ScheduleStats,
+    /// Records that wait for local work; all 0 for who only reads.
+    pub prepared: PreparedStats,
     /// Bytes that stay for groups alone: the sum over the topics.
     pub held_bytes: u64,
     /// The sum over the topics.
@@ -106,6 +109,34 @@ impl ScheduleStats {
         let ScheduleNumbers { pending, stuck, published, dead_letters, cancelled, unreadable } =
             numbers;
         ScheduleStats { pending, stuck, published, dead_letters, cancelled, unreadable }
+    }
+}
+
+/// Prepared transactions in numbers.
+///
+/// ```
+/// use tidelog::{Record, Store, TopicConfig};
+/// let store = Store::in_memory()?;
+/// store.ensure_topic("orders", TopicConfig::new())?;
+/// store.prepared("shop").build()?.prepare(&[("orders", Record::new("order 7"))])?;
+/// assert_eq!(store.stats().prepared.pending, 1);
+/// # Ok::<(), tidelog::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PreparedStats {
+    /// Transactions that are not resolved yet.
+    pub pending: u64,
+    /// Those of them that nobody is asked about any more.
+    pub parked: u64,
+    /// Records of `__prepared` that could not be understood when the store was opened.
+    pub unreadable: u64,
+}
+
+impl PreparedStats {
+    pub(super) fn of(numbers: PreparedNumbers) -> Self {
+        let PreparedNumbers { pending, parked, unreadable } = numbers;
+        PreparedStats { pending, parked, unreadable }
     }
 }
 
@@ -264,14 +295,15 @@ impl StoreStats {
         let partitions = || topics.iter().flat_map(|topic| &topic.partitions);
         StoreStats {
             groups: offsets.groups().iter().map(|name| GroupStats::of(offsets, name)).collect(),
-            polls: counters.polls.get(),
-            waits: counters.waits.get(),
+            polls: counters.polls(),
+            waits: counters.waits(),
             commits: counters.commits.get(),
-            fetched_records: counters.records.get(),
+            fetched_records: counters.records(),
             unreadable_commits: offsets.skipped(),
             unreadable_transactions: 0,
             unreadable_shares: 0,
             scheduled: ScheduleStats::default(),
+            prepared: PreparedStats::default(),
             expired_offsets: offsets.expired(),
             held_bytes: topics.iter().map(|topic| topic.held_bytes).sum(),
             pinned_bytes: engine.pinned().get(),
@@ -359,8 +391,8 @@ impl PartitionStats {
             appended_batches: counters.appended_batches(),
             appended_bytes: counters.appended_bytes(),
             failed_appends: counters.failed_appends.get(),
-            fetched_bytes: counters.fetched_bytes.get(),
-            fetched_records: counters.fetched_records.get(),
+            fetched_bytes: counters.fetched.bytes.get(),
+            fetched_records: counters.fetched.records.get(),
             failed_reads: counters.failed_reads.get(),
             rolls: counters.rolls.get(),
             syncs: counters.syncs.get(),
@@ -386,8 +418,8 @@ impl PartitionStats {
             end_offset: offsets.end,
             bytes,
             segments,
-            fetched_bytes: log.counters().fetched_bytes.get(),
-            fetched_records: log.counters().fetched_records.get(),
+            fetched_bytes: log.counters().fetched.bytes.get(),
+            fetched_records: log.counters().fetched.records.get(),
             failed_reads: log.counters().failed_reads.get(),
             ..PartitionStats::default()
         }

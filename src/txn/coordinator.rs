@@ -208,6 +208,7 @@ impl Transactions {
         let places = Partitions::from([(topic.clone(), BTreeSet::from([id]))]);
         let after = state.after(Move::Enlist(places), self.engine.clock().wall());
         let after = after.map_err(|refused| refused.into_error(OPERATION, &entry.id))?;
+        self.abort_earlier(partition, identity)?;
         let timeout = after.timeout;
         self.write(entry, &mut slot, after, Durability::Process)?;
         if !was_open {

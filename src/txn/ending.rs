@@ -8,8 +8,8 @@
 //! committed is aborted by the next life anyway.
 //!
 //! What fails behind the decision is tried again, by the timer and by whoever uses the id next: the
-//! timer comes after a second, and after twice as long each time up to a minute. Of the same trouble
-//! it tells once. A decision whose sync failed is in doubt until its log is reopened, or the store.
+//! timer comes after a second, and after twice as long each time up to a minute. Of one trouble it
+//! tells once. A decision whose sync failed is in doubt until its log is reopened, or the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use crate::config::Durability;
 use crate::engine::{Due, Partition};
 use crate::error::{Cause, Error, ErrorKind, Outcome, Result};
 use crate::ids::{Offset, PartitionId};
+use crate::log::ProducerState;
 use crate::record::{Marker, MarkerKind, ProducerIdentity};
 
 /// How long after a first failure the rest of an end is tried again.
@@ -242,6 +243,25 @@ impl Transactions {
             follower.marked(partition, identity.id(), marker.kind);
         }
         Ok(appended.end_offset)
+    }
+
+    /// Aborts what an earlier transaction of the producer has open in a partition: its marker was
+    /// cut off, and that of the one which comes now must not stand for it.
+    pub(super) fn abort_earlier(
+        &self,
+        partition: &Partition,
+        identity: ProducerIdentity,
+    ) -> Result<()> {
+        let is_earlier = |open: &ProducerState| {
+            let known = open.identity();
+            known.id() == identity.id() && known.epoch() < identity.epoch()
+        };
+        if !partition.open_transactions()?.iter().any(is_earlier) {
+            return Ok(());
+        }
+        let coordinator_epoch = self.engine.open_report().leader_epoch().get();
+        let marker = Marker { kind: MarkerKind::Abort, coordinator_epoch };
+        self.append_marker(partition, identity, marker, Durability::Process).map(drop)
     }
 
     /// Writes that the end is everywhere, where it is.

@@ -21,7 +21,7 @@ use std::time::Duration;
 use super::coordinator::{Entry, Reached, STATE_TOPIC, Slot, Transactions};
 use super::ending::Pending;
 use super::schema::StateKey;
-use super::state::{Partitions, TransactionPhase, TransactionState};
+use super::state::{Partitions, TransactionPhase, TransactionState, raised};
 use crate::config::Durability;
 use crate::engine::Engine;
 use crate::error::{Cause, Error, Result};
@@ -109,6 +109,11 @@ impl Transactions {
         let slot = &mut *entry.slot.lock();
         if let (Some(pending), Some(state)) = (&mut slot.pending, &slot.state) {
             for it in known.get(&state.producer).into_iter().flatten() {
+                // of an earlier transaction, whose marker was cut off: it is aborted below
+                let is_earlier = it.is_open && raised(it.epoch) < state.epoch;
+                if is_earlier && pending.kind == MarkerKind::Commit {
+                    pending.unmarked.get_mut(&it.topic).map(|ids| ids.remove(&it.partition));
+                }
                 if it.epoch >= state.epoch
                     && let Some(ids) = pending.unmarked.get_mut(&it.topic)
                     && ids.remove(&it.partition)

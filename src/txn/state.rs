@@ -225,7 +225,7 @@ impl TransactionState {
 }
 
 /// The next epoch; the highest stays.
-fn raised(epoch: ProducerEpoch) -> ProducerEpoch {
+pub(super) fn raised(epoch: ProducerEpoch) -> ProducerEpoch {
     ProducerEpoch::new(epoch.get().saturating_add(1))
 }
 

@@ -134,8 +134,12 @@ impl WaitSet {
         registration.signal.arm::<FENCED>(&registration.link);
     }
 
-    /// Moves the ready tokens to the end of `out`, in the order they became ready.
+    /// Moves the ready tokens to the end of `out`, in the order they became ready. Where there are
+    /// none that is one look.
     pub(crate) fn drain_ready(&self, out: &mut Vec<usize>) {
+        if !self.shared.pending.load(Ordering::Acquire) {
+            return;
+        }
         let mut state = self.shared.state.lock();
         for link in state.ready.drain(..) {
             link.queued.store(false, Ordering::Relaxed);
@@ -150,7 +154,12 @@ impl WaitSet {
     /// Blocks until a token is ready, the set is interrupted or the deadline has passed; no
     /// deadline is no limit. Ready tokens stay so until they are drained.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Woken {
-        self.spin_before_parking(deadline);
+        self.spin_while(deadline, || true);
+        self.park(deadline)
+    }
+
+    /// [`wait`](WaitSet::wait) without spinning first.
+    pub(crate) fn park(&self, deadline: Option<Instant>) -> Woken {
         let shared = &*self.shared;
         let mut state = shared.state.lock();
         loop {
@@ -167,22 +176,30 @@ impl WaitSet {
         }
     }
 
-    fn spin_before_parking(&self, deadline: Option<Instant>) {
-        /// Looks at the flag between two looks at the clock.
+    /// Whether waiting begins with spinning.
+    pub(crate) fn spins(&self) -> bool {
+        !self.spin.is_zero()
+    }
+
+    /// Spins for as long as the set was told to, while there is nothing to wake it for and `idle`
+    /// holds: that looks at what the waiter has not armed. Returns whether either ended it.
+    pub(crate) fn spin_while(&self, deadline: Option<Instant>, idle: impl Fn() -> bool) -> bool {
+        /// Looks between two looks at the clock.
         const LOOKS: u32 = 64;
         if self.spin.is_zero() {
-            return;
+            return false;
         }
         let until = Instant::now().checked_add(self.spin);
         let until = [until, deadline].into_iter().flatten().min();
         while until.is_none_or(|until| Instant::now() < until) {
             for _ in 0..LOOKS {
-                if self.shared.pending.load(Ordering::Relaxed) {
-                    return;
+                if self.shared.pending.load(Ordering::Acquire) || !idle() {
+                    return true;
                 }
                 spin_loop();
             }
         }
+        false
     }
 
     /// The same for a task: `Pending` leaves the task's waker here, replacing an earlier one.
@@ -338,9 +355,11 @@ impl Shared {
         }
     }
 
-    /// Called under the lock after each change of what `is_pending` looks at.
+    /// Called under the lock after each change of what `is_pending` looks at. Released, with what
+    /// `Signal` says of its queue behind it: who learns there that a link was taken off finds it
+    /// here.
     fn show(&self, state: &State) {
-        self.pending.store(state.is_pending(), Ordering::Relaxed);
+        self.pending.store(state.is_pending(), Ordering::Release);
     }
 }
 

@@ -55,7 +55,8 @@ impl Signal {
         if FENCED {
             fence(Ordering::SeqCst);
         }
-        if self.armed.load(Ordering::Relaxed) {
+        // what was taken off before is on its set's list, for who looks there without the lock
+        if self.armed.load(Ordering::Acquire) {
             self.wake_armed();
         }
     }
@@ -141,6 +142,6 @@ impl Signal {
 
     /// Called under the queue's lock after each change of the queue.
     fn show(&self, queue: &Queue) {
-        self.armed.store(!queue.armed.is_empty(), Ordering::Relaxed);
+        self.armed.store(!queue.armed.is_empty(), Ordering::Release);
     }
 }

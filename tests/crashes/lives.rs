@@ -14,6 +14,7 @@ use crate::common::budget::{Budget, repeatable, seeds};
 use crate::common::crew::each;
 use crate::common::suite::Suite;
 use crate::runs::GROUPS;
+use crate::stage::transactions::{End, Step};
 use crate::stage::{ALONE, Door, Setup, Stage, small};
 use crate::story::Model;
 use crate::verdict::{self, Promise};
@@ -28,6 +29,7 @@ struct Lives {
     random: StdRng,
     commits: bool,
     backups: bool,
+    transactions: bool,
     seed: u64,
 }
 
@@ -45,7 +47,9 @@ impl Lives {
         }
         let commits = !stage.setup.is_log && random.random_bool(0.05);
         let backups = !stage.setup.is_log && random.random_bool(0.2);
-        Lives { stage, model: Model::default(), told: 0, random, commits, backups, seed }
+        let transactions = !stage.setup.is_log && random.random_bool(0.04);
+        let (model, told) = (Model::default(), 0);
+        Lives { stage, model, told, random, commits, backups, transactions, seed }
     }
 
     fn word(&mut self) -> Durability {
@@ -106,12 +110,31 @@ impl Lives {
             }
             22 if self.commits => self.stage.forget(GROUPS[0]),
             23 if self.backups => self.stage.back_up(),
+            24 if self.transactions => self.transact(),
             24 => self.stage.wait(Duration::from_millis(110)), // the maintenance's next step
             _ => {
                 let bytes = self.random.random_range(1500..6000);
                 self.stage.alter(topic, small().retention_bytes(bytes));
             }
         }
+    }
+
+    /// A transaction over a few partitions, and perhaps what a group has read of one.
+    fn transact(&mut self) {
+        let mut steps = Vec::new();
+        for _ in 0..self.random.random_range(1..4) {
+            steps.push(Step::Send(self.topic(), self.partition(), self.random.random_range(1..3)));
+        }
+        let topic = self.topic();
+        let end = self.end(topic, 0);
+        let before = self.model.commits.get(&(GROUPS[1], topic, 0));
+        if end > before.and_then(|all| all.tried.iter().max().copied()).unwrap_or(0) {
+            steps.push(Step::Offsets(GROUPS[1], topic, 0, end));
+        }
+        let ends = [End::Commit, End::Commit, End::Abort, End::TimeOut];
+        let end = ends[self.random.random_range(0..ends.len())];
+        let who = ["t", "u"][self.random.random_range(0..2)];
+        self.stage.transact(who, &steps, end);
     }
 
     /// A life: a little work, and a stop somewhere in it.
@@ -175,7 +198,8 @@ impl Lives {
             suite.state(self.seed, disk.image_hash());
         }
         suite.state(self.seed, disk.image_hash());
-        let groups = if self.commits { &GROUPS[..] } else { &[] };
+        let has_groups = self.commits || self.transactions;
+        let groups = if has_groups { &GROUPS[..] } else { &[] };
         let door = verdict::open(&disk, &self.stage.setup);
         let door = door.unwrap_or_else(|error| panic!("{error}"));
         let mut found = verdict::read(&door, groups).unwrap_or_else(|error| panic!("{error}"));

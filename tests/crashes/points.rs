@@ -33,7 +33,7 @@ pub enum Choice {
 }
 
 impl Choice {
-    fn keeps(self, change: usize) -> bool {
+    pub fn keeps(self, change: usize) -> bool {
         match self {
             Choice::None => false,
             Choice::All => true,
@@ -146,7 +146,7 @@ pub fn losses_on_a_lying_disk() -> u64 {
 #[test]
 fn a_cut_at_any_point_takes_nothing_that_was_promised() {
     let suite = Suite::new("crash-points");
-    let most = usize::try_from(Budget::get().pick(2, 12, 2000)).unwrap();
+    let most = usize::try_from(Budget::get().pick(2, 10, 2000)).unwrap();
     let gone = AtomicU64::new(0);
     let small = Budget::get() == Budget::Small;
     let plays = portion(every().filter(|(one, _)| !(small && one.is_heavy)));
@@ -154,8 +154,9 @@ fn a_cut_at_any_point_takes_nothing_that_was_promised() {
         let run = Run::of(scenario, *mode);
         let mut seen = Seen::default();
         let most = if scenario.is_heavy { most.min(6) } else { most };
+        let most = if scenario.thinned(2) > 1 { most.min(4) } else { most };
         // the end too, where every sync that was left out shows
-        let some = run.moments.iter().step_by(if small { 12 } else { 1 });
+        let some = run.moments.iter().step_by(if small { 12 } else { scenario.thinned(6) });
         for moment in some.chain(run.moments.last()) {
             gone.fetch_add(cut_at(&run, moment, most, &mut seen, &suite), Ordering::Relaxed);
             kill_at(&run, moment, &suite);
@@ -209,6 +210,7 @@ fn a_recovery_cut_short_anywhere_is_recovered_from() {
         (budget.pick(250, 300, 1), usize::try_from(budget.pick(3, 16, 200)).unwrap());
     each(&portion(light()), |(scenario, mode)| {
         let run = Run::of(scenario, *mode);
+        let every = every * scenario.thinned(4) as u64;
         for moment in run.moments.iter().filter(|one| one.operation().is_multiple_of(every)) {
             let (_, model) = run.model(moment);
             for choice in [Choice::None, Choice::All, Choice::Random(moment.operation())] {

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use tidelog::disk::{Access, Disk as _, IoMode, SimDisk};
 
+use crate::common::budget::Budget;
+use crate::points::Choice;
 use crate::runs::Run;
 use crate::scenarios::{MODES, SCENARIOS, Scenario};
 use crate::stage::{BACKUP, Door};
@@ -74,4 +76,56 @@ fn the_offsets_are_compacted_and_a_backup_is_made() {
         backup.play_unrecorded(&mut stage);
         assert!(stage.disk.metadata(BACKUP.as_ref()).expect("asked").is_some());
     }
+}
+
+/// Found by the scenario `led-and-cut`: the digests of what a truncation left were taken anew in
+/// place, below the recovery point, and half of them passed for damage.
+#[test]
+fn a_truncation_that_is_stopped_anywhere_is_no_damage() {
+    for name in ["truncate", "led-and-cut"] {
+        for mode in MODES {
+            let run = Run::of(scenario(name), mode);
+            let every = Budget::get().pick(5, 1, 1);
+            for moment in run.moments.iter().filter(|one| one.operation().is_multiple_of(every)) {
+                let repeat = format!("{name}, {mode:?}, before call {}", moment.operation());
+                let done = run.go_on(&mut moment.kill());
+                done.unwrap_or_else(|error| panic!("{repeat}, kill: {error}"));
+                let done = run.go_on(&mut moment.cut(|change| Choice::Random(57).keeps(change)));
+                done.unwrap_or_else(|error| panic!("{repeat}, cut: {error}"));
+            }
+        }
+    }
+}
+
+/// Found by the scenario `compacted`: digests that had got their name, while a power cut took that
+/// of the log they belong to, were removed as those of the log it replaced.
+#[test]
+fn digests_that_got_their_name_before_their_log_stay() {
+    let run = Run::of(scenario("compacted"), IoMode::Positioned);
+    let dir = Path::new("/store/c-0");
+    let names = |disk: &SimDisk| -> HashSet<String> {
+        disk.list(dir).unwrap_or_default().into_iter().map(|entry| entry.name).collect()
+    };
+    let mut seen = 0;
+    for moment in run.moments.iter() {
+        if !names(&moment.cut(|_| false)).iter().any(|name| name.ends_with(".log.swap")) {
+            continue;
+        }
+        for seed in 0..Budget::get().pick(2, 8, 40) {
+            let disk = moment.cut(|change| Choice::Random(seed).keeps(change));
+            let there = names(&disk);
+            let bases = there.iter().filter_map(|name| name.strip_suffix(".log.swap"));
+            let named = |base: &&str| !there.contains(&format!("{base}.digest.swap"));
+            let bases: Vec<&str> = bases.filter(named).collect();
+            let opened = crate::verdict::open(&disk, &run.setup);
+            drop(opened.unwrap_or_else(|error| panic!("{error}")));
+            let after = names(&disk);
+            for base in bases {
+                let stays = after.contains(&format!("{base}.digest"));
+                assert!(stays, "call {}, {seed}: {after:?}", moment.operation());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 0, "no cut leaves that");
 }

@@ -5,7 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tidelog::disk::{Crash, IoMode, Moment, SimDisk};
-use tidelog::{Durability, Journal};
+use tidelog::{Durability, Journal, LeaderEpoch, Leadership};
 
 use crate::scenarios::Scenario;
 use crate::stage::{ALONE, Door, Setup, Stage};
@@ -45,8 +45,18 @@ impl Run {
     }
 
     fn groups(&self) -> &'static [&'static str] {
-        let commits = self.story.iter().any(|(_, deed)| matches!(deed, Deed::Committing { .. }));
+        let is_one = |deed: &Deed| matches!(deed, Deed::Committing { .. } | Deed::Staging { .. });
+        let commits = self.story.iter().any(|(_, deed)| is_one(deed));
         if commits { &GROUPS } else { &[] }
+    }
+
+    /// Whether an open may append: what the journal has, the markers of transactions.
+    fn opens_append(&self) -> bool {
+        self.setup.journal != Journal::Off || self.has_transactions()
+    }
+
+    fn has_transactions(&self) -> bool {
+        self.story.iter().any(|(_, deed)| matches!(deed, Deed::Beginning { .. }))
     }
 
     /// Opens what a crash left and reads it. The disk is left as the end of that process leaves it.
@@ -75,12 +85,19 @@ impl Run {
     /// Opens twice more: the partitions' bytes stay the same (I8). Then life goes on.
     pub fn judge_further(&self, disk: &mut SimDisk) -> Result<(), String> {
         guarded(|| {
+            if self.has_transactions() {
+                // a marker that the first has appended may have begun a segment, and the second
+                // drops what lies below the start then
+                let door = verdict::open(disk, &self.setup)?;
+                *disk = disk.kill();
+                drop(door);
+            }
             let mut before = verdict::partition_bytes(disk, self.setup.is_log);
             let door = verdict::open(disk, &self.setup)?;
             *disk = disk.kill();
             drop(door);
             let mut after = verdict::partition_bytes(disk, self.setup.is_log);
-            if self.setup.journal != Journal::Off && self.mode == IoMode::Mapped {
+            if self.opens_append() && self.mode == IoMode::Mapped {
                 verdict::without_windows(&mut before);
                 verdict::without_windows(&mut after);
             }
@@ -117,7 +134,10 @@ impl Run {
             for (topic, at, offset) in sent {
                 let was = &found.topics[&topic].partitions[at];
                 let is = &again.topics[&topic].partitions[at];
-                ensure!(is.end == offset + 1, "I1: {topic}-{at}: sent at {offset}, end {}", is.end);
+                let there = is.records.iter().any(|one| (one.0, &one.2[..]) == (offset, b"after"));
+                // what a cut took of an abort is aborted once more
+                let is_last = is.end == offset + 1 || self.has_transactions();
+                ensure!(there && is_last, "I1: {topic}-{at}: sent at {offset}, end {}", is.end);
                 let kept = is.start > was.start || is.records.starts_with(&was.records);
                 ensure!(kept, "I1: {topic}-{at} lost what lay below a promise");
             }
@@ -143,6 +163,9 @@ fn difference(before: &[Hashed], after: &[Hashed]) -> Vec<String> {
 
 type Sent = Vec<(String, usize, i64)>;
 
+/// Beyond all that scenarios come to.
+const NEXT_LEADERS: LeaderEpoch = LeaderEpoch::new(1000);
+
 fn send_everywhere(door: &Door, found: &verdict::Found) -> tidelog::Result<Sent> {
     let mut sent = Vec::new();
     match door {
@@ -154,10 +177,14 @@ fn send_everywhere(door: &Door, found: &verdict::Found) -> tidelog::Result<Sent>
         Door::Store(store) => {
             let producer = store.producer().durability(Durability::Power).build()?;
             for (name, topic) in &found.topics {
-                let to = producer.topic(name)?;
                 for partition in 0..topic.partitions.len() {
                     let number = u32::try_from(partition).unwrap_or(u32::MAX);
-                    let receipt = to.send_to(number, tidelog::Record::new("after"))?;
+                    let one = store.partition(name, number)?;
+                    if one.leadership()? == Leadership::HostLed {
+                        one.become_leader(NEXT_LEADERS)?;
+                    }
+                    let record = tidelog::Record::new("after").key("after");
+                    let receipt = producer.topic(name)?.send_to(number, record)?;
                     sent.push((name.clone(), partition, receipt.offset().get()));
                 }
             }

@@ -4,7 +4,8 @@
 //! Every scenario is played mapped and by position. What is recorded, and so stopped at, begins
 //! behind what is there `before`, the open as a rule, or where the scenario says `begin`. Those
 //! with a journal are in `journals`, those about copies, adoption and the offsets topic in
-//! `copies`.
+//! `copies`, of lone logs in `lone`, of transactions in `transactions`, of truncation and
+//! partitions that the host leads in `replicas`.
 
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use tidelog::Durability::{Power, Process};
 use tidelog::Journal;
 use tidelog::disk::{IoMode, SimDisk};
 
-use crate::stage::{ALONE, Stage, small};
-use crate::{copies, journals, producers};
+use crate::common::budget::Budget;
+use crate::stage::{Stage, small};
+use crate::{copies, journals, lone, producers, replicas, transactions};
 
 /// A scenario and how it is played.
 #[derive(Clone, Copy)]
@@ -23,6 +25,9 @@ pub struct Scenario {
     journal: Journal,
     /// Its files are large: it is stopped at fewer points, and in one suite only.
     pub is_heavy: bool,
+    /// Each of its states costs several of another's, for the logs of state that are opened with
+    /// it: but in deep runs it has fewer.
+    pub is_dear: bool,
     /// What is there before it begins: nothing fails meanwhile, and nothing is recorded.
     before: fn(&mut Stage),
     play: fn(&mut Stage),
@@ -36,7 +41,7 @@ enum Open {
 
 const fn store(name: &'static str, play: fn(&mut Stage)) -> Scenario {
     let (door, journal, before) = (Open::Store, Journal::Off, Stage::open);
-    Scenario { name, door, journal, is_heavy: false, before, play }
+    Scenario { name, door, journal, is_heavy: false, is_dear: false, before, play }
 }
 
 /// With a journal, as small as it can be.
@@ -52,6 +57,15 @@ const fn log(name: &'static str, play: fn(&mut Stage)) -> Scenario {
 impl Scenario {
     const fn heavy(self) -> Scenario {
         Scenario { is_heavy: true, ..self }
+    }
+
+    const fn dear(self) -> Scenario {
+        Scenario { is_dear: true, ..self }
+    }
+
+    /// By how much less is looked at in it.
+    pub fn thinned(&self, by: usize) -> usize {
+        if self.is_dear && Budget::get() != Budget::Deep { by } else { 1 }
     }
 
     /// In place of an open door.
@@ -107,14 +121,28 @@ pub const SCENARIOS: &[Scenario] = &[
     store("rolls-and-trims", rolls_and_trims),
     store("interleaved", interleaved),
     store("trim-and-open", trim_and_open),
-    log("log-interleaved", log_interleaved),
-    log("log-trim-and-open", log_trim_and_open),
-    log("log-append", log_append),
-    log("log-roll", log_roll),
-    log("log-trim", log_trim),
-    log("log-retention", log_retention),
-    log("log-close-and-open", log_close_and_open),
-    log("log-first-open", log_first_open).after(nothing),
+    store("transactions", transactions::ended).after(transactions::topics).dear(),
+    store("transactions-first", transactions::first).dear(),
+    store("transactions-interleaved", transactions::interleaved).after(transactions::topics).dear(),
+    store("transactions-lost", transactions::lost).after(transactions::topics).dear(),
+    store("transactions-rolled", transactions::rolled).after(transactions::topics).dear(),
+    store("transactions-open", transactions::left_open).after(transactions::topics).dear(),
+    store("transactions-cut", transactions::cut).after(transactions::topics).dear(),
+    store("compacted", transactions::compacted).after(transactions::to_compact).dear(),
+    journaled("journal-transactions", transactions::ended).after(transactions::topics).dear(),
+    store("truncate", replicas::truncate),
+    store("led", replicas::led).after(replicas::led_elsewhere),
+    store("led-and-cut", replicas::led_and_cut).after(replicas::led_elsewhere),
+    journaled("journal-truncate", replicas::truncate_journaled),
+    log("log-truncate", replicas::truncate_alone),
+    log("log-interleaved", lone::interleaved),
+    log("log-trim-and-open", lone::trim_and_open),
+    log("log-append", lone::append),
+    log("log-roll", lone::roll),
+    log("log-trim", lone::trim),
+    log("log-retention", lone::retention),
+    log("log-close-and-open", lone::close_and_open),
+    log("log-first-open", lone::first_open).after(nothing),
     log("log-adopt", copies::log_adopt).after(copies::log_of_kafka),
 ];
 
@@ -126,9 +154,11 @@ pub fn light() -> impl Iterator<Item = (&'static Scenario, IoMode)> {
     every().filter(|(scenario, _)| !scenario.is_heavy)
 }
 
-/// Every scenario in every mode.
+/// Every scenario in every mode; `TIDELOG_SCENARIO=roll` takes those whose names begin so.
 pub fn every() -> impl Iterator<Item = (&'static Scenario, IoMode)> {
-    SCENARIOS.iter().flat_map(|scenario| MODES.map(|mode| (scenario, mode)))
+    let wanted = std::env::var("TIDELOG_SCENARIO").unwrap_or_default();
+    let all = SCENARIOS.iter().filter(move |one| one.name.starts_with(&wanted));
+    all.flat_map(|scenario| MODES.map(|mode| (scenario, mode)))
 }
 
 impl Scenario {
@@ -359,53 +389,6 @@ fn first_open(stage: &mut Stage) {
     stage.open();
 }
 
-fn log_append(stage: &mut Stage) {
-    stage.send(ALONE, 0, 3, Process);
-    stage.send(ALONE, 0, 1, Power);
-    stage.batch(ALONE, 0, 4, 60, Process);
-    stage.send(ALONE, 0, 1, Power);
-}
-
-fn log_roll(stage: &mut Stage) {
-    stage.send(ALONE, 0, 9, Process);
-    stage.send(ALONE, 0, 1, Power);
-    stage.wait(31 * SECOND);
-    stage.send(ALONE, 0, 6, Process);
-    stage.flush();
-}
-
-fn log_trim(stage: &mut Stage) {
-    stage.send(ALONE, 0, 12, Process);
-    stage.delete_records(ALONE, 0, 5);
-    stage.send(ALONE, 0, 2, Process);
-    stage.wait(61 * SECOND);
-    stage.delete_records(ALONE, 0, 14);
-    stage.send(ALONE, 0, 1, Process);
-}
-
-fn log_retention(stage: &mut Stage) {
-    stage.close();
-    stage.setup.config = small().retention_bytes(2000).file_delete_delay(Duration::ZERO);
-    stage.open();
-    stage.send(ALONE, 0, 14, Process);
-    stage.retain();
-    stage.wait(61 * SECOND);
-    stage.send(ALONE, 0, 2, Power);
-}
-
-fn log_close_and_open(stage: &mut Stage) {
-    stage.send(ALONE, 0, 6, Process);
-    stage.reopen();
-    stage.send(ALONE, 0, 3, Process);
-    stage.reopen();
-    stage.send(ALONE, 0, 1, Power);
-}
-
-fn log_first_open(stage: &mut Stage) {
-    stage.open();
-    stage.send(ALONE, 0, 1, Power);
-}
-
 /// By position into a mapped file.
 fn huge_appends(stage: &mut Stage) {
     stage.create("a", 1, small().segment_bytes(300_000));
@@ -472,22 +455,4 @@ fn trim_and_open(stage: &mut Stage) {
     stage.retain();
     stage.reopen();
     stage.send("a", 0, 1, Process);
-}
-
-fn log_interleaved(stage: &mut Stage) {
-    for size in [40, 300, 250, 90] {
-        stage.batch(ALONE, 0, 2, size, Process);
-        stage.send(ALONE, 0, 1, Power);
-        stage.batch(ALONE, 0, 3, size, Process);
-    }
-}
-
-fn log_trim_and_open(stage: &mut Stage) {
-    stage.send(ALONE, 0, 10, Process);
-    stage.delete_records(ALONE, 0, 4);
-    stage.reopen();
-    stage.send(ALONE, 0, 4, Process);
-    stage.delete_records(ALONE, 0, 11);
-    stage.reopen();
-    stage.send(ALONE, 0, 2, Power);
 }

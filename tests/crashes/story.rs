@@ -15,6 +15,18 @@ use tidelog::{LeaderEpoch, TopicId};
 use crate::common::golden::Payload;
 use crate::verdict::{Found, Partition, Promise};
 
+#[path = "story/cuts.rs"]
+mod cuts;
+#[path = "story/deeds.rs"]
+mod deeds;
+#[path = "story/transactions.rs"]
+mod transactions;
+
+use cuts::Cutting;
+pub use deeds::Deed;
+use transactions::Open;
+pub use transactions::Whole;
+
 /// A batch of a partition, by its number.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch {
@@ -22,109 +34,6 @@ pub struct Batch {
     pub count: u32,
     /// Bytes of each value.
     pub size: usize,
-}
-
-#[derive(Clone, Debug)]
-pub enum Deed {
-    Creating {
-        topic: &'static str,
-    },
-    Created {
-        topic: &'static str,
-        id: Option<TopicId>,
-        partitions: u32,
-    },
-    Deleting {
-        topic: &'static str,
-    },
-    Deleted {
-        topic: &'static str,
-    },
-    /// A failure said that nothing was created.
-    NotCreated {
-        topic: &'static str,
-    },
-    /// A failure said that nothing was deleted; so it is with all that are called `Not`.
-    NotDeleted {
-        topic: &'static str,
-    },
-    Sending {
-        topic: &'static str,
-        partition: u32,
-        batch: Batch,
-    },
-    /// The batch lies at this offset.
-    Sent {
-        topic: &'static str,
-        partition: u32,
-        number: u64,
-        offset: i64,
-        epoch: LeaderEpoch,
-    },
-    /// A failure said that nothing of it was written.
-    NotSent {
-        topic: &'static str,
-        partition: u32,
-        number: u64,
-    },
-    /// All that was sent below is promised to survive a power cut.
-    Durable {
-        topic: &'static str,
-        partition: u32,
-        end: i64,
-    },
-    AllDurable,
-    /// The start may rise so far.
-    Trimming {
-        topic: &'static str,
-        partition: u32,
-        to: i64,
-    },
-    Trimmed {
-        topic: &'static str,
-        partition: u32,
-        start: i64,
-    },
-    NotTrimmed {
-        topic: &'static str,
-        partition: u32,
-    },
-    Retaining,
-    Committing {
-        group: &'static str,
-        topic: &'static str,
-        partition: u32,
-        offset: i64,
-    },
-    Committed {
-        group: &'static str,
-        topic: &'static str,
-        partition: u32,
-        offset: i64,
-        power: bool,
-    },
-    NotCommitted {
-        group: &'static str,
-        topic: &'static str,
-        partition: u32,
-    },
-    Forgetting {
-        group: &'static str,
-    },
-    NotForgot {
-        group: &'static str,
-    },
-    Forgot {
-        group: &'static str,
-    },
-    /// A copy of all there is now is being made.
-    BackingUp,
-    BackedUp,
-    /// These lay there, durable, before the first open.
-    Found {
-        topic: &'static str,
-        records: Arc<BTreeMap<i64, Payload>>,
-    },
 }
 
 /// A deed, and how many calls to the disk had been made.
@@ -149,6 +58,12 @@ pub struct Kept {
     before_trim: i64,
     /// What another hand wrote, by offset.
     pub foreign: Arc<BTreeMap<i64, Payload>>,
+    /// Not every offset has a record that is shown.
+    pub has_gaps: bool,
+    /// It is compacted.
+    pub is_thinned: bool,
+    /// Cuts that are under way, or failed half way.
+    cuts: Vec<Cutting>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -186,6 +101,10 @@ pub struct Model {
     pub topics: BTreeMap<&'static str, Vec<Incarnation>>,
     pub commits: BTreeMap<(&'static str, &'static str, u32), Commits>,
     pub backup: Option<Backup>,
+    /// Transactions that are open, by their id.
+    open: BTreeMap<&'static str, Open>,
+    /// Those that count as a whole, or not at all.
+    pub wholes: Vec<Whole>,
 }
 
 /// A backup: what it holds, and whether it is promised to be there.
@@ -204,6 +123,11 @@ pub fn value(topic: &str, incarnation: usize, partition: u32, batch: Batch, plac
     let fill = b'a' + u8::try_from(number % 26).unwrap_or(0);
     value.resize(size.max(value.len()), fill);
     value
+}
+
+/// The key of a batch's records, where they have one.
+pub fn key(number: u64) -> &'static str {
+    ["p", "q", "r"][usize::try_from(number % 3).unwrap_or(0)]
 }
 
 /// The numbers of a value: batch, place.
@@ -280,6 +204,18 @@ impl Model {
             }
             Deed::BackedUp => self.backup.iter_mut().for_each(|backup| backup.is_done = true),
             Deed::Found { topic, ref records } => self.kept(topic, 0).foreign = records.clone(),
+            Deed::Beginning { .. }
+            | Deed::Joining { .. }
+            | Deed::Joined { .. }
+            | Deed::Staging { .. }
+            | Deed::Deciding { .. }
+            | Deed::Decided { .. }
+            | Deed::Dropped { .. } => self.tell_of_transactions(deed),
+            Deed::Cutting { topic, partition, .. }
+            | Deed::Cut { topic, partition }
+            | Deed::NotCut { topic, partition }
+            | Deed::Skipping { topic, partition }
+            | Deed::Thinning { topic, partition } => self.kept(topic, partition).tell_of_cuts(deed),
             Deed::Committing { .. }
             | Deed::Committed { .. }
             | Deed::NotCommitted { .. }
@@ -371,12 +307,14 @@ impl Model {
         }
         model.commits.clear();
         model.backup = None;
+        model.wholes.clear();
         model
     }
 
     /// Takes what is found after a crash for all there is: what is gone is no promise any more, and
     /// what is there and lies on the device is one.
     pub fn settle(&mut self, found: &Found, promise: Promise) {
+        self.settle_transactions(found);
         let is_durable = promise == Promise::Power;
         for (name, incarnations) in &mut self.topics {
             let topic = found.topics.get(*name);
@@ -417,6 +355,7 @@ impl Model {
 
 impl Kept {
     fn settle(&mut self, found: &Partition, is_durable: bool) {
+        self.settle_cut(found);
         let before = std::mem::take(&mut self.acknowledged);
         for (offset, epoch, bytes) in &found.records {
             let Some((number, place)) = numbers(bytes) else { continue };

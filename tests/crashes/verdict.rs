@@ -9,14 +9,15 @@ use std::sync::Arc;
 
 use tidelog::disk::{Disk as _, SimDisk};
 use tidelog::{
-    FindingKind, Log, ManualClock, Offset, Store, Timestamp, TopicId, Verifier, VerifyReport,
+    FindingKind, Leadership, Log, ManualClock, Offset, Store, Timestamp, TopicId, Verifier,
+    VerifyReport,
 };
 
 use crate::common::golden::Payload;
 use crate::stage::{
     ALONE, BACKUP, BIRTH, Door, LOG, ROOT, Setup, open_log, open_store, open_store_at,
 };
-use crate::story::{Commits, Incarnation, Kept, Model, numbers, value};
+use crate::story::{Commits, Incarnation, Kept, Model, key, numbers, value};
 
 /// What has to survive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,10 +44,17 @@ pub struct Topic {
 pub struct Found {
     pub topics: BTreeMap<String, Topic>,
     pub commits: BTreeMap<(String, String, u32), i64>,
+    /// Transactions that are under way.
+    pub open_transactions: usize,
     pub backup: Option<Box<Found>>,
     /// What passes for a store where a backup was being made.
     pub unfinished: Option<Box<Found>>,
 }
+
+#[path = "verdict/bytes.rs"]
+mod bytes;
+
+pub use bytes::{Hashed, partition_bytes, without_windows};
 
 macro_rules! ensure {
     ($holds:expr, $($words:tt)*) => {
@@ -138,6 +146,10 @@ fn read_store(store: &Store, groups: &[&str]) -> tidelog::Result<Found> {
         let mut partitions = Vec::new();
         for seen in topic.partitions() {
             let (start, end) = (seen.start_offset().get(), seen.end_offset().get());
+            let opened = store.partition(topic.name(), seen.id())?;
+            if opened.leadership()? == Leadership::HostLed {
+                opened.set_high_watermark(Offset::new(end))?; // that its host knows, and moves
+            }
             partitions.push(Partition { start, end, records: Vec::new() });
             if start < end {
                 places.push((topic.name().to_owned(), seen.id()));
@@ -161,6 +173,7 @@ fn read_store(store: &Store, groups: &[&str]) -> tidelog::Result<Found> {
             }
         }
     }
+    found.open_transactions = store.open_transactions()?.len();
     for group in groups {
         for (topic, partition, committed) in store.committed(group).unwrap_or_default() {
             let place = ((*group).to_owned(), topic, partition.get());
@@ -209,6 +222,7 @@ impl Model {
             commits.check(at, promise).map_err(|error| format!("{error} of {place:?}"))?;
             self.check_reference(place, commits, found, promise)?;
         }
+        self.check_wholes(found, promise)?;
         self.check_backups(found).map_err(|error| format!("{error}, in a backup"))?;
         Ok(gone)
     }
@@ -314,11 +328,14 @@ impl Kept {
         let (lowest, highest) = self.starts;
         ensure!((lowest..=highest).contains(start), "I9: start {start}, not {:?}", self.starts);
         let len = records.len() as i64;
-        ensure!(len == end - start, "I3: {len} of {start}..{end}");
+        ensure!(self.has_gaps || len == end - start, "I3: {len} of {start}..{end}");
         let mut before = (0, 0);
-        let mut last = None;
-        for ((offset, _, bytes), expected) in records.iter().zip(*start..) {
-            ensure!(*offset == expected, "I3: {offset} in place of {expected}");
+        let mut last: Option<(u32, u32)> = None;
+        let mut expected = *start;
+        for (offset, _, bytes) in records {
+            let is_next = *offset == expected || (self.has_gaps && *offset > expected);
+            ensure!(is_next && offset < end, "I3: {offset} in place of {expected}");
+            expected = offset + 1;
             if let Some(foreign) = self.foreign.get(offset) {
                 let is_it = foreign.matches(Some(bytes)) || *foreign == Payload::Null;
                 ensure!(is_it, "I2: another value at {offset} than was found");
@@ -333,12 +350,18 @@ impl Kept {
             ensure!(*bytes == wanted, "I2: another value at {offset} than was sent");
             let now = (batch.number, place + 1);
             ensure!(now > before, "I3: {now:?} follows {before:?}");
+            let is_whole = match last {
+                Some(_) if now.0 == before.0 => place == before.1,
+                Some((count, last)) => last + 1 == count && place == 0,
+                None => place == 0 || offset == start,
+            };
+            ensure!(is_whole || self.is_thinned, "I3: {now:?} follows {before:?}: half a batch");
             (before, last) = (now, Some((batch.count, place)));
         }
         let foreign_end = self.foreign.keys().next_back().map_or(0, |last| last + 1);
         ensure!(*end >= foreign_end, "I1: {end} of {foreign_end} that lay there");
         let whole = last.is_none_or(|(count, place)| place + 1 == count);
-        ensure!(whole, "I3: half a batch at the end {end}");
+        ensure!(whole || self.is_thinned, "I3: half a batch at the end {end}");
         self.check_acknowledged(found, promise)
     }
 
@@ -350,80 +373,25 @@ impl Kept {
             let is_it = there.is_some_and(|(_, _, bytes)| {
                 numbers(bytes) == Some((promised.number, promised.place))
             });
-            if is_it {
+            if is_it || self.is_superseded(promised.number, found) {
                 continue;
             }
             let lost = promised.power || promise == Promise::Process;
             ensure!(!lost, "I1: {promised:?} was acknowledged at {offset} and is not there");
             if let Some((_, epoch, _)) = there {
-                let newer = *epoch > Some(promised.epoch.get());
+                let promised = Some(promised.epoch.get());
+                // what a cut in doubt had taken may be back, of an earlier epoch
+                let newer = *epoch > promised || (self.has_doubtful_cut() && *epoch != promised);
                 ensure!(newer, "I4: {offset} is another record, and its epoch does not show it");
             }
             gone += 1;
         }
         Ok(gone)
     }
-}
 
-/// A file: its path, a hash of all before the zeros at its end, and how many those are.
-pub type Hashed = (String, u64, usize);
-
-/// The most that a mapped tail has written ahead of itself.
-const WINDOW: usize = 256 << 10;
-
-/// Takes the rest of each tail's window for gone: recovery has appended to a mapped tail what the
-/// journal had, and the process has ended; the next open trims it, or appends the same again.
-pub fn without_windows(files: &mut [Hashed]) {
-    let logs = files.iter().map(|(path, ..)| path.clone());
-    let logs: Vec<String> = logs.filter(|path| path.ends_with(".log")).collect();
-    let dir = |path: &str| path.rsplit_once('/').map(|(dir, _)| dir.to_owned());
-    for (path, _, zeros) in files.iter_mut().filter(|(path, ..)| path.ends_with(".log")) {
-        let is_last = !logs.iter().any(|log| *log > *path && dir(log) == dir(path));
-        if is_last && *zeros <= WINDOW {
-            *zeros = 0;
-        }
+    /// Whether compaction may have removed a batch's records: there is a later one of their key.
+    fn is_superseded(&self, number: u64, found: &Partition) -> bool {
+        let mut later = found.records.iter().filter_map(|(_, _, bytes)| numbers(bytes));
+        self.is_thinned && later.any(|(one, _)| one > number && key(one) == key(number))
     }
-}
-
-/// All files below the directories of partitions but those that every open writes to, hashed.
-pub fn partition_bytes(disk: &SimDisk, is_log: bool) -> Vec<Hashed> {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let root = std::path::Path::new("/");
-    let mut below = Vec::new();
-    let mut dirs = match is_log {
-        true => vec![root.join(&crate::stage::LOG[1..])],
-        false => {
-            let store = root.join(&crate::stage::ROOT[1..]);
-            let entries = disk.list(&store).unwrap_or_default();
-            entries.into_iter().filter(|one| one.is_dir).map(|one| store.join(one.name)).collect()
-        }
-    };
-    while let Some(dir) = dirs.pop() {
-        let entries = disk.list(&dir).unwrap_or_default();
-        // the last segment when a cut left it nothing: the next open removes it, digests and all
-        let is_empty = |name: &str| {
-            let log = name.strip_suffix(".digest").map(|base| format!("{base}.log"));
-            log.is_some_and(|log| entries.iter().any(|one| one.name == log && one.len == 0))
-        };
-        for entry in &entries {
-            let path = dir.join(&entry.name);
-            if entry.name.starts_with("tidelog.") || entry.name.starts_with('.') {
-                continue;
-            }
-            // on its way out, once recovery saw that its records are gone: the next open unlinks it
-            let is_going = entry.name.ends_with(".deleted");
-            if entry.len == 0 || is_going || is_empty(&entry.name) {
-                continue;
-            }
-            let file = disk.open(&path, tidelog::disk::Access::Read).expect("listed");
-            let mut bytes = vec![0; usize::try_from(entry.len).expect("small")];
-            let read = file.read_at(&mut bytes, 0).expect("read");
-            let end = bytes[..read].iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
-            let mut hasher = DefaultHasher::new();
-            bytes[..end].hash(&mut hasher);
-            below.push((path.display().to_string(), hasher.finish(), read - end));
-        }
-    }
-    below.sort();
-    below
 }

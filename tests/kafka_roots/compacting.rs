@@ -2,7 +2,8 @@
 //! appends and compacts, and back.
 //!
 //! Both get the same records with the same segments, transactions among them that commit or abort,
-//! and clean what they may; what is left must be the same records at the same offsets. When a pass is due is each side's own matter.
+//! and clean what they may; what is left must be the same records at the same offsets. When a pass
+//! is due is each side's own matter.
 
 use std::path::Path;
 use std::time::Duration;

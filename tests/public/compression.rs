@@ -274,8 +274,8 @@ fn kafka_accepts_what_is_compressed() {
     }
 }
 
-/// A batch that takes 9 MiB decompressed, as another program wrote it: by default its records are an
-/// error for whoever wants one of them, with a larger limit they are not.
+/// A batch that takes 9 MiB decompressed, as another program wrote it: by default its records are
+/// an error for whoever wants one of them, with a larger limit they are not.
 #[test]
 fn a_larger_limit_counts_for_whoever_looks_into_a_batch() {
     let Some((codec, _)) = built().next() else { return };

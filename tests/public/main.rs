@@ -10,6 +10,7 @@ mod common;
 mod bad_input;
 mod compacted_topics;
 mod compression;
+mod delays_killed;
 mod golden;
 mod golden_read;
 mod groups;

@@ -57,9 +57,9 @@ fn main() {
                 let run = || (workload.run)(workload, side, &root);
                 match std::panic::catch_unwind(run) {
                     Ok(figures) => {
-                        figures
-                            .iter()
-                            .for_each(|(row, figure)| results.add(row, side.name, *figure));
+                        for (row, figure) in figures {
+                            results.add(row, side.name, figure);
+                        }
                     }
                     Err(_) => results.fail(workload.name, side.name),
                 }

@@ -416,7 +416,7 @@ fn an_expelled_member_s_partitions_wake_who_waits() {
     away.try_poll().unwrap();
     let mut waits = member(&world);
     let waiting = std::thread::spawn(move || values(&waits.poll(LONG).unwrap()));
-    while world.offsets.coordinator().counters().waits.get() == 0 {
+    while world.offsets.coordinator().counters().waits() == 0 {
         std::thread::yield_now();
     }
     world.clock.advance(INTERVAL); // the timer's thread sees to it

@@ -73,7 +73,7 @@ fn a_poll_without_records_ends_in_time() {
     assert!(consumer.poll(Duration::from_millis(20)).unwrap().is_empty());
     assert!(consumer.poll(NONE).unwrap().is_empty());
     let counters = world.offsets.coordinator().counters();
-    assert_eq!((counters.polls.get(), counters.waits.get()), (2, 1));
+    assert_eq!((counters.polls(), counters.waits()), (2, 1));
 }
 
 #[test]
@@ -269,4 +269,84 @@ fn consumers_and_their_futures_move_between_threads() {
     drop(is_send(consumer.poll_async()));
     drop(is_send(consumer.commit_async()));
     drop(is_send(consumer.close_async()));
+}
+
+/// Who spins looks for itself: appends find nobody to wake, until it has spun for long enough.
+#[test]
+fn a_consumer_that_spins_is_not_armed_until_it_parks() {
+    let world = World::new();
+    world.create("orders", 1);
+    let partition = world.partition("orders", 0);
+    let spin = Duration::from_millis(50);
+    let mut consumer = world.group("g").subscribe(["orders"]).spin(spin).build().unwrap();
+    assert!(consumer.try_poll().unwrap().is_empty());
+    assert_eq!(partition.signal().armed_count(), 0);
+    world.send("orders", 0, &["a"]);
+    assert_eq!(values(&consumer.try_poll().unwrap()), ["a"], "all that was sent before");
+    thread::scope(|scope| {
+        let polled = scope.spawn(|| values(&consumer.poll(LONG).unwrap()));
+        while partition.signal().armed_count() == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        world.send("orders", 0, &["b"]);
+        assert_eq!(polled.join().unwrap(), ["b"]);
+    });
+    // a task leaves its waker: it arms as well
+    let mut waiting = pin!(consumer.poll_async());
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(count.clone());
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert_eq!(partition.signal().armed_count(), 1);
+    world.send("orders", 0, &["c"]);
+    assert_eq!(count.0.load(Ordering::SeqCst), 1);
+    assert_eq!(values(&pollster::block_on(waiting).unwrap()), ["c"]);
+}
+
+/// While it spins it is told of all that it is told of while it is parked.
+#[test]
+fn what_ends_a_wait_ends_spinning() {
+    for partitions in [1, 20] {
+        let world = World::new();
+        world.create("orders", partitions);
+        let assigned = (0..partitions).map(|id| ("orders", id));
+        let mut consumer = world.reader().assign(assigned).spin(LONG).build().unwrap();
+        let interrupt = consumer.interrupt_handle();
+        thread::scope(|scope| {
+            let polled = scope.spawn(|| {
+                let mut seen = values(&consumer.poll(LONG).unwrap());
+                while seen.len() < partitions as usize {
+                    seen.extend(values(&consumer.poll(LONG).unwrap()));
+                }
+                let interrupted = consumer.poll(LONG).unwrap().is_empty();
+                let timed_out = consumer.poll(Duration::from_millis(5)).unwrap().is_empty();
+                (interrupted, timed_out, consumer.poll(LONG).unwrap_err().kind())
+            });
+            for id in 0..partitions {
+                thread::sleep(Duration::from_millis(1));
+                world.send("orders", id, &["x"]);
+            }
+            thread::sleep(Duration::from_millis(10));
+            interrupt.interrupt();
+            thread::sleep(Duration::from_millis(30));
+            world.delete("orders");
+            assert_eq!(polled.join().unwrap(), (true, true, ErrorKind::NotFound));
+        });
+    }
+}
+
+/// A partition that is paused or moved while it is watched is not lost.
+#[test]
+fn what_is_watched_can_be_paused_and_moved() {
+    let world = World::new();
+    world.create("orders", 1);
+    let mut consumer = world.group("g").subscribe(["orders"]).spin(LONG).build().unwrap();
+    assert!(consumer.try_poll().unwrap().is_empty());
+    consumer.pause("orders", 0).unwrap();
+    world.send("orders", 0, &["a", "b"]);
+    assert!(consumer.try_poll().unwrap().is_empty());
+    consumer.resume("orders", 0).unwrap();
+    assert_eq!(values(&consumer.poll(LONG).unwrap()), ["a", "b"]);
+    assert!(consumer.try_poll().unwrap().is_empty());
+    consumer.seek("orders", 0, Offset::new(1)).unwrap();
+    assert_eq!(values(&consumer.poll(LONG).unwrap()), ["b"]);
 }

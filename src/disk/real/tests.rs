@@ -73,7 +73,7 @@ fn closed_descriptors_are_opened_again() {
     assert_eq!(disk.shared.pool.open_now(), 0);
 }
 
-/// One look at all of them for each that opens took half of the time of ten thousand first appends.
+/// One look at all of them for each that opens took half of the time of ten thousand closes.
 #[test]
 fn dirty_descriptors_are_closed_several_at_a_time() {
     let directory = tempfile::tempdir().unwrap();

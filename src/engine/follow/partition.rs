@@ -102,7 +102,7 @@ impl FollowedPartition {
     }
 
     pub(in crate::engine) fn note_reads(&self, records: u64) {
-        self.log.counters().fetched_records.add(records);
+        self.log.counters().fetched.records.add(records);
     }
 
     /// Called by whoever is about to wait, after the signal was armed.

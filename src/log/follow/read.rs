@@ -190,7 +190,7 @@ impl FollowedLog {
                 self.check_gap(view, from, chunk.first_offset)?;
                 self.check_reign(view, segment, &chunk)?;
                 let aborted = self.aborted_in(view, segment, &chunk, limits.isolation)?;
-                self.counters.fetched_bytes.add(chunk.bytes.len() as u64);
+                self.counters.fetched.bytes.add(chunk.bytes.len() as u64);
                 return Ok(Fetched { aborted, ..Fetched::of(segment, chunk) });
             }
         }

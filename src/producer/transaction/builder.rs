@@ -104,8 +104,9 @@ impl TransactionalProducerBuilder {
     /// # Errors
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for options out of range,
     /// [`InvalidName`](crate::ErrorKind::InvalidName) for an id that is empty, over 32,767 bytes,
-    /// or begins with `__tidelog_`, [`InvalidTransactionState`](crate::ErrorKind::InvalidTransactionState) while the end
-    /// of the id's last transaction cannot be written to every partition, and those of an append.
+    /// or begins with `__tidelog_`,
+    /// [`InvalidTransactionState`](crate::ErrorKind::InvalidTransactionState) while the end of the
+    /// id's last transaction cannot be written to every partition, and those of an append.
     ///
     /// ```
     /// # let store = tidelog::Store::in_memory()?;

@@ -12,6 +12,7 @@ use crate::ids::Offset;
 use crate::record::batch::Batch;
 use crate::record::fault::BatchFault;
 use crate::record::header::{BatchHeader, Codec, at};
+use crate::record::lend::{LentRecords, are_sound};
 use crate::record::single::Record;
 
 fn parse(bytes: &[u8]) -> Result<BatchHeader, BatchFault> {
@@ -23,6 +24,7 @@ fn read_all(bytes: &[u8]) -> Result<u32, BatchFault> {
     let batch = Batch::verify(bytes)?;
     let control = batch.control();
     let checked = batch.check_records();
+    both_walks_agree(&batch, &checked);
     let mut count = 0;
     let mut last = None;
     let mut records = batch.records()?;
@@ -44,6 +46,30 @@ fn read_all(bytes: &[u8]) -> Result<u32, BatchFault> {
     checked?;
     control?;
     Ok(count)
+}
+
+/// The quick check says no more and no less than the slow one, and what is lent of records that it
+/// lets pass is what the slow walk reads.
+fn both_walks_agree(batch: &Batch<'_>, checked: &Result<(), BatchFault>) {
+    let Ok(records) = batch.records() else { return };
+    assert_eq!(*checked, records.clone().check());
+    let count = if batch.header().is_control() { 0 } else { batch.header().count() };
+    let sound = are_sound(records.left(), count, batch.header().last_offset_delta());
+    assert_eq!(sound, checked.is_ok());
+    let mut lent = LentRecords::of(batch).expect("it has records");
+    if !sound {
+        lent.for_each(drop); // whatever it makes of them
+        return;
+    }
+    for record in records {
+        let (record, lent) = (record.unwrap(), lent.next().expect("one for one"));
+        assert_eq!((record.offset(), record.key()), (lent.offset(), lent.key()));
+        assert_eq!(record.value(), lent.value());
+        let headers: Vec<_> = lent.headers().collect();
+        assert_eq!(record.headers().collect::<Vec<_>>(), headers);
+        assert_eq!(lent.header(), *batch.header());
+    }
+    assert!(lent.next().is_none());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Fuzz target of the records of `__schedule`: any bytes parse or fail, and what parses is written
-//! as it was. Called by `crate::fuzzing`.
+//! as it was.
+//! Called by `crate::fuzzing`.
 
 use super::{encode, parse};
 use crate::record::Record;

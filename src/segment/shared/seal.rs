@@ -50,20 +50,22 @@ impl Segment {
     }
 
     /// Brings the files of the growing indexes up to date, so that recovery need not begin at the
-    /// segment's start. The files are returned for syncing: a time index that lost its end would
-    /// understate what it speaks of, and nothing could tell. Where the offset index is empty, all
-    /// lookups walk the segment from its start and find out: such files need no sync.
-    pub(crate) fn save_growing_indexes(&self) -> Result<Option<[Arc<dyn DiskFile>; 2]>> {
+    /// segment's start. The files that hold entries are returned for syncing: a time index that
+    /// lost its end would understate what it speaks of, and nothing could tell. Neither has any
+    /// before the first interval is full, so that a log of little grows without such syncs.
+    pub(crate) fn save_growing_indexes(&self) -> Result<Vec<Arc<dyn DiskFile>>> {
         let mut saved = self.making_index.lock();
-        let Some(index) = self.growing.load_full() else { return Ok(None) };
+        let Some(index) = self.growing.load_full() else { return Ok(Vec::new()) };
         self.write_unsaved(&index, &mut saved)
     }
 
     /// Writes the finished index of a segment that has stopped growing, and lets go of it.
-    /// The files are returned for syncing.
-    pub(crate) fn seal_indexes(&self) -> Result<Option<[Arc<dyn DiskFile>; 2]>> {
+    /// The files that hold entries are returned for syncing. Be it the final time entry alone, of a
+    /// segment that is shorter than an interval: Kafka believes it, and takes the age of the
+    /// segment from the zeros that a power cut would leave of it.
+    pub(crate) fn seal_indexes(&self) -> Result<Vec<Arc<dyn DiskFile>>> {
         let mut saved = self.making_index.lock();
-        let Some(index) = self.growing.load_full() else { return Ok(None) };
+        let Some(index) = self.growing.load_full() else { return Ok(Vec::new()) };
         let files = self.write_unsaved(&index, &mut saved)?;
         self.growing.store(None);
         Ok(files)
@@ -73,12 +75,18 @@ impl Segment {
         &self,
         index: &SparseIndex,
         saved: &mut SavedEntries,
-    ) -> Result<Option<[Arc<dyn DiskFile>; 2]>> {
+    ) -> Result<Vec<Arc<dyn DiskFile>>> {
         if saved.cover(index) {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let files = self.write_indexes(index, saved)?;
-        Ok((index.offset_entries().next().is_some()).then_some(files))
+        let entries = [index.offset_len(), index.time_len()];
+        Ok(files
+            .into_iter()
+            .zip(entries)
+            .filter(|(_, len)| *len > 0)
+            .map(|(file, _)| file)
+            .collect())
     }
 
     /// The growing index was taken over from its files.

@@ -171,3 +171,34 @@ fn a_marker_that_a_power_cut_has_left_is_not_written_again() {
     let phase = store.describe_transaction("t").unwrap().phase();
     assert_eq!(phase, TransactionPhase::CompleteCommit);
 }
+
+/// Found by the scenario `transactions-cut`: with the marker of an aborted transaction cut off, the
+/// commit that came next stood for its records too; one that was carried through after a crash, and
+/// one of a transaction begun after the cut.
+#[test]
+fn what_was_aborted_stays_so_when_its_marker_is_cut_off() {
+    for is_carried_through in [true, false] {
+        let disk = SimDisk::new(1);
+        let (_world, mut store) = begin(&disk);
+        let mut producer = transactional(&store, "t");
+        carry(&store, &mut producer, 0, |_| {});
+        abort(&mut producer);
+        carry(&store, &mut producer, 1, |_| {});
+        let a = store.partition("a", 0).unwrap();
+        let marker = a.aborted_transactions(Offset::ZERO..a.end_offset().unwrap()).unwrap()[0].last;
+        a.truncate_to(marker).unwrap();
+        let open = a.open_transactions().unwrap();
+        assert_eq!(open.len(), 1, "the control: without its marker it is open again");
+        if is_carried_through {
+            // what says that the last commit is everywhere is lost, what decided it is not
+            store = World::on(Arc::new(disk.crash(Crash::Nothing))).open();
+        } else {
+            carry(&store, &mut producer, 2, |_| {});
+        }
+        assert!(store.open_transactions().unwrap().is_empty());
+        let a = store.partition("a", 0).unwrap();
+        assert!(a.open_transactions().unwrap().is_empty());
+        let expected: &[_] = if is_carried_through { &["0"] } else { &["0", "2"] };
+        assert_eq!(values(&store, "a", 0), expected, "{is_carried_through}");
+    }
+}

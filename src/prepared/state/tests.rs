@@ -1,0 +1,154 @@
+//! The state against plain lists, with random steps and new lives; and its rules one by one.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::seeds::{pick, seeds};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn checks(most: u32, exhausted: Exhausted) -> Checks {
+    Checks { first: SECOND, longest: 8 * SECOND, most, exhausted }
+}
+
+fn pending(now: Duration) -> Pending {
+    let (name, offset) = (Arc::from("n"), Offset::ZERO);
+    let prepared = Timestamp::from_millis(0);
+    Pending { name, offset, prepared, asked: 0, phase: Phase::Waiting(now) }
+}
+
+#[test]
+fn questions_come_at_growing_intervals_and_then_the_policy_does() {
+    let policies = [
+        (Exhausted::Park, Next::Park),
+        (Exhausted::RollBack, Next::RollBack),
+        (Exhausted::KeepAsking, Next::Wait),
+    ];
+    for (policy, last) in policies {
+        let (mut state, checks) = (State::new(9), checks(6, policy));
+        let mut now = Duration::ZERO;
+        state.add(1, pending(now));
+        for (asked, delay) in [1, 2, 4, 8, 8, 8].into_iter().enumerate() {
+            assert_eq!(state.next_question("n", &checks), Some(now + delay * SECOND));
+            let early = now + delay * SECOND - Duration::from_nanos(1);
+            assert!(state.begin_asking("n", &checks, early).is_none(), "early");
+            now += delay * SECOND;
+            assert!(state.begin_asking("other", &checks, now).is_none());
+            assert_eq!(state.begin_asking("n", &checks, now).unwrap().0, 1);
+            assert!(state.begin_asking("n", &checks, now).is_none(), "asked twice at once");
+            let (count, next) = state.told_nothing(1, &checks, now).unwrap();
+            assert_eq!(count as usize, asked + 1);
+            assert_eq!(next, if asked == 5 { last } else { Next::Wait });
+        }
+        let more = policy == Exhausted::KeepAsking;
+        let next = state.next_question("n", &checks);
+        assert_eq!(next.is_some(), more || policy == Exhausted::RollBack);
+        assert_eq!(state.parked(), usize::from(policy == Exhausted::Park));
+    }
+}
+
+#[test]
+fn outcomes_are_remembered_for_as_many_as_are_asked_for() {
+    let mut state = State::new(3);
+    for sequence in 0..5 {
+        state.add(sequence, pending(SECOND));
+        let forgotten = state.resolve(sequence, Outcome::Committed);
+        assert_eq!(forgotten, sequence.checked_sub(3).into_iter().collect::<Vec<_>>());
+    }
+    assert!(matches!(state.get(1), Known::Unknown));
+    assert!(matches!(state.get(2), Known::Ended(Outcome::Committed)));
+    assert_eq!(state.draw_sequence(), 5);
+    assert!(state.told_nothing(2, &checks(1, Exhausted::Park), SECOND).is_none());
+}
+
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % end
+    }
+}
+
+/// One seed's steps: whatever is not resolved is asked about or parked, nothing that is resolved
+/// is asked about again, and no outcome changes.
+fn play(seed: u64, steps: u64) {
+    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let policy = [Exhausted::Park, Exhausted::RollBack, Exhausted::KeepAsking];
+    let checks = checks(3, policy[(seed % 3) as usize]);
+    let (mut state, mut now) = (State::new(usize::MAX), Duration::ZERO);
+    let mut open: BTreeSet<u64> = BTreeSet::new();
+    let mut asking: Option<u64> = None;
+    let mut ended: BTreeMap<u64, Outcome> = BTreeMap::new();
+    let mut asked: BTreeMap<u64, (u32, bool)> = BTreeMap::new();
+    for _ in 0..steps {
+        let outcome = if dice.below(2) == 0 { Outcome::Committed } else { Outcome::RolledBack };
+        match dice.below(8) {
+            0 | 1 => {
+                let sequence = state.draw_sequence();
+                state.add(sequence, pending(now));
+                assert!(open.insert(sequence) && !ended.contains_key(&sequence));
+            }
+            2 => now += SECOND * dice.below(4) as u32,
+            3 => {
+                let some = open.iter().nth(dice.below(open.len().max(1) as u64) as usize).copied();
+                if let Some(sequence) = some {
+                    state.resolve(sequence, outcome);
+                    open.remove(&sequence);
+                    ended.insert(sequence, outcome);
+                }
+            }
+            4 if dice.below(50) == 0 => {
+                asking = None;
+                state = State::new(usize::MAX);
+                open.iter().for_each(|sequence| state.add(*sequence, pending(now)));
+                for (sequence, (count, is_parked)) in &asked {
+                    state.restore_checks(*sequence, *count, *is_parked);
+                }
+                for (sequence, outcome) in &ended {
+                    state.resolve(*sequence, *outcome);
+                }
+            }
+            4 | 5 if asking.is_none() => {
+                asking = state.begin_asking("n", &checks, now).map(|(sequence, _)| sequence);
+                if let Some(sequence) = asking {
+                    assert!(open.contains(&sequence), "asked about what has ended");
+                    assert!(!asked.get(&sequence).is_some_and(|it| it.1), "parked");
+                }
+            }
+            _ => {
+                let Some(sequence) = asking.take() else { continue };
+                let told = state.told_nothing(sequence, &checks, now);
+                assert_eq!(told.is_some(), open.contains(&sequence));
+                let Some((count, next)) = told else { continue };
+                assert_eq!(count, asked.get(&sequence).map_or(0, |it| it.0) + 1);
+                asked.insert(sequence, (count, next == Next::Park));
+                if next == Next::RollBack {
+                    state.resolve(sequence, Outcome::RolledBack);
+                    open.remove(&sequence);
+                    ended.insert(sequence, Outcome::RolledBack);
+                }
+            }
+        }
+        assert_eq!(state.len(), open.len());
+        let some = dice.below(state.next_sequence.max(1));
+        match state.get(some) {
+            Known::Pending(_) => assert!(open.contains(&some)),
+            Known::Ended(outcome) => assert_eq!(ended.get(&some), Some(&outcome)),
+            Known::Unknown => assert!(!open.contains(&some) && !ended.contains_key(&some)),
+        }
+    }
+}
+
+#[test]
+fn nothing_is_asked_about_that_has_ended_and_nothing_else_is_forgotten() {
+    let steps = pick(2_000, 5_000, 50_000);
+    for seed in seeds(9, 30, 300) {
+        let run = std::panic::AssertUnwindSafe(|| play(seed, steps));
+        if std::panic::catch_unwind(run).is_err() {
+            panic!("TIDELOG_SEED={seed} cargo test --lib nothing_else_is_forgotten");
+        }
+    }
+}
