@@ -94,7 +94,7 @@ fn ten_thousand_partitions_work_with_few_descriptors() {
     if let Ok(phase) = std::env::var(PHASE) {
         return child(&phase);
     }
-    let count = pick(200, 3_000, 10_000);
+    let count = pick(200, 1_000, 10_000);
     for mode in ["mapped", "positioned"] {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("store");

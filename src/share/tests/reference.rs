@@ -19,7 +19,7 @@ use crate::share::schema::{Part, encode_value, parse_value};
 use crate::share::state::{Now, ShareState};
 use crate::time::Timestamp;
 
-const STEPS: u64 = 2_000;
+const STEPS: u64 = 600;
 const MOST: u16 = 4;
 
 /// A fault planted to see that it is found.
@@ -449,7 +449,7 @@ fn play(seed: u64, fault: Fault) -> Result<(), String> {
 
 #[test]
 fn the_state_is_what_the_reference_says() {
-    for seed in seeds(3, 30, 20_000) {
+    for seed in seeds(3, 50, 20_000) {
         if let Err(failure) = play(seed, Fault::None) {
             panic!("{failure}");
         }
