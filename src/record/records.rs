@@ -113,6 +113,12 @@ pub(crate) struct TakeRules {
 }
 
 impl TakeRules {
+    /// Whether everything below `end` is wanted.
+    #[inline]
+    fn reach(&self, end: Offset) -> bool {
+        self.until.is_none_or(|until| end <= until)
+    }
+
     /// Whether more is wanted.
     fn want(&self, taken: &Taken) -> bool {
         taken.records < self.max_records
@@ -139,6 +145,7 @@ impl Records {
         if let Some(sound) = sound
             && aborted.is_empty()
             && (sound.first_offset >= from && sound.records <= rules.max_records)
+            && rules.reach(sound.next_offset)
         {
             // all of it, as it lies
             (taken.records, taken.next_offset) = (sound.records, sound.next_offset);
@@ -261,7 +268,8 @@ fn lendable(
     }
     let (mut records, mut next) = (0, header.end_offset());
     let all = if header.is_control() { 0 } else { header.count() as usize }; // u32 fits
-    if header.base_offset() >= from && all <= rules.max_records - taken {
+    let fits = all <= rules.max_records - taken && rules.reach(header.end_offset());
+    if header.base_offset() >= from && fits {
         return Ok(Lendable { records: all, next, unpacked: packed.then_some(room) });
     }
     for record in batch.records()? {
