@@ -3,7 +3,8 @@
 //! What a round fetches is staged: the slots' positions move only when the stage is handed out, so
 //! a poll that is given up loses and skips nothing. The round goes on where the last one stopped:
 //! a partition that was read goes to the end of the list, and none starves another. An error is
-//! met after the records before it; it goes out by itself, before anything else.
+//! met after the records before it; it goes out by itself, before anything else, and the position
+//! is then where it was met.
 
 use super::assignment::{Position, Slot, Step};
 use super::handle::Consumer;
@@ -92,6 +93,7 @@ impl Consumer {
         }
         self.assignment.queue(index);
         if !self.stage.has_records() {
+            self.move_positions();
             return Err(error);
         }
         self.failed = Some((index, error));
@@ -269,16 +271,21 @@ impl Consumer {
 
     /// Hands out the stage: only now the positions move.
     pub(super) fn hand_out(&mut self) -> Records {
-        let stage = &mut self.stage;
-        for index in stage.touched.drain(..) {
+        self.move_positions();
+        (self.stage.bytes, self.stage.is_full) = (0, false);
+        let records = std::mem::take(&mut self.stage.records);
+        self.counters().records.add(records.len() as u64);
+        records
+    }
+
+    /// Moves the positions behind what is staged. Also before an error goes out and no record
+    /// does: it is met behind markers and what was aborted, and dealt with where it was met.
+    pub(super) fn move_positions(&mut self) {
+        for index in self.stage.touched.drain(..) {
             if let Some(slot) = self.assignment.get_mut(index) {
                 slot.hand_out();
             }
         }
-        (stage.bytes, stage.is_full) = (0, false);
-        let records = std::mem::take(&mut stage.records);
-        self.counters().records.add(records.len() as u64);
-        records
     }
 
     /// Drops the stage if it holds something of this slot, and what failed there: it is moved by

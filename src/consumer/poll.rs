@@ -21,9 +21,10 @@ impl Consumer {
     /// them; none when the time is over or [`Interrupt`](crate::Interrupt) was used. Woken by the
     /// append itself; costs what is ready, not what is assigned.
     ///
-    /// Positions move when it returns records. With `min_bytes` it waits for that much, but no
-    /// longer than `max_wait` once there is anything. With
-    /// [`Threads::Host`](crate::Threads::Host) it runs due work while it waits.
+    /// Positions move when it returns: behind the records, and over offsets that have none to show,
+    /// up to an error. With `min_bytes` it waits for that much, but no longer than `max_wait` once
+    /// there is anything. With [`Threads::Host`](crate::Threads::Host) it runs due work while it
+    /// waits.
     ///
     /// In a group this is where partitions come and go and where the listener is called; what was
     /// fetched of a partition that goes is not returned. A member that was expelled joins again.

@@ -136,6 +136,7 @@ impl ReadToEnd<'_> {
                 Err(error) => {
                     // what came before the error goes out first
                     if !consumer.stage.has_records() {
+                        consumer.move_positions();
                         return Err(error);
                     }
                     self.left.push_front(left);

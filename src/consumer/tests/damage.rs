@@ -175,3 +175,50 @@ fn stops_once(byte_of_batch: u64) {
     consumer.read_to_end().unwrap().for_each(|records| drop(records.unwrap()));
     assert_eq!(consumer.lag("orders", 0).unwrap(), 0);
 }
+
+/// Offsets that have nothing to show lie before it: the error moves the position to the damage,
+/// or skipping it would find nothing wrong where reading began, again and again.
+#[test]
+fn damage_behind_what_is_not_shown_is_skipped() {
+    let mut world = World::new();
+    world.create("orders", 1);
+    for _ in 0..3 {
+        Forged::marker(&world).append(&world);
+    }
+    let shown_from = world.partition("orders", 0).log().unwrap().size().0;
+    world.send("orders", 0, &["a", "b"]);
+    world.reopen();
+    corrupt(&world, shown_from + 67);
+    for is_to_end in [false, true] {
+        let mut reader = world.reader().assign([("orders", 0)]).build().unwrap();
+        let read = if is_to_end { reader.read_to_end().unwrap().next() } else { None };
+        let error = read.unwrap_or_else(|| reader.try_poll()).unwrap_err();
+        assert!(error.is_corrupt() && error.offset() == Some(Offset::new(3)), "{error:?}");
+        assert_eq!(reader.position("orders", 0).unwrap(), Offset::new(3));
+        let gone = reader.skip_damaged("orders", 0).unwrap();
+        assert_eq!(gone, Offset::new(3)..Offset::new(4), "to the end: {is_to_end}");
+        assert_eq!(values(&reader.try_poll().unwrap()), ["b"]);
+    }
+}
+
+/// The reset policy chose the place: the error moves the position there.
+#[test]
+fn damage_where_a_reset_policy_leads_is_skipped() {
+    let mut world = World::new();
+    world.create("orders", 1);
+    world.send("orders", 0, &["a", "b", "c"]);
+    let batch = world.partition("orders", 0).log().unwrap().size().0 / 3;
+    world.reopen();
+    let mut consumer = world.group("g").subscribe(["orders"]).reset(Reset::Earliest).build();
+    let consumer = consumer.as_mut().unwrap();
+    assert_eq!(consumer.position("orders", 0).unwrap(), Offset::ZERO);
+    let partition = world.partition("orders", 0);
+    world.engine.delete_records_before(&partition, Offset::new(1)).unwrap();
+    corrupt(&world, batch + 67);
+    assert!(consumer.try_poll().unwrap_err().is_corrupt());
+    let gone = consumer.skip_damaged("orders", 0).unwrap();
+    assert_eq!(gone, Offset::new(1)..Offset::new(2));
+    assert_eq!(values(&consumer.try_poll().unwrap()), ["c"]);
+    consumer.commit().unwrap();
+    assert_eq!(world.committed("g", "orders", 0), Some(3));
+}
