@@ -83,7 +83,7 @@ impl Consumer {
 
     /// Whether a slot may have something by now.
     #[inline]
-    fn has_moved(&self, index: usize) -> bool {
+    pub(super) fn has_moved(&self, index: usize) -> bool {
         let Some((slot, at)) =
             self.assignment.get(index).and_then(|slot| Some((slot, slot.next()?)))
         else {

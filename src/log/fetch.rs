@@ -130,7 +130,8 @@ impl PartitionLog {
             let bound = limits.bound(&offsets);
             self.fetch_from((segments, offsets), from, cursor, (limits, bound))
         })?;
-        if let Some(cursor) = &mut fetched.cursor {
+        // a cursor that was only handed back may stand in a segment of before
+        if let Some(cursor) = fetched.cursor.as_mut().filter(|_| fetched.chunk.is_some()) {
             cursor.era = era;
         }
         Ok(fetched)
@@ -159,11 +160,13 @@ impl PartitionLog {
         let Ok(Some(chunk)) = cursor.segment.read(from, Some(cursor.position), wanted) else {
             return Ok(None); // with an error the list may have another segment by now
         };
-        if era != self.era() {
+        let first = chunk.first_offset;
+        let mut fetched = self.found(&cursor.segment, chunk, limits.isolation);
+        // after the look at what was aborted, which is forgotten once its segment has gone
+        if era != self.era() || from < self.offsets.snapshot().start {
             return Ok(None);
         }
-        self.check_gap(from, chunk.first_offset)?;
-        let mut fetched = self.found(&cursor.segment, chunk, limits.isolation);
+        self.check_gap(from, first)?;
         if let Some(cursor) = &mut fetched.cursor {
             cursor.era = era;
         }
@@ -233,7 +236,12 @@ impl PartitionLog {
             match segment.read(from.max(segment.base()), hint(cursor, segment, from), wanted) {
                 Ok(Some(chunk)) => {
                     self.check_gap(from, chunk.first_offset)?;
-                    return Ok(self.found(segment, chunk, limits.isolation));
+                    let found = self.found(segment, chunk, limits.isolation);
+                    // if the segment has gone meanwhile, what was aborted in it is forgotten
+                    return match from < self.offsets.snapshot().start {
+                        true => Err(self.out_of_range("read", from)),
+                        false => Ok(found),
+                    };
                 }
                 Ok(None) => {}
                 Err(error) => return Err(self.read_failed(error, from)),

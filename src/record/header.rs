@@ -173,6 +173,7 @@ impl BatchHeader {
             && header.base_offset >= 0
             && header.last_offset_delta >= 0
             && last < i64::MAX
+            && i32::try_from(header.count).is_ok()
             && i64::from(header.count) <= i64::from(header.last_offset_delta) + 1;
         sound.then_some(header)
     }

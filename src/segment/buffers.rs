@@ -24,10 +24,21 @@ static SPARE: [ArcSwapOption<Vec<u8>>; 3] = [const { ArcSwapOption::const_empty(
 #[derive(Debug)]
 pub(super) struct ReadBuffer(Vec<u8>);
 
+/// Takes a spare for a read of that length, unless it is much larger: whoever keeps the little that
+/// was read would keep all of it.
+fn take(kept: &ArcSwapOption<Vec<u8>>, len: usize) -> Option<Vec<u8>> {
+    let spare = Arc::into_inner(kept.swap(None)?)?;
+    if spare.capacity() / 4 <= len {
+        return Some(spare);
+    }
+    kept.store(Some(Arc::new(spare)));
+    None
+}
+
 impl ReadBuffer {
     /// Of that length, with anything in it.
     pub(super) fn of_len(len: usize) -> Self {
-        let spare = || SPARE.iter().find_map(|kept| Arc::into_inner(kept.swap(None)?));
+        let spare = || SPARE.iter().find_map(|kept| take(kept, len));
         let is_large = (SMALLEST..=LARGEST).contains(&len);
         let mut buffer = if is_large { spare().unwrap_or_default() } else { Vec::new() };
         buffer.resize(len, 0); // only what it never held is written to

@@ -114,7 +114,7 @@ impl Segment {
                 // wants few records gets by with what batches like this one take
                 let each = header.size() / header.count().max(1) as usize + 1; // u32 fits
                 let likely = limits.may_take(each);
-                let ahead = limits.bytes.min(likely + likely / 4).max(header.size());
+                let ahead = limits.bytes.min(likely.saturating_add(likely / 4)).max(header.size());
                 region.cover(self, position, likely.max(header.size()), ahead, published)?;
                 if header.end_offset() > limits.bound {
                     // it says itself how far it reaches, which its checksum has to vouch for

@@ -62,6 +62,25 @@ fn a_consumer_that_waits_is_woken_by_the_high_watermark_and_not_before() {
 }
 
 #[test]
+fn a_consumer_that_spins_waits_no_longer_for_a_high_watermark_within_a_batch() {
+    let store = Store::in_memory().unwrap();
+    store.create_host_led_topic("orders", TopicConfig::new()).unwrap();
+    let orders = store.partition("orders", 0).unwrap();
+    orders.append_as_leader(EPOCH, &["a", "b", "c"].map(Record::new)).unwrap();
+    orders.set_high_watermark(Offset::new(1)).unwrap();
+    let reader = store.reader().assign([("orders", 0)]).spin(Duration::from_secs(60));
+    let mut reader = reader.build().unwrap();
+    assert!(reader.poll(Duration::from_millis(20)).unwrap().is_empty());
+    {
+        let mut polled = std::pin::pin!(reader.poll_async());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(polled.as_mut().poll(&mut context).is_pending());
+    }
+    orders.set_high_watermark(Offset::new(3)).unwrap();
+    assert_eq!(reader.poll(Duration::from_secs(60)).unwrap().len(), 3);
+}
+
+#[test]
 fn retention_and_deletion_stay_below_the_high_watermark() {
     let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
     let store = open(&disk);
