@@ -326,9 +326,10 @@ impl State {
         }
         let Some(cut) = self.run.keys().nth(self.limits.window).copied() else { return };
         self.run.split_off(&cut);
-        self.covered = self.run.last_key_value().map(|(key, _)| *key);
-        // what is parked above would be found again
-        self.parked.split_off(&cut);
+        let covered = self.run.last_key_value().map(|(key, _)| *key);
+        self.covered = covered;
+        // what is parked above is found again; kept, it would overtake what is read before it
+        self.parked.retain(|key, _| Some(*key) <= covered);
         self.reading = None;
     }
 }

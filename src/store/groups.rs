@@ -141,7 +141,7 @@ impl Store {
     /// # Errors
     /// [`GroupNotEmpty`](crate::ErrorKind::GroupNotEmpty) while it has members,
     /// [`NotFound`](crate::ErrorKind::NotFound), [`Unsupported`](crate::ErrorKind::Unsupported)
-    /// for what Kafka's share and streams groups have committed; those of an append.
+    /// for Kafka's own share and streams groups, whose records lie elsewhere too; those of an append.
     ///
     /// ```
     /// use tidelog::{ErrorKind, Offset, OffsetCommit, Store, TopicConfig};
@@ -154,10 +154,15 @@ impl Store {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn delete_group(&self, group: &str) -> Result<()> {
-        if self.shares.contains(group) {
-            return self.shares.delete(group);
+        let deleted = self.offsets.delete_group(group);
+        let is_shared = self.shares.contains(group);
+        match deleted {
+            Err(error) if is_shared && error.kind() == ErrorKind::NotFound => {
+                self.shares.delete(group)
+            }
+            Ok(()) if is_shared => self.shares.delete(group),
+            deleted => deleted,
         }
-        self.offsets.delete_group(group)
     }
 
     /// Deletes what a group has committed for a topic, which need not exist any more; returns for

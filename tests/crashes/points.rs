@@ -146,7 +146,7 @@ pub fn losses_on_a_lying_disk() -> u64 {
 #[test]
 fn a_cut_at_any_point_takes_nothing_that_was_promised() {
     let suite = Suite::new("crash-points");
-    let most = usize::try_from(Budget::get().pick(2, 10, 2000)).unwrap();
+    let most = usize::try_from(Budget::get().pick(2, 8, 2000)).unwrap();
     let gone = AtomicU64::new(0);
     let small = Budget::get() == Budget::Small;
     let plays = portion(every().filter(|(one, _)| !(small && one.is_heavy)));
