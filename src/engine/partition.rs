@@ -166,6 +166,11 @@ impl Partition {
         Ok(self.open_log("append")?.batch_rules(now))
     }
 
+    /// Fails where no append is taken, whatever it brings.
+    pub(crate) fn check_appends(&self) -> Result<()> {
+        self.open_log("append")?.check_appends()
+    }
+
     /// Appends one batch, all of it or nothing, and wakes who waits for it. Blocks for a sync with
     /// [`Durability::Power`] and where the topic bounds the unsynced records, and for room where
     /// the budget says so.

@@ -91,6 +91,16 @@ impl PartitionLog {
         })
     }
 
+    /// Fails where every append would: the log is poisoned or closed, or it follows.
+    pub(crate) fn check_appends(&self) -> Result<()> {
+        let writer = self.writer.lock();
+        let leads = match writer.lead {
+            Lead::Itself | Lead::Leads => Ok(()),
+            Lead::Follows => Err(Error::new("append", Cause::NotLeader)),
+        };
+        leads.and_then(|()| self.check_takes(&writer)).map_err(|error| self.named(error))
+    }
+
     /// Runs `append` under the writer lock; the maintainer is told after that.
     #[inline(always)] // see `producer::walk`
     pub(super) fn appending<T>(&self, append: impl FnOnce(&mut Writer) -> Result<T>) -> Result<T> {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::coordinator::{Entry, Reached, Slot, Taken, Transactions};
+use super::publish::OWN_PREFIX;
 use super::state::{Move, Partitions, TransactionPhase, TransactionState};
 use crate::config::Durability;
 use crate::engine::{Due, Partition};
@@ -187,7 +188,7 @@ impl Transactions {
         let level = level(slot.tries);
         let Pending { kind, unmarked, marked, .. } = pending;
         unmarked.retain(|topic, ids| {
-            ids.retain(|id| match self.mark_partition(state, *kind, topic, *id) {
+            ids.retain(|id| match self.mark_partition((&entry.id, state), *kind, topic, *id) {
                 Ok(reached) => {
                     marked.extend(reached);
                     false
@@ -205,7 +206,7 @@ impl Transactions {
     /// `None` for a partition that exists no longer.
     fn mark_partition(
         &self,
-        state: &TransactionState,
+        (name, state): (&str, &TransactionState),
         kind: MarkerKind,
         topic: &str,
         id: PartitionId,
@@ -224,6 +225,14 @@ impl Transactions {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             // the producer has gone on there: nothing is open that this could end
             Err(error) if error.is_fenced() => Ok(None),
+            // of the store's own: nobody else writes under it, and what it wrote was not taken
+            Err(_)
+                if kind == MarkerKind::Abort
+                    && name.starts_with(OWN_PREFIX)
+                    && has_nothing_open(&partition, identity) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -323,6 +332,12 @@ impl Transactions {
         }
         slot.deadline
     }
+}
+
+/// Whether nothing of a producer is open in a partition, as far as that can be told.
+fn has_nothing_open(partition: &Partition, producer: ProducerIdentity) -> bool {
+    let is_other = |open: &ProducerState| open.identity().id() != producer.id();
+    partition.open_transactions().is_ok_and(|open| open.iter().all(is_other))
 }
 
 /// How loud a failure is: the first of a row is told, those that follow are there for who looks.

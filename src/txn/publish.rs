@@ -142,6 +142,8 @@ impl Publisher {
     ) -> Result<Offset> {
         let Part { partition, records } = part;
         let placed = |error: Error| error.at_partition(partition.topic_name(), partition.id());
+        // what is enlisted has to be ended: not where no marker could be written either
+        partition.check_appends().map_err(placed)?;
         let rules = partition.batch_rules(self.transactions.engine.clock().wall());
         let rules = rules.map_err(placed)?;
         self.transactions.enlist(taken, identity, partition)?;

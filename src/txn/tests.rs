@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::coordinator::STATE_TOPIC;
 use super::*;
-use crate::config::{BackgroundSync, Durability, Threads, TopicConfig, WhenFull};
+use crate::config::{BackgroundSync, Durability, Leadership, Threads, TopicConfig, WhenFull};
 use crate::disk::{Disk, MemoryDisk};
 use crate::engine::{Engine, EngineOptions, NewTopic, Partition};
 use crate::error::ErrorKind;
@@ -93,6 +93,26 @@ fn epochs_run_out_in_the_middle_and_another_id_goes_on() {
     let it = Transactions::open(engine_on(&disk)).unwrap();
     let (_, again) = it.take("t", SECOND).unwrap();
     assert_eq!((again.id(), again.epoch().get()), (next.id(), 2));
+}
+
+/// A publication that was refused holds up none that come after it. A program's producer may still
+/// write: its marker has to come.
+#[test]
+fn an_abort_of_the_stores_own_waits_for_no_partition_that_has_nothing_of_it() {
+    let (_, engine, partition) = engine();
+    let it = Transactions::open(engine.clone()).unwrap();
+    let [own, other] = ["__tidelog_t", "t"].map(|id| {
+        let (taken, identity) = it.take(id, SECOND).unwrap();
+        it.enlist(&taken, identity, &partition).unwrap();
+        (taken, identity)
+    });
+    engine.set_leadership(&partition, Leadership::HostLed).unwrap();
+    end(&it, &own.0, own.1, MarkerKind::Abort);
+    it.begin(&own.0).unwrap();
+    end(&it, &other.0, other.1, MarkerKind::Abort);
+    it.begin(&other.0).unwrap_err();
+    engine.set_leadership(&partition, Leadership::SelfLed).unwrap();
+    it.begin(&other.0).unwrap();
 }
 
 /// A decision of an earlier life that some partitions know already, and one where the producer has

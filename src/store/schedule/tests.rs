@@ -5,6 +5,7 @@
 
 #[cfg(feature = "sim")]
 mod crashes;
+mod lives;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +33,12 @@ impl World {
     }
 
     fn open(&self) -> Store {
+        self.try_open().unwrap()
+    }
+
+    fn try_open(&self) -> crate::error::Result<Store> {
         let builder = Store::builder("/store").disk(self.disk.clone()).clock(self.clock.clone());
-        builder.threads(Threads::Host).background_sync(BackgroundSync::OFF).open().unwrap()
+        builder.threads(Threads::Host).background_sync(BackgroundSync::OFF).open()
     }
 
     fn advance(&self, store: &Store, millis: u64) {
@@ -87,6 +92,19 @@ fn nothing_is_early_by_a_millisecond_nor_late_by_a_tick() {
     }
     assert_eq!(store.stats().scheduled.pending, 0);
     assert_eq!(store.stats().scheduled.published, 5);
+}
+
+#[test]
+fn a_delay_is_never_early_on_a_clock_with_parts_of_a_millisecond() {
+    let store = Store::in_memory().unwrap();
+    store.ensure_topic("a", TopicConfig::new()).unwrap();
+    let a = topic(&store, "a");
+    for _ in 0..50 {
+        let before = std::time::SystemTime::now();
+        let id = a.schedule(Record::new("x"), HOUR).unwrap();
+        let due = Duration::from_millis(id.due().as_millis().unsigned_abs());
+        assert!(std::time::UNIX_EPOCH + due >= before + HOUR);
+    }
 }
 
 #[test]

@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use super::*;
-use crate::config::{BackgroundSync, IsolationLevel, Threads, TopicConfig, WhenFull};
-use crate::disk::MemoryDisk;
+use crate::config::{BackgroundSync, IsolationLevel, Leadership, Threads, TopicConfig, WhenFull};
+use crate::disk::{Disk, MemoryDisk};
 use crate::engine::{Engine, EngineOptions, NewTopic};
 use crate::ids::PartitionId;
 use crate::log::FetchLimits;
@@ -13,8 +13,12 @@ use crate::record::Batch;
 use crate::time::ManualClock;
 
 fn engine(b: TopicConfig) -> Arc<Engine> {
+    engine_on(Arc::new(MemoryDisk::new()), b)
+}
+
+fn engine_on(disk: Arc<dyn Disk>, b: TopicConfig) -> Arc<Engine> {
     let options = EngineOptions {
-        disk: Arc::new(MemoryDisk::new()),
+        disk,
         clock: Arc::new(ManualClock::default()),
         threads: Threads::Host,
         background_sync: BackgroundSync::OFF,
@@ -101,6 +105,44 @@ fn a_full_partition_fails_a_publication_at_once() {
     it.publish(&[part()], Durability::Process).unwrap();
     let full = it.publish(&[part()], Durability::Process).unwrap_err();
     assert_eq!((full.part, full.error.is_full()), (Some(0), true));
+}
+
+/// Publishes to `a` and `b`, which takes nothing, then to `a` alone.
+fn goes_on_without_b(engine: &Arc<Engine>, it: &Publisher, refused: ErrorKind) {
+    let part = |topic, value| {
+        let records = vec![Record::new(value)];
+        Part { partition: partition(engine, topic), records }
+    };
+    for _ in 0..2 {
+        let both = it.publish(&[part("a", "no"), part("b", "no")], Durability::Power);
+        let both = both.unwrap_err();
+        assert_eq!((both.part, both.error.kind()), (Some(1), refused));
+    }
+    it.publish(&[part("a", "yes")], Durability::Power).unwrap();
+    assert_eq!(committed(engine, "a").0, [b"yes".to_vec()]);
+}
+
+#[test]
+fn a_partition_that_follows_holds_up_no_other_publication() {
+    let engine = engine(TopicConfig::new());
+    engine.set_leadership(&partition(&engine, "b"), Leadership::HostLed).unwrap();
+    goes_on_without_b(&engine, &publisher(&engine), ErrorKind::NotLeader);
+}
+
+#[test]
+#[cfg(feature = "sim")]
+fn a_poisoned_partition_holds_up_no_other_publication() {
+    use crate::disk::{Fault, Operation, Plan, SimDisk};
+    let disk = SimDisk::new(1);
+    let engine = engine_on(Arc::new(disk.clone()), TopicConfig::new());
+    let (it, b) = (publisher(&engine), partition(&engine, "b"));
+    let one = Part { partition: b.clone(), records: vec![Record::new("x")] };
+    it.publish(&[one], Durability::Process).unwrap();
+    disk.fail(Plan::new(Fault::Error(5)).on(Operation::Sync));
+    b.make_durable(b.offsets().unwrap().end).unwrap_err();
+    disk.heal();
+    let poisoned = b.check_appends().unwrap_err().kind();
+    goes_on_without_b(&engine, &it, poisoned);
 }
 
 #[test]
