@@ -4,6 +4,7 @@
 //! record that does not. Then the word is appended, takes effect, and is synced. What is repeated
 //! by the same lease is granted again and changes nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,10 +99,11 @@ impl Place {
         let mut delta = Delta::default();
         let mut settled = Vec::with_capacity(items.len());
         let mut written = Written::default();
-        let mut named = std::collections::HashSet::with_capacity(items.len());
-        for (offset, lease) in items {
-            if !named.insert(*offset) {
-                settled.push(Ok(())); // named twice in one call
+        let mut named = HashMap::with_capacity(items.len());
+        for (at, (offset, lease)) in items.iter().enumerate() {
+            let first = *named.entry((*offset, *lease)).or_insert(at);
+            if first < at {
+                settled.push(settled[first]); // said twice in one call
                 continue;
             }
             let item = (offset.get(), *lease);
