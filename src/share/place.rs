@@ -226,10 +226,14 @@ impl Place {
         }
         let count = delta.len() as u64;
         self.write(slot, &delta, now)?;
+        self.note_archived(count);
+        Ok(())
+    }
+
+    pub(super) fn note_archived(&self, count: u64) {
         self.archived.add(count);
         let (topic, id) = (self.partition.topic_name(), self.partition.id());
         log::warn!("group `{}` gives up {count} records of {topic}-{id}", self.group);
-        Ok(())
     }
 
     /// Appends a change and takes it over; returns the end of the log's record, where one was

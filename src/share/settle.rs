@@ -1,8 +1,8 @@
 //! Settling: how a lease ends, by its holder's word or because the holder is gone.
 //!
-//! With power durability the records come first: an acknowledgement that survives must not name a
-//! record that does not. Then the word is appended, takes effect, and is synced. What is repeated
-//! by the same lease is granted again and changes nothing.
+//! With power durability the records come first: an acknowledgement or a rejection that survives
+//! must not name a record that does not. Then the word is appended, takes effect, and is synced.
+//! What is repeated by the same lease is granted again and changes nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl Place {
     ) -> Result<Settled> {
         let is_durable = durability == Durability::Power;
         if is_durable
-            && how == Resolution::Ack
+            && is_final(how)
             && let Some(end) = end_of(items)
         {
             ungone(self.partition.make_durable(end))?;
@@ -73,7 +73,7 @@ impl Place {
     ) -> Result<Settled> {
         let is_durable = durability == Durability::Power;
         if is_durable
-            && how == Resolution::Ack
+            && is_final(how)
             && let Some(end) = end_of(&items)
         {
             ungone(self.partition.make_durable_later(end).await)?;
@@ -117,6 +117,9 @@ impl Place {
         }
         if !delta.is_empty() {
             written.end = self.write(&mut slot, &delta, now).map_err(|error| self.named(error))?;
+            if how == Resolution::Reject {
+                self.note_archived(delta.len() as u64);
+            }
         }
         if let Err(error) = self.bury(&mut slot, now) {
             // it stays exhausted, is handed to nobody, and is tried again
@@ -166,6 +169,11 @@ impl Place {
     pub(crate) fn flush_later(&self) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
         self.kept.log.make_durable_later(self.log_partition)
     }
+}
+
+/// Whether the record is never handed out again.
+fn is_final(how: Resolution) -> bool {
+    matches!(how, Resolution::Ack | Resolution::Reject)
 }
 
 fn end_of(items: &[(Offset, LeaseId)]) -> Option<Offset> {
