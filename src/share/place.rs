@@ -171,6 +171,13 @@ impl Place {
         }
     }
 
+    /// Wakes as many as there are records that have come back, and one where none have: there may
+    /// be room again for what was not looked at yet.
+    pub(super) fn wake_for(&self, ready: usize, settings: &GroupSettings) {
+        let waiting = self.work.armed_count();
+        (0..ready.max(1).min(waiting)).for_each(|_| self.pass_on(settings));
+    }
+
     /// The partition has announced something: one of those who wait is to look.
     fn ring(&self) {
         let end = || self.partition.offsets().map_or(-1, |offsets| offsets.last_stable().get());
@@ -294,19 +301,17 @@ impl Due for Place {
     fn run(&self, now: Duration) -> Option<Duration> {
         self.engine().check_open("run timers").ok()?;
         let wall = self.engine().clock().wall();
-        let (ready, next) = {
+        let (ready, settings) = {
             let mut slot = self.slot.lock();
             slot.alarm = None;
             if let Err(error) = self.settle_time(&mut slot, Now { mono: now, wall }) {
                 log::warn!("group `{}`: what is given up is not written: {error}", self.group);
             }
             self.show(&mut slot);
-            // `show` has asked the timer to come; once is enough
-            (slot.state.ready_len(), None)
+            (slot.state.ready_len(), slot.settings)
         };
-        let waiting = self.work.armed_count();
-        (0..ready.min(waiting)).for_each(|_| self.work.notify_one());
-        next
+        self.wake_for(ready, &settings);
+        None // `show` has asked the timer to come; once is enough
     }
 }
 

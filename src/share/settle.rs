@@ -156,8 +156,7 @@ impl Place {
         self.show(&mut slot);
         let (settings, ready) = (slot.settings, slot.state.ready_len());
         drop(slot);
-        let waiting = self.work().armed_count();
-        (0..ready.min(waiting)).for_each(|_| self.pass_on(&settings));
+        self.wake_for(ready, &settings);
     }
 
     /// Makes everything said here so far durable; blocks for a sync.
