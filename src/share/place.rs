@@ -9,6 +9,7 @@
 //! Lock: `slot`, across the append that goes with a change, never while the clock, a waker or the
 //! host's code runs.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
@@ -52,8 +53,8 @@ pub(super) struct Slot {
     /// The next record of the log is to say everything.
     pub(super) must_snapshot: bool,
     pub(super) cursor: Option<Cursor>,
-    /// When the timer comes.
-    alarm: Option<Duration>,
+    /// When the timer comes: each time is asked for once, and only where it is the earliest.
+    pub(super) alarms: BTreeSet<Duration>,
     /// Of what an earlier life left open no key is known yet.
     pub(super) lacks_keys: bool,
 }
@@ -209,8 +210,8 @@ impl Place {
         self.hints.room.store(room, Ordering::Release);
         self.hints.room_for_new.store(new, Ordering::Release);
         let Some(at) = state.next_due() else { return };
-        if slot.alarm.is_none_or(|set| at < set) {
-            slot.alarm = Some(at);
+        if slot.alarms.first().is_none_or(|set| at < *set) {
+            slot.alarms.insert(at);
             let due: Weak<dyn Due> = self.this.clone();
             self.engine().timers().schedule(at, due);
         }
@@ -303,7 +304,7 @@ impl Due for Place {
         let wall = self.engine().clock().wall();
         let (ready, settings) = {
             let mut slot = self.slot.lock();
-            slot.alarm = None;
+            slot.alarms.retain(|at| *at > now);
             if let Err(error) = self.settle_time(&mut slot, Now { mono: now, wall }) {
                 log::warn!("group `{}`: what is given up is not written: {error}", self.group);
             }
@@ -323,7 +324,7 @@ impl Slot {
             snapshot: 0,
             must_snapshot: true,
             cursor: None,
-            alarm: None,
+            alarms: BTreeSet::new(),
             lacks_keys: false,
         }
     }

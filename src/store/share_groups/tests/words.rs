@@ -18,3 +18,26 @@ fn an_ended_lease_answers_for_itself_beside_the_one_that_counts() {
     let group = store.describe_share_group("g").unwrap();
     assert_eq!((group.partitions[0].lag, group.partitions[0].leased), (Some(0), 0));
 }
+
+/// Each lease, each delay asks the timer to come; what it was asked for is not asked for again.
+#[test]
+fn the_timer_is_asked_for_each_time_once() {
+    let (world, store) = store();
+    send(&store, &["far", "near"]);
+    let mut consumer = builder(&store).max_deliveries(1_000).build().unwrap();
+    let leases: Vec<_> = poll(&mut consumer).iter().map(|record| record.lease()).collect();
+    consumer.release_after(&leases[0], Duration::from_secs(365 * 24 * 3_600)).unwrap();
+    consumer.release_after(&leases[1], Duration::from_secs(1)).unwrap();
+    let tasks = || -> usize {
+        let text = format!("{:?}", store.engine.timers());
+        text.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap()
+    };
+    let before = tasks();
+    for round in 0..100 {
+        world.pass(&store, 1);
+        let leased = poll(&mut consumer);
+        assert_eq!(values(&leased), ["near"]);
+        consumer.release_after(leased.iter().next().unwrap(), Duration::from_secs(1)).unwrap();
+        assert!(tasks() <= before + 2, "round {round}: {} tasks, {before} before", tasks());
+    }
+}
