@@ -25,7 +25,7 @@ use crate::ids::{Offset, PartitionId};
 use crate::log::Cursor;
 use crate::stats::Counter;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use crate::wait::{Registration, Signal, WaitSet};
 
 /// One group in one partition.
@@ -55,6 +55,8 @@ pub(super) struct Slot {
     pub(super) cursor: Option<Cursor>,
     /// When the timer comes: each time is asked for once, and only where it is the earliest.
     pub(super) alarms: BTreeSet<Duration>,
+    /// How often the log's offsets had fallen when a cut was last looked for.
+    pub(super) falls: Option<u64>,
     /// Of what an earlier life left open no key is known yet.
     pub(super) lacks_keys: bool,
 }
@@ -62,6 +64,8 @@ pub(super) struct Slot {
 /// What tells from outside the lock whether there is something to take.
 #[derive(Debug, Default)]
 struct Hints {
+    /// As in the slot; none is a number that no log ever has.
+    falls: AtomicU64,
     end: AtomicI64,
     ready: AtomicUsize,
     /// How many more may be leased.
@@ -153,6 +157,10 @@ impl Place {
 
     /// Whether a take would find something now, as far as that can be told without the lock.
     pub(crate) fn has_work(&self, settings: &GroupSettings) -> bool {
+        let falls = self.hints.falls.load(Ordering::Acquire);
+        if self.partition.falls().is_ok_and(|now| now != falls) {
+            return true; // it may have been cut: what is said below is not to be relied on
+        }
         if self.hints.room.load(Ordering::Acquire) == 0 {
             return false;
         }
@@ -205,6 +213,7 @@ impl Place {
         let state = &slot.state;
         let room = slot.settings.max_in_flight.saturating_sub(state.leased_len());
         let new = MOST_OPEN.saturating_sub(state.open_len());
+        self.hints.falls.store(slot.falls.unwrap_or(u64::MAX), Ordering::Release);
         self.hints.end.store(state.end(), Ordering::Release);
         self.hints.ready.store(state.ready_len(), Ordering::Release);
         self.hints.room.store(room, Ordering::Release);
@@ -325,6 +334,7 @@ impl Slot {
             must_snapshot: true,
             cursor: None,
             alarms: BTreeSet::new(),
+            falls: None,
             lacks_keys: false,
         }
     }

@@ -47,7 +47,7 @@ impl Place {
         let is_durable = durability == Durability::Power;
         if is_durable
             && is_final(how)
-            && let Some(end) = end_of(items)
+            && let Some(end) = self.end_of(items)
         {
             ungone(self.partition.make_durable(end))?;
         }
@@ -74,7 +74,7 @@ impl Place {
         let is_durable = durability == Durability::Power;
         if is_durable
             && is_final(how)
-            && let Some(end) = end_of(&items)
+            && let Some(end) = self.end_of(&items)
         {
             ungone(self.partition.make_durable_later(end).await)?;
         }
@@ -95,6 +95,7 @@ impl Place {
         self.partition.offsets()?; // of a deleted topic nothing is to be written any more
         let now = self.now();
         let mut slot = self.slot.lock();
+        self.notice_cuts(&mut slot).map_err(|error| self.named(error))?;
         slot.state.tick(now.mono);
         let mut delta = Delta::default();
         let mut settled = Vec::with_capacity(items.len());
@@ -137,6 +138,9 @@ impl Place {
         let now = self.now();
         let deadline = now.mono.saturating_add(lasts);
         let mut slot = self.slot.lock();
+        if let Err(error) = self.notice_cuts(&mut slot) {
+            log::debug!("group `{}`: {error}", self.group); // the next look or word says so
+        }
         slot.state.tick(now.mono);
         let extend =
             |(offset, lease): &(Offset, LeaseId)| slot.state.extend(offset.get(), *lease, deadline);
@@ -159,6 +163,12 @@ impl Place {
         self.wake_for(ready, &settings);
     }
 
+    /// Where the records end, as far as the log has them still.
+    fn end_of(&self, items: &[(Offset, LeaseId)]) -> Option<Offset> {
+        let end = items.iter().map(|(offset, _)| offset.next()).max()?;
+        Some(self.partition.offsets().map_or(end, |offsets| offsets.end.min(end)))
+    }
+
     /// Makes everything said here so far durable; blocks for a sync.
     pub(crate) fn flush(&self) -> Result<()> {
         self.kept.log.make_durable(self.log_partition)
@@ -173,10 +183,6 @@ impl Place {
 /// Whether the record is never handed out again.
 fn is_final(how: Resolution) -> bool {
     matches!(how, Resolution::Ack | Resolution::Reject)
-}
-
-fn end_of(items: &[(Offset, LeaseId)]) -> Option<Offset> {
-    items.iter().map(|(offset, _)| offset.next()).max()
 }
 
 /// A topic that is deleted has nothing to make durable.
