@@ -306,6 +306,15 @@ impl Partition {
         Ok(self.open_log("look up offsets")?.offsets().snapshot())
     }
 
+    /// How often offsets have fallen, where the log was cut or opened again: what was read of it
+    /// before may be gone. One that another process writes to tells of that by its errors.
+    pub(crate) fn falls(&self) -> Result<u64> {
+        if self.open_followed("look up offsets")?.is_some() {
+            return Ok(0);
+        }
+        Ok(self.open_log("look up offsets")?.offsets().falls())
+    }
+
     /// The offset that is wanted; see [`PartitionLog::find_offset`].
     pub(crate) fn find_offset(
         &self,

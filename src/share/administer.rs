@@ -101,6 +101,7 @@ impl ShareGroups {
             let mut fresh = Slot::new(state, settings);
             fresh.snapshot = snapshot;
             let end = place.write(&mut fresh, &Delta::default(), now)?;
+            fresh.alarms = std::mem::take(&mut slot.alarms); // the timer comes all the same
             *slot = fresh;
             place.show(&mut slot);
             end

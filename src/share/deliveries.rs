@@ -133,7 +133,7 @@ impl Phase {
             (Phase::Leased { lease, .. }, Move::Settle { lease: by, how }) if lease == by => {
                 Ok(match how {
                     Settle::Ack => Moved::Done(Finished::Acknowledged),
-                    Settle::Reject => Moved::To(Phase::Exhausted),
+                    Settle::Reject => Moved::Done(Finished::Archived),
                     Settle::Release(Some(due)) if count < most => Moved::To(Phase::Parked(due)),
                     Settle::Release(_) => Moved::To(given_up),
                 })

@@ -259,21 +259,7 @@ impl ShareGroups {
         let mut slot = Slot::new(state, settings);
         slot.snapshot = saved.snapshot; // the next record says all: what was touched is not known
         slot.lacks_keys = settings.ordered;
-        let end = slot.state.end();
-        let mut cut = partition.offsets()?.end.get();
-        if let Some(epoch) = saved.state.epoch
-            && let Err(error) = partition.check_epoch("read share group", Offset::new(end), epoch)
-        {
-            match error.cause() {
-                Cause::LogTruncated { epoch_end, .. } => cut = cut.min(epoch_end.get()),
-                _ => return Err(error),
-            }
-        }
-        if cut < end {
-            let (topic, id) = (partition.topic_name(), partition.id());
-            log::warn!("{topic}-{id} was cut at {cut}: what a share group had read there is new");
-            slot.state.cut(cut);
-        }
+        slot.follow_cuts(partition)?;
         Ok(slot)
     }
 

@@ -6,8 +6,9 @@
 //! `written` what the log is to say of it, `runs` ranges of offsets.
 //! `schema` owns the bytes in Kafka's `__share_group_state`, `saved` what is read back from them.
 //! `place` is that state behind its lock, with its log, its timer and who waits; `take` how
-//! records come to be leased there, `settle` how leases end. `groups` are all share groups of a
-//! store, `administer` is what operators see and do, `settings` are the words of all.
+//! records come to be leased there, `settle` how leases end, `cut` what a log that was cut takes
+//! back. `groups` are all share groups of a store, `administer` is what operators see and do,
+//! `settings` are the words of all.
 //!
 //! Invariants: memory changes only after the append; what was acknowledged durably is never handed
 //! out again, what was not always is; only the holder of the latest lease ends it.
@@ -20,6 +21,7 @@
 
 mod administer;
 mod change;
+mod cut;
 mod deliveries;
 mod groups;
 mod place;

@@ -9,6 +9,7 @@
 //! Lock: `slot`, across the append that goes with a change, never while the clock, a waker or the
 //! host's code runs.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
@@ -24,7 +25,7 @@ use crate::ids::{Offset, PartitionId};
 use crate::log::Cursor;
 use crate::stats::Counter;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use crate::wait::{Registration, Signal, WaitSet};
 
 /// One group in one partition.
@@ -52,8 +53,10 @@ pub(super) struct Slot {
     /// The next record of the log is to say everything.
     pub(super) must_snapshot: bool,
     pub(super) cursor: Option<Cursor>,
-    /// When the timer comes.
-    alarm: Option<Duration>,
+    /// When the timer comes: each time is asked for once, and only where it is the earliest.
+    pub(super) alarms: BTreeSet<Duration>,
+    /// How often the log's offsets had fallen when a cut was last looked for.
+    pub(super) falls: Option<u64>,
     /// Of what an earlier life left open no key is known yet.
     pub(super) lacks_keys: bool,
 }
@@ -61,6 +64,8 @@ pub(super) struct Slot {
 /// What tells from outside the lock whether there is something to take.
 #[derive(Debug, Default)]
 struct Hints {
+    /// As in the slot; none is a number that no log ever has.
+    falls: AtomicU64,
     end: AtomicI64,
     ready: AtomicUsize,
     /// How many more may be leased.
@@ -152,6 +157,10 @@ impl Place {
 
     /// Whether a take would find something now, as far as that can be told without the lock.
     pub(crate) fn has_work(&self, settings: &GroupSettings) -> bool {
+        let falls = self.hints.falls.load(Ordering::Acquire);
+        if self.partition.falls().is_ok_and(|now| now != falls) {
+            return true; // it may have been cut: what is said below is not to be relied on
+        }
         if self.hints.room.load(Ordering::Acquire) == 0 {
             return false;
         }
@@ -169,6 +178,13 @@ impl Place {
         if self.has_work(settings) {
             self.work.notify_one();
         }
+    }
+
+    /// Wakes as many as there are records that have come back, and one where none have: there may
+    /// be room again for what was not looked at yet.
+    pub(super) fn wake_for(&self, ready: usize, settings: &GroupSettings) {
+        let waiting = self.work.armed_count();
+        (0..ready.max(1).min(waiting)).for_each(|_| self.pass_on(settings));
     }
 
     /// The partition has announced something: one of those who wait is to look.
@@ -197,13 +213,14 @@ impl Place {
         let state = &slot.state;
         let room = slot.settings.max_in_flight.saturating_sub(state.leased_len());
         let new = MOST_OPEN.saturating_sub(state.open_len());
+        self.hints.falls.store(slot.falls.unwrap_or(u64::MAX), Ordering::Release);
         self.hints.end.store(state.end(), Ordering::Release);
         self.hints.ready.store(state.ready_len(), Ordering::Release);
         self.hints.room.store(room, Ordering::Release);
         self.hints.room_for_new.store(new, Ordering::Release);
         let Some(at) = state.next_due() else { return };
-        if slot.alarm.is_none_or(|set| at < set) {
-            slot.alarm = Some(at);
+        if slot.alarms.first().is_none_or(|set| at < *set) {
+            slot.alarms.insert(at);
             let due: Weak<dyn Due> = self.this.clone();
             self.engine().timers().schedule(at, due);
         }
@@ -226,10 +243,14 @@ impl Place {
         }
         let count = delta.len() as u64;
         self.write(slot, &delta, now)?;
+        self.note_archived(count);
+        Ok(())
+    }
+
+    pub(super) fn note_archived(&self, count: u64) {
         self.archived.add(count);
         let (topic, id) = (self.partition.topic_name(), self.partition.id());
         log::warn!("group `{}` gives up {count} records of {topic}-{id}", self.group);
-        Ok(())
     }
 
     /// Appends a change and takes it over; returns the end of the log's record, where one was
@@ -290,19 +311,17 @@ impl Due for Place {
     fn run(&self, now: Duration) -> Option<Duration> {
         self.engine().check_open("run timers").ok()?;
         let wall = self.engine().clock().wall();
-        let (ready, next) = {
+        let (ready, settings) = {
             let mut slot = self.slot.lock();
-            slot.alarm = None;
+            slot.alarms.retain(|at| *at > now);
             if let Err(error) = self.settle_time(&mut slot, Now { mono: now, wall }) {
                 log::warn!("group `{}`: what is given up is not written: {error}", self.group);
             }
             self.show(&mut slot);
-            // `show` has asked the timer to come; once is enough
-            (slot.state.ready_len(), None)
+            (slot.state.ready_len(), slot.settings)
         };
-        let waiting = self.work.armed_count();
-        (0..ready.min(waiting)).for_each(|_| self.work.notify_one());
-        next
+        self.wake_for(ready, &settings);
+        None // `show` has asked the timer to come; once is enough
     }
 }
 
@@ -314,7 +333,8 @@ impl Slot {
             snapshot: 0,
             must_snapshot: true,
             cursor: None,
-            alarm: None,
+            alarms: BTreeSet::new(),
+            falls: None,
             lacks_keys: false,
         }
     }

@@ -1,9 +1,10 @@
 //! Settling: how a lease ends, by its holder's word or because the holder is gone.
 //!
-//! With power durability the records come first: an acknowledgement that survives must not name a
-//! record that does not. Then the word is appended, takes effect, and is synced. What is repeated
-//! by the same lease is granted again and changes nothing.
+//! With power durability the records come first: an acknowledgement or a rejection that survives
+//! must not name a record that does not. Then the word is appended, takes effect, and is synced.
+//! What is repeated by the same lease is granted again and changes nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,8 +46,8 @@ impl Place {
     ) -> Result<Settled> {
         let is_durable = durability == Durability::Power;
         if is_durable
-            && how == Resolution::Ack
-            && let Some(end) = end_of(items)
+            && is_final(how)
+            && let Some(end) = self.end_of(items)
         {
             ungone(self.partition.make_durable(end))?;
         }
@@ -72,8 +73,8 @@ impl Place {
     ) -> Result<Settled> {
         let is_durable = durability == Durability::Power;
         if is_durable
-            && how == Resolution::Ack
-            && let Some(end) = end_of(&items)
+            && is_final(how)
+            && let Some(end) = self.end_of(&items)
         {
             ungone(self.partition.make_durable_later(end).await)?;
         }
@@ -94,14 +95,16 @@ impl Place {
         self.partition.offsets()?; // of a deleted topic nothing is to be written any more
         let now = self.now();
         let mut slot = self.slot.lock();
+        self.notice_cuts(&mut slot).map_err(|error| self.named(error))?;
         slot.state.tick(now.mono);
         let mut delta = Delta::default();
         let mut settled = Vec::with_capacity(items.len());
         let mut written = Written::default();
-        let mut named = std::collections::HashSet::with_capacity(items.len());
-        for (offset, lease) in items {
-            if !named.insert(*offset) {
-                settled.push(Ok(())); // named twice in one call
+        let mut named = HashMap::with_capacity(items.len());
+        for (at, (offset, lease)) in items.iter().enumerate() {
+            let first = *named.entry((*offset, *lease)).or_insert(at);
+            if first < at {
+                settled.push(settled[first]); // said twice in one call
                 continue;
             }
             let item = (offset.get(), *lease);
@@ -115,6 +118,9 @@ impl Place {
         }
         if !delta.is_empty() {
             written.end = self.write(&mut slot, &delta, now).map_err(|error| self.named(error))?;
+            if how == Resolution::Reject {
+                self.note_archived(delta.len() as u64);
+            }
         }
         if let Err(error) = self.bury(&mut slot, now) {
             // it stays exhausted, is handed to nobody, and is tried again
@@ -132,6 +138,9 @@ impl Place {
         let now = self.now();
         let deadline = now.mono.saturating_add(lasts);
         let mut slot = self.slot.lock();
+        if let Err(error) = self.notice_cuts(&mut slot) {
+            log::debug!("group `{}`: {error}", self.group); // the next look or word says so
+        }
         slot.state.tick(now.mono);
         let extend =
             |(offset, lease): &(Offset, LeaseId)| slot.state.extend(offset.get(), *lease, deadline);
@@ -151,8 +160,13 @@ impl Place {
         self.show(&mut slot);
         let (settings, ready) = (slot.settings, slot.state.ready_len());
         drop(slot);
-        let waiting = self.work().armed_count();
-        (0..ready.min(waiting)).for_each(|_| self.pass_on(&settings));
+        self.wake_for(ready, &settings);
+    }
+
+    /// Where the records end, as far as the log has them still.
+    fn end_of(&self, items: &[(Offset, LeaseId)]) -> Option<Offset> {
+        let end = items.iter().map(|(offset, _)| offset.next()).max()?;
+        Some(self.partition.offsets().map_or(end, |offsets| offsets.end.min(end)))
     }
 
     /// Makes everything said here so far durable; blocks for a sync.
@@ -166,8 +180,9 @@ impl Place {
     }
 }
 
-fn end_of(items: &[(Offset, LeaseId)]) -> Option<Offset> {
-    items.iter().map(|(offset, _)| offset.next()).max()
+/// Whether the record is never handed out again.
+fn is_final(how: Resolution) -> bool {
+    matches!(how, Resolution::Ack | Resolution::Reject)
 }
 
 /// A topic that is deleted has nothing to make durable.

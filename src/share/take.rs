@@ -66,6 +66,7 @@ impl Place {
         let now = self.now();
         let deadline = now.mono.saturating_add(request.lasts);
         let mut slot = self.slot.lock();
+        self.notice_cuts(&mut slot)?;
         self.settle_time(&mut slot, now)?;
         if slot.lacks_keys {
             self.learn_keys(&mut slot)?;
@@ -93,6 +94,9 @@ impl Place {
         }
         taking.take_again(&slot)?;
         taking.take_new(&slot)?;
+        if slot.may_be_cut(&self.partition)? {
+            return Ok(deadline); // cut meanwhile: the next look sees what is there
+        }
         let Taking { delta, records, notes: taken, cursor, .. } = taking;
         if !delta.is_empty() {
             self.write(&mut slot, &delta, now)?;

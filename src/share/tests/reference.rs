@@ -268,7 +268,7 @@ impl Model {
         story.settled = Some((lease, word));
         story.told = match how {
             Resolution::Ack => Told::Done(Finished::Acknowledged),
-            Resolution::Reject => Told::Spent,
+            Resolution::Reject => Told::Done(Finished::Archived),
             Resolution::Release { .. } if story.count >= MOST => Told::Spent,
             Resolution::Release { delay } => {
                 let add = i64::try_from(delay.as_millis()).unwrap();

@@ -167,6 +167,16 @@ fn a_weak_acknowledgement_never_skips_a_record() {
 /// Each call to the disk fails in turn: what a word's answer says is what the next life finds.
 #[test]
 fn a_word_says_what_became_of_it_whatever_fails() {
+    each_call_fails(false);
+}
+
+/// A rejection is a word like an acknowledgement: what is granted lasts.
+#[test]
+fn a_reject_says_what_became_of_it_whatever_fails() {
+    each_call_fails(true);
+}
+
+fn each_call_fails(rejects: bool) {
     let (mut refused, mut granted) = (0, 0);
     for (operation, code) in [(Operation::Sync, 5), (Operation::Write, 28)] {
         for nth in 1..pick(5, 12, 60) {
@@ -178,7 +188,8 @@ fn a_word_says_what_became_of_it_whatever_fails() {
             let mut consumer = builder(&store).build().unwrap();
             let leased = poll(&mut consumer);
             disk.fail(Plan::new(Fault::Error(code)).on(operation).nth(nth).for_ever());
-            let answer = consumer.ack(leased.iter().next().unwrap());
+            let record = leased.iter().next().unwrap();
+            let answer = if rejects { consumer.reject(record) } else { consumer.ack(record) };
             disk.heal();
             for image in [disk.kill(), disk.crash(Crash::Nothing), disk.crash(Crash::Everything)] {
                 let world = World::on(Arc::new(image));

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::error::Result;
+use crate::worker::JobOutcome;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -107,6 +108,50 @@ fn a_future_that_is_dropped_passes_its_wake_up_on() {
     }
     // the pinned future is dropped with its scope
     assert_eq!(two.0.load(Ordering::Relaxed), 1);
+    assert!(waits.as_mut().poll(&mut Context::from_waker(&second_waker)).is_ready());
+}
+
+/// Nothing comes back, but there is room again: by a last delivery that is over, by a consumer that
+/// goes, by one that was woken and goes without having looked.
+#[test]
+fn room_that_is_freed_wakes_who_waits() {
+    for goes in [false, true] {
+        let (world, store) = store();
+        send(&store, &["1", "2"]);
+        let narrow = || builder(&store).max_in_flight(1).max_deliveries(1).build().unwrap();
+        let (mut first, mut second) = (narrow(), narrow());
+        assert_eq!(values(&poll(&mut first)), ["1"]);
+        let counter = Arc::new(Counting::default());
+        let waker = Waker::from(counter.clone());
+        let mut waits = pin!(second.poll_async());
+        assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        if goes {
+            drop(first);
+        } else {
+            world.pass(&store, 31);
+        }
+        assert_eq!(counter.0.load(Ordering::Relaxed), 1, "goes: {goes}");
+        assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
+    }
+}
+
+#[test]
+fn a_worker_that_is_dropped_passes_its_wake_up_on() {
+    let store = live_store();
+    let mut second = builder(&store).build().unwrap();
+    let counters = [(); 2].map(|()| Arc::new(Counting::default()));
+    let [first_waker, second_waker] = counters.clone().map(Waker::from);
+    let until = std::future::pending();
+    let handler = |_| std::future::ready(JobOutcome::Done);
+    let mut worker = Box::pin(store.worker("g").topic("jobs").run_async(handler, until));
+    assert!(worker.as_mut().poll(&mut Context::from_waker(&first_waker)).is_pending());
+    let mut waits = pin!(second.poll_async());
+    assert!(waits.as_mut().poll(&mut Context::from_waker(&second_waker)).is_pending());
+    send(&store, &["1"]);
+    let counts = || counters.clone().map(|counter| counter.0.load(Ordering::Relaxed));
+    assert_eq!(counts(), [1, 0]);
+    drop(worker);
+    assert_eq!(counts(), [1, 1]);
     assert!(waits.as_mut().poll(&mut Context::from_waker(&second_waker)).is_ready());
 }
 
