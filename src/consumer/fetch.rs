@@ -176,7 +176,8 @@ impl Consumer {
         if let Some(fetched) = look()? {
             return Ok(Some(fetched));
         }
-        // a bound within a batch lies above a reader that finds nothing: it would seem to move for ever
+        // a bound within a batch lies above a reader that finds nothing: it would seem to move for
+        // ever
         if self.assignment.may_watch(slot) && !self.has_moved(index) {
             self.assignment.watch(index);
             return Ok(None);

@@ -141,7 +141,8 @@ impl Store {
     /// # Errors
     /// [`GroupNotEmpty`](crate::ErrorKind::GroupNotEmpty) while it has members,
     /// [`NotFound`](crate::ErrorKind::NotFound), [`Unsupported`](crate::ErrorKind::Unsupported)
-    /// for Kafka's own share and streams groups, whose records lie elsewhere too; those of an append.
+    /// for Kafka's own share and streams groups, whose records lie elsewhere too; those of an
+    /// append.
     ///
     /// ```
     /// use tidelog::{ErrorKind, Offset, OffsetCommit, Store, TopicConfig};
