@@ -125,8 +125,8 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// ```
     fn wall(&self) -> Timestamp;
 
-    /// The first whole millisecond that is not before the time of day: what is due a while from now
-    /// is counted from it, so that it is never early. A clock that has parts of a millisecond,
+    /// The first whole millisecond that is not before the time of day: what is due a while from
+    /// now is counted from it, so that it is never early. A clock that has parts of a millisecond,
     /// which [`wall`](Clock::wall) cuts off, rounds them up here; the others keep the default.
     ///
     /// ```

@@ -218,6 +218,32 @@ fn it_hands_out_what_is_due_as_a_sorted_map_would() {
 }
 
 #[test]
+fn an_entry_below_a_bucket_that_is_being_read_is_not_passed_over() {
+    let mut state = State::new(Limits { window: WINDOW, lead: Duration::ZERO });
+    let (late, early) = (Timestamp::from_millis(500_000_000_000), Timestamp::from_millis(1_000));
+    let mut add = |state: &mut State, due: Timestamp| {
+        let key = Key { due: due.as_millis(), sequence: state.draw_sequence() };
+        state.add(key, Offset::ZERO, late);
+        key
+    };
+    let one = add(&mut state, late);
+    assert!(matches!(state.plan(late), Plan::Read(_)));
+    state.begin_reading();
+    state.found(one, Offset::ZERO);
+    let other = add(&mut state, early); // the clock was set back when it was made
+    for key in [other, one] {
+        while let Plan::Read(_) = state.plan(late) {
+            state.begin_reading();
+            [one, other].into_iter().for_each(|key| state.found(key, Offset::ZERO));
+            state.end_reading();
+        }
+        let due = state.due(late, 1);
+        assert_eq!(due.first().map(|(key, _)| *key), Some(key));
+        assert!(state.resolve(key));
+    }
+}
+
+#[test]
 fn an_entry_of_a_clock_set_back_is_neither_early_nor_forgotten() {
     let mut state = State::new(Limits { window: WINDOW, lead: Duration::ZERO });
     let (late, early) = (Timestamp::from_millis(500_000_000), Timestamp::from_millis(1_000));
