@@ -43,7 +43,7 @@ pub(crate) use schema::fuzz;
 pub(crate) use administer::PlaceView;
 pub(crate) use deliveries::{LeaseFault, LeaseId, Resolution};
 pub(crate) use groups::{LEASE, ShareGroup, ShareGroups};
-pub(crate) use place::Place;
+pub(crate) use place::{Place, Shown};
 pub use settings::ShareStart;
 pub(crate) use settings::{GroupSettings, check_settings};
 pub(crate) use settle::Settling;

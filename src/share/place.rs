@@ -72,6 +72,17 @@ struct Hints {
     room: AtomicUsize,
     /// The same of records that were not looked at yet.
     room_for_new: AtomicUsize,
+    /// How often any of these has changed; raised behind them.
+    changes: AtomicU64,
+}
+
+/// What a place showed from outside before a look: where that found nothing, the next one finds
+/// something only if this has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    changes: u64,
+    falls: Option<u64>,
+    bound: Option<Offset>,
 }
 
 /// Watches the partition's signal for those who wait.
@@ -173,6 +184,13 @@ impl Place {
         is_behind && self.hints.room_for_new.load(Ordering::Acquire) > 0
     }
 
+    /// What tells whether it is worth a look, as it is now.
+    pub(crate) fn shown(&self, settings: &GroupSettings) -> Shown {
+        let bound = self.partition.offsets().map(|offsets| offsets.bound(settings.isolation));
+        let changes = self.hints.changes.load(Ordering::Acquire);
+        Shown { changes, falls: self.partition.falls().ok(), bound: bound.ok() }
+    }
+
     /// Wakes one more of those who wait, if there is something for it.
     pub(crate) fn pass_on(&self, settings: &GroupSettings) {
         if self.has_work(settings) {
@@ -213,11 +231,16 @@ impl Place {
         let state = &slot.state;
         let room = slot.settings.max_in_flight.saturating_sub(state.leased_len());
         let new = MOST_OPEN.saturating_sub(state.open_len());
-        self.hints.falls.store(slot.falls.unwrap_or(u64::MAX), Ordering::Release);
-        self.hints.end.store(state.end(), Ordering::Release);
-        self.hints.ready.store(state.ready_len(), Ordering::Release);
-        self.hints.room.store(room, Ordering::Release);
-        self.hints.room_for_new.store(new, Ordering::Release);
+        let falls = slot.falls.unwrap_or(u64::MAX);
+        let hints = &self.hints;
+        let has_changed = (hints.falls.swap(falls, Ordering::AcqRel) != falls)
+            | (hints.end.swap(state.end(), Ordering::AcqRel) != state.end())
+            | (hints.ready.swap(state.ready_len(), Ordering::AcqRel) != state.ready_len())
+            | (hints.room.swap(room, Ordering::AcqRel) != room)
+            | (hints.room_for_new.swap(new, Ordering::AcqRel) != new);
+        if has_changed {
+            hints.changes.fetch_add(1, Ordering::AcqRel);
+        }
         let Some(at) = state.next_due() else { return };
         if slot.alarms.first().is_none_or(|set| at < *set) {
             slot.alarms.insert(at);

@@ -10,7 +10,7 @@ use crate::config::Durability;
 use crate::engine::{Claim, Partition};
 use crate::error::Result;
 use crate::ids::PartitionId;
-use crate::share::{GroupSettings, Place, ShareGroup, ShareGroups, ShareStart};
+use crate::share::{GroupSettings, Place, ShareGroup, ShareGroups, ShareStart, Shown};
 use crate::wait::{Interrupter, Registration, WaitSet};
 
 /// How a consumer takes.
@@ -34,6 +34,8 @@ pub(super) enum Wanted {
 pub(super) struct Watched {
     pub(super) place: Arc<Place>,
     pub(super) registration: Registration,
+    /// As it was when the last look at it found nothing.
+    pub(super) fruitless: Option<Shown>,
 }
 
 /// The token of the catalog's signal; no place has this number.
@@ -141,7 +143,7 @@ impl ShareConsumer {
             }
             let place = self.shares.place(&self.group, &partition, start)?;
             let registration = self.set.register(place.work(), self.watched.len());
-            self.watched.push(Watched { place, registration });
+            self.watched.push(Watched { place, registration, fruitless: None });
         }
         self.seen = Some(count);
         Ok(())

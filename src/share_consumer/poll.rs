@@ -4,12 +4,15 @@
 //! every place, and taken back when it is over; whatever ends a poll, places that have more wake
 //! the next of those who wait there. So no record waits for a consumer that was woken for it and
 //! does something else.
+//!
+//! Invariant: a place where a look found nothing is looked at again only once it shows something
+//! else, whatever it promises: neither the end of a poll nor other tasks wait for it.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::handle::ShareConsumer;
+use super::handle::{ShareConsumer, Watched};
 use super::leased::{LeasedPart, LeasedRecords};
 use crate::error::Result;
 use crate::share::{ShareStart, TakeRequest};
@@ -54,11 +57,11 @@ impl ShareConsumer {
             if !taken.is_empty() || timeout.is_zero() {
                 return Ok(taken);
             }
-            if self.start_waiting() {
-                self.stop_waiting();
-                continue;
-            }
-            let woken = self.wait_until(deadline);
+            let woken = match self.start_waiting() {
+                true if Instant::now() < deadline => Woken::Ready,
+                true => Woken::TimedOut,
+                false => self.wait_until(deadline),
+            };
             self.stop_waiting();
             if woken != Woken::Ready {
                 self.engine.check_open("poll")?;
@@ -134,7 +137,9 @@ impl ShareConsumer {
             self.follow(ShareStart::Earliest)?;
             self.look_around(&mut taken)
         });
-        self.pass_on();
+        if !taken.is_empty() || looked.is_err() {
+            self.pass_on(); // who found nothing has looked everywhere, and leaves nothing
+        }
         looked.map(|()| taken)
     }
 
@@ -159,10 +164,14 @@ impl ShareConsumer {
                 max_bytes: bytes,
             };
             let before = taken.len();
+            let shown = place.shown(&self.settings);
+            self.watched[at].fruitless = None;
             match place.take(request, &mut taken.records, &mut taken.notes) {
                 Ok(ends) => {
                     let len = taken.len() - before;
-                    if len > 0 {
+                    if len == 0 {
+                        self.watched[at].fruitless = Some(shown);
+                    } else {
                         bytes = bytes.saturating_sub(taken.last_bytes(len));
                         taken.parts.push(LeasedPart { place, lease, ends, len });
                     }
@@ -191,7 +200,9 @@ impl ShareConsumer {
             self.set.arm(&watched.registration);
             watched.place.watch();
         }
-        let has_work = self.watched.iter().any(|it| it.place.has_work(&self.settings));
+        let is_new = |it: &Watched| it.fruitless != Some(it.place.shown(&self.settings));
+        let worth = |it: &Watched| it.place.has_work(&self.settings) && is_new(it);
+        let has_work = self.watched.iter().any(worth);
         has_work || self.engine.catalog_changes().count() != changes
     }
 

@@ -20,7 +20,7 @@ use crate::wait::Interrupter;
 /// How long a thread waits for a job before it looks around.
 const PATIENCE: Duration = Duration::from_secs(3600);
 /// How long after a failure it goes on.
-const AGAIN: Duration = Duration::from_millis(200);
+pub(super) const AGAIN: Duration = Duration::from_millis(200);
 
 /// Threads that call a handler for each record of a share group. Dropping it stops it.
 ///

@@ -1,19 +1,27 @@
 //! Async handlers: as many side by side as is asked for, in one task of any runtime.
 //!
 //! One future polls for jobs, drives the handlers' futures and settles what they say. Each wake-up
-//! looks at all of them, which suits the tens that a worker runs at once.
+//! looks at all of them, which suits the tens that a worker runs at once. A job that cannot be
+//! taken is logged, and tried again after a moment by the store's timer; whatever ends the worker,
+//! the handlers that run come to their end first.
 
+use std::any::Any;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::builder::WorkerBuilder;
 use super::job::{Job, JobOutcome, Word};
 use super::keeping::{Keeping, Kept};
 use super::retry::RetryPolicy;
+use super::running::AGAIN;
+use crate::engine::{Claim, Due};
 use crate::error::{ErrorKind, Result};
 use crate::share_consumer::{Lease, ShareConsumer};
+use crate::wait::{Completed, Completion};
 
 /// A handler's future, or the settling of what it said.
 struct Running<Fut> {
@@ -35,7 +43,8 @@ impl WorkerBuilder {
     ///
     /// # Errors
     /// Those of [`run`](WorkerBuilder::run); [`Closed`](crate::ErrorKind::Closed) once the store
-    /// is.
+    /// is, and the handlers that run are done. What fails otherwise is logged, and tried again
+    /// after a moment.
     ///
     /// ```
     /// # use tidelog::{JobOutcome, Record, Store, TopicConfig};
@@ -64,34 +73,112 @@ impl WorkerBuilder {
         let mut consumer = builder.consumers.build()?;
         let mut running: Vec<Running<Fut>> = Vec::new();
         let mut until = pin!(until);
-        let mut is_over = false;
+        let mut pause: Option<Pause> = None;
+        let mut end: Option<Result<()>> = None;
         poll_fn(|cx| {
-            if !is_over && until.as_mut().poll(cx).is_ready() {
-                is_over = true;
+            if end.is_none() && until.as_mut().poll(cx).is_ready() {
+                end = Some(Ok(()));
                 consumer.stop_polling();
             }
             loop {
                 drive(&mut running, &consumer, &builder.retry, cx);
-                if is_over {
-                    return if running.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending };
+                if end.is_some() && running.is_empty() {
+                    return Poll::Ready(end.take().unwrap_or(Ok(())));
                 }
-                if running.len() >= builder.concurrency {
+                let is_resting = pause.as_mut().is_some_and(|pause| pause.is_on(cx));
+                if end.is_some() || is_resting || running.len() >= builder.concurrency {
                     return Poll::Pending;
                 }
+                pause = None;
                 let Poll::Ready(leased) = consumer.poll_leased(cx) else { return Poll::Pending };
-                let job = match leased.map(Job::of) {
-                    Ok(Some(job)) => job,
-                    Ok(None) => continue,
-                    Err(error) => return Poll::Ready(Err(error)),
-                };
-                let lease = job.lease().clone();
-                let _kept = keeping.keep(&lease, consumer.now());
-                let state = State::Handler(Box::pin(handler(job)));
-                running.push(Running { lease, state, _kept });
+                match leased.map(Job::of) {
+                    Ok(Some(job)) => {
+                        let kept = keeping.keep(job.lease(), consumer.now());
+                        running.push(begin(job, kept, &mut handler, &consumer, &builder.retry));
+                    }
+                    Ok(None) => {}
+                    Err(error) if error.is_closed() => end = Some(Err(error)),
+                    Err(error) => {
+                        log::warn!("a worker of `{}` found no job: {error}", consumer.group());
+                        pause = Some(Pause::begin(&builder.engine));
+                    }
+                }
             }
         })
         .await
     }
+}
+
+/// A moment after a failure, by the store's timer.
+struct Pause {
+    over: Completed<()>,
+    _ends: Arc<EndsPause>,
+}
+
+struct EndsPause(Arc<Completion<()>>);
+
+impl Due for EndsPause {
+    fn run(&self, _now: Duration) -> Option<Duration> {
+        self.0.complete(());
+        None
+    }
+}
+
+impl Pause {
+    fn begin(engine: &Claim) -> Pause {
+        let completion = Arc::new(Completion::new());
+        let ends = Arc::new(EndsPause(completion.clone()));
+        let due: Weak<dyn Due> = Arc::downgrade(&ends) as _;
+        engine.timers().schedule(engine.clock().monotonic() + AGAIN, due);
+        Pause { over: Completed::of(&completion), _ends: ends }
+    }
+
+    fn is_on(&mut self, cx: &mut Context<'_>) -> bool {
+        Pin::new(&mut self.over).poll(cx).is_pending()
+    }
+}
+
+/// Calls the handler; where it panics before it has made a future, the job is tried again.
+fn begin<Fut>(
+    job: Job,
+    kept: Kept,
+    handler: &mut impl FnMut(Job) -> Fut,
+    consumer: &ShareConsumer,
+    retry: &RetryPolicy,
+) -> Running<Fut> {
+    let lease = job.lease().clone();
+    let state = match catch_unwind(AssertUnwindSafe(|| handler(job))) {
+        Ok(future) => State::Handler(Box::pin(future)),
+        Err(payload) => panicked(payload, &lease, consumer, retry),
+    };
+    Running { lease, state, _kept: kept }
+}
+
+fn panicked<Fut>(
+    payload: Box<dyn Any + Send>,
+    lease: &Lease,
+    consumer: &ShareConsumer,
+    retry: &RetryPolicy,
+) -> State<Fut> {
+    std::mem::forget(payload); // its drop may panic again
+    log::error!("a handler of `{}` panicked: its job is tried again", consumer.group());
+    settling(JobOutcome::Retry, lease, consumer, retry)
+}
+
+/// Begins to settle what a handler said.
+fn settling<Fut>(
+    said: JobOutcome,
+    lease: &Lease,
+    consumer: &ShareConsumer,
+    retry: &RetryPolicy,
+) -> State<Fut> {
+    let word = said.word(retry, lease);
+    let lease = lease.clone();
+    State::Settling(match word {
+        Word::After(delay) => Box::pin(consumer.release_after_async(lease, delay)),
+        Word::Ack => Box::pin(consumer.ack_async(lease)),
+        Word::Reject => Box::pin(consumer.reject_async(lease)),
+    })
 }
 
 /// Polls everything that runs once; what is settled goes.
@@ -106,24 +193,14 @@ fn drive<Fut: Future<Output = JobOutcome>>(
             match &mut one.state {
                 State::Handler(handler) => {
                     let polled = catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx)));
-                    let said = match polled {
+                    one.state = match polled {
                         Ok(Poll::Pending) => return true,
-                        Ok(Poll::Ready(said)) => said,
-                        Err(payload) => {
-                            std::mem::forget(payload); // its drop may panic again
-                            log::error!("a handler of `{}` panicked", consumer.group());
-                            JobOutcome::Retry
-                        }
+                        Ok(Poll::Ready(said)) => settling(said, &one.lease, consumer, retry),
+                        Err(payload) => panicked(payload, &one.lease, consumer, retry),
                     };
-                    let lease = one.lease.clone();
-                    one.state = State::Settling(match said.word(retry, &lease) {
-                        Word::After(delay) => Box::pin(consumer.release_after_async(lease, delay)),
-                        Word::Ack => Box::pin(consumer.ack_async(lease)),
-                        Word::Reject => Box::pin(consumer.reject_async(lease)),
-                    });
                 }
-                State::Settling(settling) => {
-                    let Poll::Ready(settled) = settling.as_mut().poll(cx) else { return true };
+                State::Settling(under_way) => {
+                    let Poll::Ready(settled) = under_way.as_mut().poll(cx) else { return true };
                     if let Err(error) = settled
                         && !error.is_closed()
                     {

@@ -155,6 +155,33 @@ fn a_worker_that_is_dropped_passes_its_wake_up_on() {
     assert!(waits.as_mut().poll(&mut Context::from_waker(&second_waker)).is_ready());
 }
 
+/// A record that is owed and may not be read yet promises something at each look: its transaction
+/// is open, and who took it first read uncommitted.
+#[test]
+fn a_record_that_cannot_be_read_yet_is_waited_for_quietly() {
+    let store = live_store();
+    let mut producer = store.producer().transactional("t").build().unwrap();
+    let open = producer.begin().unwrap();
+    open.topic("jobs").unwrap().send(Record::new("open")).unwrap();
+    let mut hasty = builder(&store).read_uncommitted().build().unwrap();
+    assert_eq!(poll(&mut hasty).len(), 1);
+    drop(hasty);
+    let [mut first, mut second] = [(); 2].map(|()| builder(&store).build().unwrap());
+    let (tell, told) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let leased = first.poll(Duration::from_millis(50)).unwrap();
+        tell.send(leased.len()).unwrap();
+    });
+    assert_eq!(told.recv_timeout(LONG / 6), Ok(0), "a poll ends when it is to");
+    let counter = Arc::new(Counting::default());
+    let waker = Waker::from(counter.clone());
+    let mut waits = pin!(second.poll_async());
+    assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    open.commit().unwrap();
+    assert!(counter.0.load(Ordering::Relaxed) > 0, "the commit wakes it");
+    assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
+}
+
 #[test]
 fn a_close_wakes_all_who_wait() {
     let store = live_store();

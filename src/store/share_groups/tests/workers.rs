@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::config::TopicConfig;
@@ -187,6 +188,93 @@ fn async_handlers_run_side_by_side_and_end_when_they_are_told_to() {
     assert_eq!(done.load(Ordering::Acquire), 40);
     let group = store.describe_share_group("g").unwrap();
     assert_eq!(group.partitions.iter().map(|it| it.open).sum::<usize>(), 0);
+}
+
+#[test]
+fn an_async_handler_that_panics_before_its_future_is_tried_again() {
+    let store = store();
+    send(&store, 0..3);
+    let end = Arc::new(Completion::new());
+    let until = Completed::of(&end);
+    let mut calls = 0;
+    let worked = store.worker("g").topic("jobs").run_async(
+        move |job| {
+            calls += 1;
+            if job.attempt() == 1 {
+                std::panic::resume_unwind(Box::new("as handlers do"));
+            }
+            if calls == 6 {
+                end.complete(());
+            }
+            std::future::ready(JobOutcome::Done)
+        },
+        until,
+    );
+    pollster::block_on(worked).unwrap();
+    let group = store.describe_share_group("g").unwrap();
+    assert_eq!(group.partitions.iter().map(|it| it.open).sum::<usize>(), 0);
+}
+
+#[test]
+fn an_async_worker_waits_for_its_handlers_when_the_store_is_closed() {
+    let store = store();
+    send(&store, 0..1);
+    let (go, ready) = (Arc::new(Completion::new()), Arc::new(AtomicUsize::new(0)));
+    let (wait, count) = (go.clone(), ready.clone());
+    let builder = store.worker("g").topic("jobs").concurrency(2);
+    let mut worked = Box::pin(builder.run_async(
+        move |_| {
+            let (wait, count) = (wait.clone(), count.clone());
+            async move {
+                Completed::of(&wait).await;
+                count.fetch_add(1, Ordering::AcqRel);
+                JobOutcome::Done
+            }
+        },
+        std::future::pending(),
+    ));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(worked.as_mut().poll(&mut context).is_pending());
+    store.close().unwrap();
+    assert!(worked.as_mut().poll(&mut context).is_pending(), "a handler runs");
+    go.complete(());
+    let Poll::Ready(end) = worked.as_mut().poll(&mut context) else { panic!("it is over") };
+    assert!(end.unwrap_err().is_closed());
+    assert_eq!(ready.load(Ordering::Acquire), 1);
+}
+
+/// What fails is tried again after a moment, as by a worker with threads.
+#[cfg(feature = "sim")]
+#[test]
+fn an_async_worker_goes_on_where_a_take_fails() {
+    use crate::disk::{Fault, IoMode, Operation, Plan, SimDisk};
+    let disk = SimDisk::new(1);
+    disk.set_mode(IoMode::Positioned);
+    let world = super::World::on(Arc::new(disk.clone()));
+    let store = world.open();
+    store.ensure_topic("jobs", TopicConfig::new()).unwrap();
+    send(&store, 0..1);
+    let end = Arc::new(Completion::new());
+    let until = Completed::of(&end);
+    let handler = move |_| {
+        end.complete(());
+        std::future::ready(JobOutcome::Done)
+    };
+    let mut worked = Box::pin(store.worker("g").topic("jobs").run_async(handler, until));
+    let mut context = Context::from_waker(Waker::noop());
+    // the group's first record of its own is written when its consumer is made
+    drop(store.share_consumer("g").subscribe(["jobs"]).build().unwrap());
+    disk.fail(Plan::new(Fault::Error(28)).on(Operation::Write).for_ever());
+    assert!(worked.as_mut().poll(&mut context).is_pending());
+    disk.heal();
+    assert!(worked.as_mut().poll(&mut context).is_pending(), "a moment");
+    world.pass(&store, 1);
+    let mut polls = (0..100).map(|_| {
+        world.pass(&store, 1);
+        worked.as_mut().poll(&mut context)
+    });
+    assert!(polls.any(|polled| matches!(polled, Poll::Ready(Ok(())))));
+    assert_eq!(store.describe_share_group("g").unwrap().partitions[0].lag, Some(0));
 }
 
 #[test]
