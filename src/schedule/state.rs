@@ -189,7 +189,9 @@ impl State {
             let is_first = self.run.first_key_value().is_some_and(|(first, _)| *first == key);
             return is_first.then_some(Timestamp::from_millis(key.due));
         }
-        if let Some(reading) = self.reading.as_mut().filter(|reading| reading.bucket <= key.bucket()) {
+        if let Some(reading) =
+            self.reading.as_mut().filter(|reading| reading.bucket <= key.bucket())
+        {
             if reading.bucket == key.bucket() {
                 reading.take(key, offset, self.limits.window);
             }
