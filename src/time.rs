@@ -95,6 +95,9 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// What is added to round up to a whole millisecond.
+pub(crate) const FRACTION: Duration = Duration::from_nanos(999_999);
+
 /// Whole milliseconds of a duration, capped at the largest `i64`.
 #[inline]
 pub(crate) fn millis(duration: Duration) -> i64 {
@@ -121,6 +124,23 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// assert_eq!(clock.wall(), Timestamp::from_millis(9));
     /// ```
     fn wall(&self) -> Timestamp;
+
+    /// The first whole millisecond that is not before the time of day: what is due a while from
+    /// now is counted from it, so that it is never early. A clock that has parts of a millisecond,
+    /// which [`wall`](Clock::wall) cuts off, rounds them up here; the others keep the default.
+    ///
+    /// ```
+    /// use tidelog::{Clock, SystemClock};
+    /// let clock = SystemClock::new();
+    /// let before = std::time::SystemTime::now();
+    /// let rounded = u64::try_from(clock.wall_rounded_up().as_millis())?;
+    /// let rounded = std::time::UNIX_EPOCH + std::time::Duration::from_millis(rounded);
+    /// assert!(rounded >= before);
+    /// # Ok::<(), std::num::TryFromIntError>(())
+    /// ```
+    fn wall_rounded_up(&self) -> Timestamp {
+        self.wall()
+    }
 
     /// Time since a fixed moment of the clock's choice; never goes back.
     ///
@@ -179,6 +199,11 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     fn wall(&self) -> Timestamp {
         Timestamp::from(SystemTime::now())
+    }
+
+    fn wall_rounded_up(&self) -> Timestamp {
+        let now = SystemTime::now();
+        Timestamp::from(now.checked_add(FRACTION).unwrap_or(now))
     }
 
     fn monotonic(&self) -> Duration {

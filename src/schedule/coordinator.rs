@@ -158,7 +158,7 @@ impl Schedule {
     ) -> Result<ScheduleId> {
         self.engine.check_open("schedule")?;
         let now = self.engine.clock().wall();
-        let due = when.due(now)?;
+        let due = when.due(&**self.engine.clock())?;
         let value = encode(entry)?;
         let key = Key { due, sequence: self.state.lock().draw_sequence() };
         let bytes = key.encode();

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use super::state::Key;
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
-use crate::time::Timestamp;
+use crate::time::{Clock, FRACTION, Timestamp};
 
 /// The last millisecond of the year 9999.
 pub(super) const LATEST: i64 = 253_402_300_799_999;
@@ -39,11 +39,13 @@ pub enum When {
 
 impl When {
     /// The time on the wall, checked.
-    pub(super) fn due(self, now: Timestamp) -> Result<i64> {
+    pub(super) fn due(self, clock: &dyn Clock) -> Result<i64> {
         let due = match self {
             When::At(at) => at,
-            // the part of a millisecond that is cut off would be early
-            When::After(delay) => now.saturating_add(delay.saturating_add(FRACTION)),
+            // a part of a millisecond that is cut off, of either, would be early
+            When::After(delay) => {
+                clock.wall_rounded_up().saturating_add(delay.saturating_add(FRACTION))
+            }
         };
         if due.as_millis() <= LATEST {
             return Ok(due.as_millis().max(0));
@@ -52,8 +54,6 @@ impl When {
         Err(Error::new("schedule", Cause::InvalidArgument(text)))
     }
 }
-
-const FRACTION: Duration = Duration::from_nanos(999_999);
 
 impl From<Timestamp> for When {
     fn from(at: Timestamp) -> Self {

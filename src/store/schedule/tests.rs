@@ -90,6 +90,19 @@ fn nothing_is_early_by_a_millisecond_nor_late_by_a_tick() {
 }
 
 #[test]
+fn a_delay_is_never_early_on_a_clock_with_parts_of_a_millisecond() {
+    let store = Store::in_memory().unwrap();
+    store.ensure_topic("a", TopicConfig::new()).unwrap();
+    let a = topic(&store, "a");
+    for _ in 0..50 {
+        let before = std::time::SystemTime::now();
+        let id = a.schedule(Record::new("x"), HOUR).unwrap();
+        let due = Duration::from_millis(id.due().as_millis().unsigned_abs());
+        assert!(std::time::UNIX_EPOCH + due >= before + HOUR);
+    }
+}
+
+#[test]
 fn the_eighteen_levels_of_rocketmq_fire_to_the_millisecond() {
     const LEVELS: [u64; 18] =
         [1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200];
