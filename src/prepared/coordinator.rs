@@ -8,7 +8,7 @@
 //! Locks: the turn of a sequence's partition, which is held across I/O, then the state's. No code
 //! of the program's runs under either: `asking` calls it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::error::{Cause, Error, Result};
 use crate::ids::{Offset, PartitionId, TopicId};
 use crate::record::Record;
 use crate::state_log::kept::{Kept, Target};
-use crate::state_log::{Change, StateLog};
+use crate::state_log::{Change, Replayed, StateLog};
 use crate::stats::Counter;
 use crate::sync::Mutex;
 use crate::txn::{Part, Publisher, Transactions};
@@ -42,6 +42,8 @@ pub(crate) struct Prepared {
     pub(super) state: Mutex<State>,
     pub(super) askers: Mutex<Askers>,
     pub(super) alarm: Alarm,
+    /// Partitions of the log whose transactions are not known.
+    unread: Mutex<BTreeMap<PartitionId, Error>>,
     /// Records that could not be understood.
     unreadable: Counter,
 }
@@ -97,6 +99,7 @@ impl Prepared {
             state: Mutex::new(State::new(REMEMBERED)),
             askers: Mutex::default(),
             alarm: Alarm::default(),
+            unread: Mutex::default(),
             unreadable: Counter::default(),
         });
         this.replay()?;
@@ -107,37 +110,34 @@ impl Prepared {
     fn replay(&self) -> Result<()> {
         let mut state = self.state.lock();
         let now = self.engine.clock().monotonic();
-        let (mut faults, mut forgotten) = (0, Vec::new());
-        let skipped = self.log.replay(|record| {
-            let key = record.key.and_then(|key| Key::parse(key).ok());
-            match (key, record.value) {
-                (Some(Key::Transaction(sequence)), None) => state.forget(sequence),
-                (Some(Key::Transaction(sequence)), Some(value)) => match Value::parse(value) {
-                    Ok(Value::Prepared { name, prepared, .. }) => {
-                        let (name, offset) = (Arc::from(name), record.offset);
-                        let phase = Phase::Waiting(now);
-                        state.add(sequence, Pending { name, offset, prepared, asked: 0, phase });
-                    }
-                    Ok(Value::Ended(outcome)) => {
-                        forgotten.extend(state.resolve(sequence, outcome));
-                    }
-                    Err(_) => faults += 1,
-                },
-                (Some(Key::Questions(sequence)), value) => {
-                    if let Some(Ok(it)) = value.map(Questions::parse) {
-                        state.restore_checks(sequence, it.asked, it.is_parked);
-                    }
-                }
-                (None, _) => faults += 1,
+        let (read, skipped) = self.log.fold(Read::new, |read, record| read.take(&record, now))?;
+        *state = read.state;
+        let mut faults = read.faults;
+        // decided, but the marker could not be written: ended or not, not to be ended otherwise
+        for waiting in &skipped.waiting {
+            let key = waiting.key.as_deref().and_then(|key| Key::parse(key).ok());
+            let value = waiting.value.as_deref().map(Value::parse);
+            if let (Some(Key::Transaction(sequence)), Some(Ok(Value::Ended(_)))) = (key, value) {
+                state.set_undecided(sequence);
+                faults += 1;
             }
-        })?;
-        self.unreadable.add(faults + skipped.places);
+        }
+        self.unreadable.add(faults + skipped.places + skipped.unread.len() as u64);
+        *self.unread.lock() = skipped.unread;
         let epoch = u64::try_from(self.engine.open_report().leader_epoch().get()).unwrap_or(0);
         state.begin_sequences(epoch << 32);
-        for sequence in forgotten {
+        for sequence in read.forgotten {
             self.lane(sequence).turn.lock().forgotten.push(sequence);
         }
         Ok(())
+    }
+
+    /// Fails where it is not known what lies in a partition of the log.
+    fn check_read(&self, partition: PartitionId) -> Result<()> {
+        match self.unread.lock().get(&partition) {
+            Some(error) => Err(error.again()),
+            None => Ok(()),
+        }
     }
 
     fn lane(&self, sequence: u64) -> &Lane {
@@ -163,6 +163,7 @@ impl Prepared {
         let key = Key::Transaction(sequence).encode();
         let change = Change { key: &key, value: Some(&value) };
         let partition = partition_of(sequence);
+        self.check_read(partition)?;
         let end = self.log.append(partition, &[change], Durability::Process)?;
         let offset = Offset::new(end.get() - 1);
         let phase = Phase::Waiting(self.engine.clock().monotonic());
@@ -184,6 +185,7 @@ impl Prepared {
     pub(crate) fn resolve(&self, sequence: u64, outcome: Outcome) -> Result<()> {
         let operation = operation(outcome);
         self.engine.check_open(operation)?;
+        self.check_read(partition_of(sequence))?;
         let lane = self.lane(sequence);
         let turn = &mut lane.turn.lock();
         self.settle(lane, turn).map_err(|error| match turn.in_doubt == Some(sequence) {
@@ -202,6 +204,7 @@ impl Prepared {
                 let text = format!("prepared transaction {sequence:x} is {how} already");
                 return Err(Error::new(operation, Cause::AlreadyResolved(text)));
             }
+            Known::Undecided => return Err(undecided(operation, sequence)),
             Known::Unknown => return Err(unknown(operation, sequence)),
         };
         match outcome {
@@ -319,6 +322,46 @@ impl Prepared {
     }
 }
 
+/// What was read of the log.
+struct Read {
+    state: State,
+    /// Records that could not be understood.
+    faults: u64,
+    /// Outcomes that are forgotten but still lie in the log.
+    forgotten: Vec<u64>,
+}
+
+impl Read {
+    fn new() -> Self {
+        Read { state: State::new(REMEMBERED), faults: 0, forgotten: Vec::new() }
+    }
+
+    fn take(&mut self, record: &Replayed<'_>, now: Duration) {
+        let state = &mut self.state;
+        let key = record.key.and_then(|key| Key::parse(key).ok());
+        match (key, record.value) {
+            (Some(Key::Transaction(sequence)), None) => state.forget(sequence),
+            (Some(Key::Transaction(sequence)), Some(value)) => match Value::parse(value) {
+                Ok(Value::Prepared { name, prepared, .. }) => {
+                    let (name, offset) = (Arc::from(name), record.offset);
+                    let phase = Phase::Waiting(now);
+                    state.add(sequence, Pending { name, offset, prepared, asked: 0, phase });
+                }
+                Ok(Value::Ended(outcome)) => {
+                    self.forgotten.extend(state.resolve(sequence, outcome));
+                }
+                Err(_) => self.faults += 1,
+            },
+            (Some(Key::Questions(sequence)), value) => {
+                if let Some(Ok(it)) = value.map(Questions::parse) {
+                    state.restore_checks(sequence, it.asked, it.is_parked);
+                }
+            }
+            (None, _) => self.faults += 1,
+        }
+    }
+}
+
 /// What a resolution writes to the log.
 struct Changes {
     key: [u8; 10],
@@ -358,6 +401,15 @@ fn operation(outcome: Outcome) -> &'static str {
 fn unknown(operation: &'static str, sequence: u64) -> Error {
     let what = "prepared transaction";
     Error::new(operation, Cause::NotFound { what, name: format!("{sequence:x}") })
+}
+
+fn undecided(operation: &'static str, sequence: u64) -> Error {
+    let text = format!(
+        "prepared transaction {sequence:x} has ended, but not in every partition: the next open \
+         of the store tells how"
+    );
+    let error = Error::new(operation, Cause::InvalidTransactionState(text));
+    error.with_outcome(crate::error::Outcome::Unknown)
 }
 
 fn lost(sequence: u64, offset: Offset) -> Error {

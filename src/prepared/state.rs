@@ -8,7 +8,7 @@
 //!
 //! Called by `coordinator` under its lock, and by the model's tests.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,6 +90,8 @@ pub(super) enum Next {
 pub(super) enum Known {
     Pending(Pending),
     Ended(Outcome),
+    /// It has ended, and this life cannot tell how.
+    Undecided,
     /// It never was, or ended so long ago that it is forgotten.
     Unknown,
 }
@@ -103,6 +105,8 @@ pub(super) struct State {
     order: VecDeque<u64>,
     /// How many of them are remembered.
     remembered: usize,
+    /// Those that have ended, and this life cannot tell how.
+    undecided: BTreeSet<u64>,
     next_sequence: u64,
 }
 
@@ -113,6 +117,7 @@ impl State {
             ended: HashMap::new(),
             order: VecDeque::new(),
             remembered,
+            undecided: BTreeSet::new(),
             next_sequence: 0,
         }
     }
@@ -141,6 +146,9 @@ impl State {
     }
 
     pub(super) fn get(&self, sequence: u64) -> Known {
+        if self.undecided.contains(&sequence) {
+            return Known::Undecided;
+        }
         match (self.pending.get(&sequence), self.ended.get(&sequence)) {
             (Some(pending), _) => Known::Pending(pending.clone()),
             (None, Some(outcome)) => Known::Ended(*outcome),
@@ -167,6 +175,12 @@ impl State {
             forgotten.extend(self.ended.remove(&oldest).map(|_| oldest));
         }
         forgotten
+    }
+
+    /// A transaction may have ended: nobody is asked about it, and it is not to be ended again.
+    pub(super) fn set_undecided(&mut self, sequence: u64) {
+        self.pending.remove(&sequence);
+        self.undecided.insert(sequence);
     }
 
     /// Nothing is known of a transaction any more.

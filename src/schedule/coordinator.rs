@@ -7,7 +7,7 @@
 //!
 //! Locks: the turn, then the state's. The timer only tries for the turn.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use super::schema::encode;
 use super::state::{Key, Limits, PARTITIONS, Plan, State};
 use crate::config::{Durability, TopicConfig};
 use crate::engine::{Alarm, Due, Engine};
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{Offset, PartitionId, TopicId};
 use crate::state_log::kept::Kept;
-use crate::state_log::{Change, StateLog};
+use crate::state_log::{Change, Replayed, StateLog};
 use crate::stats::Counter;
 use crate::sync::Mutex;
 use crate::time::{Timestamp, millis};
@@ -45,6 +45,8 @@ pub(crate) struct Schedule {
     pub(super) log: StateLog,
     pub(super) publisher: Publisher,
     pub(super) state: Mutex<State>,
+    /// Partitions of the log whose entries are not known.
+    unread: Mutex<BTreeMap<PartitionId, Error>>,
     turn: Mutex<Turn>,
     alarm: Alarm,
     pub(super) counters: Counters,
@@ -112,6 +114,7 @@ impl Schedule {
             publisher: Publisher::new(transactions, "schedule"),
             engine,
             state: Mutex::new(State::new(limits)),
+            unread: Mutex::default(),
             turn: Mutex::default(),
             alarm: Alarm::default(),
             counters: Counters::default(),
@@ -120,33 +123,37 @@ impl Schedule {
 
     fn replay(&self) -> Result<()> {
         let mut state = self.state.lock();
-        let now = Timestamp::from_millis(0);
-        let mut faults = 0;
-        let skipped = self.log.replay(|record| {
-            let Some(key) = record.key.and_then(|key| Key::parse(key).ok()) else {
-                faults += 1;
-                return;
-            };
-            if key.partition() != record.partition {
-                faults += 1;
-            } else if record.value.is_some() {
-                state.add(key, record.offset, now);
-            } else {
-                state.resolve(key);
-            }
+        let new = || (state.emptied(), 0u64);
+        let ((read, mut faults), skipped) = self.log.fold(new, |(state, faults), record| {
+            *faults += u64::from(!take(state, &record));
         })?;
+        *state = read;
         // decided, but the marker could not be written: published or not, not to be done again
         for waiting in &skipped.waiting {
             if let Some(key) = waiting.key.as_deref().and_then(|key| Key::parse(key).ok()) {
-                state.put_aside(key);
+                state.set_undecided(key);
                 faults += 1;
             }
         }
-        self.counters.unreadable.add(faults + skipped.places);
+        self.counters.unreadable.add(faults + skipped.places + skipped.unread.len() as u64);
+        *self.unread.lock() = skipped.unread;
         // above all that any life before has given out
         let epoch = u64::try_from(self.engine.open_report().leader_epoch().get()).unwrap_or(0);
         state.begin_sequences(epoch << 32);
         Ok(())
+    }
+
+    /// Fails where it is not known what lies in a partition of the log.
+    fn check_read(&self, partition: PartitionId) -> Result<()> {
+        match self.unread.lock().get(&partition) {
+            Some(error) => Err(error.again()),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether what lies in a partition of the log is not known.
+    pub(super) fn is_unread(&self, partition: PartitionId) -> bool {
+        self.unread.lock().contains_key(&partition)
     }
 
     /// Keeps a record until its time.
@@ -161,6 +168,7 @@ impl Schedule {
         let due = when.due(&**self.engine.clock())?;
         let value = encode(entry)?;
         let key = Key { due, sequence: self.state.lock().draw_sequence() };
+        self.check_read(key.partition())?;
         let bytes = key.encode();
         let change = Change { key: &bytes, value: Some(&value) };
         let end = self.log.append(key.partition(), &[change], Durability::Process)?;
@@ -179,9 +187,10 @@ impl Schedule {
     pub(crate) fn cancel(&self, id: &ScheduleId) -> Result<()> {
         const OPERATION: &str = "cancel scheduled record";
         self.engine.check_open(OPERATION)?;
+        let ScheduleId { key, offset } = *id;
+        self.check_read(key.partition())?;
         let turn = &mut self.turn.lock();
         self.settle(turn)?;
-        let ScheduleId { key, offset } = *id;
         let unknown = || {
             let name = id.to_string();
             Error::new(OPERATION, Cause::NotFound { what: "scheduled record", name })
@@ -190,6 +199,11 @@ impl Schedule {
             let state = self.state.lock();
             if !state.was_drawn(key.sequence) {
                 return Err(unknown());
+            }
+            if state.is_undecided(key) {
+                let text = format!("{id} may be published: the next open of the store tells");
+                let error = Error::new(OPERATION, Cause::InvalidTransactionState(text));
+                return Err(error.with_outcome(Outcome::Unknown));
             }
             if !state.is_live(key) {
                 let text = format!("{id} is published or cancelled already");
@@ -277,6 +291,20 @@ impl Schedule {
             Some(now + AGAIN)
         })
     }
+}
+
+/// Takes in a record of the log; whether it was understood.
+fn take(state: &mut State, record: &Replayed<'_>) -> bool {
+    let Some(key) = record.key.and_then(|key| Key::parse(key).ok()) else { return false };
+    if key.partition() != record.partition {
+        return false;
+    }
+    if record.value.is_some() {
+        state.add(key, record.offset, Timestamp::from_millis(0));
+    } else {
+        state.resolve(key);
+    }
+    true
 }
 
 /// How long to wait for a time on the wall, which may jump meanwhile.

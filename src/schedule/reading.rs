@@ -129,7 +129,7 @@ impl Schedule {
         if most == 0 || self.state.lock().pending() == 0 {
             return Ok(Vec::new());
         }
-        for id in (0..PARTITIONS).map(PartitionId::new) {
+        for id in (0..PARTITIONS).map(PartitionId::new).filter(|id| !self.is_unread(*id)) {
             let partition = self.log.partition(id)?;
             let mut from = Some(Offset::ZERO);
             while let Some(at) = from {

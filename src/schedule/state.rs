@@ -108,6 +108,8 @@ pub(super) struct State {
     parked: BTreeMap<Key, Offset>,
     /// Pending, but nothing can be done with them in this life.
     aside: BTreeSet<Key>,
+    /// Of those: published or not, which this life cannot tell.
+    undecided: BTreeSet<Key>,
     next_sequence: u64,
 }
 
@@ -123,8 +125,14 @@ impl State {
             reading: None,
             parked: BTreeMap::new(),
             aside: BTreeSet::new(),
+            undecided: BTreeSet::new(),
             next_sequence: 0,
         }
+    }
+
+    /// One that knows of nothing, with the same limits.
+    pub(super) fn emptied(&self) -> Self {
+        State::new(self.limits)
     }
 
     pub(super) fn pending(&self) -> u64 {
@@ -251,6 +259,16 @@ impl State {
     pub(super) fn put_aside(&mut self, key: Key) {
         self.run.remove(&key);
         self.aside.insert(key);
+    }
+
+    /// An entry may be published already: it is put aside, and not to be cancelled either.
+    pub(super) fn set_undecided(&mut self, key: Key) {
+        self.put_aside(key);
+        self.undecided.insert(key);
+    }
+
+    pub(super) fn is_undecided(&self, key: Key) -> bool {
+        self.undecided.contains(&key)
     }
 }
 

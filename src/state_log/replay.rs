@@ -98,6 +98,29 @@ impl StateLog {
         Ok(skipped)
     }
 
+    /// Makes a state of every partition that can be read to its end. Where one cannot, all begins
+    /// again without it: of half a partition the end that resolves its beginning may be missing.
+    pub(crate) fn fold<S>(
+        &self,
+        new: impl Fn() -> S,
+        mut take: impl FnMut(&mut S, Replayed<'_>),
+    ) -> Result<(S, Skipped)> {
+        let mut unread = BTreeMap::new();
+        loop {
+            let (mut state, known) = (new(), unread.len());
+            let mut skipped = self.replay(|record| {
+                if !unread.contains_key(&record.partition) {
+                    take(&mut state, record);
+                }
+            })?;
+            unread.append(&mut skipped.unread);
+            if unread.len() == known {
+                skipped.unread = unread;
+                return Ok((state, skipped));
+            }
+        }
+    }
+
     /// Hands out the records of one partition that have come since; returns how many places were
     /// stepped over. Fails as truncated or out of range where what was handed out is there no
     /// more: then the state is to be folded again from the start.

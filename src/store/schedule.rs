@@ -16,7 +16,8 @@ impl Store {
     /// [`NotFound`](crate::ErrorKind::NotFound) for an id that this store has not given out; those
     /// of an append. With the outcome
     /// [`WrittenNotDurable`](crate::Outcome::WrittenNotDurable) it is cancelled, but after a power
-    /// cut it may be pending again.
+    /// cut it may be pending again. With [`Unknown`](crate::Outcome::Unknown) its publication was
+    /// decided in an earlier life and is not finished: the next open of the store tells.
     ///
     /// ```
     /// use std::time::Duration;

@@ -138,6 +138,7 @@ fn play(seed: u64, steps: u64) {
             Known::Pending(_) => assert!(open.contains(&some)),
             Known::Ended(outcome) => assert_eq!(ended.get(&some), Some(&outcome)),
             Known::Unknown => assert!(!open.contains(&some) && !ended.contains_key(&some)),
+            Known::Undecided => panic!("none is"),
         }
     }
 }

@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::config::{BackgroundSync, Threads, TopicConfig};
+use crate::config::{BackgroundSync, Leadership, Threads, TopicConfig};
 use crate::disk::{Disk, MemoryDisk};
-use crate::error::ErrorKind;
-use crate::ids::PartitionId;
+use crate::error::{ErrorKind, Outcome};
+use crate::ids::{PartitionId, ProducerEpoch, ProducerId};
 use crate::prepared::{Exhausted, PreparedId, Resolution};
 use crate::producer::PreparedProducer;
-use crate::record::Record;
+use crate::record::{ProducerIdentity, Record};
+use crate::state_log::{Change, StateLog};
 use crate::store::Store;
 use crate::time::ManualClock;
 
@@ -33,8 +34,12 @@ impl World {
     }
 
     fn open(&self) -> Store {
+        self.try_open().unwrap()
+    }
+
+    fn try_open(&self) -> crate::error::Result<Store> {
         let builder = Store::builder("/store").disk(self.disk.clone()).clock(self.clock.clone());
-        builder.threads(Threads::Host).background_sync(BackgroundSync::OFF).open().unwrap()
+        builder.threads(Threads::Host).background_sync(BackgroundSync::OFF).open()
     }
 }
 
@@ -258,6 +263,82 @@ fn what_cannot_be_prepared_is_refused_at_once() {
     for bad in ["", "x", "00", "-1", "10000000000000000"] {
         assert!(bad.parse::<PreparedId>().is_err(), "{bad}");
     }
+}
+
+#[test]
+fn a_target_that_follows_holds_up_no_other_commit() {
+    let (_, store) = begin();
+    let outbox = store.prepared("shop").build().unwrap();
+    let only = |topic| outbox.prepare(&[(topic, Record::new("x"))]).unwrap();
+    let held: Vec<_> = (0..4).map(|_| only("b")).collect(); // in every lane
+    let others: Vec<_> = (0..4).map(|_| only("a")).collect();
+    let led = store.partition("b", 0).unwrap();
+    led.set_leadership(Leadership::HostLed).unwrap();
+    for (held, other) in held.iter().zip(others) {
+        assert_eq!(kind(outbox.commit(*held)), ErrorKind::NotLeader);
+        outbox.commit(other).unwrap();
+    }
+    assert_eq!((values(&store, "a").len(), store.stats().prepared.pending), (4, 4));
+    led.set_leadership(Leadership::SelfLed).unwrap();
+    held.iter().for_each(|held| outbox.commit(*held).unwrap());
+    assert_eq!(values(&store, "b").len(), 4);
+}
+
+/// Its outcome lies in a transaction whose marker is missing: whether it holds cannot be told.
+#[test]
+fn what_may_be_committed_already_is_not_ended_again() {
+    let (world, store) = begin();
+    let outbox = store.prepared("shop").build().unwrap();
+    let id = prepare(&outbox, "1");
+    let key = [&[0u8; 2][..], &id.get().to_be_bytes()].concat();
+    let log = StateLog::new(store.engine.engine().clone(), "__prepared", TopicConfig::new());
+    let partition = PartitionId::new((id.get() % 4) as u32); // below 4
+    let writer = ProducerIdentity::new(ProducerId::new(77), ProducerEpoch::new(0));
+    let change = Change { key: &key, value: Some(&[0, 0, 1]) };
+    log.append_produced(partition, &[change], writer).unwrap();
+    store.close().unwrap();
+    drop((log, outbox, store));
+    let store = world.open();
+    for ended in [store.roll_back_prepared(id), store.commit_prepared(id)] {
+        assert_eq!(ended.unwrap_err().outcome(), Outcome::Unknown);
+    }
+    assert_eq!(store.stats().prepared.unreadable, 1);
+    assert_eq!(values(&store, "b"), Vec::<String>::new());
+}
+
+#[test]
+#[cfg(feature = "sim")]
+fn of_a_partition_that_was_not_read_to_its_end_nothing_is_committed_again() {
+    use crate::disk::{Fault, Operation, Plan, SimDisk};
+    let disk = SimDisk::new(1);
+    let world = World::on(Arc::new(disk.clone()));
+    let store = world.open();
+    store.ensure_topic("a", TopicConfig::new().max_batch_bytes(4 << 20)).unwrap();
+    let outbox = store.prepared("shop").build().unwrap();
+    let large = vec![7; 5 << 18]; // what is prepared and its outcome are not read at once
+    let id = outbox.prepare(&[("a", Record::new(&large))]).unwrap();
+    outbox.commit(id).unwrap();
+    drop(outbox);
+    store.close().unwrap();
+    drop(store);
+    let mut refused = 0;
+    for nth in 1..=60 {
+        let disk = disk.kill();
+        let world = World { disk: Arc::new(disk.clone()), clock: world.clock.clone() };
+        disk.fail(Plan::new(Fault::Error(5)).on(Operation::Read).nth(nth));
+        let Ok(store) = world.try_open() else { continue };
+        disk.heal();
+        let numbers = store.stats().prepared;
+        assert_eq!(numbers.pending, 0, "read {nth}");
+        match numbers.unreadable {
+            0 => store.commit_prepared(id).unwrap(),
+            _ => {
+                refused += 1;
+                assert_eq!(kind(store.roll_back_prepared(id)), ErrorKind::Io, "read {nth}");
+            }
+        }
+    }
+    assert!(refused > 0);
 }
 
 #[test]

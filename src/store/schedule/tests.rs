@@ -5,6 +5,7 @@
 
 #[cfg(feature = "sim")]
 mod crashes;
+mod lives;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +33,12 @@ impl World {
     }
 
     fn open(&self) -> Store {
+        self.try_open().unwrap()
+    }
+
+    fn try_open(&self) -> crate::error::Result<Store> {
         let builder = Store::builder("/store").disk(self.disk.clone()).clock(self.clock.clone());
-        builder.threads(Threads::Host).background_sync(BackgroundSync::OFF).open().unwrap()
+        builder.threads(Threads::Host).background_sync(BackgroundSync::OFF).open()
     }
 
     fn advance(&self, store: &Store, millis: u64) {
