@@ -21,7 +21,7 @@ use std::time::Duration;
 use super::coordinator::{Entry, Reached, STATE_TOPIC, Slot, Transactions};
 use super::ending::Pending;
 use super::schema::StateKey;
-use super::state::{Partitions, TransactionPhase, TransactionState, raised};
+use super::state::{Partitions, TransactionPhase, TransactionState};
 use crate::config::Durability;
 use crate::engine::Engine;
 use crate::error::{Cause, Error, Result};
@@ -40,6 +40,15 @@ struct Known {
     partition: PartitionId,
     epoch: ProducerEpoch,
     is_open: bool,
+}
+
+impl Known {
+    /// Whether the end that is prepared in `state` has its marker here. Where it raised no epoch,
+    /// the transaction that is open under the same one is that which is to be ended.
+    fn has_marker_of(&self, state: &TransactionState) -> bool {
+        let is_to_be_ended = self.is_open && state.epoch_of_records() == state.epoch;
+        self.epoch > state.epoch || (self.epoch == state.epoch && !is_to_be_ended)
+    }
 }
 
 /// What partitions know, by producer.
@@ -109,12 +118,7 @@ impl Transactions {
         let slot = &mut *entry.slot.lock();
         if let (Some(pending), Some(state)) = (&mut slot.pending, &slot.state) {
             for it in known.get(&state.producer).into_iter().flatten() {
-                // of an earlier transaction, whose marker was cut off: it is aborted below
-                let is_earlier = it.is_open && raised(it.epoch) < state.epoch;
-                if is_earlier && pending.kind == MarkerKind::Commit {
-                    pending.unmarked.get_mut(&it.topic).map(|ids| ids.remove(&it.partition));
-                }
-                if it.epoch >= state.epoch
+                if it.has_marker_of(state)
                     && let Some(ids) = pending.unmarked.get_mut(&it.topic)
                     && ids.remove(&it.partition)
                 {
