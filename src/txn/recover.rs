@@ -10,7 +10,7 @@
 //!
 //! Where the states came with a directory of Kafka's, what is open stays so until its own timeout
 //! has passed, and what is decided waits a while, unless somebody takes the id before: opening such
-//! a directory to look at it changes nothing that was found in it.
+//! a directory to look at it changes nothing that was found in it. Own ids are not left so.
 //!
 //! Called when a store opens, before groups read what they are told of markers by.
 
@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use super::coordinator::{Entry, Reached, STATE_TOPIC, Slot, Transactions};
 use super::ending::Pending;
+use super::publish::OWN_PREFIX;
 use super::schema::StateKey;
 use super::state::{Partitions, TransactionPhase, TransactionState};
 use crate::config::Durability;
@@ -129,7 +130,7 @@ impl Transactions {
             if pending.kind == MarkerKind::Commit {
                 pending.undurable = self.end_of_states(&entry.id);
             }
-            if self.is_adopted() {
+            if self.is_kafkas(&entry.id) {
                 self.set_deadline(slot, WHILE);
                 return;
             }
@@ -162,7 +163,7 @@ impl Transactions {
         for (topic, ids) in left {
             state.partitions.entry(topic).or_default().extend(ids);
         }
-        if self.is_adopted() {
+        if self.is_kafkas(&entry.id) {
             let timeout = state.timeout;
             self.set_deadline(slot, timeout);
             return Ok(());
@@ -185,9 +186,11 @@ impl Transactions {
         self.reached(STATE_TOPIC, partition).map(|reached| reached.end)
     }
 
-    /// Whether the states came with the directory.
-    fn is_adopted(&self) -> bool {
-        self.engine.topic(STATE_TOPIC).is_ok_and(|topic| topic.is_adopted())
+    /// Whether the state of an id may have come with the directory: never one of the store's own,
+    /// whose coordinators count on it that nothing of an earlier life is left.
+    fn is_kafkas(&self, id: &str) -> bool {
+        let is_adopted = || self.engine.topic(STATE_TOPIC).is_ok_and(|topic| topic.is_adopted());
+        !id.starts_with(OWN_PREFIX) && is_adopted()
     }
 
     fn is_open(&self, known: &Known, producer: ProducerId) -> bool {

@@ -1,8 +1,10 @@
 //! States that came with a directory of Kafka's: what they speak of is ended after a while, as
-//! Kafka would have ended it.
+//! Kafka would have ended it, and what is the store's own at once. To open such a root changes
+//! nothing.
 
 use super::*;
 use crate::ids::Offset;
+use crate::txn::publish::OWN_PREFIX;
 
 const ROOT: &str = "/store";
 
@@ -118,4 +120,20 @@ fn an_earlier_transaction_whose_marker_was_cut_off_is_no_part_of_a_commit() {
         assert_eq!((open, aborted), (0, 1), "version {version}");
         assert_eq!(life.phase("t"), TransactionPhase::CompleteCommit);
     }
+}
+
+#[test]
+fn what_is_the_stores_own_is_ended_at_once() {
+    let own = format!("{OWN_PREFIX}schedule");
+    let disk = adopted(&own, |state| {
+        commit_in_the_same_epoch(state);
+        (state.epoch, state.client_version) = (ProducerEpoch::new(1), 2);
+    });
+    let life = Life::on(&disk);
+    assert_eq!(life.seen(), (0, 0, 2), "what was decided is carried through");
+    assert_eq!(life.phase(&own), TransactionPhase::CompleteCommit);
+
+    let life = Life::on(&adopted(&own, |_| {}));
+    assert_eq!(life.seen(), (0, 1, 2), "what was open is aborted");
+    assert_eq!(life.phase(&own), TransactionPhase::CompleteAbort);
 }
