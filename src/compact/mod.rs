@@ -8,8 +8,9 @@
 //!
 //! What must hold: the fold over the log from its start gives the same state before and after; no
 //! offset changes; nothing goes that only a record replaces which a power cut may take (only what
-//! lies below the recorded recovery point is looked at). Called by `engine/`, which says which logs
-//! are compacted: the internal topics, and those whose `cleanup.policy` says so.
+//! lies below the recorded recovery point is looked at, once its markers are durable). Called by
+//! `engine/`, which says which logs are compacted: the internal topics, and those whose
+//! `cleanup.policy` says so.
 
 mod key_map;
 mod pass;

@@ -35,7 +35,8 @@ pub(crate) struct Settings {
     pub(crate) most_keys: usize,
     /// Bytes that are read in a step, soft.
     pub(crate) step_bytes: u64,
-    /// Segments that reach beyond it are left alone.
+    /// Segments that reach beyond it are left alone. Of a log with transactions no more than a last
+    /// stable offset, taken before the log was made durable up to its end.
     pub(crate) up_to: Offset,
 }
 

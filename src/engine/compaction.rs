@@ -96,6 +96,14 @@ pub(super) fn watch(log: &PartitionLog, partitions: usize) {
     }
 }
 
+/// Up to where a power cut undoes no decision: a marker may lie far above what it ends, where no
+/// recovery point covers it, and nothing may go that only the records of that transaction replace.
+fn decided_for_good(partition: &Partition, log: &PartitionLog) -> Result<Offset> {
+    let stable = log.offsets().snapshot().last_stable();
+    partition.make_durable(log.offsets().end())?; // asked for behind the other: every marker of it
+    Ok(stable)
+}
+
 /// What a step came to.
 enum Stepped {
     More,
@@ -216,12 +224,14 @@ impl Engine {
         let begun = match &owner {
             Owner::Store => self.seal(&partition, log, wall).and_then(|()| {
                 let from = turns.mapped.get(&id).copied().unwrap_or(Offset::ZERO);
-                Pass::begin(log, from, Settings::at(wall))
+                let up_to = decided_for_good(&partition, log)?;
+                Pass::begin(log, from, Settings { up_to, ..Settings::at(wall) })
             }),
             Owner::Program(config) => {
                 let clean = turns.clean(log);
                 due_end(log, config, clean, wall).and_then(|end| {
-                    let Some(up_to) = end else { return Ok(None) };
+                    let Some(end) = end else { return Ok(None) };
+                    let up_to = end.min(decided_for_good(&partition, log)?);
                     let delete_retention = config.delete_retention;
                     let settings = Settings { up_to, delete_retention, ..Settings::at(wall) };
                     Pass::begin(log, clean, settings)

@@ -42,6 +42,8 @@ pub(super) struct Pending {
     pub(super) unmarked: Partitions,
     /// Where they are, and are to be synced.
     pub(super) marked: Vec<Reached>,
+    /// A partition may have an earlier transaction open, whose marker was cut off.
+    pub(super) of_earlier_life: bool,
 }
 
 impl Pending {
@@ -53,6 +55,7 @@ impl Pending {
             undurable: None,
             unmarked: state.partitions.clone(),
             marked: Vec::new(),
+            of_earlier_life: true,
         })
     }
 
@@ -154,7 +157,9 @@ impl Transactions {
             _ => None,
         };
         slot.deadline = None;
-        slot.pending = Some(Pending { kind, durability, undurable, unmarked, marked: Vec::new() });
+        let (marked, of_earlier_life) = (Vec::new(), false);
+        slot.pending =
+            Some(Pending { kind, durability, undurable, unmarked, marked, of_earlier_life });
         Ok(())
     }
 
@@ -186,9 +191,10 @@ impl Transactions {
             pending.undurable = None;
         }
         let level = level(slot.tries);
-        let Pending { kind, unmarked, marked, .. } = pending;
+        let Pending { kind, unmarked, marked, of_earlier_life, .. } = pending;
+        let how = (*kind, *of_earlier_life && *kind == MarkerKind::Commit);
         unmarked.retain(|topic, ids| {
-            ids.retain(|id| match self.mark_partition((&entry.id, state), *kind, topic, *id) {
+            ids.retain(|id| match self.mark_partition((&entry.id, state), how, topic, *id) {
                 Ok(reached) => {
                     marked.extend(reached);
                     false
@@ -207,7 +213,7 @@ impl Transactions {
     fn mark_partition(
         &self,
         (name, state): (&str, &TransactionState),
-        kind: MarkerKind,
+        (kind, aborts_earlier): (MarkerKind, bool),
         topic: &str,
         id: PartitionId,
     ) -> Result<Option<Reached>> {
@@ -216,6 +222,10 @@ impl Transactions {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             found => found?,
         };
+        if aborts_earlier {
+            let records = ProducerIdentity::new(state.producer, state.epoch_of_records());
+            self.abort_earlier(&partition, records)?;
+        }
         let coordinator_epoch = self.engine.open_report().leader_epoch().get();
         let marker = Marker { kind, coordinator_epoch };
         let identity = state.identity();

@@ -10,7 +10,7 @@
 //!
 //! Where the states came with a directory of Kafka's, what is open stays so until its own timeout
 //! has passed, and what is decided waits a while, unless somebody takes the id before: opening such
-//! a directory to look at it changes nothing that was found in it.
+//! a directory to look at it changes nothing that was found in it. Own ids are not left so.
 //!
 //! Called when a store opens, before groups read what they are told of markers by.
 
@@ -20,8 +20,9 @@ use std::time::Duration;
 
 use super::coordinator::{Entry, Reached, STATE_TOPIC, Slot, Transactions};
 use super::ending::Pending;
+use super::publish::OWN_PREFIX;
 use super::schema::StateKey;
-use super::state::{Partitions, TransactionPhase, TransactionState, raised};
+use super::state::{Partitions, TransactionPhase, TransactionState};
 use crate::config::Durability;
 use crate::engine::Engine;
 use crate::error::{Cause, Error, Result};
@@ -40,6 +41,15 @@ struct Known {
     partition: PartitionId,
     epoch: ProducerEpoch,
     is_open: bool,
+}
+
+impl Known {
+    /// Whether the end that is prepared in `state` has its marker here. Where it raised no epoch,
+    /// the transaction that is open under the same one is that which is to be ended.
+    fn has_marker_of(&self, state: &TransactionState) -> bool {
+        let is_to_be_ended = self.is_open && state.epoch_of_records() == state.epoch;
+        self.epoch > state.epoch || (self.epoch == state.epoch && !is_to_be_ended)
+    }
 }
 
 /// What partitions know, by producer.
@@ -109,12 +119,7 @@ impl Transactions {
         let slot = &mut *entry.slot.lock();
         if let (Some(pending), Some(state)) = (&mut slot.pending, &slot.state) {
             for it in known.get(&state.producer).into_iter().flatten() {
-                // of an earlier transaction, whose marker was cut off: it is aborted below
-                let is_earlier = it.is_open && raised(it.epoch) < state.epoch;
-                if is_earlier && pending.kind == MarkerKind::Commit {
-                    pending.unmarked.get_mut(&it.topic).map(|ids| ids.remove(&it.partition));
-                }
-                if it.epoch >= state.epoch
+                if it.has_marker_of(state)
                     && let Some(ids) = pending.unmarked.get_mut(&it.topic)
                     && ids.remove(&it.partition)
                 {
@@ -125,7 +130,7 @@ impl Transactions {
             if pending.kind == MarkerKind::Commit {
                 pending.undurable = self.end_of_states(&entry.id);
             }
-            if self.is_adopted() {
+            if self.is_kafkas(&entry.id) {
                 self.set_deadline(slot, WHILE);
                 return;
             }
@@ -158,7 +163,7 @@ impl Transactions {
         for (topic, ids) in left {
             state.partitions.entry(topic).or_default().extend(ids);
         }
-        if self.is_adopted() {
+        if self.is_kafkas(&entry.id) {
             let timeout = state.timeout;
             self.set_deadline(slot, timeout);
             return Ok(());
@@ -181,9 +186,11 @@ impl Transactions {
         self.reached(STATE_TOPIC, partition).map(|reached| reached.end)
     }
 
-    /// Whether the states came with the directory.
-    fn is_adopted(&self) -> bool {
-        self.engine.topic(STATE_TOPIC).is_ok_and(|topic| topic.is_adopted())
+    /// Whether the state of an id may have come with the directory: never one of the store's own,
+    /// whose coordinators count on it that nothing of an earlier life is left.
+    fn is_kafkas(&self, id: &str) -> bool {
+        let is_adopted = || self.engine.topic(STATE_TOPIC).is_ok_and(|topic| topic.is_adopted());
+        !id.starts_with(OWN_PREFIX) && is_adopted()
     }
 
     fn is_open(&self, known: &Known, producer: ProducerId) -> bool {

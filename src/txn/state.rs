@@ -136,6 +136,15 @@ impl TransactionState {
         ProducerIdentity::new(self.producer, self.epoch)
     }
 
+    /// The epoch of a transaction's records, once its end is prepared: before the second version of
+    /// the protocol an end raises no epoch, and its markers carry that of the records.
+    pub(crate) fn epoch_of_records(&self) -> ProducerEpoch {
+        match self.client_version < CLIENT_VERSION {
+            true => self.epoch,
+            false => ProducerEpoch::new((self.epoch.get() - 1).max(0)),
+        }
+    }
+
     /// Whether the next raise of the epoch needs another producer id.
     pub(crate) fn needs_fresh_id(&self) -> bool {
         self.epoch.get() >= i16::MAX - 1
@@ -225,7 +234,7 @@ impl TransactionState {
 }
 
 /// The next epoch; the highest stays.
-pub(super) fn raised(epoch: ProducerEpoch) -> ProducerEpoch {
+fn raised(epoch: ProducerEpoch) -> ProducerEpoch {
     ProducerEpoch::new(epoch.get().saturating_add(1))
 }
 

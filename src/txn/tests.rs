@@ -1,6 +1,7 @@
 //! The coordinator over an engine in memory: epochs that run out, ids and partitions that an
-//! earlier life or another hand left, records that cannot be read.
+//! earlier life or another hand left, records that cannot be read, states that Kafka wrote.
 
+mod adopted;
 #[cfg(feature = "sim")]
 mod doubts;
 

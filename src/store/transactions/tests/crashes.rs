@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 
 use super::*;
+use crate::config::CleanupPolicy;
 use crate::disk::{Crash, IoMode, SimDisk};
 use crate::seeds::{pick, seeds};
 
@@ -201,4 +202,42 @@ fn what_was_aborted_stays_so_when_its_marker_is_cut_off() {
         let expected: &[_] = if is_carried_through { &["0"] } else { &["0", "2"] };
         assert_eq!(values(&store, "a", 0), expected, "{is_carried_through}");
     }
+}
+
+/// The older value is durable, the newer one too, but not the marker that commits it: the older one
+/// goes only once that is as well.
+#[test]
+fn compaction_and_a_power_cut_leave_one_of_two_values() {
+    let disk = SimDisk::new(1);
+    let world = World::on(Arc::new(disk.clone()));
+    let store = world.open();
+    let config = TopicConfig::new().cleanup_policy(CleanupPolicy::Compact);
+    let config = config.segment_bytes(1_024).min_cleanable_dirty_ratio(0.0);
+    store.create_topic("k", config).unwrap();
+    let plain = store.producer().build().unwrap().topic("k").unwrap();
+    let filling = "x".repeat(300);
+    let others = || {
+        for _ in 0..12 {
+            plain.send(Record::new(&filling).key("another")).unwrap();
+        }
+    };
+    let builder = store.producer().transactional("t");
+    let mut producer = builder.commit_durability(Durability::Process).build().unwrap();
+    plain.send(Record::new("older").key("k")).unwrap();
+    others();
+    let transaction = producer.begin().unwrap();
+    transaction.topic("k").unwrap().send(Record::new("newer").key("k")).unwrap();
+    others();
+    store.flush().unwrap();
+    transaction.commit().unwrap();
+    for _ in 0..200 {
+        world.clock.advance(Duration::from_millis(100));
+        store.run_maintenance();
+    }
+    let stats = store.stats();
+    let compacted = stats.topics.iter().find(|topic| topic.name == "k").unwrap();
+    assert!(compacted.partitions[0].compactions > 0, "the control");
+    let store = World::on(Arc::new(disk.crash(Crash::Nothing))).open();
+    let left = values(&store, "k", 0);
+    assert!(left.iter().any(|value| value == "older" || value == "newer"), "{left:?}");
 }
