@@ -1,7 +1,7 @@
 //! Consumers of share groups through the public door: who is given what, and what time, restarts,
-//! retention and other consumers do to that. `waiting` is about who is woken, `words` about words in
-//! odd company, `crashes` stops a program of takes and acknowledgements at every call to the disk
-//! and has calls fail, `workers` runs handlers.
+//! retention and other consumers do to that. `waiting` is about who is woken, `words` about words
+//! in odd company, `crashes` stops a program of takes and acknowledgements at every call to the
+//! disk and has calls fail, `workers` runs handlers.
 
 #[cfg(feature = "sim")]
 mod crashes;
