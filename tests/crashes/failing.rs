@@ -119,7 +119,7 @@ fn fail_in(scenario: &Scenario, mode: IoMode, most: u64, suite: &Suite) -> u64 {
 #[test]
 fn any_call_may_fail_and_nothing_promised_is_lost() {
     let suite = Suite::new("failing-calls");
-    let most = Budget::get().pick(1, 9, 100_000);
+    let most = Budget::get().pick(1, 8, 100_000);
     let failures = AtomicU64::new(0);
     each(&portion(light()), |(scenario, mode)| {
         let most = (most / scenario.thinned(4) as u64).max(1);

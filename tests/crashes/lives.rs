@@ -220,7 +220,7 @@ impl Lives {
 #[test]
 fn random_lives_lose_nothing_that_was_promised() {
     let suite = Suite::new("random-crashes");
-    let lives = Budget::get().pick(20, 30, 40);
+    let lives = Budget::get().pick(20, 23, 40);
     let test = "lives::random_lives_lose_nothing_that_was_promised";
     let seeds: Vec<u64> = seeds(40, 3400, 200_000).collect();
     each(&seeds, |seed| {

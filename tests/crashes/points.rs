@@ -207,7 +207,7 @@ fn a_recovery_cut_short_anywhere_is_recovered_from() {
     let suite = Suite::new("crash-recovery");
     let budget = Budget::get();
     let (every, most) =
-        (budget.pick(250, 600, 1), usize::try_from(budget.pick(3, 16, 200)).unwrap());
+        (budget.pick(250, 900, 1), usize::try_from(budget.pick(3, 16, 200)).unwrap());
     each(&portion(light()), |(scenario, mode)| {
         let run = Run::of(scenario, *mode);
         let every = every * scenario.thinned(4) as u64;

@@ -221,7 +221,7 @@ fn it_hands_out_what_is_due_as_a_sorted_map_would() {
 fn an_entry_below_a_bucket_that_is_being_read_is_not_passed_over() {
     let mut state = State::new(Limits { window: WINDOW, lead: Duration::ZERO });
     let (late, early) = (Timestamp::from_millis(500_000_000_000), Timestamp::from_millis(1_000));
-    let mut add = |state: &mut State, due: Timestamp| {
+    let add = |state: &mut State, due: Timestamp| {
         let key = Key { due: due.as_millis(), sequence: state.draw_sequence() };
         state.add(key, Offset::ZERO, late);
         key
