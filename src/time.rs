@@ -328,3 +328,8 @@ pub(crate) fn deadline_after(patience: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(patience).or_else(|| now.checked_add(CENTURY)).unwrap_or(now)
 }
+
+/// Whether a deadline is over.
+pub(crate) fn is_over(deadline: Instant) -> bool {
+    Instant::now() >= deadline
+}

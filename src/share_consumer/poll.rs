@@ -16,7 +16,7 @@ use super::handle::{ShareConsumer, Watched};
 use super::leased::{LeasedPart, LeasedRecords};
 use crate::error::Result;
 use crate::share::{ShareStart, TakeRequest};
-use crate::time::deadline_after;
+use crate::time::{deadline_after, is_over};
 use crate::wait::Woken;
 
 /// How long a wait may sleep before it runs due work again, where the store has no threads.
@@ -58,7 +58,7 @@ impl ShareConsumer {
                 return Ok(taken);
             }
             let woken = match self.start_waiting() {
-                true if Instant::now() < deadline => Woken::Ready,
+                true if !is_over(deadline) => Woken::Ready,
                 true => Woken::TimedOut,
                 false => self.wait_until(deadline),
             };
