@@ -20,6 +20,7 @@ use super::encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, TimestampRule
 use super::fault::BatchFault;
 use super::header::{BatchHeader, Codec, LENGTH_EXCLUDES, MAGIC, at};
 use super::records::{Batches, Records, Sound, TakeRules};
+use super::sent::SentBatch;
 use super::single::{Header, Record};
 use crate::config::{Packing, TimestampType};
 use crate::feed::Feed;
