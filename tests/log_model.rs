@@ -440,21 +440,21 @@ fn real(mode: IoMode) -> Copied {
 #[test]
 #[cfg(target_os = "linux")]
 fn walks_on_the_mapped_disk() {
-    for_each_seed(SUITE, "walks_on_the_mapped_disk", seeds(4, 16, 2000), |seed| {
+    for_each_seed(SUITE, "walks_on_the_mapped_disk", seeds(4, 8, 2000), |seed| {
         walk(&mut real(IoMode::Mapped), seed);
     });
 }
 
 #[test]
 fn walks_on_the_positioned_disk() {
-    for_each_seed(SUITE, "walks_on_the_positioned_disk", seeds(4, 16, 2000), |seed| {
+    for_each_seed(SUITE, "walks_on_the_positioned_disk", seeds(4, 8, 2000), |seed| {
         walk(&mut real(IoMode::Positioned), seed);
     });
 }
 
 #[test]
 fn walks_in_memory() {
-    for_each_seed(SUITE, "walks_in_memory", seeds(40, 300, 20_000), |seed| {
+    for_each_seed(SUITE, "walks_in_memory", seeds(40, 150, 20_000), |seed| {
         let disk = Arc::new(MemoryDisk::new());
         walk(&mut Copied { disk, root: PathBuf::from("/"), lives: 0, _held: None }, seed);
     });
@@ -496,7 +496,7 @@ mod simulated {
 
     #[test]
     fn walks_on_the_simulated_disk() {
-        for_each_seed(SUITE, "walks_on_the_simulated_disk", seeds(60, 400, 20_000), |seed| {
+        for_each_seed(SUITE, "walks_on_the_simulated_disk", seeds(60, 200, 20_000), |seed| {
             let disk = SimDisk::new(seed);
             if seed % 2 == 1 {
                 disk.set_mode(IoMode::Positioned);
