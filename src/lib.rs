@@ -49,6 +49,7 @@
 //!   [`Pending`]; who goes where: [`Partitioner`]; smaller: [`Compression`].
 //! - All or nothing: [`ProducerBuilder::transactional`], [`Transaction`],
 //!   [`Store::transactions`].
+//! - Once: [`TopicProducer::send_once`], [`TopicConfig::deduplicate`].
 //! - Later: [`TopicProducer::schedule`], [`Store::cancel_scheduled`], [`Store::scheduled`].
 //! - With local work, both or neither: [`Store::prepared`], [`PreparedProducer`].
 //! - Reading: [`ConsumerBuilder`], [`Consumer::poll`], [`Records`], [`RecordView`],
@@ -127,6 +128,9 @@ mod txn;
 
 #[cfg(not(loom))]
 mod dead_letters;
+
+#[cfg(not(loom))]
+mod deduplication;
 
 #[cfg(not(loom))]
 mod prepared;

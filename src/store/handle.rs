@@ -11,6 +11,7 @@ use super::builder::{StoreBuilder, Upkeep};
 use super::stats::{PreparedStats, ScheduleStats, StoreStats};
 use crate::consumer::ConsumerBuilder;
 use crate::dead_letters::DeadLetters;
+use crate::deduplication::Deduplication;
 use crate::engine::{Claim, Engine, OpenReport};
 use crate::error::{Error, Result};
 use crate::group::OffsetStore;
@@ -53,6 +54,7 @@ pub struct Store {
     pub(super) transactions: Arc<Transactions>,
     pub(super) letters: Arc<DeadLetters>,
     pub(super) schedule: Arc<Schedule>,
+    deduplication: Arc<Deduplication>,
     pub(super) prepared: Arc<Prepared>,
     pub(super) shares: Arc<ShareGroups>,
 }
@@ -125,7 +127,17 @@ impl Store {
         let prepared = Prepared::open(engine.clone(), &transactions)?;
         engine.start()?;
         let engine = Claim::new(engine);
-        Ok(Store { engine, offsets, transactions, letters, schedule, prepared, shares })
+        let deduplication = Arc::new(Deduplication::new(engine.plain_limit()));
+        Ok(Store {
+            engine,
+            offsets,
+            transactions,
+            letters,
+            schedule,
+            deduplication,
+            prepared,
+            shares,
+        })
     }
 
     /// The identity of the store, drawn when its directory was taken: 32 hexadecimal digits.
@@ -157,7 +169,8 @@ impl Store {
     /// ```
     pub fn producer(&self) -> ProducerBuilder {
         let (transactions, schedule) = (self.transactions.clone(), self.schedule.clone());
-        ProducerBuilder::new(self.engine.clone(), transactions, schedule)
+        let deduplication = self.deduplication.clone();
+        ProducerBuilder::new(self.engine.clone(), transactions, schedule, deduplication)
     }
 
     /// A builder for a consumer whose committed offsets are kept under `group`.
