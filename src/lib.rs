@@ -129,7 +129,11 @@ mod state_log;
 mod txn;
 
 #[cfg(not(loom))]
+mod dead_letters;
+
+#[cfg(not(loom))]
 mod deduplication;
+
 #[cfg(not(loom))]
 mod prepared;
 #[cfg(not(loom))]
@@ -172,6 +176,8 @@ pub use consumer::{
     Assigned, Consumer, ConsumerBuilder, Interrupt, Membership, OffsetCommit, ReadToEnd,
     RebalanceListener, Reset, Revoked,
 };
+#[cfg(not(loom))]
+pub use dead_letters::DeadLetter;
 #[cfg(not(loom))]
 pub use engine::{BackupProgress, BackupReport, OpenReport};
 pub use error::{Error, ErrorKind, Outcome, RecordError, RecordRefusal, Result};
@@ -224,9 +230,9 @@ pub use share_consumer::{
 pub use store::{
     BackupBuilder, BackupTask, GroupDescription, GroupListing, GroupMember, GroupPartition,
     GroupReset, GroupStats, HoldStats, OffsetMove, Partition, PartitionDescription, PartitionStats,
-    PreparedStats, ReadOnlyStore, ReadOnlyStoreBuilder, ResetPlan, ResetTo, ScheduleStats,
-    ShareGroupDescription, ShareGroupPartition, Store, StoreBuilder, StoreStats, TopicDescription,
-    TopicStats,
+    PreparedStats, ReadOnlyStore, ReadOnlyStoreBuilder, RedriveBuilder, Redriven, ResetPlan,
+    ResetTo, ScheduleStats, ShareGroupDescription, ShareGroupPartition, Store, StoreBuilder,
+    StoreStats, TopicDescription, TopicStats,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 #[cfg(not(loom))]

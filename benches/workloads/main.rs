@@ -19,6 +19,7 @@ mod read;
 mod rebalance;
 mod rounds;
 mod topics;
+mod transactions;
 mod upkeep;
 mod wake;
 mod whole;
@@ -46,6 +47,7 @@ const WORKLOADS: &[(&str, Workload)] = &[
     ("sync64", durable::sync64),
     ("synctopics", durable::synctopics),
     ("journal", journal::journal),
+    ("transactions", transactions::transactions),
     ("wake", wake::wake),
     ("create", many::create),
     ("open10k", many::open10k),
