@@ -195,8 +195,8 @@ impl Store {
     ///
     /// Beside what any consumer's `build` fails with: as
     /// [`Locked`](crate::ErrorKind::Locked) while another has the name, as
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where an ordinary group has it, or for
-    /// `assign`, `assignor` and `instance_id`, which have no meaning here.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where an ordinary group has it, or
+    /// for `assign`, `assignor` and `instance_id`, which have no meaning here.
     ///
     /// ```
     /// use std::time::Duration;

@@ -36,6 +36,9 @@ fn all_changed() -> TopicConfig {
         .zstd_level(-3)
         .flush_records(Some(8))
         .flush_interval(Some(Duration::ZERO))
+        .deduplicate(Duration::from_millis(2))
+        .deduplicate_max_ids(18)
+        .priority_lanes(3)
 }
 
 #[test]

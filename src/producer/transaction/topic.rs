@@ -168,9 +168,9 @@ impl<'t> TransactionTopic<'t> {
         Ok(self.topic.batch_receipt(&sent))
     }
 
-    /// [`TopicProducer::send_once`] within the transaction: the id counts as taken while it is open,
-    /// and is free again if it is aborted. A record that was there before is on disk before the
-    /// transaction is committed, as if it had been sent here.
+    /// [`TopicProducer::send_once`] within the transaction: the id counts as taken while it is
+    /// open, and is free again if it is aborted. A record that was there before is on disk before
+    /// the transaction is committed, as if it had been sent here.
     ///
     /// ```
     /// # use std::time::Duration;
