@@ -10,10 +10,12 @@ use super::Engine;
 use super::partition::Partition;
 use super::room;
 use super::root::fact::Fact;
-use crate::config::Leadership;
+use crate::config::{Leadership, TopicConfig};
 use crate::error::Result;
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
-use crate::log::{Appended, Cursor, Durable, Fetched, LeaderBatches, RawBatches, RawLimits};
+use crate::log::{
+    Appended, Cursor, Durable, Fetched, LeaderBatches, PartitionLog, RawBatches, RawLimits,
+};
 use crate::record::AppendBatch;
 use crate::time::Timestamp;
 
@@ -128,6 +130,11 @@ impl Partition {
     /// Reads whole batches from the one that holds `from` on.
     pub(crate) fn read_batches(&self, from: Offset, limits: RawLimits) -> Result<RawBatches> {
         self.open_log("read batches")?.read_batches(from, limits)
+    }
+
+    /// Its topic's configuration; `None` of a log that cannot be written to.
+    pub(crate) fn config(&self) -> Option<Arc<TopicConfig>> {
+        self.log().ok().map(PartitionLog::config)
     }
 
     /// Reads whole batches from the one that holds `from` to the end of the log, whatever readers

@@ -49,6 +49,9 @@ impl TopicProducer {
         if count == NonZeroU32::MIN {
             return Ok(PartitionId::new(0));
         }
+        if let Some(band) = self.band() {
+            return self.choose_in(band, record, count);
+        }
         let partitioner = &*self.core().settings().partitioner;
         partitioner::choose(partitioner, self.name(), record.key_bytes(), count)
     }
@@ -57,6 +60,9 @@ impl TopicProducer {
     #[inline]
     pub(super) fn tell_taken(&self, wanted: Option<PartitionId>, lane: &Lane, bytes: usize) {
         if wanted.is_none() && !self.lanes().are_single() {
+            if let Some(band) = self.band() {
+                return self.tell_taken_in(band, lane.partition().id(), bytes);
+            }
             let partitioner = &*self.core().settings().partitioner;
             partitioner::report_taken(partitioner, self.name(), lane.partition().id(), bytes);
         }
