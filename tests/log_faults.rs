@@ -459,7 +459,7 @@ impl Trial {
 #[test]
 fn trials() {
     let suite = Suite::new("log-crashes");
-    for_each_seed(SUITE, "trials", seeds(150, 2000, 100_000), |seed| {
+    for_each_seed(SUITE, "trials", seeds(150, 1200, 100_000), |seed| {
         let mut trial = Trial::new(seed);
         trial.run();
         for image in trial.images {

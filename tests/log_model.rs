@@ -466,21 +466,21 @@ fn walk(world: &mut dyn World, seed: u64) {
 #[test]
 #[cfg(target_os = "linux")]
 fn walks_on_the_mapped_disk() {
-    for_each_seed(SUITE, "walks_on_the_mapped_disk", seeds(4, 16, 2000), |seed| {
+    for_each_seed(SUITE, "walks_on_the_mapped_disk", seeds(4, 8, 2000), |seed| {
         walk(&mut Copied::real(IoMode::Mapped), seed);
     });
 }
 
 #[test]
 fn walks_on_the_positioned_disk() {
-    for_each_seed(SUITE, "walks_on_the_positioned_disk", seeds(4, 16, 2000), |seed| {
+    for_each_seed(SUITE, "walks_on_the_positioned_disk", seeds(4, 8, 2000), |seed| {
         walk(&mut Copied::real(IoMode::Positioned), seed);
     });
 }
 
 #[test]
 fn walks_in_memory() {
-    for_each_seed(SUITE, "walks_in_memory", seeds(40, 300, 20_000), |seed| {
+    for_each_seed(SUITE, "walks_in_memory", seeds(40, 150, 20_000), |seed| {
         walk(&mut Copied::in_memory(), seed);
     });
 }
@@ -488,7 +488,7 @@ fn walks_in_memory() {
 #[test]
 #[cfg(feature = "sim")]
 fn walks_on_the_simulated_disk() {
-    for_each_seed(SUITE, "walks_on_the_simulated_disk", seeds(60, 400, 20_000), |seed| {
+    for_each_seed(SUITE, "walks_on_the_simulated_disk", seeds(60, 200, 20_000), |seed| {
         let disk = tidelog::disk::SimDisk::new(seed);
         if seed % 2 == 1 {
             disk.set_mode(IoMode::Positioned);
