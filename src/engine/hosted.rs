@@ -107,7 +107,11 @@ impl Partition {
         batch: &B,
         now: Timestamp,
     ) -> Result<Appended> {
-        let appended = self.append_by(batch, |log| log.append_as_leader(epoch, batch, now))?;
+        let log = self.open_log("append")?;
+        let reserved = self.room_for(batch)?;
+        let appended = log.append_as_leader(epoch, batch, now);
+        let appended = appended.map_err(|error| self.not_appended(reserved, error))?;
+        self.settle(reserved, &appended);
         self.signal().notify();
         if self.is_flush_due() {
             self.make_durable(appended.end_offset)?;

@@ -1,8 +1,8 @@
 //! What one record of a share group goes through: its phase, and the one function that moves it.
 //!
 //! A record that is not finished is available, due later, behind an earlier one of its key, leased,
-//! out of deliveries, or owed to the dead-letter topic. Who ends a lease says which: a move by any other lease, or of what is not
-//! leased, is refused and changes nothing.
+//! out of deliveries, or owed to the dead-letter topic. Who ends a lease says which: a move by any
+//! other lease, or of what is not leased, is refused and changes nothing.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,8 +3,9 @@
 //! Key 0 is a snapshot of one group in one partition, key 1 an update of it; values have version 0
 //! in the layout of Kafka 4.1 and newer, which is flexible: what Kafka has no place for stands in
 //! tagged fields, which Kafka's readers step over: of a range when its records are due and after
-//! what delay (`DUE`), or why they are to become dead letters (`OWED`); of the whole what went wrong
-//! with those (`TEXTS`). For Kafka such records are available, with their delivery count. A null value is a tombstone and never comes here.
+//! what delay (`DUE`), or why they are to become dead letters (`OWED`); of the whole what went
+//! wrong with those (`TEXTS`). For Kafka such records are available, with their delivery count. A
+//! null value is a tombstone and never comes here.
 //!
 //! An update here names all that differs from the snapshot of its number; Kafka's name what is new.
 //! Laid over one another in the order of the log both come to the same.

@@ -1,6 +1,7 @@
 //! The same words with what went wrong: if the record becomes a dead letter, that says it.
 //!
-//! Of a text as much is kept as a header is to hold, and only where it is the last word on a record.
+//! Of a text as much is kept as a header is to hold, where it is the last word on a record. Called
+//! by programs and by `worker`.
 
 use std::time::Duration;
 

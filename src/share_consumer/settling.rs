@@ -143,8 +143,9 @@ impl ShareConsumer {
         self.settle_later("release", items, Resolution::Release { delay }.into())
     }
 
-    /// Rejects a record: it is never handed out again, however many deliveries it has left. It goes
-    /// to the group's dead-letter topic soon after; where there is none it is archived, and counted.
+    /// Rejects a record: it is never handed out again, however many deliveries it has left. It
+    /// goes to the group's dead-letter topic soon after; where there is none it is archived, and
+    /// counted.
     ///
     /// # Errors
     /// Those of [`ack`](ShareConsumer::ack).

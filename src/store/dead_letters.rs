@@ -1,5 +1,7 @@
-//! What a store does with dead letters: sending them back. The coordinator decides; each call goes
-//! down to it.
+//! What a store does with dead letters: sending them back.
+//!
+//! A builder notes what is wanted; the coordinator decides and does it, under no lock while the
+//! program's filter runs. Called by programs.
 
 use std::sync::Arc;
 
@@ -166,8 +168,8 @@ impl<'a> RedriveBuilder<'a> {
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) for a topic there is none of,
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for one that is internal or would be
-    /// sent back to itself, [`Full`](crate::ErrorKind::Full) and the other errors of an append: what
-    /// was sent back before is noted, the next redrive goes on behind it. With the outcome
+    /// sent back to itself, [`Full`](crate::ErrorKind::Full) and the other errors of an append:
+    /// what was sent back before is noted, the next redrive goes on behind it. With the outcome
     /// [`Unknown`](crate::Outcome::Unknown) the last portion may have been sent back: the next
     /// redrive finds out, and repeats nothing.
     ///

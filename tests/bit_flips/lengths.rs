@@ -47,7 +47,7 @@ fn a_length_of_two_gigabytes_anywhere_takes_no_memory() {
     assert!(much.is_err(), "the control: there is none");
     let rests = [Rest::Closed, Rest::Killed, Rest::Journaled, Rest::Grouped, Rest::Transactional];
     let fixtures = rests.map(|rest| Fixture::new("lengths", 24, rest));
-    let stride = Budget::get().pick(499, 47, 1) as usize;
+    let stride = Budget::get().pick(499, 97, 1) as usize;
     let states: Vec<_> = fixtures.iter().flat_map(|fixture| lies(fixture, stride)).collect();
     assert_none(&run("hostile-lengths", &states));
     child::done();

@@ -276,15 +276,11 @@ impl Model {
         if self.random.random_bool(0.1) {
             return; // the append failed: nothing has changed
         }
-        let buries = self.at_last == AtLast::Bury;
-        let is_last =
-            how == Resolution::Reject || how != Resolution::Ack && self.stories[&at].count >= MOST;
+        let is_last = how != Resolution::Ack && self.stories[&at].count >= MOST;
+        let is_owed = self.at_last == AtLast::Bury && (how == Resolution::Reject || is_last);
         if how != Resolution::Ack && self.random.random_bool(0.5) {
-            let text: Arc<str> = Arc::from(format!("{lease:?}"));
-            delta.texts.push((at, text.clone()));
-            if buries && is_last {
-                self.texts.insert(at, text);
-            }
+            delta.texts.push((at, Arc::from(format!("{lease:?}"))));
+            self.texts.extend(delta.texts.iter().filter(|_| is_owed).cloned());
         }
         let wall = self.wall;
         let mono = self.mono;
@@ -292,7 +288,7 @@ impl Model {
         story.settled = Some((lease, word));
         story.told = match how {
             Resolution::Ack => Told::Done(Finished::Acknowledged),
-            _ if buries && is_last => Told::Owed,
+            _ if is_owed => Told::Owed,
             Resolution::Reject => Told::Done(Finished::Archived),
             Resolution::Release { .. } if story.count >= MOST => Told::Spent,
             Resolution::Release { delay } => {
@@ -344,12 +340,11 @@ impl Model {
     /// What is exhausted is archived.
     fn bury(&mut self) {
         let spent: Vec<i64> = self.state.exhausted().map(|(at, _)| at).collect();
-        let is_spent = |at: i64, story: &Story| match story.told {
-            Told::Spent => !self.is_behind(at),
+        let is_spent = |at: &i64| match self.stories[at].told {
+            Told::Spent => !self.is_behind(*at),
             told => told == Told::Owed,
         };
-        let told = |(at, story): (&i64, &Story)| is_spent(*at, story).then_some(*at);
-        let expected: Vec<i64> = self.stories.iter().filter_map(told).collect();
+        let expected: Vec<i64> = self.stories.keys().copied().filter(is_spent).collect();
         assert_eq!(spent, expected);
         if self.at_last == AtLast::Bury {
             self.state.owe_exhausted();

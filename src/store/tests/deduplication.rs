@@ -7,7 +7,7 @@ mod model;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use crate::config::{BackgroundSync, CleanupPolicy, Durability, Threads, TopicConfig};
+use crate::config::{BackgroundSync, CleanupPolicy, Threads, TopicConfig};
 use crate::disk::{Disk, MemoryDisk};
 use crate::error::ErrorKind;
 use crate::ids::Offset;
@@ -284,6 +284,7 @@ fn a_window_may_be_changed_and_taken_away() {
 #[cfg(feature = "sim")]
 #[test]
 fn a_duplicate_is_as_durable_as_was_asked_for() {
+    use crate::config::Durability;
     use crate::disk::{Crash, SimDisk};
     let disk = SimDisk::new(7);
     let world = World::on(Arc::new(disk.clone()));
