@@ -13,7 +13,7 @@ use crate::record::RecordView;
 /// Sends dead letters back; begun by [`Store::redrive_dead_letters`].
 ///
 /// ```
-/// use tidelog::{DeadLetter, Record, Store, TopicConfig};
+/// use tidelog::{DeadLetter, Record, RecordView, Store, TopicConfig};
 /// let store = Store::in_memory()?;
 /// store.ensure_topic("jobs", TopicConfig::new())?;
 /// let jobs = store.producer().build()?.topic("jobs")?;
@@ -28,7 +28,7 @@ use crate::record::RecordView;
 /// while seen < 2 {
 ///     seen += letters.poll(std::time::Duration::from_secs(30))?.len();
 /// }
-/// let of_network = |record| {
+/// let of_network = |record: RecordView<'_>| {
 ///     DeadLetter::of(record).is_some_and(|letter| letter.error == Some("no route to host"))
 /// };
 /// let done = store.redrive_dead_letters("workers.dlq").filter(of_network).max_records(1).run()?;
