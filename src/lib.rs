@@ -162,8 +162,8 @@ pub use config::{
 };
 #[cfg(not(loom))]
 pub use consumer::{
-    Assigned, Consumer, ConsumerBuilder, Interrupt, Membership, OffsetCommit, ReadToEnd,
-    RebalanceListener, Reset, Revoked,
+    Assigned, Consumer, ConsumerBuilder, Interrupt, Membership, OffsetCommit, PartitionScan,
+    ReadToEnd, RebalanceListener, Reset, Revoked,
 };
 #[cfg(not(loom))]
 pub use engine::{BackupProgress, BackupReport, OpenReport};
@@ -185,8 +185,8 @@ pub use inspect::{
 };
 #[cfg(not(loom))]
 pub use log::{
-    Damage, Finding, FindingKind, FoundOffset, Log, LogBuilder, LogReceipt, OffsetSpec,
-    PartitionReport, ProducerState, RawBatches, RawLimits, TornTail, Unvouched,
+    Damage, FilteredRead, Finding, FindingKind, FoundOffset, Log, LogBuilder, LogReceipt,
+    OffsetSpec, PartitionReport, ProducerState, RawBatches, RawLimits, TornTail, Unvouched,
 };
 #[cfg(not(loom))]
 pub use prepared::{Exhausted, PreparedId, PreparedTransaction, Resolution};
@@ -200,8 +200,8 @@ pub use producer::{
 };
 #[cfg(not(loom))]
 pub use record::{
-    Header, Headers, MarkerKind, OwnedRecord, ProducerIdentity, Record, RecordView, Records,
-    RecordsIter,
+    Header, Headers, MarkerKind, OwnedRecord, ProducerIdentity, Record, RecordFilter, RecordView,
+    Records, RecordsIter,
 };
 #[cfg(not(loom))]
 pub use schedule::{ScheduleId, ScheduledRecord, When};
