@@ -36,6 +36,7 @@ fn all_changed() -> TopicConfig {
         .zstd_level(-3)
         .flush_records(Some(8))
         .flush_interval(Some(Duration::ZERO))
+        .tag_index(true)
 }
 
 #[test]
