@@ -49,6 +49,8 @@
 //!   [`Pending`]; who goes where: [`Partitioner`]; smaller: [`Compression`].
 //! - All or nothing: [`ProducerBuilder::transactional`], [`Transaction`],
 //!   [`Store::transactions`].
+//! - Once: [`TopicProducer::send_once`], [`TopicConfig::deduplicate`].
+//! - Urgent: [`TopicProducer::with_priority`], [`TopicConfig::priority_lanes`].
 //! - Later: [`TopicProducer::schedule`], [`Store::cancel_scheduled`], [`Store::scheduled`].
 //! - With local work, both or neither: [`Store::prepared`], [`PreparedProducer`].
 //! - Reading: [`ConsumerBuilder`], [`Consumer::poll`], [`Records`], [`RecordView`],
@@ -56,6 +58,7 @@
 //! - Offsets: [`Consumer::commit`], [`OffsetCommit`]. Groups: [`Store::groups`],
 //!   [`Store::describe_group`], [`Store::reset_group`], [`Store::delete_group`],
 //!   [`StoreBuilder::offsets_retention`], [`TopicConfig::retain_for`].
+//! - Everything to each: [`Store::broadcast_consumer`].
 //! - Sharing: [`Store::share_consumer`], [`ShareConsumer`], [`LeasedRecords`], [`Lease`]; with
 //!   handlers: [`Store::worker`], [`JobOutcome`], [`RetryPolicy`].
 //! - Operating: [`Store::open_report`], [`Store::stats`], [`Error`]; looking into files: [`Dump`].
@@ -126,7 +129,15 @@ mod state_log;
 mod txn;
 
 #[cfg(not(loom))]
+mod dead_letters;
+
+#[cfg(not(loom))]
+mod deduplication;
+
+#[cfg(not(loom))]
 mod prepared;
+#[cfg(not(loom))]
+mod priority;
 #[cfg(not(loom))]
 mod schedule;
 
@@ -157,14 +168,16 @@ pub mod fuzzing;
 
 #[cfg(not(loom))]
 pub use config::{
-    BackgroundSync, CleanupPolicy, Compression, Durability, HoldCap, Journal, Leadership, Threads,
-    TimestampType, TopicConfig, WhenFull,
+    BackgroundSync, CleanupPolicy, Compression, Durability, HoldCap, Journal, Leadership, Priority,
+    Threads, TimestampType, TopicConfig, WhenFull,
 };
 #[cfg(not(loom))]
 pub use consumer::{
     Assigned, Consumer, ConsumerBuilder, Interrupt, Membership, OffsetCommit, PartitionScan,
     ReadToEnd, RebalanceListener, Reset, Revoked,
 };
+#[cfg(not(loom))]
+pub use dead_letters::DeadLetter;
 #[cfg(not(loom))]
 pub use engine::{BackupProgress, BackupReport, OpenReport};
 pub use error::{Error, ErrorKind, Outcome, RecordError, RecordRefusal, Result};
@@ -217,9 +230,9 @@ pub use share_consumer::{
 pub use store::{
     BackupBuilder, BackupTask, GroupDescription, GroupListing, GroupMember, GroupPartition,
     GroupReset, GroupStats, HoldStats, OffsetMove, Partition, PartitionDescription, PartitionStats,
-    PreparedStats, ReadOnlyStore, ReadOnlyStoreBuilder, ResetPlan, ResetTo, ScheduleStats,
-    ShareGroupDescription, ShareGroupPartition, Store, StoreBuilder, StoreStats, TopicDescription,
-    TopicStats,
+    PreparedStats, ReadOnlyStore, ReadOnlyStoreBuilder, RedriveBuilder, Redriven, ResetPlan,
+    ResetTo, ScheduleStats, ShareGroupDescription, ShareGroupPartition, Store, StoreBuilder,
+    StoreStats, TopicDescription, TopicStats,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 #[cfg(not(loom))]

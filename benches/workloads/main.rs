@@ -13,6 +13,7 @@ mod append;
 mod durable;
 mod end2end;
 mod filter;
+mod floor;
 mod journal;
 mod many;
 mod place;
@@ -20,6 +21,7 @@ mod read;
 mod rebalance;
 mod rounds;
 mod topics;
+mod transactions;
 mod upkeep;
 mod wake;
 mod whole;
@@ -32,6 +34,7 @@ const WORKLOADS: &[(&str, Workload)] = &[
     ("single100", append::single100),
     ("linger100", append::linger100),
     ("batch1k", append::batch1k),
+    ("floor", floor::floor),
     ("threads2", append::threads2),
     ("threads16", append::threads16),
     ("topics10", topics::topics10),
@@ -50,6 +53,7 @@ const WORKLOADS: &[(&str, Workload)] = &[
     ("sync64", durable::sync64),
     ("synctopics", durable::synctopics),
     ("journal", journal::journal),
+    ("transactions", transactions::transactions),
     ("wake", wake::wake),
     ("create", many::create),
     ("open10k", many::open10k),

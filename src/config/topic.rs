@@ -59,6 +59,9 @@ pub struct TopicConfig {
     pub(crate) flush_records: Option<u64>,
     pub(crate) flush_interval: Option<Duration>,
     pub(crate) tag_index: bool,
+    pub(crate) deduplication_window: Option<Duration>,
+    pub(crate) deduplication_max_ids: usize,
+    pub(crate) priority_lanes: u32,
 }
 
 /// The largest segment: Kafka's files stay below 2^31 bytes.
@@ -96,6 +99,9 @@ impl Default for TopicConfig {
             flush_records: None,
             flush_interval: None,
             tag_index: false,
+            deduplication_window: None,
+            deduplication_max_ids: 1_000_000,
+            priority_lanes: 1,
         }
     }
 }
@@ -429,6 +435,8 @@ impl TopicConfig {
         }
         self.compression.validate()?;
         self.validate_flush()?;
+        self.validate_deduplication()?;
+        self.validate_priorities()?;
         if let Some(bytes) = self.retention_bytes {
             within("retention.bytes", bytes, 0, i64::MAX as u64, " bytes")?;
         }

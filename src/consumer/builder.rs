@@ -19,7 +19,8 @@ use crate::disk::names::validate_topic_name;
 use crate::engine::Claim;
 use crate::error::{Cause, Error, Result};
 use crate::group::{
-    Interest, JoinRequest, OffsetStore, StickyAssignor, TopicPattern, check_group_name,
+    Distribution, Interest, JoinRequest, OffsetStore, StickyAssignor, TopicPattern,
+    check_group_name,
 };
 use crate::ids::PartitionId;
 use crate::record::{PlainLimit, TagBits};
@@ -83,6 +84,7 @@ pub struct ConsumerBuilder {
     assigned: Vec<(String, PartitionId)>,
     subscribed: Vec<String>,
     pattern: Option<String>,
+    distribution: Distribution,
     pub(super) place: Place,
     pub(super) filtering: Filtering,
     options: Options,
@@ -98,10 +100,17 @@ impl ConsumerBuilder {
             assigned: Vec::new(),
             subscribed: Vec::new(),
             pattern: None,
+            distribution: Distribution::Divided,
             place: Place::default(),
             filtering: Filtering::default(),
             options,
         }
+    }
+
+    /// For the only reader under its name.
+    pub(crate) fn broadcast(mut self) -> Self {
+        self.distribution = Distribution::Broadcast;
+        self
     }
 
     /// Reads these partitions, by topic and number; they must exist. Any number of consumers of a
@@ -383,6 +392,7 @@ impl ConsumerBuilder {
                     assignor: assignor.unwrap_or_else(|| Arc::new(StickyAssignor::new())),
                     instance_id: instance_id.as_deref().map(Arc::from),
                     max_poll_interval: max_poll_interval.unwrap_or(MAX_POLL_INTERVAL),
+                    distribution: self.distribution,
                 };
                 let seat = self.offsets.join(group, request)?;
                 assignment.listen(seat.signal());
@@ -444,7 +454,11 @@ impl ConsumerBuilder {
         if options.auto_commit.is_some() && self.group.is_none() {
             return invalid("a reader without a group has nothing to commit by itself");
         }
-        self.place.validate(subscribes && self.group.is_some())?;
+        let is_broadcast = self.distribution == Distribution::Broadcast;
+        if is_broadcast && !subscribes {
+            return invalid("a broadcast consumer subscribes: all partitions are its own");
+        }
+        self.place.validate(subscribes && self.group.is_some(), is_broadcast)?;
         self.filtering.validate()?;
         check_range("max_bytes", options.max_bytes, usize::MAX)?;
         check_range("max_records", options.max_records, usize::MAX)?;

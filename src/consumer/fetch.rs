@@ -65,12 +65,15 @@ impl Consumer {
         self.engine.check_open("poll")?;
         self.take_changes()?;
         self.look_at_watched();
-        for _ in 0..self.assignment.ready_len() {
+        for _ in 0..self.assignment.turns() {
             if self.is_full() || self.failed.is_some() {
                 break;
             }
             let Some(index) = self.assignment.pop() else { break };
-            match self.read(index, None) {
+            let before = self.stage.records.len();
+            let read = self.read(index, None);
+            self.assignment.charge(self.stage.records.len() - before);
+            match read {
                 Ok(Read::More) => self.assignment.queue(index),
                 Ok(Read::Full) => {
                     self.stage.is_full = true;
@@ -163,13 +166,13 @@ impl Consumer {
 
     /// How much there is room for. How many records of it a filter will want, nobody knows.
     fn limits(&self) -> FetchLimits {
-        let records = match self.filtering.filter {
+        let left = match self.filtering.filter {
             Some(_) => u64::MAX,
             None => (self.options.max_records - self.stage.records.len()) as u64,
         };
         FetchLimits {
             bytes: self.options.max_bytes.saturating_sub(self.stage.bytes).max(1),
-            records,
+            records: self.assignment.most().unwrap_or(u64::MAX).min(left),
             durable_only: self.options.durable_only,
             isolation: self.options.isolation,
         }

@@ -49,6 +49,8 @@ pub(super) struct Told {
     is_vouched: bool,
     /// The segments whose files cannot be taken for what they say.
     bad: BTreeSet<Offset>,
+    /// Those whose files hold what nobody has vouched for: right, but perhaps never synced.
+    unsure: BTreeSet<Offset>,
 }
 
 impl Told {
@@ -160,7 +162,8 @@ impl PartitionLog {
         let end = self.offsets.end();
         let vouchers = if foreign { None } else { self.read_aborted_vouchers()? };
         let is_vouched = vouchers.is_some();
-        let mut told = Told { by_segment: BTreeMap::new(), is_vouched, bad: BTreeSet::new() };
+        let (bad, unsure) = (BTreeSet::new(), BTreeSet::new());
+        let mut told = Told { by_segment: BTreeMap::new(), is_vouched, bad, unsure };
         let spans = self.spans();
         // one whose segment has joined another's: the joint index may not have got its name
         let listed = vouchers.iter().flat_map(|vouchers| vouchers.keys());
@@ -184,6 +187,9 @@ impl PartitionLog {
                     .unwrap_or_default(),
             };
             let changed = vouched.is_some_and(|vouched| !vouched.fits(&bytes));
+            if !bytes.is_empty() && vouched.is_none_or(|vouched| *vouched != Vouched::of(&bytes)) {
+                told.unsure.insert(base);
+            }
             let (entries, fault) = match parse_transaction_index(base, &bytes) {
                 Ok(entries) => (entries, None),
                 Err(fault) => (Vec::new(), Some(fault.what)),
@@ -202,7 +208,8 @@ impl PartitionLog {
         Ok(told)
     }
 
-    /// Takes over what a log was found to hold when it was opened.
+    /// Takes over what a log was found to hold when it was opened. What no sync may have seen is
+    /// written again before a recovery point rises above it.
     pub(super) fn take_aborted(&self, aborted: Aborted, told: &Told) {
         let spans = self.spans();
         let is_stale = |(segment, span): &(Arc<Segment>, Range<Offset>)| {
@@ -211,7 +218,7 @@ impl PartitionLog {
             (told.map_or(&[][..], Vec::as_slice) != held).then_some(segment.base())
         };
         let mut stale: BTreeSet<_> = spans.iter().filter_map(is_stale).collect();
-        stale.extend(&told.bad);
+        stale.extend(told.bad.iter().chain(&told.unsure));
         let unvouched = !aborted.is_empty() && !told.is_vouched;
         let saved_to = self.offsets.end();
         *self.aborted_files.lock() = AbortedFiles { saved_to, stale, unvouched };

@@ -1,7 +1,8 @@
 //! Sending later: records that linger for company, and the flush of one topic.
 //!
 //! An enqueue encodes the record into its partition's open batch under one short lock and returns
-//! a share in the batch's ticket. Whoever fills a batch writes it; the timer writes what is due.
+//! a share in the batch's ticket. Full batches are written by the timer if they are large and few,
+//! else by who fills them; the timer writes what is due.
 
 use super::core::Core;
 use super::lane::{Lane, Pushed, Taken, size_bound};
@@ -21,8 +22,9 @@ impl TopicProducer {
     /// `Ok` acknowledges nothing: the record is copied into memory, its [`Pending`] says what
     /// became of it. Dropping that is fine: the next [`flush`](TopicProducer::flush) reports what
     /// failed. A batch that fails takes all of its records with it; those enqueued after it are
-    /// served all the same. Blocks while the producer's buffer is full, if built so; a caller that
-    /// fills a batch appends it.
+    /// served all the same. Blocks while the producer's buffer is full, if built so. A batch that
+    /// is full is appended by the caller, or, if it is large, by the store's timer thread while the
+    /// caller goes on, up to four of a partition.
     ///
     /// # Errors
     /// Those of [`send`](TopicProducer::send) that can be told of the record alone, at once; and
@@ -141,7 +143,11 @@ impl TopicProducer {
 
     /// Where a record goes, decided once however long it waits for room.
     #[inline(always)]
-    fn place(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Result<Place<'_>> {
+    pub(super) fn place(
+        &self,
+        wanted: Option<PartitionId>,
+        record: &Record<'_>,
+    ) -> Result<Place<'_>> {
         let now = self.core().wall();
         let lane = self.lane_of(wanted, record)?;
         let partition = lane.partition();
@@ -154,7 +160,7 @@ impl TopicProducer {
 }
 
 /// A record's way into a lane.
-struct Place<'p> {
+pub(super) struct Place<'p> {
     lane: &'p Arc<Lane>,
     rules: BatchRules,
     now: Timestamp,
@@ -165,6 +171,17 @@ impl Place<'_> {
     /// `None`: there is no memory for the record.
     #[inline(always)]
     fn push(&self, producer: &TopicProducer, record: &Record<'_>) -> Result<Option<Pending>> {
+        let taken = self.push_only(producer, record)?;
+        Ok(taken.map(|taken| self.pending(record, taken)))
+    }
+
+    /// What comes of it is the caller's to say.
+    #[inline(always)]
+    pub(super) fn push_only(
+        &self,
+        producer: &TopicProducer,
+        record: &Record<'_>,
+    ) -> Result<Option<Taken>> {
         let core: &Core = producer.core();
         let taken = match self.lane.push(core, record, &self.rules, producer.word())? {
             Pushed::Taken(taken) => taken,
@@ -172,13 +189,22 @@ impl Place<'_> {
         };
         self.lane.follow_up(core, &taken);
         producer.tell_taken(self.wanted, self.lane, size_bound(record));
+        Ok(Some(taken))
+    }
+
+    #[inline(always)]
+    pub(super) fn pending(&self, record: &Record<'_>, taken: Taken) -> Pending {
         let Taken { ticket, index, .. } = taken;
         let timestamp = record.timestamp_at(self.now);
-        Ok(Some(Pending::waiting(ticket, index, timestamp, core.helped())))
+        Pending::batched(ticket, index, timestamp)
+    }
+
+    pub(super) fn lane(&self) -> &Arc<Lane> {
+        self.lane
     }
 }
 
 /// The memory that the record takes in a batch of its own.
-fn needed(record: &Record<'_>) -> usize {
+pub(super) fn needed(record: &Record<'_>) -> usize {
     BatchHeader::LEN + size_bound(record)
 }

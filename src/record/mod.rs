@@ -3,15 +3,17 @@
 //! `header` owns the layout of a batch's first 61 bytes, `batch` reads the records behind them in
 //! place, `codec` decompresses and compresses them, `encode` and `buffer` write, `produced` says
 //! for whom, `marker` is the end of a transaction, `pack` compresses what they wrote, `sent`
-//! takes in what others made, `rewrite` writes again what compaction keeps, `single`, `records` and
-//! `view` are what programs hand in and get back, `filter` says which are wanted and `choose` takes
-//! those, `fault` says what can be wrong. Every length is bounded before it is used; nothing here
-//! allocates by a number it read, and nothing panics on bytes.
+//! takes in what others made, `rewrite` writes again what compaction keeps, `deduplicated` has the
+//! id that a record is sent once under, `single`, `records` and `view` are what programs hand in
+//! and get back, `filter` says which are wanted and `choose` takes those, `fault` says what can be
+//! wrong. Every length is bounded before it is used; nothing here allocates by a number it read,
+//! and nothing panics on bytes.
 
 mod batch;
 mod buffer;
 mod choose;
 mod codec;
+mod deduplicated;
 mod encode;
 mod fault;
 mod filter;
@@ -36,6 +38,7 @@ pub use batch::Headers;
 pub(crate) use batch::{Batch, ControlRecord, RecordIter};
 pub(crate) use buffer::BatchBuffer;
 pub(crate) use codec::PlainLimit;
+pub(crate) use deduplicated::DEDUPLICATION_ID;
 pub(crate) use encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, TimestampRule};
 pub(crate) use fault::BatchFault;
 pub use filter::RecordFilter;

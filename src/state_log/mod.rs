@@ -1,11 +1,10 @@
 //! State kept as a log: keyed records in one internal topic, folded by whoever owns the state.
 //!
 //! `replay` reads what a coordinator folds when the store opens, `write` appends what changes it,
-//! `lookup` reads one again,
-//! `wire` has the bytes that all schemas share, `kept` those of a
-//! record that waits in a state for its publication. Keys and values are bytes here; their schemas
-//! belong to the owner. The topic is made with the first append, so that a store that keeps no such
-//! state has no such topic.
+//! `lookup` reads one again, `wire` has the bytes that all schemas share, `kept` those of a record
+//! that waits in a state for its publication, `runs` ranges of offsets. Keys and values are bytes
+//! here; their schemas belong to the owner. The topic is made with the first append, so that a
+//! store that keeps no such state has no such topic.
 //!
 //! Invariants: one append is one batch, all or nothing; a state of several records is never half
 //! written. Callers: the coordinators of the floor above; they serialise appends that concern the
@@ -14,6 +13,7 @@
 pub(crate) mod kept;
 mod lookup;
 mod replay;
+pub(crate) mod runs;
 pub(crate) mod wire;
 mod write;
 

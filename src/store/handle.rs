@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use super::builder::{StoreBuilder, Upkeep};
 use super::stats::{PreparedStats, ScheduleStats, StoreStats};
 use crate::consumer::ConsumerBuilder;
+use crate::dead_letters::DeadLetters;
+use crate::deduplication::Deduplication;
 use crate::engine::{Claim, Engine, OpenReport};
 use crate::error::{Error, Result};
 use crate::group::OffsetStore;
@@ -50,7 +52,9 @@ pub struct Store {
     pub(super) engine: Claim,
     pub(super) offsets: Arc<OffsetStore>,
     pub(super) transactions: Arc<Transactions>,
+    pub(super) letters: Arc<DeadLetters>,
     pub(super) schedule: Arc<Schedule>,
+    deduplication: Arc<Deduplication>,
     pub(super) prepared: Arc<Prepared>,
     pub(super) shares: Arc<ShareGroups>,
 }
@@ -114,7 +118,8 @@ impl Store {
         let follower: Weak<dyn MarkerFollower> = Arc::downgrade(&offsets) as _;
         transactions.set_follower(follower);
         transactions.begin_upkeep(upkeep.transactional_id_expiration);
-        let shares = ShareGroups::open(engine.clone())?;
+        let letters = DeadLetters::open(engine.clone(), transactions.clone())?;
+        let shares = ShareGroups::open(engine.clone(), letters.clone())?;
         offsets.hold_all();
         shares.hold_all();
         offsets.begin_expiry(upkeep.offsets_retention);
@@ -122,7 +127,17 @@ impl Store {
         let prepared = Prepared::open(engine.clone(), &transactions)?;
         engine.start()?;
         let engine = Claim::new(engine);
-        Ok(Store { engine, offsets, transactions, schedule, prepared, shares })
+        let deduplication = Arc::new(Deduplication::new(engine.plain_limit()));
+        Ok(Store {
+            engine,
+            offsets,
+            transactions,
+            letters,
+            schedule,
+            deduplication,
+            prepared,
+            shares,
+        })
     }
 
     /// The identity of the store, drawn when its directory was taken: 32 hexadecimal digits.
@@ -154,7 +169,8 @@ impl Store {
     /// ```
     pub fn producer(&self) -> ProducerBuilder {
         let (transactions, schedule) = (self.transactions.clone(), self.schedule.clone());
-        ProducerBuilder::new(self.engine.clone(), transactions, schedule)
+        let deduplication = self.deduplication.clone();
+        ProducerBuilder::new(self.engine.clone(), transactions, schedule, deduplication)
     }
 
     /// A builder for a consumer whose committed offsets are kept under `group`.
@@ -169,6 +185,37 @@ impl Store {
     pub fn consumer(&self, group: impl Into<String>) -> ConsumerBuilder {
         let group = Some(group.into());
         ConsumerBuilder::new(self.engine.clone(), self.offsets.clone(), group)
+    }
+
+    /// A builder for a broadcast consumer: it reads every partition of what it subscribes to, and
+    /// keeps offsets under its own name, so that each such consumer sees everything and goes on
+    /// where it stopped. New partitions and topics of its pattern come to it, and nothing that
+    /// others do. One consumer at a time has a name; its group of one is listed, described, reset,
+    /// deleted and expires as groups do ([`GroupKind::Broadcast`](crate::GroupKind::Broadcast)).
+    ///
+    /// Beside what any consumer's `build` fails with: as
+    /// [`Locked`](crate::ErrorKind::Locked) while another has the name, as
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where an ordinary group has it, or for
+    /// `assign`, `assignor` and `instance_id`, which have no meaning here.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidelog::{Record, TopicConfig};
+    /// let store = tidelog::Store::in_memory()?;
+    /// store.create_topic("prices", TopicConfig::new().partitions(4))?;
+    /// let mut caches = Vec::new();
+    /// for name in ["cache-1", "cache-2"] {
+    ///     caches.push(store.broadcast_consumer(name).subscribe(["prices"]).build()?);
+    /// }
+    /// store.producer().build()?.topic("prices")?.send(Record::new("12.50"))?;
+    /// for cache in &mut caches {
+    ///     assert_eq!(cache.poll(Duration::from_secs(1))?.len(), 1); // each sees it
+    ///     cache.commit()?;
+    /// }
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn broadcast_consumer(&self, name: impl Into<String>) -> ConsumerBuilder {
+        self.consumer(name).broadcast()
     }
 
     /// A builder for a consumer that keeps no offsets.
@@ -228,10 +275,18 @@ impl Store {
     pub fn stats(&self) -> StoreStats {
         let unreadable_transactions = self.transactions.skipped();
         let unreadable_shares = self.shares.skipped();
+        let unreadable_dead_letters = self.letters.unreadable();
         let scheduled = ScheduleStats::of(self.schedule.numbers());
         let prepared = PreparedStats::of(self.prepared.numbers());
         let all = StoreStats::of(&self.engine, &self.offsets);
-        StoreStats { unreadable_transactions, unreadable_shares, scheduled, prepared, ..all }
+        StoreStats {
+            unreadable_transactions,
+            unreadable_shares,
+            unreadable_dead_letters,
+            scheduled,
+            prepared,
+            ..all
+        }
     }
 
     /// Reads everything the store holds and says what is wrong, while it is open:

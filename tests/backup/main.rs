@@ -9,6 +9,7 @@
 mod common;
 mod links;
 mod tasks;
+mod unthrottled;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};

@@ -72,7 +72,7 @@ fn records_are_chosen_within_a_batch_whatever_its_codec() {
     ];
     for codec in codecs {
         let mut rules = partition.batch_rules(START).unwrap();
-        rules = rules.packed_by(codec.parse().unwrap(), None);
+        rules.packing = rules.packing.by(codec.parse().unwrap(), None);
         let batch = packed(&records, &rules).unwrap();
         partition.append(&batch, START, Durability::Process).unwrap();
     }

@@ -161,7 +161,7 @@ fn no_flipped_bit_hides_a_record() {
     let mut world = filled(40);
     let files = tag_files(&world);
     let all = paid(&world, 40);
-    let stride = usize::try_from(pick(61, 7, 1)).unwrap();
+    let stride = usize::try_from(pick(101, 13, 1)).unwrap();
     // that of the active segment was read when it was opened
     for path in &files[..files.len() - 1] {
         let right = read(&world, path);

@@ -242,6 +242,21 @@ fn segments_that_lack_digests_get_them_one_at_a_time() {
     assert_eq!(all_of(&log, end).1, [0], "from now on it is noticed");
 }
 
+/// A stop in the swap of a rewritten segment: its digests have their name, its log not yet.
+#[test]
+fn a_log_that_gets_its_name_late_keeps_the_digests_that_had_theirs() {
+    let (bench, end) = closed();
+    let (log, digests) = (Bench::log_path(0), Bench::path(0, SegmentFile::Digests));
+    let vouched = bench.bytes(&digests);
+    let swap = log.with_extension("log.swap");
+    bench.put(&swap, &bench.bytes(&log));
+    bench.disk.remove_file(&log).unwrap();
+    let (opened, _) = bench.open(facts(end, LastStop::Clean));
+    assert!(bench.exists(&log) && !bench.exists(&swap), "the rewrite was finished");
+    assert_eq!(bench.bytes(&digests), vouched);
+    assert!(all_of(&opened, end).1.is_empty());
+}
+
 #[test]
 fn a_newer_sidecar_is_refused_and_a_torn_one_goes_on() {
     let (bench, end) = closed();

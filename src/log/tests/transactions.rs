@@ -155,6 +155,35 @@ fn a_spoilt_index_shows_nobody_what_was_aborted() {
     }
 }
 
+/// Markers and aborted batches before the damage are no loss, and index entries that name them no
+/// place to go on.
+#[test]
+fn damage_behind_what_is_not_shown_is_told_from_where_it_begins() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let log = open(disk.clone());
+    for _ in 0..5 {
+        begin(&log, 1, &["aborted"]).unwrap();
+        log.append_marker(of(1, 0), 0, MarkerKind::Abort).unwrap();
+    }
+    let damaged = log.end_offset();
+    log.append(&[Record::new("damaged")]).unwrap();
+    for value in ["next", "and after it"] {
+        log.append(&[Record::new(value)]).unwrap();
+    }
+    let path = Bench::log_path(0);
+    let bytes = read_file(&*disk, &path, 1 << 20).unwrap().unwrap();
+    let at = bytes.windows(7).position(|it| it == b"damaged").unwrap();
+    log.close().unwrap();
+    let file = disk.open(&path, Access::Write).unwrap();
+    write_all_at(&*file, b"?", at as u64).unwrap();
+    let log = open(disk);
+    assert!(log.read(Offset::ZERO, 1 << 20).unwrap_err().is_corrupt());
+    let gone = log.skip_damage(Offset::ZERO).unwrap();
+    assert_eq!(gone.start, damaged, "nothing that readers are shown lies before it");
+    assert!(gone.end > damaged, "reading goes on behind it");
+    assert!(log.read(gone.end, 1 << 20).is_ok());
+}
+
 /// What no checkpoint has saved yet goes along.
 #[test]
 fn a_copy_has_the_transactions_of_its_moment() {
@@ -183,6 +212,41 @@ fn a_copy_has_the_transactions_of_its_moment() {
     let copy = copy.open().unwrap();
     let found = (values(&copy, 0), copy.aborted_transactions(all), copy.last_stable_offset());
     assert_eq!(found, expected);
+}
+
+/// What an index holds beyond what was vouched for may never have been synced: it is written again
+/// before a recovery point rises above its markers.
+#[test]
+#[cfg(feature = "sim")]
+fn an_index_that_no_sync_may_have_seen_is_written_again() {
+    use crate::disk::{Crash, Fault, Operation, Plan, SimDisk};
+    let mut failed = 0;
+    for nth in 1..8 {
+        let disk = SimDisk::new(1);
+        let log = open(Arc::new(disk.clone()));
+        for round in 0..2 {
+            begin(&log, 1, &["aborted"]).unwrap();
+            log.append_marker_with(of(1, 0), 0, MarkerKind::Abort, Durability::Process).unwrap();
+            if round == 0 {
+                log.flush().unwrap();
+            }
+        }
+        let all = Offset::ZERO..log.end_offset();
+        let expected = log.aborted_transactions(all.clone());
+        assert_eq!(expected.len(), 2);
+        disk.fail(Plan::new(Fault::Error(5)).on(Operation::Sync).nth(nth));
+        failed += u32::from(log.close().is_err());
+        let killed = disk.kill();
+        drop(log);
+        let log = open(Arc::new(killed.clone()));
+        log.close().unwrap();
+        let cut = killed.crash(Crash::Nothing);
+        drop(log);
+        let log = open(Arc::new(cut));
+        assert_eq!(log.aborted_transactions(all), expected, "sync {nth} failed");
+        assert!(values(&log, 0).is_empty(), "sync {nth} failed");
+    }
+    assert!(failed > 1, "the control: syncs failed");
 }
 
 /// One batch as it lies in the log.

@@ -10,7 +10,7 @@ use super::super::receipt::{BatchReceipt, Receipt};
 use super::super::topic::TopicProducer;
 use super::super::waiting::{Sent, Wait};
 use super::open::Transaction;
-use crate::config::Durability;
+use crate::config::{Durability, Priority};
 use crate::error::Result;
 use crate::ids::PartitionId;
 use crate::record::{ProducerClaim, Record};
@@ -61,6 +61,25 @@ impl<'t> TransactionTopic<'t> {
     /// ```
     pub fn name(&self) -> &str {
         self.topic.name()
+    }
+
+    /// The same handle for records of a priority; see [`TopicProducer::with_priority`].
+    ///
+    /// ```
+    /// # use tidelog::{PartitionId, Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// store.ensure_topic("jobs", TopicConfig::new().partitions(2).priority_lanes(2))?;
+    /// let mut producer = store.producer().transactional("checkout").build()?;
+    /// let transaction = producer.begin()?;
+    /// let urgent = transaction.topic("jobs")?.with_priority(9)?;
+    /// assert_eq!(urgent.send(Record::new("hello"))?.partition(), PartitionId::new(1));
+    /// # drop(urgent);
+    /// # drop(transaction);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn with_priority(&self, priority: impl Into<Priority>) -> Result<TransactionTopic<'t>> {
+        let topic = self.topic.with_priority(priority)?;
+        Ok(TransactionTopic { transaction: self.transaction, topic })
     }
 
     /// Sends one record to the partition its key, or else the partitioner, chooses.
@@ -149,6 +168,40 @@ impl<'t> TransactionTopic<'t> {
         Ok(self.topic.batch_receipt(&sent))
     }
 
+    /// [`TopicProducer::send_once`] within the transaction: the id counts as taken while it is open,
+    /// and is free again if it is aborted. A record that was there before is on disk before the
+    /// transaction is committed, as if it had been sent here.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// store.ensure_topic("orders", TopicConfig::new().deduplicate(Duration::from_secs(600)))?;
+    /// let mut producer = store.producer().transactional("checkout").build()?;
+    /// for is_duplicate in [false, true] {
+    ///     let transaction = producer.begin()?;
+    ///     let receipt = transaction.topic("orders")?.send_once("order-7", Record::new("hello"))?;
+    ///     assert_eq!(receipt.is_duplicate(), is_duplicate);
+    ///     transaction.commit()?;
+    /// }
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn send_once(&self, id: impl AsRef<[u8]>, record: Record<'_>) -> Result<Receipt> {
+        let lane = self.topic.lane_of(None, &record)?;
+        self.transaction.enlist(lane.partition())?;
+        let claim = Some(self.claim());
+        let sent = self.topic.once((lane, None), id.as_ref(), record, claim);
+        let sent = self.transaction.note(sent)?;
+        self.transaction.enlist(sent.lane.partition())?; // it may be there, and elsewhere
+        self.transaction.reach(sent.lane.partition(), sent.end());
+        Ok(sent.receipt)
+    }
+
+    fn claim(&self) -> ProducerClaim {
+        let (identity, sequence) = (self.transaction.identity(), None);
+        ProducerClaim { identity, sequence, transactional: true }
+    }
+
     fn append(
         &self,
         lane: &Arc<Lane>,
@@ -158,9 +211,7 @@ impl<'t> TransactionTopic<'t> {
         let now = self.topic.core().wall();
         let transaction = self.transaction;
         transaction.enlist(lane.partition())?;
-        let (identity, sequence) = (transaction.identity(), None);
-        let claim = ProducerClaim { identity, sequence, transactional: true };
-        let how = (now, Wait::Blocks(Durability::Process), Some(claim));
+        let how = (now, Wait::Blocks(Durability::Process), Some(self.claim()));
         let sent = transaction.note(self.topic.append_as(lane, records, wanted, how))?;
         transaction.reach(lane.partition(), sent.appended.end_offset);
         Ok(sent)

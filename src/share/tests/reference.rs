@@ -6,6 +6,7 @@
 //! would say is laid together after each step as a reopened store would do it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -14,6 +15,7 @@ use rand::{Rng, SeedableRng};
 use crate::seeds::seeds;
 use crate::share::change::{Delta, Open};
 use crate::share::deliveries::{Finished, LeaseFault, LeaseId, Phase, Resolution};
+use crate::share::owed::AtLast;
 use crate::share::saved::{Saved, SavedRun, SavedState};
 use crate::share::schema::{Part, encode_value, parse_value};
 use crate::share::state::{Now, ShareState};
@@ -49,6 +51,8 @@ enum Told {
         until: Duration,
     },
     Spent,
+    /// Never to be handed out, and open until it is a dead letter.
+    Owed,
     Done(Finished),
 }
 
@@ -65,6 +69,9 @@ struct Model {
     random: StdRng,
     fault: Fault,
     ordered: bool,
+    at_last: AtLast,
+    /// What was said of records that are owed.
+    texts: BTreeMap<i64, Arc<str>>,
     mono: Duration,
     wall: i64,
     state: ShareState,
@@ -84,13 +91,18 @@ impl Model {
     fn new(seed: u64, fault: Fault) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let ordered = fault == Fault::Overtakes || random.random_bool(0.5);
+        let at_last = if random.random_bool(0.5) { AtLast::Bury } else { AtLast::Archive };
+        let mut state = ShareState::new(0, MOST);
+        state.set_at_last(at_last);
         Model {
             random,
             fault,
             ordered,
+            at_last,
+            texts: BTreeMap::new(),
             mono: Duration::from_secs(100),
             wall: 1_700_000_000_000,
-            state: ShareState::new(0, MOST),
+            state,
             saved: Saved::default(),
             update: None,
             must_snapshot: true,
@@ -221,12 +233,14 @@ impl Model {
             Told::Done(_) if at < self.state.start() => Err(LeaseFault::Finished),
             Told::Done(Finished::Acknowledged) => Err(LeaseFault::Acknowledged),
             Told::Done(Finished::Archived) => Err(LeaseFault::Archived),
-            Told::Held { lease: by, .. } if by == lease => Ok(true),
-            Told::Held { .. } if self.fault == Fault::AcceptsStale => Ok(true),
+            Told::Held { lease: by, .. } if by == lease || self.fault == Fault::AcceptsStale => {
+                Ok(true)
+            }
             Told::Held { .. } => Err(LeaseFault::Stale),
             Told::Free { .. } if story.count == 0 && self.is_behind(at) => {
                 Err(LeaseFault::NeverTaken)
             }
+            Told::Owed => Err(LeaseFault::Archived),
             Told::Free { .. } | Told::Spent => Err(LeaseFault::NotLeased),
         }
     }
@@ -262,12 +276,19 @@ impl Model {
         if self.random.random_bool(0.1) {
             return; // the append failed: nothing has changed
         }
+        let is_last = how != Resolution::Ack && self.stories[&at].count >= MOST;
+        let is_owed = self.at_last == AtLast::Bury && (how == Resolution::Reject || is_last);
+        if how != Resolution::Ack && self.random.random_bool(0.5) {
+            delta.texts.push((at, Arc::from(format!("{lease:?}"))));
+            self.texts.extend(delta.texts.iter().filter(|_| is_owed).cloned());
+        }
         let wall = self.wall;
         let mono = self.mono;
         let story = self.stories.get_mut(&at).unwrap();
         story.settled = Some((lease, word));
         story.told = match how {
             Resolution::Ack => Told::Done(Finished::Acknowledged),
+            _ if is_owed => Told::Owed,
             Resolution::Reject => Told::Done(Finished::Archived),
             Resolution::Release { .. } if story.count >= MOST => Told::Spent,
             Resolution::Release { delay } => {
@@ -319,10 +340,16 @@ impl Model {
     /// What is exhausted is archived.
     fn bury(&mut self) {
         let spent: Vec<i64> = self.state.exhausted().map(|(at, _)| at).collect();
-        let told = |(at, story): (&i64, &Story)| (story.told == Told::Spent).then_some(*at);
-        let mut expected: Vec<i64> = self.stories.iter().filter_map(told).collect();
-        expected.retain(|at| !self.is_behind(*at));
+        let is_spent = |at: &i64| match self.stories[at].told {
+            Told::Spent => !self.is_behind(*at),
+            told => told == Told::Owed,
+        };
+        let expected: Vec<i64> = self.stories.keys().copied().filter(is_spent).collect();
         assert_eq!(spent, expected);
+        if self.at_last == AtLast::Bury {
+            self.state.owe_exhausted();
+            assert!(self.state.exhausted().all(|it| matches!(it.1.phase, Phase::Owed(_))));
+        }
         let mut delta = Delta::default();
         for at in spent {
             delta.done(at, at, Finished::Archived);
@@ -386,6 +413,7 @@ impl Model {
         self.mono = Duration::from_secs(self.random.random_range(1..100));
         let now = self.now();
         self.state = ShareState::restore(&saved, MOST, now);
+        self.state.set_at_last(self.at_last);
         let before = self.end;
         self.end = self.end.min(self.state.end());
         assert!(self.fault != Fault::None || self.end == before, "the end is lost");
@@ -394,6 +422,7 @@ impl Model {
             story.settled = None;
             story.told = match story.told {
                 Told::Done(how) => Told::Done(how),
+                Told::Owed => Told::Owed,
                 _ if story.count >= MOST => Told::Spent,
                 Told::Held { .. } | Told::Spent => FREE,
                 Told::Free { delay, .. } if delay.is_zero() => FREE,
@@ -429,6 +458,9 @@ impl Model {
             |(at, story): (&i64, &Story)| (!matches!(story.told, Told::Done(_))).then_some(*at);
         let expected: BTreeSet<i64> = self.stories.iter().filter_map(told).collect();
         assert_eq!(open, expected, "what is not finished");
+        let is_owed = |at: &i64| self.stories.get(at).is_some_and(|it| it.told == Told::Owed);
+        let texts = self.texts.iter().filter(|(at, _)| is_owed(at));
+        assert!(texts.eq(self.state.texts.iter()), "what is said of records that are owed");
         assert_eq!(self.state.end(), self.end);
         let start = expected.first().copied().unwrap_or(self.end);
         assert_eq!(self.state.start(), start);
@@ -465,18 +497,4 @@ fn planted_faults_are_found() {
         faults.into_iter().filter(|fault| (0..20).all(|seed| play(seed, *fault).is_ok())).collect();
     std::panic::set_hook(hook);
     assert_eq!(missed, []);
-}
-
-/// What stands in the log as Kafka writes it: ranges that leave offsets out, an update on its own.
-#[test]
-fn what_is_not_named_is_handed_out() {
-    let mut saved = SavedState { start: 10, ..SavedState::default() };
-    saved.runs.set(12, 12, SavedRun::Done(Finished::Acknowledged));
-    let now = Now { mono: Duration::ZERO, wall: Timestamp::from_millis(0) };
-    let state = ShareState::restore(&saved, MOST, now);
-    assert_eq!((state.start(), state.end(), state.open_offsets()), (10, 13, vec![10, 11]));
-    state.check();
-    saved.runs.set(1 << 40, 1 << 50, SavedRun::Open { count: 1, due: None });
-    let state = ShareState::restore(&saved, MOST, now);
-    assert_eq!(state.end(), 13, "a range that nobody has written here");
 }
