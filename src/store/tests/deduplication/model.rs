@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::*;
+use crate::config::Durability;
 use crate::disk::{Crash, SimDisk};
 use crate::seeds::{pick, seeds};
 
