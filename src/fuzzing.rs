@@ -42,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     target!("offset-index", crate::segment::fuzz, offset_index, offset_index_seeds),
     target!("time-index", crate::segment::fuzz, time_index, time_index_seeds),
     target!("digests", crate::segment::fuzz, digests, digests_seeds),
+    target!("tags", crate::segment::fuzz, tags, tags_seeds),
     target!("scan", crate::segment::fuzz, scan, scan_seeds),
     target!("epochs", crate::log::fuzz, epochs, epoch_seeds),
     target!("checkpoints", crate::log::fuzz, checkpoints, checkpoint_seeds),

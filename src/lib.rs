@@ -173,8 +173,8 @@ pub use config::{
 };
 #[cfg(not(loom))]
 pub use consumer::{
-    Assigned, Consumer, ConsumerBuilder, Interrupt, Membership, OffsetCommit, ReadToEnd,
-    RebalanceListener, Reset, Revoked,
+    Assigned, Consumer, ConsumerBuilder, Interrupt, Membership, OffsetCommit, PartitionScan,
+    ReadToEnd, RebalanceListener, Reset, Revoked,
 };
 #[cfg(not(loom))]
 pub use dead_letters::DeadLetter;
@@ -198,8 +198,8 @@ pub use inspect::{
 };
 #[cfg(not(loom))]
 pub use log::{
-    Damage, Finding, FindingKind, FoundOffset, Log, LogBuilder, LogReceipt, OffsetSpec,
-    PartitionReport, ProducerState, RawBatches, RawLimits, TornTail, Unvouched,
+    Damage, FilteredRead, Finding, FindingKind, FoundOffset, Log, LogBuilder, LogReceipt,
+    OffsetSpec, PartitionReport, ProducerState, RawBatches, RawLimits, TornTail, Unvouched,
 };
 #[cfg(not(loom))]
 pub use prepared::{Exhausted, PreparedId, PreparedTransaction, Resolution};
@@ -213,8 +213,8 @@ pub use producer::{
 };
 #[cfg(not(loom))]
 pub use record::{
-    Header, Headers, MarkerKind, OwnedRecord, ProducerIdentity, Record, RecordView, Records,
-    RecordsIter,
+    Header, Headers, MarkerKind, OwnedRecord, ProducerIdentity, Record, RecordFilter, RecordView,
+    Records, RecordsIter,
 };
 #[cfg(not(loom))]
 pub use schedule::{ScheduleId, ScheduledRecord, When};

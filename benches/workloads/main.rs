@@ -12,6 +12,7 @@
 mod append;
 mod durable;
 mod end2end;
+mod filter;
 mod floor;
 mod journal;
 mod many;
@@ -43,6 +44,9 @@ const WORKLOADS: &[(&str, Workload)] = &[
     ("read100", read::read100),
     ("read100b", read::read100b),
     ("read1k", read::read1k),
+    ("filterone", filter::filterone),
+    ("filterrun", filter::filterrun),
+    ("filterall", filter::filterall),
     ("overwrite", durable::overwrite),
     ("sync1", durable::sync1),
     ("sync16", durable::sync16),

@@ -126,6 +126,7 @@ impl Bench {
             timestamps: TimestampRule::Append { now },
             max_bytes: 1 << 20,
             keyed: false,
+            tagged: false,
             packing: Packing::default(),
         };
         let records: Vec<_> = changes

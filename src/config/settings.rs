@@ -196,6 +196,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         takes: "GROUP=bytes:N,ms:N;..., names with other bytes than letters, digits, `._-` as %xx",
     },
     Setting {
+        key: "tidelog.tag.index",
+        write: |c| c.tag_index.to_string(),
+        read: |c, text| text.parse().ok().map(|keep| c.tag_index = keep),
+        takes: "true or false",
+    },
+    Setting {
         key: "producer.id.expiration.ms",
         write: |c| write_millis(c.producer_id_expiration),
         read: |c, text| read_millis(text).map(|age| c.producer_id_expiration = age),

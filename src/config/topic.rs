@@ -58,6 +58,7 @@ pub struct TopicConfig {
     pub(crate) compression: TopicCompression,
     pub(crate) flush_records: Option<u64>,
     pub(crate) flush_interval: Option<Duration>,
+    pub(crate) tag_index: bool,
     pub(crate) deduplication_window: Option<Duration>,
     pub(crate) deduplication_max_ids: usize,
     pub(crate) priority_lanes: u32,
@@ -97,6 +98,7 @@ impl Default for TopicConfig {
             compression: TopicCompression::default(),
             flush_records: None,
             flush_interval: None,
+            tag_index: false,
             deduplication_window: None,
             deduplication_max_ids: 1_000_000,
             priority_lanes: 1,
@@ -333,6 +335,21 @@ impl TopicConfig {
 
 /// The same settings as text.
 impl TopicConfig {
+    /// `tidelog.tag.index`: keeps which tags the batches of the active and older segments have, so
+    /// that a consumer that is [filtered by tags](crate::ConsumerBuilder::filter) passes over what
+    /// it does not want without reading it, and is not woken by it; default `false`. An append then
+    /// walks the headers of its records. Counts from the next append on.
+    ///
+    /// ```
+    /// let config = tidelog::TopicConfig::new().tag_index(true);
+    /// assert_eq!(config.get("tidelog.tag.index").as_deref(), Some("true"));
+    /// ```
+    #[must_use]
+    pub fn tag_index(mut self, keep: bool) -> Self {
+        self.tag_index = keep;
+        self
+    }
+
     /// Sets one setting by its key and text, as Kafka's tools would. Every key of Kafka's topics is
     /// known; those that can have but one value here take that.
     ///

@@ -13,7 +13,7 @@ use crate::config::{Durability, Priority};
 use crate::engine::Partition;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
-use crate::log::Cursor;
+use crate::log::{Cursor, TagReader};
 use crate::priority::PriorityLanes;
 use crate::wait::{Registration, Signal, WaitSet};
 
@@ -77,6 +77,8 @@ pub(super) struct Slot {
     /// It appeared after the consumer was built.
     pub(super) is_new: bool,
     queued: bool,
+    /// The tags of the segment it is in, of a reader of some.
+    pub(super) tags: TagReader,
     /// What it counts as beside others.
     priority: Priority,
 }
@@ -158,6 +160,8 @@ pub(super) struct Assignment {
     /// Found empty and not armed; see `watch`.
     pub(super) watched: Vec<usize>,
     set: WaitSet,
+    /// The bits of the tags whose records it is woken for; 0 for all records.
+    interest: u64,
     /// Told of topics that come and go, and of the store's close.
     catalog: Registration,
     /// Told by the group of what is to be done; `None` outside groups.
@@ -175,7 +179,7 @@ pub(super) const TIMER: usize = usize::MAX - 1;
 const MEMBER: usize = usize::MAX - 2;
 
 impl Assignment {
-    pub(super) fn new(catalog: &Arc<Signal>, spin: Duration) -> Self {
+    pub(super) fn new(catalog: &Arc<Signal>, spin: Duration, interest: u64) -> Self {
         let set = WaitSet::new().spin(spin);
         let catalog = set.register(catalog, CATALOG);
         set.arm(&catalog);
@@ -187,6 +191,7 @@ impl Assignment {
             ranked: None,
             watched: Vec::new(),
             set,
+            interest,
             catalog,
             member: None,
             drained: Vec::new(),
@@ -219,7 +224,7 @@ impl Assignment {
         let slot = Slot {
             partition: partition.clone(),
             topic: topic.clone(),
-            registration: self.set.register(partition.signal(), index),
+            registration: self.set.register_for(partition.signal(), index, self.interest),
             position: None,
             ahead: None,
             delivered: None,
@@ -228,6 +233,7 @@ impl Assignment {
             paused: false,
             is_new,
             queued: false,
+            tags: TagReader::default(),
             priority: self.priority_of(partition),
         };
         match free {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::assignment::Assignment;
 use super::fetch::Stage;
+use super::filter::Filtering;
 use super::handle::Consumer;
 use super::member::Member;
 use super::place::{MAX_POLL_INTERVAL, Place};
@@ -22,7 +23,7 @@ use crate::group::{
     check_group_name,
 };
 use crate::ids::PartitionId;
-use crate::record::PlainLimit;
+use crate::record::{PlainLimit, TagBits};
 
 /// How a consumer reads.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +86,7 @@ pub struct ConsumerBuilder {
     pattern: Option<String>,
     distribution: Distribution,
     pub(super) place: Place,
+    pub(super) filtering: Filtering,
     options: Options,
 }
 
@@ -100,6 +102,7 @@ impl ConsumerBuilder {
             pattern: None,
             distribution: Distribution::Divided,
             place: Place::default(),
+            filtering: Filtering::default(),
             options,
         }
     }
@@ -375,10 +378,11 @@ impl ConsumerBuilder {
         for (topic, id) in &self.assigned {
             assigned.push(self.engine.topic(topic)?.partition(*id)?);
         }
-        let interest = self.interest()?;
+        let subscribed = self.interest()?;
         let catalog = self.engine.catalog_changes().signal();
-        let mut assignment = Assignment::new(catalog, self.options.spin);
-        let following = match (interest, &group) {
+        let interest = self.filtering.tag_bits().map_or(0, TagBits::word);
+        let mut assignment = Assignment::new(catalog, self.options.spin, interest);
+        let following = match (subscribed, &group) {
             (None, _) => Following::Nothing,
             (Some(interest), None) => Following::Topics(Subscribed { interest, first: true }),
             (Some(interest), Some(group)) => {
@@ -404,6 +408,7 @@ impl ConsumerBuilder {
             group,
             options: self.options,
             following,
+            filtering: self.filtering,
             stage: Stage::default(),
             failed: None,
             auto_commit_at: None,
@@ -454,6 +459,7 @@ impl ConsumerBuilder {
             return invalid("a broadcast consumer subscribes: all partitions are its own");
         }
         self.place.validate(subscribes && self.group.is_some(), is_broadcast)?;
+        self.filtering.validate()?;
         check_range("max_bytes", options.max_bytes, usize::MAX)?;
         check_range("max_records", options.max_records, usize::MAX)?;
         check_range("min_bytes", options.min_bytes, options.max_bytes)
@@ -472,7 +478,7 @@ impl std::fmt::Debug for ConsumerBuilder {
     }
 }
 
-fn check_range(key: &str, value: usize, most: usize) -> Result<()> {
+pub(super) fn check_range(key: &str, value: usize, most: usize) -> Result<()> {
     if (1..=most).contains(&value) {
         return Ok(());
     }

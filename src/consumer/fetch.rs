@@ -28,6 +28,10 @@ impl Stage {
     pub(super) fn has_records(&self) -> bool {
         !self.records.is_empty()
     }
+
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
 }
 
 /// What came of reading a slot once.
@@ -47,12 +51,13 @@ impl Consumer {
         self.stage.is_full
             || self.stage.bytes >= self.options.max_bytes
             || self.stage.records.len() >= self.options.max_records
+            || self.filtering.is_over()
     }
 
     /// Whether the stage is worth returning before its time.
     pub(super) fn is_enough(&self) -> bool {
         let enough = self.stage.bytes >= self.options.min_bytes || self.failed.is_some();
-        self.stage.has_records() && (enough || self.is_full())
+        self.filtering.is_over() || self.stage.has_records() && (enough || self.is_full())
     }
 
     /// Looks once at everything that is ready. Fails only if nothing is staged.
@@ -108,7 +113,11 @@ impl Consumer {
         self.resolve(index)?;
         let Some(slot) = self.assignment.get_mut(index) else { return Ok(Read::Drained) };
         slot.learn_epoch().map_err(|error| slot.named(error))?;
-        let fetched = match self.fetch(index) {
+        let mut limits = self.limits();
+        if let Some(read) = self.pass_over(index, &mut limits) {
+            return Ok(read);
+        }
+        let fetched = match self.fetch(index, limits) {
             Ok(Some(fetched)) => fetched,
             Ok(None) => return Ok(Read::Drained),
             Err(error) if error.kind() == ErrorKind::OffsetOutOfRange => {
@@ -155,18 +164,25 @@ impl Consumer {
         self.take_in(index, (batches, position), (fetched.next_offset, fetched.cursor))
     }
 
-    /// What there is at a slot's position. Where that is the end there is nothing, and what comes
-    /// will wake us: the slot is armed and looked at once more, or watched by who spins.
-    fn fetch(&mut self, index: usize) -> Result<Option<Fetched>> {
-        let Some(slot) = self.assignment.get(index) else { return Ok(None) };
-        let Some(at) = slot.next() else { return Ok(None) };
-        let left = self.options.max_records - self.stage.records.len();
-        let limits = FetchLimits {
+    /// How much there is room for. How many records of it a filter will want, nobody knows.
+    fn limits(&self) -> FetchLimits {
+        let left = match self.filtering.filter {
+            Some(_) => u64::MAX,
+            None => (self.options.max_records - self.stage.records.len()) as u64,
+        };
+        FetchLimits {
             bytes: self.options.max_bytes.saturating_sub(self.stage.bytes).max(1),
-            records: self.assignment.most().unwrap_or(u64::MAX).min(left as u64),
+            records: self.assignment.most().unwrap_or(u64::MAX).min(left),
             durable_only: self.options.durable_only,
             isolation: self.options.isolation,
-        };
+        }
+    }
+
+    /// What there is at a slot's position. Where that is the end there is nothing, and what comes
+    /// will wake us: the slot is armed and looked at once more, or watched by who spins.
+    fn fetch(&mut self, index: usize, limits: FetchLimits) -> Result<Option<Fetched>> {
+        let Some(slot) = self.assignment.get(index) else { return Ok(None) };
+        let Some(at) = slot.next() else { return Ok(None) };
         let look = || {
             let follows = slot.partition.followed().is_some();
             if follows && self.is_at_end(slot, at.offset)? {
@@ -207,27 +223,39 @@ impl Consumer {
         let Some((from, epoch)) = slot.next().map(|at| (at.offset, at.epoch)) else {
             return Ok(Read::Drained);
         };
-        let rules = TakeRules {
-            max_records: self.options.max_records - self.stage.records.len(),
-            until: None,
-            plain: self.options.plain,
+        let (is_filtered, mut fetched) = (self.filtering.filter.is_some(), Records::default());
+        let (records, max_records) = match is_filtered {
+            true => (&mut fetched, usize::MAX),
+            false => {
+                let room = self.options.max_records - self.stage.records.len();
+                (&mut self.stage.records, room)
+            }
         };
+        let rules = TakeRules { max_records, until: None, plain: self.options.plain };
         let (topic, id) = (&slot.topic, slot.partition.id());
-        let size = batches.bytes.len();
-        let pinned = &self.pinned;
-        let taken = self.stage.records.take_in(topic, id, batches, from, rules, pinned);
-        if let Some((at, fault)) = taken.fault
-            && taken.next_offset == from
+        let mut size = batches.bytes.len();
+        let mut taken = records.take_in(topic, id, batches, from, rules, &self.pinned);
+        if taken.next_offset == from
+            && let Some((at, fault)) = taken.fault.take()
         {
             return Err(slot.named(fault_error(fault, position + at as u64, from)));
         }
+        size = size.max(taken.plain_bytes);
+        if is_filtered {
+            let (chosen, bytes) = self.choose(index, (fetched, &mut taken), size);
+            self.stage.records.absorb(chosen);
+            size = bytes;
+        }
         if taken.records > 0 {
-            self.stage.bytes += size.max(taken.plain_bytes);
-            slot.partition.note_reads(taken.records as u64);
+            self.stage.bytes += size;
+            if let Some(slot) = self.assignment.get(index) {
+                slot.partition.note_reads(taken.records as u64);
+            }
         }
         let cursor = cursor.filter(|_| taken.next_offset == next_offset);
         let position = Position { offset: taken.next_offset, epoch: taken.epoch.or(epoch), cursor };
-        let step = if taken.records > 0 { Step::Records } else { Step::Empty };
+        // what a filter leaves out is done with
+        let step = if taken.records > 0 || is_filtered { Step::Records } else { Step::Empty };
         self.go_ahead(index, position, step);
         Ok(Read::More)
     }
@@ -239,7 +267,7 @@ impl Consumer {
         self.go_ahead(index, position, Step::Empty);
     }
 
-    fn go_ahead(&mut self, index: usize, position: Position, step: Step) {
+    pub(super) fn go_ahead(&mut self, index: usize, position: Position, step: Step) {
         let Some(slot) = self.assignment.get_mut(index) else { return };
         if slot.go_ahead(position, step) {
             self.stage.touched.push(index);
@@ -287,6 +315,7 @@ impl Consumer {
     /// Moves the positions behind what is staged. Also before an error goes out and no record
     /// does: it is met behind markers and what was aborted, and dealt with where it was met.
     pub(super) fn move_positions(&mut self) {
+        self.filtering.hand_out();
         for index in self.stage.touched.drain(..) {
             if let Some(slot) = self.assignment.get_mut(index) {
                 slot.hand_out();
@@ -308,6 +337,7 @@ impl Consumer {
     /// Drops the stage.
     pub(super) fn forget_fetched(&mut self) {
         let stage = std::mem::take(&mut self.stage);
+        self.filtering.forget();
         for index in stage.touched {
             if let Some(slot) = self.assignment.get_mut(index) {
                 slot.ahead = None;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::assignment::Assignment;
 use super::builder::Options;
 use super::fetch::Stage;
+use super::filter::Filtering;
 use super::stream::Waiting;
 use super::subscription::Following;
 use crate::engine::Claim;
@@ -45,6 +46,7 @@ pub struct Consumer {
     pub(super) options: Options,
     pub(super) assignment: Assignment,
     pub(super) following: Following,
+    pub(super) filtering: Filtering,
     /// Fetched and not handed out yet.
     pub(super) stage: Stage,
     /// What the next poll reports before anything else: met behind records that went out first.

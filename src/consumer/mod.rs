@@ -4,10 +4,10 @@
 //! [`Consumer`], the rest are its duties, a file each: `assignment` which partitions there are and
 //! which are ready, `ranked` in which order where they have priorities, `subscription` how they
 //! come and go, `member` how a group has them come and go, `rebalance` who is told of it, `start`
-//! where reading a partition begins and begins again, `fetch` one round over what is ready, `poll`
-//! the calls that wait for it, `stream` the tasks that do, `to_end` the call with a definite end,
-//! `seek` moving about, `commit` the offsets that are kept, `consumed` those that a transaction
-//! keeps.
+//! where reading a partition begins and begins again, `fetch` one round over what is ready,
+//! `filter` what of it is wanted, `poll` the calls that wait for it, `stream` the tasks that do,
+//! `to_end` the call with a definite end, `seek` moving about, `commit` the offsets that are kept,
+//! `consumed` those that a transaction keeps.
 //!
 //! Invariants: a position moves only when the records before it are handed out; a poll costs what
 //! is ready, not what is assigned; nothing is committed unless a call says so.
@@ -19,6 +19,7 @@ mod builder;
 mod commit;
 mod consumed;
 mod fetch;
+mod filter;
 mod handle;
 mod member;
 mod place;
@@ -35,6 +36,7 @@ mod watch;
 
 pub use builder::ConsumerBuilder;
 pub use commit::OffsetCommit;
+pub use filter::PartitionScan;
 pub use handle::{Consumer, Interrupt};
 pub use member::Membership;
 pub use rebalance::{Assigned, RebalanceListener, Revoked};

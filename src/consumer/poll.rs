@@ -21,6 +21,10 @@ impl Consumer {
     /// them; none when the time is over or [`Interrupt`](crate::Interrupt) was used. Woken by the
     /// append itself; costs what is ready, not what is assigned.
     ///
+    /// With a [`filter`](crate::ConsumerBuilder::filter) it returns records that match; and also,
+    /// be it with nothing, once it has looked through
+    /// [`scan_limit`](crate::ConsumerBuilder::scan_limit).
+    ///
     /// Positions move when it returns: behind the records, and over offsets that have none to show,
     /// up to an error. With `min_bytes` it waits for that much, but no longer than `max_wait` once
     /// there is anything. With [`Threads::Host`](crate::Threads::Host) it runs due work while it
@@ -101,6 +105,7 @@ impl Consumer {
         self.counters().polls.add(1);
         let polling = self.begin_polling()?;
         self.commit_if_due()?;
+        self.look_at_unwoken();
         match self.failed.take() {
             Some((_, error)) => Err(error),
             None => Ok(polling),
@@ -111,11 +116,11 @@ impl Consumer {
     pub(super) fn gather_all(&mut self) -> Result<bool> {
         loop {
             self.gather()?;
-            if self.is_enough() {
+            if self.is_enough() && !self.looks_on() {
                 return Ok(true);
             }
             if self.assignment.ready_len() == 0 {
-                return Ok(false);
+                return Ok(self.is_enough());
             }
         }
     }

@@ -2,12 +2,15 @@
 
 mod commits;
 mod damage;
+mod filter_model;
+mod filters;
 mod followed;
 mod groups;
 mod listeners;
 mod model;
 mod reading;
 mod resets;
+mod tag_files;
 mod transactions;
 mod waiting;
 

@@ -148,7 +148,8 @@ impl ReadToEnd<'_> {
             }
         }
         let records = self.consumer.hand_out();
-        Ok((!records.is_empty()).then_some(records))
+        // none of them, and more to look through: a filter has left out as much as one call may
+        Ok((!records.is_empty() || !self.left.is_empty()).then_some(records))
     }
 }
 

@@ -63,16 +63,19 @@ pub(crate) enum SegmentFile {
     ProducerSnapshot,
     /// Ours: what vouches for the headers of batches.
     Digests,
+    /// Ours: which tags the batches have.
+    Tags,
 }
 
 impl SegmentFile {
-    pub(crate) const ALL: [SegmentFile; 6] = [
+    pub(crate) const ALL: [SegmentFile; 7] = [
         SegmentFile::Log,
         SegmentFile::OffsetIndex,
         SegmentFile::TimeIndex,
         SegmentFile::TransactionIndex,
         SegmentFile::ProducerSnapshot,
         SegmentFile::Digests,
+        SegmentFile::Tags,
     ];
 
     pub(crate) const fn suffix(self) -> &'static str {
@@ -83,6 +86,7 @@ impl SegmentFile {
             SegmentFile::TransactionIndex => ".txnindex",
             SegmentFile::ProducerSnapshot => ".snapshot",
             SegmentFile::Digests => ".digest",
+            SegmentFile::Tags => ".tags",
         }
     }
 }

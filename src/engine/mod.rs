@@ -45,6 +45,7 @@ mod requests;
 mod room;
 pub(crate) mod root;
 mod shared;
+mod tagged;
 mod threads;
 mod timers;
 mod topic;

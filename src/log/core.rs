@@ -365,6 +365,7 @@ pub(super) fn tail_limits(config: &TopicConfig) -> TailLimits {
         segment_bytes: config.segment_bytes,
         index_bytes: config.segment_index_bytes,
         segment_ms: millis(segment_ms).saturating_sub(taken.cast_signed()),
+        tags: config.tag_index,
     }
 }
 

@@ -78,7 +78,7 @@ pub struct Log {
     disk: Arc<dyn Disk>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) background: BackgroundSync,
-    take: TakeRules,
+    pub(super) take: TakeRules,
     pub(super) isolation: IsolationLevel,
     /// Held for writing by a truncation: a recovery point is not recorded that was read before.
     pub(super) points: RwLock<()>,

@@ -262,6 +262,9 @@ impl PartitionLog {
         ending.map_err(|error| error.again())?;
         for segment in rolled {
             self.sync_indexes(segment.seal_indexes()?)?;
+            if let Err(error) = segment.seal_tags() {
+                log::warn!("{error}: its batches are read whatever their tags");
+            }
             segment.drop_map();
         }
         if let Some(active) = active {

@@ -137,7 +137,7 @@ impl PartitionLog {
         Ok(fetched)
     }
 
-    fn era(&self) -> Era {
+    pub(super) fn era(&self) -> Era {
         Era { swaps: self.swaps.load(Ordering::Acquire), falls: self.offsets.falls() }
     }
 

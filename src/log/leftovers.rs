@@ -99,7 +99,7 @@ pub(super) fn tidy(place: &Arc<Place>) -> Result<Directory> {
                 tidying.directory.snapshots.insert(*base);
             }
             SegmentFile::Digests => drop(tidying.directory.digests.insert(*base)),
-            SegmentFile::OffsetIndex | SegmentFile::TimeIndex => {}
+            SegmentFile::OffsetIndex | SegmentFile::TimeIndex | SegmentFile::Tags => {}
         }
     }
     Ok(tidying.directory)

@@ -2,18 +2,18 @@
 //!
 //! [`PartitionLog`] is what the engine opens by the thousand; [`Log`] is the same behind a public
 //! door of its own, for those who want one durable log and no topics. The rooms: `append`, `fetch`,
-//! `lookup`, `durable`, `trim`, `truncate` and `close` are what a log does, `journaled` what the
-//! journal does for it, `cover` saves digests; `open`, `leftovers` and `verdict` are recovery, with
-//! `replay` of the journal (`frames` decides what is missing), `reopen` lifts a poison by it;
-//! `follow` reads a log that another process writes; `retain` and `epochs` decide; `offsets` holds
-//! every offset; `claims` admits the batches of producers, `snapshots` are their files, `relearn`
-//! reads those, `numbered` and `transactional` are their doors; `aborted` says what readers are not
-//! given, `aborted_files` keeps that, and `aborted_vouch` vouches for it; `led` and `replicated`
-//! obey a host that leads the log, `replica` and `hosted` are its door, `raw` reads batches as they
-//! lie; `audit` holds a directory against what is known of it; `checkpoint` and `directory` are
-//! Kafka's small files; `swap` puts rewritten segments in the
-//! place of others; `copy_out` copies a log while it is written; `keeper` says who remembers what
-//! the files cannot.
+//! `lookup`, `durable`, `trim`, `truncate` and `close` are what a log does, `stretch` says what a
+//! reader of tags may pass over, `filtered` is its door, `journaled` what the journal does, `cover`
+//! saves digests; `open`, `leftovers` and `verdict` are recovery, with `replay` of the journal
+//! (`frames` decides what is missing), `reopen` lifts a poison by it; `follow` reads a log that
+//! another process writes; `retain` and `epochs` decide; `offsets` holds every offset; `claims`
+//! admits the batches of producers, `snapshots` are their files, `relearn` reads those, `numbered`
+//! and `transactional` are their doors; `aborted` says what readers are not given, `aborted_files`
+//! keeps that, and `aborted_vouch` vouches for it; `led` and `replicated` obey a host that leads
+//! the log, `replica` and `hosted` are its door, `raw` reads batches as they lie; `audit` holds a
+//! directory against what is known of it; `checkpoint` and `directory` are Kafka's small files;
+//! `swap` puts rewritten segments in the place of others; `copy_out` copies a log in use; `keeper`
+//! remembers the rest.
 
 mod aborted;
 mod aborted_files;
@@ -34,6 +34,7 @@ mod door;
 mod durable;
 mod epochs;
 mod fetch;
+mod filtered;
 mod finding;
 mod follow;
 mod frames;
@@ -64,6 +65,7 @@ mod rules;
 mod shuttle_tests;
 mod slots;
 mod snapshots;
+mod stretch;
 mod swap;
 #[cfg(test)]
 mod tests;
@@ -73,6 +75,7 @@ mod truncate;
 mod upkeep;
 mod verdict;
 
+pub(crate) use crate::segment::TagReader;
 pub(crate) use aborted::Aborted;
 pub(crate) use append::Appended;
 pub(crate) use audit::{
@@ -86,6 +89,7 @@ pub(crate) use counting::Count;
 pub use door::Log;
 pub(crate) use durable::TaskSync;
 pub(crate) use fetch::{Cursor, FetchLimits, Fetched};
+pub use filtered::FilteredRead;
 pub use finding::{Finding, FindingKind, Unvouched};
 pub(crate) use follow::{FactSource, FollowFacts, FollowedLog};
 pub(crate) use keeper::{Durable, Keeper, KnownFacts, LastStop, LogFact, LogId};
@@ -97,5 +101,6 @@ pub use receipt::LogReceipt;
 pub(crate) use replicated::LeaderBatches;
 pub use report::{Damage, PartitionReport, TornTail};
 pub(crate) use retain::CappedHold;
+pub(crate) use stretch::{Ahead, Skipped};
 pub(crate) use swap::{Sealed, Swapped};
 pub(crate) use trim::Dropped;

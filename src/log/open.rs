@@ -137,7 +137,9 @@ impl Recovery<'_> {
         if !self.known.last_stop.is_ours() {
             // another hand may have written anything again: what was true of it says nothing now
             for (base, len) in &found {
-                Segment::on_disk(place.clone(), *base, *len).remove_digests()?;
+                let segment = Segment::on_disk(place.clone(), *base, *len);
+                segment.remove_digests()?;
+                segment.remove_tags()?;
             }
             directory.digests.clear();
         }

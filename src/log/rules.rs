@@ -17,6 +17,7 @@ const UNBOUNDED: u64 = u64::MAX;
 /// Bits of the flags.
 const KEYED: u64 = 1;
 const APPEND_TIME: u64 = 2;
+const TAGGED: u64 = 4;
 
 /// The rules of one log.
 #[derive(Debug)]
@@ -52,6 +53,9 @@ fn numbers(config: &TopicConfig) -> [u64; 5] {
     if config.timestamp_type == TimestampType::LogAppendTime {
         flags |= APPEND_TIME;
     }
+    if config.tag_index {
+        flags |= TAGGED;
+    }
     let (before, after) = (bound(config.timestamp_before_max), bound(config.timestamp_after_max));
     [max_bytes, before, after, flags, config.compression.to_bits()]
 }
@@ -70,5 +74,6 @@ fn rules(
     };
     let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
     let packing = Packing::of_topic(TopicCompression::from_bits(compression)).by(own, level);
-    BatchRules { timestamps, max_bytes, keyed: flags & KEYED != 0, packing }
+    let (keyed, tagged) = (flags & KEYED != 0, flags & TAGGED != 0);
+    BatchRules { timestamps, max_bytes, keyed, packing, tagged }
 }

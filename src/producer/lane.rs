@@ -306,8 +306,10 @@ impl Lane {
             }
             self.unwritten.fetch_sub(done.len(), Ordering::Release);
         }
-        if done.iter().any(|(_, result)| result.is_ok()) {
-            self.partition.signal().notify(); // wakers are user code: no lock is held
+        let written = || done.iter().filter_map(|(_, result)| result.as_ref().ok());
+        if written().next().is_some() {
+            // wakers are user code: no lock is held
+            self.partition.announce(written().map(|written| &written.appended));
         }
         let mut waiting = false;
         let flush = self.partition.is_flush_due();

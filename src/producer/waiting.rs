@@ -33,7 +33,7 @@ impl Wait {
             return partition.append(batch, now, durability);
         }
         let appended = partition.append_quietly(batch, now)?;
-        partition.signal().notify();
+        partition.announce([&appended]);
         Ok(appended)
     }
 }

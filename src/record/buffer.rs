@@ -10,6 +10,7 @@ use super::encode::{
     AppendBatch, BatchRules, BorrowedBatch, HeaderFields, Stamp, TimestampRule, body_len, delta,
     limit, plain_limit, present, put, put_length, put_record, record_too_large,
 };
+use super::filter::TagBits;
 use super::header::{APPEND_TIME, BatchHeader, Codec, at};
 use super::single::Record;
 use super::varint;
@@ -30,12 +31,15 @@ pub(crate) struct BatchBuffer {
     fields: HeaderFields,
     /// Whether the header in `bytes` is that of the records behind it.
     sealed: bool,
+    /// Of its records' tags, where it is compressed and its topic keeps them.
+    tags: Option<TagBits>,
 }
 
 impl BatchBuffer {
     /// An empty batch that has room for about `capacity` bytes.
     pub(crate) fn new(capacity: usize) -> Self {
-        BatchBuffer { bytes: vec![0; capacity.max(BatchHeader::LEN)], fields: EMPTY, sealed: false }
+        let bytes = vec![0; capacity.max(BatchHeader::LEN)];
+        BatchBuffer { bytes, fields: EMPTY, sealed: false, tags: None }
     }
 
     /// Adds a record; returns its place in the batch, or `None` where it would make a batch that
@@ -122,7 +126,12 @@ impl BatchBuffer {
     pub(super) fn of(batch: &BorrowedBatch<'_>) -> Self {
         let mut bytes = vec![0; batch.size()];
         batch.write(NOWHERE, &mut bytes);
-        BatchBuffer { bytes, fields: batch.fields, sealed: true }
+        BatchBuffer { bytes, fields: batch.fields, sealed: true, tags: None }
+    }
+
+    /// The bits of its records' tags.
+    pub(super) fn tag_bits(&self) -> TagBits {
+        TagBits::of_plain(self.fields.count, self.records_bytes())
     }
 
     /// The records as they were written.
@@ -131,17 +140,22 @@ impl BatchBuffer {
     }
 
     /// The same batch, whose records are `bytes` behind the room for a header, in this codec.
-    pub(super) fn with_records(&self, mut bytes: Vec<u8>, codec: Codec) -> Self {
+    pub(super) fn with_records(
+        &self,
+        mut bytes: Vec<u8>,
+        codec: Codec,
+        tags: Option<TagBits>,
+    ) -> Self {
         let attributes = self.fields.attributes | codec.bits();
         let fields = HeaderFields { size: bytes.len(), attributes, ..self.fields };
         fields.write(NOWHERE, &mut bytes);
-        BatchBuffer { bytes, fields, sealed: true }
+        BatchBuffer { bytes, fields, sealed: true, tags }
     }
 
     /// Empties it; the memory is kept.
     pub(crate) fn clear(&mut self) {
         self.fields = EMPTY;
-        self.sealed = false;
+        (self.sealed, self.tags) = (false, None);
     }
 }
 
@@ -169,6 +183,10 @@ impl AppendBatch for BatchBuffer {
 
     fn max_timestamp(&self) -> Option<Timestamp> {
         Timestamp::from_wire(self.fields.max_timestamp)
+    }
+
+    fn tags(&self) -> Option<TagBits> {
+        self.tags
     }
 
     fn write(&self, stamp: Stamp, out: &mut [u8]) {

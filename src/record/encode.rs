@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use super::filter::TagBits;
 use super::header::{APPEND_TIME, BatchHeader, LENGTH_EXCLUDES, MAGIC, TRANSACTIONAL, at};
 use super::marker::Marker;
 use super::produced::{ProducerClaim, ProducerStamp};
@@ -42,6 +43,11 @@ pub(crate) trait AppendBatch {
     fn marker(&self) -> Option<Marker> {
         None
     }
+    /// The bits of its records' tags, where that is not to be read from the batch: it is
+    /// compressed, and its topic keeps them.
+    fn tags(&self) -> Option<TagBits> {
+        None
+    }
     /// Writes the whole batch into `out`, which is `size` bytes long.
     fn write(&self, stamp: Stamp, out: &mut [u8]);
 }
@@ -56,6 +62,8 @@ pub(crate) struct BatchRules {
     pub(crate) keyed: bool,
     /// How it is compressed, which `max_bytes` comes after.
     pub(crate) packing: Packing,
+    /// Whether the topic keeps the tags of batches.
+    pub(crate) tagged: bool,
 }
 
 impl BatchRules {

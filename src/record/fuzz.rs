@@ -87,7 +87,7 @@ fn sent(bytes: &[u8]) {
     let timestamps =
         TimestampRule::Create { now: Timestamp::from_millis(0), before_max: None, after_max: None };
     let (max_bytes, packing) = (1 << 20, Packing::default());
-    let rules = BatchRules { timestamps, max_bytes, keyed: false, packing };
+    let rules = BatchRules { timestamps, max_bytes, keyed: false, tagged: false, packing };
     let Ok(batch) = SentBatch::check(bytes, &rules, PlainLimit::bytes(LIMIT)) else { return };
     let mut out = vec![0; batch.size()];
     let (base_offset, leader_epoch) = (Offset::new(1_000), LeaderEpoch::new(7));
@@ -331,7 +331,13 @@ pub(crate) fn encode(input: &[u8]) {
         },
     };
     let max_bytes = if flags & 0x80 == 0 { 1 << 20 } else { usize::from(feed.short()) };
-    let rules = BatchRules { timestamps, max_bytes, keyed: false, packing: Packing::default() };
+    let rules = BatchRules {
+        timestamps,
+        max_bytes,
+        keyed: false,
+        tagged: false,
+        packing: Packing::default(),
+    };
     let stamp = Stamp {
         base_offset: Offset::new(i64::from(feed.word()) << 16),
         leader_epoch: LeaderEpoch::new(i32::from(feed.short())),
@@ -429,6 +435,7 @@ pub(crate) fn batch_seeds() -> Vec<Vec<u8>> {
         },
         max_bytes: 1 << 20,
         keyed: false,
+        tagged: false,
         packing: Packing::default(),
     };
     let stamp =

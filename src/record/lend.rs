@@ -44,6 +44,20 @@ fn take_sound(left: &mut &[u8]) -> Option<i32> {
     sound.then_some(delta)
 }
 
+/// Takes a record off the front; its headers, if it is one as far as they begin.
+pub(super) fn take_headers<'a>(left: &mut &'a [u8]) -> Option<Headers<'a>> {
+    let len = usize::try_from(take_i32(left)?).ok()?;
+    let (record, rest) = left.split_at_checked(len)?;
+    *left = rest;
+    let (_attributes, mut fields) = record.split_first()?;
+    take_i64(&mut fields)?;
+    take_i32(&mut fields)?;
+    take_bytes(&mut fields)?;
+    take_bytes(&mut fields)?;
+    let count = u32::try_from(take_i32(&mut fields)?).ok()?;
+    Some(Headers::of(fields, count))
+}
+
 /// A record of a checked batch, as far as it is decoded.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LentRecord<'a> {
@@ -64,6 +78,11 @@ impl<'a> LentRecord<'a> {
     #[inline]
     pub(super) fn offset(&self) -> Offset {
         self.offset
+    }
+
+    /// The header of its batch, as it lies there.
+    pub(super) fn head(&self) -> &'a [u8; BatchHeader::LEN] {
+        self.head
     }
 
     #[inline]
@@ -116,6 +135,13 @@ impl<'a> LentRecords<'a> {
         let left = batch.records().ok()?.left();
         let base = batch.header().base_offset().get();
         Some(LentRecords { head: batch.bytes().first_chunk()?, base, left })
+    }
+}
+
+impl<'a> LentRecords<'a> {
+    /// What has not been lent yet.
+    pub(super) fn left(&self) -> &'a [u8] {
+        self.left
     }
 }
 

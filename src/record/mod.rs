@@ -3,18 +3,20 @@
 //! `header` owns the layout of a batch's first 61 bytes, `batch` reads the records behind them in
 //! place, `codec` decompresses and compresses them, `encode` and `buffer` write, `produced` says
 //! for whom, `marker` is the end of a transaction, `pack` compresses what they wrote, `sent`
-//! takes in what others made, `rewrite` writes again what compaction keeps,
-//! `deduplicated` has the id that a record is sent once under, `single`, `records` and
-//! `view` are what programs hand in and get back, `fault` says what can be wrong. Every length is
-//! bounded before it is used; nothing here allocates by a number it read, and nothing panics on
-//! bytes.
+//! takes in what others made, `rewrite` writes again what compaction keeps, `deduplicated` has the
+//! id that a record is sent once under, `single`, `records` and `view` are what programs hand in
+//! and get back, `filter` says which are wanted and `choose` takes those, `fault` says what can be
+//! wrong. Every length is bounded before it is used; nothing here allocates by a number it read,
+//! and nothing panics on bytes.
 
 mod batch;
 mod buffer;
+mod choose;
 mod codec;
 mod deduplicated;
 mod encode;
 mod fault;
+mod filter;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod header;
@@ -39,13 +41,15 @@ pub(crate) use codec::PlainLimit;
 pub(crate) use deduplicated::DEDUPLICATION_ID;
 pub(crate) use encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, TimestampRule};
 pub(crate) use fault::BatchFault;
+pub use filter::RecordFilter;
+pub(crate) use filter::TagBits;
 pub(crate) use header::BatchHeader;
 pub use marker::MarkerKind;
 pub(crate) use marker::{Marker, MarkerBatch};
 pub(crate) use pack::{check_built, packed};
 pub use produced::ProducerIdentity;
 pub(crate) use produced::{Produced, ProducerClaim, ProducerStamp};
-pub(crate) use records::{Batches, Sound, TakeRules};
+pub(crate) use records::{Batches, Sound, TakeRules, Taken};
 pub use records::{Records, RecordsIter};
 pub(crate) use sent::SentBatch;
 pub use single::{Header, OwnedRecord, Record};

@@ -69,7 +69,8 @@ impl BatchBuffer {
             .map_err(|fault| Error::new("append", fault.cause()))?;
         let most = PlainLimit::DEFAULT.of(bytes.len() - BatchHeader::LEN);
         if bytes.len() <= limit(rules) && plain.len() <= most {
-            return Ok(Some(self.with_records(bytes, codec)));
+            let tags = rules.tagged.then(|| self.tag_bits());
+            return Ok(Some(self.with_records(bytes, codec, tags)));
         }
         if self.size() <= limit(rules) {
             return Ok(None);

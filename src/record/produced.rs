@@ -7,6 +7,7 @@
 use std::fmt;
 
 use super::encode::{AppendBatch, Stamp};
+use super::filter::TagBits;
 use crate::ids::{ProducerEpoch, ProducerId, Sequence};
 use crate::time::Timestamp;
 
@@ -122,6 +123,10 @@ impl<B: AppendBatch> AppendBatch for Produced<'_, B> {
     #[inline]
     fn claim(&self) -> Option<ProducerClaim> {
         self.claim
+    }
+
+    fn tags(&self) -> Option<TagBits> {
+        self.batch.tags()
     }
 
     #[inline(always)] // see `producer::walk`

@@ -29,9 +29,9 @@ pub(super) struct Part {
     aborted: Vec<Offset>,
     /// The records of those that are compressed and reach beyond `from`, in order.
     plain: Vec<Vec<u8>>,
-    from: Offset,
+    pub(super) from: Offset,
     /// Records at or beyond it were not wanted.
-    end: Offset,
+    pub(super) end: Offset,
     _pin: Pin,
 }
 
@@ -203,6 +203,15 @@ impl Records {
         self.parts.extend(other.parts);
     }
 
+    pub(super) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    pub(super) fn push(&mut self, part: Part, records: usize) {
+        self.len += records;
+        self.parts.push(part);
+    }
+
     /// How many records there are.
     ///
     /// ```
@@ -228,12 +237,22 @@ impl Records {
     /// assert_eq!(tidelog::Records::default().iter().count(), 0);
     /// ```
     pub fn iter(&self) -> RecordsIter<'_> {
-        RecordsIter {
-            records: LentRecords::none(),
-            part: None,
-            left: &[],
-            plain: [].iter(),
-            parts: &self.parts,
+        RecordsIter::of(&self.parts)
+    }
+}
+
+impl Part {
+    /// Some records of this part, in batches that are neither compressed nor left out.
+    pub(super) fn chosen(&self, bytes: Vec<u8>, end: Offset, pin: Pin) -> Part {
+        Part {
+            topic: self.topic.clone(),
+            partition: self.partition,
+            bytes: bytes.into(),
+            aborted: Vec::new(),
+            plain: Vec::new(),
+            from: self.from,
+            end,
+            _pin: pin,
         }
     }
 }
@@ -346,8 +365,13 @@ impl<'a> Iterator for RecordsIter<'a> {
 }
 
 impl<'a> RecordsIter<'a> {
+    pub(super) fn of(parts: &'a [Part]) -> Self {
+        let (records, plain) = (LentRecords::none(), [].iter());
+        RecordsIter { records, part: None, left: &[], plain, parts }
+    }
+
     /// The records of the next batch that has some to be lent, of this part or the next.
-    fn next_batch(&mut self) -> Option<LentRecords<'a>> {
+    pub(super) fn next_batch(&mut self) -> Option<LentRecords<'a>> {
         loop {
             let Some(mut batch) = Batch::trust(self.left) else {
                 let (part, rest) = self.parts.split_first()?;

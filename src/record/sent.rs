@@ -18,6 +18,7 @@ use super::encode::{
     AppendBatch, BatchRules, Stamp, TimestampRule, limit, put, put_length, too_large,
 };
 use super::fault::BatchFault;
+use super::filter::TagBits;
 use super::header::{APPEND_TIME, BatchHeader, CODEC_MASK, CONTROL, Codec, TRANSACTIONAL, at};
 use super::pack::check_built;
 use super::produced::{ProducerClaim, ProducerIdentity};
@@ -36,6 +37,8 @@ pub(crate) struct SentBatch<'a> {
     count: u32,
     max_timestamp: i64,
     claim: Option<ProducerClaim>,
+    /// Of its records' tags, where it is compressed and its topic keeps them.
+    tags: Option<TagBits>,
 }
 
 fn refused(why: impl Into<String>) -> Error {
@@ -64,7 +67,8 @@ impl<'a> SentBatch<'a> {
             TimestampRule::Append { now } => super::encode::present(now),
         };
         let records = &bytes[BatchHeader::LEN..];
-        let repacked = repacked(unpacked.plain.unwrap_or(records), header.codec(), rules, plain)?;
+        let plain_records = unpacked.plain.unwrap_or(records);
+        let repacked = repacked(plain_records, header.codec(), rules, plain)?;
         let (codec, records) = match repacked {
             Some((codec, records)) => (codec, Cow::Owned(records)),
             None => (header.codec(), Cow::Borrowed(records)),
@@ -81,7 +85,9 @@ impl<'a> SentBatch<'a> {
             let crc = crc32c::crc32c_append(crc, &records);
             put(&mut head, at::CRC, crc.to_be_bytes());
         }
-        Ok(SentBatch { head, records, count: header.count(), max_timestamp, claim })
+        let tags = (rules.tagged && codec != Codec::None)
+            .then(|| TagBits::of_plain(header.count(), plain_records));
+        Ok(SentBatch { head, records, count: header.count(), max_timestamp, claim, tags })
     }
 }
 
@@ -181,6 +187,10 @@ impl AppendBatch for SentBatch<'_> {
 
     fn claim(&self) -> Option<ProducerClaim> {
         self.claim
+    }
+
+    fn tags(&self) -> Option<TagBits> {
+        self.tags
     }
 
     fn write(&self, stamp: Stamp, out: &mut [u8]) {

@@ -60,7 +60,13 @@ fn create() -> BatchRules {
 }
 
 fn rules(timestamps: TimestampRule) -> BatchRules {
-    BatchRules { timestamps, max_bytes: 1 << 24, keyed: false, packing: Packing::default() }
+    BatchRules {
+        timestamps,
+        max_bytes: 1 << 24,
+        keyed: false,
+        tagged: false,
+        packing: Packing::default(),
+    }
 }
 
 fn written(batch: &impl AppendBatch, stamp: Stamp) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! Fuzz targets of a segment's files: both indexes, the digests, the log itself.
+//! Fuzz targets of a segment's files: both indexes, the digests, the tags, the log itself.
 //!
 //! The files are arbitrary bytes, as they are or with order and checksums mended. Searches agree
 //! with plain ones over everything that was read, what is written again reads the same, and a scan
@@ -18,12 +18,14 @@ use super::index_file::{
 use super::scan::{Scan, Stop, Walk, WalkStep};
 use super::shared::{Place, Segment, Tenancy};
 use super::sidecar::{self, HEAD_LEN, RUN_CRC_AT, RUN_LEN, Sidecar, sidecar_bytes, write_runs};
+use super::tag_file;
+use super::tags::{TagRun, TagRuns};
 use crate::disk::names::SegmentFile;
 use crate::disk::{Access, Disk, MemoryDisk, read_full_at, write_all_at};
 use crate::feed::Feed;
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
-use crate::record::BatchHeader;
 use crate::record::fuzz::mend;
+use crate::record::{BatchHeader, TagBits};
 
 const OFFSETS: &str = "/offsets";
 const TIMES: &str = "/times";
@@ -223,6 +225,59 @@ fn written_again(disk: &dyn Disk, runs: &[Run], kept: usize) {
     }
 }
 
+/// Makes bytes a file of tags: its head, its checksums.
+fn mend_tags(bytes: &mut [u8], flags: u8) {
+    let Some((head, runs)) = bytes.split_first_chunk_mut::<{ tag_file::HEAD_LEN }>() else {
+        return;
+    };
+    if flags & HEAD != 0 {
+        let (made, none) =
+            (tag_file::Made { log_len: 9, last: 5, last_crc: 7 }, TagRuns::default());
+        let right = tag_file::encode(identity(), BASE, made, &none);
+        head[..36].copy_from_slice(&right[..36]);
+        let count = u32::try_from(runs.len() / tag_file::RUN_LEN).expect("small");
+        head[52..56].copy_from_slice(&count.to_be_bytes());
+        if let Some(last) = runs.len().checked_sub(tag_file::RUN_LEN) {
+            head[36..40].copy_from_slice(&runs[last..last + 4]);
+        }
+    }
+    if flags & CHECKSUMS != 0 {
+        let crc = crc32c::crc32c(&head[..56]);
+        head[56..60].copy_from_slice(&crc.to_be_bytes());
+        head[60..].copy_from_slice(&crc32c::crc32c(runs).to_be_bytes());
+    }
+}
+
+/// A file of tags.
+pub(crate) fn tags(input: &[u8]) {
+    let mut feed = Feed::new(input);
+    let (flags, position, bound) = (feed.byte(), feed.word(), i64::from(feed.word()));
+    let wanted = TagBits::from_word(1 << (feed.byte() & 63));
+    let mut bytes = feed.rest().to_vec();
+    if flags & ORDER != 0 && bytes.len() > tag_file::HEAD_LEN {
+        let runs = ordered(&bytes[tag_file::HEAD_LEN..], &[4, 4, 8]);
+        bytes.splice(tag_file::HEAD_LEN.., runs);
+    }
+    mend_tags(&mut bytes, flags);
+    let Some((made, runs)) = tag_file::decode(&bytes, identity(), BASE) else { return };
+    assert_eq!(tag_file::encode(identity(), BASE, made, &runs), bytes, "it is written as it reads");
+    assert!(runs.ends_at(made.log_len) && made.last < made.log_len);
+    let bound = BASE.checked_add(bound).expect("small");
+    let found = runs.stretch(BASE, u64::from(position), bound, wanted);
+    let within = |run: &&TagRun| BASE.get() + i64::from(run.next) <= bound.get();
+    let behind = runs.runs.iter().filter(|run| run.end > position).take_while(within);
+    let first = behind.clone().next().filter(|_| position >= runs.from);
+    assert_eq!(found.is_some(), first.is_some());
+    let (Some(found), Some(first)) = (found, first) else { return };
+    assert_eq!(found.is_wanted, first.bits.may_have(wanted));
+    let last = behind.take_while(|run| run.bits.may_have(wanted) == found.is_wanted).last();
+    let last = last.expect("the first is one");
+    assert_eq!(
+        (found.end, found.next.get()),
+        (u64::from(last.end), BASE.get() + i64::from(last.next))
+    );
+}
+
 const GAPLESS: u8 = 8;
 
 /// The bytes of a log, walked and scanned.
@@ -362,6 +417,23 @@ pub(crate) fn digests_seeds() -> Vec<Vec<u8>> {
     let head =
         |flags: u8| [&[flags][..], &150u32.to_be_bytes(), &7u32.to_be_bytes(), &[1]].concat();
     [0, HEAD, HEAD | CHECKSUMS, ORDER | HEAD | CHECKSUMS, CHECKSUMS]
+        .map(|flags| [head(flags), bytes.clone()].concat())
+        .to_vec()
+}
+
+/// Inputs of `tags`: a file of a few runs, mended and not.
+pub(crate) fn tags_seeds() -> Vec<Vec<u8>> {
+    let run = |at: u32| TagRun {
+        end: at * 100 + 100,
+        next: at * 5 + 5,
+        bits: TagBits::from_word(u64::from(at)),
+    };
+    let runs = TagRuns::of(0, vec![run(0), run(1), run(2)], 250);
+    let made = tag_file::Made { log_len: 300, last: 250, last_crc: 7 };
+    let bytes = tag_file::encode(identity(), BASE, made, &runs);
+    let head =
+        |flags: u8| [&[flags][..], &150u32.to_be_bytes(), &11u32.to_be_bytes(), &[0]].concat();
+    [0, CHECKSUMS, HEAD | CHECKSUMS, ORDER | HEAD | CHECKSUMS]
         .map(|flags| [head(flags), bytes.clone()].concat())
         .to_vec()
 }

@@ -182,7 +182,7 @@ impl Segment {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
             let fresh = disk.open(&beside, Access::Write)?;
-            for kind in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+            for kind in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex, SegmentFile::Tags] {
                 let index = place.path(base, kind);
                 if disk.metadata(&index)?.is_some() {
                     disk.remove_file(&index)?;

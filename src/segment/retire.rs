@@ -22,10 +22,10 @@ impl Segment {
     /// paths. Open handles and views go on reading. A producer snapshot speaks of its offset, not
     /// of the segment, and is not among them. Safe to repeat where it failed half-way.
     pub(crate) fn rename_deleted(&self) -> Result<Vec<PathBuf>> {
-        use SegmentFile::{Digests, Log, OffsetIndex, TimeIndex, TransactionIndex};
+        use SegmentFile::{Digests, Log, OffsetIndex, Tags, TimeIndex, TransactionIndex};
         let place = self.place();
         let mut renamed = Vec::new();
-        for kind in [Log, OffsetIndex, TimeIndex, TransactionIndex, Digests] {
+        for kind in [Log, OffsetIndex, TimeIndex, TransactionIndex, Digests, Tags] {
             let path = place.path(self.base(), kind);
             let fail = |error| Error::io("drop segment", &path, error);
             let gone = place.dir.join(leftover_file(self.base(), kind, Leftover::Deleted));

@@ -19,6 +19,7 @@ use super::digest::Identity;
 use super::index::{Indexer, OffsetEntry, SparseIndex, TimeEntry};
 use super::index_file::{Found, IndexFile, SavedEntries, index_bytes};
 use super::scan::{Scan, ScanStart, Walk, WalkStep, scan};
+use super::tags::Tags;
 use crate::disk::copy::is_shared;
 use crate::disk::names::{SegmentFile, segment_file};
 use crate::disk::replace::replace_file;
@@ -99,6 +100,7 @@ pub(crate) struct Segment {
     /// How many entries of the growing indexes their files have; under `making_index`.
     pub(super) making_index: Mutex<SavedEntries>,
     pub(super) cover: Cover,
+    pub(super) tags: Tags,
 }
 
 impl Segment {
@@ -120,6 +122,7 @@ impl Segment {
             replaced: AtomicBool::new(false),
             making_index: Mutex::new(SavedEntries::default()),
             cover: Cover::of_file(),
+            tags: Tags::default(),
         }
     }
 
@@ -129,7 +132,7 @@ impl Segment {
         let path = place.path(base, SegmentFile::Log);
         let fail = |error| Error::io("create segment", &path, error);
         use SegmentFile::{Digests, OffsetIndex, TimeIndex, TransactionIndex};
-        for kind in [OffsetIndex, TimeIndex, TransactionIndex, Digests] {
+        for kind in [OffsetIndex, TimeIndex, TransactionIndex, Digests, SegmentFile::Tags] {
             let beside = place.path(base, kind);
             if place.disk.metadata(&beside).map_err(fail)?.is_some() {
                 place.disk.remove_file(&beside).map_err(fail)?;

@@ -12,10 +12,11 @@
 use super::digest::{DigestedBatch, Digester, OpenHeader, Origin};
 use super::index::{IndexedBatch, Indexer, relative};
 use super::shared::Segment;
+use super::tags::TaggedBatch;
 use crate::disk::{DiskFile, TailMap, write_all_at};
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::Offset;
-use crate::record::{AppendBatch, Stamp};
+use crate::record::{AppendBatch, Stamp, TagBits};
 use crate::time::Timestamp;
 use std::sync::Arc;
 
@@ -34,6 +35,8 @@ pub(crate) struct TailLimits {
     pub(crate) index_bytes: u64,
     /// Milliseconds of record time, jitter taken off.
     pub(crate) segment_ms: i64,
+    /// Whether the tags of batches are kept.
+    pub(crate) tags: bool,
 }
 
 /// The end of the active segment.
@@ -78,6 +81,9 @@ impl Tail {
         let born = if end > 0 { segment.first_batch_timestamp()? } else { None };
         segment.set_growing(indexer.index().clone(), indexer.largest_timestamp());
         segment.appends_from(end);
+        if limits.tags && end > 0 {
+            segment.take_up_tags();
+        }
         Ok(Tail {
             digester: segment.digester(Origin::Append),
             segment,
@@ -192,7 +198,29 @@ impl Tail {
         }
         self.end = end;
         self.segment.publish(end, self.indexer.largest_timestamp());
+        if self.limits.tags {
+            self.note_tags(batch, (position, end), (first, next));
+        }
         Ok(position)
+    }
+
+    /// Takes the tags of what was published: as the batch knows them, else from its bytes.
+    #[cold]
+    fn note_tags<B: AppendBatch>(
+        &self,
+        batch: &B,
+        (position, end): (u64, u64),
+        (first, next): (Offset, Offset),
+    ) {
+        let read = || {
+            let bytes = self.segment.bytes(position, end);
+            bytes.map_or(TagBits::ANY, |bytes| TagBits::of_batch(&bytes))
+        };
+        let is_marker = batch.marker().is_some();
+        let bits = batch.tags().unwrap_or_else(read);
+        let shows = if is_marker { TagBits::ANY } else { bits };
+        let size = end - position;
+        self.segment.note_tags(TaggedBatch { position, size, first, next, bits, shows });
     }
 
     /// Maps the file on its first append, so that a partition nobody writes to has no map. Where

@@ -53,6 +53,8 @@ pub(crate) struct Registration {
 pub(super) struct Link {
     set: Arc<Shared>,
     token: usize,
+    /// What it is woken for, as bits; all of it where there are none.
+    interest: u64,
     /// On the signal's queue; touched under that queue's lock only.
     armed: AtomicBool,
     /// On the set's ready list; touched under the set's lock only.
@@ -105,9 +107,21 @@ impl WaitSet {
 
     /// Adds a signal, not armed. `token` is what [`drain_ready`](WaitSet::drain_ready) answers.
     pub(crate) fn register(&self, signal: &Arc<Signal>, token: usize) -> Registration {
+        self.register_for(signal, token, 0)
+    }
+
+    /// The same for one that is woken only by changes that have one of the bits of `interest`, or
+    /// do not say which they have; by all of them where it is 0.
+    pub(crate) fn register_for(
+        &self,
+        signal: &Arc<Signal>,
+        token: usize,
+        interest: u64,
+    ) -> Registration {
         let link = Arc::new(Link {
             set: Arc::clone(&self.shared),
             token,
+            interest,
             armed: AtomicBool::new(false),
             queued: AtomicBool::new(false),
             dead: AtomicBool::new(false),
@@ -279,6 +293,11 @@ impl Drop for Registration {
 }
 
 impl Link {
+    /// Whether a change with those bits concerns it.
+    pub(super) fn wants(&self, bits: u64) -> bool {
+        self.interest == 0 || self.interest & bits != 0
+    }
+
     pub(super) fn is_armed(&self) -> bool {
         self.armed.load(Ordering::Relaxed)
     }

@@ -61,6 +61,17 @@ impl Signal {
         }
     }
 
+    /// The same for a change that has some bits, which are asked for once somebody waits: it wakes
+    /// those who registered for one of them, or for all. The others stay armed, and see the change
+    /// when they are woken for another.
+    #[inline]
+    pub(crate) fn notify_wanting(&self, bits: impl FnOnce() -> u64) {
+        fence(Ordering::SeqCst);
+        if self.armed.load(Ordering::Acquire) {
+            self.wake_wanting(bits());
+        }
+    }
+
     /// The same for one waiter, the one that has waited longest: for changes that one can deal
     /// with, which passes on what it leaves.
     pub(crate) fn notify_one(&self) {
@@ -91,6 +102,28 @@ impl Signal {
     #[cold]
     fn wake_armed(&self) {
         self.wake_at_most(usize::MAX);
+    }
+
+    /// In one turn, so that two of them and a link that neither takes cannot hide another from one
+    /// of the two. What is taken off is roused once the lock is free.
+    #[cold]
+    fn wake_wanting(&self, bits: u64) {
+        let mut taken = Vec::new();
+        {
+            let mut queue = self.queue.lock();
+            queue.armed.retain(|link| {
+                if !link.wants(bits) {
+                    return true;
+                }
+                taken.push((Arc::clone(link), Link::make_ready(link)));
+                link.set_armed(false);
+                false
+            });
+            self.show(&queue);
+        }
+        for (link, roused) in taken {
+            link.rouse(roused);
+        }
     }
 
     fn wake_at_most(&self, most: usize) {

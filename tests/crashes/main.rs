@@ -24,6 +24,7 @@ mod runs;
 mod scenarios;
 mod stage;
 mod story;
+mod tagged;
 mod torn;
 mod transactions;
 mod verdict;

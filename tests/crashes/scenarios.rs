@@ -5,7 +5,7 @@
 //! behind what is there `before`, the open as a rule, or where the scenario says `begin`. Those
 //! with a journal are in `journals`, those about copies, adoption and the offsets topic in
 //! `copies`, of lone logs in `lone`, of transactions in `transactions`, of truncation and
-//! partitions that the host leads in `replicas`.
+//! partitions that the host leads in `replicas`, of tags in `tagged`.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tidelog::disk::{IoMode, SimDisk};
 
 use crate::common::budget::Budget;
 use crate::stage::{Stage, small};
-use crate::{copies, journals, lone, producers, replicas, transactions};
+use crate::{copies, journals, lone, producers, replicas, tagged, transactions};
 
 /// A scenario and how it is played.
 #[derive(Clone, Copy)]
@@ -100,6 +100,7 @@ pub const SCENARIOS: &[Scenario] = &[
     store("huge-appends", huge_appends).heavy(),
     store("state-log", state_log).heavy(),
     store("digests", digests),
+    store("tags", tagged::tags),
     store("expiry", copies::expiry).after(copies::short_memory),
     store("compaction", copies::compaction).after(copies::long_history).heavy(),
     store("backup", copies::backup).after(copies::for_a_backup),

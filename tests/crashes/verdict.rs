@@ -53,8 +53,11 @@ pub struct Found {
 
 #[path = "verdict/bytes.rs"]
 mod bytes;
+#[path = "verdict/tagged.rs"]
+mod tagged;
 
 pub use bytes::{Hashed, partition_bytes, without_windows};
+pub use tagged::TAGGED;
 
 macro_rules! ensure {
     ($holds:expr, $($words:tt)*) => {
@@ -133,7 +136,10 @@ pub fn nothing_wrong(report: &VerifyReport) -> Result<(), String> {
 /// Reads all there is.
 pub fn read(door: &Door, groups: &[&str]) -> Result<Found, String> {
     match door {
-        Door::Store(store) => read_store(store, groups).map_err(|error| format!("I7: {error}")),
+        Door::Store(store) => {
+            let found = read_store(store, groups).map_err(|error| format!("I7: {error}"))?;
+            tagged::check(store, &found).map(|()| found)
+        }
         Door::Log(log) => read_log(log).map_err(|error| format!("I7: {error}")),
         Door::Shut => Ok(Found::default()),
     }

@@ -35,6 +35,7 @@ fn batch(base: i64, records: &[KeyValue<'_>]) -> Vec<u8> {
         },
         max_bytes: 1 << 20,
         keyed: false,
+        tagged: false,
         packing: Packing::default(),
     };
     let records: Vec<_> = (0..)
@@ -71,9 +72,11 @@ fn compressed(plain: &[u8], codec: Compression) -> Vec<u8> {
         after_max: None,
     };
     let packing = Packing::default().by(codec, None);
-    let packed =
-        packed(&records, &BatchRules { timestamps, max_bytes: 1 << 20, keyed: false, packing })
-            .unwrap();
+    let packed = packed(
+        &records,
+        &BatchRules { timestamps, max_bytes: 1 << 20, keyed: false, tagged: false, packing },
+    )
+    .unwrap();
     let mut bytes = vec![0; packed.size()];
     let stamp = Stamp {
         base_offset: batch.header().base_offset(),
@@ -264,6 +267,7 @@ fn marker(base: i64, kind: u8) -> Vec<u8> {
         timestamps: rules,
         max_bytes: 1 << 20,
         keyed: false,
+        tagged: false,
         packing: Packing::default(),
     };
     let records = [Record::new(&[0; 6]).key(&[0, 0, 0, 0])];

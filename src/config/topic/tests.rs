@@ -39,6 +39,7 @@ fn all_changed() -> TopicConfig {
         .deduplicate(Duration::from_millis(2))
         .deduplicate_max_ids(18)
         .priority_lanes(3)
+        .tag_index(true)
 }
 
 #[test]

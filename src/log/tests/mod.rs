@@ -1,6 +1,7 @@
 //! Tests of one log below its door: recovery row by row, upkeep, failures.
 
 mod digests;
+mod filtered;
 mod hosted;
 mod indexes;
 mod lookups;
@@ -138,6 +139,7 @@ fn batch(base: i64, value: &[u8]) -> Vec<u8> {
         timestamps: TimestampRule::Append { now: Timestamp::from_millis(base + 1) },
         max_bytes: 1 << 20,
         keyed: false,
+        tagged: false,
         packing: Packing::default(),
     };
     let records = [Record::new(value)];

@@ -304,6 +304,7 @@ fn batches_larger_than_a_segment_are_refused_and_limits_may_change() {
         timestamps: TimestampRule::Append { now },
         max_bytes: 1 << 20,
         keyed: false,
+        tagged: false,
         packing: Packing::default(),
     };
     let records = [Record::new(&[0; 2000])];

@@ -14,7 +14,7 @@ fn rules() -> BatchRules {
     let after_max = Some(Duration::from_secs(1));
     let timestamps = TimestampRule::Create { now: NOW, before_max: None, after_max };
     let packing = Packing::default();
-    BatchRules { timestamps, max_bytes: 1 << 20, keyed: false, packing }
+    BatchRules { timestamps, max_bytes: 1 << 20, keyed: false, tagged: false, packing }
 }
 
 fn at_offset(offset: i64, epoch: i32) -> Stamp {

@@ -1,12 +1,13 @@
 //! Records: sending them, and letting the oldest go, by name or by policy.
 //!
 //! What became of a batch is held against what the call said of it. The records of topics that are
-//! compacted have keys, of which there are a few (`story::key`).
+//! compacted have keys, of which there are a few (`story::key`); one topic's have tags.
 
 use tidelog::{Durability, Error, LeaderEpoch, Offset, Outcome, Record, Result};
 
 use super::{Door, Stage};
 use crate::story::{self, Batch, Deed, key};
+use crate::verdict::TAGGED;
 
 impl Stage {
     /// How far a partition goes, as the open store has it.
@@ -93,6 +94,7 @@ impl Stage {
         let is_keyed = self.compacted.contains(topic);
         let record = |value: &'a Vec<u8>| match is_keyed {
             true => Record::new(value).key(key(number)),
+            false if topic == TAGGED => Record::new(value).tag(key(number)),
             false => Record::new(value),
         };
         values.iter().map(record).collect()

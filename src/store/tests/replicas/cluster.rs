@@ -20,6 +20,7 @@ fn batch_at(base: Offset, epoch: i32, value: &[u8]) -> Vec<u8> {
         timestamps: TimestampRule::Append { now: Timestamp::from_millis(1) },
         max_bytes: 1 << 20,
         keyed: false,
+        tagged: false,
         packing: Packing::default(),
     };
     let records = [Record::new(value)];

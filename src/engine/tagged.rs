@@ -1,0 +1,42 @@
+//! What a partition does for readers who want some tags alone: it wakes them for what may have one,
+//! and tells them what to pass over.
+//!
+//! Which tags an append has is asked only once somebody waits. Where that is not known (the topic
+//! does not keep tags, another process writes the log) everybody is woken and nothing is passed
+//! over. Callers: whoever appends, and consumers.
+
+use super::partition::Partition;
+use crate::ids::Offset;
+use crate::log::{Ahead, Appended, Cursor, FetchLimits, TagReader};
+use crate::record::TagBits;
+
+impl Partition {
+    /// Wakes who waits for what was appended; of those who wait for some tags, those whom it may
+    /// concern. With no lock held: it may run wakers.
+    #[inline]
+    pub(crate) fn announce<'a>(&self, appended: impl IntoIterator<Item = &'a Appended>) {
+        self.signal().notify_wanting(|| {
+            let shown = appended.into_iter().map(|appended| self.shown_by(appended));
+            shown.fold(TagBits::NONE, TagBits::and).word()
+        });
+    }
+
+    #[cold]
+    fn shown_by(&self, appended: &Appended) -> TagBits {
+        self.log().map_or(TagBits::ANY, |log| log.shown_by(appended.base_offset))
+    }
+
+    /// What lies from `from` on, as far as the tags of batches tell.
+    pub(crate) fn look_ahead(
+        &self,
+        from: Offset,
+        cursor: Option<&Cursor>,
+        limits: FetchLimits,
+        wanted: (TagBits, &mut TagReader),
+    ) -> Ahead {
+        match self.log() {
+            Ok(log) => log.look_ahead(from, cursor, limits, wanted),
+            Err(_) => Ahead::Unknown,
+        }
+    }
+}
