@@ -10,7 +10,7 @@ use super::assignment::Assignment;
 use super::fetch::Stage;
 use super::handle::Consumer;
 use super::member::Member;
-use super::place::{MAX_POLL_INTERVAL, Place};
+use super::place::{MAX_POLL_INTERVAL, Place, check_not_shared};
 use super::reset::Reset;
 use super::subscription::{Following, Subscribed};
 use crate::config::{Durability, IsolationLevel};
@@ -22,6 +22,7 @@ use crate::group::{
 };
 use crate::ids::PartitionId;
 use crate::record::PlainLimit;
+use crate::share::ShareGroups;
 
 /// How a consumer reads.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +85,7 @@ pub struct ConsumerBuilder {
     pattern: Option<String>,
     pub(super) place: Place,
     options: Options,
+    shares: Option<Arc<ShareGroups>>,
 }
 
 impl ConsumerBuilder {
@@ -98,7 +100,14 @@ impl ConsumerBuilder {
             pattern: None,
             place: Place::default(),
             options,
+            shares: None,
         }
+    }
+
+    /// Whose names are not for its group.
+    pub(crate) fn beside(mut self, shares: Arc<ShareGroups>) -> Self {
+        self.shares = Some(shares);
+        self
     }
 
     /// Reads these partitions, by topic and number; they must exist. Any number of consumers of a
@@ -344,8 +353,8 @@ impl ConsumerBuilder {
     /// fails instead. Blocks while another commit of the group is under way.
     ///
     /// Fails as not found for an assigned partition there is none of; as invalid for settings out
-    /// of their range, a pattern that is none, and an assignor other than the group's; as locked
-    /// for an instance id that a live member has; as closed with the store.
+    /// of their range, a pattern that is none, an assignor other than the group's, and a share
+    /// group's name; as locked for an instance id that a live member has; as closed with the store.
     ///
     /// ```
     /// # let store = tidelog::Store::in_memory()?;
@@ -362,6 +371,8 @@ impl ConsumerBuilder {
             self.engine.check_writable("build consumer")?; // groups live in the process that writes
         }
         let group: Option<Arc<str>> = self.group.as_deref().map(Arc::from);
+        let shares = self.shares.clone();
+        check_not_shared(shares.as_deref(), self.group.as_deref())?;
         let mut assigned = Vec::with_capacity(self.assigned.len());
         for (topic, id) in &self.assigned {
             assigned.push(self.engine.topic(topic)?.partition(*id)?);
@@ -403,6 +414,8 @@ impl ConsumerBuilder {
             consumer.assignment.add(partition, false);
         }
         consumer.begin_following()?;
+        // of two that take a name at once at least one sees the other
+        check_not_shared(shares.as_deref(), consumer.group.as_deref())?;
         Ok(consumer)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! So an append that fails leaves the state as it was. A change names each offset at most once.
 
-use super::deliveries::{Finished, LeaseId, Phase};
+use super::deliveries::{Finished, LeaseId, Phase, Resolution};
 use crate::ids::LeaderEpoch;
 
 /// What a record becomes.
@@ -31,8 +31,8 @@ pub(super) struct Delta {
     pub(super) end: Option<i64>,
     /// The epoch of the last record fetched.
     pub(super) epoch: Option<LeaderEpoch>,
-    /// Who said so, for who says it again.
-    pub(super) settled: Vec<(i64, LeaseId, u8)>,
+    /// Who said what, for who says it again.
+    pub(super) settled: Vec<(i64, (LeaseId, Resolution))>,
     /// Records that were owed and are not in the log any more.
     pub(super) lost: u64,
 }

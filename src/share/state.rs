@@ -49,19 +49,10 @@ pub(super) struct ShareState {
     exhausted: BTreeSet<i64>,
     /// The open records of each key.
     keys: HashMap<u64, BTreeSet<i64>>,
-    settled: HashMap<i64, (LeaseId, u8)>,
+    settled: HashMap<i64, (LeaseId, Resolution)>,
     remembered: VecDeque<i64>,
     /// What the log's newest snapshot does not say.
     pub(super) touched: Runs<()>,
-}
-
-/// The number of a resolution, for who says it again.
-fn word(how: Settle) -> u8 {
-    match how {
-        Settle::Ack => 0,
-        Settle::Release(_) => 1,
-        Settle::Reject => 2,
-    }
 }
 
 /// Rounded up.
@@ -206,7 +197,7 @@ impl ShareState {
     }
 
     /// Plans what the holder of a lease says of one record; an error changes nothing. `false`
-    /// where the same has been said before.
+    /// where the same has been said before, word for word.
     pub(super) fn plan_settle(
         &self,
         (offset, lease): (i64, LeaseId),
@@ -214,6 +205,10 @@ impl ShareState {
         now: Now,
         delta: &mut Delta,
     ) -> Result<bool, LeaseFault> {
+        let said = (lease, how);
+        if self.settled.get(&offset) == Some(&said) {
+            return Ok(false);
+        }
         let how = match how {
             Resolution::Ack => Settle::Ack,
             Resolution::Reject => Settle::Reject,
@@ -225,16 +220,13 @@ impl ShareState {
                 Settle::Release(Some(Due { at, wall, delay }))
             }
         };
-        if self.settled.get(&offset) == Some(&(lease, word(how))) {
-            return Ok(false);
-        }
         let open = self.find(offset)?;
         let to = match open.phase.after(Move::Settle { lease, how }, open.count, self.most)? {
             Moved::Done(how) => To::Done(how),
             Moved::To(phase) => To::Open(Open { phase, ..open }),
         };
         delta.changes.push((offset, offset, to));
-        delta.settled.push((offset, lease, word(how)));
+        delta.settled.push((offset, said));
         Ok(true)
     }
 
@@ -332,8 +324,8 @@ impl ShareState {
                 }
             }
         }
-        for (offset, lease, word) in &delta.settled {
-            if self.settled.insert(*offset, (*lease, *word)).is_none() {
+        for (offset, said) in &delta.settled {
+            if self.settled.insert(*offset, *said).is_none() {
                 self.remembered.push_back(*offset);
             }
         }

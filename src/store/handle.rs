@@ -168,7 +168,8 @@ impl Store {
     /// ```
     pub fn consumer(&self, group: impl Into<String>) -> ConsumerBuilder {
         let group = Some(group.into());
-        ConsumerBuilder::new(self.engine.clone(), self.offsets.clone(), group)
+        let builder = ConsumerBuilder::new(self.engine.clone(), self.offsets.clone(), group);
+        builder.beside(self.shares.clone())
     }
 
     /// A builder for a consumer that keeps no offsets.

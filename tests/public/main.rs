@@ -18,6 +18,7 @@ mod groups_admin;
 mod groups_threads;
 mod idempotence;
 mod instructions;
+mod jobs_killed;
 mod kafka_behaviours;
 mod log_door;
 mod producer;
