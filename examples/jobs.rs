@@ -1,13 +1,15 @@
-//! A job queue: workers that fail now and then, retries with back-off, order by key.
+//! A job queue: workers that fail now and then, retries with back-off, order by key, dead letters
+//! and sending them back once the bug is mended.
 //!
 //! `cargo run --release --example jobs [-- DIR]`. With a directory jobs outlive the program: kill
 //! it whenever you like, run it again, and each job is done at least once.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use tidelog::{JobOutcome, Record, RetryPolicy, Store, TopicConfig};
+use tidelog::{DeadLetter, JobOutcome, Record, RetryPolicy, Store, TopicConfig};
 
 const JOBS: u32 = 200;
 
@@ -24,8 +26,8 @@ fn main() -> tidelog::Result<()> {
     }
 
     let (tell, told) = channel();
-    let tries = std::sync::Arc::new(AtomicU32::new(0));
-    let counted = tries.clone();
+    let (tries, has_bug) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(true)));
+    let (counted, buggy) = (tries.clone(), has_bug.clone());
     let worker = store
         .worker("workers")
         .topic("jobs")
@@ -36,11 +38,35 @@ fn main() -> tidelog::Result<()> {
         .run(move |job| {
             let tried = counted.fetch_add(1, Ordering::Relaxed);
             if tried % 10 == 9 {
-                return JobOutcome::Retry; // the network was down, say
+                job.note_error("the network was down"); // in its dead letter, if it becomes one
+                return JobOutcome::Retry;
+            }
+            let is_odd = job.record().value().is_some_and(|value| value.ends_with(b"13"));
+            if is_odd && buggy.load(Ordering::Relaxed) {
+                job.note_error("13 is bad luck");
+                return JobOutcome::Reject; // never again: a dead letter
             }
             let _ = tell.send(job.record().offset());
             JobOutcome::Done
         })?;
+
+    let mut letters = store.consumer("post").subscribe(["workers.dlq"]).build()?;
+    let mut dead = 0;
+    while dead < 2 {
+        for record in &letters.poll(Duration::from_secs(60))? {
+            let Some(letter) = DeadLetter::of(record) else { continue };
+            println!(
+                "dead: {}-{:?} at {:?} after {:?} attempts: {:?}",
+                letter.topic, letter.partition, letter.offset, letter.attempts, letter.error
+            );
+            dead += 1;
+        }
+    }
+    letters.commit()?;
+
+    has_bug.store(false, Ordering::Relaxed); // mended: they are worked on like any others
+    let redriven = store.redrive_dead_letters("workers.dlq").run()?;
+    println!("{} of {dead} dead letters sent back", redriven.records);
     let done = told.iter().take(JOBS as usize).count();
     worker.stop()?; // waits for the handlers that run
 

@@ -55,6 +55,7 @@ pub const TARGETS: &[Target] = &[
     target!("transactions", crate::txn::fuzz, schema, seeds),
     target!("prepared", crate::prepared::fuzz, schema, seeds),
     target!("shares", crate::share::fuzz, schema, seeds),
+    target!("dead-letters", crate::dead_letters::fuzz, schema, seeds),
     target!("schedule", crate::schedule::fuzz, schema, seeds),
     target!("replicated", crate::log::fuzz, replicated, replicated_seeds),
     target!("txnindex", crate::inspect::fuzz, transaction_index, transaction_index_seeds),

@@ -49,6 +49,7 @@
 //!   [`Pending`]; who goes where: [`Partitioner`]; smaller: [`Compression`].
 //! - All or nothing: [`ProducerBuilder::transactional`], [`Transaction`],
 //!   [`Store::transactions`].
+//! - Once: [`TopicProducer::send_once`], [`TopicConfig::deduplicate`].
 //! - Later: [`TopicProducer::schedule`], [`Store::cancel_scheduled`], [`Store::scheduled`].
 //! - With local work, both or neither: [`Store::prepared`], [`PreparedProducer`].
 //! - Reading: [`ConsumerBuilder`], [`Consumer::poll`], [`Records`], [`RecordView`],
@@ -126,6 +127,12 @@ mod state_log;
 mod txn;
 
 #[cfg(not(loom))]
+mod dead_letters;
+
+#[cfg(not(loom))]
+mod deduplication;
+
+#[cfg(not(loom))]
 mod prepared;
 #[cfg(not(loom))]
 mod schedule;
@@ -165,6 +172,8 @@ pub use consumer::{
     Assigned, Consumer, ConsumerBuilder, Interrupt, Membership, OffsetCommit, ReadToEnd,
     RebalanceListener, Reset, Revoked,
 };
+#[cfg(not(loom))]
+pub use dead_letters::DeadLetter;
 #[cfg(not(loom))]
 pub use engine::{BackupProgress, BackupReport, OpenReport};
 pub use error::{Error, ErrorKind, Outcome, RecordError, RecordRefusal, Result};
@@ -217,9 +226,9 @@ pub use share_consumer::{
 pub use store::{
     BackupBuilder, BackupTask, GroupDescription, GroupListing, GroupMember, GroupPartition,
     GroupReset, GroupStats, HoldStats, OffsetMove, Partition, PartitionDescription, PartitionStats,
-    PreparedStats, ReadOnlyStore, ReadOnlyStoreBuilder, ResetPlan, ResetTo, ScheduleStats,
-    ShareGroupDescription, ShareGroupPartition, Store, StoreBuilder, StoreStats, TopicDescription,
-    TopicStats,
+    PreparedStats, ReadOnlyStore, ReadOnlyStoreBuilder, RedriveBuilder, Redriven, ResetPlan,
+    ResetTo, ScheduleStats, ShareGroupDescription, ShareGroupPartition, Store, StoreBuilder,
+    StoreStats, TopicDescription, TopicStats,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 #[cfg(not(loom))]

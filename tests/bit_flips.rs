@@ -9,6 +9,8 @@
 //! epoch passes.
 
 mod common;
+#[path = "bit_flips/lengths.rs"]
+mod lengths;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -482,9 +484,9 @@ fn run(name: &str, states: &[State<'_>]) -> Vec<String> {
     }
     let (states, seconds) = (states.len(), began.elapsed().as_secs_f64());
     let (distinct, failures) = (distinct.len(), failed.len());
-    println!(
+    common::suite::say(&format!(
         "suite {name}: {states} states, {distinct} distinct, {failures} failures, {seconds:.1} s"
-    );
+    ));
     failed
 }
 
@@ -492,7 +494,8 @@ fn assert_none(failed: &[String]) {
     for failure in failed.iter().take(10) {
         let state = failure.split(": ").next().unwrap_or_default();
         eprintln!("{failure}");
-        eprintln!("repeat: TIDELOG_FLIP='{state}' cargo test --test bit_flips");
+        let budget = common::budget::words();
+        eprintln!("repeat: {budget}TIDELOG_FLIP='{state}' cargo test --test bit_flips");
     }
     assert!(failed.is_empty(), "{} states", failed.len());
 }

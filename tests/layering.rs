@@ -30,6 +30,8 @@ const HOUSE: &[(&str, u32)] = &[
     ("share", 60),
     ("schedule", 60),
     ("prepared", 60),
+    ("dead_letters", 52),
+    ("deduplication", 60),
     ("txn", 51),
     ("state_log", 50),
     ("engine", 40),

@@ -1,39 +1,32 @@
-//! Power cuts, kills and failing calls at any step of `Log`: within an append, a sync, a roll, a
-//! retention, a close, a recovery, the recovery of a recovery.
+//! Power cuts, kills and failing calls at any step of `Log`: within an append, a transaction or its
+//! end, a sync, a roll, a retention, a truncation, a close, a recovery, the recovery of a recovery.
 //!
 //! What may be lost, and nothing else, is what was not acknowledged, or was acknowledged with the
 //! process word before a power cut. Nothing that was durable is ever reported as damaged.
 
 #![cfg(feature = "sim")]
 
+#[path = "log_faults/by_hand.rs"]
+mod by_hand;
 mod common;
+#[path = "log_faults/promised.rs"]
+mod promised;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tidelog::disk::{Crash, Disk as _, Fault, IoMode, Operation, Plan, SimDisk};
-use tidelog::{Durability, ErrorKind, Log, ManualClock, Offset, Outcome, Record};
-use tidelog::{Timestamp, TopicConfig};
+use tidelog::disk::{Crash, Fault, IoMode, Operation, Plan, SimDisk};
+use tidelog::{Durability, ErrorKind, Log, LogReceipt, ManualClock, MarkerKind, Offset, Outcome};
+use tidelog::{Record, Result, Sequence, Timestamp, TopicConfig};
 
 use common::budget::{Budget, for_each_seed, seeds};
+use common::decided::{What, identity};
 use common::suite::Suite;
+use promised::{Model, Sent};
 
 const SUITE: &str = "log_faults";
-
-/// What the log must hold, and what it may.
-#[derive(Default)]
-struct Model {
-    records: Vec<Vec<u8>>,
-    batch_ends: Vec<usize>,
-    /// A batch whose fate is unknown.
-    perhaps: Vec<Vec<u8>>,
-    start: usize,
-    /// A delete or a retention may or may not have raised the start.
-    start_unsure: bool,
-    durable: usize,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Ending {
@@ -109,48 +102,85 @@ impl Trial {
         assert!(log.report().damage().is_empty(), "after {ending:?}: {:?}", log.report());
         let model = &mut self.model;
         let end = usize::try_from(log.end_offset().get()).unwrap();
-        let with_perhaps = model.records.len() + model.perhaps.len();
-        if end == with_perhaps {
-            model.records.append(&mut model.perhaps);
-            model.batch_ends.push(end);
+        let perhaps = model.perhaps.take();
+        let came = perhaps.filter(|sent| end == model.records.len() + sent.values.len());
+        if let Some(sent) = came.clone() {
+            let durability = Durability::Process; // it was not acknowledged
+            model.keep(Sent { durability, ..sent });
         }
-        model.perhaps.clear();
-        match ending {
-            Ending::Kill => assert_eq!(end, model.records.len(), "a kill loses nothing"),
-            Ending::PowerCut => {
-                assert!(end >= model.durable, "{end} lost what was durable: {}", model.durable);
-                let whole = end <= model.start || model.batch_ends.contains(&end);
-                assert!(whole && end <= model.records.len(), "{end} is no batch's end");
-                self.gone += (model.records.len() - end) as u64;
-                model.records.truncate(end);
-                model.batch_ends.retain(|batch_end| *batch_end <= end);
-                model.durable = end;
-                assert_eq!(log.durable_offset(), log.end_offset());
-            }
+        // a truncation that was stopped may be done, or half of it, segment by segment
+        let floor = model.cut.take().map(|target| model.batches.floor(model.start, target));
+        model.durable = floor.map_or(model.durable, |floor| model.durable.min(floor));
+        let least = match ending {
+            Ending::Kill => floor.unwrap_or(model.records.len()),
+            Ending::PowerCut => model.durable,
+        };
+        assert!(end >= least, "after {ending:?}: {end} lost what was promised: {least}");
+        let whole = end <= model.start || model.batches.is_end(end);
+        assert!(whole && end <= model.records.len(), "{end} is no batch's end");
+        if ending == Ending::PowerCut {
+            self.gone += (model.records.len() - end) as u64;
+            model.durable = end;
+            assert_eq!(log.durable_offset(), log.end_offset());
         }
+        model.records.truncate(end);
+        model.batches.cut(end);
         let start = usize::try_from(log.start_offset().get()).unwrap();
         assert!(start == model.start || (model.start_unsure && start > model.start));
         model.start = start;
         model.start_unsure = false;
         self.check_records(log);
+        if let Some(sent) = came {
+            self.check_sent_again(log, &sent);
+        }
     }
 
+    /// Whoever does not know whether a numbered batch was appended may send it again.
+    fn check_sent_again(&self, log: &Log, sent: &Sent) {
+        let (What::Data(id), Some(sequence)) = (sent.what, sent.sequence) else { return };
+        let first = self.model.records.len() - sent.values.len();
+        if first < self.model.start {
+            return;
+        }
+        let again = self.send(log, sent, identity(id, self.epoch_of(id)), sequence).unwrap();
+        assert!(again.is_duplicate(), "it was there");
+        assert_eq!(again.first_offset().get(), first as i64);
+    }
+
+    fn epoch_of(&self, id: i64) -> i16 {
+        self.model.producer_epochs.get(&id).copied().unwrap_or(0)
+    }
+
+    fn send(
+        &self,
+        log: &Log,
+        sent: &Sent,
+        us: tidelog::ProducerIdentity,
+        sequence: Sequence,
+    ) -> Result<LogReceipt> {
+        let records: Vec<Record<'_>> = sent.values.iter().map(Record::new).collect();
+        log.append_transactional_with(&records, us, sequence, sent.durability)
+    }
+
+    /// Readers get what is committed, each record as it was sent, and the log knows why.
     fn check_records(&self, log: &Log) {
+        let [start, end, stable] =
+            [log.start_offset(), log.end_offset(), log.last_stable_offset()].map(number);
+        let (batches, records) = self.model.seen(end);
+        batches.check(log, start);
         let mut next = log.start_offset();
-        while next < log.end_offset() {
-            let records = log.read(next, 3000).unwrap();
-            assert!(!records.is_empty(), "nothing at {next}");
-            for record in &records {
-                assert_eq!(record.offset(), next);
-                let at = usize::try_from(next.get()).unwrap();
-                let expected =
-                    self.model.records.get(at).or_else(|| {
-                        self.model.perhaps.get(at.checked_sub(self.model.records.len())?)
-                    });
-                assert!(record.value() == expected.map(Vec::as_slice), "offset {next}");
-                next = Offset::new(next.get() + 1);
+        let mut found = Vec::new();
+        loop {
+            let read = log.read(next, 3000).unwrap();
+            let Some(last) = read.iter().last() else { break };
+            next = Offset::new(last.offset().get() + 1);
+            for record in &read {
+                let at = number(record.offset());
+                assert!(record.value() == records.get(at).map(Vec::as_slice), "offset {at}");
+                found.push(at);
             }
         }
+        assert_eq!(found, batches.shown(start, stable, true));
     }
 
     /// Something is about to go wrong.
@@ -211,6 +241,10 @@ impl Trial {
         if power { Ending::PowerCut } else { Ending::Kill }
     }
 
+    fn random_durability(&mut self) -> Durability {
+        if self.random.random_bool(0.2) { Durability::Power } else { Durability::Process }
+    }
+
     fn append(&mut self, log: &Log) {
         let count = self.random.random_range(1..4);
         let values: Vec<Vec<u8>> = (0..count)
@@ -221,39 +255,81 @@ impl Trial {
                 value
             })
             .collect();
-        let records: Vec<Record<'_>> = values.iter().map(Record::new).collect();
-        let power = self.random.random_bool(0.2);
-        let durability = if power { Durability::Power } else { Durability::Process };
+        let durability = self.random_durability();
+        let id = self.random.random_range(-2..=3);
+        if id <= 0 {
+            let sent = Sent { values, what: What::Plain, sequence: None, durability };
+            let records: Vec<Record<'_>> = sent.values.iter().map(Record::new).collect();
+            let appended = log.append_with(&records, durability);
+            return self.appended(log, appended, sent.clone());
+        }
+        let us = identity(id, self.epoch_of(id));
+        let next = log.next_sequence(us).unwrap();
+        let sent = Sent { values, what: What::Data(id), sequence: Some(next), durability };
+        let appended = self.send(log, &sent, us, next);
+        self.appended(log, appended, sent);
+    }
+
+    fn end_transaction(&mut self, log: &Log) {
+        let id = self.random.random_range(1..=3);
+        let commits = self.random.random_bool(0.5);
+        let kind = if commits { MarkerKind::Commit } else { MarkerKind::Abort };
+        let epoch = self.epoch_of(id) + i16::from(self.random.random_bool(0.5));
+        self.model.producer_epochs.insert(id, epoch);
+        let durability = self.random_durability();
+        let ended = log.append_marker_with(identity(id, epoch), 0, kind, durability);
+        let what = What::Marker(id, kind);
+        self.appended(
+            log,
+            ended,
+            Sent { values: vec![Vec::new()], what, sequence: None, durability },
+        );
+    }
+
+    fn appended(&mut self, log: &Log, appended: Result<LogReceipt>, sent: Sent) {
+        let power = sent.durability == Durability::Power;
         let before = self.model.records.len();
-        let appended = log.append_with(&records, durability);
         let cut = self.disk.is_cut();
+        assert!(self.model.is_sure(), "nothing is appended behind what is unsure");
+        let unacknowledged = |sent| Sent { durability: Durability::Process, ..sent };
         match appended {
             // the store into a map cannot fail, and may have come after the cut
-            Ok(_) if cut && !power => self.model.perhaps = values,
+            Ok(_) if cut && !power => self.model.perhaps = Some(sent),
             Ok(receipt) => {
                 assert_eq!(receipt.first_offset().get(), before as i64);
-                self.keep(values);
-                if power {
-                    self.model.durable = self.model.records.len();
-                }
+                self.model.keep(sent);
             }
             Err(error) if cut => {
                 if error.outcome() != Outcome::NotWritten || power {
-                    self.model.perhaps = values;
+                    self.model.perhaps = Some(sent);
                 }
             }
             Err(error) => match error.outcome() {
-                Outcome::NotWritten => assert_eq!(log.end_offset().get(), before as i64),
-                Outcome::WrittenNotDurable => self.keep(values),
-                _ => self.model.perhaps = values,
+                Outcome::NotWritten => assert_eq!(number(log.end_offset()), before),
+                Outcome::WrittenNotDurable => self.model.keep(unacknowledged(sent)),
+                _ => self.model.perhaps = Some(sent),
             },
         }
     }
 
-    fn keep(&mut self, values: Vec<Vec<u8>>) {
-        assert!(self.model.perhaps.is_empty(), "nothing is appended behind what is unsure");
-        self.model.records.extend(values);
-        self.model.batch_ends.push(self.model.records.len());
+    fn truncate(&mut self, log: &Log) {
+        let (start, end) = (number(log.start_offset()), self.model.records.len());
+        let target = self.random.random_range(start..=end);
+        let done = log.truncate_to(Offset::new(target as i64));
+        match done {
+            _ if target == end => {}
+            Ok(left) if !self.disk.is_cut() => {
+                assert_eq!(number(left), self.model.batches.floor(start, target));
+                self.model.records.truncate(number(left));
+                self.model.batches.cut(number(left));
+                self.model.durable = number(left); // all of it was synced before it was cut
+                assert_eq!(log.durable_offset(), left);
+            }
+            Err(error) if !self.disk.is_cut() && error.outcome() == Outcome::NotWritten => {
+                assert_eq!(number(log.end_offset()), end, "{error}");
+            }
+            _ => self.model.cut = Some(target),
+        }
     }
 
     /// A call that may raise the start.
@@ -274,11 +350,13 @@ impl Trial {
     }
 
     fn step(&mut self, log: &Log) {
-        match self.random.random_range(0..20) {
+        match self.random.random_range(0..24) {
             0..12 => self.append(log),
+            20..23 => self.end_transaction(log),
+            23 => self.truncate(log),
             12..14 => {
                 let flushed = log.flush();
-                if flushed.is_ok() && self.model.perhaps.is_empty() {
+                if flushed.is_ok() && self.model.is_sure() {
                     self.model.durable = self.model.records.len();
                 }
             }
@@ -311,7 +389,7 @@ impl Trial {
             }
             self.arm();
             for _ in 0..self.random.random_range(1..12) {
-                if !self.disk.is_cut() && self.model.perhaps.is_empty() {
+                if !self.disk.is_cut() && self.model.is_sure() {
                     self.step(&open);
                 }
             }
@@ -326,10 +404,19 @@ impl Trial {
     /// Reads go on after any failure; appends too, or they say for good why not.
     fn check_poison(&mut self, log: &Log) {
         self.calm();
+        if self.model.cut.is_some() {
+            // what readers get meanwhile is what is left of either
+            assert!(log.append(&[Record::new("probe")]).unwrap_err().is_poisoned());
+            return;
+        }
         let end = log.end_offset();
         self.check_records(log);
+        let (values, durability) = (vec![b"probe".to_vec()], Durability::Process);
         match log.append(&[Record::new("probe")]) {
-            Ok(_) => self.keep(vec![b"probe".to_vec()]),
+            Ok(_) => {
+                assert!(self.model.is_sure(), "nothing is appended behind what is unsure");
+                self.model.keep(Sent { values, what: What::Plain, sequence: None, durability });
+            }
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
                 assert_eq!(
@@ -359,7 +446,7 @@ impl Trial {
             return self.end(None);
         }
         self.calm();
-        if closed.is_ok() {
+        if closed.is_ok() && self.model.is_sure() {
             self.model.durable = self.model.records.len();
             if self.random.random_bool(0.5) {
                 return self.end(Some(Ending::PowerCut));
@@ -372,7 +459,7 @@ impl Trial {
 #[test]
 fn trials() {
     let suite = Suite::new("log-crashes");
-    for_each_seed(SUITE, "trials", seeds(150, 2000, 100_000), |seed| {
+    for_each_seed(SUITE, "trials", seeds(150, 1200, 100_000), |seed| {
         let mut trial = Trial::new(seed);
         trial.run();
         for image in trial.images {
@@ -383,113 +470,6 @@ fn trials() {
     suite.end();
 }
 
-fn open(disk: &SimDisk) -> Log {
-    let config = TopicConfig::new().segment_bytes(1 << 20);
-    Log::builder("/orders-0").disk(Arc::new(disk.clone())).config(config).open().unwrap()
-}
-
-fn values(log: &Log) -> Vec<Vec<u8>> {
-    let (mut found, mut next) = (Vec::new(), log.start_offset());
-    while next < log.end_offset() {
-        for record in &log.read(next, 1 << 20).unwrap() {
-            found.push(record.value().unwrap().to_vec());
-            next = Offset::new(record.offset().get() + 1);
-        }
-    }
-    found
-}
-
-#[test]
-fn a_full_disk_leaves_the_log_as_it_was() {
-    for mode in [IoMode::Mapped, IoMode::Positioned] {
-        let disk = SimDisk::new(1);
-        disk.set_mode(mode);
-        let log = open(&disk);
-        disk.set_capacity(60_000);
-        let mut kept = Vec::new();
-        let error = loop {
-            // small ones through the map, large ones by position
-            let size = if kept.len() % 3 == 2 { 9000 } else { 700 };
-            let value = vec![u8::try_from(kept.len() % 251).unwrap(); size];
-            match log.append(&[Record::new(&value)]) {
-                Ok(_) => kept.push(value),
-                Err(error) => break error,
-            }
-            assert!(kept.len() < 100, "{mode:?}: more than there is room for");
-        };
-        assert!(error.is_full() && error.is_retriable(), "{error}");
-        assert_eq!(error.outcome(), Outcome::NotWritten);
-        assert_eq!(log.end_offset().get(), kept.len() as i64);
-        assert!(values(&log) == kept, "{mode:?}: reads go on");
-        disk.set_capacity(1 << 30);
-        log.append(&[Record::new("room again")]).unwrap();
-        kept.push(b"room again".to_vec());
-        let after = disk.kill();
-        drop(log);
-        let log = open(&after);
-        assert!(values(&log) == kept, "{mode:?}: and so does the next process");
-    }
-}
-
-#[test]
-fn the_first_failed_sync_ends_writing_and_nothing_is_believed_after_it() {
-    let disk = SimDisk::new(1);
-    let log = open(&disk);
-    log.append_with(&[Record::new("safe")], Durability::Power).unwrap();
-    disk.fail(Plan::new(Fault::Error(5)).on(Operation::Sync));
-    let error = log.append_with(&[Record::new("doubtful")], Durability::Power).unwrap_err();
-    assert_eq!(error.outcome(), Outcome::WrittenNotDurable, "{error}");
-    assert!(!error.is_retriable());
-    let syncs = disk.syncs();
-    assert!(log.append(&[Record::new("late")]).unwrap_err().is_poisoned());
-    assert!(log.flush().unwrap_err().is_poisoned());
-    assert!(log.close().is_err());
-    assert_eq!(disk.syncs(), syncs, "no sync is tried again");
-    drop(log);
-    // the next open writes the doubtful bytes again before it vouches for them
-    let log = open(&disk);
-    assert_eq!(values(&log), [b"safe".to_vec(), b"doubtful".to_vec()]);
-    log.flush().unwrap();
-    let after = disk.crash(Crash::Nothing);
-    drop(log);
-    assert_eq!(values(&open(&after)), [b"safe".to_vec(), b"doubtful".to_vec()]);
-}
-
-#[test]
-fn a_torn_tail_is_cut_once() {
-    let disk = SimDisk::new(1);
-    disk.set_mode(IoMode::Positioned);
-    let file = "/orders-0/00000000000000000000.log".as_ref();
-    let log = open(&disk);
-    log.append_with(&[Record::new("kept")], Durability::Power).unwrap();
-    let torn = disk.metadata(file).unwrap().unwrap().len;
-    for value in ["torn", "whole, behind it"] {
-        log.append_with(&[Record::new(value)], Durability::Power).unwrap();
-    }
-    let killed = disk.kill();
-    drop(log);
-    killed.corrupt(file, torn + 70, 1).unwrap();
-    let log = open(&killed);
-    assert_eq!(log.report().torn_tails().len(), 1);
-    let after = killed.crash(Crash::Nothing);
-    drop(log);
-    let log = open(&after);
-    assert!(!log.report().is_notable(), "it is back: {:?}", log.report());
-    assert_eq!(values(&log), [b"kept".to_vec()]);
-}
-
-#[test]
-fn a_kill_keeps_what_a_power_cut_may_take() {
-    let disk = SimDisk::new(1);
-    let log = open(&disk);
-    log.append_with(&[Record::new("durable")], Durability::Power).unwrap();
-    log.append(&[Record::new("written")]).unwrap();
-    let killed = disk.kill();
-    drop(log);
-    let log = open(&killed);
-    assert_eq!(values(&log), [b"durable".to_vec(), b"written".to_vec()]);
-    assert!(!log.report().is_notable());
-    let cut = killed.crash(Crash::Nothing);
-    drop(log);
-    assert_eq!(values(&open(&cut)), [b"durable".to_vec()]);
+fn number(offset: Offset) -> usize {
+    usize::try_from(offset.get()).unwrap()
 }

@@ -1,21 +1,27 @@
 //! Random walks over `Log` on every disk, held against a plain list of records.
 //!
-//! A walk appends, reads from anywhere with any limit, looks timestamps up, rolls, retains,
-//! deletes, syncs, changes the configuration, closes, kills, and on the simulated disk cuts the
-//! power; after each step the log must say what the list says. `TIDELOG_SEED=N` repeats one walk.
+//! A walk appends, in transactions or out of them, commits, aborts, reads from anywhere with any
+//! limit, looks timestamps up, rolls, retains, deletes, truncates, syncs, changes the
+//! configuration, closes, kills, and on the simulated disk cuts the power; after each step the log
+//! must say what the list says. `TIDELOG_SEED=N` repeats one walk.
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tidelog::disk::{Access, Disk, IoMode, MemoryDisk, RealDisk};
-use tidelog::{Durability, Log, ManualClock, Offset, Record, Timestamp, TopicConfig};
+use tidelog::disk::IoMode;
+use tidelog::{Durability, ErrorKind, Log, LogReceipt, ManualClock, MarkerKind, Offset};
+use tidelog::{OffsetSpec, Record, Result, Timestamp, TopicConfig};
 
 use common::budget::{Budget, for_each_seed, seeds};
+use common::decided::{Batches, What, identity};
+#[cfg(feature = "sim")]
+use common::log_worlds::Simulated;
+use common::log_worlds::{Copied, Ending, World};
 
 const SUITE: &str = "log_model";
 
@@ -28,91 +34,26 @@ struct Kept {
     headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
-/// How a walk ends one life of the log and begins the next.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Ending {
-    Close,
-    Drop,
-    Kill,
-    PowerCut,
-}
-
-/// The disk of a walk, and how its process or its power is taken away.
-trait World {
-    fn disk(&self) -> Arc<dyn Disk>;
-    fn dir(&self) -> PathBuf;
-    /// Leaves `log` behind as a kill (or a power cut) would.
-    fn end(&mut self, log: Log, ending: Ending, random: &mut StdRng);
-    fn has_power(&self) -> bool {
-        false
-    }
-}
-
-/// A kill is played by copying what every other process would see, then looking at the copy.
-struct Copied {
-    disk: Arc<dyn Disk>,
-    root: PathBuf,
-    lives: u32,
-    _held: Option<tempfile::TempDir>,
-}
-
-impl World for Copied {
-    fn disk(&self) -> Arc<dyn Disk> {
-        self.disk.clone()
-    }
-
-    fn dir(&self) -> PathBuf {
-        self.root.join(format!("{}", self.lives)).join("orders-0")
-    }
-
-    fn end(&mut self, log: Log, _: Ending, _: &mut StdRng) {
-        let from = self.dir();
-        self.lives += 1;
-        copy_dir(&*self.disk, &from, &self.dir());
-        drop(log);
-        remove_dir(&*self.disk, &from);
-    }
-}
-
-fn copy_dir(disk: &dyn Disk, from: &Path, to: &Path) {
-    disk.create_dir_all(to).unwrap();
-    for entry in disk.list(from).unwrap() {
-        let source = disk.open(&from.join(&entry.name), Access::Read).unwrap();
-        let len = source.len().unwrap();
-        let mut bytes = vec![0; usize::try_from(len).unwrap()];
-        let mut done = 0;
-        while done < bytes.len() {
-            match source.read_at(&mut bytes[done..], done as u64).unwrap() {
-                0 => break,
-                got => done += got,
-            }
-        }
-        let copy = disk.open(&to.join(&entry.name), Access::Create).unwrap();
-        let mut done = 0;
-        while done < bytes.len() {
-            done += copy.write_at(&bytes[done..], done as u64).unwrap();
-        }
-    }
-}
-
-fn remove_dir(disk: &dyn Disk, dir: &Path) {
-    for entry in disk.list(dir).unwrap() {
-        disk.remove_file(&dir.join(&entry.name)).unwrap();
-    }
-    disk.remove_dir(dir).unwrap();
-}
-
 /// What the log must say.
 #[derive(Default)]
 struct Model {
     /// By offset from 0.
     records: Vec<Kept>,
-    /// Where each batch ends.
-    batch_ends: Vec<usize>,
+    batches: Batches,
     start: usize,
     /// Everything below survives a power cut.
     durable: usize,
     epoch: i32,
+    /// Of producers that have ended a transaction.
+    producer_epochs: BTreeMap<i64, i16>,
+}
+
+impl Model {
+    /// Nothing is left from `end` on.
+    fn cut(&mut self, end: usize) {
+        self.records.truncate(end);
+        self.batches.cut(end);
+    }
 }
 
 struct Walk<'w> {
@@ -121,9 +62,10 @@ struct Walk<'w> {
     clock: ManualClock,
     config: TopicConfig,
     log: Option<Log>,
+    is_committed: bool,
     model: Model,
-    /// Records held over retention, rolls, closes and all.
-    held: Vec<(tidelog::Records, usize, Vec<Kept>)>,
+    /// Records held over retention, rolls, closes and all, with what they must hold.
+    held: Vec<(tidelog::Records, Vec<(usize, Kept)>)>,
 }
 
 fn random_config(random: &mut StdRng) -> TopicConfig {
@@ -155,7 +97,8 @@ impl<'w> Walk<'w> {
         let config = random_config(&mut random);
         let clock = ManualClock::new(Timestamp::from_millis(1_000_000));
         let model = Model { epoch: -1, ..Model::default() };
-        let mut walk = Walk { world, random, clock, config, log: None, model, held: Vec::new() };
+        let (log, is_committed, held) = (None, true, Vec::new());
+        let mut walk = Walk { world, random, clock, config, log, is_committed, model, held };
         walk.open(Ending::Close);
         walk
     }
@@ -165,12 +108,13 @@ impl<'w> Walk<'w> {
     }
 
     fn open(&mut self, after: Ending) {
-        let log = Log::builder(self.world.dir())
+        let builder = Log::builder(self.world.dir())
             .disk(self.world.disk())
             .clock(Arc::new(self.clock.clone()))
-            .config(self.config.clone())
-            .open()
-            .unwrap_or_else(|error| panic!("open after {after:?}: {error}"));
+            .config(self.config.clone());
+        self.is_committed = self.random.random_bool(0.8);
+        let builder = if self.is_committed { builder } else { builder.read_uncommitted() };
+        let log = builder.open().unwrap_or_else(|error| panic!("open after {after:?}: {error}"));
         assert!(log.report().damage().is_empty(), "after {after:?}: {:?}", log.report());
         let end = usize::try_from(log.end_offset().get()).unwrap();
         let model = &mut self.model;
@@ -179,11 +123,10 @@ impl<'w> Walk<'w> {
                 assert!(end >= model.durable, "{end} lost what was durable: {}", model.durable);
                 assert!(end <= model.records.len(), "{end} of {}", model.records.len());
                 assert!(
-                    end == 0 || end == model.start || model.batch_ends.contains(&end),
+                    end == 0 || end == model.start || model.batches.is_end(end),
                     "half a batch: {end}"
                 );
-                model.records.truncate(end);
-                model.batch_ends.retain(|batch_end| *batch_end <= end);
+                model.cut(end);
                 model.durable = end; // what recovery keeps it makes durable
                 assert_eq!(log.durable_offset(), offset(end));
             }
@@ -218,9 +161,23 @@ impl<'w> Walk<'w> {
         assert_eq!(log.start_offset().get(), self.model.start as i64);
         // after a kill it is not known how far earlier syncs reached, only how far was recorded
         assert!(log.durable_offset() <= log.end_offset());
+        self.model.batches.check(log, self.model.start);
     }
 
-    fn append(&mut self) {
+    /// Below it readers are shown what is there.
+    fn bound(&self) -> usize {
+        let (stable, end) = (self.log().last_stable_offset(), self.log().end_offset());
+        usize::try_from(if self.is_committed { stable } else { end }.get()).unwrap()
+    }
+
+    /// What readers get from `from` on, in order.
+    fn shown(&self, from: usize) -> Vec<(usize, Kept)> {
+        let offsets = self.model.batches.shown(self.model.start, self.bound(), self.is_committed);
+        let from_there = offsets.into_iter().filter(|at| *at >= from);
+        from_there.map(|at| (at, self.model.records[at].clone())).collect()
+    }
+
+    fn random_records(&mut self) -> Vec<Kept> {
         let random = &mut self.random;
         let count = if random.random_bool(0.7) { 1 } else { random.random_range(1..20) };
         let room = 900 / count;
@@ -250,27 +207,89 @@ impl<'w> Walk<'w> {
         {
             kept[0].value = Some(vec![7; self.random.random_range(60_000..90_000)]);
         }
+        kept
+    }
+
+    fn random_durability(&mut self, power: f64) -> Durability {
+        if self.random.random_bool(power) { Durability::Power } else { Durability::Process }
+    }
+
+    fn append(&mut self) {
+        let kept = self.random_records();
         let records: Vec<Record<'_>> = kept.iter().map(record).collect();
-        let power = self.random.random_bool(0.05);
-        let durability = if power { Durability::Power } else { Durability::Process };
+        let durability = self.random_durability(0.05);
+        let id = self.random.random_range(-3..=3);
+        if id <= 0 {
+            let appended = self.log().append_with(&records, durability);
+            self.appended(appended, kept, What::Plain, durability);
+            return;
+        }
+        let us = identity(id, self.model.producer_epochs.get(&id).copied().unwrap_or(0));
+        let next = self.log().next_sequence(us).unwrap();
+        let send = |log: &Log| log.append_transactional_with(&records, us, next, durability);
+        let appended = send(self.log());
         let first = self.model.records.len();
-        let appended = self.log().append_with(&records, durability);
+        if self.appended(appended, kept.clone(), What::Data(id), durability)
+            && self.random.random_bool(0.1)
+        {
+            let again = send(self.log()).unwrap();
+            assert!(again.is_duplicate() && again.first_offset() == offset(first));
+            let outside = self.log().append_produced(&records, us, next.after(kept.len() as u32));
+            assert_eq!(outside.unwrap_err().kind(), ErrorKind::InvalidTransactionState);
+        }
+    }
+
+    fn end_transaction(&mut self) {
+        let id = self.random.random_range(1..=3);
+        let commits = self.random.random_bool(0.5);
+        let kind = if commits { MarkerKind::Commit } else { MarkerKind::Abort };
+        let bump = i16::from(self.random.random_bool(0.5));
+        let epoch = self.model.producer_epochs.entry(id).or_default();
+        *epoch += bump;
+        let us = identity(id, *epoch);
+        let durability = self.random_durability(0.2);
+        let ended = self.log().append_marker_with(us, 0, kind, durability);
+        let timestamp = Some(self.clock_millis());
+        let marker = Kept { timestamp, key: None, value: None, headers: Vec::new() };
+        assert!(self.appended(ended, vec![marker], What::Marker(id, kind), durability));
+    }
+
+    /// Notes what was appended; says whether it was.
+    fn appended(
+        &mut self,
+        appended: Result<LogReceipt>,
+        kept: Vec<Kept>,
+        what: What,
+        durability: Durability,
+    ) -> bool {
         let receipt = match appended {
             Ok(receipt) => receipt,
-            Err(error) if error.kind() == tidelog::ErrorKind::TooLarge => {
-                return self.check_offsets();
-            }
+            Err(error) if error.kind() == ErrorKind::TooLarge => return false,
             Err(error) => panic!("append: {error}"),
         };
-        assert_eq!(receipt.first_offset().get(), first as i64);
-        assert_eq!(receipt.next_offset().get(), (first + kept.len()) as i64);
-        assert!(receipt.epoch().get() > self.model.epoch || receipt.epoch().get() >= 0);
-        self.model.epoch = self.model.epoch.max(receipt.epoch().get());
-        assert_eq!(self.model.epoch, receipt.epoch().get(), "epochs rise");
-        self.model.records.extend(kept);
-        self.model.batch_ends.push(self.model.records.len());
-        if power {
-            self.model.durable = self.model.records.len();
+        let model = &mut self.model;
+        let first = model.records.len();
+        assert_eq!(receipt.first_offset(), offset(first));
+        assert_eq!(receipt.next_offset(), offset(first + kept.len()));
+        assert!(receipt.epoch().get() >= model.epoch.max(0), "epochs rise");
+        model.epoch = receipt.epoch().get();
+        model.batches.push(first, kept.len(), what);
+        model.records.extend(kept);
+        if durability == Durability::Power {
+            model.durable = model.records.len();
+        }
+        true
+    }
+
+    fn truncate(&mut self) {
+        let (start, end) = (self.model.start, self.model.records.len());
+        let target = self.random.random_range(start..=end);
+        let left = if target < end { self.model.batches.floor(start, target) } else { end };
+        assert_eq!(self.log().truncate_to(offset(target)).unwrap(), offset(left));
+        self.model.cut(left);
+        if target < end {
+            self.model.durable = left; // all of it was synced before it was cut
+            assert_eq!(self.log().durable_offset(), offset(left));
         }
     }
 
@@ -284,12 +303,12 @@ impl<'w> Walk<'w> {
         let from = self.random.random_range(start..=end);
         let limit = [1, 100, 5000, 1 << 20][self.random.random_range(0..4)];
         let records = self.log().read(offset(from), limit).unwrap();
-        assert_eq!(records.is_empty(), from == end, "read {from} of {start}..{end}");
-        let expected = &self.model.records[from..from + records.len()];
-        compare(&records, from, expected);
+        let mut expected = self.shown(from);
+        assert_eq!(records.is_empty(), expected.is_empty(), "read {from} of {start}..{end}");
+        expected.truncate(records.len());
+        compare(&records, &expected);
         if self.held.len() < 4 && !records.is_empty() {
-            let expected = expected.to_vec();
-            self.held.push((records, from, expected));
+            self.held.push((records, expected));
         }
         for outside in [start.checked_sub(1), Some(end + 1)].into_iter().flatten() {
             let error = self.log().read(offset(outside), limit).unwrap_err();
@@ -299,15 +318,18 @@ impl<'w> Walk<'w> {
 
     /// Reads everything, and what was held says what it said.
     fn read_all(&mut self) {
-        let mut next = self.model.start;
-        while next < self.model.records.len() {
+        let expected = self.shown(self.model.start);
+        let (mut next, mut done) = (self.model.start, 0);
+        loop {
             let records = self.log().read(offset(next), 10_000).unwrap();
-            assert!(!records.is_empty());
-            compare(&records, next, &self.model.records[next..]);
-            next += records.len();
+            let Some(last) = records.iter().last() else { break };
+            next = usize::try_from(last.offset().get()).unwrap() + 1;
+            compare(&records, &expected[done..done + records.len()]);
+            done += records.len();
         }
-        for (records, from, expected) in std::mem::take(&mut self.held) {
-            compare(&records, from, &expected);
+        assert_eq!(done, expected.len());
+        for (records, expected) in std::mem::take(&mut self.held) {
+            compare(&records, &expected);
         }
     }
 
@@ -318,11 +340,18 @@ impl<'w> Walk<'w> {
             _ => self.model.records.last().and_then(|last| last.timestamp).unwrap_or(0),
         };
         let found = self.log().offset_for_timestamp(Timestamp::from_millis(wanted)).unwrap();
-        let late = |at: &usize| self.model.records[*at].timestamp.is_some_and(|at| at >= wanted);
-        let expected = (self.model.start..self.model.records.len()).find(late);
-        let found = found.map(|(at, timestamp)| (at.get(), Some(timestamp.as_millis())));
-        let expected = expected.map(|at| (at as i64, self.model.records[at].timestamp));
+        // markers count, as for Kafka, and so does what was aborted
+        let times = (self.model.start..self.bound())
+            .filter_map(|at| Some((at as i64, self.model.records[at].timestamp?)));
+        let found = found.map(|(at, timestamp)| (at.get(), timestamp.as_millis()));
+        let expected = times.clone().find(|(_, at)| *at >= wanted);
         assert_eq!(found, expected, "first at or after {wanted}");
+        let newest = self.log().find_offset(OffsetSpec::MaxTimestamp).unwrap();
+        let newest = newest.map(|it| (it.offset().get(), it.timestamp().unwrap().as_millis()));
+        let largest = times.clone().map(|(_, at)| at).max();
+        assert_eq!(newest, times.clone().find(|(_, at)| Some(*at) == largest), "the newest");
+        let latest = self.log().find_offset(OffsetSpec::Latest).unwrap().unwrap();
+        assert_eq!(latest.offset(), offset(self.bound()));
     }
 
     fn retain(&mut self) {
@@ -346,8 +375,10 @@ impl<'w> Walk<'w> {
 
     fn step(&mut self) {
         match self.random.random_range(0..100) {
-            0..50 => self.append(),
-            50..66 => self.read(),
+            0..40 => self.append(),
+            40..50 => self.end_transaction(),
+            50..65 => self.read(),
+            65..66 => self.truncate(),
             66..72 => self.look_up(),
             72..76 => {
                 let by = self.random.random_range(0..40_000);
@@ -380,9 +411,10 @@ impl<'w> Walk<'w> {
     }
 }
 
-fn compare(records: &tidelog::Records, from: usize, expected: &[Kept]) {
-    for ((at, view), expected) in (from..).zip(records).zip(expected) {
-        assert_eq!(view.offset(), offset(at));
+fn compare(records: &tidelog::Records, expected: &[(usize, Kept)]) {
+    assert_eq!(records.len(), expected.len());
+    for (view, (at, expected)) in records.iter().zip(expected) {
+        assert_eq!(view.offset(), offset(*at));
         let headers = view.headers();
         let found = Kept {
             timestamp: view.timestamp().map(Timestamp::as_millis),
@@ -431,77 +463,36 @@ fn walk(world: &mut dyn World, seed: u64) {
     walk.read_all();
 }
 
-fn real(mode: IoMode) -> Copied {
-    let held = tempfile::tempdir().unwrap();
-    let root = held.path().to_owned();
-    Copied { disk: Arc::new(RealDisk::new(mode).unwrap()), root, lives: 0, _held: Some(held) }
-}
-
 #[test]
 #[cfg(target_os = "linux")]
 fn walks_on_the_mapped_disk() {
-    for_each_seed(SUITE, "walks_on_the_mapped_disk", seeds(4, 16, 2000), |seed| {
-        walk(&mut real(IoMode::Mapped), seed);
+    for_each_seed(SUITE, "walks_on_the_mapped_disk", seeds(4, 8, 2000), |seed| {
+        walk(&mut Copied::real(IoMode::Mapped), seed);
     });
 }
 
 #[test]
 fn walks_on_the_positioned_disk() {
-    for_each_seed(SUITE, "walks_on_the_positioned_disk", seeds(4, 16, 2000), |seed| {
-        walk(&mut real(IoMode::Positioned), seed);
+    for_each_seed(SUITE, "walks_on_the_positioned_disk", seeds(4, 8, 2000), |seed| {
+        walk(&mut Copied::real(IoMode::Positioned), seed);
     });
 }
 
 #[test]
 fn walks_in_memory() {
-    for_each_seed(SUITE, "walks_in_memory", seeds(40, 300, 20_000), |seed| {
-        let disk = Arc::new(MemoryDisk::new());
-        walk(&mut Copied { disk, root: PathBuf::from("/"), lives: 0, _held: None }, seed);
+    for_each_seed(SUITE, "walks_in_memory", seeds(40, 150, 20_000), |seed| {
+        walk(&mut Copied::in_memory(), seed);
     });
 }
 
+#[test]
 #[cfg(feature = "sim")]
-mod simulated {
-    use super::*;
-    use tidelog::disk::{Crash, SimDisk};
-
-    struct Simulated(SimDisk);
-
-    impl World for Simulated {
-        fn disk(&self) -> Arc<dyn Disk> {
-            Arc::new(self.0.clone())
+fn walks_on_the_simulated_disk() {
+    for_each_seed(SUITE, "walks_on_the_simulated_disk", seeds(60, 200, 20_000), |seed| {
+        let disk = tidelog::disk::SimDisk::new(seed);
+        if seed % 2 == 1 {
+            disk.set_mode(IoMode::Positioned);
         }
-
-        fn dir(&self) -> PathBuf {
-            PathBuf::from("/orders-0")
-        }
-
-        fn end(&mut self, log: Log, ending: Ending, random: &mut StdRng) {
-            let next = match ending {
-                Ending::PowerCut => self.0.crash(match random.random_range(0..5) {
-                    0 => Crash::Nothing,
-                    1 => Crash::Everything,
-                    _ => Crash::Random(random.random()),
-                }),
-                _ => self.0.kill(),
-            };
-            drop(log);
-            self.0 = next;
-        }
-
-        fn has_power(&self) -> bool {
-            true
-        }
-    }
-
-    #[test]
-    fn walks_on_the_simulated_disk() {
-        for_each_seed(SUITE, "walks_on_the_simulated_disk", seeds(60, 400, 20_000), |seed| {
-            let disk = SimDisk::new(seed);
-            if seed % 2 == 1 {
-                disk.set_mode(IoMode::Positioned);
-            }
-            walk(&mut Simulated(disk), seed);
-        });
-    }
+        walk(&mut Simulated(disk), seed);
+    });
 }

@@ -20,6 +20,7 @@ mod rebalance;
 mod rounds;
 mod shared;
 mod topics;
+mod transactions;
 mod upkeep;
 mod wake;
 mod whole;
@@ -47,6 +48,7 @@ const WORKLOADS: &[(&str, Workload)] = &[
     ("sync64", durable::sync64),
     ("synctopics", durable::synctopics),
     ("journal", journal::journal),
+    ("transactions", transactions::transactions),
     ("wake", wake::wake),
     ("create", many::create),
     ("open10k", many::open10k),

@@ -2,7 +2,7 @@
 //!
 //! `topic` holds what a topic is configured by, under Kafka's names where Kafka has the setting;
 //! `words` holds the small enums that options and calls share, `compression` the codecs, `flush`
-//! when a log syncs by itself, `holds` what is kept for groups, `leadership` who leads a partition,
+//! when a log syncs by itself, `deduplication` which ids are remembered, `holds` what is kept for groups, `leadership` who leads a partition,
 //! `fixed` what of Kafka's can have one value here or none. What configures a store as a whole is
 //! set on its builder. Nothing is
 //! clamped in silence: a bad value is an error that names the key, the value and what would have
@@ -10,6 +10,7 @@
 
 mod cleanup;
 mod compression;
+mod deduplication;
 mod fixed;
 mod flush;
 mod holds;

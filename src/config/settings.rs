@@ -207,6 +207,18 @@ pub(super) const SETTINGS: &[Setting] = &[
         read: |c, text| text.parse().ok().map(|most| c.max_producers = most),
         takes: "a whole number",
     },
+    Setting {
+        key: "tidelog.deduplication.window.ms",
+        write: |c| c.deduplication_window.map_or_else(|| "-1".into(), write_millis),
+        read: |c, text| read_or_none(text, read_millis).map(|age| c.deduplication_window = age),
+        takes: MILLIS_OR_NONE,
+    },
+    Setting {
+        key: "tidelog.deduplication.max.ids",
+        write: |c| c.deduplication_max_ids.to_string(),
+        read: |c, text| text.parse().ok().map(|most| c.deduplication_max_ids = most),
+        takes: "a whole number",
+    },
 ];
 
 fn write_millis(duration: Duration) -> String {

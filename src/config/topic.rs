@@ -58,6 +58,8 @@ pub struct TopicConfig {
     pub(crate) compression: TopicCompression,
     pub(crate) flush_records: Option<u64>,
     pub(crate) flush_interval: Option<Duration>,
+    pub(crate) deduplication_window: Option<Duration>,
+    pub(crate) deduplication_max_ids: usize,
 }
 
 /// The largest segment: Kafka's files stay below 2^31 bytes.
@@ -94,6 +96,8 @@ impl Default for TopicConfig {
             compression: TopicCompression::default(),
             flush_records: None,
             flush_interval: None,
+            deduplication_window: None,
+            deduplication_max_ids: 1_000_000,
         }
     }
 }
@@ -412,6 +416,7 @@ impl TopicConfig {
         }
         self.compression.validate()?;
         self.validate_flush()?;
+        self.validate_deduplication()?;
         if let Some(bytes) = self.retention_bytes {
             within("retention.bytes", bytes, 0, i64::MAX as u64, " bytes")?;
         }

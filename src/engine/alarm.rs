@@ -7,6 +7,7 @@
 use std::sync::Weak;
 use std::time::Duration;
 
+use super::chores::Chores;
 use super::timers::{Due, Timers};
 use crate::sync::Mutex;
 
@@ -17,14 +18,26 @@ pub(crate) struct Alarm(Mutex<Option<Duration>>);
 impl Alarm {
     /// Has `due` called at `at`, unless it comes before.
     pub(crate) fn set(&self, timers: &Timers, at: Duration, due: Weak<dyn Due>) {
-        {
-            let mut set = self.0.lock();
-            if set.is_some_and(|set| set <= at) {
-                return;
-            }
+        if self.is_earlier(at) {
+            timers.schedule(at, due);
+        }
+    }
+
+    /// The same for a task of maintenance.
+    pub(crate) fn set_chore(&self, chores: &Chores, at: Duration, due: Weak<dyn Due>) {
+        if self.is_earlier(at) {
+            chores.schedule(at, due);
+        }
+    }
+
+    /// Whether `at` is before the time it is set to, which it is then.
+    fn is_earlier(&self, at: Duration) -> bool {
+        let mut set = self.0.lock();
+        let is_earlier = set.is_none_or(|set| at < set);
+        if is_earlier {
             *set = Some(at);
         }
-        timers.schedule(at, due);
+        is_earlier
     }
 
     /// What the task's `run` does: its work, if this is the call that counts, and when to come

@@ -13,7 +13,7 @@ use super::root::fact::Fact;
 use crate::config::Leadership;
 use crate::error::Result;
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
-use crate::log::{Appended, Durable, LeaderBatches, RawBatches, RawLimits};
+use crate::log::{Appended, Cursor, Durable, Fetched, LeaderBatches, RawBatches, RawLimits};
 use crate::record::AppendBatch;
 use crate::time::Timestamp;
 
@@ -128,5 +128,16 @@ impl Partition {
     /// Reads whole batches from the one that holds `from` on.
     pub(crate) fn read_batches(&self, from: Offset, limits: RawLimits) -> Result<RawBatches> {
         self.open_log("read batches")?.read_batches(from, limits)
+    }
+
+    /// Reads whole batches from the one that holds `from` to the end of the log, whatever readers
+    /// see of it: for who has to know all that was appended.
+    pub(crate) fn fetch_all(
+        &self,
+        from: Offset,
+        cursor: Option<&Cursor>,
+        bytes: usize,
+    ) -> Result<Fetched> {
+        self.open_log("read")?.fetch_all(from, cursor, bytes)
     }
 }

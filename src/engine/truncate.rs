@@ -85,7 +85,9 @@ impl Engine {
         let root = &self.owner(operation)?.root;
         let _one_draw_at_a_time = self.catalog.lock();
         let epoch = root.log().with_state(|state| state.next_epoch(log.latest_epoch()))?;
-        root.log().record(&[Fact::HighestEpoch { epoch }], Durable::Now)?;
+        let recorded = root.log().record(&[Fact::HighestEpoch { epoch }], Durable::Now);
+        // one that nobody got means nothing, recorded or not
+        recorded.map_err(|error| error.with_outcome(Outcome::NotWritten))?;
         Ok(epoch)
     }
 }

@@ -268,13 +268,25 @@ impl Log {
     /// ```
     pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Records> {
         self.check_open("read")?;
+        let records = self.next_shown(from, max_bytes).map_err(|(_, error)| error)?;
+        self.log.note_reads(records.len() as u64);
+        Ok(records)
+    }
+
+    /// The next records that readers are shown; where that fails, with the offset that could not
+    /// be read: what is not shown may lie before it.
+    fn next_shown(
+        &self,
+        from: Offset,
+        max_bytes: usize,
+    ) -> std::result::Result<Records, (Offset, Error)> {
         let isolation = self.isolation;
         let limits =
             FetchLimits { bytes: max_bytes, records: u64::MAX, durable_only: false, isolation };
         let mut records = Records::default();
         let mut next = from;
         loop {
-            let fetched = self.log.fetch(next, None, limits)?;
+            let fetched = self.log.fetch(next, None, limits).map_err(|error| (next, error))?;
             let Some(batches) = fetched.batches() else { break };
             let name = self.log.name();
             let pinned = self.log.pinned();
@@ -284,11 +296,10 @@ impl Log {
                 break;
             }
             if let Some((at, fault)) = taken.fault {
-                return Err(self.log.batch_failed(&fetched, at, fault));
+                return Err((next, self.log.batch_failed(&fetched, at, fault)));
             }
             next = fetched.next_offset; // markers and what was aborted: more may lie behind them
         }
-        self.log.note_reads(records.len() as u64);
         Ok(records)
     }
 
@@ -383,8 +394,9 @@ impl Log {
         self.log.find_timestamp(timestamp, self.isolation)
     }
 
-    /// Tells which offsets are gone where reading at `offset` fails as damaged: from `offset` to
-    /// the end of the range, where reading goes on. Changes nothing; blocks for the disk.
+    /// Tells which offsets are gone where reading at `offset` fails as damaged: from there, or
+    /// behind what readers are not shown, to the end of the range, where reading goes on. Changes
+    /// nothing; blocks for the disk.
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where `offset` can be read.
@@ -399,9 +411,10 @@ impl Log {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn skip_damage(&self, offset: Offset) -> Result<Range<Offset>> {
-        match self.read(offset, 1) {
-            Err(error) if error.is_corrupt() => Ok(offset..self.log.resume_above(offset)?),
-            Err(error) => Err(error),
+        self.check_open("skip damage")?;
+        match self.next_shown(offset, 1) {
+            Err((at, error)) if error.is_corrupt() => Ok(at..self.log.resume_above(at)?),
+            Err((_, error)) => Err(error),
             Ok(_) => {
                 let why = format!("nothing is damaged at offset {offset}");
                 Err(Error::new("skip damage", Cause::InvalidArgument(why)).at_offset(offset))

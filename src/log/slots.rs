@@ -237,7 +237,9 @@ impl SlotKeeper {
     pub(super) fn draw_epoch(&self, latest: Option<LeaderEpoch>) -> Result<LeaderEpoch> {
         let drawn = self.kept.lock().slot.epoch;
         let epoch = next_epoch(Some(drawn).max(latest))?;
-        self.update(Durable::Now, |slot| slot.epoch = epoch)?;
+        let recorded = self.update(Durable::Now, |slot| slot.epoch = epoch);
+        // one that nobody got means nothing, recorded or not
+        recorded.map_err(|error| error.with_outcome(Outcome::NotWritten))?;
         Ok(epoch)
     }
 

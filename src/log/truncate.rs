@@ -138,7 +138,7 @@ impl PartitionLog {
         let clock = &self.setup.clock;
         let time = Arc::new(Stopped(clock.wall(), clock.monotonic()));
         let mut doomed = self.trimming.lock();
-        let (_turn, mut writer) = self.stand_still()?;
+        let (_turn, mut writer) = self.stand_still().map_err(|error| self.nothing_cut(error))?;
         if self.segments.load().is_empty() {
             self.make_directory(&mut writer, time.0).map_err(|error| self.named(error))?;
         }
@@ -188,6 +188,15 @@ impl PartitionLog {
         }
         let why = "records are appended faster than they are synced".to_owned();
         Err(self.named(Error::new(OPERATION, Cause::Locked(why))))
+    }
+
+    /// What a checkpoint says of the records that it was to make durable is not what became of the
+    /// truncation, which had not begun. One that ended writing says what it says.
+    fn nothing_cut(&self, error: Error) -> Error {
+        match self.latch.check(OPERATION) {
+            Ok(()) => error.with_outcome(Outcome::NotWritten),
+            Err(_) => error,
+        }
     }
 
     /// A log start is recorded only of a directory that is there.

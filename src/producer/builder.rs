@@ -11,6 +11,7 @@ use super::handle::Producer;
 use super::partitioner::{DefaultPartitioner, Partitioner};
 use super::transaction::TransactionalProducerBuilder;
 use crate::config::{Compression, Durability};
+use crate::deduplication::Deduplication;
 use crate::engine::Claim;
 use crate::error::{Cause, Error, Result};
 use crate::ids::ProducerEpoch;
@@ -122,6 +123,7 @@ pub struct ProducerBuilder {
     engine: Claim,
     transactions: Arc<Transactions>,
     schedule: Arc<Schedule>,
+    deduplication: Arc<Deduplication>,
     settings: Settings,
     idempotent: bool,
 }
@@ -131,9 +133,10 @@ impl ProducerBuilder {
         engine: Claim,
         transactions: Arc<Transactions>,
         schedule: Arc<Schedule>,
+        deduplication: Arc<Deduplication>,
     ) -> Self {
-        let settings = Settings::new();
-        ProducerBuilder { engine, transactions, schedule, settings, idempotent: false }
+        let (settings, idempotent) = (Settings::new(), false);
+        ProducerBuilder { engine, transactions, schedule, deduplication, settings, idempotent }
     }
 
     /// What an acknowledgement promises unless a handle says otherwise; default
@@ -330,7 +333,7 @@ impl ProducerBuilder {
     /// ```
     pub fn transactional(self, id: impl Into<String>) -> TransactionalProducerBuilder {
         let settings = Settings { identity: None, ..self.settings };
-        let coordinators = (self.transactions, self.schedule);
+        let coordinators = (self.transactions, self.schedule, self.deduplication);
         TransactionalProducerBuilder::new(self.engine, coordinators, settings, id.into())
     }
 
@@ -365,7 +368,7 @@ impl ProducerBuilder {
             }
             None => {}
         }
-        let core = Core::new(engine.clone(), self.schedule, settings);
+        let core = Core::new(engine.clone(), (self.schedule, self.deduplication), settings);
         Ok(Producer::new(core, self.engine))
     }
 }

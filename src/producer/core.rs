@@ -16,6 +16,7 @@ use super::lane::{Lane, closed};
 use super::lanes::Lanes;
 use super::memory::{Grant, Memory};
 use crate::config::Threads;
+use crate::deduplication::Deduplication;
 use crate::engine::{CloseHook, Due, Engine, Partition, Topic};
 use crate::error::{Cause, Error, Result};
 use crate::ids::TopicId;
@@ -36,6 +37,7 @@ const SPARES: usize = 16;
 pub(super) struct Core {
     engine: Arc<Engine>,
     schedule: Arc<Schedule>,
+    deduplication: Arc<Deduplication>,
     settings: Settings,
     memory: Arc<Memory>,
     this: Weak<Core>,
@@ -61,13 +63,14 @@ impl Core {
     /// A producer with one handle.
     pub(super) fn new(
         engine: Arc<Engine>,
-        schedule: Arc<Schedule>,
+        (schedule, deduplication): (Arc<Schedule>, Arc<Deduplication>),
         settings: Settings,
     ) -> Arc<Core> {
         let core = Arc::new_cyclic(|this: &Weak<Core>| Core {
             memory: Arc::new(Memory::new(settings.buffer_bytes)),
             engine,
             schedule,
+            deduplication,
             settings,
             this: this.clone(),
             handles: AtomicUsize::new(1),
@@ -92,6 +95,10 @@ impl Core {
 
     pub(super) fn schedule(&self) -> &Schedule {
         &self.schedule
+    }
+
+    pub(super) fn deduplication(&self) -> &Deduplication {
+        &self.deduplication
     }
 
     #[inline]

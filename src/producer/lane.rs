@@ -250,6 +250,14 @@ impl Lane {
         }
     }
 
+    /// The same for who does not know the producer. One that is gone has brought everything out.
+    #[cold]
+    pub(super) fn bring_out(self: &Arc<Self>) {
+        if let Some(core) = self.core.upgrade() {
+            self.clear_the_way(&core);
+        }
+    }
+
     /// Appends what is sealed. `true`: something waits for a sync now.
     pub(super) fn write(&self, core: &Core) -> bool {
         let now = core.wall();

@@ -141,7 +141,11 @@ impl TopicProducer {
 
     /// Where a record goes, decided once however long it waits for room.
     #[inline(always)]
-    fn place(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Result<Place<'_>> {
+    pub(super) fn place(
+        &self,
+        wanted: Option<PartitionId>,
+        record: &Record<'_>,
+    ) -> Result<Place<'_>> {
         let now = self.core().wall();
         let lane = self.lane_of(wanted, record)?;
         let partition = lane.partition();
@@ -154,7 +158,7 @@ impl TopicProducer {
 }
 
 /// A record's way into a lane.
-struct Place<'p> {
+pub(super) struct Place<'p> {
     lane: &'p Arc<Lane>,
     rules: BatchRules,
     now: Timestamp,
@@ -165,6 +169,17 @@ impl Place<'_> {
     /// `None`: there is no memory for the record.
     #[inline(always)]
     fn push(&self, producer: &TopicProducer, record: &Record<'_>) -> Result<Option<Pending>> {
+        let taken = self.push_only(producer, record)?;
+        Ok(taken.map(|taken| self.pending(producer, record, taken)))
+    }
+
+    /// What comes of it is the caller's to say.
+    #[inline(always)]
+    pub(super) fn push_only(
+        &self,
+        producer: &TopicProducer,
+        record: &Record<'_>,
+    ) -> Result<Option<Taken>> {
         let core: &Core = producer.core();
         let taken = match self.lane.push(core, record, &self.rules, producer.word())? {
             Pushed::Taken(taken) => taken,
@@ -172,13 +187,27 @@ impl Place<'_> {
         };
         self.lane.follow_up(core, &taken);
         producer.tell_taken(self.wanted, self.lane, size_bound(record));
+        Ok(Some(taken))
+    }
+
+    #[inline(always)]
+    pub(super) fn pending(
+        &self,
+        producer: &TopicProducer,
+        record: &Record<'_>,
+        taken: Taken,
+    ) -> Pending {
         let Taken { ticket, index, .. } = taken;
         let timestamp = record.timestamp_at(self.now);
-        Ok(Some(Pending::waiting(ticket, index, timestamp, core.helped())))
+        Pending::waiting(ticket, index, timestamp, producer.core().helped())
+    }
+
+    pub(super) fn lane(&self) -> &Arc<Lane> {
+        self.lane
     }
 }
 
 /// The memory that the record takes in a batch of its own.
-fn needed(record: &Record<'_>) -> usize {
+pub(super) fn needed(record: &Record<'_>) -> usize {
     BatchHeader::LEN + size_bound(record)
 }

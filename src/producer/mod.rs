@@ -6,7 +6,7 @@
 //! linger queue and the order in it, `lanes` those of a topic, `batch` what lingers there, `memory`
 //! bounds it, `core` what all handles of one producer share: its lanes, its flushes and its end.
 //! `receipt` and `pending` are what comes back, `partitioner` decides where a record goes.
-//! `scheduling` sends later, `transaction` is the producer that sends all or nothing, `prepared`
+//! `once` sends under an id, `scheduling` sends later, `transaction` is the producer that sends all or nothing, `prepared`
 //! the one that keeps records until the program says what becomes of them.
 //!
 //! Invariants: a `send` takes no lock of this room and allocates nothing; the records of one
@@ -22,6 +22,7 @@ mod lanes;
 mod linger;
 mod memory;
 mod numbered;
+mod once;
 pub(crate) mod partitioner;
 mod pending;
 mod prepared;

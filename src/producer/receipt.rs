@@ -144,7 +144,8 @@ impl Receipt {
     }
 
     /// Whether it was there before, and nothing was written: only what
-    /// [`send_numbered`](crate::TopicProducer::send_numbered) sends ever is.
+    /// [`send_once`](crate::TopicProducer::send_once) and
+    /// [`send_numbered`](crate::TopicProducer::send_numbered) send ever is.
     ///
     /// ```
     /// # use tidelog::{Record, Store, TopicConfig};

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::partitioner::{Partitioner, RoundRobin};
 use super::*;
 use crate::config::{BackgroundSync, IsolationLevel, Threads, TopicConfig, WhenFull};
+use crate::deduplication::Deduplication;
 use crate::disk::{Disk, MemoryDisk};
 use crate::engine::{Claim, Engine, EngineOptions, NewTopic, Topic};
 use crate::ids::PartitionId;
@@ -53,7 +54,7 @@ impl World {
 
     fn producer(&self) -> ProducerBuilder {
         let (transactions, schedule) = (self.transactions.clone(), self.schedule.clone());
-        ProducerBuilder::new(self.engine.clone(), transactions, schedule)
+        ProducerBuilder::new(self.engine.clone(), transactions, schedule, ids(&self.engine))
     }
 
     fn create(&self, name: &str, config: TopicConfig) -> Arc<Topic> {
@@ -70,7 +71,11 @@ impl World {
 
 fn builder(engine: &Claim) -> ProducerBuilder {
     let (transactions, schedule) = coordinators(engine);
-    ProducerBuilder::new(engine.clone(), transactions, schedule)
+    ProducerBuilder::new(engine.clone(), transactions, schedule, ids(engine))
+}
+
+fn ids(engine: &Claim) -> Arc<Deduplication> {
+    Arc::new(Deduplication::new(engine.plain_limit()))
 }
 
 fn coordinators(engine: &Claim) -> (Arc<Transactions>, Arc<Schedule>) {

@@ -94,7 +94,7 @@ impl TopicProducer {
     }
 
     #[inline]
-    fn claim(&self) -> Option<ProducerClaim> {
+    pub(super) fn claim(&self) -> Option<ProducerClaim> {
         self.core().settings().identity.map(ProducerClaim::next)
     }
 

@@ -3,7 +3,8 @@
 //! `header` owns the layout of a batch's first 61 bytes, `batch` reads the records behind them in
 //! place, `codec` decompresses and compresses them, `encode` and `buffer` write, `produced` says
 //! for whom, `marker` is the end of a transaction, `pack` compresses what they wrote, `sent`
-//! takes in what others made, `rewrite` writes again what compaction keeps, `single`, `records` and
+//! takes in what others made, `rewrite` writes again what compaction keeps,
+//! `deduplicated` has the id that a record is sent once under, `single`, `records` and
 //! `view` are what programs hand in and get back, `fault` says what can be wrong. Every length is
 //! bounded before it is used; nothing here allocates by a number it read, and nothing panics on
 //! bytes.
@@ -11,6 +12,7 @@
 mod batch;
 mod buffer;
 mod codec;
+mod deduplicated;
 mod encode;
 mod fault;
 #[cfg(fuzzing)]
@@ -34,6 +36,7 @@ pub use batch::Headers;
 pub(crate) use batch::{Batch, ControlRecord, RecordIter};
 pub(crate) use buffer::BatchBuffer;
 pub(crate) use codec::PlainLimit;
+pub(crate) use deduplicated::DEDUPLICATION_ID;
 pub(crate) use encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, TimestampRule};
 pub(crate) use fault::BatchFault;
 pub(crate) use header::BatchHeader;

@@ -18,8 +18,9 @@ use super::coordinator::{Schedule, Turn};
 use super::reading::Loaded;
 use super::schema::{KEY_LEN, parse};
 use super::state::Key;
-use crate::config::{Durability, TopicConfig};
-use crate::engine::{NewTopic, Partition};
+use crate::config::Durability;
+use crate::dead_letters::{dead_letter_topic, is_of_records, names};
+use crate::engine::Partition;
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::ids::{PartitionId, TopicId};
 use crate::record::Record;
@@ -52,6 +53,7 @@ enum Fate {
 /// What a dead letter says of itself.
 #[derive(Debug)]
 struct Obituary {
+    topic_id: String,
     partition: String,
     due: String,
     reason: String,
@@ -160,25 +162,14 @@ impl Schedule {
         if stuck(&(buried.topic_id(), buried.id())) {
             return Ok(Fate::Park);
         }
-        let (partition, due) = (target.partition.to_string(), key.due.to_string());
-        Ok(Fate::Bury(buried, Obituary { partition, due, reason }))
+        let (topic_id, partition) = (target.topic.to_string(), target.partition.to_string());
+        let due = key.due.to_string();
+        Ok(Fate::Bury(buried, Obituary { topic_id, partition, due, reason }))
     }
 
     /// The partition of the dead letters; the topic is made if there is none.
     fn dead_letters(&self) -> Result<Arc<Partition>> {
-        let topic = match self.engine.topic(DEAD_LETTERS) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                // as large as any entry, with its headers
-                let config = TopicConfig::new().max_batch_bytes(128 << 20);
-                let new = NewTopic { name: DEAD_LETTERS, config, internal: false };
-                match self.engine.create_topics(&[new]) {
-                    Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-                    _ => self.engine.topic(DEAD_LETTERS)?,
-                }
-            }
-            found => found?,
-        };
-        topic.partition(PartitionId::new(0))
+        dead_letter_topic(&self.engine, DEAD_LETTERS)?.partition(PartitionId::new(0))
     }
 
     fn attempt(&self, turn: &mut Turn, loaded: &[Loaded], fates: &[Fate]) -> Result<Attempted> {
@@ -293,17 +284,13 @@ impl Fate {
     }
 }
 
-/// Whether an error says that a topic never takes a record.
-fn is_of_records(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::InvalidRecord | ErrorKind::TooLarge | ErrorKind::InvalidArgument)
-}
-
 /// The record with where it was to go, when, and why it is not there.
 fn dead_letter<'a>(entry: Kept<'a>, obituary: &'a Obituary) -> Record<'a> {
     let Kept { target, record } = entry;
     record
-        .header("dlq.topic", target.name)
-        .header("dlq.partition", &obituary.partition)
-        .header("dlq.due", &obituary.due)
-        .header("dlq.error", &obituary.reason)
+        .header(names::TOPIC, target.name)
+        .header(names::TOPIC_ID, &obituary.topic_id)
+        .header(names::PARTITION, &obituary.partition)
+        .header(names::DUE, &obituary.due)
+        .header(names::ERROR, &obituary.reason)
 }

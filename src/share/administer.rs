@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use super::change::Delta;
 use super::groups::{PlaceKey, Places, ShareGroup, ShareGroups};
-use super::place::{Place, Slot};
+use super::place::{Fate, Place, Slot};
 use super::schema::{Part, ShareKey};
 use super::state::ShareState;
 use crate::config::Durability;
+use crate::dead_letters::{MovedFrom, Turn};
 use crate::engine::{Partition, Topic};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{Offset, PartitionId, TopicId};
@@ -28,6 +29,9 @@ pub(crate) struct PlaceView {
     pub(crate) delayed: usize,
     pub(crate) open: usize,
     pub(crate) archived: u64,
+    pub(crate) buried: u64,
+    /// What is to become dead letters.
+    pub(crate) owed: usize,
     pub(crate) lost: u64,
 }
 
@@ -69,16 +73,20 @@ impl ShareGroups {
         const OPERATION: &str = "delete share group";
         self.kept.engine.check_writable(OPERATION)?;
         self.kept.engine.check_open(OPERATION)?;
+        let mut turn = self.kept.burying.letters.turn(); // nothing is buried meanwhile
         let mut groups = self.groups.lock();
         let group = groups.get(name).cloned().ok_or_else(|| unknown(OPERATION, name))?;
         check_empty(OPERATION, &group)?;
         let mut places = group.places.lock();
         let keys: Vec<PlaceKey> = places.used.keys().chain(places.saved.keys()).copied().collect();
         places.used.values().for_each(|place| place.slot.lock().is_gone = true);
-        if let Err(error) = self.forget(&group, &keys) {
+        if let Err(error) = self.forget(&group, &keys, &mut turn) {
             // what of it is left says so; who comes again begins with what the log has
             places.used.values().for_each(|place| place.come_back());
             return Err(error);
+        }
+        for place in places.used.values() {
+            place.slot.lock().set_fate(Fate::Unsaid); // whoever still has it buries nothing
         }
         for key in &keys {
             if let Some(partition) = self.partition(key) {
@@ -116,6 +124,8 @@ impl ShareGroups {
             return Err(Error::new(OPERATION, cause));
         }
         let place = self.place(&group, partition, super::ShareStart::Earliest)?;
+        let mut turn = self.kept.burying.letters.turn(); // nothing is buried meanwhile
+        self.kept.burying.take_over(&place, &mut turn)?;
         let now = place.now();
         let groups = self.groups.lock();
         if groups.get(name).is_none_or(|known| !Arc::ptr_eq(known, &group)) {
@@ -126,8 +136,9 @@ impl ShareGroups {
             let mut slot = place.slot.lock();
             let (settings, snapshot) = (slot.settings, slot.snapshot);
             let state = ShareState::new(to.get(), settings.max_deliveries);
-            let mut fresh = Slot::new(state, settings);
-            (fresh.snapshot, fresh.is_gone) = (snapshot, slot.is_gone);
+            let mut fresh = Slot::new(state, settings, slot.fate.clone());
+            (fresh.snapshot, fresh.asked) = (snapshot, slot.asked);
+            fresh.is_gone = slot.is_gone;
             let end = place.write(&mut fresh, &Delta::default(), now)?;
             fresh.alarms = std::mem::take(&mut slot.alarms); // the timer comes all the same
             *slot = fresh;
@@ -147,13 +158,17 @@ impl ShareGroups {
     /// Forgets what all groups have read of a topic. To be called once it is deleted, before the
     /// call that deleted it returns.
     pub(crate) fn forget_topic(&self, topic: TopicId) -> Result<()> {
+        let mut turn = self.kept.burying.letters.turn();
         for group in self.all() {
             let mut places = group.places.lock();
             let all = places.used.keys().chain(places.saved.keys());
             let keys: Vec<PlaceKey> = all.filter(|key| key.0 == topic).copied().collect();
             let used = places.used.iter().filter(|(key, _)| key.0 == topic);
             used.for_each(|(_, place)| place.slot.lock().is_gone = true);
-            self.forget(&group, &keys)?;
+            self.forget(&group, &keys, &mut turn)?;
+            for (_, place) in places.used.iter().filter(|(key, _)| key.0 == topic) {
+                place.slot.lock().set_fate(Fate::Unsaid);
+            }
             places.used.retain(|key, _| key.0 != topic);
             places.saved.retain(|key, _| key.0 != topic);
         }
@@ -175,9 +190,11 @@ impl ShareGroups {
     }
 
     /// Writes tombstones, and makes them durable.
-    fn forget(&self, group: &ShareGroup, keys: &[PlaceKey]) -> Result<()> {
+    fn forget(&self, group: &ShareGroup, keys: &[PlaceKey], turn: &mut Turn) -> Result<()> {
         let mut touched: Vec<PartitionId> = Vec::new();
         for (topic, partition) in keys.iter().copied() {
+            let from = MovedFrom { group: Some(group.name.clone()), topic, partition };
+            self.kept.burying.letters.forget(turn, &[from])?;
             let log_partition = self.log_partition(&group.name, (topic, partition))?;
             let key = |part| ShareKey { part, group: &group.name, topic, partition }.encode();
             let (update, snapshot) = (key(Part::Update)?, key(Part::Snapshot)?);
@@ -225,6 +242,8 @@ impl Place {
             delayed: slot.state.parked_len(),
             open: slot.state.open_len(),
             archived: self.archived.get(),
+            buried: self.buried.get(),
+            owed: slot.state.exhausted_len(),
             lost: self.lost.get(),
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! So an append that fails leaves the state as it was. A change names each offset at most once.
 
+use std::sync::Arc;
+
 use super::deliveries::{Finished, LeaseId, Phase, Resolution};
 use crate::ids::LeaderEpoch;
 
@@ -33,6 +35,8 @@ pub(super) struct Delta {
     pub(super) epoch: Option<LeaderEpoch>,
     /// Who said what, for who says it again.
     pub(super) settled: Vec<(i64, (LeaseId, Resolution))>,
+    /// What went wrong with records that are to become dead letters.
+    pub(super) texts: Vec<(i64, Arc<str>)>,
     /// Records that were owed and are not in the log any more.
     pub(super) lost: u64,
 }

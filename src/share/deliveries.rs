@@ -1,11 +1,13 @@
 //! What one record of a share group goes through: its phase, and the one function that moves it.
 //!
 //! A record that is not finished is available, due later, behind an earlier one of its key, leased,
-//! or out of deliveries. Who ends a lease says which: a move by any other lease, or of what is not
+//! out of deliveries, or owed to the dead-letter topic. Who ends a lease says which: a move by any other lease, or of what is not
 //! leased, is refused and changes nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::dead_letters::Death;
 use crate::error::{Cause, Error};
 use crate::ids::Offset;
 use crate::time::Timestamp;
@@ -40,6 +42,8 @@ pub(super) enum Phase {
     },
     /// It has been handed out as often as it may: only what becomes of it is left to do.
     Exhausted,
+    /// It is never handed out again, and open until its dead letter is durable.
+    Owed(Death),
 }
 
 /// How a record is finished.
@@ -58,6 +62,19 @@ pub(crate) enum Resolution {
     Release { delay: Duration },
     /// It is never to be handed out again.
     Reject,
+}
+
+/// The same with what went wrong, for the dead letter the record may become.
+#[derive(Clone, Debug)]
+pub(crate) struct Word {
+    pub(crate) how: Resolution,
+    pub(crate) error: Option<Arc<str>>,
+}
+
+impl From<Resolution> for Word {
+    fn from(how: Resolution) -> Self {
+        Word { how, error: None }
+    }
 }
 
 /// Why the holder of a lease was refused.
@@ -112,6 +129,8 @@ pub(super) enum Settle {
     Ack,
     Release(Option<Due>),
     Reject,
+    /// It is to become a dead letter.
+    Bury(Death),
 }
 
 /// What became of a record.
@@ -134,6 +153,7 @@ impl Phase {
                 Ok(match how {
                     Settle::Ack => Moved::Done(Finished::Acknowledged),
                     Settle::Reject => Moved::Done(Finished::Archived),
+                    Settle::Bury(death) => Moved::To(Phase::Owed(death)),
                     Settle::Release(Some(due)) if count < most => Moved::To(Phase::Parked(due)),
                     Settle::Release(_) => Moved::To(given_up),
                 })
@@ -152,6 +172,7 @@ impl Phase {
                 Phase::Leased { .. },
                 Move::Settle { .. } | Move::Extend { .. } | Move::Take { .. },
             ) => Err(LeaseFault::Stale),
+            (Phase::Owed(_), _) => Err(LeaseFault::Archived),
             (Phase::Behind, _) if count == 0 => Err(LeaseFault::NeverTaken),
             (_, _) => Err(LeaseFault::NotLeased),
         }

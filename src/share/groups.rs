@@ -13,13 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::administer::unknown;
-use super::deliveries::LeaseId;
-use super::place::{Place, Slot};
-use super::saved::{Saved, SavedState};
+use super::burying::Burying;
+use super::deliveries::{Finished, LeaseId};
+use super::place::{Fate, Place, Slot};
+use super::saved::{Saved, SavedRun, SavedState};
 use super::schema::{Part, ShareKey, encode_value, parse_value};
 use super::settings::{GroupSettings, ShareStart};
 use super::state::{Now, ShareState};
 use crate::config::{Durability, TopicConfig};
+use crate::dead_letters::{DeadLetters, Moved, MovedFrom};
 use crate::engine::{Engine, Partition};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{Offset, PartitionId, TopicId};
@@ -53,6 +55,7 @@ pub(crate) struct ShareGroups {
 pub(super) struct Kept {
     pub(super) engine: Arc<Engine>,
     pub(super) log: StateLog,
+    pub(super) burying: Arc<Burying>,
 }
 
 /// Where in the store a state belongs.
@@ -71,6 +74,7 @@ pub(crate) struct ShareGroup {
 pub(super) struct Live {
     /// Of those who are in it, or were last.
     pub(super) settings: GroupSettings,
+    pub(super) fate: Fate,
     pub(super) consumers: usize,
 }
 
@@ -86,7 +90,7 @@ pub(super) struct Places {
 
 impl ShareGroups {
     /// Reads what the log says. Costs nothing in a store that never had a share group.
-    pub(crate) fn open(engine: Arc<Engine>) -> Result<Arc<Self>> {
+    pub(crate) fn open(engine: Arc<Engine>, letters: Arc<DeadLetters>) -> Result<Arc<Self>> {
         // Kafka's: 50 partitions; compacted, like all internal topics
         let config =
             TopicConfig::new().partitions(50).segment_bytes(100 << 20).max_batch_bytes(64 << 20);
@@ -103,7 +107,7 @@ impl ShareGroups {
         let unreadable = Counter::default();
         unreadable.add(faults + skipped.places);
         Ok(Arc::new(ShareGroups {
-            kept: Arc::new(Kept { engine, log }),
+            kept: Arc::new(Kept { burying: Burying::new(engine.clone(), letters), engine, log }),
             groups: Mutex::new(groups),
             unread: skipped.unread,
             skipped: unreadable,
@@ -153,12 +157,19 @@ impl ShareGroups {
         LeaseId { member, take: self.takes.fetch_add(1, Ordering::AcqRel) + 1 }
     }
 
-    /// The group with one consumer more. Refused where others have joined it with other settings.
-    pub(crate) fn join(&self, name: &str, settings: GroupSettings) -> Result<Arc<ShareGroup>> {
+    /// The group with one consumer more; what it gives up goes to the topic `letters`, or is
+    /// archived. Refused where others have joined it with other settings.
+    pub(crate) fn join(
+        &self,
+        name: &str,
+        settings: GroupSettings,
+        letters: Option<&str>,
+    ) -> Result<Arc<ShareGroup>> {
         const OPERATION: &str = "build share consumer";
         self.kept.engine.check_open(OPERATION)?;
         self.kept.engine.check_writable(OPERATION)?;
         check_name(name)?;
+        let fate = letters.map_or(Fate::Archive, |topic| Fate::Bury(Arc::from(topic)));
         let group = {
             let mut groups = self.groups.lock();
             let group = groups.entry(Arc::from(name)).or_insert_with_key(|name| {
@@ -166,20 +177,21 @@ impl ShareGroups {
                 Arc::new(ShareGroup { name: name.clone(), live, places })
             });
             let mut live = group.live.lock();
-            if live.consumers > 0 && live.settings != settings {
+            if live.consumers > 0 && (live.settings != settings || live.fate != fate) {
                 let text = format!(
-                    "the consumers of share group `{name}` have other settings: {:?}",
-                    live.settings
+                    "the consumers of share group `{name}` have other settings: {:?}, {:?}",
+                    live.settings, live.fate
                 );
                 return Err(Error::new(OPERATION, Cause::InvalidArgument(text)));
             }
             live.consumers += 1;
             live.settings = settings;
+            live.fate = fate.clone();
             drop(live);
             group.clone()
         };
         let places: Vec<Arc<Place>> = group.places.lock().used.values().cloned().collect();
-        places.iter().for_each(|place| place.set_settings(settings));
+        places.iter().for_each(|place| place.set_settings(settings, &fate));
         Ok(group)
     }
 
@@ -207,7 +219,10 @@ impl ShareGroups {
         start: ShareStart,
     ) -> Result<Arc<Place>> {
         let key = (partition.topic_id(), partition.id());
-        let settings = group.live.lock().settings;
+        let (settings, fate) = {
+            let live = group.live.lock();
+            (live.settings, live.fate.clone())
+        };
         let clock = self.kept.engine.clock();
         let now = Now { mono: clock.monotonic(), wall: clock.wall() };
         let log_partition = self.log_partition(&group.name, key)?;
@@ -218,11 +233,20 @@ impl ShareGroups {
         if let Some(place) = places.used.get(&key) {
             return Ok(place.clone());
         }
+        let from = MovedFrom { group: Some(group.name.clone()), topic: key.0, partition: key.1 };
+        let buried = self.kept.burying.letters.moved(&from);
         let slot = match places.saved.get(&key) {
-            Some(saved) => self.restore(partition, saved, settings, now)?,
+            Some(saved) => {
+                let mut saved = saved.clone();
+                if let Some(buried) = &buried {
+                    lay_over_buried(&mut saved, buried, partition)?;
+                }
+                let state = ShareState::restore(&saved.state, settings.max_deliveries, now);
+                self.restore(partition, (saved.snapshot, state), settings, fate)?
+            }
             None => {
                 let start = self.first_start(partition, start, settings)?;
-                Slot::new(ShareState::new(start.get(), settings.max_deliveries), settings)
+                Slot::new(ShareState::new(start.get(), settings.max_deliveries), settings, fate)
             }
         };
         let is_new = !places.saved.contains_key(&key);
@@ -232,6 +256,9 @@ impl ShareGroups {
             place.write(&mut slot, &super::change::Delta::default(), now)?;
         }
         place.hold();
+        if buried.is_some() {
+            self.kept.burying.ask(Arc::downgrade(&place)); // its state is to say so too
+        }
         places.saved.remove(&key);
         places.used.insert(key, place.clone());
         Ok(place)
@@ -257,13 +284,12 @@ impl ShareGroups {
     fn restore(
         &self,
         partition: &Partition,
-        saved: &Saved,
+        (snapshot, state): (i32, ShareState),
         settings: GroupSettings,
-        now: Now,
+        fate: Fate,
     ) -> Result<Slot> {
-        let state = ShareState::restore(&saved.state, settings.max_deliveries, now);
-        let mut slot = Slot::new(state, settings);
-        slot.snapshot = saved.snapshot; // the next record says all: what was touched is not known
+        let mut slot = Slot::new(state, settings, fate);
+        slot.snapshot = snapshot; // the next record says all: what was touched is not known
         slot.lacks_keys = settings.ordered;
         slot.follow_cuts(partition)?;
         Ok(slot)
@@ -306,16 +332,44 @@ impl ShareGroup {
 
 impl Place {
     /// Other consumers have come, with other settings.
-    fn set_settings(&self, settings: GroupSettings) {
+    fn set_settings(&self, settings: GroupSettings, fate: &Fate) {
         let mut slot = self.slot.lock();
-        if slot.settings == settings {
+        if slot.settings == settings && slot.fate == *fate {
             return;
         }
+        slot.set_fate(fate.clone());
         slot.lacks_keys |= settings.ordered && !slot.settings.ordered;
         slot.settings = settings;
         slot.state.set_most(settings.max_deliveries);
         self.show(&mut slot);
     }
+}
+
+/// What has become dead letters is finished, whatever the state says of it: that was not said
+/// before an earlier life ended.
+fn lay_over_buried(saved: &mut Saved, buried: &Moved, partition: &Partition) -> Result<()> {
+    let mut end = i64::MAX;
+    if let (Some(epoch), Some(last)) = (buried.epoch, buried.runs.last())
+        && let Err(error) = partition.check_epoch("read share group", Offset::new(last + 1), epoch)
+    {
+        match error.cause() {
+            // it was cut: what lies there now is something else
+            Cause::LogTruncated { epoch_end, .. } => end = epoch_end.get(),
+            _ => return Err(error),
+        }
+    }
+    for (first, last, ()) in buried.runs.within(saved.state.start, end - 1) {
+        let open = saved
+            .state
+            .runs
+            .within(first, last)
+            .filter(|run| matches!(run.2, SavedRun::Open { .. } | SavedRun::Owed { .. }));
+        let open: Vec<(i64, i64, SavedRun)> = open.collect();
+        for (first, last, _) in open {
+            saved.state.runs.set(first, last, SavedRun::Done(Finished::Archived));
+        }
+    }
+    Ok(())
 }
 
 /// Takes one record of the log in.

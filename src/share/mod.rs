@@ -2,12 +2,12 @@
 //!
 //! Kafka's KIP-932, which is RocketMQ's POP too. `state` is the pure state of one group in one
 //! partition: what is finished, leased, waiting, due later; `deliveries` what one record of it may
-//! go through; `change` a change of it before it takes effect,
-//! `written` what the log is to say of it, `runs` ranges of offsets.
+//! go through; `owed` what becomes of it at last; `change` a change of it before it takes effect,
+//! `written` what the log is to say of it.
 //! `schema` owns the bytes in Kafka's `__share_group_state`, `saved` what is read back from them.
 //! `place` is that state behind its lock, with its log, its timer and who waits; `take` how
-//! records come to be leased there, `settle` how leases end, `cut` what a log that was cut takes
-//! back. `groups` are all share groups of a store, `administer` is what operators see and do,
+//! records come to be leased there, `settle` how leases end, `burying` makes dead letters, `cut`
+//! what a log that was cut takes back. `groups` are all share groups of a store, `administer` is what operators see and do,
 //! `settings` are the words of all.
 //!
 //! Invariants: memory changes only after the append; what was acknowledged durably is never handed
@@ -20,12 +20,13 @@
 //! resets and deletes.
 
 mod administer;
+mod burying;
 mod change;
 mod cut;
 mod deliveries;
 mod groups;
+mod owed;
 mod place;
-mod runs;
 mod saved;
 mod schema;
 mod settings;
@@ -41,7 +42,7 @@ mod tests;
 pub(crate) use schema::fuzz;
 
 pub(crate) use administer::PlaceView;
-pub(crate) use deliveries::{LeaseFault, LeaseId, Resolution};
+pub(crate) use deliveries::{LeaseFault, LeaseId, Resolution, Word};
 pub(crate) use groups::{LEASE, ShareGroup, ShareGroups};
 pub(crate) use place::{Place, Shown};
 pub use settings::ShareStart;

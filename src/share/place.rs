@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use super::change::Delta;
 use super::groups::Kept;
+use super::owed::AtLast;
 use super::schema::Part;
 use super::settings::{GroupSettings, MOST_OPEN};
 use super::state::{Now, ShareState};
@@ -41,6 +42,8 @@ pub(crate) struct Place {
     hints: Hints,
     /// Records that were handed out as often as they may, or rejected.
     pub(super) archived: Counter,
+    /// Those of them that have become dead letters.
+    pub(super) buried: Counter,
     /// Records that were owed when the log lost them.
     pub(super) lost: Counter,
 }
@@ -48,6 +51,9 @@ pub(crate) struct Place {
 pub(super) struct Slot {
     pub(super) state: ShareState,
     pub(super) settings: GroupSettings,
+    pub(super) fate: Fate,
+    /// The chore that makes dead letters knows of it.
+    pub(super) asked: bool,
     /// The number of the newest snapshot in the log.
     pub(super) snapshot: i32,
     /// The next record of the log is to say everything.
@@ -61,6 +67,17 @@ pub(super) struct Slot {
     pub(super) lacks_keys: bool,
     /// Its group or its topic is deleted: nothing is written any more.
     pub(super) is_gone: bool,
+}
+
+/// What becomes of records that are given up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// No consumer of this life has said so yet: they stay as they are.
+    #[default]
+    Unsaid,
+    Archive,
+    /// They go to this topic.
+    Bury(Arc<str>),
 }
 
 /// What tells from outside the lock whether there is something to take.
@@ -126,6 +143,7 @@ impl Place {
                 watch: Watch { set, partition: registration, waker },
                 hints: Hints::default(),
                 archived: Counter::default(),
+                buried: Counter::default(),
                 lost: Counter::default(),
             }
         });
@@ -243,6 +261,10 @@ impl Place {
         if has_changed {
             hints.changes.fetch_add(1, Ordering::AcqRel);
         }
+        if state.exhausted_len() > 0 && !slot.asked && matches!(slot.fate, Fate::Bury(_)) {
+            slot.asked = true;
+            self.kept.burying.ask(self.this.clone());
+        }
         let Some(at) = state.next_due() else { return };
         if slot.alarms.first().is_none_or(|set| at < *set) {
             slot.alarms.insert(at);
@@ -257,8 +279,11 @@ impl Place {
         self.bury(slot, now)
     }
 
-    /// What is exhausted is archived, and counted.
+    /// What is exhausted is archived, and counted, where it is not to become a dead letter.
     pub(super) fn bury(&self, slot: &mut Slot, now: Now) -> Result<()> {
+        if slot.fate != Fate::Archive {
+            return Ok(()); // what there is to do is done by `burying`
+        }
         let mut delta = Delta::default();
         for (at, _) in slot.state.exhausted() {
             delta.done(at, at, super::deliveries::Finished::Archived);
@@ -355,10 +380,12 @@ impl Due for Place {
 }
 
 impl Slot {
-    pub(super) fn new(state: ShareState, settings: GroupSettings) -> Self {
-        Slot {
+    pub(super) fn new(state: ShareState, settings: GroupSettings, fate: Fate) -> Self {
+        let mut slot = Slot {
             state,
             settings,
+            fate: Fate::Unsaid,
+            asked: false,
             snapshot: 0,
             must_snapshot: true,
             cursor: None,
@@ -366,7 +393,17 @@ impl Slot {
             falls: None,
             lacks_keys: false,
             is_gone: false,
-        }
+        };
+        slot.set_fate(fate);
+        slot
+    }
+
+    pub(super) fn set_fate(&mut self, fate: Fate) {
+        self.state.set_at_last(match fate {
+            Fate::Archive => AtLast::Archive,
+            Fate::Bury(_) | Fate::Unsaid => AtLast::Bury,
+        });
+        self.fate = fate;
     }
 }
 

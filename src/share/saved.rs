@@ -3,11 +3,14 @@
 //! A snapshot says all; an update says what differs from the snapshot of its number, so that of
 //! each only the latest counts, and compaction may take the others.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::deliveries::Finished;
-use super::runs::Runs;
+use crate::dead_letters::Death;
 use crate::ids::LeaderEpoch;
+use crate::state_log::runs::Runs;
 use crate::time::Timestamp;
 
 /// Records of one state, as the log says it.
@@ -20,6 +23,11 @@ pub(super) enum SavedRun {
         count: u16,
         due: Option<(Timestamp, Duration)>,
     },
+    /// To become a dead letter.
+    Owed {
+        count: u16,
+        death: Death,
+    },
 }
 
 /// What a record of the log says.
@@ -28,6 +36,8 @@ pub(super) struct SavedState {
     pub(super) start: i64,
     pub(super) epoch: Option<LeaderEpoch>,
     pub(super) runs: Runs<SavedRun>,
+    /// What went wrong with records that are to become dead letters, where something was said.
+    pub(super) texts: BTreeMap<i64, Arc<str>>,
 }
 
 /// What all records of the log say together.

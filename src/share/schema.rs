@@ -1,20 +1,24 @@
 //! The records of `__share_group_state` in Kafka's bytes.
 //!
 //! Key 0 is a snapshot of one group in one partition, key 1 an update of it; values have version 0
-//! in the layout of Kafka 4.1 and newer, which is flexible: what Kafka has no place for, when a
-//! record is due and after what delay, stands in a tagged field of its range (`DUE`), which
-//! Kafka's readers step over. A null value is a tombstone and never comes here.
+//! in the layout of Kafka 4.1 and newer, which is flexible: what Kafka has no place for stands in
+//! tagged fields, which Kafka's readers step over: of a range when its records are due and after
+//! what delay (`DUE`), or why they are to become dead letters (`OWED`); of the whole what went wrong
+//! with those (`TEXTS`). For Kafka such records are available, with their delivery count. A null value is a tombstone and never comes here.
 //!
 //! An update here names all that differs from the snapshot of its number; Kafka's name what is new.
 //! Laid over one another in the order of the log both come to the same.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::deliveries::Finished;
-use super::runs::Runs;
 use super::saved::{SavedRun, SavedState};
+use crate::dead_letters::Death;
 use crate::error::Result;
 use crate::ids::{LeaderEpoch, PartitionId, TopicId};
+use crate::state_log::runs::Runs;
 use crate::state_log::wire::{Input, SchemaFault, put_string, put_varint};
 use crate::time::{Timestamp, millis};
 
@@ -24,6 +28,12 @@ const VALUE: i16 = 0;
 
 /// The tag of a range's due time: the wall in milliseconds, and the delay that was asked for.
 const DUE: u32 = 100;
+
+/// The tag of a range to become dead letters: why, in one byte.
+const OWED: u32 = 101;
+
+/// The tag of a value: offset, length in two bytes and text, of each record something is said of.
+const TEXTS: u32 = 102;
 
 const AVAILABLE: i8 = 0;
 const ACKNOWLEDGED: i8 = 2;
@@ -102,11 +112,23 @@ pub(super) fn parse_value(bytes: &[u8], part: Part) -> Result<(i32, SavedState),
         let (first, last, run) = parse_run(&mut input)?;
         runs.set(first, last, run);
     }
-    input.skip_tagged_fields()?;
+    let mut texts = BTreeMap::new();
+    input.tagged_fields(|tag, bytes| {
+        let mut field = Input(if tag == TEXTS { bytes } else { &[] });
+        while !field.0.is_empty() {
+            let offset = field.i64("offset of a text")?;
+            if matches!(runs.get(offset), Some(SavedRun::Owed { .. })) {
+                texts.insert(offset, Arc::from(field.string("text")?));
+            } else {
+                field.string("text")?;
+            }
+        }
+        Ok(())
+    })?;
     input.end()?;
     // -1: an update that leaves it as it is
     let start = start.max(0);
-    Ok((snapshot, SavedState { start, epoch, runs }))
+    Ok((snapshot, SavedState { start, epoch, runs, texts }))
 }
 
 fn parse_run(input: &mut Input<'_>) -> Result<(i64, i64, SavedRun), SchemaFault> {
@@ -119,7 +141,7 @@ fn parse_run(input: &mut Input<'_>) -> Result<(i64, i64, SavedRun), SchemaFault>
     let count = input.i16("delivery count")?;
     let count = u16::try_from(count)
         .map_err(|_| SchemaFault::Number { field: "delivery count", number: count.into() })?;
-    let mut due = None;
+    let (mut due, mut death) = (None, None);
     input.tagged_fields(|tag, bytes| {
         if tag == DUE {
             let mut field = Input(bytes);
@@ -128,11 +150,16 @@ fn parse_run(input: &mut Input<'_>) -> Result<(i64, i64, SavedRun), SchemaFault>
             let delay = u64::try_from(delay)
                 .map_err(|_| SchemaFault::Number { field: "delay", number: delay })?;
             due = Some((wall, Duration::from_millis(delay)));
+        } else if tag == OWED {
+            death = Some(Death::of_number(Input(bytes).i8("why it is owed")?));
         }
         Ok(())
     })?;
     let run = match state {
-        AVAILABLE => SavedRun::Open { count, due },
+        AVAILABLE => match death {
+            Some(death) => SavedRun::Owed { count, death },
+            None => SavedRun::Open { count, due },
+        },
         ACKNOWLEDGED => SavedRun::Done(Finished::Acknowledged),
         ARCHIVED => SavedRun::Done(Finished::Archived),
         _ => return Err(SchemaFault::Number { field: "delivery state", number: state.into() }),
@@ -165,26 +192,48 @@ pub(super) fn encode_value(
     for (first, last, run) in state.runs.iter() {
         bytes.extend_from_slice(&first.to_be_bytes());
         bytes.extend_from_slice(&last.to_be_bytes());
-        let (id, count, due) = match run {
-            SavedRun::Open { count, due } => (AVAILABLE, count, due),
-            SavedRun::Done(Finished::Acknowledged) => (ACKNOWLEDGED, 1, None),
-            SavedRun::Done(Finished::Archived) => (ARCHIVED, 1, None),
+        let (id, count, due, death) = match run {
+            SavedRun::Open { count, due } => (AVAILABLE, count, due, None),
+            SavedRun::Owed { count, death } => (AVAILABLE, count, None, Some(death)),
+            SavedRun::Done(Finished::Acknowledged) => (ACKNOWLEDGED, 1, None, None),
+            SavedRun::Done(Finished::Archived) => (ARCHIVED, 1, None, None),
         };
         bytes.extend_from_slice(&id.to_be_bytes());
         bytes.extend_from_slice(&i16::try_from(count).unwrap_or(i16::MAX).to_be_bytes());
-        match due {
-            None => bytes.push(0),
-            Some((wall, delay)) => {
-                bytes.push(1);
-                put_varint(&mut bytes, DUE);
-                bytes.push(16);
-                bytes.extend_from_slice(&wall.as_millis().to_be_bytes());
-                bytes.extend_from_slice(&millis(delay).to_be_bytes());
-            }
+        bytes.push(u8::from(due.is_some() || death.is_some())); // never both
+        if let Some((wall, delay)) = due {
+            put_varint(&mut bytes, DUE);
+            bytes.push(16);
+            bytes.extend_from_slice(&wall.as_millis().to_be_bytes());
+            bytes.extend_from_slice(&millis(delay).to_be_bytes());
+        }
+        if let Some(death) = death {
+            put_varint(&mut bytes, OWED);
+            bytes.push(1);
+            bytes.extend_from_slice(&death.number().to_be_bytes());
         }
     }
-    bytes.push(0);
+    put_texts(&mut bytes, state);
     bytes
+}
+
+/// The tagged fields of the whole.
+fn put_texts(bytes: &mut Vec<u8>, state: &SavedState) {
+    if state.texts.is_empty() {
+        bytes.push(0);
+        return;
+    }
+    let mut field = Vec::new();
+    for (offset, text) in &state.texts {
+        field.extend_from_slice(&offset.to_be_bytes());
+        // it was cut to far less
+        field.extend_from_slice(&u16::try_from(text.len()).unwrap_or(0).to_be_bytes());
+        field.extend_from_slice(text.as_bytes());
+    }
+    bytes.push(1);
+    put_varint(bytes, TEXTS);
+    put_varint(bytes, u32::try_from(field.len()).unwrap_or(u32::MAX)); // a bounded number of them
+    bytes.extend_from_slice(&field);
 }
 
 #[cfg(any(test, fuzzing))]
@@ -216,7 +265,10 @@ pub(crate) mod fuzz {
         let due = Some((Timestamp::from_millis(1_000), Duration::from_millis(10)));
         runs.set(11, 11, SavedRun::Open { count: 3, due });
         runs.set(12, 40, SavedRun::Open { count: 1, due: None });
-        let state = SavedState { start: 5, epoch: LeaderEpoch::from_wire(2), runs };
+        runs.set(41, 43, SavedRun::Owed { count: 5, death: Death::Attempts });
+        runs.set(44, 44, SavedRun::Owed { count: 1, death: Death::Rejected });
+        let texts = BTreeMap::from([(42, Arc::from("no route")), (44, Arc::from("bad"))]);
+        let state = SavedState { start: 5, epoch: LeaderEpoch::from_wire(2), runs, texts };
         let mut all = Vec::new();
         for (kind, part) in [(0, Part::Snapshot), (2, Part::Update)] {
             let topic = TopicId::from_bytes([7; 16]).expect("not nil");

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::change::Delta;
-use super::deliveries::{LeaseFault, LeaseId, Resolution};
-use super::place::Place;
+use super::deliveries::{LeaseFault, LeaseId, Resolution, Word};
+use super::place::{Fate, Place};
 use crate::config::Durability;
 use crate::error::{ErrorKind, Outcome, Result};
 use crate::ids::Offset;
@@ -41,17 +41,17 @@ impl Place {
     pub(crate) fn settle(
         &self,
         items: &[(Offset, LeaseId)],
-        how: Resolution,
+        word: &Word,
         (settling, durability): (Settling, Durability),
     ) -> Result<Settled> {
         let is_durable = durability == Durability::Power;
         if is_durable
-            && is_final(how)
+            && is_final(word.how)
             && let Some(end) = self.end_of(items)
         {
             ungone(self.partition.make_durable(end))?;
         }
-        let (settled, written) = self.settle_now(items, how, settling)?;
+        let (settled, written) = self.settle_now(items, word, settling)?;
         if is_durable {
             match written {
                 Written { repeated: true, .. } => self.kept.log.make_durable(self.log_partition)?,
@@ -68,17 +68,17 @@ impl Place {
     pub(crate) async fn settle_later(
         self: Arc<Self>,
         items: Vec<(Offset, LeaseId)>,
-        how: Resolution,
+        word: Word,
         (settling, durability): (Settling, Durability),
     ) -> Result<Settled> {
         let is_durable = durability == Durability::Power;
         if is_durable
-            && is_final(how)
+            && is_final(word.how)
             && let Some(end) = self.end_of(&items)
         {
             ungone(self.partition.make_durable_later(end).await)?;
         }
-        let (settled, written) = self.settle_now(&items, how, settling)?;
+        let (settled, written) = self.settle_now(&items, &word, settling)?;
         if is_durable && (written.repeated || written.end.is_some()) {
             let synced = self.kept.log.make_durable_later(self.log_partition).await;
             synced.map_err(|error| error.with_outcome(Outcome::WrittenNotDurable))?;
@@ -89,7 +89,7 @@ impl Place {
     fn settle_now(
         &self,
         items: &[(Offset, LeaseId)],
-        how: Resolution,
+        word: &Word,
         settling: Settling,
     ) -> Result<(Settled, Written)> {
         self.partition.offsets()?; // of a deleted topic nothing is to be written any more
@@ -108,7 +108,10 @@ impl Place {
                 continue;
             }
             let item = (offset.get(), *lease);
-            let planned = slot.state.plan_settle(item, how, now, &mut delta);
+            let planned = slot.state.plan_settle(item, word.how, now, &mut delta);
+            if let (Ok(true), Some(error)) = (planned, &word.error) {
+                delta.texts.push((item.0, error.clone()));
+            }
             written.repeated |= planned == Ok(false);
             settled.push(planned.map(drop));
         }
@@ -118,7 +121,7 @@ impl Place {
         }
         if !delta.is_empty() {
             written.end = self.write(&mut slot, &delta, now).map_err(|error| self.named(error))?;
-            if how == Resolution::Reject {
+            if word.how == Resolution::Reject && slot.fate == Fate::Archive {
                 self.note_archived(delta.len() as u64);
             }
         }

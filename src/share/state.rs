@@ -5,19 +5,23 @@
 //! takes effect with [`apply`](ShareState::apply), which cannot fail.
 //!
 //! Invariants (`check`): open and finished never overlap and together are `start..end`; the lists
-//! (ready, parked, leased, exhausted, behind) are those of the phases; of a key only the earliest
-//! open record is ever ready, parked, leased or exhausted.
+//! (ready, parked, leased, exhausted, behind) are those of the phases, and what is owed to the
+//! dead-letter topic is exhausted too; of a key only the earliest open record is ever ready,
+//! parked, leased or out of deliveries.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::change::{Delta, Open, To};
 use super::deliveries::{
     Due, Finished, LeaseFault, LeaseId, Move, Moved, Phase, Resolution, Settle,
 };
-use super::runs::Runs;
+use super::owed::AtLast;
 use super::saved::{SavedRun, SavedState};
+use crate::dead_letters::Death;
 use crate::ids::LeaderEpoch;
+use crate::state_log::runs::Runs;
 use crate::time::Timestamp;
 
 /// How many settled records are remembered for who says the same again.
@@ -39,6 +43,7 @@ pub(super) struct ShareState {
     pub(super) start: i64,
     pub(super) end: i64,
     most: u16,
+    pub(super) at_last: AtLast,
     /// Of the last record that was fetched.
     pub(super) epoch: Option<LeaderEpoch>,
     pub(super) open: BTreeMap<i64, Open>,
@@ -46,7 +51,10 @@ pub(super) struct ShareState {
     ready: BTreeSet<i64>,
     parked: BTreeSet<(Duration, i64)>,
     leased: BTreeSet<(Duration, i64)>,
-    exhausted: BTreeSet<i64>,
+    /// With those that are owed.
+    pub(super) exhausted: BTreeSet<i64>,
+    /// What went wrong with records that are owed.
+    pub(super) texts: BTreeMap<i64, Arc<str>>,
     /// The open records of each key.
     keys: HashMap<u64, BTreeSet<i64>>,
     settled: HashMap<i64, (LeaseId, Resolution)>,
@@ -67,6 +75,7 @@ impl ShareState {
             start,
             end: start,
             most,
+            at_last: AtLast::default(),
             epoch: None,
             open: BTreeMap::new(),
             done: Runs::default(),
@@ -74,6 +83,7 @@ impl ShareState {
             parked: BTreeSet::new(),
             leased: BTreeSet::new(),
             exhausted: BTreeSet::new(),
+            texts: BTreeMap::new(),
             keys: HashMap::new(),
             settled: HashMap::new(),
             remembered: VecDeque::new(),
@@ -91,7 +101,7 @@ impl ShareState {
         let mut next = saved.start;
         for (first, last, run) in saved.runs.within(saved.start, i64::MAX - 1) {
             let opened = match run {
-                SavedRun::Open { .. } => last.abs_diff(next),
+                SavedRun::Open { .. } | SavedRun::Owed { .. } => last.abs_diff(next),
                 SavedRun::Done(_) => first.abs_diff(next),
             };
             if opened.saturating_add(delta.len() as u64) > MOST_RESTORED {
@@ -117,8 +127,13 @@ impl ShareState {
                     };
                     (first..=last).for_each(|at| delta.open(at, Open::again(count, phase)));
                 }
+                SavedRun::Owed { count, death } => {
+                    let open = Open::again(count, Phase::Owed(death));
+                    (first..=last).for_each(|at| delta.open(at, open));
+                }
             }
         }
+        delta.texts.extend(saved.texts.iter().map(|(at, text)| (*at, text.clone())));
         state.apply(&delta);
         state.touched.clear();
         state
@@ -146,10 +161,6 @@ impl ShareState {
 
     pub(super) fn ready_len(&self) -> usize {
         self.ready.len()
-    }
-
-    pub(super) fn exhausted(&self) -> impl Iterator<Item = (i64, u16)> + '_ {
-        self.exhausted.iter().filter_map(|at| Some((*at, self.open.get(at)?.count)))
     }
 
     /// The first records that may be handed out again, with how often they were.
@@ -209,9 +220,15 @@ impl ShareState {
         if self.settled.get(&offset) == Some(&said) {
             return Ok(false);
         }
+        let open = self.find(offset)?;
         let how = match how {
             Resolution::Ack => Settle::Ack,
-            Resolution::Reject => Settle::Reject,
+            Resolution::Reject => self.at_last.rejected(),
+            Resolution::Release { .. }
+                if self.at_last == AtLast::Bury && open.count >= self.most =>
+            {
+                Settle::Bury(Death::Attempts)
+            }
             Resolution::Release { delay } if delay.is_zero() => Settle::Release(None),
             Resolution::Release { delay } => {
                 let delay = whole_millis(delay); // what is written is not earlier than what is said
@@ -220,7 +237,6 @@ impl ShareState {
                 Settle::Release(Some(Due { at, wall, delay }))
             }
         };
-        let open = self.find(offset)?;
         let to = match open.phase.after(Move::Settle { lease, how }, open.count, self.most)? {
             Moved::Done(how) => To::Done(how),
             Moved::To(phase) => To::Open(Open { phase, ..open }),
@@ -324,6 +340,7 @@ impl ShareState {
                 }
             }
         }
+        self.note_texts(&delta.texts);
         for (offset, said) in &delta.settled {
             if self.settled.insert(*offset, *said).is_none() {
                 self.remembered.push_back(*offset);
@@ -346,7 +363,7 @@ impl ShareState {
         }
     }
 
-    fn set_open(&mut self, at: i64, open: Open) {
+    pub(super) fn set_open(&mut self, at: i64, open: Open) {
         if let Some(before) = self.open.insert(at, open) {
             self.unlist(at, before.phase);
         }
@@ -358,6 +375,7 @@ impl ShareState {
 
     fn remove_open(&mut self, at: i64) {
         let Some(open) = self.open.remove(&at) else { return };
+        self.texts.remove(&at);
         self.unlist(at, open.phase);
         let Some(key) = open.key else { return };
         let Some(all) = self.keys.get_mut(&key) else { return };
@@ -381,7 +399,7 @@ impl ShareState {
             Phase::Available => drop(self.ready.insert(at)),
             Phase::Parked(due) => drop(self.parked.insert((due.at, at))),
             Phase::Leased { deadline, .. } => drop(self.leased.insert((deadline, at))),
-            Phase::Exhausted => drop(self.exhausted.insert(at)),
+            Phase::Exhausted | Phase::Owed(_) => drop(self.exhausted.insert(at)),
         }
     }
 
@@ -391,7 +409,7 @@ impl ShareState {
             Phase::Available => drop(self.ready.remove(&at)),
             Phase::Parked(due) => drop(self.parked.remove(&(due.at, at))),
             Phase::Leased { deadline, .. } => drop(self.leased.remove(&(deadline, at))),
-            Phase::Exhausted => drop(self.exhausted.remove(&at)),
+            Phase::Exhausted | Phase::Owed(_) => drop(self.exhausted.remove(&at)),
         }
     }
 
@@ -401,7 +419,11 @@ impl ShareState {
         for (at, key) in keys {
             let Some(open) = self.open.get(at).copied() else { continue };
             let is_behind = self.keys.get(key).is_some_and(|all| all.range(..at).next().is_some());
-            let phase = if is_behind { Phase::Behind } else { open.phase };
+            let phase = match open.phase {
+                owed @ Phase::Owed(_) => owed, // it is handed out no more, in whatever order
+                _ if is_behind => Phase::Behind,
+                phase => phase,
+            };
             self.set_open(*at, Open { phase, key: Some(*key), ..open });
         }
     }
@@ -438,12 +460,17 @@ impl ShareState {
                     leased += usize::from(self.leased.contains(&(deadline, *at)));
                 }
                 Phase::Exhausted => exhausted += usize::from(self.exhausted.contains(at)),
+                Phase::Owed(_) => {
+                    exhausted += usize::from(self.exhausted.contains(at));
+                    continue;
+                }
                 Phase::Behind => continue,
             }
             if let Some(key) = open.key {
                 assert_eq!(self.keys[&key].first(), Some(at), "{at} overtakes its key");
             }
         }
+        assert!(self.texts.keys().all(|at| self.exhausted.contains(at)), "texts of others");
         let lists = (self.ready.len(), self.parked.len(), self.leased.len(), self.exhausted.len());
         assert_eq!((ready, parked, leased, exhausted), lists);
     }

@@ -4,11 +4,14 @@
 //! update: so of each kind the latest counts, and compaction may take the others. When naming them
 //! costs more than a snapshot would in the long run, it is a snapshot. Called by `place`.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::change::{Delta, Open, To};
 use super::deliveries::Phase;
-use super::runs::Runs;
 use super::saved::{SavedRun, SavedState};
 use super::state::ShareState;
+use crate::state_log::runs::Runs;
 
 impl ShareState {
     /// Whether a snapshot costs less in the long run than naming all that has changed since.
@@ -62,7 +65,23 @@ impl ShareState {
             };
             runs.set(*first, *last, run);
         }
-        SavedState { start: self.start, epoch: delta.epoch.or(self.epoch), runs }
+        let texts = self.texts_of(&runs, delta);
+        SavedState { start: self.start, epoch: delta.epoch.or(self.epoch), runs, texts }
+    }
+
+    /// What is said of the records that are named as owed.
+    fn texts_of(&self, runs: &Runs<SavedRun>, delta: &Delta) -> BTreeMap<i64, Arc<str>> {
+        let is_owed = |run: SavedRun| matches!(run, SavedRun::Owed { .. });
+        let mut texts = BTreeMap::new();
+        if !self.texts.is_empty() {
+            for (first, last, _) in runs.iter().filter(|run| is_owed(run.2)) {
+                let known = self.texts.range(first..=last);
+                texts.extend(known.map(|(at, text)| (*at, text.clone())));
+            }
+        }
+        let new = delta.texts.iter().filter(|(at, _)| runs.get(*at).is_some_and(is_owed));
+        texts.extend(new.cloned());
+        texts
     }
 
     /// A snapshot is in the log, with everything up to now.
@@ -73,11 +92,12 @@ impl ShareState {
 
 impl Open {
     fn as_saved(&self) -> SavedRun {
-        let due = match self.phase {
-            Phase::Parked(due) => Some((due.wall, due.delay)),
-            _ => None,
-        };
-        SavedRun::Open { count: self.count, due }
+        let count = self.count;
+        match self.phase {
+            Phase::Parked(due) => SavedRun::Open { count, due: Some((due.wall, due.delay)) },
+            Phase::Owed(death) => SavedRun::Owed { count, death },
+            _ => SavedRun::Open { count, due: None },
+        }
     }
 }
 
@@ -90,5 +110,8 @@ impl SavedState {
             self.runs.set(first, last, run);
         }
         self.runs.clear_below(self.start);
+        self.texts.extend(update.texts.iter().map(|(at, text)| (*at, text.clone())));
+        let runs = &self.runs;
+        self.texts.retain(|at, _| matches!(runs.get(*at), Some(SavedRun::Owed { .. })));
     }
 }

@@ -47,7 +47,17 @@ pub struct ShareConsumerBuilder {
     assigned: Vec<(String, PartitionId)>,
     start: ShareStart,
     settings: GroupSettings,
+    letters: Letters,
     options: Options,
+}
+
+/// Where what is given up goes.
+#[derive(Clone, Debug)]
+enum Letters {
+    /// To `<group>.dlq`.
+    Own,
+    To(String),
+    Nowhere,
 }
 
 impl ShareConsumerBuilder {
@@ -66,6 +76,7 @@ impl ShareConsumerBuilder {
             assigned: Vec::new(),
             start: ShareStart::default(),
             settings: GroupSettings::default(),
+            letters: Letters::Own,
             options: Options {
                 lease: LEASE,
                 max_records: 500,
@@ -171,7 +182,7 @@ impl ShareConsumerBuilder {
     }
 
     /// How often a record is handed out at most: 1 to 10,000, default 5 as in Kafka. One that
-    /// comes back after its last delivery is archived, and counted
+    /// comes back after its last delivery becomes a dead letter, or is archived, and counted
     /// ([`ShareGroupPartition::archived`](crate::ShareGroupPartition::archived)).
     ///
     /// ```
@@ -180,7 +191,7 @@ impl ShareConsumerBuilder {
     /// # store.ensure_topic("jobs", TopicConfig::new())?;
     /// # store.producer().build()?.topic("jobs")?.send(Record::new("hello"))?;
     /// let builder = store.share_consumer("workers").subscribe(["jobs"]);
-    /// let mut consumer = builder.max_deliveries(1).build()?;
+    /// let mut consumer = builder.max_deliveries(1).without_dead_letters().build()?;
     /// let leased = consumer.try_poll()?;
     /// consumer.release_all(&leased)?;
     /// assert!(consumer.try_poll()?.is_empty());
@@ -189,6 +200,56 @@ impl ShareConsumerBuilder {
     /// ```
     pub fn max_deliveries(mut self, times: u16) -> Self {
         self.settings.max_deliveries = times;
+        self
+    }
+
+    /// The topic that records go to that are rejected or were handed out as often as they may;
+    /// default `<group>.dlq`, whose name has to be a topic's. It is made with the first of them,
+    /// with one partition and no retention, and again if it was deleted.
+    ///
+    /// A dead letter has the record's key, value, headers and timestamp and behind those headers of
+    /// its own: see [`DeadLetter`](crate::DeadLetter). It is published once for each record,
+    /// whenever the process or the power stops, as a part of the store's maintenance. Until it is
+    /// durable the record is not finished and stays where it is, and of an
+    /// [`ordered_by_key`](ShareConsumerBuilder::ordered_by_key) group nothing later of its key is
+    /// handed out. Where the topic is full, or its disk, or does not take the record, that is tried
+    /// again at least every 30 s ([`ShareGroupPartition::owed`](crate::ShareGroupPartition::owed));
+    /// the letters of an earlier life wait for the group's next consumer.
+    ///
+    /// ```
+    /// # use tidelog::{ErrorKind, TopicConfig};
+    /// # let store = tidelog::Store::in_memory()?;
+    /// # store.ensure_topic("jobs", TopicConfig::new())?;
+    /// let builder = store.share_consumer("workers").subscribe(["jobs"]);
+    /// let consumer = builder.clone().dead_letter_topic("jobs.failed").build()?;
+    /// let error = builder.dead_letter_topic("jobs").build().unwrap_err(); // it would never end
+    /// assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn dead_letter_topic(mut self, topic: impl Into<String>) -> Self {
+        self.letters = Letters::To(topic.into());
+        self
+    }
+
+    /// Archives what is rejected or was handed out as often as it may: it is counted, and handed
+    /// out no more.
+    ///
+    /// ```
+    /// # use tidelog::{Record, TopicConfig};
+    /// # let store = tidelog::Store::in_memory()?;
+    /// # store.ensure_topic("jobs", TopicConfig::new())?;
+    /// # store.producer().build()?.topic("jobs")?.send(Record::new("hello"))?;
+    /// let builder = store.share_consumer("workers").subscribe(["jobs"]);
+    /// let mut consumer = builder.without_dead_letters().build()?;
+    /// for record in &consumer.try_poll()? {
+    ///     consumer.reject(record)?;
+    /// }
+    /// let partition = &store.describe_share_group("workers")?.partitions[0];
+    /// assert_eq!((partition.archived, partition.dead_letters), (1, 0));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn without_dead_letters(mut self) -> Self {
+        self.letters = Letters::Nowhere;
         self
     }
 
@@ -299,6 +360,7 @@ impl ShareConsumerBuilder {
     /// ```
     pub fn build(self) -> Result<ShareConsumer> {
         self.check()?;
+        let letters = self.letter_topic()?;
         let wanted = match self.assigned.is_empty() {
             true => Wanted::Topics(self.subscribed),
             false => {
@@ -309,12 +371,33 @@ impl ShareConsumerBuilder {
                 Wanted::Partitions(partitions)
             }
         };
-        let group = self.shares.join(&self.group, self.settings)?;
+        let group = self.shares.join(&self.group, self.settings, letters.as_deref())?;
         let (name, offsets) = (self.group, self.offsets);
         let shared = (self.engine, self.shares, group);
         let made = ShareConsumer::begin(shared, wanted, self.start, (self.settings, self.options))?;
         check_name_is_free(&offsets, &name)?; // of two that come at once one sees the other
         Ok(made)
+    }
+
+    /// The topic of the dead letters, where there is to be one.
+    fn letter_topic(&self) -> Result<Option<String>> {
+        const OPERATION: &str = "build share consumer";
+        let topic = match &self.letters {
+            Letters::Own => format!("{}.dlq", self.group),
+            Letters::To(topic) => topic.clone(),
+            Letters::Nowhere => return Ok(None),
+        };
+        validate_topic_name(&topic)?;
+        let is_internal = self.engine.topic(&topic).is_ok_and(|topic| topic.is_internal());
+        let mut read = self.subscribed.iter().chain(self.assigned.iter().map(|(topic, _)| topic));
+        if is_internal || read.any(|read| *read == topic) {
+            let text = match is_internal {
+                true => format!("`{topic}` is internal: dead letters do not go there"),
+                false => format!("dead letters of `{topic}` do not go to that topic itself"),
+            };
+            return Err(Error::new(OPERATION, Cause::InvalidArgument(text)));
+        }
+        Ok(Some(topic))
     }
 
     fn check(&self) -> Result<()> {

@@ -9,6 +9,7 @@
 //! Callers: `store` makes builders, `worker` runs handlers over one.
 
 mod builder;
+mod explaining;
 mod handle;
 mod leased;
 mod poll;

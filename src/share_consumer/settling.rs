@@ -12,13 +12,13 @@ use super::leased::{Lease, LeasedRecords};
 use crate::config::Durability;
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
-use crate::share::{LeaseId, Place, Resolution, Settling};
+use crate::share::{LeaseId, Place, Resolution, Settling, Word};
 
 /// The longest delay.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
 /// The records of one place.
-type Items = (Arc<Place>, Vec<(Offset, LeaseId)>);
+pub(super) type Items = (Arc<Place>, Vec<(Offset, LeaseId)>);
 
 impl ShareConsumer {
     /// Acknowledges a record: it is done and is never handed out again, as durably as
@@ -47,7 +47,7 @@ impl ShareConsumer {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn ack(&self, record: impl Into<Lease>) -> Result<()> {
-        self.settle_one("ack", &record.into(), Resolution::Ack)
+        self.settle_one("ack", &record.into(), Resolution::Ack.into())
     }
 
     /// [`ack`](ShareConsumer::ack) as a future of no particular runtime; nothing is said before it
@@ -64,7 +64,7 @@ impl ShareConsumer {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn ack_async(&self, lease: Lease) -> impl Future<Output = Result<()>> + Send + use<> {
-        self.settle_later("ack", self.items("ack", &[lease]), Resolution::Ack)
+        self.settle_later("ack", self.items("ack", &[lease]), Resolution::Ack.into())
     }
 
     /// Gives a record back: it is handed out again, to whoever asks next, unless this was its last
@@ -87,7 +87,7 @@ impl ShareConsumer {
     /// ```
     pub fn release(&self, record: impl Into<Lease>) -> Result<()> {
         let how = Resolution::Release { delay: Duration::ZERO };
-        self.settle_one("release", &record.into(), how)
+        self.settle_one("release", &record.into(), how.into())
     }
 
     /// Gives a record back for later: it is handed out again when `delay` (up to ten years, rounded
@@ -118,7 +118,7 @@ impl ShareConsumer {
     /// ```
     pub fn release_after(&self, record: impl Into<Lease>, delay: Duration) -> Result<()> {
         check_delay(delay)?;
-        self.settle_one("release", &record.into(), Resolution::Release { delay })
+        self.settle_one("release", &record.into(), Resolution::Release { delay }.into())
     }
 
     /// [`release_after`](ShareConsumer::release_after) as a future of no particular runtime.
@@ -140,11 +140,11 @@ impl ShareConsumer {
         delay: Duration,
     ) -> impl Future<Output = Result<()>> + Send + use<> {
         let items = check_delay(delay).and_then(|()| self.items("release", &[lease]));
-        self.settle_later("release", items, Resolution::Release { delay })
+        self.settle_later("release", items, Resolution::Release { delay }.into())
     }
 
-    /// Rejects a record: it is never handed out again, however many deliveries it has left; it is
-    /// archived, and counted.
+    /// Rejects a record: it is never handed out again, however many deliveries it has left. It goes
+    /// to the group's dead-letter topic soon after; where there is none it is archived, and counted.
     ///
     /// # Errors
     /// Those of [`ack`](ShareConsumer::ack).
@@ -162,7 +162,7 @@ impl ShareConsumer {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn reject(&self, record: impl Into<Lease>) -> Result<()> {
-        self.settle_one("reject", &record.into(), Resolution::Reject)
+        self.settle_one("reject", &record.into(), Resolution::Reject.into())
     }
 
     /// [`reject`](ShareConsumer::reject) as a future of no particular runtime.
@@ -178,7 +178,7 @@ impl ShareConsumer {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn reject_async(&self, lease: Lease) -> impl Future<Output = Result<()>> + Send + use<> {
-        self.settle_later("reject", self.items("reject", &[lease]), Resolution::Reject)
+        self.settle_later("reject", self.items("reject", &[lease]), Resolution::Reject.into())
     }
 
     /// Lets a lease end `lasts` from now, earlier or later than it would; 1 ms to 24 hours. Never
@@ -249,7 +249,7 @@ impl ShareConsumer {
         leased: &LeasedRecords,
     ) -> impl Future<Output = Result<()>> + Send + use<> {
         let leases: Vec<Lease> = leased.iter().map(|record| record.lease()).collect();
-        self.settle_later("ack", self.items("ack", &leases), Resolution::Ack)
+        self.settle_later("ack", self.items("ack", &leases), Resolution::Ack.into())
     }
 
     /// Gives a whole poll back.
@@ -296,7 +296,7 @@ impl ShareConsumer {
         let mut answers: BTreeMap<(*const Place, Offset, LeaseId), Error> = BTreeMap::new();
         for (place, items) in self.items("ack", leases)? {
             let how = (Settling::Each, self.options.durability);
-            let settled = place.settle(&items, Resolution::Ack, how)?;
+            let settled = place.settle(&items, &Resolution::Ack.into(), how)?;
             for ((offset, lease), answer) in items.into_iter().zip(settled) {
                 if let Err(fault) = answer {
                     let error = fault.into_error("ack", offset);
@@ -313,8 +313,13 @@ impl ShareConsumer {
         Ok(leases.iter().map(answer).collect())
     }
 
-    fn settle_one(&self, operation: &'static str, lease: &Lease, how: Resolution) -> Result<()> {
-        self.settle_items(operation, self.items(operation, std::slice::from_ref(lease))?, how)
+    pub(super) fn settle_one(
+        &self,
+        operation: &'static str,
+        lease: &Lease,
+        word: Word,
+    ) -> Result<()> {
+        self.settle_items(operation, self.items(operation, std::slice::from_ref(lease))?, &word)
     }
 
     fn settle_all(
@@ -324,33 +329,29 @@ impl ShareConsumer {
         how: Resolution,
     ) -> Result<()> {
         let leases: Vec<Lease> = leased.iter().map(|record| record.lease()).collect();
-        self.settle_items(operation, self.items(operation, &leases)?, how)
+        self.settle_items(operation, self.items(operation, &leases)?, &how.into())
     }
 
-    fn settle_items(
-        &self,
-        operation: &'static str,
-        all: Vec<Items>,
-        how: Resolution,
-    ) -> Result<()> {
+    fn settle_items(&self, operation: &'static str, all: Vec<Items>, word: &Word) -> Result<()> {
         for (place, items) in all {
-            let settled = place.settle(&items, how, (Settling::Whole, self.options.durability))?;
+            let settled = place.settle(&items, word, (Settling::Whole, self.options.durability))?;
             first_fault(operation, &place, &items, &settled)?;
         }
         Ok(())
     }
 
-    fn settle_later(
+    pub(super) fn settle_later(
         &self,
         operation: &'static str,
         all: Result<Vec<Items>>,
-        how: Resolution,
+        word: Word,
     ) -> impl Future<Output = Result<()>> + Send + use<> {
         let durability: Durability = self.options.durability;
         async move {
             for (place, items) in all? {
                 let settling = (Settling::Whole, durability);
-                let settled = place.clone().settle_later(items.clone(), how, settling).await?;
+                let settled = place.clone().settle_later(items.clone(), word.clone(), settling);
+                let settled = settled.await?;
                 first_fault(operation, &place, &items, &settled)?;
             }
             Ok(())
@@ -358,7 +359,7 @@ impl ShareConsumer {
     }
 
     /// What is to be settled, by place, in the order in which places come.
-    fn items(&self, operation: &'static str, leases: &[Lease]) -> Result<Vec<Items>> {
+    pub(super) fn items(&self, operation: &'static str, leases: &[Lease]) -> Result<Vec<Items>> {
         self.engine.check_open(operation)?;
         let mut all: Vec<Items> = Vec::new();
         for lease in leases {
@@ -376,7 +377,7 @@ impl ShareConsumer {
     }
 }
 
-fn check_delay(delay: Duration) -> Result<()> {
+pub(super) fn check_delay(delay: Duration) -> Result<()> {
     if delay <= LONGEST {
         return Ok(());
     }

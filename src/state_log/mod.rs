@@ -1,9 +1,8 @@
 //! State kept as a log: keyed records in one internal topic, folded by whoever owns the state.
 //!
 //! `replay` reads what a coordinator folds when the store opens, `write` appends what changes it,
-//! `lookup` reads one again,
-//! `wire` has the bytes that all schemas share, `kept` those of a
-//! record that waits in a state for its publication. Keys and values are bytes here; their schemas
+//! `lookup` reads one again, `wire` has the bytes that all schemas share, `kept` those of a record
+//! that waits in a state for its publication, `runs` ranges of offsets. Keys and values are bytes here; their schemas
 //! belong to the owner. The topic is made with the first append, so that a store that keeps no such
 //! state has no such topic.
 //!
@@ -14,6 +13,7 @@
 pub(crate) mod kept;
 mod lookup;
 mod replay;
+pub(crate) mod runs;
 pub(crate) mod wire;
 mod write;
 

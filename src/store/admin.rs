@@ -145,7 +145,10 @@ impl Store {
         self.not_internal("delete topic", name)?;
         let id = self.engine.topic(name).ok().map(|topic| topic.id());
         self.engine.delete_topic(name)?;
-        let shared = id.map_or(Ok(()), |id| self.shares.forget_topic(id));
+        let shared = id.map_or(Ok(()), |id| {
+            let letters = self.letters.forget_topic(id);
+            self.shares.forget_topic(id).and(letters)
+        });
         let forgotten = self.offsets.forget_topic(name).and(shared);
         forgotten.map_err(|error| error.with_outcome(Outcome::Unknown)) // the topic is gone
     }

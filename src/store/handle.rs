@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use super::builder::{StoreBuilder, Upkeep};
 use super::stats::{PreparedStats, ScheduleStats, StoreStats};
 use crate::consumer::ConsumerBuilder;
+use crate::dead_letters::DeadLetters;
+use crate::deduplication::Deduplication;
 use crate::engine::{Claim, Engine, OpenReport};
 use crate::error::{Error, Result};
 use crate::group::OffsetStore;
@@ -50,7 +52,9 @@ pub struct Store {
     pub(super) engine: Claim,
     pub(super) offsets: Arc<OffsetStore>,
     pub(super) transactions: Arc<Transactions>,
+    pub(super) letters: Arc<DeadLetters>,
     pub(super) schedule: Arc<Schedule>,
+    deduplication: Arc<Deduplication>,
     pub(super) prepared: Arc<Prepared>,
     pub(super) shares: Arc<ShareGroups>,
 }
@@ -114,7 +118,8 @@ impl Store {
         let follower: Weak<dyn MarkerFollower> = Arc::downgrade(&offsets) as _;
         transactions.set_follower(follower);
         transactions.begin_upkeep(upkeep.transactional_id_expiration);
-        let shares = ShareGroups::open(engine.clone())?;
+        let letters = DeadLetters::open(engine.clone(), transactions.clone())?;
+        let shares = ShareGroups::open(engine.clone(), letters.clone())?;
         offsets.hold_all();
         shares.hold_all();
         offsets.begin_expiry(upkeep.offsets_retention);
@@ -122,7 +127,17 @@ impl Store {
         let prepared = Prepared::open(engine.clone(), &transactions)?;
         engine.start()?;
         let engine = Claim::new(engine);
-        Ok(Store { engine, offsets, transactions, schedule, prepared, shares })
+        let deduplication = Arc::new(Deduplication::new(engine.plain_limit()));
+        Ok(Store {
+            engine,
+            offsets,
+            transactions,
+            letters,
+            schedule,
+            deduplication,
+            prepared,
+            shares,
+        })
     }
 
     /// The identity of the store, drawn when its directory was taken: 32 hexadecimal digits.
@@ -154,7 +169,8 @@ impl Store {
     /// ```
     pub fn producer(&self) -> ProducerBuilder {
         let (transactions, schedule) = (self.transactions.clone(), self.schedule.clone());
-        ProducerBuilder::new(self.engine.clone(), transactions, schedule)
+        let deduplication = self.deduplication.clone();
+        ProducerBuilder::new(self.engine.clone(), transactions, schedule, deduplication)
     }
 
     /// A builder for a consumer whose committed offsets are kept under `group`.
@@ -229,10 +245,18 @@ impl Store {
     pub fn stats(&self) -> StoreStats {
         let unreadable_transactions = self.transactions.skipped();
         let unreadable_shares = self.shares.skipped();
+        let unreadable_dead_letters = self.letters.unreadable();
         let scheduled = ScheduleStats::of(self.schedule.numbers());
         let prepared = PreparedStats::of(self.prepared.numbers());
         let all = StoreStats::of(&self.engine, &self.offsets);
-        StoreStats { unreadable_transactions, unreadable_shares, scheduled, prepared, ..all }
+        StoreStats {
+            unreadable_transactions,
+            unreadable_shares,
+            unreadable_dead_letters,
+            scheduled,
+            prepared,
+            ..all
+        }
     }
 
     /// Reads everything the store holds and says what is wrong, while it is open:

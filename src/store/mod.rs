@@ -5,7 +5,7 @@
 //! hosts do with it), `stable` what it says of transactions, `groups` with groups, their offsets
 //! and holds, `reset` how offsets are moved, `share_groups` with groups that share, `transactions`
 //! with transactions over all partitions, `schedule` with records that wait for their time,
-//! `prepared` with those that wait for local work. `describe`, `group_view` and `stats` are the
+//! `prepared` with those that wait for local work, `dead_letters` with those that were given up. `describe`, `group_view` and `stats` are the
 //! snapshots it answers with, `backup` is how it is copied while in use, `read_only` the door for
 //! readers in other processes. Nothing is decided here: each call goes down to the engine or a
 //! coordinator.
@@ -13,6 +13,7 @@
 mod admin;
 mod backup;
 mod builder;
+mod dead_letters;
 mod describe;
 mod group_view;
 mod groups;
@@ -31,6 +32,7 @@ mod transactions;
 
 pub use backup::{BackupBuilder, BackupTask};
 pub use builder::StoreBuilder;
+pub use dead_letters::{RedriveBuilder, Redriven};
 pub use describe::{PartitionDescription, TopicDescription};
 pub use group_view::{GroupDescription, GroupListing, GroupMember, GroupPartition};
 pub use handle::Store;

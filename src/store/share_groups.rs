@@ -62,7 +62,7 @@ pub struct ShareGroupPartition {
     /// Records that are given back for later.
     pub delayed: usize,
     /// Records that were looked at and are not finished: leased, delayed, given back, behind
-    /// others of their key.
+    /// others of their key, owed to the dead-letter topic.
     pub open: usize,
     /// Records that are not finished, with those nobody has looked at yet; an upper bound, for
     /// offsets without a record count. `None` where the partition cannot be looked at.
@@ -70,6 +70,10 @@ pub struct ShareGroupPartition {
     /// Records that were given up since the store was opened: rejected, or handed out as often as
     /// they may.
     pub archived: u64,
+    /// Those of them that became dead letters; the others were archived, for want of a topic.
+    pub dead_letters: u64,
+    /// Records that are to become dead letters and are none yet.
+    pub owed: usize,
     /// Records that were still owed when retention or a deletion took them, since the store was
     /// opened. [`TopicConfig::retain_for`](crate::TopicConfig::retain_for) keeps them.
     pub lost: u64,
@@ -89,6 +93,8 @@ impl ShareGroupPartition {
             open: view.open,
             lag: unseen.map(|unseen| unseen + view.open as u64),
             archived: view.archived,
+            dead_letters: view.buried,
+            owed: view.owed,
             lost: view.lost,
         }
     }

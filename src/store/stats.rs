@@ -57,6 +57,9 @@ pub struct StoreStats {
     pub unreadable_transactions: u64,
     /// The same of `__share_group_state`.
     pub unreadable_shares: u64,
+    /// The same of `__dead_letters`, and 1 more where it could not be read to its end: then nothing
+    /// is buried or sent back in this life, for it may have been before.
+    pub unreadable_dead_letters: u64,
     /// Committed offsets that outlived their group and were removed since the open.
     pub expired_offsets: u64,
     /// Records that wait for their time; all 0 for who only reads.
@@ -302,6 +305,7 @@ impl StoreStats {
             unreadable_commits: offsets.skipped(),
             unreadable_transactions: 0,
             unreadable_shares: 0,
+            unreadable_dead_letters: 0,
             scheduled: ScheduleStats::default(),
             prepared: PreparedStats::default(),
             expired_offsets: offsets.expired(),

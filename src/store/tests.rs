@@ -1,6 +1,7 @@
 //! A store in a forked child: every call is refused, nothing is written, flushed or unlocked. And
 //! what dropping the last handle of a store means.
 
+mod deduplication;
 mod hosted;
 #[cfg(feature = "sim")]
 mod replicas;

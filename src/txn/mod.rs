@@ -33,5 +33,5 @@ pub(crate) use schema::fuzz;
 
 pub use administer::{OpenTransaction, TransactionDescription};
 pub(crate) use coordinator::{MarkerFollower, Reached, Taken, Transactions};
-pub(crate) use publish::{Part, Publisher, check_not_own, check_record};
+pub(crate) use publish::{Part, Publisher, Unpublished, check_not_own, check_record};
 pub use state::TransactionPhase;

@@ -105,7 +105,8 @@ impl WorkerBuilder {
     }
 
     /// How often a job is tried at most; see
-    /// [`ShareConsumerBuilder::max_deliveries`](crate::ShareConsumerBuilder::max_deliveries).
+    /// [`ShareConsumerBuilder::max_deliveries`](crate::ShareConsumerBuilder::max_deliveries). One
+    /// that fails the last time becomes a dead letter, as one that is rejected does.
     ///
     /// ```
     /// # use tidelog::JobOutcome;
@@ -115,6 +116,35 @@ impl WorkerBuilder {
     /// ```
     pub fn max_attempts(mut self, times: u16) -> Self {
         self.consumers = self.consumers.max_deliveries(times);
+        self
+    }
+
+    /// Where failed jobs go; default `<group>.dlq`. See
+    /// [`ShareConsumerBuilder::dead_letter_topic`](crate::ShareConsumerBuilder::dead_letter_topic).
+    ///
+    /// ```
+    /// # use tidelog::JobOutcome;
+    /// # let store = tidelog::Store::in_memory()?;
+    /// let builder = store.worker("g").topic("jobs").dead_letter_topic("jobs.failed");
+    /// builder.run(|_| JobOutcome::Done)?.stop()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn dead_letter_topic(mut self, topic: impl Into<String>) -> Self {
+        self.consumers = self.consumers.dead_letter_topic(topic);
+        self
+    }
+
+    /// Archives failed jobs, and counts them.
+    ///
+    /// ```
+    /// # use tidelog::JobOutcome;
+    /// # let store = tidelog::Store::in_memory()?;
+    /// let builder = store.worker("g").topic("jobs").without_dead_letters();
+    /// builder.run(|_| JobOutcome::Done)?.stop()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn without_dead_letters(mut self) -> Self {
+        self.consumers = self.consumers.without_dead_letters();
         self
     }
 

@@ -2,12 +2,15 @@
 //!
 //! A job owns its record and its lease. Made by `running` and `tasks`, one for each poll.
 
+use std::any::Any;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::retry::RetryPolicy;
-
+use crate::dead_letters::bounded;
 use crate::share_consumer::{Lease, LeasedRecord, LeasedRecords};
+use crate::sync::Mutex;
 
 /// What becomes of a job.
 ///
@@ -25,7 +28,7 @@ pub enum JobOutcome {
     Retry,
     /// Again, so long from now at the earliest; up to ten years.
     RetryAfter(Duration),
-    /// Never again.
+    /// Never again: it becomes a dead letter.
     Reject,
 }
 
@@ -74,13 +77,35 @@ impl JobOutcome {
 pub struct Job {
     leased: LeasedRecords,
     lease: Lease,
+    noted: Noted,
+}
+
+/// What its handler says went wrong; outlives the job.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Noted(Arc<Mutex<Option<Arc<str>>>>);
+
+impl Noted {
+    fn note(&self, text: &str) {
+        *self.0.lock() = Some(bounded(text));
+    }
+
+    /// What a panic says of itself.
+    pub(super) fn note_panic(&self, payload: &(dyn Any + Send)) {
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        self.note(&format!("the handler panicked: {}", text.unwrap_or("without a text")));
+    }
+
+    pub(super) fn text(&self) -> Option<Arc<str>> {
+        self.0.lock().clone()
+    }
 }
 
 impl Job {
     /// One job for each record of a poll of one record; `None` for an empty one.
     pub(super) fn of(leased: LeasedRecords) -> Option<Job> {
         let lease = leased.iter().next()?.lease();
-        Some(Job { leased, lease })
+        Some(Job { leased, lease, noted: Noted::default() })
     }
 
     /// The record: its key, value, headers, and where it lies.
@@ -109,6 +134,30 @@ impl Job {
     /// ```
     pub fn attempt(&self) -> u32 {
         self.lease.delivery_count()
+    }
+
+    /// Notes what went wrong. If this was the job's last attempt, or the handler rejects it, its
+    /// dead letter says so in the header `dlq.error`: the last note, its first 1,024 bytes. A
+    /// handler that panics has its panic's text noted.
+    ///
+    /// ```
+    /// # use tidelog::{Job, JobOutcome};
+    /// fn handle(job: &Job) -> JobOutcome {
+    ///     match std::str::from_utf8(job.record().value().unwrap_or_default()) {
+    ///         Ok(_text) => JobOutcome::Done,
+    ///         Err(error) => {
+    ///             job.note_error(error);
+    ///             JobOutcome::Reject
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn note_error(&self, error: impl std::fmt::Display) {
+        self.noted.note(&error.to_string());
+    }
+
+    pub(super) fn noted(&self) -> Noted {
+        self.noted.clone()
     }
 
     pub(super) fn lease(&self) -> &Lease {

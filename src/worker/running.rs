@@ -119,18 +119,22 @@ fn work(
             }
         };
         let lease = job.lease().clone();
+        let noted = job.noted();
         let kept = keeping.keep(&lease, consumer.now());
         let said = catch_unwind(AssertUnwindSafe(|| handler(job)));
         drop(kept);
         let said = said.unwrap_or_else(|payload| {
+            noted.note_panic(&*payload);
             std::mem::forget(payload); // its drop may panic again
             log::error!("a handler of `{}` panicked: its job is tried again", consumer.group());
             JobOutcome::Retry
         });
-        let settled = match said.word(retry, &lease) {
-            Word::Ack => consumer.ack(&lease),
-            Word::Reject => consumer.reject(&lease),
-            Word::After(delay) => consumer.release_after(&lease, delay),
+        let settled = match (said.word(retry, &lease), noted.text()) {
+            (Word::Ack, _) => consumer.ack(&lease),
+            (Word::Reject, None) => consumer.reject(&lease),
+            (Word::Reject, Some(error)) => consumer.reject_because(&lease, &error),
+            (Word::After(delay), None) => consumer.release_after(&lease, delay),
+            (Word::After(delay), Some(error)) => consumer.release_because(&lease, delay, &error),
         };
         match settled {
             Ok(()) => {}

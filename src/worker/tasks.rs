@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::builder::WorkerBuilder;
-use super::job::{Job, JobOutcome, Word};
+use super::job::{Job, JobOutcome, Noted, Word};
 use super::keeping::{Keeping, Kept};
 use super::retry::RetryPolicy;
 use super::running::AGAIN;
@@ -26,6 +26,7 @@ use crate::wait::{Completed, Completion};
 /// A handler's future, or the settling of what it said.
 struct Running<Fut> {
     lease: Lease,
+    noted: Noted,
     state: State<Fut>,
     _kept: Kept,
 }
@@ -146,38 +147,43 @@ fn begin<Fut>(
     consumer: &ShareConsumer,
     retry: &RetryPolicy,
 ) -> Running<Fut> {
-    let lease = job.lease().clone();
+    let (lease, noted) = (job.lease().clone(), job.noted());
     let state = match catch_unwind(AssertUnwindSafe(|| handler(job))) {
         Ok(future) => State::Handler(Box::pin(future)),
-        Err(payload) => panicked(payload, &lease, consumer, retry),
+        Err(payload) => panicked(payload, (&lease, &noted), consumer, retry),
     };
-    Running { lease, state, _kept: kept }
+    Running { lease, noted, state, _kept: kept }
 }
 
 fn panicked<Fut>(
     payload: Box<dyn Any + Send>,
-    lease: &Lease,
+    (lease, noted): (&Lease, &Noted),
     consumer: &ShareConsumer,
     retry: &RetryPolicy,
 ) -> State<Fut> {
+    noted.note_panic(&*payload);
     std::mem::forget(payload); // its drop may panic again
     log::error!("a handler of `{}` panicked: its job is tried again", consumer.group());
-    settling(JobOutcome::Retry, lease, consumer, retry)
+    settling(JobOutcome::Retry, (lease, noted), consumer, retry)
 }
 
 /// Begins to settle what a handler said.
 fn settling<Fut>(
     said: JobOutcome,
-    lease: &Lease,
+    (lease, noted): (&Lease, &Noted),
     consumer: &ShareConsumer,
     retry: &RetryPolicy,
 ) -> State<Fut> {
     let word = said.word(retry, lease);
     let lease = lease.clone();
-    State::Settling(match word {
-        Word::After(delay) => Box::pin(consumer.release_after_async(lease, delay)),
-        Word::Ack => Box::pin(consumer.ack_async(lease)),
-        Word::Reject => Box::pin(consumer.reject_async(lease)),
+    State::Settling(match (word, noted.text()) {
+        (Word::Ack, _) => Box::pin(consumer.ack_async(lease)),
+        (Word::Reject, None) => Box::pin(consumer.reject_async(lease)),
+        (Word::Reject, Some(error)) => Box::pin(consumer.reject_because_async(lease, &error)),
+        (Word::After(delay), None) => Box::pin(consumer.release_after_async(lease, delay)),
+        (Word::After(delay), Some(error)) => {
+            Box::pin(consumer.release_because_async(lease, delay, &error))
+        }
     })
 }
 
@@ -195,8 +201,12 @@ fn drive<Fut: Future<Output = JobOutcome>>(
                     let polled = catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx)));
                     one.state = match polled {
                         Ok(Poll::Pending) => return true,
-                        Ok(Poll::Ready(said)) => settling(said, &one.lease, consumer, retry),
-                        Err(payload) => panicked(payload, &one.lease, consumer, retry),
+                        Ok(Poll::Ready(said)) => {
+                            settling(said, (&one.lease, &one.noted), consumer, retry)
+                        }
+                        Err(payload) => {
+                            panicked(payload, (&one.lease, &one.noted), consumer, retry)
+                        }
                     };
                 }
                 State::Settling(under_way) => {

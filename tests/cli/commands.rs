@@ -224,6 +224,31 @@ fn a_group_follows_what_comes() {
 }
 
 #[test]
+fn dead_letters_are_counted_and_sent_back_once() {
+    let (_held, root) = store();
+    let letter = ["--header", "dlq.topic=orders", "--header", "dlq.group=g"];
+    let produce = ["produce", &root, "g.dlq", "--partition", "0"];
+    done(&["create", &root, "g.dlq"]);
+    assert_eq!(fed(&[&produce[..], &letter].concat(), "x\ny\n").2, DONE);
+    assert_eq!(fed(&produce, "by hand\n").2, DONE);
+    let redrive = ["redrive", &root, "g.dlq", "--max", "1"];
+    let counted = done(&[&redrive[..], &["--dry-run", "--group", "g"]].concat());
+    assert_eq!(counted, "1 would be sent back, 0 passed over\n");
+    assert_eq!(done(&redrive), "1 sent back, 0 passed over\n");
+    let line = &lines(&done(&["redrive", &root, "g.dlq", "--json"]))[0];
+    assert_eq!((&line["records"], &line["stranded"]), (&json!(1), &json!(1)));
+    assert_eq!(done(&["consume", &root, "orders", "--partition", "0"]), "a\nb\nc\nx\ny\n");
+    assert_eq!(
+        done(&["redrive", &root, "g.dlq", "--to", "orders"]),
+        "1 sent back, 0 passed over\n"
+    );
+    let (_, err, code) = raw(&["redrive", &root, "nothing"]);
+    assert_eq!(code, FAILED, "{err}");
+    let (_, err, code) = raw(&["redrive", &root, "g.dlq", "--cause", "none"]);
+    assert_eq!(code, USAGE, "{err}");
+}
+
+#[test]
 fn completions_know_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let script = done(&["completions", shell]);

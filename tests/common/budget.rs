@@ -45,6 +45,15 @@ impl Budget {
     }
 }
 
+/// What stands before a command that repeats a failure of this budget.
+pub fn words() -> &'static str {
+    match Budget::get() {
+        Budget::Small => "",
+        Budget::Ci => "TIDELOG_BUDGET=ci ",
+        Budget::Deep => "TIDELOG_BUDGET=deep ",
+    }
+}
+
 /// The seeds to run: what the environment names, else as many from 0 as the budget allows.
 ///
 /// # Panics
@@ -89,7 +98,10 @@ pub fn repeatable(suite: &str, test: &str, seed: u64, body: impl FnOnce()) {
             if std::thread::panicking() {
                 let Repeat(suite, test, seed) = self;
                 let all = if cfg!(feature = "sim") { " --all-features" } else { "" };
-                eprintln!("repeat: TIDELOG_SEED={seed} cargo test{all} --test {suite} {test}");
+                let budget = words(); // a walk is longer with a larger one
+                eprintln!(
+                    "repeat: {budget}TIDELOG_SEED={seed} cargo test{all} --test {suite} {test}"
+                );
             }
         }
     }

@@ -4,8 +4,10 @@
 pub mod budget;
 pub mod child;
 pub mod crew;
+pub mod decided;
 pub mod golden;
 pub mod kafka_check;
+pub mod log_worlds;
 #[cfg(target_os = "linux")]
 pub mod machine;
 pub mod orders;

@@ -206,14 +206,18 @@ impl Recovery<'_> {
 fn a_recovery_cut_short_anywhere_is_recovered_from() {
     let suite = Suite::new("crash-recovery");
     let budget = Budget::get();
-    let (every, most) =
-        (budget.pick(250, 900, 1), usize::try_from(budget.pick(3, 16, 200)).unwrap());
+    let count = |small, ci, deep| usize::try_from(budget.pick(small, ci, deep)).unwrap();
+    let (moments, most) = (count(1, 1, u64::MAX), count(3, 8, 200));
     each(&portion(light()), |(scenario, mode)| {
         let run = Run::of(scenario, *mode);
-        let every = every * scenario.thinned(4) as u64;
-        for moment in run.moments.iter().filter(|one| one.operation().is_multiple_of(every)) {
+        // evenly spread, and never none: a stride over the calls' numbers would miss short runs
+        let stride = (run.moments.len() / moments).max(1);
+        for moment in run.moments.iter().skip(stride / 2).step_by(stride) {
             let (_, model) = run.model(moment);
-            for choice in [Choice::None, Choice::All, Choice::Random(moment.operation())] {
+            let of_all = [Choice::None, Choice::All, Choice::Random(moment.operation())];
+            let is_deep = budget == Budget::Deep;
+            let nth = moment.operation() as usize % of_all.len();
+            for choice in if is_deep { &of_all[..] } else { &of_all[nth..=nth] } {
                 let disk = moment.cut(|change| choice.keeps(change));
                 let path = format!("{} before call {}, {choice:?}", run.name, moment.operation());
                 let deep = if scenario.name.contains("open") { 3 } else { 2 };

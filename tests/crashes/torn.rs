@@ -152,7 +152,7 @@ fn losses() -> u64 {
 #[test]
 fn a_write_torn_anywhere_is_recovered_from() {
     let suite = Suite::new("torn-writes");
-    let stride = usize::try_from(Budget::get().pick(197, 23, 1)).unwrap_or(1);
+    let stride = usize::try_from(Budget::get().pick(197, 27, 1)).unwrap_or(1);
     each(&portion(light()), |(scenario, mode)| {
         let run = Run::of(scenario, *mode);
         let stride = stride * scenario.thinned(4);

@@ -59,7 +59,7 @@ fn random_operations_give_what_kafkas_log_gives() {
     const TEST: &str = "differ::random_operations_give_what_kafkas_log_gives";
     let Some(kafka) = Kafka::start(TEST) else { return };
     let kafka = std::cell::RefCell::new(kafka);
-    for_each_seed(SUITE, TEST, seeds(0, 100, 4_000), |seed| {
+    for_each_seed(SUITE, TEST, seeds(0, 60, 4_000), |seed| {
         let kafka = &mut *kafka.borrow_mut();
         let script = Script::drawn(seed);
         if run(kafka, &script).is_none() {

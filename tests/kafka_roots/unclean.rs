@@ -115,7 +115,7 @@ fn producers_are_told_from_the_log_after_a_stop_as_kafka_tells_them() {
     let Some(kafka) = Kafka::start(TEST) else { return };
     let kafka = std::cell::RefCell::new(kafka);
     let scenarios: Vec<_> = SCENARIOS.iter().map(|name| Scenario::load(name)).collect();
-    for_each_seed(SUITE, TEST, seeds(0, 24, 1_000), |seed| {
+    for_each_seed(SUITE, TEST, seeds(0, 16, 1_000), |seed| {
         let random = &mut StdRng::seed_from_u64(seed);
         let scenario = &scenarios[usize::try_from(seed).expect("a seed") % scenarios.len()];
         let partition = scenario.partition();

@@ -4,8 +4,9 @@
 //! The test's own binary is the process; one group is worked off by a worker, another by consumers
 //! that say each word themselves. Some jobs fail once, some always, some are rejected. What was
 //! begun and what was granted goes into a file of notes that outlives the process. At the end each
-//! job is done at least once, those that must not be done never are and were tried as often as
-//! they may, and nothing is handed out again once its acknowledgement was granted.
+//! job is done at least once, those that must not be done never are, were tried as often as they
+//! may, and are dead letters, each once; and nothing is handed out again once its acknowledgement
+//! was granted.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -158,6 +159,17 @@ fn told(dir: &Path) -> BTreeMap<u64, Vec<String>> {
     told
 }
 
+/// The dead letters of a group, in order.
+fn letters(store: &Store, group: &str) -> Vec<u64> {
+    let mut reader = store.reader().subscribe([format!("{group}.dlq")]).build().unwrap();
+    let mut letters = Vec::new();
+    for records in reader.read_to_end().unwrap() {
+        letters.extend(records.unwrap().iter().map(|record| number_of(record.value())));
+    }
+    letters.sort_unstable();
+    letters
+}
+
 fn judge(number: u64, said: &[String], kills: usize) {
     let count = |word: &str| said.iter().filter(|it| *it == word).count();
     let (done, took) = (count("done"), count("took"));
@@ -214,6 +226,11 @@ fn jobs_of_a_process_that_is_killed_are_done_and_given_up_as_they_are_to_be() {
     stops.store(true, Ordering::Release);
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     worker.stop().unwrap();
+    let is_dead = |number: &u64| matches!(fate(*number), Fate::Fails | Fate::Rejected);
+    let dead: Vec<u64> = (0..jobs).filter(is_dead).collect();
+    for group in ["w", "c"] {
+        assert_eq!(letters(&store, group), dead, "dead letters of {group}");
+    }
     store.close().unwrap();
     let told = told(dir.path());
     assert_eq!(told.len() as u64, jobs, "jobs are lost");

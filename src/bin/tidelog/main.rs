@@ -15,6 +15,7 @@ mod groups;
 mod json;
 mod open;
 mod produce;
+mod redrive;
 mod schemas;
 mod table;
 mod topics;
@@ -62,6 +63,8 @@ enum Action {
     /// List consumer groups, show them, move or delete what they committed
     #[command(subcommand)]
     Groups(groups::Action),
+    /// Send the records of a dead-letter topic back
+    Redrive(redrive::Arguments),
     /// List transactions, show them, abort what nobody ends
     #[command(subcommand)]
     Txns(txns::Action),
@@ -90,6 +93,7 @@ fn run(action: Action) -> Result<(), Failure> {
         Action::Delete(arguments) => topics::run_delete(&arguments),
         Action::Config(action) => config::run(&action),
         Action::Groups(action) => groups::run(&action),
+        Action::Redrive(arguments) => redrive::run(&arguments),
         Action::Txns(action) => txns::run(&action),
         Action::Stats(arguments) => upkeep::run_stats(&arguments),
         Action::Backup(arguments) => upkeep::run_backup(&arguments),

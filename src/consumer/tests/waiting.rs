@@ -4,6 +4,7 @@ use super::*;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
@@ -311,23 +312,28 @@ fn what_ends_a_wait_ends_spinning() {
         let assigned = (0..partitions).map(|id| ("orders", id));
         let mut consumer = world.reader().assign(assigned).spin(LONG).build().unwrap();
         let interrupt = consumer.interrupt_handle();
+        let (reached, steps) = mpsc::channel();
         thread::scope(|scope| {
-            let polled = scope.spawn(|| {
-                let mut seen = values(&consumer.poll(LONG).unwrap());
-                while seen.len() < partitions as usize {
-                    seen.extend(values(&consumer.poll(LONG).unwrap()));
+            let polled = scope.spawn(move || {
+                let mut seen = 0;
+                while seen < partitions as usize {
+                    seen += consumer.poll(LONG).unwrap().len();
                 }
+                reached.send(()).unwrap();
                 let interrupted = consumer.poll(LONG).unwrap().is_empty();
                 let timed_out = consumer.poll(Duration::from_millis(5)).unwrap().is_empty();
+                reached.send(()).unwrap();
                 (interrupted, timed_out, consumer.poll(LONG).unwrap_err().kind())
             });
             for id in 0..partitions {
                 thread::sleep(Duration::from_millis(1));
                 world.send("orders", id, &["x"]);
             }
+            steps.recv().unwrap();
             thread::sleep(Duration::from_millis(10));
             interrupt.interrupt();
-            thread::sleep(Duration::from_millis(30));
+            steps.recv().unwrap();
+            thread::sleep(Duration::from_millis(10));
             world.delete("orders");
             assert_eq!(polled.join().unwrap(), (true, true, ErrorKind::NotFound));
         });

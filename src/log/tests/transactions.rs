@@ -155,6 +155,35 @@ fn a_spoilt_index_shows_nobody_what_was_aborted() {
     }
 }
 
+/// Markers and aborted batches before the damage are no loss, and index entries that name them no
+/// place to go on.
+#[test]
+fn damage_behind_what_is_not_shown_is_told_from_where_it_begins() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let log = open(disk.clone());
+    for _ in 0..5 {
+        begin(&log, 1, &["aborted"]).unwrap();
+        log.append_marker(of(1, 0), 0, MarkerKind::Abort).unwrap();
+    }
+    let damaged = log.end_offset();
+    log.append(&[Record::new("damaged")]).unwrap();
+    for value in ["next", "and after it"] {
+        log.append(&[Record::new(value)]).unwrap();
+    }
+    let path = Bench::log_path(0);
+    let bytes = read_file(&*disk, &path, 1 << 20).unwrap().unwrap();
+    let at = bytes.windows(7).position(|it| it == b"damaged").unwrap();
+    log.close().unwrap();
+    let file = disk.open(&path, Access::Write).unwrap();
+    write_all_at(&*file, b"?", at as u64).unwrap();
+    let log = open(disk);
+    assert!(log.read(Offset::ZERO, 1 << 20).unwrap_err().is_corrupt());
+    let gone = log.skip_damage(Offset::ZERO).unwrap();
+    assert_eq!(gone.start, damaged, "nothing that readers are shown lies before it");
+    assert!(gone.end > damaged, "reading goes on behind it");
+    assert!(log.read(gone.end, 1 << 20).is_ok());
+}
+
 /// What no checkpoint has saved yet goes along.
 #[test]
 fn a_copy_has_the_transactions_of_its_moment() {

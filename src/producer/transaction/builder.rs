@@ -10,6 +10,7 @@ use super::super::core::Core;
 use super::super::handle::Producer;
 use super::handle::TransactionalProducer;
 use crate::config::Durability;
+use crate::deduplication::Deduplication;
 use crate::engine::Claim;
 use crate::error::{Cause, Error, Result};
 use crate::schedule::Schedule;
@@ -18,6 +19,9 @@ use crate::txn::{Transactions, check_not_own};
 /// Kafka's `transaction.timeout.ms` and `transaction.max.timeout.ms`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 const MOST_TIMEOUT: Duration = Duration::from_secs(900);
+
+/// What it needs of the store.
+type Coordinators = (Arc<Transactions>, Arc<Schedule>, Arc<Deduplication>);
 
 /// Builds a [`TransactionalProducer`]; it comes from
 /// [`ProducerBuilder::transactional`](crate::ProducerBuilder::transactional).
@@ -40,6 +44,7 @@ pub struct TransactionalProducerBuilder {
     claim: Claim,
     transactions: Arc<Transactions>,
     schedule: Arc<Schedule>,
+    deduplication: Arc<Deduplication>,
     settings: Settings,
     id: String,
     timeout: Duration,
@@ -49,7 +54,7 @@ pub struct TransactionalProducerBuilder {
 impl TransactionalProducerBuilder {
     pub(in crate::producer) fn new(
         claim: Claim,
-        (transactions, schedule): (Arc<Transactions>, Arc<Schedule>),
+        (transactions, schedule, deduplication): Coordinators,
         settings: Settings,
         id: String,
     ) -> Self {
@@ -58,6 +63,7 @@ impl TransactionalProducerBuilder {
             claim,
             transactions,
             schedule,
+            deduplication,
             settings,
             id,
             timeout,
@@ -125,7 +131,8 @@ impl TransactionalProducerBuilder {
         }
         let (taken, _) = self.transactions.take(&self.id, self.timeout)?;
         let engine = self.claim.engine().clone();
-        let producer = Producer::new(Core::new(engine, self.schedule, self.settings), self.claim);
+        let coordinators = (self.schedule, self.deduplication);
+        let producer = Producer::new(Core::new(engine, coordinators, self.settings), self.claim);
         Ok(TransactionalProducer::new(producer, self.transactions, taken, self.durability))
     }
 }

@@ -149,6 +149,40 @@ impl<'t> TransactionTopic<'t> {
         Ok(self.topic.batch_receipt(&sent))
     }
 
+    /// [`TopicProducer::send_once`] within the transaction: the id counts as taken while it is open,
+    /// and is free again if it is aborted. A record that was there before is on disk before the
+    /// transaction is committed, as if it had been sent here.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// store.ensure_topic("orders", TopicConfig::new().deduplicate(Duration::from_secs(600)))?;
+    /// let mut producer = store.producer().transactional("checkout").build()?;
+    /// for is_duplicate in [false, true] {
+    ///     let transaction = producer.begin()?;
+    ///     let receipt = transaction.topic("orders")?.send_once("order-7", Record::new("hello"))?;
+    ///     assert_eq!(receipt.is_duplicate(), is_duplicate);
+    ///     transaction.commit()?;
+    /// }
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn send_once(&self, id: impl AsRef<[u8]>, record: Record<'_>) -> Result<Receipt> {
+        let lane = self.topic.lane_of(None, &record)?;
+        self.transaction.enlist(lane.partition())?;
+        let claim = Some(self.claim());
+        let sent = self.topic.once((lane, None), id.as_ref(), record, claim);
+        let sent = self.transaction.note(sent)?;
+        self.transaction.enlist(sent.lane.partition())?; // it may be there, and elsewhere
+        self.transaction.reach(sent.lane.partition(), sent.end());
+        Ok(sent.receipt)
+    }
+
+    fn claim(&self) -> ProducerClaim {
+        let (identity, sequence) = (self.transaction.identity(), None);
+        ProducerClaim { identity, sequence, transactional: true }
+    }
+
     fn append(
         &self,
         lane: &Arc<Lane>,
@@ -158,9 +192,7 @@ impl<'t> TransactionTopic<'t> {
         let now = self.topic.core().wall();
         let transaction = self.transaction;
         transaction.enlist(lane.partition())?;
-        let (identity, sequence) = (transaction.identity(), None);
-        let claim = ProducerClaim { identity, sequence, transactional: true };
-        let how = (now, Wait::Blocks(Durability::Process), Some(claim));
+        let how = (now, Wait::Blocks(Durability::Process), Some(self.claim()));
         let sent = transaction.note(self.topic.append_as(lane, records, wanted, how))?;
         transaction.reach(lane.partition(), sent.appended.end_offset);
         Ok(sent)

@@ -10,7 +10,8 @@
 
 mod lives;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -19,6 +20,7 @@ use rand::{Rng, SeedableRng};
 use crate::seeds::seeds;
 use crate::share::change::{Delta, Open};
 use crate::share::deliveries::{Finished, LeaseFault, LeaseId, Phase, Resolution};
+use crate::share::owed::AtLast;
 use crate::share::saved::{Saved, SavedRun, SavedState};
 use crate::share::schema::{Part, encode_value, parse_value};
 use crate::share::state::{Now, ShareState};
@@ -60,6 +62,8 @@ enum Told {
         until: Duration,
     },
     Spent,
+    /// Never to be handed out, and open until it is a dead letter.
+    Owed,
     Done(Finished),
 }
 
@@ -78,6 +82,9 @@ struct Model {
     fault: Fault,
     ordered: bool,
     most: u16,
+    at_last: AtLast,
+    /// What was said of records that are owed.
+    texts: BTreeMap<i64, Arc<str>>,
     mono: Duration,
     wall: i64,
     state: ShareState,
@@ -120,14 +127,19 @@ impl Model {
     fn new(seed: u64, fault: Fault) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let ordered = fault == Fault::Overtakes || random.random_bool(0.5);
+        let at_last = if random.random_bool(0.5) { AtLast::Bury } else { AtLast::Archive };
+        let mut state = ShareState::new(0, MOST);
+        state.set_at_last(at_last);
         Model {
             random,
             fault,
             ordered,
             most: MOST,
+            at_last,
+            texts: BTreeMap::new(),
             mono: Duration::from_secs(100),
             wall: 1_700_000_000_000,
-            state: ShareState::new(0, MOST),
+            state,
             saved: Saved::default(),
             update: None,
             must_snapshot: true,
@@ -290,6 +302,7 @@ impl Model {
             Told::Held { lease: by, .. } if by == lease => Ok(true),
             Told::Held { .. } if self.fault == Fault::AcceptsStale => Ok(true),
             Told::Held { .. } => Err(LeaseFault::Stale),
+            Told::Owed => Err(LeaseFault::Archived),
             Told::Free { .. } if story.count == 0 && self.is_behind(at) => {
                 Err(LeaseFault::NeverTaken)
             }
@@ -326,16 +339,28 @@ impl Model {
         if self.random.random_bool(0.1) {
             return; // the append failed: nothing has changed
         }
+        let index = self.index(at).unwrap();
+        let buries = self.at_last == AtLast::Bury;
+        let is_last = how == Resolution::Reject
+            || how != Resolution::Ack && self.stories[index].count >= self.most;
+        if how != Resolution::Ack && self.random.random_bool(0.5) {
+            let text: Arc<str> = Arc::from(format!("{lease:?}"));
+            delta.texts.push((at, text.clone()));
+            if buries && is_last {
+                self.texts = self.texts.split_off(&self.first);
+                self.texts.insert(at, text);
+            }
+        }
         self.said.insert(at, (lease, how));
         if self.said.len() > 2_000 {
             let newest = self.end() - 1_000;
             self.said.retain(|at, _| *at >= newest);
         }
         let (wall, mono, most) = (self.wall, self.mono, self.most);
-        let index = self.index(at).unwrap();
         let story = &mut self.stories[index];
         story.told = match how {
             Resolution::Ack => Told::Done(Finished::Acknowledged),
+            _ if buries && is_last => Told::Owed,
             Resolution::Reject => Told::Done(Finished::Archived),
             Resolution::Release { .. } if story.count >= most => Told::Spent,
             Resolution::Release { delay } if delay.is_zero() => FREE,
@@ -374,48 +399,6 @@ impl Model {
         }
     }
 
-    fn pass_time(&mut self) {
-        let by = self.random.random_range(0..1_500);
-        self.mono += Duration::from_millis(by);
-        self.wall += i64::try_from(by).unwrap();
-        match self.random.random_range(0..10) {
-            0 => self.wall -= 24 * 3_600_000,
-            1 => self.wall += 25 * 3_600_000,
-            _ => {}
-        }
-        self.tick();
-    }
-
-    /// What is exhausted is archived.
-    fn bury(&mut self) {
-        let spent: Vec<i64> = self.state.exhausted().map(|(at, _)| at).collect();
-        let is_spent = |story: &Story| match story.told {
-            Told::Spent => true,
-            told => told == FREE && story.count >= self.most,
-        };
-        let expected = self.open().filter(|(_, story, behind)| !behind && is_spent(story));
-        assert_eq!(spent, expected.map(|(at, ..)| at).collect::<Vec<_>>());
-        let mut delta = Delta::default();
-        for at in spent {
-            delta.done(at, at, Finished::Archived);
-            let index = self.index(at).unwrap();
-            self.stories[index].told = Told::Done(Finished::Archived);
-        }
-        self.write(&delta);
-    }
-
-    fn give_up(&mut self) {
-        let member = self.random.random_range(0..3);
-        self.state.give_up(member);
-        for story in &mut self.stories {
-            if let Told::Held { lease, .. } = story.told
-                && lease.member == member
-            {
-                story.give_up(self.most);
-            }
-        }
-    }
-
     /// What can be told without a walk over the state.
     fn count(&self) {
         let (mut open, mut held) = (0, 0);
@@ -433,6 +416,10 @@ impl Model {
         self.state.check();
         let expected: Vec<i64> = self.open().map(|(at, ..)| at).collect();
         assert_eq!(self.state.open_offsets(), expected, "what is not finished");
+        let is_owed =
+            |at: i64| self.index(at).is_some_and(|index| self.stories[index].told == Told::Owed);
+        let texts = self.texts.iter().filter(|(at, _)| is_owed(**at));
+        assert!(texts.eq(self.state.texts.iter()), "what is said of records that are owed");
     }
 }
 
@@ -472,18 +459,4 @@ fn planted_faults_are_found() {
         faults.into_iter().filter(|fault| (0..20).all(|seed| play(seed, *fault).is_ok())).collect();
     std::panic::set_hook(hook);
     assert_eq!(missed, []);
-}
-
-/// What stands in the log as Kafka writes it: ranges that leave offsets out, an update on its own.
-#[test]
-fn what_is_not_named_is_handed_out() {
-    let mut saved = SavedState { start: 10, ..SavedState::default() };
-    saved.runs.set(12, 12, SavedRun::Done(Finished::Acknowledged));
-    let now = Now { mono: Duration::ZERO, wall: Timestamp::from_millis(0) };
-    let state = ShareState::restore(&saved, MOST, now);
-    assert_eq!((state.start(), state.end(), state.open_offsets()), (10, 13, vec![10, 11]));
-    state.check();
-    saved.runs.set(1 << 40, 1 << 50, SavedRun::Open { count: 1, due: None });
-    let state = ShareState::restore(&saved, MOST, now);
-    assert_eq!(state.end(), 13, "a range that nobody has written here");
 }

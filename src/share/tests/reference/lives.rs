@@ -1,5 +1,5 @@
-//! What comes over a place from outside, in the reference: a log that loses its head or its tail,
-//! a reset, consumers with other settings, a restart.
+//! What comes over a place from outside, in the reference: time, consumers that go, what is given
+//! up, a log that loses its head or its tail, a reset, consumers with other settings, a restart.
 //!
 //! A restart keeps what was written and ends leases; what is said of delays there is what the log
 //! has heard. Called by the steps of `reference`.
@@ -7,6 +7,53 @@
 use super::*;
 
 impl Model {
+    pub(super) fn pass_time(&mut self) {
+        let by = self.random.random_range(0..1_500);
+        self.mono += Duration::from_millis(by);
+        self.wall += i64::try_from(by).unwrap();
+        match self.random.random_range(0..10) {
+            0 => self.wall -= 24 * 3_600_000,
+            1 => self.wall += 25 * 3_600_000,
+            _ => {}
+        }
+        self.tick();
+    }
+
+    /// What is exhausted is archived.
+    pub(super) fn bury(&mut self) {
+        let spent: Vec<i64> = self.state.exhausted().map(|(at, _)| at).collect();
+        let is_spent = |story: &Story, behind: bool| match story.told {
+            Told::Owed => true,
+            Told::Spent => !behind,
+            told => told == FREE && story.count >= self.most && !behind,
+        };
+        let expected = self.open().filter(|(_, story, behind)| is_spent(story, *behind));
+        assert_eq!(spent, expected.map(|(at, ..)| at).collect::<Vec<_>>());
+        if self.at_last == AtLast::Bury {
+            self.state.owe_exhausted();
+            assert!(self.state.exhausted().all(|it| matches!(it.1.phase, Phase::Owed(_))));
+        }
+        let mut delta = Delta::default();
+        for at in spent {
+            delta.done(at, at, Finished::Archived);
+            let index = self.index(at).unwrap();
+            self.stories[index].told = Told::Done(Finished::Archived);
+        }
+        self.write(&delta);
+    }
+
+    pub(super) fn give_up(&mut self) {
+        let member = self.random.random_range(0..3);
+        self.state.give_up(member);
+        for story in &mut self.stories {
+            if let Told::Held { lease, .. } = story.told
+                && lease.member == member
+            {
+                story.give_up(self.most);
+            }
+        }
+    }
+
     /// Retention was faster.
     pub(super) fn lose_head(&mut self) {
         let start = self.state.start() + self.random.random_range(0..4);
@@ -34,12 +81,15 @@ impl Model {
         self.state.cut(to);
         self.stories.truncate(usize::try_from(to - self.first).unwrap_or(0));
         self.first = self.first.min(to);
+        drop(self.texts.split_off(&to));
     }
 
     /// An operator has the group go on elsewhere: of what was there nothing is known any more.
     pub(super) fn reset(&mut self) {
         let to = self.random.random_range((self.first - 9).max(0)..self.end() + 1);
         self.state = ShareState::new(to, self.most);
+        self.state.set_at_last(self.at_last);
+        self.texts.clear();
         (self.first, self.must_snapshot) = (to, true);
         self.stories.clear();
         self.said.clear();
@@ -96,6 +146,7 @@ impl Model {
         self.mono = Duration::from_secs(self.random.random_range(1..100));
         let now = self.now();
         self.state = ShareState::restore(&saved, self.most, now);
+        self.state.set_at_last(self.at_last);
         let end = self.end();
         assert!(self.fault != Fault::None || self.state.end() >= end, "the end is lost");
         self.cut(end.min(self.state.end()));
@@ -105,6 +156,7 @@ impl Model {
         for story in &mut self.stories {
             story.told = match story.told {
                 Told::Done(how) => Told::Done(how),
+                Told::Owed => Told::Owed,
                 _ if story.count >= most => Told::Spent,
                 Told::Held { .. } | Told::Spent => FREE,
                 Told::Free { delay, .. } if delay.is_zero() => FREE,

@@ -469,7 +469,7 @@ impl Drop for Repeat {
 
 #[test]
 fn beside_in_memory() {
-    Suite::over("beside_in_memory", seeds(6, 30, 4000), |seed, suite| {
+    Suite::over("beside_in_memory", seeds(6, 16, 4000), |seed, suite| {
         let world = World::Lasting(Arc::new(MemoryDisk::new()));
         run(seed, world, PathBuf::from("/store"), suite);
     });
@@ -490,7 +490,7 @@ fn beside_on_real_files() {
 #[cfg(feature = "sim")]
 #[test]
 fn beside_through_crashes() {
-    Suite::over("beside_through_crashes", seeds(6, 30, 6000), |seed, suite| {
+    Suite::over("beside_through_crashes", seeds(6, 16, 6000), |seed, suite| {
         run(seed, World::Simulated(SimDisk::new(seed)), PathBuf::from("/store"), suite);
     });
 }

@@ -38,6 +38,7 @@ fn each_job_is_done_once_and_failures_are_tried_again() {
     let (tell, told) = channel();
     let builder = store.worker("g").topic("jobs").concurrency(4).max_attempts(4);
     let worker = builder
+        .without_dead_letters()
         .run(move |job| {
             let number = number(job.record().value());
             match (number % 4, job.attempt()) {

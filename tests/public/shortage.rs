@@ -5,13 +5,11 @@
 //! On real directories, in processes of their own; and on the simulated disk, for every machine.
 #![cfg(target_os = "linux")]
 
-mod common;
-
 use std::fs::{self, File};
 use std::path::Path;
 
-use common::child::{self, Wrapper};
-use common::orders::*;
+use crate::common::child::{self, Wrapper};
+use crate::common::orders::*;
 use tidelog::disk::IoMode;
 #[cfg(feature = "sim")]
 use tidelog::disk::{Fault, Operation, Plan, SimDisk};
@@ -63,7 +61,7 @@ fn assert_as_it_was(dir: &Path) {
 
 #[test]
 fn a_read_only_file_system_refuses_the_open_and_keeps_the_store() {
-    const TEST: &str = "a_read_only_file_system_refuses_the_open_and_keeps_the_store";
+    const TEST: &str = "shortage::a_read_only_file_system_refuses_the_open_and_keeps_the_store";
     if let Some((_, dir)) = child::part() {
         open_where_nothing_may_be_written(&dir, EROFS);
         return child::done();
@@ -78,7 +76,7 @@ fn a_read_only_file_system_refuses_the_open_and_keeps_the_store() {
 fn a_directory_without_the_right_to_write_refuses_the_open_and_keeps_the_store() {
     use std::os::unix::fs::PermissionsExt as _;
     const TEST: &str =
-        "a_directory_without_the_right_to_write_refuses_the_open_and_keeps_the_store";
+        "shortage::a_directory_without_the_right_to_write_refuses_the_open_and_keeps_the_store";
     if let Some((_, dir)) = child::part() {
         open_where_nothing_may_be_written(&dir, EACCES);
         return child::done();
@@ -119,7 +117,7 @@ impl Hog {
 /// A batch that says it is two gigabytes long costs no memory: an abort would take the host along.
 #[test]
 fn a_hostile_length_takes_no_memory() {
-    const TEST: &str = "a_hostile_length_takes_no_memory";
+    const TEST: &str = "shortage::a_hostile_length_takes_no_memory";
     if let Some((_, dir)) = child::part() {
         use rustix::process::{Resource, getrlimit, setrlimit};
         let mut limit = getrlimit(Resource::Data);
@@ -146,7 +144,7 @@ fn a_hostile_length_takes_no_memory() {
 
 #[test]
 fn an_open_without_handles_may_be_tried_again() {
-    const TEST: &str = "an_open_without_handles_may_be_tried_again";
+    const TEST: &str = "shortage::an_open_without_handles_may_be_tried_again";
     let mode = |part: &str| MODES[usize::from(part == "positioned")];
     if let Some((part, dir)) = child::part() {
         let mut hog = Hog::all();
@@ -233,7 +231,8 @@ fn work_without_handles(store: &Store, dir: &Path, expected: &mut [Vec<String>])
 
 #[test]
 fn work_without_handles_may_be_tried_again_and_goes_on_once_there_are_some() {
-    const TEST: &str = "work_without_handles_may_be_tried_again_and_goes_on_once_there_are_some";
+    const TEST: &str =
+        "shortage::work_without_handles_may_be_tried_again_and_goes_on_once_there_are_some";
     let mode = |part: &str| MODES[usize::from(part == "positioned")];
     if let Some((part, dir)) = child::part() {
         let store = builder(&dir, mode(&part)).open().unwrap();
@@ -266,7 +265,7 @@ fn work_without_handles_may_be_tried_again_and_goes_on_once_there_are_some() {
 #[test]
 fn an_unknown_file_system_is_written_by_position_and_one_without_files_refused() {
     const TEST: &str =
-        "an_unknown_file_system_is_written_by_position_and_one_without_files_refused";
+        "shortage::an_unknown_file_system_is_written_by_position_and_one_without_files_refused";
     let error = Store::open("/proc/self/store").unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Io, Outcome::NotWritten), "{error}");
     assert!(error.path().is_some_and(|path| path.starts_with("/proc")), "{error}");
@@ -320,7 +319,7 @@ fn lose_a_sync(dir: &Path, mode: IoMode, reopened: bool) {
 
 #[test]
 fn a_sync_that_fails_on_a_real_file_poisons_its_partition_alone() {
-    const TEST: &str = "a_sync_that_fails_on_a_real_file_poisons_its_partition_alone";
+    const TEST: &str = "shortage::a_sync_that_fails_on_a_real_file_poisons_its_partition_alone";
     if let Some((part, dir)) = child::part() {
         let mode = MODES[usize::from(part.starts_with("positioned"))];
         lose_a_sync(&dir, mode, part.ends_with("reopened"));

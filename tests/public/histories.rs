@@ -7,14 +7,12 @@
 //! a failure may want several runs to come back.
 #![cfg(feature = "sim")]
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use common::budget::{for_each_seed, seeds};
-use common::suite::Suite;
+use crate::common::budget::{for_each_seed, seeds};
+use crate::common::suite::Suite;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tidelog::disk::{Crash, IoMode, SimDisk};
@@ -258,9 +256,9 @@ fn play(seed: u64, suite: &Suite) -> Result<(), String> {
 fn no_history_loses_doubles_or_reorders_what_was_told() {
     let suite = Suite::new("histories");
     let test = "no_history_loses_doubles_or_reorders_what_was_told";
-    for_each_seed("histories", test, seeds(12, 200, 2_000), |seed| {
+    for_each_seed("public", test, seeds(12, 100, 2_000), |seed| {
         if let Err(error) = play(seed, &suite) {
-            let command = "cargo test --all-features --test histories";
+            let command = "cargo test --all-features --test public histories";
             suite.fail(error, format!("TIDELOG_SEED={seed} {command}"));
         }
     });

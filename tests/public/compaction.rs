@@ -1,13 +1,11 @@
 //! Compaction of the store's own topics, through the public API: their size on disk follows the
 //! state and not its history, commits and readers go on meanwhile, and Kafka accepts what is left.
 
-mod common;
-
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::budget::Budget;
-use common::kafka_check::kafka_check;
+use crate::common::budget::Budget;
+use crate::common::kafka_check::kafka_check;
 use tidelog::disk::IoMode;
 use tidelog::{
     Consumer, ManualClock, Offset, OffsetCommit, Record, Store, StoreStats, Threads, Timestamp,
@@ -116,7 +114,7 @@ fn an_epoch_whose_first_records_compaction_took_is_no_finding() {
 #[test]
 fn many_commits_leave_a_few_mib_and_open_as_fast() {
     const GROUPS: u32 = 100;
-    let per_group = u32::try_from(Budget::get().pick(1_000, 4_000, 50_000)).expect("small");
+    let per_group = u32::try_from(Budget::get().pick(1_000, 2_000, 50_000)).expect("small");
     let clock = clock();
     let dir = tempfile::tempdir().expect("a directory");
     let root = dir.path().join("store");

@@ -5,14 +5,12 @@
 //! simulated disk has the same in `engine::tests::full`.
 #![cfg(target_os = "linux")]
 
-mod common;
-
 use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::child::{self, Wrapper};
-use common::orders::*;
+use crate::common::child::{self, Wrapper};
+use crate::common::orders::*;
 use tidelog::disk::IoMode;
 use tidelog::{Durability, Error, Offset, Outcome, TopicConfig, WhenFull};
 
@@ -93,7 +91,7 @@ fn append_on_a_full_disk(dir: &Path, mode: IoMode) {
 
 #[test]
 fn a_full_file_system_is_a_retriable_error_and_never_a_signal() {
-    const TEST: &str = "a_full_file_system_is_a_retriable_error_and_never_a_signal";
+    const TEST: &str = "full_disk::a_full_file_system_is_a_retriable_error_and_never_a_signal";
     if let Some((part, dir)) = child::part() {
         let mode = MODES[usize::from(part == "positioned")];
         open_on_a_full_disk(&dir, mode);
@@ -166,7 +164,7 @@ fn live_on_a_full_disk(dir: &Path, mode: IoMode) {
 
 #[test]
 fn a_full_tmpfs_is_lived_on() {
-    const TEST: &str = "a_full_tmpfs_is_lived_on";
+    const TEST: &str = "full_disk::a_full_tmpfs_is_lived_on";
     if let Some((part, dir)) = child::part() {
         live_on_a_full_disk(&dir, MODES[usize::from(part == "positioned")]);
         return child::done();
@@ -180,7 +178,7 @@ fn a_full_tmpfs_is_lived_on() {
 
 #[test]
 fn a_full_ext4_is_lived_on() {
-    const TEST: &str = "a_full_ext4_is_lived_on";
+    const TEST: &str = "full_disk::a_full_ext4_is_lived_on";
     if let Some((part, dir)) = child::part() {
         live_on_a_full_disk(&dir, MODES[usize::from(part == "positioned")]);
         return child::done();

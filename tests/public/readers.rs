@@ -2,15 +2,13 @@
 //! mounted read-only, without the right to write, without a store, with half a batch at the end.
 #![cfg(target_os = "linux")]
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use common::child::{self, Wrapper};
+use crate::common::child::{self, Wrapper};
 use tidelog::{
     ErrorKind, Offset, OffsetCommit, ReadOnlyStore, Record, Result, Store, Timestamp, TopicConfig,
 };
@@ -79,7 +77,7 @@ fn ask_everything(dir: &Path) {
 
 #[test]
 fn a_read_only_file_system_serves_readers_closed_or_killed() {
-    const TEST: &str = "a_read_only_file_system_serves_readers_closed_or_killed";
+    const TEST: &str = "readers::a_read_only_file_system_serves_readers_closed_or_killed";
     if let Some((_, dir)) = child::part() {
         ask_everything(&dir);
         return child::done();
@@ -109,7 +107,7 @@ fn a_read_only_file_system_serves_readers_closed_or_killed() {
 #[test]
 fn a_directory_without_the_right_to_write_serves_readers() {
     use std::os::unix::fs::PermissionsExt as _;
-    const TEST: &str = "a_directory_without_the_right_to_write_serves_readers";
+    const TEST: &str = "readers::a_directory_without_the_right_to_write_serves_readers";
     if let Some((_, dir)) = child::part() {
         ask_everything(&dir);
         return child::done();
@@ -135,7 +133,8 @@ fn a_directory_without_the_right_to_write_serves_readers() {
 
 #[test]
 fn a_directory_without_a_store_is_said_to_have_none_and_stays_as_it_is() {
-    const TEST: &str = "a_directory_without_a_store_is_said_to_have_none_and_stays_as_it_is";
+    const TEST: &str =
+        "readers::a_directory_without_a_store_is_said_to_have_none_and_stays_as_it_is";
     if let Some((_, dir)) = child::part() {
         for name in ["missing", "empty", "a file", "others", "deep/er"] {
             let error = Store::open_read_only(dir.join(name)).unwrap_err();
@@ -165,7 +164,7 @@ const DIE: &str = "TIDELOG_READERS_DIE";
 fn die(root: &Path, what: &str) {
     use std::os::unix::process::ExitStatusExt as _;
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "dies", "--nocapture"]).env(DIE, what);
+    command.args(["--exact", "readers::dies", "--nocapture"]).env(DIE, what);
     let ended = command.env("TIDELOG_READERS_ROOT", root).output().unwrap().status;
     assert_eq!(ended.signal(), Some(9), "{what}: {ended}");
 }

@@ -1,8 +1,6 @@
 //! Verification and repair of a store that is damaged in every way a repair knows, and of one
 //! whose repair is cut short at every call to the disk.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -331,8 +329,8 @@ fn copy_of(disk: &dyn Disk) -> MemoryDisk {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_directory_that_cannot_be_written_to_is_verified_and_not_repaired() {
-    use common::child::{self, Wrapper};
-    const TEST: &str = "a_directory_that_cannot_be_written_to_is_verified_and_not_repaired";
+    use crate::common::child::{self, Wrapper};
+    const TEST: &str = "repair::a_directory_that_cannot_be_written_to_is_verified_and_not_repaired";
     if let Some((_, root)) = child::part() {
         let report = Verifier::new(&root).run().unwrap();
         assert_eq!(report.findings().len(), 1, "{report}");
@@ -356,8 +354,8 @@ fn a_directory_that_cannot_be_written_to_is_verified_and_not_repaired() {
 
 #[cfg(feature = "sim")]
 mod crash {
-    use super::common::budget::Budget;
     use super::*;
+    use crate::common::budget::Budget;
     use tidelog::disk::{Crash, SimDisk};
 
     fn damaged(seed: u64) -> (SimDisk, Vec<i64>) {

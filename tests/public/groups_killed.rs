@@ -9,8 +9,6 @@
 //! no generation comes twice. A last member gets the rest. Kills that found members at work are
 //! counted, so that the test cannot pass by doing nothing.
 
-mod common;
-
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::env;
@@ -22,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::budget;
+use crate::common::budget;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tidelog::{
@@ -342,7 +340,7 @@ impl Judge {
 
 fn spawn(dir: &Path) -> Child {
     let mut command = Command::new(env::current_exe().expect("this test has a path"));
-    command.args(["--exact", "role", "--nocapture"]).env(DIR, dir);
+    command.args(["--exact", "groups_killed::role", "--nocapture"]).env(DIR, dir);
     command.stdout(Stdio::null()).spawn().expect("it starts")
 }
 
@@ -379,7 +377,7 @@ fn a_group_killed_in_its_rebalances_loses_nothing() {
     let [kills, at_work, batches, rebalances] = [const { Cell::new(0u64) }; 4];
     let add = |count: &Cell<u64>, more: u64| count.set(count.get() + more);
     let test = "a_group_killed_in_its_rebalances_loses_nothing";
-    budget::for_each_seed("groups_killed", test, budget::seeds(1, 3, 100), |seed| {
+    budget::for_each_seed("public", test, budget::seeds(1, 3, 100), |seed| {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut random = StdRng::seed_from_u64(seed);
         let mut judge = Judge::new(dir.path());
@@ -404,7 +402,7 @@ fn a_group_killed_in_its_rebalances_loses_nothing() {
         batches.get()
     );
     let (kills, seconds) = (kills.get(), began.elapsed().as_secs_f64());
-    common::suite::say(&format!(
+    crate::common::suite::say(&format!(
         "suite groups_killed: {kills} states, {kills} distinct, 0 failures, {seconds:.1} s"
     ));
     assert!(at_work.get() > 0, "no kill found a member at work");

@@ -8,8 +8,6 @@
 //! left. So that the test cannot pass by doing nothing, kills that found their victim at work and
 //! the records that were read are counted.
 
-mod common;
-
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::env;
@@ -20,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use common::budget;
+use crate::common::budget;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tempfile::TempDir;
@@ -229,7 +227,10 @@ struct Role {
 impl Role {
     fn spawn(place: &Path, name: &'static str) -> Role {
         let mut command = Command::new(env::current_exe().expect("this test has a path"));
-        command.args(["--exact", "role", "--nocapture"]).env(ROLE, name).env(DIR, place);
+        command
+            .args(["--exact", "two_processes::role", "--nocapture"])
+            .env(ROLE, name)
+            .env(DIR, place);
         command.stdout(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
         let said = BufReader::new(child.stdout.take().expect("piped"));
@@ -320,7 +321,7 @@ fn killed_on_either_side_every_record_is_read() {
     let rounds = 60;
     let (began, kills, read) = (Instant::now(), Cell::new([0u64; 2]), Cell::new(0));
     let test = "killed_on_either_side_every_record_is_read";
-    budget::for_each_seed("two_processes", test, budget::seeds(4, 36, 2_000), |seed| {
+    budget::for_each_seed("public", test, budget::seeds(4, 18, 2_000), |seed| {
         let dir = directory(seed);
         let mut random = StdRng::seed_from_u64(seed);
         let killed = kill_often(dir.path(), &mut random, rounds);
@@ -332,7 +333,7 @@ fn killed_on_either_side_every_record_is_read() {
     let seconds = began.elapsed().as_secs_f64();
     println!("{writers} writers and {readers} readers killed, {} records read", read.get());
     let kills = writers + readers;
-    common::suite::say(&format!(
+    crate::common::suite::say(&format!(
         "suite two_processes: {kills} states, {kills} distinct, 0 failures, {seconds:.1} s"
     ));
     assert!(writers > 0 && readers > 0, "no kill found its victim at work");

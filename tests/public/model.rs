@@ -7,15 +7,13 @@
 //! nothing that was acknowledged, a power cut takes at most what was not promised to survive one.
 //! A failure prints its seed and the command that repeats it.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use common::budget;
+use crate::common::budget;
 #[cfg(feature = "sim")]
-use common::worlds::Simulated;
-use common::worlds::{InMemory, Real, World};
+use crate::common::worlds::Simulated;
+use crate::common::worlds::{InMemory, Real, World};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tidelog::disk::IoMode;
@@ -439,21 +437,21 @@ fn run(world: &mut dyn World, seed: u64, steps: u64) {
 
 #[test]
 fn memory() {
-    budget::for_each_seed("model", "memory", budget::seeds(30, 300, 20_000), |seed| {
+    budget::for_each_seed("public", "memory", budget::seeds(30, 150, 20_000), |seed| {
         run(&mut InMemory::default(), seed, 200);
     });
 }
 
 #[test]
 fn mapped() {
-    budget::for_each_seed("model", "mapped", budget::seeds(3, 30, 2_000), |seed| {
+    budget::for_each_seed("public", "mapped", budget::seeds(3, 15, 2_000), |seed| {
         run(&mut Real::new(IoMode::Mapped), seed, 200);
     });
 }
 
 #[test]
 fn positioned() {
-    budget::for_each_seed("model", "positioned", budget::seeds(3, 30, 2_000), |seed| {
+    budget::for_each_seed("public", "positioned", budget::seeds(3, 15, 2_000), |seed| {
         run(&mut Real::new(IoMode::Positioned), seed, 200);
     });
 }
@@ -472,7 +470,7 @@ fn simulated_positioned() {
 
 #[cfg(feature = "sim")]
 fn simulated(test: &str, mode: IoMode) {
-    budget::for_each_seed("model", test, budget::seeds(40, 400, 50_000), |seed| {
+    budget::for_each_seed("public", test, budget::seeds(40, 200, 50_000), |seed| {
         let disk = SimDisk::new(seed);
         disk.set_mode(mode);
         run(&mut Simulated(disk), seed, 150);

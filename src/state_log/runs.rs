@@ -1,14 +1,14 @@
 //! Ranges of offsets with a value each: neighbours of one value are one range.
 //!
 //! Invariants: no range is empty, none overlap, and no two that touch have the same value.
-//! Used for what is finished, for what has changed since the last snapshot, and for what a state
-//! looks like in the log.
+//! Used by coordinators for what is finished, for what has changed since the last snapshot, and for
+//! what a state looks like in the log.
 
 use std::collections::BTreeMap;
 
 /// A map from offsets to values, kept as ranges; both ends of a range belong to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Runs<V> {
+pub(crate) struct Runs<V> {
     runs: BTreeMap<i64, (i64, V)>,
 }
 
@@ -19,22 +19,22 @@ impl<V> Default for Runs<V> {
 }
 
 impl<V: Copy + PartialEq> Runs<V> {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.runs.len()
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.runs.clear();
     }
 
     /// The value at an offset.
-    pub(super) fn get(&self, offset: i64) -> Option<V> {
+    pub(crate) fn get(&self, offset: i64) -> Option<V> {
         let (_, (last, value)) = self.runs.range(..=offset).next_back()?;
         (*last >= offset).then_some(*value)
     }
 
     /// Gives a range a value, whatever parts of it had before.
-    pub(super) fn set(&mut self, first: i64, last: i64, value: V) {
+    pub(crate) fn set(&mut self, first: i64, last: i64, value: V) {
         if first > last {
             return;
         }
@@ -57,7 +57,7 @@ impl<V: Copy + PartialEq> Runs<V> {
     }
 
     /// Takes a range out.
-    pub(super) fn clear_range(&mut self, first: i64, last: i64) {
+    pub(crate) fn clear_range(&mut self, first: i64, last: i64) {
         if let Some((start, (end, value))) = self.runs.range(..first).next_back()
             && *end >= first
         {
@@ -79,24 +79,24 @@ impl<V: Copy + PartialEq> Runs<V> {
     }
 
     /// Takes out everything below an offset.
-    pub(super) fn clear_below(&mut self, offset: i64) {
+    pub(crate) fn clear_below(&mut self, offset: i64) {
         if self.runs.first_key_value().is_some_and(|(first, _)| *first < offset) {
             self.clear_range(i64::MIN, offset - 1);
         }
     }
 
     /// Takes out everything from an offset on.
-    pub(super) fn clear_from(&mut self, offset: i64) {
+    pub(crate) fn clear_from(&mut self, offset: i64) {
         self.clear_range(offset, i64::MAX - 1);
     }
 
     /// The ranges in order: first, last, value.
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (i64, i64, V)> + '_ {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (i64, i64, V)> + '_ {
         self.runs.iter().map(|(first, (last, value))| (*first, *last, *value))
     }
 
     /// The parts of ranges that lie in `first..=last`, in order.
-    pub(super) fn within(&self, first: i64, last: i64) -> impl Iterator<Item = (i64, i64, V)> + '_ {
+    pub(crate) fn within(&self, first: i64, last: i64) -> impl Iterator<Item = (i64, i64, V)> + '_ {
         let before = self.runs.range(..first).next_back().filter(|(_, (end, _))| *end >= first);
         let from = before.map_or(first, |(start, _)| *start);
         self.runs
@@ -106,7 +106,7 @@ impl<V: Copy + PartialEq> Runs<V> {
     }
 
     /// The end of the last range.
-    pub(super) fn last(&self) -> Option<i64> {
+    pub(crate) fn last(&self) -> Option<i64> {
         self.runs.last_key_value().map(|(_, (last, _))| *last)
     }
 }

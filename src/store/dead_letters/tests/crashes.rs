@@ -1,0 +1,236 @@
+//! A program that rejects, gives back, lets leases end, buries and sends back, stopped at every
+//! call to the disk by a power cut or by the end of the process, and with each call failing: of
+//! each record that is given up there is one letter, each letter is sent back once, nothing that
+//! was acknowledged becomes a letter, and nothing is lost.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashSet};
+
+use super::*;
+use crate::disk::{Crash, Fault, IoMode, Operation, Plan, SimDisk};
+use crate::error::Result;
+use crate::seeds::{pick, seeds};
+
+/// What the program had been told when a call to the disk was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Told {
+    sent: BTreeSet<String>,
+    acked: BTreeSet<String>,
+    rejected: BTreeSet<String>,
+    /// Said, and not answered, or with an error.
+    doubtful: BTreeSet<String>,
+}
+
+struct Program<'a> {
+    disk: &'a SimDisk,
+    world: World,
+    store: Store,
+    consumer: ShareConsumer,
+    told: RefCell<Vec<(u64, Told)>>,
+}
+
+/// Two deliveries each; small letters so that all is small.
+fn two_deliveries(store: &Store) -> ShareConsumer {
+    builder(store).max_deliveries(2).max_records(4).build().unwrap()
+}
+
+impl<'a> Program<'a> {
+    fn begin(disk: &'a SimDisk) -> Self {
+        let world = World::on(Arc::new(disk.clone()));
+        let store = world.open();
+        store.ensure_topic("jobs", TopicConfig::new()).unwrap();
+        store.ensure_topic("again", TopicConfig::new()).unwrap();
+        send(&store, &["first"]);
+        let mut consumer = two_deliveries(&store);
+        assert_eq!(reject_all(&mut consumer), 1);
+        tend(&store);
+        store.redrive_dead_letters("g.dlq").to("again").run().unwrap();
+        store.flush().unwrap();
+        let names = BTreeSet::from(["first".to_owned()]);
+        let told = Told { sent: names.clone(), rejected: names, ..Told::default() };
+        Program { disk, world, store, consumer, told: RefCell::new(vec![(0, told)]) }
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut Told)) {
+        let mut told = self.told.borrow_mut();
+        let mut now = told.last().unwrap().1.clone();
+        change(&mut now);
+        told.push((self.disk.operations(), now));
+    }
+
+    /// Says something of a record; what it is told then is in `list`.
+    fn say(
+        &self,
+        name: &str,
+        list: impl FnOnce(&mut Told) -> &mut BTreeSet<String>,
+        word: impl FnOnce() -> Result<()>,
+    ) {
+        self.tell(|told| told.doubtful.extend([name.to_owned()]));
+        if word().is_ok() {
+            self.tell(|told| {
+                told.doubtful.remove(name);
+                list(told).insert(name.to_owned());
+            });
+        }
+    }
+
+    fn run(&mut self) {
+        for round in 0..3 {
+            for at in 0..4 {
+                let name = format!("{round}.{at}");
+                let send = || {
+                    let jobs = self.store.producer().build()?.topic("jobs")?;
+                    jobs.with_durability(Durability::Power).send(Record::new(&name)).map(drop)
+                };
+                self.say(&name, |told| &mut told.sent, send);
+            }
+            let Ok(leased) = self.consumer.try_poll() else { continue };
+            for (at, record) in leased.iter().enumerate() {
+                let name = String::from_utf8(record.value().unwrap().to_vec()).unwrap();
+                match (at + round) % 4 {
+                    0 => self.say(&name, |told| &mut told.acked, || self.consumer.ack(record)),
+                    1 => self.say(
+                        &name,
+                        |told| &mut told.rejected,
+                        || self.consumer.reject_because(record, "bad"),
+                    ),
+                    2 => drop(self.consumer.release_because(record, Duration::ZERO, "later")),
+                    _ => {} // its lease ends
+                }
+            }
+            self.world.pass(&self.store, 31);
+            if round == 1 {
+                let _ = self.store.redrive_dead_letters("g.dlq").to("again").run();
+            }
+        }
+        self.world.pass(&self.store, 31);
+        let _ = self.store.redrive_dead_letters("g.dlq").to("again").run();
+    }
+}
+
+/// Each of them once.
+fn once(all: &[String], context: &str) -> BTreeSet<String> {
+    let set: BTreeSet<String> = all.iter().cloned().collect();
+    assert_eq!(set.len(), all.len(), "{context}: twice: {all:?}");
+    set
+}
+
+/// What is there, in two lives more: everything is handed out, buried and sent back.
+pub(super) fn check(image: SimDisk, told: &dyn std::fmt::Debug, sets: Sets<'_>, context: &str) {
+    let world = World::on(Arc::new(image));
+    let mut handed = Vec::new();
+    for _ in 0..2 {
+        let store = world.open();
+        let mut consumer = two_deliveries(&store);
+        for _ in 0..12 {
+            world.pass(&store, 31);
+            for record in &poll(&mut consumer) {
+                handed.push(String::from_utf8(record.value().unwrap().to_vec()).unwrap());
+                consumer.ack(record).unwrap();
+            }
+        }
+        tend(&store);
+        if store.describe("g.dlq").is_ok() {
+            store.redrive_dead_letters("g.dlq").to("again").run().unwrap();
+        }
+        let now = store.describe_share_group("g").unwrap();
+        assert_eq!((now.partitions[0].owed, now.partitions[0].open), (0, 0), "{context}: {told:?}");
+        drop(consumer);
+        store.close().unwrap();
+    }
+    let store = world.open();
+    let letters = once(&values(&store, "g.dlq"), &format!("{context}, letters, {told:?}"));
+    let again = once(&values(&store, "again"), &format!("{context}, sent back, {told:?}"));
+    assert_eq!(letters, again, "{context}: {told:?}");
+    let handed: BTreeSet<String> = handed.into_iter().collect();
+    let context = format!("{context}: {told:?}, handed out {handed:?}, letters {letters:?}");
+    assert!(letters.is_disjoint(&handed), "a letter was handed out: {context}");
+    for name in sets.acked.difference(sets.doubtful) {
+        assert!(!letters.contains(name) && !handed.contains(name), "{name} comes back: {context}");
+    }
+    for name in sets.rejected.difference(sets.doubtful) {
+        assert!(letters.contains(name), "no letter of {name}: {context}");
+    }
+    for name in sets.sent.difference(sets.doubtful) {
+        let is_done = sets.acked.contains(name) || letters.contains(name);
+        assert!(is_done || handed.contains(name), "{name} is lost: {context}");
+    }
+}
+
+/// What a check goes by.
+#[derive(Clone, Copy)]
+pub(super) struct Sets<'a> {
+    pub(super) sent: &'a BTreeSet<String>,
+    pub(super) acked: &'a BTreeSet<String>,
+    pub(super) rejected: &'a BTreeSet<String>,
+    pub(super) doubtful: &'a BTreeSet<String>,
+}
+
+impl Told {
+    fn sets(&self) -> Sets<'_> {
+        let Told { sent, acked, rejected, doubtful } = self;
+        Sets { sent, acked, rejected, doubtful }
+    }
+}
+
+#[test]
+fn a_stop_anywhere_makes_one_letter_of_each_and_sends_each_back_once() {
+    for seed in seeds(1, 2, 16) {
+        let disk = SimDisk::new(seed);
+        disk.set_mode(if seed.is_multiple_of(2) { IoMode::Mapped } else { IoMode::Positioned });
+        let mut program = Program::begin(&disk);
+        disk.record();
+        program.run();
+        let Program { store, consumer, told, .. } = program;
+        drop(consumer);
+        store.close().unwrap();
+        let told = told.into_inner();
+        let mut images = HashSet::new();
+        let every = pick(23, 9, 1);
+        for moment in disk.moments() {
+            if moment.operation() % every != seed % every {
+                continue;
+            }
+            let before = told.iter().rposition(|(at, _)| *at < moment.operation()).unwrap_or(0);
+            let cuts = [Crash::Nothing, Crash::Everything, Crash::Random(seed)];
+            let cuts = cuts.into_iter().map(|crash| (format!("{crash:?}"), moment.crash(crash)));
+            for (how, image) in cuts.chain([("kill".to_owned(), moment.kill())]) {
+                if images.insert((image.image_hash(), before)) {
+                    let at = moment.operation();
+                    let context = format!("before call {at}, {how}; TIDELOG_SEED={seed}");
+                    let told = &told[before].1;
+                    check(image, told, told.sets(), &context);
+                }
+            }
+        }
+        assert!(images.len() > 10, "the control: {} images", images.len());
+    }
+}
+
+#[test]
+fn a_failing_disk_loses_no_record_and_doubles_no_letter() {
+    let mut unfinished = 0;
+    for (operation, code) in [(Operation::Sync, 5), (Operation::Write, 28)] {
+        for nth in 1..=pick(3, 10, 150) {
+            for lasting in [false, true] {
+                let disk = SimDisk::new(nth);
+                let mut program = Program::begin(&disk);
+                let plan = Plan::new(Fault::Error(code)).on(operation).nth(nth * 3);
+                disk.fail(if lasting { plan.for_ever() } else { plan });
+                program.run();
+                let told = program.told.borrow().last().unwrap().1.clone();
+                unfinished += u64::from(told.sent.len() < 13 || !told.doubtful.is_empty());
+                disk.heal();
+                let context = format!("{operation:?} {}, lasting: {lasting}", nth * 3);
+                for (how, image) in [
+                    ("kill", disk.kill()),
+                    ("cut", disk.crash(Crash::Nothing)),
+                    ("late cut", disk.crash(Crash::Everything)),
+                ] {
+                    check(image, &told, told.sets(), &format!("{context}, {how}"));
+                }
+            }
+        }
+    }
+    assert!(unfinished > 1, "the control: {unfinished}");
+}
