@@ -50,6 +50,7 @@
 //! - All or nothing: [`ProducerBuilder::transactional`], [`Transaction`],
 //!   [`Store::transactions`].
 //! - Once: [`TopicProducer::send_once`], [`TopicConfig::deduplicate`].
+//! - Urgent: [`TopicProducer::with_priority`], [`TopicConfig::priority_lanes`].
 //! - Later: [`TopicProducer::schedule`], [`Store::cancel_scheduled`], [`Store::scheduled`].
 //! - With local work, both or neither: [`Store::prepared`], [`PreparedProducer`].
 //! - Reading: [`ConsumerBuilder`], [`Consumer::poll`], [`Records`], [`RecordView`],
@@ -57,6 +58,7 @@
 //! - Offsets: [`Consumer::commit`], [`OffsetCommit`]. Groups: [`Store::groups`],
 //!   [`Store::describe_group`], [`Store::reset_group`], [`Store::delete_group`],
 //!   [`StoreBuilder::offsets_retention`], [`TopicConfig::retain_for`].
+//! - Everything to each: [`Store::broadcast_consumer`].
 //! - Sharing: [`Store::share_consumer`], [`ShareConsumer`], [`LeasedRecords`], [`Lease`]; with
 //!   handlers: [`Store::worker`], [`JobOutcome`], [`RetryPolicy`].
 //! - Operating: [`Store::open_report`], [`Store::stats`], [`Error`]; looking into files: [`Dump`].
@@ -135,6 +137,8 @@ mod deduplication;
 #[cfg(not(loom))]
 mod prepared;
 #[cfg(not(loom))]
+mod priority;
+#[cfg(not(loom))]
 mod schedule;
 
 mod group;
@@ -164,8 +168,8 @@ pub mod fuzzing;
 
 #[cfg(not(loom))]
 pub use config::{
-    BackgroundSync, CleanupPolicy, Compression, Durability, HoldCap, Journal, Leadership, Threads,
-    TimestampType, TopicConfig, WhenFull,
+    BackgroundSync, CleanupPolicy, Compression, Durability, HoldCap, Journal, Leadership, Priority,
+    Threads, TimestampType, TopicConfig, WhenFull,
 };
 #[cfg(not(loom))]
 pub use consumer::{

@@ -5,6 +5,7 @@
 //! monotonic face never goes back. The timeout of a call that blocks (`poll`, `wait`) is the
 //! caller's own and runs in real time whatever the clock. A clock is never called under a lock.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -196,9 +197,42 @@ impl Default for SystemClock {
     }
 }
 
+/// One millisecond of the system's time: when it begins, when the next does, and its name. Telling
+/// a time apart from these two costs less than dividing it, and most calls of a thread that calls
+/// often come within the millisecond of the call before.
+type Millisecond = (SystemTime, SystemTime, Timestamp);
+
+thread_local! {
+    /// That of this thread's last reading of the wall.
+    static LAST_MILLISECOND: Cell<Millisecond> =
+        const { Cell::new((UNIX_EPOCH, UNIX_EPOCH, Timestamp(0))) };
+}
+
+/// The millisecond of a time, exactly as [`Timestamp::from`] has it.
+#[inline]
+fn millisecond_of(now: SystemTime) -> Timestamp {
+    let (begin, end, known) = LAST_MILLISECOND.get();
+    if begin <= now && now < end { known } else { new_millisecond(now) }
+}
+
+#[cold]
+fn new_millisecond(now: SystemTime) -> Timestamp {
+    let timestamp = Timestamp::from(now);
+    let since = u64::try_from(timestamp.0).ok().map(Duration::from_millis);
+    let begin = since.and_then(|since| UNIX_EPOCH.checked_add(since));
+    let end = begin.and_then(|begin| begin.checked_add(Duration::from_millis(1)));
+    // before 1970 a millisecond is rounded the other way: there none is kept
+    if let (Some(begin), Some(end)) = (begin, end)
+        && begin <= now
+    {
+        LAST_MILLISECOND.set((begin, end, timestamp));
+    }
+    timestamp
+}
+
 impl Clock for SystemClock {
     fn wall(&self) -> Timestamp {
-        Timestamp::from(SystemTime::now())
+        millisecond_of(SystemTime::now())
     }
 
     fn wall_rounded_up(&self) -> Timestamp {
@@ -332,4 +366,24 @@ pub(crate) fn deadline_after(patience: Duration) -> Instant {
 /// Whether a deadline is over.
 pub(crate) fn is_over(deadline: Instant) -> bool {
     Instant::now() >= deadline
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_millisecond_that_is_known_has_the_name_that_dividing_gives_it() {
+        let at = |nanos: u64| UNIX_EPOCH + Duration::from_nanos(nanos);
+        let mut times = vec![UNIX_EPOCH - Duration::from_nanos(1), UNIX_EPOCH];
+        for millis in [1_u64, 2, 1_700_000_000_000, 5, 1_700_000_000_000] {
+            let nanos = millis * 1_000_000;
+            times.extend([nanos - 1, nanos, nanos + 1, nanos + 999_999, nanos + 1_000_000].map(at));
+        }
+        times.push(UNIX_EPOCH - Duration::from_micros(1_500));
+        for time in times {
+            assert_eq!(millisecond_of(time), Timestamp::from(time), "{time:?}");
+            assert_eq!(millisecond_of(time), Timestamp::from(time), "{time:?} again");
+        }
+    }
 }

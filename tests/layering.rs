@@ -32,6 +32,7 @@ const HOUSE: &[(&str, u32)] = &[
     ("prepared", 60),
     ("dead_letters", 52),
     ("deduplication", 60),
+    ("priority", 60),
     ("txn", 51),
     ("state_log", 50),
     ("engine", 40),

@@ -12,6 +12,7 @@
 mod append;
 mod durable;
 mod end2end;
+mod floor;
 mod journal;
 mod many;
 mod place;
@@ -33,6 +34,7 @@ const WORKLOADS: &[(&str, Workload)] = &[
     ("single100", append::single100),
     ("linger100", append::linger100),
     ("batch1k", append::batch1k),
+    ("floor", floor::floor),
     ("threads2", append::threads2),
     ("threads16", append::threads16),
     ("topics10", topics::topics10),

@@ -72,6 +72,20 @@ pub fn print(name: &str, histogram: &Histogram<u64>) {
     );
 }
 
+/// What this thread has run and how long it has waited for a processor meanwhile, as Linux counts
+/// them; nothing elsewhere.
+pub fn scheduled() -> (Duration, Duration) {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let mut nanos = text.split_whitespace().map(|number| number.parse().unwrap_or(0));
+    let mut next = || Duration::from_nanos(nanos.next().unwrap_or(0));
+    (next(), next())
+}
+
+/// The processor time of this thread.
+pub fn ran() -> Duration {
+    scheduled().0
+}
+
 /// The median, the least and the most of some figures.
 pub fn spread(mut figures: Vec<f64>) -> (f64, f64, f64) {
     figures.sort_by(f64::total_cmp);

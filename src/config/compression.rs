@@ -126,7 +126,7 @@ impl TopicCompression {
     }
 
     /// What [`to_bits`](TopicCompression::to_bits) made a number of.
-    #[inline]
+    #[inline(always)] // see `producer::walk`
     pub(crate) fn from_bits(bits: u64) -> Self {
         let [kind, gzip, lz4, _, zstd @ ..] = bits.to_le_bytes();
         TopicCompression {
@@ -157,12 +157,14 @@ pub(crate) struct Packing {
 }
 
 impl Packing {
+    #[inline(always)] // see `producer::walk`
     pub(crate) fn of_topic(topic: TopicCompression) -> Self {
-        Packing { topic, ..Packing::default() }
+        Packing { topic, own: Compression::Producer, own_level: None }
     }
 
     /// The same with the word of a producer.
     #[must_use]
+    #[inline(always)] // see `producer::walk`
     pub(crate) fn by(self, own: Compression, own_level: Option<i32>) -> Self {
         Packing { own, own_level, ..self }
     }

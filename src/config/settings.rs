@@ -219,6 +219,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         read: |c, text| text.parse().ok().map(|most| c.deduplication_max_ids = most),
         takes: "a whole number",
     },
+    Setting {
+        key: "tidelog.priority.lanes",
+        write: |c| c.priority_lanes.to_string(),
+        read: |c, text| text.parse().ok().map(|lanes| c.priority_lanes = lanes),
+        takes: "a whole number",
+    },
 ];
 
 fn write_millis(duration: Duration) -> String {

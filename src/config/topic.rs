@@ -60,6 +60,7 @@ pub struct TopicConfig {
     pub(crate) flush_interval: Option<Duration>,
     pub(crate) deduplication_window: Option<Duration>,
     pub(crate) deduplication_max_ids: usize,
+    pub(crate) priority_lanes: u32,
 }
 
 /// The largest segment: Kafka's files stay below 2^31 bytes.
@@ -98,6 +99,7 @@ impl Default for TopicConfig {
             flush_interval: None,
             deduplication_window: None,
             deduplication_max_ids: 1_000_000,
+            priority_lanes: 1,
         }
     }
 }
@@ -417,6 +419,7 @@ impl TopicConfig {
         self.compression.validate()?;
         self.validate_flush()?;
         self.validate_deduplication()?;
+        self.validate_priorities()?;
         if let Some(bytes) = self.retention_bytes {
             within("retention.bytes", bytes, 0, i64::MAX as u64, " bytes")?;
         }

@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Durability;
+use super::ranked::Ranked;
+use crate::config::{Durability, Priority};
 use crate::engine::Partition;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::log::Cursor;
+use crate::priority::PriorityLanes;
 use crate::wait::{Registration, Signal, WaitSet};
 
 /// Where a reader stands in a partition.
@@ -75,6 +77,8 @@ pub(super) struct Slot {
     /// It appeared after the consumer was built.
     pub(super) is_new: bool,
     queued: bool,
+    /// What it counts as beside others.
+    priority: Priority,
 }
 
 impl Slot {
@@ -149,6 +153,8 @@ pub(super) struct Assignment {
     free: Vec<usize>,
     index: HashMap<Arc<str>, BTreeMap<PartitionId, usize>>,
     ready: VecDeque<usize>,
+    /// In its place once a partition has a priority.
+    ranked: Option<Box<Ranked>>,
     /// Found empty and not armed; see `watch`.
     pub(super) watched: Vec<usize>,
     set: WaitSet,
@@ -178,6 +184,7 @@ impl Assignment {
             free: Vec::new(),
             index: HashMap::new(),
             ready: VecDeque::new(),
+            ranked: None,
             watched: Vec::new(),
             set,
             catalog,
@@ -221,6 +228,7 @@ impl Assignment {
             paused: false,
             is_new,
             queued: false,
+            priority: self.priority_of(partition),
         };
         match free {
             Some(index) => self.slots[index] = Some(slot),
@@ -246,6 +254,9 @@ impl Assignment {
         let slots = &self.slots;
         let is_there = |index: &usize| slots.get(*index).is_some_and(Option::is_some);
         self.ready.retain(is_there);
+        if let Some(ranked) = &mut self.ranked {
+            ranked.retain(is_there);
+        }
         self.watched.retain(is_there);
     }
 
@@ -276,32 +287,70 @@ impl Assignment {
 
     /// Puts a slot at the end of the ready list, unless it is there or paused.
     pub(super) fn queue(&mut self, index: usize) {
-        if self.mark_queued(index) {
-            self.ready.push_back(index);
+        if let Some(priority) = self.mark_queued(index) {
+            match &mut self.ranked {
+                None => self.ready.push_back(index),
+                Some(ranked) => ranked.push_back(index, priority),
+            }
         }
     }
 
     /// Puts a slot at the front: it is the next to be looked at.
     pub(super) fn queue_first(&mut self, index: usize) {
-        if self.mark_queued(index) {
-            self.ready.push_front(index);
+        if let Some(priority) = self.mark_queued(index) {
+            match &mut self.ranked {
+                None => self.ready.push_front(index),
+                Some(ranked) => ranked.push_front(index, priority),
+            }
         }
     }
 
-    fn mark_queued(&mut self, index: usize) -> bool {
-        match self.get_mut(index) {
-            Some(slot) if !slot.queued && !slot.paused => {
-                slot.queued = true;
-                true
+    fn mark_queued(&mut self, index: usize) -> Option<Priority> {
+        let slot = self.get_mut(index).filter(|slot| !slot.queued && !slot.paused)?;
+        slot.queued = true;
+        Some(slot.priority)
+    }
+
+    /// What a partition counts as; with the first that has a priority the list is one by those.
+    fn priority_of(&mut self, partition: &Partition) -> Priority {
+        let lanes = partition.config().and_then(|config| PriorityLanes::of(&config));
+        let Some(lanes) = lanes else { return Priority::default() };
+        if self.ranked.is_none() {
+            let mut ranked = Ranked::new();
+            for index in std::mem::take(&mut self.ready) {
+                ranked.push_back(index, Priority::default()); // none had lanes
             }
-            _ => false,
+            self.ranked = Some(Box::new(ranked));
+        }
+        lanes.priority_of(partition.id())
+    }
+
+    /// How many looks a round takes: one at each that is ready; with priorities, where turns are
+    /// short, as many as it takes for the lower ones to have theirs.
+    pub(super) fn turns(&self) -> usize {
+        const EACH: usize = 4;
+        self.ranked.as_ref().map_or(self.ready.len(), |ranked| EACH * ranked.len())
+    }
+
+    /// How many records a read is to fetch, for the sake of others; `None` without others.
+    pub(super) fn most(&self) -> Option<u64> {
+        self.ranked.as_ref()?.most()
+    }
+
+    /// What came of a read.
+    pub(super) fn charge(&mut self, records: usize) {
+        if let Some(ranked) = &mut self.ranked {
+            ranked.charge(records);
         }
     }
 
     /// The next slot to look at; paused ones fall off the list.
     pub(super) fn pop(&mut self) -> Option<usize> {
         loop {
-            let index = self.ready.pop_front()?;
+            let index = match &mut self.ranked {
+                None => self.ready.pop_front()?,
+                Some(ranked) => ranked.pop()?,
+            };
             let Some(slot) = self.get_mut(index) else { continue };
             slot.queued = false;
             if !slot.paused {
@@ -311,7 +360,7 @@ impl Assignment {
     }
 
     pub(super) fn ready_len(&self) -> usize {
-        self.ready.len()
+        self.ranked.as_ref().map_or(self.ready.len(), |ranked| ranked.len())
     }
 
     /// Has the partition wake us when it has more. The caller looks once more after this.

@@ -18,7 +18,8 @@ use crate::disk::names::validate_topic_name;
 use crate::engine::Claim;
 use crate::error::{Cause, Error, Result};
 use crate::group::{
-    Interest, JoinRequest, OffsetStore, StickyAssignor, TopicPattern, check_group_name,
+    Distribution, Interest, JoinRequest, OffsetStore, StickyAssignor, TopicPattern,
+    check_group_name,
 };
 use crate::ids::PartitionId;
 use crate::record::PlainLimit;
@@ -83,6 +84,7 @@ pub struct ConsumerBuilder {
     assigned: Vec<(String, PartitionId)>,
     subscribed: Vec<String>,
     pattern: Option<String>,
+    distribution: Distribution,
     pub(super) place: Place,
     options: Options,
     shares: Option<Arc<ShareGroups>>,
@@ -98,6 +100,7 @@ impl ConsumerBuilder {
             assigned: Vec::new(),
             subscribed: Vec::new(),
             pattern: None,
+            distribution: Distribution::Divided,
             place: Place::default(),
             options,
             shares: None,
@@ -107,6 +110,12 @@ impl ConsumerBuilder {
     /// Whose names are not for its group.
     pub(crate) fn beside(mut self, shares: Arc<ShareGroups>) -> Self {
         self.shares = Some(shares);
+        self
+    }
+
+    /// For the only reader under its name.
+    pub(crate) fn broadcast(mut self) -> Self {
+        self.distribution = Distribution::Broadcast;
         self
     }
 
@@ -390,6 +399,7 @@ impl ConsumerBuilder {
                     assignor: assignor.unwrap_or_else(|| Arc::new(StickyAssignor::new())),
                     instance_id: instance_id.as_deref().map(Arc::from),
                     max_poll_interval: max_poll_interval.unwrap_or(MAX_POLL_INTERVAL),
+                    distribution: self.distribution,
                 };
                 let seat = self.offsets.join(group, request)?;
                 assignment.listen(seat.signal());
@@ -452,7 +462,11 @@ impl ConsumerBuilder {
         if options.auto_commit.is_some() && self.group.is_none() {
             return invalid("a reader without a group has nothing to commit by itself");
         }
-        self.place.validate(subscribes && self.group.is_some())?;
+        let is_broadcast = self.distribution == Distribution::Broadcast;
+        if is_broadcast && !subscribes {
+            return invalid("a broadcast consumer subscribes: all partitions are its own");
+        }
+        self.place.validate(subscribes && self.group.is_some(), is_broadcast)?;
         check_range("max_bytes", options.max_bytes, usize::MAX)?;
         check_range("max_records", options.max_records, usize::MAX)?;
         check_range("min_bytes", options.min_bytes, options.max_bytes)

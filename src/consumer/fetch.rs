@@ -60,12 +60,15 @@ impl Consumer {
         self.engine.check_open("poll")?;
         self.take_changes()?;
         self.look_at_watched();
-        for _ in 0..self.assignment.ready_len() {
+        for _ in 0..self.assignment.turns() {
             if self.is_full() || self.failed.is_some() {
                 break;
             }
             let Some(index) = self.assignment.pop() else { break };
-            match self.read(index, None) {
+            let before = self.stage.records.len();
+            let read = self.read(index, None);
+            self.assignment.charge(self.stage.records.len() - before);
+            match read {
                 Ok(Read::More) => self.assignment.queue(index),
                 Ok(Read::Full) => {
                     self.stage.is_full = true;
@@ -157,9 +160,10 @@ impl Consumer {
     fn fetch(&mut self, index: usize) -> Result<Option<Fetched>> {
         let Some(slot) = self.assignment.get(index) else { return Ok(None) };
         let Some(at) = slot.next() else { return Ok(None) };
+        let left = self.options.max_records - self.stage.records.len();
         let limits = FetchLimits {
             bytes: self.options.max_bytes.saturating_sub(self.stage.bytes).max(1),
-            records: (self.options.max_records - self.stage.records.len()) as u64,
+            records: self.assignment.most().unwrap_or(u64::MAX).min(left as u64),
             durable_only: self.options.durable_only,
             isolation: self.options.isolation,
         };

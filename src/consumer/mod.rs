@@ -2,11 +2,12 @@
 //!
 //! `builder` says how, `place` the part of it that only a member of a group has, `handle` is the
 //! [`Consumer`], the rest are its duties, a file each: `assignment` which partitions there are and
-//! which are ready, `subscription` how they come and go, `member` how a group has them come and go,
-//! `rebalance` who is told of it, `start` where reading a partition begins and begins again,
-//! `fetch` one round over what is ready, `poll` the calls that wait for it, `stream` the tasks that
-//! do, `to_end` the call with a definite end, `seek` moving about, `commit` the offsets that are
-//! kept, `consumed` those that a transaction keeps.
+//! which are ready, `ranked` in which order where they have priorities, `subscription` how they
+//! come and go, `member` how a group has them come and go, `rebalance` who is told of it, `start`
+//! where reading a partition begins and begins again, `fetch` one round over what is ready, `poll`
+//! the calls that wait for it, `stream` the tasks that do, `to_end` the call with a definite end,
+//! `seek` moving about, `commit` the offsets that are kept, `consumed` those that a transaction
+//! keeps.
 //!
 //! Invariants: a position moves only when the records before it are handed out; a poll costs what
 //! is ready, not what is assigned; nothing is committed unless a call says so.
@@ -22,6 +23,7 @@ mod handle;
 mod member;
 mod place;
 mod poll;
+mod ranked;
 mod rebalance;
 mod reset;
 mod seek;

@@ -117,7 +117,7 @@ impl ConsumerBuilder {
 
 impl Place {
     /// Refuses what is out of its range, and anything at all of who is no member.
-    pub(super) fn validate(&self, is_member: bool) -> Result<()> {
+    pub(super) fn validate(&self, is_member: bool, is_broadcast: bool) -> Result<()> {
         let refuse = |key: &str, value: String, allowed: &str| {
             let (key, allowed) = (key.to_owned(), allowed.to_owned());
             Err(Error::new("build consumer", Cause::InvalidConfig { key, value, allowed }))
@@ -129,6 +129,10 @@ impl Place {
         if has_any && !is_member {
             let text = "an assignor, an instance id, a poll interval and a listener are for \
                         members: consumers that subscribe with a group";
+            return Err(Error::new("build consumer", Cause::InvalidArgument(text.to_owned())));
+        }
+        if is_broadcast && (self.assignor.is_some() || self.instance_id.is_some()) {
+            let text = "a broadcast consumer has everything: no assignor, no instance id";
             return Err(Error::new("build consumer", Cause::InvalidArgument(text.to_owned())));
         }
         if let Some(interval) = self.max_poll_interval

@@ -1,11 +1,11 @@
 //! Records that are sent once under an id of the program's choice, within a topic's window.
 //!
 //! The ids lie in the records themselves, in a header, and nowhere else: what is known of them is a
-//! fold over the topic's logs (`window` the pure state, `follow` the reading), begun at the window's
-//! start when the first id comes and caught up before each decision. So there is no second fact that
-//! could disagree with the log, whatever stops the process, and an id is as durable as its record.
-//! `ids` decides, for one topic: a new id is claimed, and nobody else gets it until its record is in
-//! the log or has failed. `registry` has one of these for each topic in use.
+//! fold over the topic's logs (`window` the pure state, `follow` the reading), begun at the start
+//! of the window when the first id comes and caught up before each decision. So there is no second
+//! fact that could disagree with the log, whatever stops the process, and an id is as durable as
+//! its record. `ids` decides, for one topic: a new id is claimed, and nobody else gets it until its
+//! record is in the log or has failed. `registry` has one of these for each topic in use.
 //!
 //! Invariants: no two records under one id are appended within the window by `send_once`; no id is
 //! forgotten early to save memory; ids are compared whole. Callers: producers.

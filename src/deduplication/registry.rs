@@ -1,7 +1,8 @@
 //! The topics whose ids somebody asks about, each with what is known of them.
 //!
 //! A topic's ids are read when the first comes, not when the store opens, and belong to its topic
-//! id: one that is made again under the name begins anew.
+//! id: one that is made again under the name begins anew. One registry for a store, whose producers
+//! share it; what it has of deleted topics goes with the next that is asked about.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -59,6 +59,7 @@ impl Engine {
         for NewTopic { name, config, internal } in new {
             validate_topic_name(name)?;
             config.validate()?;
+            config.check_lanes()?;
             check_built("create topic", config.compression.kind())?;
             if !names.insert(*name) || self.table.read().names.contains_key(*name) {
                 let difference = "no second one can be made".to_owned();
@@ -213,6 +214,7 @@ impl Engine {
         let _one_at_a_time = self.catalog.lock();
         let root = &self.owner("alter topic")?.root;
         let topic = self.topic(name)?;
+        config.check_same_lanes(&topic.config())?;
         if config.compression.kind() != topic.config().compression.kind() {
             check_built("alter topic", config.compression.kind())?;
         }

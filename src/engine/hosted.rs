@@ -10,10 +10,12 @@ use super::Engine;
 use super::partition::Partition;
 use super::room;
 use super::root::fact::Fact;
-use crate::config::Leadership;
+use crate::config::{Leadership, TopicConfig};
 use crate::error::Result;
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
-use crate::log::{Appended, Cursor, Durable, Fetched, LeaderBatches, RawBatches, RawLimits};
+use crate::log::{
+    Appended, Cursor, Durable, Fetched, LeaderBatches, PartitionLog, RawBatches, RawLimits,
+};
 use crate::record::AppendBatch;
 use crate::time::Timestamp;
 
@@ -105,7 +107,11 @@ impl Partition {
         batch: &B,
         now: Timestamp,
     ) -> Result<Appended> {
-        let appended = self.append_by(batch, |log| log.append_as_leader(epoch, batch, now))?;
+        let log = self.open_log("append")?;
+        let reserved = self.room_for(batch)?;
+        let appended = log.append_as_leader(epoch, batch, now);
+        let appended = appended.map_err(|error| self.not_appended(reserved, error))?;
+        self.settle(reserved, &appended);
         self.signal().notify();
         if self.is_flush_due() {
             self.make_durable(appended.end_offset)?;
@@ -128,6 +134,11 @@ impl Partition {
     /// Reads whole batches from the one that holds `from` on.
     pub(crate) fn read_batches(&self, from: Offset, limits: RawLimits) -> Result<RawBatches> {
         self.open_log("read batches")?.read_batches(from, limits)
+    }
+
+    /// Its topic's configuration; `None` of a log that cannot be written to.
+    pub(crate) fn config(&self) -> Option<Arc<TopicConfig>> {
+        self.log().ok().map(PartitionLog::config)
     }
 
     /// Reads whole batches from the one that holds `from` to the end of the log, whatever readers

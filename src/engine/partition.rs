@@ -110,7 +110,7 @@ impl Partition {
     }
 
     /// The log, or why there is none to write to.
-    #[inline]
+    #[inline(always)] // see `producer::walk`
     pub(crate) fn log(&self) -> Result<&PartitionLog> {
         match &self.backing {
             Backing::Log(log) => Ok(log),
@@ -125,7 +125,7 @@ impl Partition {
     }
 
     /// The log, if the store is open and the topic exists.
-    #[inline]
+    #[inline(always)] // see `producer::walk`
     pub(super) fn open_log(&self, operation: &'static str) -> Result<&PartitionLog> {
         self.gate.check(operation)?;
         self.check_exists(operation)?;
@@ -160,8 +160,13 @@ impl Partition {
         Error::new(operation, Cause::NotFound { what: "topic", name })
     }
 
+    /// The log, if an append may be made to it.
+    #[inline(always)] // see `producer::walk`
+    pub(crate) fn log_to_append(&self) -> Result<&PartitionLog> {
+        self.open_log("append")
+    }
+
     /// What the topic asks of a batch that is appended at `now`.
-    #[inline]
     pub(crate) fn batch_rules(&self, now: Timestamp) -> Result<BatchRules> {
         Ok(self.open_log("append")?.batch_rules(now))
     }
@@ -204,37 +209,39 @@ impl Partition {
         batch: &B,
         now: Timestamp,
     ) -> Result<Appended> {
-        self.append_by(batch, |log| log.append(batch, now))
-    }
-
-    /// The same by an append of the log's, which takes room for `batch`.
-    #[inline(always)] // see `producer::walk`
-    pub(super) fn append_by<B: AppendBatch>(
-        &self,
-        batch: &B,
-        append: impl FnOnce(&PartitionLog) -> Result<Appended>,
-    ) -> Result<Appended> {
         let log = self.open_log("append")?;
-        let size = batch.size() as u64;
-        let reserved = match batch.marker() {
-            Some(_) => room::take(self, size),
-            None => room::reserve(self, size)?,
-        };
-        match append(log) {
-            Ok(appended) if appended.is_duplicate => {
-                room::give_back(self, reserved);
-                Ok(appended)
-            }
+        let reserved = self.room_for(batch)?;
+        match log.append(batch, now) {
             Ok(appended) => {
-                self.topic_budget.settle(reserved.of_topic, appended.count);
+                self.settle(reserved, &appended);
                 Ok(appended)
             }
             Err(error) => Err(self.not_appended(reserved, error)),
         }
     }
 
+    /// Takes the room that a batch needs.
+    #[inline(always)] // see `producer::walk`
+    pub(super) fn room_for<B: AppendBatch>(&self, batch: &B) -> Result<Room> {
+        let size = batch.size() as u64;
+        match batch.marker() {
+            Some(_) => Ok(room::take(self, size)),
+            None => room::reserve(self, size),
+        }
+    }
+
+    /// What becomes of the room once the batch is in the log.
+    #[inline(always)] // see `producer::walk`
+    pub(super) fn settle(&self, reserved: Room, appended: &Appended) {
+        if appended.is_duplicate {
+            room::give_back(self, reserved);
+        } else {
+            self.topic_budget.settle(reserved.of_topic, appended.count);
+        }
+    }
+
     #[cold]
-    fn not_appended(&self, reserved: Room, error: Error) -> Error {
+    pub(super) fn not_appended(&self, reserved: Room, error: Error) -> Error {
         room::give_back(self, reserved);
         self.note_failure();
         self.check_exists("append").err().unwrap_or(error) // deleted meanwhile: that is why

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::committed::{Commit, Committed, Entries, Entry, Group};
 use super::generations::check_kind;
+use super::identity::Distribution;
 use super::offsets::{InTurn, OffsetStore, in_the_log};
 use super::schema::{CommittedValue, GroupKind, committed_key, group_key};
 use crate::config::Durability;
@@ -42,24 +43,32 @@ impl OffsetStore {
     ///
     /// # Errors
     /// `NotFound`, `InvalidName`, and why its place in the log cannot be read.
-    pub(crate) fn kept(&self, operation: &'static str, group: &str) -> Result<KeptGroup> {
+    pub(crate) fn kept(&self, operation: &'static str, group_name: &str) -> Result<KeptGroup> {
         self.engine.check_open(operation)?;
-        self.partition_of(group)?;
-        let is_live = self.roster(group).is_some();
-        match self.existing(group).filter(|group| is_live || !group.is_unused()) {
+        self.partition_of(group_name)?;
+        let is_live = self.roster(group_name).is_some();
+        match self.existing(group_name).filter(|group| is_live || !group.is_unused()) {
             Some(group) => {
                 let records = group.records.lock();
                 let kind = match records.kind() {
-                    GroupKind::Standalone if is_live => GroupKind::Classic,
+                    GroupKind::Standalone if is_live => self.live_kind(group_name),
                     kind => kind,
                 };
                 Ok(KeptGroup { kind, generation: records.generation() })
             }
             None if is_live => {
                 let generation = Generation::default();
-                Ok(KeptGroup { kind: GroupKind::Classic, generation })
+                Ok(KeptGroup { kind: self.live_kind(group_name), generation })
             }
-            None => Err(unknown(operation, group)),
+            None => Err(unknown(operation, group_name)),
+        }
+    }
+
+    /// Of a group that has members and no record of them yet.
+    fn live_kind(&self, group: &str) -> GroupKind {
+        match self.coordinator().group(group).map(|group| group.distribution) {
+            Some(Distribution::Broadcast) => GroupKind::Broadcast,
+            Some(Distribution::Divided) | None => GroupKind::Classic,
         }
     }
 

@@ -13,11 +13,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::identity::MemberId;
+use super::identity::{Distribution, MemberId};
 use super::live::{Changed, LiveGroup};
 use super::membership::{GroupSnapshot, KnownTopic, TopicList, Visibility};
 use super::offsets::OffsetStore;
 use crate::engine::{Due, Engine, Topic};
+use crate::error::{Cause, Error, Result};
 use crate::stats::{Apart, Counter};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -88,6 +89,8 @@ impl ReadCounters {
 pub(super) struct Group {
     pub(super) name: Arc<str>,
     pub(super) live: LiveGroup,
+    /// That of its first consumer.
+    pub(super) distribution: Distribution,
     offsets: Weak<OffsetStore>,
 }
 
@@ -123,17 +126,44 @@ impl Coordinator {
         MemberId::new(self.members.fetch_add(1, Ordering::AcqRel) + 1)
     }
 
-    /// The group with one seat more.
-    pub(super) fn take_seat(&self, offsets: &Arc<OffsetStore>, name: &Arc<str>) -> Arc<Group> {
+    /// The group with one seat more. Fails as `InvalidArgument` where those who sit read otherwise,
+    /// as `Locked` where a broadcast consumer does.
+    pub(super) fn take_seat(
+        &self,
+        offsets: &Arc<OffsetStore>,
+        name: &Arc<str>,
+        distribution: Distribution,
+    ) -> Result<Arc<Group>> {
         let topics = self.topics(&offsets.engine);
         let mut groups = self.groups.lock();
         let held = groups.entry(name.clone()).or_insert_with(|| {
             let live = LiveGroup::new(offsets.generation(name), topics);
             let offsets = Arc::downgrade(offsets);
-            Held { group: Arc::new(Group { name: name.clone(), live, offsets }), seats: 0 }
+            let group = Group { name: name.clone(), live, distribution, offsets };
+            Held { group: Arc::new(group), seats: 0 }
         });
+        if held.seats > 0 {
+            let cause = match (held.group.distribution, distribution) {
+                (Distribution::Divided, Distribution::Divided) => None,
+                (Distribution::Broadcast, Distribution::Broadcast) => {
+                    Some(Cause::Locked(format!("broadcast consumer `{name}` is open")))
+                }
+                (Distribution::Broadcast, Distribution::Divided) => {
+                    let text = format!("`{name}` is a broadcast consumer, not a group");
+                    Some(Cause::InvalidArgument(text))
+                }
+                (Distribution::Divided, Distribution::Broadcast) => {
+                    let text =
+                        format!("`{name}` is a group with members, not a broadcast consumer");
+                    Some(Cause::InvalidArgument(text))
+                }
+            };
+            if let Some(cause) = cause {
+                return Err(Error::new("join group", cause));
+            }
+        }
         held.seats += 1;
-        held.group.clone()
+        Ok(held.group.clone())
     }
 
     pub(super) fn leave_seat(&self, name: &str) {
@@ -192,7 +222,8 @@ impl Group {
         }
         let since = offsets.engine.clock().wall();
         let generation = self.live.generation();
-        if let Err(error) = offsets.record_generation(&self.name, generation, Some(since)) {
+        let members = (&self.name, self.distribution);
+        if let Err(error) = offsets.record_members(members, generation, Some(since)) {
             log::warn!("group `{}` is empty, which cannot be written: {error}", self.name);
         }
     }

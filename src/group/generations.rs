@@ -11,6 +11,8 @@
 
 use std::sync::Arc;
 
+use super::committed::Group;
+use super::identity::Distribution;
 use super::offsets::{OffsetStore, in_the_log};
 use super::records::{ClassicRecord, Phase, Protocol};
 use super::schema::{GroupKind, GroupValue, group_key};
@@ -41,31 +43,74 @@ impl OffsetStore {
         generation: Generation,
         empty_since: Option<Timestamp>,
     ) -> Result<()> {
-        self.engine.check_open("record generation")?;
+        self.record(group, generation, empty_since, None)
+    }
+
+    /// The same for members of this process, and what their name is used for from now on. Fails as
+    /// [`check_distribution`](OffsetStore::check_distribution) does.
+    pub(super) fn record_members(
+        &self,
+        (group, distribution): (&Arc<str>, Distribution),
+        generation: Generation,
+        empty_since: Option<Timestamp>,
+    ) -> Result<()> {
+        self.record(group, generation, empty_since, Some(distribution))
+    }
+
+    fn record(
+        &self,
+        group: &Arc<str>,
+        generation: Generation,
+        empty_since: Option<Timestamp>,
+        distribution: Option<Distribution>,
+    ) -> Result<()> {
+        const OPERATION: &str = "record generation";
+        self.engine.check_open(OPERATION)?;
         let log_partition = self.partition_of(group)?;
         let (name, group) = self.existing_or_new(group);
         let _turn = group.turn.lock();
-        let newer: Vec<Box<[u8]>> = {
+        if let Some(distribution) = distribution {
+            group.check_distribution(OPERATION, &name, distribution)?;
+        }
+        let (newer, protocol): (Vec<Box<[u8]>>, _) = {
             let records = group.records.lock();
-            check_kind("record generation", &name, records.kind())?;
+            check_kind(OPERATION, &name, records.kind())?;
             if records.classic.is_some() && generation < records.generation() {
                 return Ok(());
             }
-            records.newer.iter().map(|key| key.bytes.clone()).collect()
+            let newer = records.newer.iter().map(|key| key.bytes.clone()).collect();
+            let kept = if records.kind() == GroupKind::Broadcast {
+                Distribution::Broadcast
+            } else {
+                Distribution::Divided
+            };
+            (newer, Protocol::of(distribution.unwrap_or(kept)))
         };
         let key = group_key(&name)?;
-        let value = GroupValue::of_consumers(generation, empty_since).encode()?;
+        let value = GroupValue::of_consumers(generation, empty_since);
+        let value = GroupValue { protocol_type: protocol.name(), ..value }.encode()?;
         let mut changes: Vec<Change<'_>> =
             newer.iter().map(|key| Change { key, value: None }).collect();
         changes.push(Change { key: &key, value: Some(&value) });
         let appended = self.log.append(log_partition, &changes, Durability::Process);
         if in_the_log(&appended) {
             let phase = empty_since.map_or(Phase::Live, Phase::EmptySince);
-            let protocol = Protocol::Consumer;
             let record = ClassicRecord { generation, protocol, phase };
             group.records.lock().become_classic(record);
         }
         appended.map(|_| ())
+    }
+
+    /// Fails as `InvalidArgument` where a name is used for the other distribution, or, for a
+    /// broadcast, for offsets of consumers without members.
+    pub(super) fn check_distribution(
+        &self,
+        operation: &'static str,
+        name: &str,
+        wanted: Distribution,
+    ) -> Result<()> {
+        let Some(group) = self.existing(name) else { return Ok(()) };
+        group.check_distribution(operation, name, wanted)
     }
 
     /// Groups that had members of this library have none in a process that has just begun: they
@@ -86,7 +131,7 @@ impl OffsetStore {
         for name in all {
             let Some(group) = self.existing(&name) else { continue };
             let generation = match group.records.lock().classic.as_mut() {
-                Some(it) if it.phase == of && it.protocol == Protocol::Consumer => {
+                Some(it) if it.phase == of && it.protocol.is_ours() => {
                     it.phase = Phase::EmptySince(now);
                     it.generation
                 }
@@ -99,6 +144,30 @@ impl OffsetStore {
     }
 }
 
+impl Group {
+    fn check_distribution(
+        &self,
+        operation: &'static str,
+        name: &str,
+        wanted: Distribution,
+    ) -> Result<()> {
+        let kind = self.records.lock().kind();
+        let text = match (wanted, kind) {
+            (Distribution::Divided, GroupKind::Broadcast) => {
+                format!("`{name}` is a broadcast consumer, not a group")
+            }
+            (Distribution::Divided, _) | (Distribution::Broadcast, GroupKind::Broadcast) => {
+                return Ok(());
+            }
+            (Distribution::Broadcast, _) if self.is_unused() => return Ok(()),
+            (Distribution::Broadcast, _) => {
+                format!("`{name}` is a {kind} group, not a broadcast consumer")
+            }
+        };
+        Err(Error::new(operation, Cause::InvalidArgument(text)))
+    }
+}
+
 /// Groups that only Kafka can lead are left alone.
 pub(super) fn check_kind(operation: &'static str, group: &str, kind: GroupKind) -> Result<()> {
     match kind {
@@ -106,7 +175,9 @@ pub(super) fn check_kind(operation: &'static str, group: &str, kind: GroupKind) 
             let text = format!("`{group}` is one of Kafka's {kind} groups");
             Err(Error::new(operation, Cause::Unsupported(text)))
         }
-        GroupKind::Standalone | GroupKind::Classic | GroupKind::Consumer => Ok(()),
+        GroupKind::Standalone | GroupKind::Classic | GroupKind::Consumer | GroupKind::Broadcast => {
+            Ok(())
+        }
     }
 }
 

@@ -50,6 +50,16 @@ impl fmt::Display for MemberId {
     }
 }
 
+/// How what a group subscribes to comes to its consumers. A name is used for one of them, and kept
+/// for it until the group is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Distribution {
+    /// Each partition goes to one of its members.
+    Divided,
+    /// Everything goes to its only member.
+    Broadcast,
+}
+
 /// A partition with the identity of its topic; ordered by topic name, then number, then id.
 ///
 /// ```

@@ -63,6 +63,7 @@ pub use consumed::ConsumedOffsets;
 pub(crate) use consumed::ConsumedPart;
 #[cfg(not(loom))]
 pub(crate) use coordinator::{ReaderCounters, known};
+pub(crate) use identity::Distribution;
 pub use identity::{MemberId, TopicPartition};
 #[cfg(not(loom))]
 pub(crate) use live::Began;

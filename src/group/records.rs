@@ -9,7 +9,10 @@
 
 use std::collections::BTreeSet;
 
-use super::schema::{GroupKind, GroupValue, OffsetsKey, tombstone_order};
+use super::identity::Distribution;
+use super::schema::{
+    BROADCAST_PROTOCOL, CONSUMER_PROTOCOL, GroupKind, GroupValue, OffsetsKey, tombstone_order,
+};
 use crate::ids::Generation;
 use crate::time::Timestamp;
 
@@ -37,6 +40,8 @@ pub(super) enum Protocol {
     /// It never had any.
     None,
     Consumer,
+    /// That of a broadcast consumer.
+    Broadcast,
     /// Connect's workers, or another client's.
     Other,
 }
@@ -58,6 +63,29 @@ pub(super) struct NewerKey {
     pub(super) bytes: Box<[u8]>,
 }
 
+impl Protocol {
+    pub(super) fn of(distribution: Distribution) -> Self {
+        match distribution {
+            Distribution::Divided => Protocol::Consumer,
+            Distribution::Broadcast => Protocol::Broadcast,
+        }
+    }
+
+    /// What the group's record calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Protocol::Broadcast => BROADCAST_PROTOCOL,
+            Protocol::Consumer => CONSUMER_PROTOCOL,
+            Protocol::None | Protocol::Other => "",
+        }
+    }
+
+    /// Whether its members are this library's.
+    pub(super) fn is_ours(self) -> bool {
+        matches!(self, Protocol::Consumer | Protocol::Broadcast)
+    }
+}
+
 impl GroupRecords {
     pub(super) fn is_empty(&self) -> bool {
         self.classic.is_none() && self.newer.is_empty()
@@ -72,6 +100,7 @@ impl GroupRecords {
         let classic = match self.classic.map(|classic| classic.protocol) {
             None | Some(Protocol::None) => GroupKind::Standalone,
             Some(Protocol::Consumer | Protocol::Other) => GroupKind::Classic,
+            Some(Protocol::Broadcast) => GroupKind::Broadcast,
         };
         newer.unwrap_or(classic)
     }
@@ -103,7 +132,8 @@ impl ClassicRecord {
     pub(super) fn of(value: &GroupValue<'_>) -> Self {
         let protocol = match value.protocol_type {
             "" => Protocol::None,
-            "consumer" => Protocol::Consumer,
+            CONSUMER_PROTOCOL => Protocol::Consumer,
+            BROADCAST_PROTOCOL => Protocol::Broadcast,
             _ => Protocol::Other,
         };
         let phase = match (value.has_members, value.state_since) {

@@ -23,7 +23,7 @@ pub(crate) use crate::state_log::wire::partition_of_name as group_partition;
 use crate::state_log::wire::{Input, put_string, put_varint, too_large};
 
 pub(crate) use committed::{CommittedValue, check_metadata};
-pub(crate) use group::{GroupValue, consumer_group_epoch};
+pub(crate) use group::{BROADCAST_PROTOCOL, CONSUMER_PROTOCOL, GroupValue, consumer_group_epoch};
 pub use key::GroupKind;
 pub(crate) use key::{CONSUMER_GROUP_KEY, OffsetsKey, committed_key, group_key, tombstone_order};
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::assign::Assignor;
 use super::committed::Commit;
 use super::coordinator::Group;
-use super::identity::{MemberId, TopicPartition};
+use super::identity::{Distribution, MemberId, TopicPartition};
 use super::live::{Began, Changed, LiveGroup, Next, Planned};
 use super::membership::{Departed, Fenced, Interest, JoinRefused, Joining};
 use super::offsets::OffsetStore;
@@ -28,6 +28,7 @@ pub(crate) struct JoinRequest {
     pub(crate) assignor: Arc<dyn Assignor>,
     pub(crate) instance_id: Option<Arc<str>>,
     pub(crate) max_poll_interval: Duration,
+    pub(crate) distribution: Distribution,
 }
 
 /// What a member is to do next.
@@ -74,9 +75,10 @@ impl OffsetStore {
         request: JoinRequest,
     ) -> Result<Arc<Seat>> {
         self.engine.check_open("join group")?;
+        self.check_distribution("join group", group, request.distribution)?;
         let seat = Seat {
             offsets: self.clone(),
-            group: self.coordinator().take_seat(self, group),
+            group: self.coordinator().take_seat(self, group, request.distribution)?,
             request,
             member: AtomicU64::new(0),
             signal: Arc::new(Signal::new()),
@@ -232,7 +234,8 @@ impl Seat {
         let Some(mut rebalance) = live.begin_plan() else { return Ok(()) };
         let planning = Planning(live);
         let generation = live.generation().next(); // as long as this plans, nobody else does
-        self.offsets.record_generation(group, generation, None)?;
+        let members = (group, self.group.distribution);
+        self.offsets.record_members(members, generation, None)?;
         loop {
             let plan = rebalance.plan(&*self.request.assignor);
             let fallback = plan.fallback().map(ToString::to_string);
@@ -292,14 +295,24 @@ impl std::fmt::Debug for Seat {
 
 impl Committer<'_> {
     /// Has it expelled first if its time is over; called before the commit's turn.
-    pub(super) fn look_at_the_clock(self, offsets: &OffsetStore, group: &str) {
+    pub(super) fn look_before_the_turn(
+        self,
+        offsets: &OffsetStore,
+        group_name: &str,
+    ) -> Result<()> {
         let group = match self {
             Committer::Member(seat) => Some(seat.group.clone()),
-            Committer::Outsider => offsets.coordinator().group(group),
+            Committer::Outsider => offsets.coordinator().group(group_name),
         };
         if let Some(group) = group {
             let expired = group.live.expire(offsets.engine.clock().monotonic());
             group.follow_up(offsets, expired);
+        }
+        match self {
+            Committer::Member(_) => Ok(()),
+            Committer::Outsider => {
+                offsets.check_distribution("commit", group_name, Distribution::Divided)
+            }
         }
     }
 

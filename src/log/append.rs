@@ -16,6 +16,7 @@ use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset, Sequence};
 use crate::record::{AppendBatch, ProducerClaim, ProducerStamp, Stamp};
 use crate::segment::{Indexer, Segment, Tail};
+use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
 use crate::time::Timestamp;
 use std::sync::Arc;
@@ -45,9 +46,12 @@ impl Appended {
     }
 }
 
-/// Latches the log if the section it lives in is left by a panic.
-struct Section<'a> {
+/// The writer lock, and what was rolled when it was taken. If it is given back by a panic, the log
+/// is latched first.
+pub(super) struct Section<'a> {
     latch: &'a Latch,
+    pub(super) writer: MutexGuard<'a, Writer>,
+    rolled: usize,
     left: bool,
 }
 
@@ -61,6 +65,13 @@ impl Drop for Section<'_> {
 }
 
 impl Section<'_> {
+    /// Gives the lock back; `true`: segments were rolled meanwhile.
+    #[inline(always)] // see `producer::walk`
+    pub(super) fn leave(mut self) -> bool {
+        self.left = true;
+        self.writer.rolled.len() > self.rolled
+    }
+
     #[cold]
     fn unwound(&self) {
         self.latch.trip(&Error::new("append", Cause::Panicked("an append")));
@@ -84,11 +95,22 @@ fn no_offsets(base: Offset) -> Error {
 impl PartitionLog {
     /// Appends one batch, all of it or nothing. Returns once readers can see it and `kill -9`
     /// cannot take it.
+    #[inline(always)] // see `producer::walk`
     pub(crate) fn append<B: AppendBatch>(&self, batch: &B, now: Timestamp) -> Result<Appended> {
-        self.appending(|writer| match writer.lead {
-            Lead::Itself | Lead::Leads => self.append_locked(writer, batch, now),
+        // no closure, which would be a body of code of its own
+        let mut section = self.enter();
+        let appended = match section.writer.lead {
+            Lead::Itself | Lead::Leads => self.append_locked(&mut section.writer, batch, now),
             Lead::Follows => Err(Error::new("append", Cause::NotLeader)),
-        })
+        };
+        let rolled = section.leave();
+        match appended {
+            Ok(appended) => {
+                self.tell_appended(rolled);
+                Ok(appended)
+            }
+            Err(error) => Err(self.not_appended(error)),
+        }
     }
 
     /// Fails where every append would: the log is poisoned or closed, or it follows.
@@ -102,28 +124,34 @@ impl PartitionLog {
     }
 
     /// Runs `append` under the writer lock; the maintainer is told after that.
-    #[inline(always)] // see `producer::walk`
     pub(super) fn appending<T>(&self, append: impl FnOnce(&mut Writer) -> Result<T>) -> Result<T> {
-        let mut writer = self.writer.lock();
-        let mut section = Section { latch: &self.latch, left: false };
-        let waiting = writer.rolled.len();
-        let appended = append(&mut writer);
-        let rolled = writer.rolled.len() > waiting;
-        section.left = true;
-        drop(section);
-        drop(writer);
-        match appended {
-            Ok(appended) => {
-                if rolled || self.marks.are_reached(self.counters.appended_bytes()) {
-                    self.call_attention(rolled);
-                }
-                Ok(appended)
-            }
-            Err(error) => {
-                self.counters.failed_appends.add(1);
-                Err(self.named(error))
-            }
+        let mut section = self.enter();
+        let appended = append(&mut section.writer);
+        let rolled = section.leave();
+        let appended = appended.map_err(|error| self.not_appended(error))?;
+        self.tell_appended(rolled);
+        Ok(appended)
+    }
+
+    #[inline(always)] // see `producer::walk`
+    fn enter(&self) -> Section<'_> {
+        let writer = self.writer.lock();
+        let rolled = writer.rolled.len();
+        Section { latch: &self.latch, writer, rolled, left: false }
+    }
+
+    /// The maintainer is told what it has to know of an append.
+    #[inline(always)] // see `producer::walk`
+    fn tell_appended(&self, rolled: bool) {
+        if rolled || self.marks.are_reached(self.counters.appended_bytes()) {
+            self.call_attention(rolled);
         }
+    }
+
+    #[cold]
+    fn not_appended(&self, error: Error) -> Error {
+        self.counters.failed_appends.add(1);
+        self.named(error)
     }
 
     #[inline]

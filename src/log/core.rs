@@ -26,7 +26,7 @@ use super::marks::Marks;
 use super::offsets::Offsets;
 use super::report::Damage;
 use super::rules::RulesCell;
-use crate::config::{HoldCap, TopicConfig};
+use crate::config::{Compression, HoldCap, TopicConfig};
 use crate::disk::latch::Latch;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
@@ -253,9 +253,19 @@ impl PartitionLog {
     }
 
     /// What the configuration asks of a batch that is appended at `now`.
-    #[inline(always)] // see `producer::walk`
     pub(crate) fn batch_rules(&self, now: Timestamp) -> BatchRules {
-        self.rules.at(now)
+        self.rules.at(now, Compression::Producer, None)
+    }
+
+    /// The same with a producer's word on compression.
+    #[inline(always)] // see `producer::walk`
+    pub(crate) fn rules_for(
+        &self,
+        now: Timestamp,
+        own: Compression,
+        level: Option<i32>,
+    ) -> BatchRules {
+        self.rules.at(now, own, level)
     }
 
     /// Who counts the bytes that readers hold.

@@ -6,7 +6,7 @@
 //!
 //! Written under the log's writer lock, read by whoever is about to append.
 
-use crate::config::{Packing, TimestampType, TopicCompression, TopicConfig};
+use crate::config::{Compression, Packing, TimestampType, TopicCompression, TopicConfig};
 use crate::record::{BatchRules, TimestampRule};
 use crate::time::{Timestamp, millis};
 use crate::wait::Numbers;
@@ -32,10 +32,11 @@ impl RulesCell {
         self.0.set(numbers(config));
     }
 
-    /// What is asked of a batch that is appended at `now`.
+    /// What is asked of a batch that is appended at `now` by a producer with this word on
+    /// compression.
     #[inline(always)] // see `producer::walk`
-    pub(super) fn at(&self, now: Timestamp) -> BatchRules {
-        rules(self.0.get(), now)
+    pub(super) fn at(&self, now: Timestamp, own: Compression, level: Option<i32>) -> BatchRules {
+        rules(self.0.get(), now, (own, level))
     }
 }
 
@@ -56,7 +57,11 @@ fn numbers(config: &TopicConfig) -> [u64; 5] {
 }
 
 #[inline(always)] // see `producer::walk`
-fn rules([max_bytes, before, after, flags, compression]: [u64; 5], now: Timestamp) -> BatchRules {
+fn rules(
+    [max_bytes, before, after, flags, compression]: [u64; 5],
+    now: Timestamp,
+    (own, level): (Compression, Option<i32>),
+) -> BatchRules {
     let bound = |millis| (millis != UNBOUNDED).then(|| Duration::from_millis(millis));
     let timestamps = if flags & APPEND_TIME != 0 {
         TimestampRule::Append { now }
@@ -64,6 +69,6 @@ fn rules([max_bytes, before, after, flags, compression]: [u64; 5], now: Timestam
         TimestampRule::Create { now, before_max: bound(before), after_max: bound(after) }
     };
     let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
-    let packing = Packing::of_topic(TopicCompression::from_bits(compression));
+    let packing = Packing::of_topic(TopicCompression::from_bits(compression)).by(own, level);
     BatchRules { timestamps, max_bytes, keyed: flags & KEYED != 0, packing }
 }

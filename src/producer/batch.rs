@@ -4,7 +4,7 @@
 //! other end: whoever takes a batch on its way to the log keeps it with the outcome. One that is
 //! dropped instead, which takes a panic of ours, fails its waiters rather than leave them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::core::Core;
 use super::lane::Lane;
@@ -60,16 +60,19 @@ impl Written {
 /// How a batch ended, shared by all that wait for it.
 pub(super) type Ending = Arc<Result<Written>>;
 
+/// Whose due work a thread runs while it waits; `None` where the store has a timer thread.
+pub(super) type Helped = Option<Weak<Core>>;
+
 /// What the records of one batch wait for.
-pub(super) type Ticket = Completion<Ending>;
+pub(super) type Ticket = Completion<Ending, Helped>;
 
 /// The duty to end a ticket.
 #[derive(Debug)]
 pub(super) struct Promise(Option<SharedArc<Ticket>>);
 
 impl Promise {
-    pub(super) fn new() -> Self {
-        Promise(Some(SharedArc::new(Ticket::new())))
+    pub(super) fn new(helped: Helped) -> Self {
+        Promise(Some(SharedArc::new(Ticket::about(helped))))
     }
 
     pub(super) fn ticket(&self) -> &SharedArc<Ticket> {
@@ -111,11 +114,11 @@ pub(super) struct LingerBatch {
 }
 
 impl LingerBatch {
-    pub(super) fn new(buffer: BatchBuffer, grant: Grant) -> Self {
+    pub(super) fn new(buffer: BatchBuffer, grant: Grant, helped: Helped) -> Self {
         LingerBatch {
             buffer,
             grant,
-            promise: Promise::new(),
+            promise: Promise::new(helped),
             durability: Durability::Process,
             due: None,
         }

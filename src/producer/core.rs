@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::batch::{LingerBatch, Ticket};
+use super::batch::{Helped, LingerBatch, Ticket};
 use super::builder::{BufferFull, Settings};
 use super::lane::{Lane, closed};
 use super::lanes::Lanes;
@@ -20,6 +20,7 @@ use crate::deduplication::Deduplication;
 use crate::engine::{CloseHook, Due, Engine, Partition, Topic};
 use crate::error::{Cause, Error, Result};
 use crate::ids::TopicId;
+use crate::log::PartitionLog;
 use crate::record::{AppendBatch, BatchBuffer, BatchRules, check_built};
 use crate::schedule::Schedule;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -109,27 +110,18 @@ impl Core {
     /// What a partition asks of a batch that is appended at `now`, and how it is compressed.
     #[inline(always)] // see `walk`
     pub(super) fn rules(&self, partition: &Partition, now: Timestamp) -> Result<BatchRules> {
-        self.packed_as_set(partition.batch_rules(now)?)
-    }
-
-    /// The same for a batch that is appended by this very call, which looks whether it may be.
-    #[inline(always)] // see `producer::walk`
-    pub(super) fn rules_of_append(
-        &self,
-        partition: &Partition,
-        now: Timestamp,
-    ) -> Result<BatchRules> {
-        self.packed_as_set(partition.log()?.batch_rules(now))
-    }
-
-    #[inline(always)] // see `producer::walk`
-    fn packed_as_set(&self, rules: BatchRules) -> Result<BatchRules> {
-        let Settings { compression, compression_level, .. } = self.settings;
-        let rules = rules.packed_by(compression, compression_level);
+        let rules = self.rules_in(partition.log_to_append()?, now);
         if !rules.packing.is_plain() {
             check_built("append", rules.packing.codec())?;
         }
         Ok(rules)
+    }
+
+    /// The same for a batch that is appended by this very call, which looks whether it may be; the
+    /// codec is the caller's to check.
+    #[inline(always)] // see `producer::walk`
+    pub(super) fn rules_in(&self, log: &PartitionLog, now: Timestamp) -> BatchRules {
+        log.rules_for(now, self.settings.compression, self.settings.compression_level)
     }
 
     /// When a batch that is begun now has to be written.
@@ -149,8 +141,16 @@ impl Core {
 
     /// Whose due work a waiting thread has to run; `None` where a timer thread does.
     #[inline]
-    pub(super) fn helped(&self) -> Option<Weak<Core>> {
+    pub(super) fn helped(&self) -> Helped {
         (self.engine.threads() == Threads::Host).then(|| self.this.clone())
+    }
+
+    /// Whether a full batch may be left to the timer: there is a thread of it, nobody wants each
+    /// record written at once, and a sender that goes on has room to do so.
+    pub(super) fn may_hand_over(&self) -> bool {
+        self.engine.threads() == Threads::Own
+            && !self.settings.linger.is_zero()
+            && self.memory.granted() <= self.memory.limit() / 2
     }
 
     /// Runs the host's due work; returns how long to wait before the next time. On a clock that
@@ -169,7 +169,7 @@ impl Core {
     pub(super) fn new_batch(&self) -> LingerBatch {
         let spare = self.spares.lock().pop();
         let buffer = spare.unwrap_or_else(|| BatchBuffer::new(FIRST_BATCH_BYTES));
-        LingerBatch::new(buffer, Grant::new(&self.memory))
+        LingerBatch::new(buffer, Grant::new(&self.memory), self.helped())
     }
 
     /// Takes back a batch that stayed empty.

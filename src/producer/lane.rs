@@ -1,9 +1,11 @@
 //! One partition's lane: what lingers for it, and the order in which it gets to the log.
 //!
 //! Records are encoded into the open batch; a batch that is full or due is sealed; sealed batches
-//! are appended first come, first served, by whoever sealed them or by the timer. Those whose
-//! records asked for power durability then wait for one sync that serves all of them. A record that
-//! was sent, not enqueued, waits for its sync by itself; the lane keeps how far, for flushes.
+//! are appended first come, first served, by whoever sealed them or by the timer. A large one that
+//! is full is left to the timer, which appends it while its sender fills the next; a sender that is
+//! quicker than the timer finds several waiting, and appends them itself. Those whose records asked
+//! for power durability then wait for one sync that serves all of them. A record that was sent, not
+//! enqueued, waits for its sync by itself; the lane keeps how far, for flushes.
 //!
 //! Locks: `queue` guards the batches and is held for a push or a look; `line` is held while
 //! batches are taken and appended, so that none overtakes another; `line` is taken before `queue`.
@@ -25,6 +27,11 @@ use crate::record::{BatchRules, Record};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc as SharedArc, Mutex};
 use crate::wait::commit::Ride;
+
+/// Batches from this size on are worth waking the timer for.
+const HANDED_OVER_BYTES: usize = 32 * 1024;
+/// At most so many wait for the timer.
+const MOST_HANDED_OVER: usize = 4;
 
 /// One partition's lane.
 #[derive(Debug)]
@@ -85,15 +92,32 @@ pub(super) struct Taken {
 /// What the lane needs once its lock is free.
 #[derive(Clone, Copy, Debug, Default)]
 struct After {
-    /// A batch was sealed.
-    write: bool,
+    /// A batch was sealed: who is to append it.
+    write: Option<Appender>,
     /// A batch was begun.
     set_alarm: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Appender {
+    /// Whoever sealed it.
+    Sender,
+    Timer,
 }
 
 impl Queue {
     fn seal(&mut self) {
         self.sealed.extend(self.open.take());
+    }
+
+    /// Seals a batch that is full; returns who is to append it.
+    #[cold]
+    fn seal_full(&mut self, core: &Core) -> Appender {
+        let is_large =
+            self.open.as_ref().is_some_and(|open| open.buffer.len() >= HANDED_OVER_BYTES);
+        self.seal();
+        let few = self.sealed.len() <= MOST_HANDED_OVER;
+        if is_large && few && core.may_hand_over() { Appender::Timer } else { Appender::Sender }
     }
 
     fn settle(&mut self, ticket: &SharedArc<Ticket>) {
@@ -182,17 +206,13 @@ impl Lane {
                         queue.tickets.push(ticket.clone());
                     }
                     if full {
-                        queue.seal();
+                        after.write = Some(queue.seal_full(core));
                     }
-                    after.write |= full;
                     after.set_alarm = first && !full;
                     return Ok(Pushed::Taken(Taken { ticket, index, after }));
                 }
                 // it would make the batch larger than the topic allows: it begins the next
-                Ok(None) => {
-                    queue.seal();
-                    after.write = true;
-                }
+                Ok(None) => after.write = Some(queue.seal_full(core)),
                 Err(error) => {
                     if first {
                         core.take_back(queue.open.take());
@@ -210,7 +230,23 @@ impl Lane {
         if taken.after.set_alarm {
             self.set_alarm(core);
         }
-        if taken.after.write && self.write(core) {
+        match taken.after.write {
+            None => {}
+            Some(Appender::Timer) if self.has_room(core) => core.call_soon(self),
+            Some(_) => self.clear(core),
+        }
+    }
+
+    /// Whether a batch can be appended without waiting, which the timer should not do for one.
+    fn has_room(&self, core: &Core) -> bool {
+        let bytes = u64::try_from(core.settings().batch_bytes).unwrap_or(u64::MAX);
+        self.partition.check_room(bytes).is_ok()
+    }
+
+    /// Appends what is sealed, and leaves the sync that it needs to the timer.
+    #[cold]
+    fn clear(self: &Arc<Self>, core: &Core) {
+        if self.write(core) {
             core.call_soon(self);
         }
     }
@@ -245,9 +281,7 @@ impl Lane {
     #[cold]
     pub(super) fn clear_the_way(self: &Arc<Self>, core: &Core) {
         self.seal();
-        if self.write(core) {
-            core.call_soon(self);
-        }
+        self.clear(core);
     }
 
     /// The same for who does not know the producer. One that is gone has brought everything out.

@@ -1,7 +1,8 @@
 //! Sending later: records that linger for company, and the flush of one topic.
 //!
 //! An enqueue encodes the record into its partition's open batch under one short lock and returns
-//! a share in the batch's ticket. Whoever fills a batch writes it; the timer writes what is due.
+//! a share in the batch's ticket. Full batches are written by the timer if they are large and few,
+//! else by who fills them; the timer writes what is due.
 
 use super::core::Core;
 use super::lane::{Lane, Pushed, Taken, size_bound};
@@ -21,8 +22,9 @@ impl TopicProducer {
     /// `Ok` acknowledges nothing: the record is copied into memory, its [`Pending`] says what
     /// became of it. Dropping that is fine: the next [`flush`](TopicProducer::flush) reports what
     /// failed. A batch that fails takes all of its records with it; those enqueued after it are
-    /// served all the same. Blocks while the producer's buffer is full, if built so; a caller that
-    /// fills a batch appends it.
+    /// served all the same. Blocks while the producer's buffer is full, if built so. A batch that
+    /// is full is appended by the caller, or, if it is large, by the store's timer thread while the
+    /// caller goes on, up to four of a partition.
     ///
     /// # Errors
     /// Those of [`send`](TopicProducer::send) that can be told of the record alone, at once; and
@@ -170,7 +172,7 @@ impl Place<'_> {
     #[inline(always)]
     fn push(&self, producer: &TopicProducer, record: &Record<'_>) -> Result<Option<Pending>> {
         let taken = self.push_only(producer, record)?;
-        Ok(taken.map(|taken| self.pending(producer, record, taken)))
+        Ok(taken.map(|taken| self.pending(record, taken)))
     }
 
     /// What comes of it is the caller's to say.
@@ -191,15 +193,10 @@ impl Place<'_> {
     }
 
     #[inline(always)]
-    pub(super) fn pending(
-        &self,
-        producer: &TopicProducer,
-        record: &Record<'_>,
-        taken: Taken,
-    ) -> Pending {
+    pub(super) fn pending(&self, record: &Record<'_>, taken: Taken) -> Pending {
         let Taken { ticket, index, .. } = taken;
         let timestamp = record.timestamp_at(self.now);
-        Pending::waiting(ticket, index, timestamp, producer.core().helped())
+        Pending::batched(ticket, index, timestamp)
     }
 
     pub(super) fn lane(&self) -> &Arc<Lane> {

@@ -5,14 +5,16 @@
 //! an idempotent one has more; `waiting` says how one waits for a sync. `lane` is one partition's
 //! linger queue and the order in it, `lanes` those of a topic, `batch` what lingers there, `memory`
 //! bounds it, `core` what all handles of one producer share: its lanes, its flushes and its end.
-//! `receipt` and `pending` are what comes back, `partitioner` decides where a record goes.
-//! `once` sends under an id, `scheduling` sends later, `transaction` is the producer that sends all or nothing, `prepared`
-//! the one that keeps records until the program says what becomes of them.
+//! `receipt` and `pending` are what comes back, `partitioner` decides where a record goes. `once`
+//! sends under an id, `band` in a lane of a priority, `scheduling` sends later, `transaction` is
+//! the producer that sends all or nothing, `prepared` the one that keeps records until the program
+//! says what becomes of them.
 //!
 //! Invariants: a `send` takes no lock of this room and allocates nothing; the records of one
 //! partition reach the log in the order of the calls, lingering or not; nothing that lingers is
 //! acknowledged before it is appended; every [`Pending`] ends, whatever happens to its batch.
 
+mod band;
 mod batch;
 mod builder;
 mod core;

@@ -171,7 +171,7 @@ impl TopicProducer {
             if let Some(taken) = place.push_only(self, &record)? {
                 let (ticket, lane) = (taken.ticket.clone(), place.lane().clone());
                 claim.lingers(Arc::new(Lingering { ticket, lane }));
-                return Ok(place.pending(self, &record, taken));
+                return Ok(place.pending(&record, taken));
             }
             self.core().wait_for_room(needed(&record), &mut deadline)?;
         }

@@ -2,20 +2,19 @@
 //!
 //! It holds a share of its batch's ticket, or a place in the sync of a record that is in the log
 //! already, never the producer or the store. With threads of the
-//! host's it also knows, weakly, whose due work it has to run while it waits.
+//! host's it also learns, weakly, whose due work it has to run while it waits.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::batch::{Ending, Ticket};
-use super::core::Core;
+use super::batch::{Ending, Helped, Ticket};
 use super::receipt::{MaybeTimestamp, Receipt};
 use crate::error::Result;
-use crate::sync::Arc;
+use crate::sync::Arc as SharedArc;
 use crate::time::{Timestamp, deadline_after};
 use crate::wait::Completed;
 use crate::wait::commit::{Ending as Synced, Ride};
@@ -39,131 +38,136 @@ use crate::wait::commit::{Ending as Synced, Ride};
 /// ```
 pub struct Pending(State);
 
+/// Small: programs keep those of batches by the million.
 enum State {
+    Batched(Batched),
+    Apart(Box<Apart>),
+}
+
+/// A record that waits for its batch, written as durably as it has to be.
+struct Batched {
+    /// The note is the record's place in the batch.
+    ticket: Completed<Ending, Helped, u32>,
+    timestamp: MaybeTimestamp,
+}
+
+enum Apart {
     /// Known from the start.
     Known(Result<Receipt>),
-    Waiting(Waiting),
+    Sync(OnSync),
 }
 
-struct Waiting {
-    on: On,
-    /// Whose due work a thread runs while it waits; `None` where the store has a timer thread.
-    helped: Option<Weak<Core>>,
-}
-
-/// What is waited for.
-enum On {
-    /// That a batch with others is written, as durably as it has to be.
-    Batch { ticket: Completed<Ending>, index: u32, timestamp: MaybeTimestamp },
-    /// The sync of a record that is in the log already.
-    Sync(Box<OnSync>),
-}
-
-/// Apart from the rest, which is small: programs keep receipts of batches by the million.
+/// A record that is in the log already and waits for its sync.
 struct OnSync {
     ride: Ride,
     receipt: Receipt,
+    helped: Helped,
 }
 
-impl On {
-    #[inline]
-    fn try_get(&self) -> Option<Result<Receipt>> {
-        match self {
-            On::Batch { ticket, index, timestamp } => {
-                ticket.get().map(|ending| batched(ending, *index, timestamp.get()))
-            }
-            On::Sync(on) => on.ride.try_get().map(|ending| synced(&ending, &on.receipt)),
-        }
-    }
+/// What can be waited for.
+trait Awaited {
+    /// Whose due work a thread runs while it waits.
+    fn helped(&self) -> &Helped;
 
-    #[inline]
-    fn wait(&self, deadline: Option<Instant>) -> Option<Result<Receipt>> {
-        match self {
-            On::Batch { ticket, index, timestamp } => {
-                ticket.get_by(deadline).map(|ending| batched(ending, *index, timestamp.get()))
-            }
-            On::Sync(on) => on.ride.wait(deadline).map(|ending| synced(&ending, &on.receipt)),
-        }
-    }
+    fn try_get(&self) -> Option<Result<Receipt>>;
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Receipt>> {
-        match self {
-            On::Batch { ticket, index, timestamp } => {
-                Pin::new(ticket).poll(cx).map(|ending| batched(&ending, *index, timestamp.get()))
-            }
-            On::Sync(on) => {
-                let OnSync { ride, receipt } = &mut **on;
-                Pin::new(ride).poll(cx).map(|ending| synced(&ending, receipt))
-            }
-        }
-    }
-}
+    fn get_by(&self, deadline: Option<Instant>) -> Option<Result<Receipt>>;
 
-#[inline]
-fn batched(ending: &Ending, index: u32, timestamp: Option<Timestamp>) -> Result<Receipt> {
-    match &**ending {
-        Ok(written) => Ok(written.receipt(index, timestamp)),
-        Err(error) => Err(error.again()),
-    }
-}
-
-fn synced(ending: &Synced, receipt: &Receipt) -> Result<Receipt> {
-    match ending {
-        Ok(()) => Ok(receipt.clone()),
-        Err(error) => Err(error
-            .again()
-            .at_partition(&std::sync::Arc::from(&*receipt.topic), receipt.partition)),
-    }
-}
-
-impl Waiting {
     /// Waits, running the host's due work where nobody else does.
     #[inline]
     fn wait(&self, patience: Option<Duration>) -> Option<Result<Receipt>> {
-        if self.helped.is_none() {
-            return self.on.wait(patience.map(deadline_after));
+        if self.helped().is_none() {
+            return self.get_by(patience.map(deadline_after));
         }
         self.wait_and_help(patience)
     }
 
     fn wait_and_help(&self, patience: Option<Duration>) -> Option<Result<Receipt>> {
         let deadline = patience.map(deadline_after);
-        while let Some(core) = self.helped.as_ref().and_then(Weak::upgrade) {
-            if let Some(result) = self.on.try_get() {
+        while let Some(core) = self.helped().as_ref().and_then(Weak::upgrade) {
+            if let Some(result) = self.try_get() {
                 return Some(result);
             }
             let nap = deadline_after(core.help());
             drop(core);
             let until = deadline.map_or(nap, |deadline| deadline.min(nap));
-            let result = self.on.wait(Some(until));
+            let result = self.get_by(Some(until));
             if result.is_some() || deadline.is_some_and(|deadline| deadline <= until) {
                 return result;
             }
         }
-        self.on.wait(deadline)
+        self.get_by(deadline)
+    }
+}
+
+impl Batched {
+    #[inline]
+    fn of(&self, ending: &Ending) -> Result<Receipt> {
+        match &**ending {
+            Ok(written) => Ok(written.receipt(*self.ticket.note(), self.timestamp.get())),
+            Err(error) => Err(error.again()),
+        }
+    }
+}
+
+impl Awaited for Batched {
+    #[inline]
+    fn helped(&self) -> &Helped {
+        self.ticket.about()
+    }
+
+    #[inline]
+    fn try_get(&self) -> Option<Result<Receipt>> {
+        self.ticket.get().map(|ending| self.of(ending))
+    }
+
+    #[inline]
+    fn get_by(&self, deadline: Option<Instant>) -> Option<Result<Receipt>> {
+        self.ticket.get_by(deadline).map(|ending| self.of(ending))
+    }
+}
+
+impl OnSync {
+    fn of(&self, ending: &Synced) -> Result<Receipt> {
+        let Receipt { topic, partition, .. } = &self.receipt;
+        match ending {
+            Ok(()) => Ok(self.receipt.clone()),
+            Err(error) => Err(error.again().at_partition(&Arc::from(&**topic), *partition)),
+        }
+    }
+}
+
+impl Awaited for OnSync {
+    fn helped(&self) -> &Helped {
+        &self.helped
+    }
+
+    fn try_get(&self) -> Option<Result<Receipt>> {
+        self.ride.try_get().map(|ending| self.of(&ending))
+    }
+
+    fn get_by(&self, deadline: Option<Instant>) -> Option<Result<Receipt>> {
+        self.ride.wait(deadline).map(|ending| self.of(&ending))
     }
 }
 
 impl Pending {
     pub(super) fn known(result: Result<Receipt>) -> Self {
-        Pending(State::Known(result))
+        Pending(State::Apart(Box::new(Apart::Known(result))))
     }
 
-    #[inline]
-    pub(super) fn waiting(
-        ticket: Arc<Ticket>,
+    #[inline(always)] // see `producer::linger`
+    pub(super) fn batched(
+        ticket: SharedArc<Ticket>,
         index: u32,
         timestamp: Option<Timestamp>,
-        helped: Option<Weak<Core>>,
     ) -> Self {
-        let timestamp = MaybeTimestamp::of(timestamp);
-        let on = On::Batch { ticket: Completed::new(ticket), index, timestamp };
-        Pending(State::Waiting(Waiting { on, helped }))
+        let ticket = Completed::noting(ticket, index);
+        Pending(State::Batched(Batched { ticket, timestamp: MaybeTimestamp::of(timestamp) }))
     }
 
-    pub(super) fn riding(ride: Ride, receipt: Receipt, helped: Option<Weak<Core>>) -> Self {
-        let on = On::Sync(Box::new(OnSync { ride, receipt }));
-        Pending(State::Waiting(Waiting { on, helped }))
+    pub(super) fn riding(ride: Ride, receipt: Receipt, helped: Helped) -> Self {
+        Pending(State::Apart(Box::new(Apart::Sync(OnSync { ride, receipt, helped }))))
     }
 
     /// Blocks until the record is in the log, as durable as its producer promised, or has failed.
@@ -184,12 +188,14 @@ impl Pending {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn wait(self) -> Result<Receipt> {
-        match self.0 {
-            State::Known(result) => result,
-            State::Waiting(waiting) => {
-                waiting.wait(None).expect("a wait without deadline ends with a result")
-            }
-        }
+        let result = match self.0 {
+            State::Batched(batched) => batched.wait(None),
+            State::Apart(apart) => match *apart {
+                Apart::Known(result) => Some(result),
+                Apart::Sync(sync) => sync.wait(None),
+            },
+        };
+        result.expect("a wait without deadline ends with a result")
     }
 
     /// Blocks like [`wait`](Pending::wait), but for at most `patience` of real time; `None` after
@@ -209,8 +215,11 @@ impl Pending {
     /// ```
     pub fn wait_for(&self, patience: Duration) -> Option<Result<Receipt>> {
         match &self.0 {
-            State::Known(result) => Some(again(result)),
-            State::Waiting(waiting) => waiting.wait(Some(patience)),
+            State::Batched(batched) => batched.wait(Some(patience)),
+            State::Apart(apart) => match &**apart {
+                Apart::Known(result) => Some(again(result)),
+                Apart::Sync(sync) => sync.wait(Some(patience)),
+            },
         }
     }
 
@@ -230,8 +239,11 @@ impl Pending {
     /// ```
     pub fn try_get(&self) -> Option<Result<Receipt>> {
         match &self.0 {
-            State::Known(result) => Some(again(result)),
-            State::Waiting(waiting) => waiting.on.try_get(),
+            State::Batched(batched) => batched.try_get(),
+            State::Apart(apart) => match &**apart {
+                Apart::Known(result) => Some(again(result)),
+                Apart::Sync(sync) => sync.try_get(),
+            },
         }
     }
 }
@@ -250,8 +262,13 @@ impl Future for Pending {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Receipt>> {
         match &mut self.get_mut().0 {
-            State::Known(result) => Poll::Ready(again(result)),
-            State::Waiting(waiting) => waiting.on.poll(cx),
+            State::Batched(batched) => {
+                Pin::new(&mut batched.ticket).poll(cx).map(|ending| batched.of(&ending))
+            }
+            State::Apart(apart) => match &mut **apart {
+                Apart::Known(result) => Poll::Ready(again(result)),
+                Apart::Sync(sync) => Pin::new(&mut sync.ride).poll(cx).map(|end| sync.of(&end)),
+            },
         }
     }
 }
@@ -259,5 +276,15 @@ impl Future for Pending {
 impl fmt::Debug for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pending").field("known", &self.try_get()).finish()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pending_receipt_is_three_words() {
+        assert_eq!(size_of::<Pending>(), 24);
     }
 }

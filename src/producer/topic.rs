@@ -7,12 +7,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::band::Band;
 use super::core::Core;
 use super::handle::Lease;
 use super::lanes::Lanes;
 use super::pending::Pending;
 use super::receipt::{BatchReceipt, Receipt};
-use crate::config::Durability;
+use crate::config::{Durability, Priority};
 use crate::error::Result;
 use crate::ids::PartitionId;
 use crate::record::Record;
@@ -45,12 +46,24 @@ pub struct TopicProducer {
     lease: Lease,
     lanes: Arc<Lanes>,
     durability: Durability,
+    /// Of a topic with priority lanes.
+    band: Option<Arc<Band>>,
 }
 
 impl TopicProducer {
     pub(super) fn new(lease: Lease, lanes: Arc<Lanes>) -> Self {
         let durability = lease.core().settings().durability;
-        TopicProducer { lease, lanes, durability }
+        let band = Band::of(lanes.topic(), Priority::default());
+        TopicProducer { lease, lanes, durability, band }
+    }
+
+    pub(super) fn in_band(&self, band: Arc<Band>) -> Self {
+        TopicProducer { band: Some(band), ..self.clone() }
+    }
+
+    #[inline]
+    pub(super) fn band(&self) -> Option<&Band> {
+        self.band.as_deref()
     }
 
     #[inline]

@@ -5,9 +5,11 @@
 //! it goes first, so that the log has the order of the calls. Nothing that threads share is
 //! written on the way but the log itself.
 //!
-//! One record that is sent goes the whole way in one body of code (`append_here`): handed from
-//! function to function, what an append answers would be stored and loaded again at each. Called by
-//! `topic`, `numbered` and `transaction`.
+//! One record that is sent goes the whole way in one body of code (`send_one`): handed from
+//! function to function, what an append answers would be stored in pieces and loaded whole at each,
+//! which a processor waits for. So all below it is marked to be made part of it, closures are
+//! avoided, and what producers with numbers and codecs need is a body of its own, for it would have
+//! the answer in memory. Called by `topic`, `numbered` and `transaction`.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use crate::error::{Cause, Error, RecordError, RecordRefusal, Refused, Result};
 use crate::ids::PartitionId;
 use crate::log::Appended;
 use crate::record::{
-    AppendBatch, BatchRules, BorrowedBatch, Produced, ProducerClaim, Record, packed,
+    AppendBatch, BatchRules, BorrowedBatch, Produced, ProducerClaim, Record, check_built, packed,
 };
 use crate::time::Timestamp;
 use crate::wait::commit::Ride;
@@ -49,6 +51,9 @@ impl TopicProducer {
         if count == NonZeroU32::MIN {
             return Ok(PartitionId::new(0));
         }
+        if let Some(band) = self.band() {
+            return self.choose_in(band, record, count);
+        }
         let partitioner = &*self.core().settings().partitioner;
         partitioner::choose(partitioner, self.name(), record.key_bytes(), count)
     }
@@ -57,6 +62,9 @@ impl TopicProducer {
     #[inline]
     pub(super) fn tell_taken(&self, wanted: Option<PartitionId>, lane: &Lane, bytes: usize) {
         if wanted.is_none() && !self.lanes().are_single() {
+            if let Some(band) = self.band() {
+                return self.tell_taken_in(band, lane.partition().id(), bytes);
+            }
             let partitioner = &*self.core().settings().partitioner;
             partitioner::report_taken(partitioner, self.name(), lane.partition().id(), bytes);
         }
@@ -103,17 +111,6 @@ impl TopicProducer {
         lane: &Arc<Lane>,
         records: &[Record<'_>],
         wanted: Option<PartitionId>,
-        how: (Timestamp, Wait, Option<ProducerClaim>),
-    ) -> Result<Sent> {
-        self.append_here(lane, records, wanted, how)
-    }
-
-    #[inline(always)] // the head of the file says why
-    fn append_here(
-        &self,
-        lane: &Arc<Lane>,
-        records: &[Record<'_>],
-        wanted: Option<PartitionId>,
         (now, wait, claim): (Timestamp, Wait, Option<ProducerClaim>),
     ) -> Result<Sent> {
         if lane.holds_records() {
@@ -121,7 +118,7 @@ impl TopicProducer {
         }
         let partition = lane.partition();
         let placed = |error: Error| error.at_partition(partition.topic_name(), partition.id());
-        let rules = self.core().rules_of_append(partition, now).map_err(placed)?;
+        let rules = self.core().rules_in(partition.log().map_err(placed)?, now);
         if !rules.packing.is_plain() {
             return self.append_packed(lane, records, rules, wanted, (now, wait, claim));
         }
@@ -142,6 +139,7 @@ impl TopicProducer {
     ) -> Result<Sent> {
         let partition = lane.partition();
         let placed = |error: Error| error.at_partition(partition.topic_name(), partition.id());
+        check_built("append", rules.packing.codec()).map_err(placed)?;
         let batch = packed(records, &rules).map_err(placed)?;
         let batch = Produced { batch: &batch, claim };
         let appended = wait.append(partition, &batch, now).map_err(placed)?;
@@ -161,6 +159,7 @@ impl TopicProducer {
         Sent { partition: lane.partition().id(), appended, max_timestamp }
     }
 
+    /// The head of the file says why all of it is here.
     #[inline]
     pub(super) fn send_one(
         &self,
@@ -169,8 +168,36 @@ impl TopicProducer {
     ) -> Result<Receipt> {
         let now = self.core().wall();
         let lane = self.lane_of(wanted, record)?;
+        if self.core().settings().identity.is_some() {
+            return self.send_one_apart(lane, wanted, record, now);
+        }
+        if lane.holds_records() {
+            lane.clear_the_way(self.core());
+        }
+        let partition = lane.partition();
+        let placed = |error: Error| error.at_partition(partition.topic_name(), partition.id());
+        let rules = self.core().rules_in(partition.log().map_err(placed)?, now);
+        if !rules.packing.is_plain() {
+            return self.send_one_apart(lane, wanted, record, now);
+        }
+        let records = std::slice::from_ref(record);
+        let batch = BorrowedBatch::measure(records, &rules).map_err(placed)?;
+        let batch = Produced { batch: &batch, claim: None };
+        let appended = partition.append(&batch, now, self.word()).map_err(placed)?;
+        Ok(self.receipt(&self.sent(&batch, lane, wanted, appended)))
+    }
+
+    /// The same where the producer numbers its records or the batch is compressed.
+    #[inline(never)]
+    fn send_one_apart(
+        &self,
+        lane: &Arc<Lane>,
+        wanted: Option<PartitionId>,
+        record: &Record<'_>,
+        now: Timestamp,
+    ) -> Result<Receipt> {
         let how = (now, Wait::Blocks(self.word()), self.claim());
-        let sent = self.append_here(lane, std::slice::from_ref(record), wanted, how)?;
+        let sent = self.append_as(lane, std::slice::from_ref(record), wanted, how)?;
         Ok(self.receipt(&sent))
     }
 

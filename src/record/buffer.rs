@@ -24,6 +24,8 @@ const NOWHERE: Stamp =
 /// A batch in the making.
 #[derive(Debug)]
 pub(crate) struct BatchBuffer {
+    /// The batch, as long as its fields say; behind it room for more, made zero once and not again
+    /// when the memory is used for another batch.
     bytes: Vec<u8>,
     fields: HeaderFields,
     /// Whether the header in `bytes` is that of the records behind it.
@@ -33,13 +35,12 @@ pub(crate) struct BatchBuffer {
 impl BatchBuffer {
     /// An empty batch that has room for about `capacity` bytes.
     pub(crate) fn new(capacity: usize) -> Self {
-        let mut bytes = Vec::with_capacity(capacity.max(BatchHeader::LEN));
-        bytes.resize(BatchHeader::LEN, 0);
-        BatchBuffer { bytes, fields: EMPTY, sealed: false }
+        BatchBuffer { bytes: vec![0; capacity.max(BatchHeader::LEN)], fields: EMPTY, sealed: false }
     }
 
     /// Adds a record; returns its place in the batch, or `None` where it would make a batch that
     /// is not empty larger than the rules allow.
+    #[inline(always)] // see `producer::linger`
     pub(crate) fn try_push(
         &mut self,
         record: &Record<'_>,
@@ -50,7 +51,8 @@ impl BatchBuffer {
         let timestamp = rules.admit(record).map_err(refuse)?;
         let base = if index == 0 { timestamp } else { self.fields.base_timestamp };
         let body = body_len(record, delta(timestamp, base), index);
-        let size = self.bytes.len().saturating_add(framed(body));
+        let start = self.fields.size;
+        let size = start.saturating_add(framed(body));
         if size > limit(rules) || index == i32::MAX.cast_unsigned() {
             // offset and timestamp may take more bytes here than they would in a batch of its own
             let alone = BatchHeader::LEN.saturating_add(framed(body_len(record, 0, 0)));
@@ -62,9 +64,10 @@ impl BatchBuffer {
                 return Ok(None);
             }
         }
-        let start = self.bytes.len();
-        self.bytes.resize(size, 0);
-        put_record(&mut self.bytes[start..], record, body, delta(timestamp, base), index);
+        if size > self.bytes.len() {
+            self.grow(size);
+        }
+        put_record(&mut self.bytes[start..size], record, body, delta(timestamp, base), index);
         self.fields = HeaderFields {
             size,
             count: index + 1,
@@ -80,13 +83,21 @@ impl BatchBuffer {
         Ok(Some(index))
     }
 
+    /// Room for a batch of `size` bytes, and for as much again as there was.
+    #[cold]
+    fn grow(&mut self, size: usize) {
+        self.bytes.resize(size.max(self.bytes.len().saturating_mul(2)), 0);
+    }
+
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.fields.count == 0
     }
 
     /// Bytes so far, the header included.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
+        self.fields.size
     }
 
     /// The timestamp the record at `index` got, for its receipt, where all share one.
@@ -103,7 +114,7 @@ impl BatchBuffer {
             self.fields.base_timestamp = present(*now);
             self.fields.max_timestamp = self.fields.base_timestamp;
         }
-        self.fields.write(NOWHERE, &mut self.bytes);
+        self.fields.write(NOWHERE, &mut self.bytes[..self.fields.size]);
         self.sealed = true;
     }
 
@@ -116,7 +127,7 @@ impl BatchBuffer {
 
     /// The records as they were written.
     pub(super) fn records_bytes(&self) -> &[u8] {
-        &self.bytes[BatchHeader::LEN..]
+        &self.bytes[BatchHeader::LEN..self.fields.size]
     }
 
     /// The same batch, whose records are `bytes` behind the room for a header, in this codec.
@@ -129,7 +140,6 @@ impl BatchBuffer {
 
     /// Empties it; the memory is kept.
     pub(crate) fn clear(&mut self) {
-        self.bytes.truncate(BatchHeader::LEN);
         self.fields = EMPTY;
         self.sealed = false;
     }
@@ -163,7 +173,7 @@ impl AppendBatch for BatchBuffer {
 
     fn write(&self, stamp: Stamp, out: &mut [u8]) {
         // all but the fields that are stored below, of which the length comes last
-        out[at::MAGIC..].copy_from_slice(&self.bytes[at::MAGIC..]);
+        out[at::MAGIC..].copy_from_slice(&self.bytes[at::MAGIC..self.fields.size]);
         if !self.sealed || stamp.producer.is_some() {
             return self.fields.write(stamp, out);
         }

@@ -1,7 +1,8 @@
 //! The id that a record was sent once under: a header, which stays with it wherever it goes.
 //!
 //! Producers set it, the topic's deduplication and programs read it. A header of the name that a
-//! program sets itself is an id like any other to those who read it, but keeps nothing out.
+//! program sets itself is an id like any other to those who read it, but keeps nothing out. Of
+//! several in one record the first counts.
 
 use super::single::Record;
 use super::view::RecordView;

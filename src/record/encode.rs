@@ -12,7 +12,7 @@ use super::marker::Marker;
 use super::produced::{ProducerClaim, ProducerStamp};
 use super::single::{Record, WantedTimestamp};
 use super::varint;
-use crate::config::{Compression, Packing};
+use crate::config::Packing;
 use crate::error::{Cause, Error, RecordError, RecordRefusal, Refused, Result};
 use crate::ids::{LeaderEpoch, Offset, Sequence};
 use crate::sync::atomic::{Ordering, fence};
@@ -59,13 +59,6 @@ pub(crate) struct BatchRules {
 }
 
 impl BatchRules {
-    /// The same with a producer's word on compression.
-    #[must_use]
-    #[inline]
-    pub(crate) fn packed_by(self, own: Compression, level: Option<i32>) -> Self {
-        BatchRules { packing: self.packing.by(own, level), ..self }
-    }
-
     /// What the fields of a record leave to be said of it: the timestamp it gets, or why the topic
     /// refuses it.
     #[inline(always)] // see `producer::walk`
@@ -285,7 +278,7 @@ pub(super) fn put_record<'o>(
     out
 }
 
-#[inline]
+#[inline(always)] // see `producer::walk`
 fn put_bytes<'o>(out: &'o mut [u8], bytes: Option<&[u8]>) -> &'o mut [u8] {
     let Some(bytes) = bytes else { return varint::put(out, -1) };
     let out = varint::put(out, signed(bytes.len()));

@@ -20,10 +20,26 @@ const fn zigzag(number: i64) -> u64 {
     ((number << 1) ^ (number >> 63)).cast_unsigned()
 }
 
-/// Writes a number and returns what is left of `out`, which must hold it.
-#[inline]
+/// Writes a number and returns what is left of `out`, which must hold it. Nearly all have one byte
+/// or two.
+#[inline(always)] // see `producer::walk`
 pub(super) fn put(out: &mut [u8], number: i64) -> &mut [u8] {
-    let mut rest = zigzag(number);
+    let number = zigzag(number);
+    if number < 0x80 {
+        out[0] = low_byte(number);
+        return &mut out[1..];
+    }
+    if number < 0x4000 {
+        out[1] = low_byte(number >> 7);
+        out[0] = low_byte(number) | 0x80;
+        return &mut out[2..];
+    }
+    put_long(out, number)
+}
+
+/// The same of any length, after the sign was put in.
+#[inline(never)]
+fn put_long(out: &mut [u8], mut rest: u64) -> &mut [u8] {
     let mut at = 0;
     while rest >= 0x80 {
         out[at] = low_byte(rest) | 0x80;

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Durability;
+use crate::config::{Durability, Priority};
 use crate::engine::{Claim, Partition};
 use crate::error::Result;
 use crate::ids::PartitionId;
+use crate::priority::Fairness;
 use crate::share::{GroupSettings, Place, ShareGroup, ShareGroups, ShareStart, Shown};
 use crate::wait::{Interrupter, Registration, WaitSet};
 
@@ -36,6 +37,8 @@ pub(super) struct Watched {
     pub(super) registration: Registration,
     /// As it was when the last look at it found nothing.
     pub(super) fruitless: Option<Shown>,
+    /// What it counts as beside others.
+    pub(super) priority: Priority,
 }
 
 /// The token of the catalog's signal; no place has this number.
@@ -75,6 +78,8 @@ pub struct ShareConsumer {
     pub(super) watched: Vec<Watched>,
     /// Where the next poll begins to look.
     pub(super) next: usize,
+    /// Once a place has a priority.
+    pub(super) fairness: Option<Box<Fairness>>,
     pub(super) set: WaitSet,
     pub(super) catalog: Registration,
     /// How many changes of the catalog have been taken in; `None` before the first look.
@@ -102,6 +107,7 @@ impl ShareConsumer {
             wanted,
             watched: Vec::new(),
             next: 0,
+            fairness: None,
             set,
             catalog,
             seen: None,
@@ -143,7 +149,13 @@ impl ShareConsumer {
             }
             let place = self.shares.place(&self.group, &partition, start)?;
             let registration = self.set.register(place.work(), self.watched.len());
-            self.watched.push(Watched { place, registration, fruitless: None });
+            let priority = Priority::default();
+            self.watched.push(Watched { place, registration, fruitless: None, priority });
+            let at = self.watched.len() - 1;
+            if let Some(priority) = self.priority_of(at) {
+                self.watched[at].priority = priority;
+                self.fairness.get_or_insert_with(|| Box::new(Fairness::new()));
+            }
         }
         self.seen = Some(count);
         Ok(())

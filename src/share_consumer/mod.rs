@@ -1,6 +1,7 @@
 //! Consumers of share groups: any number of them on one partition, each record leased to one.
 //!
-//! `builder` says how, `handle` is the [`ShareConsumer`], `poll` how it waits, `leased` what it
+//! `builder` says how, `handle` is the [`ShareConsumer`], `poll` how it waits, `ranked` how it
+//! looks where places have priorities, `leased` what it
 //! is given, `settling` what it says of that.
 //!
 //! Invariants: who is woken and does not look, or leaves something, wakes the next; what a consumer
@@ -13,6 +14,7 @@ mod explaining;
 mod handle;
 mod leased;
 mod poll;
+mod ranked;
 mod settling;
 
 pub use builder::ShareConsumerBuilder;

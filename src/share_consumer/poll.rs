@@ -9,6 +9,7 @@
 //! else, whatever it promises: neither the end of a poll nor other tasks wait for it.
 
 use std::future::poll_fn;
+use std::ops::ControlFlow;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -144,6 +145,9 @@ impl ShareConsumer {
     }
 
     fn look_around(&mut self, taken: &mut LeasedRecords) -> Result<()> {
+        if self.fairness.is_some() {
+            return self.look_by_priority(taken);
+        }
         let places = self.watched.len();
         let mut bytes = self.options.max_bytes;
         for step in 0..places {
@@ -152,39 +156,54 @@ impl ShareConsumer {
             if left == 0 || bytes == 0 {
                 break;
             }
-            let place = self.watched[at].place.clone();
-            if !place.partition().signal().is_closed() && !place.has_work(&self.settings) {
+            if !self.is_worth_a_look(at) {
                 continue;
             }
-            let lease = self.shares.next_lease(self.member);
-            let request = TakeRequest {
-                lease,
-                lasts: self.options.lease,
-                max_records: left,
-                max_bytes: bytes,
-            };
-            let before = taken.len();
-            let shown = place.shown(&self.settings);
-            self.watched[at].fruitless = None;
-            match place.take(request, &mut taken.records, &mut taken.notes) {
-                Ok(ends) => {
-                    let len = taken.len() - before;
-                    if len == 0 {
-                        self.watched[at].fruitless = Some(shown);
-                    } else {
-                        bytes = bytes.saturating_sub(taken.last_bytes(len));
-                        taken.parts.push(LeasedPart { place, lease, ends, len });
-                    }
-                }
-                Err(_) if !taken.is_empty() => break, // met again by the next poll
-                Err(error) => {
-                    self.next = (at + 1) % places; // the others are not to wait for it
-                    return Err(error);
-                }
+            if self.take_from(at, left, &mut bytes, taken)? == ControlFlow::Break(()) {
+                break;
             }
         }
         self.next = if places == 0 { 0 } else { (self.next + 1) % places };
         Ok(())
+    }
+
+    pub(super) fn is_worth_a_look(&self, at: usize) -> bool {
+        let place = &self.watched[at].place;
+        place.partition().signal().is_closed() || place.has_work(&self.settings)
+    }
+
+    /// Takes from one place; on a break the others are not looked at.
+    pub(super) fn take_from(
+        &mut self,
+        at: usize,
+        most: usize,
+        bytes: &mut usize,
+        taken: &mut LeasedRecords,
+    ) -> Result<ControlFlow<()>> {
+        let place = self.watched[at].place.clone();
+        let lease = self.shares.next_lease(self.member);
+        let lasts = self.options.lease;
+        let request = TakeRequest { lease, lasts, max_records: most, max_bytes: *bytes };
+        let before = taken.len();
+        let shown = place.shown(&self.settings);
+        self.watched[at].fruitless = None;
+        match place.take(request, &mut taken.records, &mut taken.notes) {
+            Ok(ends) => {
+                let len = taken.len() - before;
+                if len == 0 {
+                    self.watched[at].fruitless = Some(shown);
+                } else {
+                    *bytes = bytes.saturating_sub(taken.last_bytes(len));
+                    taken.parts.push(LeasedPart { place, lease, ends, len });
+                }
+                Ok(ControlFlow::Continue(()))
+            }
+            Err(_) if !taken.is_empty() => Ok(ControlFlow::Break(())), // met again by the next poll
+            Err(error) => {
+                self.next = (at + 1) % self.watched.len(); // the others are not to wait for it
+                Err(error)
+            }
+        }
     }
 
     /// Wakes the next of those who wait where something is left.

@@ -188,6 +188,37 @@ impl Store {
         builder.beside(self.shares.clone())
     }
 
+    /// A builder for a broadcast consumer: it reads every partition of what it subscribes to, and
+    /// keeps offsets under its own name, so that each such consumer sees everything and goes on
+    /// where it stopped. New partitions and topics of its pattern come to it, and nothing that
+    /// others do. One consumer at a time has a name; its group of one is listed, described, reset,
+    /// deleted and expires as groups do ([`GroupKind::Broadcast`](crate::GroupKind::Broadcast)).
+    ///
+    /// Beside what any consumer's `build` fails with: as
+    /// [`Locked`](crate::ErrorKind::Locked) while another has the name, as
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where an ordinary group has it, or for
+    /// `assign`, `assignor` and `instance_id`, which have no meaning here.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidelog::{Record, TopicConfig};
+    /// let store = tidelog::Store::in_memory()?;
+    /// store.create_topic("prices", TopicConfig::new().partitions(4))?;
+    /// let mut caches = Vec::new();
+    /// for name in ["cache-1", "cache-2"] {
+    ///     caches.push(store.broadcast_consumer(name).subscribe(["prices"]).build()?);
+    /// }
+    /// store.producer().build()?.topic("prices")?.send(Record::new("12.50"))?;
+    /// for cache in &mut caches {
+    ///     assert_eq!(cache.poll(Duration::from_secs(1))?.len(), 1); // each sees it
+    ///     cache.commit()?;
+    /// }
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn broadcast_consumer(&self, name: impl Into<String>) -> ConsumerBuilder {
+        self.consumer(name).broadcast()
+    }
+
     /// A builder for a consumer that keeps no offsets.
     ///
     /// ```

@@ -1,8 +1,10 @@
 //! A store in a forked child: every call is refused, nothing is written, flushed or unlocked. And
 //! what dropping the last handle of a store means.
 
+mod broadcast;
 mod deduplication;
 mod hosted;
+mod priorities;
 #[cfg(feature = "sim")]
 mod replicas;
 

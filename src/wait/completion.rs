@@ -3,13 +3,14 @@
 //! The first `complete` wins; from then on every wait, poll and look has the value at once, without
 //! a lock. It is set under the lock that wakers are left under, so a waiter either sees it or
 //! leaves its waker before it comes. Wakers are called after the lock is gone. A task's place is
-//! held by its [`Completed`] future and given up when that is dropped.
+//! held by its [`Completed`] future and given up when that is dropped. Programs keep such futures by
+//! the million, so both ends have room for a word of their owners', and places are small numbers.
 //!
 //! Callers: linger receipts, waits for durability, senders blocked on a full buffer.
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::num::NonZeroU64;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::OnceLock;
 use std::task::{Context, Poll, Waker};
@@ -20,7 +21,9 @@ use crate::sync::{Arc, Condvar, Mutex};
 
 /// A one-shot result with many waiters.
 #[derive(Debug)]
-pub(crate) struct Completion<T> {
+pub(crate) struct Completion<T, C = ()> {
+    /// What its maker lets all who wait know.
+    about: C,
     /// Whether there is a value: what loom sees of it. Set after it, under the lock.
     done: AtomicBool,
     value: OnceLock<T>,
@@ -30,23 +33,45 @@ pub(crate) struct Completion<T> {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The last place that was given out; 64 bits do not wrap.
-    last_place: u64,
-    wakers: BTreeMap<NonZeroU64, Waker>,
+    /// The last place that was given out.
+    last_place: u32,
+    wakers: BTreeMap<NonZeroU32, Waker>,
 }
 
 /// The future of a [`Completion`]. Also what a receipt keeps: it can be waited for by a thread.
 #[derive(Debug)]
 #[must_use = "a future does nothing until it is polled"]
-pub(crate) struct Completed<T> {
-    completion: Arc<Completion<T>>,
+pub(crate) struct Completed<T, C = (), N = ()> {
+    completion: Arc<Completion<T, C>>,
     /// Where this future's waker lies; `None` until it was left there.
-    place: Option<NonZeroU64>,
+    place: Option<NonZeroU32>,
+    note: N,
+}
+
+impl State {
+    /// A place where no waker lies.
+    fn new_place(&mut self) -> NonZeroU32 {
+        loop {
+            self.last_place = self.last_place.wrapping_add(1);
+            if let Some(place) = NonZeroU32::new(self.last_place)
+                && !self.wakers.contains_key(&place)
+            {
+                return place;
+            }
+        }
+    }
 }
 
 impl<T> Completion<T> {
     pub(crate) fn new() -> Self {
+        Completion::about(())
+    }
+}
+
+impl<T, C> Completion<T, C> {
+    pub(crate) fn about(about: C) -> Self {
         Completion {
+            about,
             done: AtomicBool::new(false),
             value: OnceLock::new(),
             state: Mutex::new(State::default()),
@@ -111,7 +136,7 @@ impl<T> Completion<T> {
     }
 }
 
-impl<T: Clone> Completion<T> {
+impl<T: Clone, C> Completion<T, C> {
     /// A clone of what [`get`](Completion::get) answers.
     pub(crate) fn try_get(&self) -> Option<T> {
         self.get().cloned()
@@ -123,7 +148,7 @@ impl<T: Clone> Completion<T> {
     }
 
     /// `place` is the caller's own: `None` at first, then where its waker lies.
-    fn poll(&self, place: &mut Option<NonZeroU64>, cx: &mut Context<'_>) -> Poll<T> {
+    fn poll(&self, place: &mut Option<NonZeroU32>, cx: &mut Context<'_>) -> Poll<T> {
         if let Some(value) = self.get() {
             return Poll::Ready(value.clone());
         }
@@ -144,10 +169,7 @@ impl<T: Clone> Completion<T> {
                 drop(guard);
                 return Poll::Ready(value.clone());
             }
-            let place = *place.get_or_insert_with(|| {
-                state.last_place += 1;
-                NonZeroU64::new(state.last_place).unwrap_or(NonZeroU64::MIN)
-            });
+            let place = *place.get_or_insert_with(|| state.new_place());
             state.wakers.insert(place, waker)
         };
         drop(unused);
@@ -161,15 +183,34 @@ impl<T> Default for Completion<T> {
     }
 }
 
-impl<T: Clone> Completed<T> {
+impl<T: Clone, C> Completed<T, C> {
     /// A future for this completion; each waiting task needs its own.
-    pub(crate) fn of(completion: &Arc<Completion<T>>) -> Self {
+    pub(crate) fn of(completion: &Arc<Completion<T, C>>) -> Self {
         Completed::new(Arc::clone(completion))
     }
 
     /// The same, of a share that the caller has to spare.
-    pub(crate) fn new(completion: Arc<Completion<T>>) -> Self {
-        Completed { completion, place: None }
+    pub(crate) fn new(completion: Arc<Completion<T, C>>) -> Self {
+        Completed::noting(completion, ())
+    }
+}
+
+impl<T: Clone, C, N> Completed<T, C, N> {
+    /// The same, with a note of its owner's.
+    #[inline]
+    pub(crate) fn noting(completion: Arc<Completion<T, C>>, note: N) -> Self {
+        Completed { completion, place: None, note }
+    }
+
+    #[inline]
+    pub(crate) fn note(&self) -> &N {
+        &self.note
+    }
+
+    /// What the completion's maker lets all know.
+    #[inline]
+    pub(crate) fn about(&self) -> &C {
+        &self.completion.about
     }
 
     /// See [`Completion::wait`].
@@ -195,7 +236,7 @@ impl<T: Clone> Completed<T> {
     }
 }
 
-impl<T: Clone> Future for Completed<T> {
+impl<T: Clone, C, N: Unpin> Future for Completed<T, C, N> {
     type Output = T;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
@@ -204,7 +245,7 @@ impl<T: Clone> Future for Completed<T> {
     }
 }
 
-impl<T> Drop for Completed<T> {
+impl<T, C, N> Drop for Completed<T, C, N> {
     #[inline]
     fn drop(&mut self) {
         let Some(place) = self.place else { return };

@@ -24,6 +24,7 @@ impl Drop for Joined {
 
 fn join(offsets: &Arc<OffsetStore>, group: &str, topics: &[&str]) -> Joined {
     let request = JoinRequest {
+        distribution: Distribution::Divided,
         interest: Interest::Topics(topics.iter().map(|topic| Arc::from(*topic)).collect()),
         assignor: Arc::new(StickyAssignor::new()),
         instance_id: None,

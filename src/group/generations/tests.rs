@@ -74,6 +74,7 @@ fn a_group_that_was_live_is_empty_since_the_first_open_after() {
 
 fn join(offsets: &Arc<OffsetStore>, assignor: impl Assignor + 'static) -> Arc<Seat> {
     let request = JoinRequest {
+        distribution: Distribution::Divided,
         interest: Interest::Topics([Arc::from("orders")].into()),
         assignor: Arc::new(assignor),
         instance_id: None,

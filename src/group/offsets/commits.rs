@@ -69,7 +69,7 @@ impl OffsetStore {
         durability: Durability,
     ) -> Result<()> {
         let log_partition = self.before_commit(group, commits, durability)?;
-        by.look_at_the_clock(self, group);
+        by.look_before_the_turn(self, group)?;
         let what = InTurn { operation: "commit", log_partition, commits, durability };
         self.commit_in_turn(group, what, |group| by.check(self, group, commits))
     }

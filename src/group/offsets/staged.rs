@@ -37,7 +37,7 @@ impl OffsetStore {
     ) -> Result<Offset> {
         let (by, commits) = (consumed.by(), consumed.commits());
         let log_partition = self.before_commit(consumed.group(), &commits, Durability::Process)?;
-        by.look_at_the_clock(self, consumed.group());
+        by.look_before_the_turn(self, consumed.group())?;
         let (name, group) = self.existing_or_new(consumed.group());
         let staged = {
             let _turn = group.turn.lock();

@@ -13,7 +13,9 @@ const CLASSIC_VERSION: i16 = 3;
 const CONSUMER_VERSION: i16 = 0;
 
 /// What groups of consumers, as opposed to Connect's workers, call their protocol.
-const CONSUMER_PROTOCOL: &str = "consumer";
+pub(crate) const CONSUMER_PROTOCOL: &str = "consumer";
+/// What a broadcast consumer's group of one calls its own, which nobody else joins.
+pub(crate) const BROADCAST_PROTOCOL: &str = "tidelog.broadcast";
 
 /// The value of a classic group's record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,6 +36,9 @@ pub enum GroupKind {
     /// Whose consumers take records under leases, KIP-932: see
     /// [`Store::share_consumer`](crate::Store::share_consumer).
     Share,
+    /// One consumer that reads everything it subscribes to: see
+    /// [`Store::broadcast_consumer`](crate::Store::broadcast_consumer).
+    Broadcast,
     /// Kafka Streams' own protocol, KIP-1071; nothing can be done to one here.
     Streams,
 }
@@ -47,6 +50,7 @@ impl std::fmt::Display for GroupKind {
             GroupKind::Classic => "classic",
             GroupKind::Consumer => "consumer",
             GroupKind::Share => "share",
+            GroupKind::Broadcast => "broadcast",
             GroupKind::Streams => "streams",
         })
     }

@@ -4,11 +4,13 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Barrier, Weak};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use super::*;
 use crate::config::Durability;
+use crate::engine::Due;
 use crate::error::{ErrorKind, Outcome};
 use crate::wait::WaitSet;
 
@@ -51,6 +53,91 @@ fn a_batch_is_written_when_it_is_full() {
         full.enqueue(Record::new(&value)).unwrap();
     }
     assert_eq!(batches(&topic, 0)[2].len(), 3, "it passes its bytes by its last record alone");
+}
+
+/// Keeps the timer's thread busy.
+struct Busy {
+    begins: Barrier,
+    ends: Barrier,
+}
+
+impl Due for Busy {
+    fn run(&self, _: Duration) -> Option<Duration> {
+        self.begins.wait();
+        self.ends.wait();
+        None
+    }
+}
+
+#[test]
+fn large_batches_are_left_to_the_timer_until_it_is_behind() {
+    let world = World::with_threads();
+    let builder = world.producer().linger(Duration::from_secs(3_600));
+    let (topic, orders) = world.orders(TopicConfig::new(), builder);
+    let busy = Arc::new(Busy { begins: Barrier::new(2), ends: Barrier::new(2) });
+    let due: Weak<dyn Due> = Arc::downgrade(&busy) as Weak<dyn Due>;
+    world.engine.timers().schedule(Duration::ZERO, due);
+    busy.begins.wait();
+    let value = "x".repeat(16_000); // five make a batch of the default size
+    let enqueue = |records: usize| {
+        (0..records).map(|_| orders.enqueue(Record::new(&value)).unwrap()).collect::<Vec<_>>()
+    };
+    let left = enqueue(20);
+    assert!(values(&topic, 0).is_empty() && left.iter().all(|left| left.try_get().is_none()));
+    let last = enqueue(5).pop().unwrap();
+    assert_eq!(last.try_get().unwrap().unwrap().offset().get(), 24, "one batch more than may wait");
+    assert!(left.iter().all(|left| left.try_get().is_some()), "those before it were not overtaken");
+    let left = enqueue(5).pop().unwrap();
+    busy.ends.wait();
+    assert_eq!(left.wait().unwrap().offset().get(), 29, "by the timer");
+    assert_eq!(batches(&topic, 0).len(), 6);
+}
+
+#[test]
+fn who_wants_no_company_or_has_no_room_appends_large_batches_himself() {
+    let world = World::with_threads();
+    let value = "x".repeat(70_000);
+    let at_once = world.producer().linger(Duration::ZERO);
+    let (topic, orders) = world.orders(TopicConfig::new(), at_once);
+    let short = world.producer().buffer_bytes(100_000).build().unwrap().topic("orders").unwrap();
+    for (records, orders) in [(1, orders), (2, short)] {
+        let pending = orders.enqueue(Record::new(&value)).unwrap();
+        assert!(pending.try_get().is_some());
+        assert_eq!(values(&topic, 0).len(), records);
+    }
+}
+
+#[test]
+fn large_batches_keep_the_order_of_the_calls() {
+    const RECORDS: i64 = 400;
+    let world = World::with_threads();
+    let (topic, orders) = world.orders(TopicConfig::new(), world.producer());
+    let send = |sender: &str| {
+        let mut before = -1;
+        let mut pending = Vec::new();
+        for number in 0..RECORDS {
+            let value = format!("{sender}{number:>999}");
+            match number % 97 {
+                50 => before = orders.send(Record::new(&value)).unwrap().offset().get(),
+                _ => pending.push((before, orders.enqueue(Record::new(&value)).unwrap())),
+            }
+        }
+        orders.flush().unwrap();
+        for (before, pending) in pending {
+            assert!(pending.wait().unwrap().offset().get() > before);
+        }
+    };
+    std::thread::scope(|scope| {
+        for sender in ["a", "b"] {
+            let send = &send;
+            scope.spawn(move || send(sender));
+        }
+    });
+    let values = values(&topic, 0);
+    for sender in ["a", "b"] {
+        let own = values.iter().filter_map(|value| value.strip_prefix(sender));
+        assert!(own.map(|number| number.trim().parse::<i64>().unwrap()).eq(0..RECORDS), "{sender}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::super::receipt::{BatchReceipt, Receipt};
 use super::super::topic::TopicProducer;
 use super::super::waiting::{Sent, Wait};
 use super::open::Transaction;
-use crate::config::Durability;
+use crate::config::{Durability, Priority};
 use crate::error::Result;
 use crate::ids::PartitionId;
 use crate::record::{ProducerClaim, Record};
@@ -61,6 +61,25 @@ impl<'t> TransactionTopic<'t> {
     /// ```
     pub fn name(&self) -> &str {
         self.topic.name()
+    }
+
+    /// The same handle for records of a priority; see [`TopicProducer::with_priority`].
+    ///
+    /// ```
+    /// # use tidelog::{PartitionId, Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// store.ensure_topic("jobs", TopicConfig::new().partitions(2).priority_lanes(2))?;
+    /// let mut producer = store.producer().transactional("checkout").build()?;
+    /// let transaction = producer.begin()?;
+    /// let urgent = transaction.topic("jobs")?.with_priority(9)?;
+    /// assert_eq!(urgent.send(Record::new("hello"))?.partition(), PartitionId::new(1));
+    /// # drop(urgent);
+    /// # drop(transaction);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn with_priority(&self, priority: impl Into<Priority>) -> Result<TransactionTopic<'t>> {
+        let topic = self.topic.with_priority(priority)?;
+        Ok(TransactionTopic { transaction: self.transaction, topic })
     }
 
     /// Sends one record to the partition its key, or else the partitioner, chooses.

@@ -39,7 +39,7 @@ fn sent() -> Vec<u8> {
 fn compressed(codec: Compression) -> Vec<u8> {
     let record = || Record::new("a value that comes again, again, again").timestamp(NOW);
     let records = [record(), record(), record()];
-    let rules = rules().packed_by(codec, None);
+    let rules = BatchRules { packing: rules().packing.by(codec, None), ..rules() };
     written(&packed(&records, &rules).unwrap(), at_offset(0, -1))
 }
 
