@@ -20,6 +20,7 @@ mod place;
 mod read;
 mod rebalance;
 mod rounds;
+mod shared;
 mod topics;
 mod transactions;
 mod upkeep;
@@ -64,6 +65,8 @@ const WORKLOADS: &[(&str, Workload)] = &[
     ("rebalance", rebalance::rebalance),
     ("backup", whole::backup),
     ("verify", whole::verify),
+    ("shared", shared::shared),
+    ("delays", shared::delays),
 ];
 
 /// The workloads that a command line asks for: its first word decides.

@@ -11,7 +11,7 @@ use super::fetch::Stage;
 use super::filter::Filtering;
 use super::handle::Consumer;
 use super::member::Member;
-use super::place::{MAX_POLL_INTERVAL, Place};
+use super::place::{MAX_POLL_INTERVAL, Place, check_not_shared};
 use super::reset::Reset;
 use super::subscription::{Following, Subscribed};
 use crate::config::{Durability, IsolationLevel};
@@ -24,6 +24,7 @@ use crate::group::{
 };
 use crate::ids::PartitionId;
 use crate::record::{PlainLimit, TagBits};
+use crate::share::ShareGroups;
 
 /// How a consumer reads.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +89,7 @@ pub struct ConsumerBuilder {
     pub(super) place: Place,
     pub(super) filtering: Filtering,
     options: Options,
+    shares: Option<Arc<ShareGroups>>,
 }
 
 impl ConsumerBuilder {
@@ -104,7 +106,14 @@ impl ConsumerBuilder {
             place: Place::default(),
             filtering: Filtering::default(),
             options,
+            shares: None,
         }
+    }
+
+    /// Whose names are not for its group.
+    pub(crate) fn beside(mut self, shares: Arc<ShareGroups>) -> Self {
+        self.shares = Some(shares);
+        self
     }
 
     /// For the only reader under its name.
@@ -356,8 +365,8 @@ impl ConsumerBuilder {
     /// fails instead. Blocks while another commit of the group is under way.
     ///
     /// Fails as not found for an assigned partition there is none of; as invalid for settings out
-    /// of their range, a pattern that is none, and an assignor other than the group's; as locked
-    /// for an instance id that a live member has; as closed with the store.
+    /// of their range, a pattern that is none, an assignor other than the group's, and a share
+    /// group's name; as locked for an instance id that a live member has; as closed with the store.
     ///
     /// ```
     /// # let store = tidelog::Store::in_memory()?;
@@ -374,6 +383,8 @@ impl ConsumerBuilder {
             self.engine.check_writable("build consumer")?; // groups live in the process that writes
         }
         let group: Option<Arc<str>> = self.group.as_deref().map(Arc::from);
+        let shares = self.shares.clone();
+        check_not_shared(shares.as_deref(), self.group.as_deref())?;
         let mut assigned = Vec::with_capacity(self.assigned.len());
         for (topic, id) in &self.assigned {
             assigned.push(self.engine.topic(topic)?.partition(*id)?);
@@ -418,6 +429,8 @@ impl ConsumerBuilder {
             consumer.assignment.add(partition, false);
         }
         consumer.begin_following()?;
+        // of two that take a name at once at least one sees the other
+        check_not_shared(shares.as_deref(), consumer.group.as_deref())?;
         Ok(consumer)
     }
 

@@ -12,6 +12,7 @@ use super::builder::ConsumerBuilder;
 use super::rebalance::RebalanceListener;
 use crate::error::{Cause, Error, Result};
 use crate::group::Assignor;
+use crate::share::ShareGroups;
 
 /// What only a member of a group has.
 #[derive(Default)]
@@ -27,6 +28,14 @@ pub(super) const MAX_POLL_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 /// The longest identity of a member, in bytes: what Kafka's format can hold.
 const INSTANCE_ID_LIMIT: usize = 0x7fff;
+
+/// Refuses a group the name of a share group.
+pub(super) fn check_not_shared(shares: Option<&ShareGroups>, group: Option<&str>) -> Result<()> {
+    match (shares, group) {
+        (Some(shares), Some(group)) => shares.check_free("build consumer", group),
+        _ => Ok(()),
+    }
+}
 
 /// What a member may say of itself; all of it is refused for others.
 impl ConsumerBuilder {

@@ -90,10 +90,10 @@ mod tests {
         for at in (1..9).rev() {
             task.0.set(&timers, at * second, weak.clone());
         }
-        assert_eq!(timers.run_due(second, || ()), Some(2 * second));
-        timers.run_due(9 * second, || ());
+        assert_eq!(timers.run_due(|| second, || ()), Some(2 * second));
+        timers.run_due(|| 9 * second, || ());
         assert_eq!(task.1.load(Ordering::Relaxed), 1);
-        assert_eq!(timers.run_due(11 * second, || ()), Some(21 * second));
+        assert_eq!(timers.run_due(|| 11 * second, || ()), Some(21 * second));
         assert_eq!(task.1.load(Ordering::Relaxed), 2);
     }
 }

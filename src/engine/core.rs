@@ -267,10 +267,10 @@ impl Engine {
     pub(crate) fn run_due(&self) -> Option<Duration> {
         self.check_open("run timers").ok()?;
         self.sync_for_tasks();
-        let now = self.clock().monotonic();
+        let now = || self.clock().monotonic();
         // a task may come back at once, many times over
         let next = self.timers.run_due(now, || self.sync_for_tasks());
-        if self.requests.has_tasks() { Some(now) } else { next }
+        if self.requests.has_tasks() { Some(now()) } else { next }
     }
 
     /// Whether calls that block have to run what is due themselves.

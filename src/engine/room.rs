@@ -58,6 +58,20 @@ pub(super) fn give_back(partition: &Partition, room: Room) {
 }
 
 impl Partition {
+    /// How many bytes appends may bring now without a wait; `None` where nothing bounds them. What
+    /// drops its oldest has all of its room, but for the segment it writes to.
+    pub(crate) fn room(&self) -> Option<u64> {
+        let room = |budget: &Budget| {
+            let limit = budget.limit()?;
+            Some(match budget.when_full() {
+                WhenFull::DropOldest => limit / 2,
+                WhenFull::Fail | WhenFull::Block(_) => limit.saturating_sub(budget.used()),
+            })
+        };
+        let of_store = self.store_budget.as_deref().and_then(room);
+        room(&self.topic_budget).into_iter().chain(of_store).min()
+    }
+
     /// Fails as full where an append of so many bytes would wait for room: for callers that serve
     /// others too.
     pub(crate) fn check_room(&self, bytes: u64) -> Result<()> {

@@ -83,9 +83,16 @@ impl Timers {
         }
     }
 
-    /// Calls what is due at `now`, and `between` before each; returns when the next task is.
-    pub(super) fn run_due(&self, now: Duration, between: impl Fn()) -> Option<Duration> {
+    /// Calls what is due by the clock, and `between` before each; returns when the next task is.
+    /// The clock is read again for each: who comes back at once, many times over, is followed by
+    /// what has come due meanwhile.
+    pub(super) fn run_due(
+        &self,
+        clock: impl Fn() -> Duration,
+        between: impl Fn(),
+    ) -> Option<Duration> {
         loop {
+            let now = clock();
             let due = {
                 let mut heap = self.heap.lock();
                 match heap.tasks.peek() {
@@ -127,11 +134,53 @@ mod tests {
         let every = Arc::new(Every { period: second, calls: AtomicU64::new(0) });
         let weak: Weak<dyn Due> = Arc::downgrade(&every) as Weak<dyn Due>;
         timers.schedule(second, weak);
-        assert_eq!(timers.run_due(Duration::ZERO, || ()), Some(second));
-        assert_eq!(timers.run_due(second, || ()), Some(2 * second));
-        assert_eq!(timers.run_due(5 * second, || ()), Some(6 * second));
+        assert_eq!(timers.run_due(|| Duration::ZERO, || ()), Some(second));
+        assert_eq!(timers.run_due(|| second, || ()), Some(2 * second));
+        assert_eq!(timers.run_due(|| 5 * second, || ()), Some(6 * second));
         assert_eq!(every.calls.load(Ordering::Relaxed), 2);
         drop(every);
-        assert_eq!(timers.run_due(9 * second, || ()), None);
+        assert_eq!(timers.run_due(|| 9 * second, || ()), None);
+    }
+
+    /// Comes back at once until it has worked enough; each time takes a while.
+    struct Works {
+        clock: Arc<AtomicU64>,
+        left: AtomicU64,
+    }
+
+    impl Due for Works {
+        fn run(&self, now: Duration) -> Option<Duration> {
+            self.clock.fetch_add(1_000, Ordering::Relaxed);
+            (self.left.fetch_sub(1, Ordering::Relaxed) > 1).then_some(now)
+        }
+    }
+
+    /// Notes when it was called.
+    struct Notes {
+        clock: Arc<AtomicU64>,
+        called: AtomicU64,
+    }
+
+    impl Due for Notes {
+        fn run(&self, _: Duration) -> Option<Duration> {
+            self.called.store(self.clock.load(Ordering::Relaxed), Ordering::Relaxed);
+            None
+        }
+    }
+
+    #[test]
+    fn work_that_goes_on_holds_up_nobody_who_comes_due_meanwhile() {
+        let timers = Timers::new(Arc::default());
+        let clock = Arc::new(AtomicU64::new(0));
+        let works = Arc::new(Works { clock: clock.clone(), left: AtomicU64::new(100) });
+        let notes = Arc::new(Notes { clock: clock.clone(), called: AtomicU64::new(0) });
+        let weak = Arc::downgrade(&works);
+        timers.schedule(Duration::ZERO, weak);
+        let weak = Arc::downgrade(&notes);
+        timers.schedule(Duration::from_millis(5_500), weak);
+        let now = || Duration::from_millis(clock.load(Ordering::Relaxed));
+        assert_eq!(timers.run_due(now, || ()), None);
+        assert_eq!(now(), Duration::from_secs(100));
+        assert!(notes.called.load(Ordering::Relaxed) <= 8_000, "within two steps of the other");
     }
 }

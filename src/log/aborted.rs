@@ -79,6 +79,14 @@ impl Aborted {
         *self = entries.into_iter().collect();
     }
 
+    /// Adds those of another list of the same log that are not here: markers tell them apart.
+    pub(super) fn add_all(&mut self, other: &Aborted) {
+        let mut entries: Vec<_> = self.entries.iter().chain(&other.entries).copied().collect();
+        entries.sort_by_key(|entry| entry.last);
+        entries.dedup_by_key(|entry| entry.last);
+        *self = entries.into_iter().collect();
+    }
+
     /// Whether a transactional batch belongs to one of them.
     pub(crate) fn covers(&self, header: &BatchHeader) -> bool {
         let Some(producer) = header.producer_id() else { return false };
@@ -110,5 +118,37 @@ impl FromIterator<AbortedTransaction> for Aborted {
         let mut aborted = Aborted::default();
         entries.into_iter().for_each(|entry| aborted.push(entry));
         aborted
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// While one list takes the place of another, as where a log is cut, both are left out.
+    #[test]
+    fn a_list_with_another_added_leaves_out_what_either_does() {
+        let entry = |producer: i64, first, last| AbortedTransaction {
+            producer_id: ProducerId::new(producer),
+            first: Offset::new(first),
+            last: Offset::new(last),
+            last_stable: Offset::new(first),
+        };
+        let before: Aborted =
+            [entry(1, 0, 5), entry(2, 3, 8), entry(1, 9, 12)].into_iter().collect();
+        let after: Aborted = [entry(1, 0, 5), entry(2, 3, 6)].into_iter().collect();
+        for (one, other) in [(&before, &after), (&after, &before)] {
+            let mut both = one.clone();
+            both.add_all(other);
+            assert_eq!(
+                both.entries.iter().map(|it| it.last.get()).collect::<Vec<_>>(),
+                [5, 6, 8, 12]
+            );
+            both.add_all(one);
+            assert_eq!(both.entries.len(), 4);
+        }
+        let mut none = Aborted::default();
+        none.add_all(&after);
+        assert_eq!(none, after);
     }
 }

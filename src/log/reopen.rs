@@ -111,11 +111,13 @@ impl PartitionLog {
         new.freed = writer.freed + self.size().0.saturating_sub(after);
         let undecided = fresh.offsets.snapshot().first_unstable;
         let before = self.offsets.snapshot().first_unstable;
-        // nothing is shown on the way that one of both does not show
+        // nothing is shown on the way that one of both does not show: who has the old segments
+        // still is not to see what was aborted in them
         self.offsets.set_first_unstable(before.into_iter().chain(undecided).min());
-        *self.aborted.write() = fresh.aborted.into_inner();
-        *self.aborted_files.lock() = fresh.aborted_files.into_inner();
+        let fresh_aborted = fresh.aborted.into_inner();
+        self.aborted.write().add_all(&fresh_aborted);
         self.has_aborted.store(!self.aborted.read().is_empty(), Ordering::Release);
+        *self.aborted_files.lock() = fresh.aborted_files.into_inner();
         move_offsets(&self.offsets);
         self.offsets.set_first_unstable(undecided);
         *writer = new;
@@ -128,6 +130,8 @@ impl PartitionLog {
         self.damage.store(fresh.damage.load_full());
         self.segments.store(fresh.segments.load_full());
         self.swaps.fetch_add(2, Ordering::AcqRel);
+        self.has_aborted.store(!fresh_aborted.is_empty(), Ordering::Release);
+        *self.aborted.write() = fresh_aborted;
         for segment in old.iter() {
             segment.set_replaced();
             segment.settle();

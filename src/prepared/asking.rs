@@ -159,6 +159,7 @@ impl Prepared {
                 .and_then(|answer| self.heed(asker, sequence, answer));
             if let Err(error) = told {
                 log::warn!("prepared transaction {sequence:x} is not resolved yet: {error}");
+                self.not_resolved(asker, sequence, &error);
             }
             let now = self.engine.clock().monotonic();
             self.state.lock().put_back(sequence, now);
@@ -178,6 +179,24 @@ impl Prepared {
             // by the program itself, meanwhile: its word is the first
             Err(error) if error.kind() == ErrorKind::AlreadyResolved => Ok(()),
             resolved => resolved,
+        }
+    }
+
+    /// What was answered cannot be done, or nothing could be asked: that counts as a question, so
+    /// that the next one comes later, and where no later one helps, the transaction is parked.
+    fn not_resolved(&self, asker: &Asker, sequence: u64, error: &Error) {
+        let now = self.engine.clock().monotonic();
+        let how = (now, error.is_retriable());
+        let counted = self.state.lock().was_not_resolved(sequence, &asker.checks, how);
+        let Some((asked, next)) = counted else { return };
+        let is_parked = next == Next::Park;
+        if is_parked {
+            log::error!(
+                "prepared transaction {sequence:x} is parked, {asked} times asked: {error}"
+            );
+        }
+        if let Err(error) = self.record_questions(sequence, Questions { asked, is_parked }) {
+            log::warn!("how often it was asked about is not kept: {error}");
         }
     }
 

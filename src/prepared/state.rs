@@ -6,6 +6,9 @@
 //! new life counts its delays from its opening. Of those that have ended, the outcomes of the last
 //! ones are remembered, so that a resolution may be said twice.
 //!
+//! Who waits lies in a row by name and by how often it was asked about: those of one row wait
+//! equally long, so that the next question is found without a look at all of them.
+//!
 //! Called by `coordinator` under its lock, and by the model's tests.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -35,7 +38,8 @@ pub enum Exhausted {
     /// It is kept and not asked about any more: somebody commits it or rolls it back by hand.
     #[default]
     Park,
-    /// It is rolled back.
+    /// It is rolled back; one that its resolver commits and that cannot be committed, for a topic
+    /// is gone, is parked.
     RollBack,
     /// It is asked about for ever, at the longest interval.
     KeepAsking,
@@ -54,10 +58,13 @@ pub(crate) struct Checks {
 impl Checks {
     /// How long after the last event the next question comes, when `asked` were asked.
     fn delay(&self, asked: u32) -> Duration {
-        let doubled = 1u32.checked_shl(asked.min(31)).unwrap_or(u32::MAX);
+        let doubled = 1u32 << asked.min(MOST_DOUBLED);
         self.first.saturating_mul(doubled).min(self.longest.max(self.first))
     }
 }
+
+/// From so many questions on intervals do not grow.
+const MOST_DOUBLED: u32 = 31;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -77,7 +84,7 @@ pub(super) struct Pending {
     pub(super) phase: Phase,
 }
 
-/// What follows from an answer that tells nothing.
+/// What follows from an answer that tells nothing, or that could not be carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Wait,
@@ -96,10 +103,16 @@ pub(super) enum Known {
     Unknown,
 }
 
+/// Those that wait equally long, with since when they do.
+type Row = BTreeSet<(Duration, u64)>;
+
 /// All prepared transactions of a store, by sequence.
 #[derive(Debug)]
 pub(super) struct State {
     pending: BTreeMap<u64, Pending>,
+    /// Of those the waiting ones, since when, by name and by how often they were asked about.
+    waiting: HashMap<Arc<str>, BTreeMap<u32, Row>>,
+    parked: usize,
     ended: HashMap<u64, Outcome>,
     /// The same, oldest first, and some that are forgotten.
     order: VecDeque<u64>,
@@ -114,6 +127,8 @@ impl State {
     pub(super) fn new(remembered: usize) -> Self {
         State {
             pending: BTreeMap::new(),
+            waiting: HashMap::new(),
+            parked: 0,
             ended: HashMap::new(),
             order: VecDeque::new(),
             remembered,
@@ -137,12 +152,61 @@ impl State {
     }
 
     pub(super) fn parked(&self) -> usize {
-        self.pending.values().filter(|it| it.phase == Phase::Parked).count()
+        self.parked
     }
 
     pub(super) fn add(&mut self, sequence: u64, pending: Pending) {
         self.next_sequence = self.next_sequence.max(sequence.saturating_add(1));
+        self.list(sequence, &pending);
+        if let Some(before) = self.pending.insert(sequence, pending) {
+            self.unlist(sequence, &before);
+        }
+    }
+
+    fn list(&mut self, sequence: u64, pending: &Pending) {
+        match pending.phase {
+            Phase::Waiting(since) => {
+                let rows = self.waiting.entry(pending.name.clone()).or_default();
+                rows.entry(pending.row()).or_default().insert((since, sequence));
+            }
+            Phase::Parked => self.parked += 1,
+            Phase::Asking => {}
+        }
+    }
+
+    fn unlist(&mut self, sequence: u64, pending: &Pending) {
+        match pending.phase {
+            Phase::Waiting(since) => {
+                let Some(rows) = self.waiting.get_mut(&pending.name) else { return };
+                if let Some(row) = rows.get_mut(&pending.row()) {
+                    row.remove(&(since, sequence));
+                    if row.is_empty() {
+                        rows.remove(&pending.row());
+                    }
+                }
+                if rows.is_empty() {
+                    self.waiting.remove(&pending.name);
+                }
+            }
+            Phase::Parked => self.parked -= 1,
+            Phase::Asking => {}
+        }
+    }
+
+    /// Takes a transaction out.
+    fn take_out(&mut self, sequence: u64) -> Option<Pending> {
+        let pending = self.pending.remove(&sequence)?;
+        self.unlist(sequence, &pending);
+        Some(pending)
+    }
+
+    /// Changes a transaction, if it is pending.
+    fn change<T>(&mut self, sequence: u64, change: impl FnOnce(&mut Pending) -> T) -> Option<T> {
+        let mut pending = self.take_out(sequence)?;
+        let changed = change(&mut pending);
+        self.list(sequence, &pending);
         self.pending.insert(sequence, pending);
+        Some(changed)
     }
 
     pub(super) fn get(&self, sequence: u64) -> Known {
@@ -165,7 +229,7 @@ impl State {
     /// A transaction has ended. Returns those whose outcome is forgotten for it.
     pub(super) fn resolve(&mut self, sequence: u64, outcome: Outcome) -> Vec<u64> {
         self.next_sequence = self.next_sequence.max(sequence.saturating_add(1));
-        self.pending.remove(&sequence);
+        self.take_out(sequence);
         if self.ended.insert(sequence, outcome).is_none() {
             self.order.push_back(sequence);
         }
@@ -179,29 +243,46 @@ impl State {
 
     /// A transaction may have ended: nobody is asked about it, and it is not to be ended again.
     pub(super) fn set_undecided(&mut self, sequence: u64) {
-        self.pending.remove(&sequence);
+        self.take_out(sequence);
         self.undecided.insert(sequence);
     }
 
     /// Nothing is known of a transaction any more.
     pub(super) fn forget(&mut self, sequence: u64) {
-        self.pending.remove(&sequence);
+        self.take_out(sequence);
         self.ended.remove(&sequence); // its place in the order is passed over
     }
 
     /// What an earlier life has asked.
     pub(super) fn restore_checks(&mut self, sequence: u64, asked: u32, is_parked: bool) {
-        if let Some(pending) = self.pending.get_mut(&sequence) {
+        self.change(sequence, |pending| {
             pending.asked = asked;
             if is_parked {
                 pending.phase = Phase::Parked;
             }
-        }
+        });
+    }
+}
+
+impl Pending {
+    /// All of one row wait equally long.
+    fn row(&self) -> u32 {
+        self.asked.min(MOST_DOUBLED)
     }
 }
 
 /// Asking.
 impl State {
+    /// The transaction of a name that is to be asked about next, and when.
+    fn next_of(&self, name: &str, checks: &Checks) -> Option<(Duration, u64)> {
+        let rows = self.waiting.get(name)?.iter();
+        let first = |(asked, row): (&u32, &Row)| {
+            let (since, sequence) = row.first()?;
+            Some((since.saturating_add(checks.delay(*asked)), *sequence))
+        };
+        rows.filter_map(first).min()
+    }
+
     /// Takes the next transaction of a name that is to be asked about at `now`.
     pub(super) fn begin_asking(
         &mut self,
@@ -209,24 +290,17 @@ impl State {
         checks: &Checks,
         now: Duration,
     ) -> Option<(u64, Pending)> {
-        let due = |it: &Pending| match it.phase {
-            Phase::Waiting(since) => since.saturating_add(checks.delay(it.asked)) <= now,
-            Phase::Asking | Phase::Parked => false,
-        };
-        let mut own = self.pending.iter_mut().filter(|(_, it)| *it.name == *name);
-        let (sequence, pending) = own.find(|(_, it)| due(it))?;
-        pending.phase = Phase::Asking;
-        Some((*sequence, pending.clone()))
+        let (_, sequence) = self.next_of(name, checks).filter(|(at, _)| *at <= now)?;
+        let pending = self.change(sequence, |pending| {
+            pending.phase = Phase::Asking;
+            pending.clone()
+        })?;
+        Some((sequence, pending))
     }
 
     /// When the next question about a transaction of a name is due.
     pub(super) fn next_question(&self, name: &str, checks: &Checks) -> Option<Duration> {
-        let own = self.pending.values().filter(|it| *it.name == *name);
-        let times = own.filter_map(|it| match it.phase {
-            Phase::Waiting(since) => Some(since.saturating_add(checks.delay(it.asked))),
-            Phase::Asking | Phase::Parked => None,
-        });
-        times.min()
+        self.next_of(name, checks).map(|(at, _)| at)
     }
 
     /// Its resolver could not tell. The count of questions with what follows; `None` where it was
@@ -237,25 +311,53 @@ impl State {
         checks: &Checks,
         now: Duration,
     ) -> Option<(u32, Next)> {
-        let pending = self.pending.get_mut(&sequence)?;
-        pending.asked = pending.asked.saturating_add(1);
-        let is_over = pending.asked >= checks.most;
-        let next = match checks.exhausted {
-            Exhausted::Park if is_over => Next::Park,
-            Exhausted::RollBack if is_over => Next::RollBack,
-            _ => Next::Wait,
+        let when_over = match checks.exhausted {
+            Exhausted::Park => Next::Park,
+            Exhausted::RollBack => Next::RollBack,
+            Exhausted::KeepAsking => Next::Wait,
         };
-        pending.phase = if next == Next::Park { Phase::Parked } else { Phase::Waiting(now) };
-        Some((pending.asked, next))
+        self.asked_once_more(sequence, checks, now, when_over)
     }
 
-    /// It could not be asked about, or not be resolved as it was answered: again later.
-    pub(super) fn put_back(&mut self, sequence: u64, now: Duration) {
-        if let Some(pending) = self.pending.get_mut(&sequence)
-            && pending.phase == Phase::Asking
-        {
-            pending.phase = Phase::Waiting(now);
+    /// It could not be asked about, or its resolver's answer could not be carried out: that counts
+    /// as a question. What `may_pass` is tried for ever; what does not, parks it in the end: to
+    /// roll back what was to be committed is not for a policy.
+    pub(super) fn was_not_resolved(
+        &mut self,
+        sequence: u64,
+        checks: &Checks,
+        (now, may_pass): (Duration, bool),
+    ) -> Option<(u32, Next)> {
+        if self.pending.get(&sequence)?.phase != Phase::Asking {
+            return None; // counted already
         }
+        let keeps_on = may_pass || checks.exhausted == Exhausted::KeepAsking;
+        let when_over = if keeps_on { Next::Wait } else { Next::Park };
+        self.asked_once_more(sequence, checks, now, when_over)
+    }
+
+    fn asked_once_more(
+        &mut self,
+        sequence: u64,
+        checks: &Checks,
+        now: Duration,
+        when_over: Next,
+    ) -> Option<(u32, Next)> {
+        self.change(sequence, |pending| {
+            pending.asked = pending.asked.saturating_add(1);
+            let next = if pending.asked >= checks.most { when_over } else { Next::Wait };
+            pending.phase = if next == Next::Park { Phase::Parked } else { Phase::Waiting(now) };
+            (pending.asked, next)
+        })
+    }
+
+    /// What was decided on it is not done yet: again later.
+    pub(super) fn put_back(&mut self, sequence: u64, now: Duration) {
+        self.change(sequence, |pending| {
+            if pending.phase == Phase::Asking {
+                pending.phase = Phase::Waiting(now);
+            }
+        });
     }
 }
 

@@ -3,13 +3,14 @@
 //! The entries' records go to their targets, in the order of the run, the tombstones of their keys
 //! to `__schedule`, in one commit: after a crash at any point an entry is published and resolved,
 //! or neither. What was due and its target is gone, or another topic has its name, or its topic
-//! takes no such record any more, goes to the dead-letter topic in the same way. A partition that
-//! takes nothing at the moment (full, poisoned, led by nobody) has its entries parked, so that it
-//! holds up nobody else's; they are tried again every second.
+//! takes no such record any more, goes to the dead-letter topic in the same way. A publication is
+//! as long as its targets have room for, and goes to a few partitions, so that its syncs hold up
+//! nobody for long. A partition that takes nothing at the moment (full, poisoned, led by nobody)
+//! has its entries parked, so that it holds up nobody else's; they are tried again every second.
 //!
 //! Called by `coordinator` with the turn in hand; nothing here holds the state's lock across I/O.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,8 +33,10 @@ pub(super) const DEAD_LETTERS: &str = "scheduled.dlq";
 
 /// Entries of one transaction.
 const MOST: usize = 4096;
-/// How often one portion is tried with what was learnt about it.
-const ATTEMPTS: usize = 4;
+/// Partitions of one transaction: each costs two syncs, while other timers wait.
+const MOST_TARGETS: usize = 16;
+/// How often one portion is tried with what was learnt about it: halved down to one, and some.
+const ATTEMPTS: usize = 16;
 
 /// A partition as entries name it.
 type Where = (TopicId, PartitionId);
@@ -73,6 +76,7 @@ impl Schedule {
         let mut reasons: BTreeMap<Key, String> = BTreeMap::new();
         for _ in 0..ATTEMPTS {
             let fates = self.fates(turn, &mut loaded, &reasons, retry)?;
+            loaded.truncate(to_a_few_targets(&fates));
             if loaded.is_empty() {
                 return Ok(());
             }
@@ -83,9 +87,10 @@ impl Schedule {
                     self.counters.dead_letters.add(buried);
                     return Ok(());
                 }
-                Attempted::Refused(place, error) => {
-                    self.blame(turn, &loaded, &fates, &mut reasons, (place, error));
-                }
+                Attempted::Refused(place, error) => match half_for(place, &fates[..loaded.len()]) {
+                    Some(half) if error.is_full() => loaded.truncate(half),
+                    _ => self.blame(turn, &loaded, &fates, &mut reasons, (place, error)),
+                },
             }
         }
         Ok(()) // the rest with the next step
@@ -246,6 +251,35 @@ impl Schedule {
         if reasons.len() == known {
             log::warn!("scheduled records have to wait: {error}");
             turn.stuck.insert(place, error);
+        }
+    }
+}
+
+/// How many entries of a portion, from the first on, go to as many partitions as one transaction
+/// may.
+fn to_a_few_targets(fates: &[Fate]) -> usize {
+    let mut targets: HashSet<Where> = HashSet::new();
+    let is_within = |fate: &&Fate| {
+        targets.extend(fate.place());
+        targets.len() <= MOST_TARGETS
+    };
+    fates.iter().take_while(is_within).count()
+}
+
+/// Where to end a portion of which a partition has not enough room: behind the first half of what
+/// goes there; `None` where that is one entry.
+fn half_for(place: Where, fates: &[Fate]) -> Option<usize> {
+    let own = || fates.iter().enumerate().filter(|(_, fate)| fate.place() == Some(place));
+    let half = own().count() / 2;
+    own().nth(half).filter(|_| half > 0).map(|(number, _)| number)
+}
+
+impl Fate {
+    /// The partition that it is for.
+    fn place(&self) -> Option<Where> {
+        match self {
+            Fate::Publish(to) | Fate::Bury(to, _) => Some((to.topic_id(), to.id())),
+            Fate::Park => None,
         }
     }
 }

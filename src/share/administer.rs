@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::change::Delta;
-use super::groups::{PlaceKey, ShareGroup, ShareGroups};
+use super::groups::{PlaceKey, Places, ShareGroup, ShareGroups};
 use super::place::{Fate, Place, Slot};
 use super::schema::{Part, ShareKey};
 use super::state::ShareState;
@@ -46,6 +46,15 @@ impl ShareGroups {
         self.groups.lock().contains_key(name)
     }
 
+    /// Refuses the name of a share group to what is none.
+    pub(crate) fn check_free(&self, operation: &'static str, name: &str) -> Result<()> {
+        if !self.contains(name) {
+            return Ok(());
+        }
+        let text = format!("`{}` is a share group", name.chars().take(64).collect::<String>());
+        Err(Error::new(operation, Cause::InvalidArgument(text)))
+    }
+
     /// How many consumers a group has, and the partitions it has read.
     pub(crate) fn describe(&self, name: &str) -> Result<(usize, Vec<PlaceView>)> {
         let group = self.known("describe share group", name)?;
@@ -63,25 +72,41 @@ impl ShareGroups {
     pub(crate) fn delete(&self, name: &str) -> Result<()> {
         const OPERATION: &str = "delete share group";
         self.kept.engine.check_writable(OPERATION)?;
-        let group = self.known(OPERATION, name)?;
+        self.kept.engine.check_open(OPERATION)?;
         let mut turn = self.kept.burying.letters.turn(); // nothing is buried meanwhile
         let mut groups = self.groups.lock();
+        let group = groups.get(name).cloned().ok_or_else(|| unknown(OPERATION, name))?;
         check_empty(OPERATION, &group)?;
         let mut places = group.places.lock();
         let keys: Vec<PlaceKey> = places.used.keys().chain(places.saved.keys()).copied().collect();
-        self.forget(&group, &keys, &mut turn)?;
+        places.used.values().for_each(|place| place.slot.lock().is_gone = true);
+        if let Err(error) = self.forget(&group, &keys, &mut turn) {
+            // what of it is left says so; who comes again begins with what the log has
+            places.used.values().for_each(|place| place.come_back());
+            return Err(error);
+        }
         for place in places.used.values() {
             place.slot.lock().set_fate(Fate::Unsaid); // whoever still has it buries nothing
-            place.partition.end_hold_of_group(name);
         }
-        places.used.clear();
-        places.saved.clear();
+        for key in &keys {
+            if let Some(partition) = self.partition(key) {
+                partition.end_hold_of_group(name);
+            }
+        }
+        *places = Places { is_gone: true, ..Places::default() };
         groups.remove(name);
         Ok(())
     }
 
+    /// Whether a group may be deleted now.
+    pub(crate) fn check_deletable(&self, name: &str) -> Result<()> {
+        const OPERATION: &str = "delete share group";
+        let group = self.known(OPERATION, name)?;
+        check_empty(OPERATION, &group)
+    }
+
     /// Moves a group in one partition: what it has open there is forgotten, and it goes on with
-    /// `to`.
+    /// `to`. Nobody joins the group meanwhile.
     pub(crate) fn reset(
         &self,
         name: &str,
@@ -102,12 +127,18 @@ impl ShareGroups {
         let mut turn = self.kept.burying.letters.turn(); // nothing is buried meanwhile
         self.kept.burying.take_over(&place, &mut turn)?;
         let now = place.now();
+        let groups = self.groups.lock();
+        if groups.get(name).is_none_or(|known| !Arc::ptr_eq(known, &group)) {
+            return Err(unknown(OPERATION, name)); // deleted meanwhile
+        }
+        check_empty(OPERATION, &group)?;
         let end = {
             let mut slot = place.slot.lock();
             let (settings, snapshot) = (slot.settings, slot.snapshot);
             let state = ShareState::new(to.get(), settings.max_deliveries);
             let mut fresh = Slot::new(state, settings, slot.fate.clone());
             (fresh.snapshot, fresh.asked) = (snapshot, slot.asked);
+            fresh.is_gone = slot.is_gone;
             let end = place.write(&mut fresh, &Delta::default(), now)?;
             fresh.alarms = std::mem::take(&mut slot.alarms); // the timer comes all the same
             *slot = fresh;
@@ -115,6 +146,7 @@ impl ShareGroups {
             end
         };
         place.hold();
+        drop(groups);
         match (durability, end) {
             (Durability::Power, Some(end)) => {
                 self.kept.log.make_durable_below(place.log_partition, end)
@@ -131,6 +163,8 @@ impl ShareGroups {
             let mut places = group.places.lock();
             let all = places.used.keys().chain(places.saved.keys());
             let keys: Vec<PlaceKey> = all.filter(|key| key.0 == topic).copied().collect();
+            let used = places.used.iter().filter(|(key, _)| key.0 == topic);
+            used.for_each(|(_, place)| place.slot.lock().is_gone = true);
             self.forget(&group, &keys, &mut turn)?;
             for (_, place) in places.used.iter().filter(|(key, _)| key.0 == topic) {
                 place.slot.lock().set_fate(Fate::Unsaid);
@@ -176,10 +210,7 @@ impl ShareGroups {
 
     fn known(&self, operation: &'static str, name: &str) -> Result<Arc<ShareGroup>> {
         self.kept.engine.check_open(operation)?;
-        self.existing(name).ok_or_else(|| {
-            let name = name.chars().take(64).collect();
-            Error::new(operation, Cause::NotFound { what: "share group", name })
-        })
+        self.existing(name).ok_or_else(|| unknown(operation, name))
     }
 
     /// The places of a group in topics that exist, those of an earlier life too.
@@ -195,6 +226,12 @@ impl ShareGroups {
 }
 
 impl Place {
+    /// It was not deleted after all: its next record says everything.
+    fn come_back(&self) {
+        let mut slot = self.slot.lock();
+        (slot.is_gone, slot.must_snapshot) = (false, true);
+    }
+
     fn view(&self) -> PlaceView {
         let slot = self.slot.lock();
         PlaceView {
@@ -210,6 +247,11 @@ impl Place {
             lost: self.lost.get(),
         }
     }
+}
+
+pub(super) fn unknown(operation: &'static str, name: &str) -> Error {
+    let name = name.chars().take(64).collect();
+    Error::new(operation, Cause::NotFound { what: "share group", name })
 }
 
 fn check_empty(operation: &'static str, group: &ShareGroup) -> Result<()> {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::deliveries::{Finished, LeaseId, Phase};
+use super::deliveries::{Finished, LeaseId, Phase, Resolution};
 use crate::ids::LeaderEpoch;
 
 /// What a record becomes.
@@ -33,8 +33,8 @@ pub(super) struct Delta {
     pub(super) end: Option<i64>,
     /// The epoch of the last record fetched.
     pub(super) epoch: Option<LeaderEpoch>,
-    /// Who said so, for who says it again.
-    pub(super) settled: Vec<(i64, LeaseId, u8)>,
+    /// Who said what, for who says it again.
+    pub(super) settled: Vec<(i64, (LeaseId, Resolution))>,
     /// What went wrong with records that are to become dead letters.
     pub(super) texts: Vec<(i64, Arc<str>)>,
     /// Records that were owed and are not in the log any more.

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::administer::unknown;
 use super::burying::Burying;
 use super::deliveries::{Finished, LeaseId};
 use super::place::{Fate, Place, Slot};
@@ -83,6 +84,8 @@ pub(super) struct Places {
     pub(super) used: BTreeMap<PlaceKey, Arc<Place>>,
     /// Of an earlier life, and not used since.
     pub(super) saved: BTreeMap<PlaceKey, Saved>,
+    /// The group is deleted: one made again under its name is another.
+    pub(super) is_gone: bool,
 }
 
 impl ShareGroups {
@@ -224,6 +227,9 @@ impl ShareGroups {
         let now = Now { mono: clock.monotonic(), wall: clock.wall() };
         let log_partition = self.log_partition(&group.name, key)?;
         let mut places = group.places.lock();
+        if places.is_gone {
+            return Err(unknown("look up share group", &group.name));
+        }
         if let Some(place) = places.used.get(&key) {
             return Ok(place.clone());
         }

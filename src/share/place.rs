@@ -21,7 +21,7 @@ use super::schema::Part;
 use super::settings::{GroupSettings, MOST_OPEN};
 use super::state::{Now, ShareState};
 use crate::engine::{Due, Engine, Partition};
-use crate::error::{Error, Outcome, Result};
+use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{Offset, PartitionId};
 use crate::log::Cursor;
 use crate::stats::Counter;
@@ -65,6 +65,8 @@ pub(super) struct Slot {
     pub(super) falls: Option<u64>,
     /// Of what an earlier life left open no key is known yet.
     pub(super) lacks_keys: bool,
+    /// Its group or its topic is deleted: nothing is written any more.
+    pub(super) is_gone: bool,
 }
 
 /// What becomes of records that are given up.
@@ -304,6 +306,10 @@ impl Place {
     /// Appends a change and takes it over; returns the end of the log's record, where one was
     /// needed. On an error nothing has changed.
     pub(super) fn write(&self, slot: &mut Slot, delta: &Delta, now: Now) -> Result<Option<Offset>> {
+        if slot.is_gone {
+            let (what, name) = ("share group with what it had read", self.group.to_string());
+            return Err(Error::new("write share group", Cause::NotFound { what, name }));
+        }
         if !slot.must_snapshot && !slot.state.is_to_be_written(delta) {
             slot.state.apply(delta);
             self.show(slot);
@@ -386,6 +392,7 @@ impl Slot {
             alarms: BTreeSet::new(),
             falls: None,
             lacks_keys: false,
+            is_gone: false,
         };
         slot.set_fate(fate);
         slot

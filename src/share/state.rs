@@ -57,19 +57,10 @@ pub(super) struct ShareState {
     pub(super) texts: BTreeMap<i64, Arc<str>>,
     /// The open records of each key.
     keys: HashMap<u64, BTreeSet<i64>>,
-    settled: HashMap<i64, (LeaseId, u8)>,
+    settled: HashMap<i64, (LeaseId, Resolution)>,
     remembered: VecDeque<i64>,
     /// What the log's newest snapshot does not say.
     pub(super) touched: Runs<()>,
-}
-
-/// The number of a resolution, for who says it again.
-fn word(how: Resolution) -> u8 {
-    match how {
-        Resolution::Ack => 0,
-        Resolution::Release { .. } => 1,
-        Resolution::Reject => 2,
-    }
 }
 
 /// Rounded up.
@@ -217,7 +208,7 @@ impl ShareState {
     }
 
     /// Plans what the holder of a lease says of one record; an error changes nothing. `false`
-    /// where the same has been said before.
+    /// where the same has been said before, word for word.
     pub(super) fn plan_settle(
         &self,
         (offset, lease): (i64, LeaseId),
@@ -225,8 +216,8 @@ impl ShareState {
         now: Now,
         delta: &mut Delta,
     ) -> Result<bool, LeaseFault> {
-        let word = word(how);
-        if self.settled.get(&offset) == Some(&(lease, word)) {
+        let said = (lease, how);
+        if self.settled.get(&offset) == Some(&said) {
             return Ok(false);
         }
         let open = self.find(offset)?;
@@ -251,7 +242,7 @@ impl ShareState {
             Moved::To(phase) => To::Open(Open { phase, ..open }),
         };
         delta.changes.push((offset, offset, to));
-        delta.settled.push((offset, lease, word));
+        delta.settled.push((offset, said));
         Ok(true)
     }
 
@@ -350,8 +341,8 @@ impl ShareState {
             }
         }
         self.note_texts(&delta.texts);
-        for (offset, lease, word) in &delta.settled {
-            if self.settled.insert(*offset, (*lease, *word)).is_none() {
+        for (offset, said) in &delta.settled {
+            if self.settled.insert(*offset, *said).is_none() {
                 self.remembered.push_back(*offset);
             }
         }

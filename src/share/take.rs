@@ -7,7 +7,7 @@
 //! Offsets without a record (markers, what compaction took, what a transaction aborted) are
 //! archived on the way; so is what the log has lost, and counted. Called by consumers.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
@@ -110,22 +110,28 @@ impl Place {
         Ok(deadline)
     }
 
-    /// Reads the keys of what an earlier life left open.
+    /// Reads the keys of what an earlier life left open, and little else. What is damaged keeps
+    /// none: the take that comes to it says so.
     fn learn_keys(&self, slot: &mut Slot) -> Result<()> {
-        let wanted: HashSet<i64> = slot.state.open_offsets().into_iter().collect();
+        let wanted: BTreeSet<i64> = slot.state.open_offsets().into_iter().collect();
         let mut keys = Vec::with_capacity(wanted.len());
-        let mut from = Offset::new(slot.state.start());
         let rules = TakeRules { max_records: usize::MAX, until: None, plain: slot.settings.plain };
         let limits = FetchLimits {
-            bytes: 1 << 20,
+            bytes: 64 << 10,
             records: u64::MAX,
             durable_only: false,
             isolation: slot.settings.isolation,
         };
-        from = from.max(self.partition.offsets()?.start);
-        let mut cursor = None;
-        while from.get() < slot.state.end() {
-            let fetched = self.partition.fetch(from, cursor.as_ref(), limits)?;
+        let (mut from, mut cursor) = (self.partition.offsets()?.start, None);
+        while let Some(next) = wanted.range(from.get()..).next().copied() {
+            from = Offset::new(next);
+            let fetched = match self.partition.fetch(from, cursor.as_ref(), limits) {
+                Err(error) if error.is_corrupt() => {
+                    (from, cursor) = (self.partition.resume_above(from)?.max(from.next()), None);
+                    continue;
+                }
+                fetched => fetched?,
+            };
             let Some(batches) = fetched.batches() else { break };
             let mut records = Records::default();
             let (topic, id) = (self.partition.topic_name(), self.partition.id());
@@ -138,12 +144,11 @@ impl Place {
                 }
             }
             if taken.next_offset <= from {
-                break; // a batch that cannot be read: the take that comes to it says so
+                (from, cursor) = (self.partition.resume_above(from)?.max(from.next()), None);
+                continue;
             }
-            (from, cursor) = (taken.next_offset, None);
-            if taken.next_offset == fetched.next_offset {
-                cursor = fetched.cursor;
-            }
+            from = taken.next_offset;
+            cursor = fetched.cursor.filter(|_| from == fetched.next_offset);
         }
         slot.state.learn_keys(&keys);
         slot.lacks_keys = false;

@@ -372,8 +372,11 @@ impl ShareConsumerBuilder {
             }
         };
         let group = self.shares.join(&self.group, self.settings, letters.as_deref())?;
+        let (name, offsets) = (self.group, self.offsets);
         let shared = (self.engine, self.shares, group);
-        ShareConsumer::begin(shared, wanted, self.start, (self.settings, self.options))
+        let made = ShareConsumer::begin(shared, wanted, self.start, (self.settings, self.options))?;
+        check_name_is_free(&offsets, &name)?; // of two that come at once one sees the other
+        Ok(made)
     }
 
     /// The topic of the dead letters, where there is to be one.
@@ -415,13 +418,20 @@ impl ShareConsumerBuilder {
             return invalid("it needs topics or partitions, not both");
         }
         self.subscribed.iter().try_for_each(|topic| validate_topic_name(topic))?;
-        match self.offsets.kept(OPERATION, &self.group) {
-            Ok(kept) if kept.kind != GroupKind::Share => {
-                invalid("the group is one of consumers that do not share")
-            }
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            Ok(_) | Err(_) => Ok(()),
+        check_name_is_free(&self.offsets, &self.group)
+    }
+}
+
+/// Refuses the name of a group of consumers that do not share.
+fn check_name_is_free(offsets: &OffsetStore, group: &str) -> Result<()> {
+    const OPERATION: &str = "build share consumer";
+    match offsets.kept(OPERATION, group) {
+        Ok(kept) if kept.kind != GroupKind::Share => {
+            let text = "the group is one of consumers that do not share".to_owned();
+            Err(Error::new(OPERATION, Cause::InvalidArgument(text)))
         }
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::handle::Store;
-use crate::error::Result;
+use super::share_groups::ShareGroupPartition;
+use crate::error::{ErrorKind, Result};
 use crate::group::{GroupKind, GroupPhase, Roster};
 use crate::ids::{Generation, Offset, PartitionId};
 use crate::time::Timestamp;
@@ -72,7 +73,7 @@ pub struct GroupDescription {
     /// Why the sticky assignor divided them this time instead of that one: what that one said
     /// broke the rules, or it panicked.
     pub fallback: Option<String>,
-    /// Its members, in order of joining.
+    /// Its members, in order of joining; none of a share group, whose consumers have no names.
     pub members: Vec<GroupMember>,
     /// What it has committed for, follows or reads, by topic and partition.
     pub partitions: Vec<GroupPartition>,
@@ -122,7 +123,8 @@ pub struct GroupPartition {
     pub topic: String,
     /// The partition.
     pub partition: PartitionId,
-    /// Where the group reads next; `None` where it has not committed.
+    /// Where the group reads next; `None` where it has not committed. Of a share group: where what
+    /// is not finished begins.
     pub committed: Option<Offset>,
     /// When it committed that.
     pub committed_at: Option<Timestamp>,
@@ -136,9 +138,13 @@ pub struct GroupPartition {
     pub owner: Option<String>,
 }
 
+fn phase_of_shared(consumers: usize) -> GroupPhase {
+    if consumers == 0 { GroupPhase::Empty } else { GroupPhase::Stable }
+}
+
 impl GroupListing {
     pub(super) fn of_share_group(name: &str, consumers: usize) -> Self {
-        let phase = if consumers == 0 { GroupPhase::Empty } else { GroupPhase::Stable };
+        let phase = phase_of_shared(consumers);
         GroupListing { name: name.to_owned(), kind: GroupKind::Share, phase, members: consumers }
     }
 
@@ -156,7 +162,12 @@ impl GroupListing {
 
 impl GroupDescription {
     pub(super) fn of(store: &Store, name: &str) -> Result<Self> {
-        let kept = store.offsets.kept("describe group", name)?;
+        let kept = match store.offsets.kept("describe group", name) {
+            Err(error) if error.kind() == ErrorKind::NotFound && store.shares.contains(name) => {
+                return Self::of_share_group(store, name);
+            }
+            kept => kept?,
+        };
         let roster = store.offsets.roster(name);
         let members = roster.as_ref().map_or_else(Vec::new, members_of);
         let partitions = partitions_of(store, name, roster.as_ref())?;
@@ -169,6 +180,36 @@ impl GroupDescription {
             assignor: roster.and_then(|roster| roster.assignor).map(|name| name.to_string()),
             members,
             partitions,
+        })
+    }
+}
+
+impl GroupDescription {
+    /// Its consumers have no names, nobody divides its partitions.
+    fn of_share_group(store: &Store, name: &str) -> Result<Self> {
+        let group = store.describe_share_group(name)?;
+        let partition = |it: &ShareGroupPartition| GroupPartition {
+            topic: it.topic.clone(),
+            partition: it.partition,
+            committed: Some(it.start),
+            committed_at: None,
+            metadata: String::new(),
+            end: store.engine.topic(&it.topic).ok().and_then(|topic| {
+                let offsets = topic.partition(it.partition).ok()?.offsets().ok()?;
+                Some(offsets.last_stable())
+            }),
+            lag: it.lag,
+            owner: None,
+        };
+        Ok(GroupDescription {
+            kind: GroupKind::Share,
+            phase: phase_of_shared(group.consumers),
+            generation: Generation::default(),
+            assignor: None,
+            fallback: None,
+            members: Vec::new(),
+            partitions: group.partitions.iter().map(partition).collect(),
+            name: group.name,
         })
     }
 }

@@ -44,7 +44,9 @@ impl Store {
         Ok(listed)
     }
 
-    /// A group with its members, and what it has committed with how much is left to read.
+    /// A group with its members, and what it has committed with how much is left to read. Of a
+    /// share group it says how far everything is finished;
+    /// [`describe_share_group`](Store::describe_share_group) says more.
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound), [`Closed`](crate::ErrorKind::Closed).
@@ -105,8 +107,8 @@ impl Store {
     /// [`GroupNotEmpty`](crate::ErrorKind::GroupNotEmpty) while the group has members,
     /// [`NotFound`](crate::ErrorKind::NotFound) for a topic or partition there is none of,
     /// [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) beyond the end,
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for one named twice, those of an
-    /// append.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for one named twice and for a share
+    /// group, those of an append.
     ///
     /// ```
     /// use tidelog::{Durability, Offset, OffsetCommit, Record, Store, TopicConfig};
@@ -126,6 +128,7 @@ impl Store {
         offsets: impl IntoIterator<Item = (&'a str, P, Offset)>,
         durability: Durability,
     ) -> Result<()> {
+        self.shares.check_free("reset offsets", group)?;
         let mut places = Vec::new();
         for (topic, partition, offset) in offsets {
             places.push((self.engine.topic(topic)?.partition(partition.into())?, offset));
@@ -155,9 +158,11 @@ impl Store {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn delete_group(&self, group: &str) -> Result<()> {
-        let deleted = self.offsets.delete_group(group);
         let is_shared = self.shares.contains(group);
-        match deleted {
+        if is_shared {
+            self.shares.check_deletable(group)?; // before anything of a name that is both goes
+        }
+        match self.offsets.delete_group(group) {
             Err(error) if is_shared && error.kind() == ErrorKind::NotFound => {
                 self.shares.delete(group)
             }
@@ -195,6 +200,7 @@ impl Store {
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) for an unknown `from`,
     /// [`GroupNotEmpty`](crate::ErrorKind::GroupNotEmpty) if there is a group `to`,
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if that is a share group,
     /// [`Unsupported`](crate::ErrorKind::Unsupported) for Kafka's share and streams groups; those
     /// of an append.
     ///
@@ -209,6 +215,7 @@ impl Store {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn clone_group(&self, from: &str, to: &str, durability: Durability) -> Result<()> {
+        self.shares.check_free("clone group", to)?;
         self.offsets.clone_group(from, to, durability)
     }
 

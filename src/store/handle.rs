@@ -184,7 +184,8 @@ impl Store {
     /// ```
     pub fn consumer(&self, group: impl Into<String>) -> ConsumerBuilder {
         let group = Some(group.into());
-        ConsumerBuilder::new(self.engine.clone(), self.offsets.clone(), group)
+        let builder = ConsumerBuilder::new(self.engine.clone(), self.offsets.clone(), group);
+        builder.beside(self.shares.clone())
     }
 
     /// A builder for a broadcast consumer: it reads every partition of what it subscribes to, and

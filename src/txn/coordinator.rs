@@ -189,6 +189,14 @@ impl Transactions {
         }
     }
 
+    /// Whether the last transaction of an id is decided, for good, and not everywhere yet.
+    pub(super) fn waits_for_markers(&self, id: &str) -> bool {
+        let Some(entry) = self.existing(id) else { return false };
+        let slot = entry.slot.lock();
+        let is_decided = |it: &Pending| it.undurable.is_none();
+        !slot.in_doubt && slot.pending.as_ref().is_some_and(is_decided)
+    }
+
     /// Names a partition as one the transaction writes to; to be called before it does.
     pub(crate) fn enlist(
         &self,

@@ -1,7 +1,8 @@
 //! Transactions of the store's own: what a coordinator publishes, and what it resolves by that, in
 //! one commit.
 //!
-//! A [`Publisher`] has a transactional id of the store's own, taken at its first publication. A
+//! A [`Publisher`] has transactional ids of the store's own, the first taken at its first
+//! publication; where one waits for a partition that takes no marker, it goes on with the next. A
 //! publication appends many records to many partitions, those of programs and those that hold the
 //! coordinator's state, and commits: all of it is there, once, or nothing is, whenever the process
 //! or the power stops. What an earlier life left undecided is aborted when the store opens, before
@@ -32,13 +33,23 @@ pub(crate) const OWN_PREFIX: &str = "__tidelog_";
 /// Longer than any publication takes.
 const TIMEOUT: Duration = Duration::from_secs(900);
 
-/// Publishes in transactions under one id of the store's own.
+/// How many ids a publisher has: so many ends may wait for partitions that take no marker.
+const IDS: usize = 8;
+
+/// Publishes in transactions under ids of the store's own.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     transactions: Arc<Transactions>,
-    id: String,
+    ids: [String; IDS],
     /// Held across a publication: one at a time.
-    taken: Mutex<Option<Taken>>,
+    held: Mutex<Held>,
+}
+
+/// The ids that were taken, and under which the last publication went.
+#[derive(Debug, Default)]
+struct Held {
+    taken: [Option<Taken>; IDS],
+    last: usize,
 }
 
 /// What a publication appends to one partition, in order; of no records it is nothing.
@@ -63,9 +74,13 @@ impl Unpublished {
 }
 
 impl Publisher {
-    /// A publisher with the id that `name` stands for; one publisher of a name in a store.
+    /// A publisher with the ids that `name` stands for; one publisher of a name in a store.
     pub(crate) fn new(transactions: Arc<Transactions>, name: &str) -> Self {
-        Publisher { transactions, id: format!("{OWN_PREFIX}{name}"), taken: Mutex::new(None) }
+        let id = |number| match number {
+            0 => format!("{OWN_PREFIX}{name}"),
+            _ => format!("{OWN_PREFIX}{name}_spare_{number}"),
+        };
+        Publisher { transactions, ids: std::array::from_fn(id), held: Mutex::default() }
     }
 
     /// Appends every part and commits, as durably as is said: with [`Durability::Power`] what was
@@ -80,12 +95,20 @@ impl Publisher {
         parts: &[Part<'_>],
         durability: Durability,
     ) -> Result<(), Unpublished> {
-        let mut had = self.taken.lock();
+        let mut held = self.held.lock();
+        let parts = || parts.iter().enumerate().filter(|(_, part)| !part.records.is_empty());
+        for (number, part) in parts() {
+            // before anything is written: what is aborted takes room all the same
+            check_part(part, self.transactions.engine.clock().wall()).map_err(|error| {
+                let error = error.with_outcome(Outcome::NotWritten);
+                Unpublished { part: Some(number), error }
+            })?;
+        }
         let (taken, identity) = self
-            .begin(&mut had)
+            .begin(&mut held)
             .map_err(|error| Unpublished::whole(error.with_outcome(Outcome::NotWritten)))?;
-        let mut reached = Vec::with_capacity(parts.len());
-        for (number, part) in parts.iter().enumerate().filter(|(_, it)| !it.records.is_empty()) {
+        let mut reached = Vec::new();
+        for (number, part) in parts() {
             match self.append_part(&taken, identity, part) {
                 Ok(end) => reached.push(Reached { partition: part.partition.clone(), end }),
                 Err(error) => {
@@ -109,28 +132,55 @@ impl Publisher {
     /// What became of the last publication, where its end was in doubt: whether it is committed.
     /// Fails as long as that cannot be told.
     pub(crate) fn settle(&self) -> Result<bool> {
-        let had = self.taken.lock();
-        let Some(taken) = had.as_ref() else { return Ok(false) };
-        self.transactions.begin(taken)?;
+        let held = self.held.lock();
+        let Some(taken) = &held.taken[held.last] else { return Ok(false) };
+        match self.transactions.begin(taken) {
+            Err(error) if !self.transactions.waits_for_markers(taken.id()) => return Err(error),
+            // decided, whatever partition its marker cannot be written to yet
+            Ok(_) | Err(_) => {}
+        }
         let phase = taken.entry.slot.lock().state.as_ref().map(|state| state.phase);
-        Ok(phase == Some(TransactionPhase::CompleteCommit))
+        Ok(matches!(
+            phase,
+            Some(TransactionPhase::PrepareCommit | TransactionPhase::CompleteCommit)
+        ))
     }
 
-    /// Who the next publication is written as; takes the id if it is not had yet.
-    fn begin(&self, had: &mut Option<Taken>) -> Result<(Taken, ProducerIdentity)> {
-        let taken = match had {
-            Some(taken) => taken.clone(),
-            None => had.insert(self.transactions.take(&self.id, TIMEOUT)?.0).clone(),
-        };
-        let identity = self.transactions.begin(&taken)?;
-        Ok((taken, identity))
+    /// Who the next publication is written as: under the id of the last one, or, where the end of
+    /// that is decided and waits for a partition, under another.
+    fn begin(&self, held: &mut Held) -> Result<(Taken, ProducerIdentity)> {
+        let mut waits = None;
+        for number in (0..IDS).map(|step| (held.last + step) % IDS) {
+            let begun = match &held.taken[number] {
+                Some(taken) => Ok(taken.clone()),
+                None => self.transactions.take(&self.ids[number], TIMEOUT).map(|(taken, _)| taken),
+            };
+            let begun = begun.and_then(|taken| {
+                held.taken[number] = Some(taken.clone());
+                let identity = self.transactions.begin(&taken)?;
+                Ok((taken, identity))
+            });
+            match begun {
+                Ok(begun) => {
+                    held.last = number;
+                    return Ok(begun);
+                }
+                Err(error) if self.transactions.waits_for_markers(&self.ids[number]) => {
+                    waits.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let text = || format!("no id of `{}` is free", self.ids[0]);
+        let none = || Error::new("publish", Cause::InvalidTransactionState(text()));
+        Err(waits.unwrap_or_else(none))
     }
 
     /// An abort that fails now comes with the next publication, or with the next open.
     fn give_up(&self, taken: &Taken, identity: ProducerIdentity) {
         let how = (MarkerKind::Abort, Durability::Process);
         if let Err(error) = self.transactions.end(taken, identity, how, &[]) {
-            log::warn!("a publication of `{}` is not aborted yet: {error}", self.id);
+            log::warn!("a publication of `{}` is not aborted yet: {error}", taken.id());
         }
     }
 
@@ -142,8 +192,6 @@ impl Publisher {
     ) -> Result<Offset> {
         let Part { partition, records } = part;
         let placed = |error: Error| error.at_partition(partition.topic_name(), partition.id());
-        // what is enlisted has to be ended: not where no marker could be written either
-        partition.check_appends().map_err(placed)?;
         let rules = partition.batch_rules(self.transactions.engine.clock().wall());
         let rules = rules.map_err(placed)?;
         self.transactions.enlist(taken, identity, partition)?;
@@ -185,6 +233,27 @@ impl Publisher {
         let now = self.transactions.engine.clock().wall();
         let batch = Produced { batch, claim: Some(claim) };
         Ok(partition.append(&batch, now, Durability::Process)?.end_offset)
+    }
+}
+
+/// Fails where a partition takes nothing now, or not as much. What is enlisted has to be ended: not
+/// where no marker could be written either.
+fn check_part(part: &Part<'_>, now: Timestamp) -> Result<()> {
+    let Part { partition, records } = part;
+    let placed = |error: Error| error.at_partition(partition.topic_name(), partition.id());
+    partition.check_appends().map_err(placed)?;
+    let Some(room) = partition.room() else { return Ok(()) };
+    let rules = partition.batch_rules(now).map_err(placed)?;
+    let any_size = BatchRules { max_bytes: usize::MAX, ..rules };
+    match BorrowedBatch::measure(records, &any_size) {
+        // what a record is when it is compressed its append tells, and why it is refused
+        Ok(batch)
+            if batch.size() as u64 > room && (rules.packing.is_plain() || records.len() > 1) =>
+        {
+            let text = format!("{} bytes, and room for {room} now", batch.size());
+            Err(placed(Error::new("append", Cause::Full(text))))
+        }
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

@@ -23,6 +23,7 @@ mod groups_threads;
 mod histories;
 mod idempotence;
 mod instructions;
+mod jobs_killed;
 mod kafka_behaviours;
 mod log_door;
 mod model;

@@ -93,7 +93,8 @@ fn play(seed: u64, steps: u64) {
             }
             2 => now += SECOND * dice.below(4) as u32,
             3 => {
-                let some = open.iter().nth(dice.below(open.len().max(1) as u64) as usize).copied();
+                let from = dice.below(state.next_sequence.max(1));
+                let some = open.range(from..).next().copied();
                 if let Some(sequence) = some {
                     state.resolve(sequence, outcome);
                     open.remove(&sequence);
@@ -145,11 +146,59 @@ fn play(seed: u64, steps: u64) {
 
 #[test]
 fn nothing_is_asked_about_that_has_ended_and_nothing_else_is_forgotten() {
-    let steps = pick(2_000, 5_000, 50_000);
-    for seed in seeds(9, 30, 300) {
+    let steps = pick(2_000, 20_000, 50_000);
+    for seed in seeds(9, 20, 2_000) {
         let run = std::panic::AssertUnwindSafe(|| play(seed, steps));
         if std::panic::catch_unwind(run).is_err() {
             panic!("TIDELOG_SEED={seed} cargo test --lib nothing_else_is_forgotten");
         }
     }
+}
+
+/// An answer that cannot be carried out is no reason to ask for ever, nor to roll back.
+#[test]
+fn what_cannot_be_resolved_as_answered_is_asked_later_each_time_and_parked_in_the_end() {
+    let policies = [
+        (Exhausted::Park, false, true),
+        (Exhausted::RollBack, false, true),
+        (Exhausted::KeepAsking, false, false),
+        (Exhausted::Park, true, false),
+    ];
+    for (policy, may_pass, parks) in policies {
+        let (mut state, checks) = (State::new(9), checks(3, policy));
+        let mut now = Duration::ZERO;
+        state.add(1, pending(now));
+        for (asked, delay) in [1, 2, 4].into_iter().enumerate() {
+            assert_eq!(state.next_question("n", &checks), Some(now + delay * SECOND));
+            now += delay * SECOND;
+            assert_eq!(state.begin_asking("n", &checks, now).unwrap().0, 1);
+            let (count, next) = state.was_not_resolved(1, &checks, (now, may_pass)).unwrap();
+            assert_eq!(count as usize, asked + 1);
+            assert_eq!(next, if asked == 2 && parks { Next::Park } else { Next::Wait });
+            assert!(state.was_not_resolved(1, &checks, (now, may_pass)).is_none(), "counted twice");
+        }
+        assert_eq!(state.parked(), usize::from(parks));
+        assert_eq!(state.next_question("n", &checks).is_some(), !parks);
+        assert!(matches!(state.get(1), Known::Pending(_)), "kept");
+    }
+}
+
+/// 100,000 that wait are asked about one by one in the time a few look-ups take.
+#[test]
+fn a_question_costs_no_look_at_all_that_wait() {
+    let (mut state, checks) = (State::new(9), checks(2, Exhausted::Park));
+    for sequence in 0..100_000 {
+        let name = if sequence % 2 == 0 { "n" } else { "other" };
+        state.add(sequence, Pending { name: Arc::from(name), ..pending(Duration::ZERO) });
+    }
+    let mut asked = 0;
+    for round in 1..3 {
+        while let Some((sequence, _)) = state.begin_asking("n", &checks, round * 3 * SECOND) {
+            state.told_nothing(sequence, &checks, round * 3 * SECOND).unwrap();
+            assert!(state.next_question("other", &checks).is_some());
+            asked += 1;
+        }
+    }
+    assert_eq!((asked, state.parked()), (100_000, 50_000));
+    assert_eq!(state.next_question("n", &checks), None);
 }

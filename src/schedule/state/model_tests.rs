@@ -85,10 +85,12 @@ impl World {
     }
 
     fn cancel(&mut self) {
-        let count = self.pending.len() as u64;
-        if count > 0 {
-            let at = self.dice.below(count) as usize;
-            let key = *self.pending.iter().nth(at).unwrap();
+        let spans = [1_000, 1_000_000, 400_000_000];
+        let span = spans[self.dice.below(spans.len() as u64) as usize];
+        let due = self.now + self.dice.below(span) as i64;
+        let from = Key { due, sequence: 0 };
+        let near = self.pending.range(from..).next().or_else(|| self.pending.first());
+        if let Some(key) = near.copied() {
             self.resolve(key);
             self.cancelled += 1;
         }

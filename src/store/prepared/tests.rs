@@ -249,6 +249,31 @@ fn a_topic_that_is_gone_keeps_a_transaction_prepared() {
     outbox.roll_back(id).unwrap();
 }
 
+/// Whatever its policy says of those that nobody can tell about: its local work is done.
+#[test]
+fn what_its_resolver_commits_and_cannot_be_committed_is_parked_in_the_end() {
+    let (world, store) = begin();
+    let asked = Arc::new(Mutex::new(0));
+    let count = asked.clone();
+    let outbox = store.prepared("shop").first_check(SECOND).longest_interval(2 * SECOND);
+    let outbox = outbox.max_checks(3).when_exhausted(Exhausted::RollBack);
+    let outbox = outbox.resolver(move |_| {
+        *count.lock().unwrap() += 1;
+        Resolution::Commit
+    });
+    let outbox = outbox.build().unwrap();
+    let id = prepare(&outbox, "1");
+    store.delete_topic("b").unwrap();
+    for _ in 0..20 {
+        world.clock.advance(SECOND);
+        outbox.check_due();
+    }
+    let stats = store.stats().prepared;
+    assert_eq!((*asked.lock().unwrap(), stats.pending, stats.parked), (3, 1, 1));
+    assert_eq!(kind(outbox.commit(id)), ErrorKind::NotFound);
+    outbox.roll_back(id).unwrap();
+}
+
 #[test]
 fn what_cannot_be_prepared_is_refused_at_once() {
     let (_, store) = begin();

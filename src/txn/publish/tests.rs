@@ -145,6 +145,56 @@ fn a_poisoned_partition_holds_up_no_other_publication() {
     goes_on_without_b(&engine, &it, poisoned);
 }
 
+/// The sync of `b` that fails is that of its records, so that nothing is committed, and then that
+/// of its marker, when everything is decided: no marker can be written there, or none vouched for.
+#[test]
+#[cfg(feature = "sim")]
+fn an_end_that_waits_for_a_poisoned_partition_holds_up_no_other_publication() {
+    use crate::disk::{Fault, Operation, Plan, SimDisk};
+    for (sync, is_committed) in [(1, false), (5, true)] {
+        let disk = SimDisk::new(1);
+        let engine = engine_on(Arc::new(disk.clone()), TopicConfig::new());
+        let it = publisher(&engine);
+        let part = |topic, value| {
+            let records = vec![Record::new(value)];
+            Part { partition: partition(&engine, topic), records }
+        };
+        it.publish(&[part("b", "0"), part("a", "0")], Durability::Power).unwrap();
+        disk.fail(Plan::new(Fault::Error(5)).on(Operation::Sync).nth(sync));
+        let both = it.publish(&[part("b", "1"), part("a", "1")], Durability::Power);
+        disk.heal();
+        assert_eq!(both.is_ok(), is_committed, "{both:?}");
+        partition(&engine, "b").check_appends().unwrap_err();
+        for value in ["2", "3"] {
+            it.publish(&[part("a", value)], Durability::Power).unwrap();
+        }
+        let expected: &[&str] = if is_committed { &["0", "1", "2", "3"] } else { &["0", "2", "3"] };
+        let seen = committed(&engine, "a").0;
+        assert_eq!(seen, expected.iter().map(|it| it.as_bytes().to_vec()).collect::<Vec<_>>());
+        let held = it.publish(&[part("b", "4")], Durability::Power).unwrap_err();
+        assert_eq!(held.part, Some(0), "{held:?}");
+    }
+}
+
+#[test]
+fn a_part_there_is_no_room_for_leaves_nothing_behind_anywhere() {
+    let engine = engine(TopicConfig::new().max_bytes(4096, WhenFull::Fail).max_batch_bytes(1024));
+    let it = publisher(&engine);
+    let value = [7; 400];
+    let part = |topic, count| {
+        let records = (0..count).map(|_| Record::new(&value)).collect();
+        Part { partition: partition(&engine, topic), records }
+    };
+    for _ in 0..50 {
+        let full = it.publish(&[part("a", 1), part("b", 20)], Durability::Power).unwrap_err();
+        assert_eq!((full.part, full.error.is_full()), (Some(1), true));
+    }
+    it.publish(&[part("a", 1), part("b", 5)], Durability::Power).unwrap();
+    assert_eq!(committed(&engine, "b").0.len(), 5);
+    let end = partition(&engine, "a").offsets().unwrap().end;
+    assert_eq!(end, Offset::new(2), "a record and its marker");
+}
+
 #[test]
 fn its_ids_are_not_for_programs() {
     assert_eq!(check_not_own("__tidelog_x").unwrap_err().kind(), ErrorKind::InvalidName);

@@ -26,6 +26,59 @@ fn a_target_that_follows_holds_up_nobody_and_gets_its_own_later() {
     assert_eq!(values(&store, "b"), ["b"]);
 }
 
+#[test]
+fn a_target_with_room_for_less_than_is_due_gets_as_much_and_the_rest_later() {
+    for when_full in [WhenFull::Fail, WhenFull::Block(HOUR), WhenFull::DropOldest] {
+        let (world, store, a) = begin();
+        let config = TopicConfig::new().max_bytes(64 << 10, when_full).segment_bytes(8 << 10);
+        store.ensure_topic("small", config).unwrap();
+        let small = topic(&store, "small");
+        for number in 0..200 {
+            small.schedule(Record::new(&format!("{number:0800}")), after(10)).unwrap();
+        }
+        a.schedule(Record::new("1"), after(10)).unwrap();
+        world.advance(&store, 10);
+        assert_eq!(values(&store, "a"), ["1"]);
+        let numbers = || -> Vec<u64> {
+            values(&store, "small").iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let (first, pending) = (numbers(), store.stats().scheduled.pending);
+        if when_full == WhenFull::DropOldest {
+            assert_eq!((pending, first.last()), (0, Some(&199)));
+            let kept = *first.first().unwrap()..200;
+            assert_eq!(first, kept.collect::<Vec<_>>(), "in order");
+            continue;
+        }
+        assert!(first.len() > 50 && pending == 200 - first.len() as u64, "{pending} pending");
+        world.advance(&store, 1000);
+        assert_eq!(numbers(), first, "there is no more room");
+        store.alter_topic("small", TopicConfig::new()).unwrap();
+        world.advance(&store, 1000);
+        assert_eq!(numbers(), (0..200).collect::<Vec<_>>());
+    }
+}
+
+/// So many that each publication goes to a few of them.
+#[test]
+fn what_is_due_in_many_partitions_comes_to_each_in_order() {
+    let (world, store, _) = begin();
+    store.ensure_topic("many", TopicConfig::new().partitions(50)).unwrap();
+    let many = topic(&store, "many");
+    for number in 0..500u32 {
+        let (text, key) = (format!("{number:03}"), (number % 97).to_string());
+        many.schedule(Record::new(&text).key(&key), after(10)).unwrap();
+    }
+    world.advance(&store, 10);
+    assert_eq!(store.stats().scheduled.pending, 0);
+    let all = records(&store, "many");
+    let mut last: std::collections::BTreeMap<Vec<u8>, Vec<u8>> = std::collections::BTreeMap::new();
+    for record in &all {
+        let (key, value) = (record.key().unwrap().to_vec(), record.value().unwrap().to_vec());
+        assert!(last.insert(key, value.clone()).is_none_or(|before| before < value));
+    }
+    assert_eq!(all.len(), 500);
+}
+
 /// Its tombstone lies in a transaction whose marker is missing: what became of it cannot be told.
 #[test]
 fn what_may_be_published_already_is_neither_published_nor_cancelled() {

@@ -83,3 +83,90 @@ fn a_waiter_is_given_what_comes_in_place_of_what_was_cut() {
         assert_eq!(values(&leased), vec!["new"; sent]);
     }
 }
+
+/// To be tried at once and to be tried later are two words: one does not stand for the other.
+#[test]
+fn a_release_for_later_is_not_taken_for_one_that_was_said_before() {
+    let (_, store) = store();
+    send(&store, &["1"]);
+    let mut consumer = builder(&store).build().unwrap();
+    let lease = poll(&mut consumer).iter().next().unwrap().lease();
+    let second = Duration::from_secs(1);
+    consumer.release(&lease).unwrap();
+    consumer.release(&lease).unwrap();
+    let refused = consumer.release_after(&lease, second).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidRecordState);
+    let lease = poll(&mut consumer).iter().next().unwrap().lease();
+    consumer.release_after(&lease, second).unwrap();
+    consumer.release_after(&lease, second).unwrap();
+    let refused = consumer.release_after(&lease, 2 * second).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidRecordState);
+    assert_eq!(consumer.release(&lease).unwrap_err().kind(), ErrorKind::InvalidRecordState);
+    assert!(poll(&mut consumer).is_empty());
+}
+
+/// What of it is still on its way when a group or its topic is deleted writes nothing any more: a
+/// state that comes behind the tombstones would be there again after a restart.
+#[test]
+fn a_word_that_comes_behind_a_deletion_brings_nothing_back() {
+    let (world, store) = store();
+    send(&store, &["1", "2"]);
+    let mut consumer = builder(&store).durability(Durability::Process).build().unwrap();
+    let leases: Vec<_> = poll(&mut consumer).iter().map(|record| record.lease()).collect();
+    let late: Vec<_> = leases.iter().map(|lease| consumer.ack_async(lease.clone())).collect();
+    drop(consumer);
+    store.delete_group("g").unwrap();
+    for word in late {
+        pollster::block_on(word).unwrap_err();
+    }
+    assert_eq!(store.delete_group("g").unwrap_err().kind(), ErrorKind::NotFound);
+    store.close().unwrap();
+    let store = world.open();
+    assert!(store.groups().unwrap().is_empty());
+    let mut consumer = builder(&store).build().unwrap();
+    assert_eq!(values(&poll(&mut consumer)), ["1", "2"]);
+}
+
+/// In the life that deletes it the group has not been used.
+#[test]
+fn a_group_that_is_deleted_lets_go_of_what_it_held() {
+    let (world, store) = store();
+    let held = TopicConfig::new().retain_for("g", HoldCap::bytes(1 << 30));
+    store.ensure_topic("held", held).unwrap();
+    drop(store.share_consumer("g").subscribe(["held"]).build().unwrap());
+    store.close().unwrap();
+    let store = world.open();
+    let holds = || {
+        let stats = store.stats();
+        let topic = stats.topics.iter().find(|topic| &*topic.name == "held").unwrap();
+        topic.partitions[0].holds.len()
+    };
+    assert_eq!(holds(), 1, "the control");
+    store.delete_group("g").unwrap();
+    assert_eq!(holds(), 0);
+}
+
+#[test]
+fn a_name_is_that_of_a_share_group_or_of_another() {
+    let (_, store) = store();
+    send(&store, &["1"]);
+    let refused = |error: crate::error::Error| assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    let mut shared = builder(&store).build().unwrap();
+    refused(store.consumer("g").subscribe(["jobs"]).build().unwrap_err());
+    refused(store.consumer("g").assign([("jobs", 0)]).build().unwrap_err());
+    refused(store.reset_offsets("g", [("jobs", 0, Offset::ZERO)], Durability::Power).unwrap_err());
+    let other = store.consumer("other").subscribe(["jobs"]).build().unwrap();
+    refused(store.share_consumer("other").subscribe(["jobs"]).build().unwrap_err());
+    store.reset_offsets("committed", [("jobs", 0, Offset::ZERO)], Durability::Power).unwrap();
+    refused(store.share_consumer("committed").subscribe(["jobs"]).build().unwrap_err());
+    refused(store.clone_group("committed", "g", Durability::Power).unwrap_err());
+    assert_eq!(store.groups().unwrap().len(), 3, "who is refused leaves nothing");
+    let leased = poll(&mut shared);
+    let group = store.describe_group("g").unwrap();
+    assert_eq!((group.kind, group.partitions[0].lag), (GroupKind::Share, Some(1)));
+    shared.ack_all(&leased).unwrap();
+    let group = store.describe_group("g").unwrap();
+    let first = &group.partitions[0];
+    assert_eq!((first.committed, first.lag), (Some(Offset::new(1)), Some(0)));
+    drop((shared, other));
+}
