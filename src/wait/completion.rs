@@ -3,8 +3,9 @@
 //! The first `complete` wins; from then on every wait, poll and look has the value at once, without
 //! a lock. It is set under the lock that wakers are left under, so a waiter either sees it or
 //! leaves its waker before it comes. Wakers are called after the lock is gone. A task's place is
-//! held by its [`Completed`] future and given up when that is dropped. Programs keep such futures by
-//! the million, so both ends have room for a word of their owners', and places are small numbers.
+//! held by its [`Completed`] future and given up when that is dropped. Programs keep such futures
+//! by the million, so both ends have room for a word of their owners', and places are small
+//! numbers.
 //!
 //! Callers: linger receipts, waits for durability, senders blocked on a full buffer.
 
