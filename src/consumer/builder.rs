@@ -11,6 +11,7 @@ use super::fetch::Stage;
 use super::filter::Filtering;
 use super::handle::Consumer;
 use super::member::Member;
+use super::options::{Options, check_range};
 use super::place::{MAX_POLL_INTERVAL, Place, check_not_shared};
 use super::reset::Reset;
 use super::subscription::{Following, Subscribed};
@@ -25,40 +26,6 @@ use crate::group::{
 use crate::ids::PartitionId;
 use crate::record::{PlainLimit, TagBits};
 use crate::share::ShareGroups;
-
-/// How a consumer reads.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Options {
-    pub(super) reset: Reset,
-    pub(super) max_bytes: usize,
-    pub(super) max_records: usize,
-    pub(super) min_bytes: usize,
-    pub(super) max_wait: Duration,
-    pub(super) auto_commit: Option<Duration>,
-    pub(super) durability: Durability,
-    pub(super) isolation: IsolationLevel,
-    pub(super) plain: PlainLimit,
-    pub(super) durable_only: bool,
-    pub(super) spin: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            reset: Reset::Earliest,
-            max_bytes: 1 << 20,
-            max_records: 10_000,
-            min_bytes: 1,
-            max_wait: Duration::from_millis(500),
-            auto_commit: None,
-            durability: Durability::Process,
-            isolation: IsolationLevel::ReadCommitted,
-            plain: PlainLimit::DEFAULT,
-            durable_only: false,
-            spin: Duration::ZERO,
-        }
-    }
-}
 
 /// Makes a [`Consumer`]; begun by [`Store::consumer`](crate::Store::consumer) and
 /// [`Store::reader`](crate::Store::reader). It needs partitions: by
@@ -489,16 +456,4 @@ impl std::fmt::Debug for ConsumerBuilder {
             .field("options", &self.options)
             .finish_non_exhaustive()
     }
-}
-
-pub(super) fn check_range(key: &str, value: usize, most: usize) -> Result<()> {
-    if (1..=most).contains(&value) {
-        return Ok(());
-    }
-    let allowed = match most {
-        usize::MAX => "at least 1".to_owned(),
-        most => format!("1 to {most}, the limit that max_bytes sets"),
-    };
-    let (key, value) = (key.to_owned(), value.to_string());
-    Err(Error::new("build consumer", Cause::InvalidConfig { key, value, allowed }))
 }

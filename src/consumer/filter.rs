@@ -14,9 +14,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::assignment::{Position, Step};
-use super::builder::{ConsumerBuilder, check_range};
+use super::builder::ConsumerBuilder;
 use super::fetch::Read;
 use super::handle::Consumer;
+use super::options::check_range;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{Offset, PartitionId};
 use crate::log::{Ahead, FetchLimits, Skipped};

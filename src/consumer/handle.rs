@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use super::assignment::Assignment;
-use super::builder::Options;
 use super::fetch::Stage;
 use super::filter::Filtering;
+use super::options::Options;
 use super::stream::Waiting;
 use super::subscription::Following;
 use crate::engine::Claim;

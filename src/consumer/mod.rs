@@ -22,6 +22,7 @@ mod fetch;
 mod filter;
 mod handle;
 mod member;
+mod options;
 mod place;
 mod poll;
 mod ranked;
