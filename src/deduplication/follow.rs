@@ -58,7 +58,7 @@ impl Follower {
     ) -> Result<()> {
         for partition in topic.partitions().iter().skip(self.partitions.len()) {
             let falls = partition.falls()?;
-            let next = first(partition, window.start(now))?;
+            let next = first(partition, window.begin(now))?;
             let partition = partition.clone();
             self.partitions.push(Followed { partition, next, cursor: None, falls });
         }
@@ -106,7 +106,7 @@ impl Followed {
             let fetched = match self.partition.fetch_all(self.next, self.cursor.as_ref(), BYTES) {
                 Ok(fetched) => fetched,
                 Err(error) if error.is_corrupt() || error.kind() == ErrorKind::OffsetOutOfRange => {
-                    let first = first(&self.partition, window.start(now))?;
+                    let first = first(&self.partition, window.begin(now))?;
                     if first <= self.next {
                         return Err(error);
                     }
@@ -144,7 +144,7 @@ impl Followed {
             let control = batch.control()?;
             if let Some(producer) = header.producer_id() {
                 let committed = matches!(control, Some(ControlRecord::Commit { .. }));
-                window.end(partition, producer, committed);
+                window.end((partition, producer), committed, now);
             }
             return Ok(());
         }

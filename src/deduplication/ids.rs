@@ -135,6 +135,9 @@ impl TopicIds {
                     _ => Ok(Claimed::Before(seen)),
                 };
             }
+            if known.window.lacks(now) {
+                continue; // its record has gone, and stood before another: it is read again
+            }
             state.check_room(config.deduplication_max_ids, now)?;
             let (id, sending) = (Arc::<[u8]>::from(id), Arc::new(Sending(Completion::new())));
             state.claimed.insert(id.clone(), sending.clone());

@@ -28,13 +28,21 @@ pub(crate) struct Seen {
 #[derive(Debug)]
 pub(super) struct Window {
     length: Duration,
-    seen: HashMap<Arc<[u8]>, Seen>,
+    seen: HashMap<Arc<[u8]>, Known>,
     /// May name ids that have gone or come again.
     by_age: BinaryHeap<Reverse<(Timestamp, Arc<[u8]>)>>,
-    /// The ids of what is open.
-    open: HashMap<(PartitionId, ProducerId), Vec<Arc<[u8]>>>,
-    /// The newest that was forgotten.
+    /// What is open, with its ids: it counts beside what else is under them once it is committed.
+    open: HashMap<(PartitionId, ProducerId), Vec<(Arc<[u8]>, Seen)>>,
+    /// The newest that was forgotten, or that was too old to be read.
     forgotten: Option<Timestamp>,
+}
+
+/// What counts under an id.
+#[derive(Debug)]
+struct Known {
+    record: Seen,
+    /// The newest other record under the id, before which it stands.
+    hidden: Option<Timestamp>,
 }
 
 impl Window {
@@ -49,8 +57,21 @@ impl Window {
     }
 
     /// The oldest timestamp that is within it.
-    pub(super) fn start(&self, now: Timestamp) -> Timestamp {
+    fn start(&self, now: Timestamp) -> Timestamp {
         now.saturating_sub(self.length)
+    }
+
+    /// The oldest timestamp that is kept.
+    fn kept(&self, now: Timestamp) -> Timestamp {
+        self.start(now).saturating_sub((self.length / 16).min(Duration::from_secs(10)))
+    }
+
+    /// From which timestamp on a log is to be read; what is older counts as forgotten, so that a
+    /// clock that steps back to it has the log read again.
+    pub(super) fn begin(&mut self, now: Timestamp) -> Timestamp {
+        let kept = self.kept(now);
+        self.forgotten = self.forgotten.max(Some(kept.saturating_sub(Duration::from_millis(1))));
+        kept
     }
 
     pub(super) fn length(&self) -> Duration {
@@ -69,61 +90,71 @@ impl Window {
     /// Takes in a record of the log.
     pub(super) fn note(&mut self, id: &[u8], record: Seen, now: Timestamp) {
         let start = self.start(now);
-        if record.timestamp < start {
+        if record.timestamp < self.kept(now) {
+            self.forgotten = self.forgotten.max(Some(record.timestamp));
             return;
         }
-        let known = self.seen.get_key_value(id).map(|(key, known)| (key.clone(), *known));
-        if let Some((_, known)) = known
-            && known.timestamp >= start
-            && known.open.is_none()
-            && (record.open.is_some() || known.timestamp > record.timestamp)
-        {
-            return; // what is open may come to nothing
-        }
-        let key = known.map_or_else(|| Arc::from(id), |(key, _)| key);
+        let key = self.seen.get_key_value(id).map_or_else(|| Arc::from(id), |(key, _)| key.clone());
         if let Some(producer) = record.open {
-            self.open.entry((record.partition, producer)).or_default().push(key.clone());
+            let open = self.open.entry((record.partition, producer)).or_default();
+            open.push((key.clone(), record));
+        }
+        let mut hidden = None;
+        if let Some(known) = self.seen.get_mut(id) {
+            let other = known.record;
+            if other.timestamp >= start && other.open.is_none() {
+                if record.open.is_some() {
+                    return; // it may come to nothing
+                }
+                if other.timestamp > record.timestamp {
+                    known.hidden = known.hidden.max(Some(record.timestamp));
+                    return;
+                }
+            }
+            hidden = known.hidden.max(Some(other.timestamp));
         }
         self.by_age.push(Reverse((record.timestamp, key.clone())));
-        self.seen.insert(key, record);
+        self.seen.insert(key, Known { record, hidden });
     }
 
     /// Takes in the end of a producer's transaction in a partition.
-    pub(super) fn end(&mut self, partition: PartitionId, producer: ProducerId, committed: bool) {
-        for id in self.open.remove(&(partition, producer)).into_iter().flatten() {
-            let Some(known) = self.seen.get_mut(&id) else { continue };
-            if known.open != Some(producer) || known.partition != partition {
-                continue;
-            }
+    pub(super) fn end(
+        &mut self,
+        (partition, producer): (PartitionId, ProducerId),
+        committed: bool,
+        now: Timestamp,
+    ) {
+        for (id, record) in self.open.remove(&(partition, producer)).into_iter().flatten() {
             if committed {
-                known.open = None;
-            } else {
-                self.seen.remove(&id);
+                self.note(&id, Seen { open: None, ..record }, now);
+            } else if self.seen.get(&id).is_some_and(|known| known.record == record) {
+                self.remove(&id);
             }
         }
     }
 
     /// The record under an id, if it is within the window.
     pub(super) fn find(&self, id: &[u8], now: Timestamp) -> Option<Seen> {
-        self.seen.get(id).copied().filter(|seen| seen.timestamp >= self.start(now))
+        let record = self.seen.get(id)?.record;
+        (record.timestamp >= self.start(now)).then_some(record)
     }
 
-    /// Lets go of an id whose record has gone from the log.
+    /// Lets go of a record that has gone; one that it stood before counts as forgotten.
     pub(super) fn remove(&mut self, id: &[u8]) {
-        self.seen.remove(id);
+        if let Some(known) = self.seen.remove(id) {
+            self.forgotten = self.forgotten.max(known.hidden);
+        }
     }
 
     /// Forgets what left the window a while ago; with `all` everything that has left it.
     pub(super) fn forget(&mut self, now: Timestamp, all: bool) {
-        let slack = (self.length / 16).min(Duration::from_secs(10));
-        let start = self.start(now);
-        let before = if all { start } else { start.saturating_sub(slack) };
+        let before = if all { self.start(now) } else { self.kept(now) };
         while let Some(Reverse((timestamp, _))) = self.by_age.peek()
             && *timestamp < before
         {
             let Some(Reverse((timestamp, id))) = self.by_age.pop() else { return };
             self.forgotten = self.forgotten.max(Some(timestamp));
-            if self.seen.get(&id).is_some_and(|seen| seen.timestamp == timestamp) {
+            if self.seen.get(&id).is_some_and(|known| known.record.timestamp == timestamp) {
                 self.seen.remove(&id);
             }
         }

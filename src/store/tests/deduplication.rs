@@ -97,6 +97,21 @@ fn an_id_is_one_of_the_topic_whoever_sends_it_where_and_after_a_restart() {
     assert_eq!(count(&store), 4);
 }
 
+/// What was too old to be read at an open counts as forgotten.
+#[test]
+fn a_clock_that_steps_back_after_an_open_finds_what_that_did_not_read() {
+    let (world, store, a) = begin(config());
+    let first = a.send_once_to(1, "7", record()).unwrap();
+    store.close().unwrap();
+    world.clock.advance(WINDOW + HOUR);
+    let store = world.open();
+    let a = topic(&store);
+    a.send_once("8", record()).unwrap();
+    world.clock.set_wall(START);
+    let again = a.send_once("7", record()).unwrap();
+    assert!(again.is_duplicate() && again.partition() == first.partition());
+}
+
 #[test]
 fn an_id_is_known_for_the_window_and_no_longer() {
     let (world, store, a) = begin(config());
