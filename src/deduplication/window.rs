@@ -32,10 +32,13 @@ pub(super) struct Window {
     /// May name ids that have gone or come again.
     by_age: BinaryHeap<Reverse<(Timestamp, Arc<[u8]>)>>,
     /// What is open, with its ids: it counts beside what else is under them once it is committed.
-    open: HashMap<(PartitionId, ProducerId), Vec<(Arc<[u8]>, Seen)>>,
+    open: HashMap<(PartitionId, ProducerId), Vec<Open>>,
     /// The newest that was forgotten, or that was too old to be read.
     forgotten: Option<Timestamp>,
 }
+
+/// A record of a transaction that has not ended, by its id.
+type Open = (Arc<[u8]>, Seen);
 
 /// What counts under an id.
 #[derive(Debug)]
