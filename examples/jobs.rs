@@ -55,10 +55,11 @@ fn main() -> tidelog::Result<()> {
     while dead < 2 {
         for record in &letters.poll(Duration::from_secs(60))? {
             let Some(letter) = DeadLetter::of(record) else { continue };
-            println!(
-                "dead: {}-{:?} at {:?} after {:?} attempts: {:?}",
-                letter.topic, letter.partition, letter.offset, letter.attempts, letter.error
-            );
+            let (Some(partition), Some(offset)) = (letter.partition, letter.offset) else {
+                continue;
+            };
+            let error = letter.error.unwrap_or("nobody said why");
+            println!("dead: {}-{partition}, offset {offset}: {error}", letter.topic);
             dead += 1;
         }
     }
