@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::assignment::{Delivered, Slot};
 use super::handle::Consumer;
 use crate::config::Durability;
-use crate::engine::Partition;
+use crate::engine::{Partition, make_all_durable_later};
 use crate::error::{Outcome, Result};
 use crate::group::{Commit, CommitMode, Committed, Committer};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
@@ -161,10 +161,9 @@ impl Consumer {
         let group = self.group_name()?.to_owned();
         self.engine.check_open("commit")?;
         let parts = self.delivered_parts(&self.all_indexes(), durability)?;
-        let syncs = parts.iter().map(|part| part.partition.make_durable_later(part.offset));
-        for sync in syncs.collect::<Vec<_>>() {
-            sync.await.map_err(|error| error.with_outcome(Outcome::NotWritten))?;
-        }
+        let ends = parts.iter().map(|part| (&*part.partition, part.offset));
+        let synced = make_all_durable_later(ends, |synced| synced).await;
+        synced.map_err(|error| error.with_outcome(Outcome::NotWritten))?;
         self.commit_parts(&parts, Durability::Process, None)?;
         self.offsets.make_durable_later(&group).await?;
         self.note_committed(&parts, durability);

@@ -62,6 +62,7 @@ pub(crate) use catalog::NewTopic;
 pub(crate) use claim::Claim;
 use core::Table;
 pub(crate) use core::{CloseHook, Engine, EngineOptions};
+pub(crate) use flush::{make_all_durable, make_all_durable_later};
 pub(crate) use follow::{FollowOptions, FollowedPartition, Waiting};
 pub(crate) use holds::HoldState;
 pub(crate) use partition::Partition;

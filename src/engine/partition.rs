@@ -380,7 +380,11 @@ impl Partition {
     }
 
     fn make_durable_in(&self, log: &PartitionLog, offset: Offset) -> Result<()> {
-        let synced = log.make_durable(offset);
+        self.told(log.make_durable(offset))
+    }
+
+    /// Tells those who follow it how a sync has ended.
+    pub(super) fn told(&self, synced: Result<()>) -> Result<()> {
         match &synced {
             Ok(()) => self.signal.notify(), // for those who wait for durable records only
             Err(_) => self.note_failure(),

@@ -16,6 +16,7 @@ use super::identity::Distribution;
 use super::offsets::{InTurn, OffsetStore, in_the_log};
 use super::schema::{CommittedValue, GroupKind, committed_key, group_key};
 use crate::config::Durability;
+use crate::engine::make_all_durable;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{Generation, PartitionId};
 use crate::state_log::Change;
@@ -209,13 +210,13 @@ impl OffsetStore {
         if durability != Durability::Power {
             return Ok(());
         }
-        for (partition, entry) in entries.values().flatten() {
-            let topic = entry.topic_id.and_then(|id| self.engine.topic_by_id(id));
-            if let Some(partition) = topic.and_then(|topic| topic.partition(*partition).ok()) {
-                partition.make_durable(entry.committed.offset)?;
-            }
-        }
-        Ok(())
+        let existing = entries.values().flatten().filter_map(|(partition, entry)| {
+            let topic = self.engine.topic_by_id(entry.topic_id?)?;
+            Some((topic.partition(*partition).ok()?, entry.committed.offset))
+        });
+        let existing: Vec<_> = existing.collect();
+        let ends = existing.iter().map(|(partition, offset)| (&**partition, *offset));
+        make_all_durable(ends, |synced| synced)
     }
 
     fn known(&self, operation: &'static str, name: &str) -> Result<(Arc<str>, Arc<Group>)> {

@@ -28,28 +28,27 @@ enum By {
     Segments,
 }
 
-/// A sync that was begun for tasks. Whoever drops it unended takes a panic.
+/// A sync that was begun together with those of other logs. Whoever drops it unended takes a panic.
 #[must_use]
 #[derive(Debug)]
-pub(crate) struct TaskSync<'a> {
+pub(crate) struct BegunSync<'a> {
     log: &'a PartitionLog,
     turn: Turn<'a, Offset>,
     gathered: Result<Option<Gathered>>,
 }
 
-impl TaskSync<'_> {
+impl BegunSync<'_> {
     /// Whether the journal has gathered it: one sync of that ends all of them.
     pub(crate) fn is_gathered(&self) -> bool {
         matches!(self.gathered, Ok(Some(_)))
     }
 
-    /// Ends it: blocks for a sync, unless one of the journal has had it.
-    pub(crate) fn end(self) {
+    /// Ends it: blocks for a sync, unless one of the journal has had it. Those it was made for are
+    /// told too.
+    pub(crate) fn end(self) -> Result<()> {
         let ending = self.log.end(self.gathered);
-        if let Err(error) = &ending {
-            log::debug!("{error}"); // those it was made for are told
-        }
         self.turn.end_and_release(&ending);
+        ending.map_err(|error| error.again())
     }
 }
 
@@ -65,7 +64,7 @@ impl PartitionLog {
         }
         match self.commit.join(target, || self.offsets.durable()) {
             Joined::Covered => Ok(()),
-            Joined::Lead(turn) => self.lead(turn),
+            Joined::Lead(turn) => self.begin_with(turn).end(),
             Joined::Served(ending) => ending.map_err(|error| error.again()),
         }
     }
@@ -77,17 +76,20 @@ impl PartitionLog {
 
     /// Begins a sync for the tasks that wait while nobody leads; for the timer, which begins those
     /// of all such logs before it ends the first. `None`: there is no need.
-    pub(crate) fn begin_for_tasks(&self) -> Option<TaskSync<'_>> {
-        let mut turn = self.commit.lead_for_tasks()?;
-        let gathered = self.begin(&mut turn, By::Journal);
-        Some(TaskSync { log: self, turn, gathered })
+    pub(crate) fn begin_for_tasks(&self) -> Option<BegunSync<'_>> {
+        Some(self.begin_with(self.commit.lead_for_tasks()?))
     }
 
-    fn lead(&self, mut turn: Turn<'_, Offset>) -> Result<()> {
+    /// Begins the sync that [`make_durable`](PartitionLog::make_durable) would make, for one who
+    /// has several logs to sync. `None`: there is no need, or that call is to wait for another's.
+    pub(crate) fn begin_if_free(&self, target: Offset) -> Option<BegunSync<'_>> {
+        let turn = self.commit.lead_if_free(target, || self.offsets.durable())?;
+        Some(self.begin_with(turn))
+    }
+
+    fn begin_with<'a>(&'a self, mut turn: Turn<'a, Offset>) -> BegunSync<'a> {
         let gathered = self.begin(&mut turn, By::Journal);
-        let ending = self.end(gathered);
-        turn.end_and_release(&ending);
-        ending.map_err(|error| error.again())
+        BegunSync { log: self, turn, gathered }
     }
 
     /// Begins the turn's sync, of everything published by now.

@@ -87,7 +87,7 @@ pub(crate) use copy_out::{Amounts, Secured, Sharing, cut_all};
 pub(crate) use core::{Attention, LogName, LogSetup, PartitionLog};
 pub(crate) use counting::Count;
 pub use door::Log;
-pub(crate) use durable::TaskSync;
+pub(crate) use durable::BegunSync;
 pub(crate) use fetch::{Cursor, FetchLimits, Fetched};
 pub use filtered::FilteredRead;
 pub use finding::{Finding, FindingKind, Unvouched};

@@ -201,8 +201,10 @@ impl Log {
             self.checkpoint()?;
         }
         if let Some(sync) = self.log.begin_for_tasks() {
-            sync.end();
-            self.record_failure(); // those it was made for are told
+            if let Err(error) = sync.end() {
+                log::debug!("{error}"); // those it was made for are told
+            }
+            self.record_failure();
         }
         self.apply_retention()?;
         self.log.digest_one()?;

@@ -95,6 +95,12 @@ pub(crate) struct Reached {
     pub(crate) end: Offset,
 }
 
+impl Reached {
+    pub(super) fn parts(&self) -> (&Partition, Offset) {
+        (&self.partition, self.end)
+    }
+}
+
 impl Taken {
     pub(crate) fn id(&self) -> &str {
         &self.entry.id

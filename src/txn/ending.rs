@@ -18,7 +18,7 @@ use super::coordinator::{Entry, Reached, Slot, Taken, Transactions};
 use super::publish::OWN_PREFIX;
 use super::state::{Move, Partitions, TransactionPhase, TransactionState};
 use crate::config::Durability;
-use crate::engine::{Due, Partition};
+use crate::engine::{Due, Partition, make_all_durable, make_all_durable_later};
 use crate::error::{Cause, Error, ErrorKind, Outcome, Result};
 use crate::ids::{Offset, PartitionId};
 use crate::log::ProducerState;
@@ -85,9 +85,7 @@ impl Transactions {
     ) -> Result<()> {
         self.engine.check_open(operation(kind))?;
         if kind == MarkerKind::Commit && durability == Durability::Power {
-            for Reached { partition, end } in reached {
-                if_it_exists(partition.make_durable(*end))?;
-            }
+            make_all_durable(reached.iter().map(Reached::parts), if_it_exists)?;
         }
         let mut slot = taken.entry.slot.lock();
         slot.check(operation(kind), taken, identity)?;
@@ -110,9 +108,7 @@ impl Transactions {
             return self.end(&taken, identity, (kind, durability), &[]);
         }
         self.engine.check_open(operation(kind))?;
-        for Reached { partition, end } in reached {
-            if_it_exists(partition.make_durable_later(end).await)?;
-        }
+        make_all_durable_later(reached.iter().map(Reached::parts), if_it_exists).await?;
         let (log_partition, decided) = {
             let mut slot = taken.entry.slot.lock();
             slot.check(operation(kind), &taken, identity)?;
@@ -132,9 +128,7 @@ impl Transactions {
             self.mark(&taken.entry, &mut slot)?;
             slot.pending.as_ref().map(|pending| pending.marked.clone()).unwrap_or_default()
         };
-        for Reached { partition, end } in marked {
-            let _ = partition.make_durable_later(end).await;
-        }
+        let _ = make_all_durable_later(marked.iter().map(Reached::parts), |synced| synced).await;
         self.finish(&taken.entry, &mut taken.entry.slot.lock())
     }
 
@@ -290,9 +284,7 @@ impl Transactions {
             return Err(pending.unfinished(&entry.id));
         }
         if pending.kind == MarkerKind::Commit && pending.durability == Durability::Power {
-            for Reached { partition, end } in &pending.marked {
-                if_it_exists(partition.make_durable(*end))?;
-            }
+            make_all_durable(pending.marked.iter().map(Reached::parts), if_it_exists)?;
         }
         let done = state.after(Move::Complete, self.engine.clock().wall());
         let done = done.map_err(|refused| refused.into_error("end transaction", &entry.id))?;

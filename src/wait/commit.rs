@@ -213,6 +213,18 @@ impl<N: Copy + Ord + fmt::Debug> Commit<N> {
         Some(Ride(Completed::new(waiter)))
     }
 
+    /// The turn, for one who has several logs to sync and waits for nobody meanwhile: `None` where
+    /// somebody has it, or nothing is to be done; that [`join`](Commit::join) tells afterwards.
+    pub(crate) fn lead_if_free(&self, target: N, durable: impl Fn() -> N) -> Option<Turn<'_, N>> {
+        let mut state = self.state.lock();
+        let is_free = matches!(state.phase, Phase::Free) && state.closed.is_none();
+        if !is_free || durable() >= target {
+            return None;
+        }
+        state.step(Step::Take, &mut After::default());
+        Some(Turn { commit: self, must_sync: true })
+    }
+
     /// The turn, for the timer that was called: `None` where somebody has it, who serves the tasks
     /// or calls again, and where nobody waits any more.
     pub(crate) fn lead_for_tasks(&self) -> Option<Turn<'_, N>> {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::{Committer, OffsetStore};
 use crate::config::Durability;
-use crate::engine::Partition;
+use crate::engine::{Partition, make_all_durable};
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::group::committed::{Commit, CommitMode, Committed, Group};
 use crate::group::generations::check_kind;
@@ -86,10 +86,9 @@ impl OffsetStore {
         let log_partition = self.partition_of(group)?;
         check_shape(commits)?;
         if durability == Durability::Power {
-            for commit in commits {
-                let synced = commit.partition.make_durable(commit.offset);
-                synced.map_err(|error| error.with_outcome(Outcome::NotWritten))?;
-            }
+            let ends = commits.iter().map(|commit| (commit.partition, commit.offset));
+            let synced = make_all_durable(ends, |synced| synced);
+            synced.map_err(|error| error.with_outcome(Outcome::NotWritten))?;
         }
         Ok(log_partition)
     }

@@ -312,6 +312,42 @@ fn a_failing_leader_fails_all_that_shared_its_sync() {
     assert!(two_writers(Mistake::FailureKept, true));
 }
 
+/// `make_all_durable`; whether an `Ok` was given for what a disk does not hold.
+fn write_to_both(logs: [&Log; 2]) -> bool {
+    let ends = logs.map(|log| (log, log.append()));
+    let begun = ends.map(|(log, end)| log.commit.lead_if_free(offset(end), || log.durable()));
+    let mut broken = false;
+    let mut later = Vec::new();
+    for ((log, end), turn) in ends.into_iter().zip(begun) {
+        match turn {
+            Some(turn) => broken |= log.lead(turn).is_ok() && !log.holds(end),
+            None => later.push((log, end)),
+        }
+    }
+    later.into_iter().fold(broken, |broken, (log, end)| {
+        broken | (log.make_durable(end).is_ok() && !log.holds(end))
+    })
+}
+
+fn two_who_sync_two_logs(mistake: Mistake, fails: bool) -> bool {
+    breaks(2, move || {
+        let (one, two) = (Log::new(mistake, fails), Log::new(mistake, false));
+        let other = {
+            let (one, two) = (one.clone(), two.clone());
+            thread::spawn(move || write_to_both([&two, &one]))
+        };
+        write_to_both([&one, &two]) | other.join().unwrap()
+    })
+}
+
+#[test]
+fn who_holds_two_turns_and_meets_another_holds_nobody_up() {
+    assert!(!two_who_sync_two_logs(Mistake::None, false));
+    assert!(!two_who_sync_two_logs(Mistake::None, true));
+    assert!(two_who_sync_two_logs(Mistake::EndReadEarly, false));
+    assert!(two_who_sync_two_logs(Mistake::FailureKept, true));
+}
+
 fn a_roll_during_a_sync(mistake: Mistake) -> bool {
     breaks(2, move || {
         let log = Log::new(mistake, false);
