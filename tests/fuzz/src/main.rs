@@ -6,6 +6,8 @@
 
 #![no_main]
 
+#[cfg(blind)]
+mod blind;
 mod bounded;
 mod feed;
 #[allow(dead_code)]
@@ -84,6 +86,8 @@ fuzz_target!(
     init: prepare(),
     |input: &[u8]| {
         let target = TARGET.get().expect("prepared");
+        #[cfg(blind)]
+        blind::count();
         let held = bounded::most_held(|| (target.run)(input));
         let allowed = HELD + HELD_PER_BYTE * input.len();
         let allowed = if target.name == "recovery" { allowed + INFLATED } else { allowed };
