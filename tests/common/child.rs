@@ -24,6 +24,12 @@ impl Wrapper {
         Wrapper(Vec::new())
     }
 
+    /// Has these variables of the environment besides.
+    pub fn with(variables: &[&str]) -> Self {
+        let words = ["env"].iter().chain(variables);
+        Wrapper(words.map(|word| (*word).to_owned()).collect())
+    }
+
     /// Runs in a mount namespace, `script` first: it mounts what the part is to meet. `$D` is the
     /// directory.
     pub fn mounts(script: &str, dir: &Path) -> Self {

@@ -12,7 +12,7 @@ use crate::points::Choice;
 use crate::runs::Run;
 use crate::scenarios::{MODES, SCENARIOS, Scenario};
 use crate::stage::{BACKUP, Door};
-use crate::verdict::Promise;
+use crate::verdict::{Promise, going};
 
 const JOURNAL: &str = "/store/tidelog.journal";
 
@@ -45,6 +45,37 @@ fn without_the_journals_file_what_was_promised_is_missed() {
             assert!(judged.is_err(), "{name}, {mode:?}: nobody misses the journal");
         }
     }
+}
+
+/// What an end of the process leaves of segments that were let go of is gone after the next open,
+/// and none of it has become a segment again.
+#[test]
+fn what_was_on_its_way_out_is_gone_after_the_next_open() {
+    let mut met = 0;
+    for name in ["retention-size", "delete-records", "truncate", "log-retention"] {
+        for mode in MODES {
+            let run = Run::of(scenario(name), mode);
+            for moment in &run.moments {
+                let mut disk = moment.kill();
+                let gone = going(&disk, run.setup.is_log);
+                if gone.is_empty() {
+                    continue;
+                }
+                met += 1;
+                let at = moment.operation();
+                run.look(&mut disk).unwrap_or_else(|error| panic!("{name}, {at}: {error}"));
+                for path in &gone {
+                    let name = path.to_str().expect("ours");
+                    let alive = name.strip_suffix(".deleted").expect("so it is named");
+                    for there in [name, alive] {
+                        let found = disk.metadata(there.as_ref()).expect("asked");
+                        assert!(found.is_none(), "{}, {mode:?}, {at}: {there}", run.name);
+                    }
+                }
+            }
+        }
+    }
+    assert!(met > 0, "the control: some are met");
 }
 
 #[test]

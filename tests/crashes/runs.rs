@@ -93,9 +93,12 @@ impl Run {
                 drop(door);
             }
             let mut before = verdict::partition_bytes(disk, self.setup.is_log);
+            let gone = verdict::going(disk, self.setup.is_log);
             let door = verdict::open(disk, &self.setup)?;
             *disk = disk.kill();
             drop(door);
+            let going = verdict::going(disk, self.setup.is_log);
+            ensure!(going.is_disjoint(&gone), "I8: an open leaves {going:?} of {gone:?}");
             let mut after = verdict::partition_bytes(disk, self.setup.is_log);
             if self.opens_append() && self.mode == IoMode::Mapped {
                 verdict::without_windows(&mut before);

@@ -56,7 +56,7 @@ mod bytes;
 #[path = "verdict/tagged.rs"]
 mod tagged;
 
-pub use bytes::{Hashed, partition_bytes, without_windows};
+pub use bytes::{Hashed, going, partition_bytes, without_windows};
 pub use tagged::TAGGED;
 
 macro_rules! ensure {

@@ -32,5 +32,6 @@ mod readers;
 mod repair;
 mod replication;
 mod shortage;
+mod small_memory;
 mod transactions;
 mod two_processes;

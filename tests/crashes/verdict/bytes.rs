@@ -1,4 +1,8 @@
-//! The bytes of partitions, to be compared over an open that must not change them (I8).
+//! The bytes of partitions, to be compared over an open that must not change them (I8), and the
+//! files that are on their way out, which it takes away.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use tidelog::disk::{Disk as _, SimDisk};
 
@@ -22,20 +26,32 @@ pub fn without_windows(files: &mut [Hashed]) {
     }
 }
 
+/// The directories of partitions.
+fn partitions(disk: &SimDisk, is_log: bool) -> Vec<PathBuf> {
+    if is_log {
+        return vec![crate::stage::LOG.into()];
+    }
+    let store = PathBuf::from(crate::stage::ROOT);
+    let entries = disk.list(&store).unwrap_or_default();
+    entries.into_iter().filter(|one| one.is_dir).map(|one| store.join(one.name)).collect()
+}
+
+/// The files that have been let go of: an open removes each that it finds, and none comes back.
+pub fn going(disk: &SimDisk, is_log: bool) -> BTreeSet<PathBuf> {
+    let mut going = BTreeSet::new();
+    for dir in partitions(disk, is_log) {
+        let entries = disk.list(&dir).unwrap_or_default();
+        let names = entries.into_iter().map(|entry| entry.name);
+        going.extend(names.filter(|name| name.ends_with(".deleted")).map(|name| dir.join(name)));
+    }
+    going
+}
+
 /// All files below the directories of partitions but those that every open writes to, hashed.
 pub fn partition_bytes(disk: &SimDisk, is_log: bool) -> Vec<Hashed> {
     use std::hash::{DefaultHasher, Hash, Hasher};
-    let root = std::path::Path::new("/");
     let mut below = Vec::new();
-    let mut dirs = match is_log {
-        true => vec![root.join(&crate::stage::LOG[1..])],
-        false => {
-            let store = root.join(&crate::stage::ROOT[1..]);
-            let entries = disk.list(&store).unwrap_or_default();
-            entries.into_iter().filter(|one| one.is_dir).map(|one| store.join(one.name)).collect()
-        }
-    };
-    while let Some(dir) = dirs.pop() {
+    for dir in partitions(disk, is_log) {
         let entries = disk.list(&dir).unwrap_or_default();
         // the last segment when a cut left it nothing: the next open removes it, digests and all
         let is_empty = |name: &str| {
@@ -47,7 +63,7 @@ pub fn partition_bytes(disk: &SimDisk, is_log: bool) -> Vec<Hashed> {
             if entry.name.starts_with("tidelog.") || entry.name.starts_with('.') {
                 continue;
             }
-            // on its way out, once recovery saw that its records are gone: the next open unlinks it
+            // on its way out, once recovery saw that its records are gone: see `going`
             let is_going = entry.name.ends_with(".deleted");
             if entry.len == 0 || is_going || is_empty(&entry.name) {
                 continue;
