@@ -212,7 +212,7 @@ impl TagBits {
     }
 
     /// Those of a batch whose records are at hand. A control batch has none.
-    pub(super) fn of_records(batch: &Batch<'_>) -> Self {
+    pub(crate) fn of_records(batch: &Batch<'_>) -> Self {
         if batch.header().is_control() {
             return TagBits::NONE;
         }
