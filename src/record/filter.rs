@@ -10,6 +10,7 @@
 //!
 //! Called by `choose`, which filters what was fetched, and by `segment`, which keeps the bits.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -114,6 +115,17 @@ impl RecordFilter {
             Some((tags, _)) => record.tag().is_some_and(|tag| tags.iter().any(|own| **own == *tag)),
         };
         tagged && self.predicates.iter().all(|predicate| predicate(record))
+    }
+
+    /// Whether it is another's copy, or asks for the same tags and nothing else.
+    pub(crate) fn is_same(&self, other: &RecordFilter) -> bool {
+        let tags = |filter: &RecordFilter| {
+            let tags = filter.tags.as_ref().map(|(tags, _)| tags.iter().cloned());
+            tags.map(|tags| tags.collect::<BTreeSet<Box<[u8]>>>())
+        };
+        let own = self.predicates.iter();
+        let same = own.zip(&other.predicates).all(|(own, other)| Arc::ptr_eq(own, other));
+        tags(self) == tags(other) && self.predicates.len() == other.predicates.len() && same
     }
 
     /// Whether it can want anything at all.

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use super::change::{Delta, Open};
 use super::deliveries::{Finished, Phase};
-use super::place::{Fate, Place};
+use super::place::Place;
+use super::settings::Fate;
 use crate::dead_letters::{
     DeadLetters, Death, Moved, MovedFrom, Obituary, Turn, dead_letter_topic, is_of_records,
 };
@@ -324,7 +325,7 @@ impl Place {
         Obituary::new(
             (self.partition.topic_name(), self.partition.topic_id()),
             (self.partition.id(), Offset::new(owed.at)),
-            (&self.group, owed.open.count),
+            (&self.asks_for(), owed.open.count),
             (death, owed.text.as_ref()),
             wall,
         )
