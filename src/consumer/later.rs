@@ -96,9 +96,9 @@ impl Consumer {
     /// other settings than the group's; [`NotFound`](crate::ErrorKind::NotFound) for a partition
     /// that is not this consumer's, [`Fenced`](crate::ErrorKind::Fenced) for one that is another's
     /// by now, [`Full`](crate::ErrorKind::Full) where 100,000 wait in the partition;
-    /// [`InvalidName`](crate::ErrorKind::InvalidName) where the group's name makes no topic's; those
-    /// of an append: unless their outcome is [`NotWritten`](crate::Outcome::NotWritten) the record
-    /// may come again or not. Do not commit past it then.
+    /// [`InvalidName`](crate::ErrorKind::InvalidName) where the group's name makes no topic's; and
+    /// those of an append: unless their outcome is [`NotWritten`](crate::Outcome::NotWritten) the
+    /// record may come again or not. Do not commit past it then.
     ///
     /// ```
     /// # use std::time::Duration;

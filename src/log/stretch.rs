@@ -3,8 +3,8 @@
 //! Asked before a fetch, with the place where the last one ended. What is passed over is not read,
 //! so damage in it is not met. Nothing here can fail: what is not known is fetched. The tags of a
 //! segment that is not written any more are read from its file, when a reader comes to it, and are
-//! the reader's for as long as it is in it; where there is none, and the topic keeps tags, it is made
-//! again then.
+//! the reader's for as long as it is in it; where there is none, and the topic keeps tags, it is
+//! made again then.
 
 use super::core::PartitionLog;
 use super::fetch::{Cursor, FetchLimits, segments_from};

@@ -162,8 +162,8 @@ impl Segment {
         (now == made).then_some(runs)
     }
 
-    /// Makes the runs of a segment that grows no more, and its file, again; `None` where its batches
-    /// cannot all be read. Reads all of it.
+    /// Makes the runs of a segment that grows no more, and its file, again; `None` where its
+    /// batches cannot all be read. Reads all of it.
     fn rebuild_tags(&self) -> Option<TagRuns> {
         let _alone = self.making_index.lock(); // nobody replaces it meanwhile
         if let Some(runs) = self.saved_tags() {

@@ -2,9 +2,9 @@
 //!
 //! Its group's place for them is a share group's with another intake: nothing of the log is handed
 //! out there but what was given back. Everything else counts as acknowledged, so the state is as
-//! long as what waits, and a record that comes again is leased, counted and given up by the rules of
-//! all others. Who gives back may do so in any order: a record below the first that waits has the
-//! state begin earlier, which a snapshot says.
+//! long as what waits, and a record that comes again is leased, counted and given up by the rules
+//! of all others. Who gives back may do so in any order: a record below the first that waits has
+//! the state begin earlier, which a snapshot says.
 //!
 //! Invariant: when a call returns, what it says is on disk, and so is the record; only then may its
 //! consumer commit past it. Called by `consumer`.

@@ -6,8 +6,9 @@
 //! `written` what the log is to say of it. `schema` owns the bytes in Kafka's
 //! `__share_group_state`, `saved` what is read back from them. `place` is that state behind its
 //! lock, with its log, its timer and who waits; `take` how records come to be leased there,
-//! `settle` how leases end, `again` how what an ordinary consumer has read comes once more, `burying`
-//! makes dead letters, `cut` what a log that was cut takes back.
+//! `settle` how leases end, `again` how what an ordinary consumer has read comes once more,
+//! `damage` what is passed that cannot be read, `sieve` what a filter wants, `stopped` what a group
+//! stops at, `burying` makes dead letters, `cut` what a log that was cut takes back.
 //! `groups` are all share groups of a store, `administer` is what operators see and do, `settings`
 //! are the words of all.
 //!
@@ -17,8 +18,8 @@
 //! Locks: the table of groups, then a group's table of places, then a place. None is held while
 //! clocks, wakers or the host's code run.
 //!
-//! Callers: `share_consumer`, whose handles take and settle, `consumer`, which gives back for later,
-//! and `store`, which opens, lists, resets and deletes.
+//! Callers: `share_consumer`, whose handles take and settle, `consumer`, which gives back for
+//! later, and `store`, which opens, lists, resets and deletes.
 
 mod administer;
 mod again;

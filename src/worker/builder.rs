@@ -153,8 +153,8 @@ impl WorkerBuilder {
     }
 
     /// Stops at a job that fails the last time or is rejected, until somebody says what becomes of
-    /// it. See
-    /// [`ShareConsumerBuilder::stop_when_exhausted`](crate::ShareConsumerBuilder::stop_when_exhausted).
+    /// it, as share consumers do:
+    /// [`stop_when_exhausted`](crate::ShareConsumerBuilder::stop_when_exhausted).
     ///
     /// ```
     /// # use tidelog::JobOutcome;

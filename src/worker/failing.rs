@@ -1,7 +1,8 @@
-//! What a worker meets beside its handlers: jobs that cannot be taken, answers that are not settled.
+//! What a worker meets beside its handlers: jobs that cannot be taken, answers that do not count.
 //!
 //! All of it is logged, and told to the program's own function if it has one; the worker goes on.
-//! A panic of that function is caught and logged. Called by `running` and `tasks`.
+//! Invariant: no lock is held, and a panic of that function is caught and logged: it ends nothing.
+//! Called by `running` and `tasks`.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

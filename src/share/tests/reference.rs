@@ -252,7 +252,9 @@ impl Model {
         let free: Vec<i64> = free.map(|(at, ..)| at).take(most).collect();
         let ready: Vec<(i64, Open)> = self.state.ready(most);
         let offered: Vec<i64> = ready.iter().map(|(at, _)| *at).collect();
-        assert_eq!(offered, free, "what may be handed out again");
+        let told = |at: &i64| (self.state.open.get(at), self.index(*at).map(|at| self.stories[at]));
+        let differs = offered.iter().chain(&free).min().map(told);
+        assert_eq!(offered, free, "what may be handed out again: {differs:?}");
         for (at, open) in ready {
             delta.open(at, Open { count: open.count + 1, phase, key: open.key });
             self.hold(at, lease, until);

@@ -238,11 +238,8 @@ impl Model {
                 Told::Free { wall: due, delay, .. } => {
                     let left = u64::try_from((due - wall).max(0)).unwrap();
                     let left = Duration::from_millis(left).min(delay);
-                    if left.is_zero() {
-                        FREE
-                    } else {
-                        Told::Free { due: now.mono + left, wall: due, delay }
-                    }
+                    // even if it is over: what the log says next may be that it is not
+                    Told::Free { due: now.mono + left, wall: due, delay }
                 }
             };
         }
