@@ -238,9 +238,10 @@ impl Consumer {
             if self.has_retries_of(index)
                 && let Err(error) = self.take_retries_of(index)
             {
-                let is_gone = error.kind() == ErrorKind::NotFound;
-                if !is_gone && !self.stage.has_records() {
-                    return Err(error);
+                match error.kind() {
+                    ErrorKind::NotFound => {} // its topic is gone
+                    _ if self.stage.has_records() => self.failed = Some((index, error)),
+                    _ => return Err(error),
                 }
             }
         }

@@ -80,6 +80,8 @@ struct Read {
     /// What is not there any more.
     lost: Vec<i64>,
     unreadable: Vec<i64>,
+    /// What is damaged: no letter is ever made of it.
+    damaged: Vec<i64>,
 }
 
 impl Burying {
@@ -297,8 +299,10 @@ impl Place {
                 Ok(next) => next.get().max(first.at + 1),
                 Err(error) if error.is_closed() => return Err(error),
                 Err(error) => {
+                    let is_damaged = error.is_corrupt();
                     log::error!("a dead letter cannot be made: {}", self.named(error));
-                    read.unreadable.push(first.at);
+                    let list = if is_damaged { &mut read.damaged } else { &mut read.unreadable };
+                    list.push(first.at);
                     rest = &rest[1..];
                     continue;
                 }
@@ -331,7 +335,7 @@ impl Place {
         )
     }
 
-    /// Gives up what is owed and has no record any more. `false` where the log was cut since it
+    /// Gives up what is owed and has no record any more, or one that is damaged. `false` where the log was cut since it
     /// was read.
     fn confirm(&self, read: &Read) -> Result<bool> {
         let now = self.now();
@@ -344,8 +348,13 @@ impl Place {
             lost.done(*at, *at, Finished::Archived);
             lost.lost += 1;
         }
+        read.damaged.iter().for_each(|at| lost.done(*at, *at, Finished::Archived));
         if !lost.is_empty() {
             self.write(&mut slot, &lost, now)?;
+            self.damaged.add(read.damaged.len() as u64);
+            let (settings, ready) = (slot.settings, slot.state.ready_len());
+            drop(slot);
+            self.wake_for(ready, &settings); // what waited behind them
         }
         Ok(true)
     }

@@ -337,6 +337,9 @@ impl Taking<'_> {
                 Err(unread) => return self.pass_damage(next, unread),
             };
             let behind = until.map_or(behind.get(), |until| behind.get().min(until));
+            if behind <= next {
+                break; // the log was cut meanwhile
+            }
             self.delta.epoch =
                 records.iter().last().and_then(|it| it.leader_epoch()).or(self.delta.epoch);
             open += records.len();

@@ -111,3 +111,39 @@ fn a_filter_is_not_asked_of_what_is_damaged() {
     assert_eq!(errors.len(), 1);
     assert!(given.contains(&99));
 }
+
+/// Neither does one that is to become a dead letter keep what is behind it for ever.
+#[test]
+fn a_dead_letter_that_cannot_be_read_keeps_nobody() {
+    let world = World::new();
+    let store = damaged(&world, 20);
+    store.close().unwrap();
+    let flip = || {
+        let path = Path::new("/store/jobs-0/00000000000000000000.log");
+        let file = world.disk.open(path, Access::Write).unwrap();
+        let (mut byte, position) = ([0], file.len().unwrap() / 100 * 20 + 80);
+        file.read_at(&mut byte, position).unwrap();
+        file.write_at(&[byte[0] ^ 0xff], position).unwrap();
+    };
+    flip();
+    let store = world.open();
+    let mut consumer = builder_of(&store);
+    let leased = poll(&mut consumer);
+    for record in &leased {
+        match record.offset().get() {
+            20 => consumer.reject(record).unwrap(),
+            _ => consumer.ack(record).unwrap(),
+        }
+    }
+    drop(consumer);
+    store.close().unwrap();
+    flip();
+    let store = world.open();
+    let _consumer = builder_of(&store);
+    for _ in 0..4 {
+        store.run_due();
+        store.run_maintenance();
+    }
+    let partition = store.describe_share_group("g").unwrap().partitions[0].clone();
+    assert_eq!((partition.owed, partition.damaged, partition.open), (0, 1, 0));
+}
