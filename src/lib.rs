@@ -231,8 +231,8 @@ pub use store::{
     BackupBuilder, BackupTask, GroupDescription, GroupListing, GroupMember, GroupPartition,
     GroupReset, GroupStats, HoldStats, OffsetMove, Partition, PartitionDescription, PartitionStats,
     PreparedStats, ReadOnlyStore, ReadOnlyStoreBuilder, RedriveBuilder, Redriven, ResetPlan,
-    ResetTo, ScheduleStats, ShareGroupDescription, ShareGroupPartition, Store, StoreBuilder,
-    StoreStats, TopicDescription, TopicStats,
+    ResetTo, ScheduleStats, ShareGroupDescription, ShareGroupPartition, StoppedRecord, Store,
+    StoreBuilder, StoreStats, TopicDescription, TopicStats,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 #[cfg(not(loom))]

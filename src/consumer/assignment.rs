@@ -167,6 +167,8 @@ pub(super) struct Assignment {
     /// Told by the group of what is to be done; `None` outside groups.
     member: Option<Registration>,
     drained: Vec<usize>,
+    /// Slots that are new; nobody has asked for them yet.
+    added: Vec<usize>,
     /// Topics have changed, or the group has something to say, since this was last taken.
     is_stirred: bool,
 }
@@ -195,6 +197,7 @@ impl Assignment {
             catalog,
             member: None,
             drained: Vec::new(),
+            added: Vec::new(),
             is_stirred: true,
         }
     }
@@ -241,8 +244,28 @@ impl Assignment {
             None => self.slots.push(Some(slot)),
         }
         self.index.entry(topic).or_default().insert(partition.id(), index);
+        self.added.push(index);
         self.queue(index);
         index
+    }
+
+    pub(super) fn has_added(&self) -> bool {
+        !self.added.is_empty()
+    }
+
+    /// Those that have come since this was last asked.
+    pub(super) fn take_added(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.added)
+    }
+
+    /// One is to be asked for once more.
+    pub(super) fn add_again(&mut self, index: usize) {
+        self.added.push(index);
+    }
+
+    /// Lets a signal wake who waits, and nothing else.
+    pub(super) fn wake_by(&self, signal: &Arc<Signal>) -> Registration {
+        self.set.register(signal, TIMER)
     }
 
     /// Takes slots out; what they stood for is read no more.

@@ -14,6 +14,7 @@ use super::member::Member;
 use super::options::{Options, check_range};
 use super::place::{MAX_POLL_INTERVAL, Place, check_not_shared};
 use super::reset::Reset;
+use super::retrying::{RetryTerms, Retrying};
 use super::subscription::{Following, Subscribed};
 use crate::config::{Durability, IsolationLevel};
 use crate::disk::names::validate_topic_name;
@@ -55,6 +56,7 @@ pub struct ConsumerBuilder {
     distribution: Distribution,
     pub(super) place: Place,
     pub(super) filtering: Filtering,
+    pub(super) retrying: RetryTerms,
     options: Options,
     shares: Option<Arc<ShareGroups>>,
 }
@@ -72,6 +74,7 @@ impl ConsumerBuilder {
             distribution: Distribution::Divided,
             place: Place::default(),
             filtering: Filtering::default(),
+            retrying: RetryTerms::default(),
             options,
             shares: None,
         }
@@ -387,6 +390,7 @@ impl ConsumerBuilder {
             options: self.options,
             following,
             filtering: self.filtering,
+            retrying: Retrying::new(self.shares, self.retrying),
             stage: Stage::default(),
             failed: None,
             auto_commit_at: None,
@@ -440,6 +444,7 @@ impl ConsumerBuilder {
         }
         self.place.validate(subscribes && self.group.is_some(), is_broadcast)?;
         self.filtering.validate()?;
+        self.retrying.validate()?;
         check_range("max_bytes", options.max_bytes, usize::MAX)?;
         check_range("max_records", options.max_records, usize::MAX)?;
         check_range("min_bytes", options.min_bytes, options.max_bytes)

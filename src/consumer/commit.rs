@@ -137,8 +137,10 @@ impl Consumer {
     pub fn commit_with(&mut self, durability: Durability) -> Result<()> {
         self.group_name()?;
         self.engine.check_open("commit")?;
-        let parts = self.delivered_parts(&self.all_indexes(), durability)?;
-        self.commit_parts(&parts, durability, None)
+        let indexes = self.all_indexes();
+        let parts = self.delivered_parts(&indexes, durability)?;
+        self.commit_parts(&parts, durability, None)?;
+        self.finish_retries(&indexes, durability)
     }
 
     /// [`commit`](Consumer::commit) as a future of no particular runtime. The commit begins when it
@@ -167,7 +169,7 @@ impl Consumer {
         self.commit_parts(&parts, Durability::Process, None)?;
         self.offsets.make_durable_later(&group).await?;
         self.note_committed(&parts, durability);
-        Ok(())
+        self.finish_retries_later(durability).await
     }
 
     /// Commits the position after this record, for its partition alone, with the builder's
@@ -189,6 +191,10 @@ impl Consumer {
     /// ```
     pub fn commit_through(&mut self, record: &RecordView<'_>) -> Result<()> {
         self.group_name()?;
+        if self.attempt(record) > 1 {
+            self.commit_parts(&[], self.options.durability, None)?; // refused where that is
+            return self.finish_retry(record).unwrap_or(Ok(()));
+        }
         let index = self.assignment.find(record.topic(), record.partition())?;
         let Some(slot) = self.assignment.get(index) else { return Ok(()) };
         let part = Part {
@@ -295,7 +301,8 @@ impl Consumer {
     pub(super) fn commit_delivered_of(&mut self, indexes: &[usize]) -> Result<()> {
         let durability = self.options.durability;
         let parts = self.delivered_parts(indexes, durability)?;
-        self.commit_parts(&parts, durability, None)
+        self.commit_parts(&parts, durability, None)?;
+        self.finish_retries(indexes, durability)
     }
 
     fn all_indexes(&self) -> Vec<usize> {
@@ -408,7 +415,8 @@ impl Consumer {
         }
         let mut behind = behind.into_iter();
         parts.retain(|_| !behind.next().unwrap_or(false));
-        self.commit_parts(&parts, durability, None)
+        self.commit_parts(&parts, durability, None)?;
+        self.finish_retries(indexes, durability)
     }
 }
 

@@ -72,6 +72,7 @@ impl Consumer {
         self.group_name()?;
         self.engine.check_open("rewind")?;
         let indexes: Vec<usize> = self.assignment.iter().map(|(index, _)| index).collect();
+        self.retrying.let_go_of_held();
         for index in &indexes {
             self.forget_fetched_of(*index);
             if let Some(slot) = self.assignment.get_mut(*index) {

@@ -32,6 +32,12 @@ impl Stage {
     pub(super) fn len(&self) -> usize {
         self.records.len()
     }
+
+    /// What comes again goes out with the rest.
+    pub(super) fn add(&mut self, records: Records, bytes: usize) {
+        self.records.absorb(records);
+        self.bytes += bytes;
+    }
 }
 
 /// What came of reading a slot once.
@@ -65,6 +71,7 @@ impl Consumer {
         self.engine.check_open("poll")?;
         self.take_changes()?;
         self.look_at_watched();
+        self.take_retries()?;
         for _ in 0..self.assignment.turns() {
             if self.is_full() || self.failed.is_some() {
                 break;
@@ -162,6 +169,12 @@ impl Consumer {
             }
         }
         self.take_in(index, (batches, position), (fetched.next_offset, fetched.cursor))
+    }
+
+    /// How many records and bytes may still be staged.
+    pub(super) fn room(&self) -> (usize, usize) {
+        let records = self.options.max_records.saturating_sub(self.stage.records.len());
+        (records, self.options.max_bytes.saturating_sub(self.stage.bytes).max(1))
     }
 
     /// How much there is room for. How many records of it a filter will want, nobody knows.
@@ -306,6 +319,7 @@ impl Consumer {
     /// Hands out the stage: only now the positions move.
     pub(super) fn hand_out(&mut self) -> Records {
         self.move_positions();
+        self.retrying.hand_out();
         (self.stage.bytes, self.stage.is_full) = (0, false);
         let records = std::mem::take(&mut self.stage.records);
         self.counters().records.add(records.len() as u64);
@@ -329,7 +343,7 @@ impl Consumer {
         if self.failed.as_ref().is_some_and(|(failed, _)| *failed == index) {
             self.failed = None;
         }
-        if self.stage.touched.contains(&index) {
+        if self.stage.touched.contains(&index) || self.retrying.is_staged(index) {
             self.forget_fetched();
         }
     }
@@ -338,6 +352,7 @@ impl Consumer {
     pub(super) fn forget_fetched(&mut self) {
         let stage = std::mem::take(&mut self.stage);
         self.filtering.forget();
+        self.retrying.forget_staged();
         for index in stage.touched {
             if let Some(slot) = self.assignment.get_mut(index) {
                 slot.ahead = None;

@@ -9,6 +9,7 @@ use super::assignment::Assignment;
 use super::fetch::Stage;
 use super::filter::Filtering;
 use super::options::Options;
+use super::retrying::Retrying;
 use super::stream::Waiting;
 use super::subscription::Following;
 use crate::engine::Claim;
@@ -47,6 +48,7 @@ pub struct Consumer {
     pub(super) assignment: Assignment,
     pub(super) following: Following,
     pub(super) filtering: Filtering,
+    pub(super) retrying: Retrying,
     /// Fetched and not handed out yet.
     pub(super) stage: Stage,
     /// What the next poll reports before anything else: met behind records that went out first.

@@ -7,7 +7,8 @@
 //! where reading a partition begins and begins again, `fetch` one round over what is ready,
 //! `filter` what of it is wanted, `poll` the calls that wait for it, `stream` the tasks that do,
 //! `to_end` the call with a definite end, `seek` moving about, `commit` the offsets that are kept,
-//! `consumed` those that a transaction keeps.
+//! `consumed` those that a transaction keeps, `later` records that are given back, `retrying` how
+//! those come again.
 //!
 //! Invariants: a position moves only when the records before it are handed out; a poll costs what
 //! is ready, not what is assigned; nothing is committed unless a call says so.
@@ -21,6 +22,7 @@ mod consumed;
 mod fetch;
 mod filter;
 mod handle;
+mod later;
 mod member;
 mod options;
 mod place;
@@ -28,6 +30,7 @@ mod poll;
 mod ranked;
 mod rebalance;
 mod reset;
+mod retrying;
 mod seek;
 mod start;
 mod stream;

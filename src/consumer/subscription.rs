@@ -96,6 +96,7 @@ impl Consumer {
     pub(super) fn let_go(&mut self, indexes: &[usize]) {
         for index in indexes {
             self.forget_fetched_of(*index);
+            self.retrying.let_go(*index);
         }
         self.assignment.remove(indexes);
     }

@@ -33,9 +33,14 @@ impl Partition {
     /// Keeps what lies at or above a group's committed offset, if the topic asks for it, as far as
     /// it does. Costs a look at the configuration where it does not.
     pub(crate) fn hold_for_group(&self, group: &Arc<str>, offset: Offset) {
+        self.hold_for_group_as(group, group, offset);
+    }
+
+    /// The same under another name, where the topic keeps records for `group`.
+    pub(crate) fn hold_for_group_as(&self, name: &Arc<str>, group: &str, offset: Offset) {
         let Ok(log) = self.log() else { return };
         if let Some(cap) = log.hold_cap_of(group) {
-            self.holds.lock().set_group(group, offset, cap);
+            self.holds.lock().set_group(name, offset, cap);
         }
     }
 

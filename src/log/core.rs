@@ -252,6 +252,11 @@ impl PartitionLog {
         self.config.load().retain_for.get(group).copied()
     }
 
+    /// Whether the configuration asks for the tags of batches.
+    pub(crate) fn keeps_tags(&self) -> bool {
+        self.config.load().tag_index
+    }
+
     /// What the configuration asks of a batch that is appended at `now`.
     pub(crate) fn batch_rules(&self, now: Timestamp) -> BatchRules {
         self.rules.at(now, Compression::Producer, None)

@@ -3,13 +3,14 @@
 //! Asked before a fetch, with the place where the last one ended. What is passed over is not read,
 //! so damage in it is not met. Nothing here can fail: what is not known is fetched. The tags of a
 //! segment that is not written any more are read from its file, when a reader comes to it, and are
-//! the reader's for as long as it is in it.
+//! the reader's for as long as it is in it; where there is none, and the topic keeps tags, it is
+//! made again then.
 
 use super::core::PartitionLog;
 use super::fetch::{Cursor, FetchLimits, segments_from};
 use crate::ids::Offset;
 use crate::record::TagBits;
-use crate::segment::TagReader;
+use crate::segment::{Missing, TagReader};
 use std::sync::Arc;
 
 /// What lies at a reader's place.
@@ -57,7 +58,10 @@ impl PartitionLog {
         let stretch = match segment.stretch(position, bound, wanted) {
             Some(stretch) => stretch,
             None if is_active => None,
-            None => reader.of(segment).stretch(segment.base(), position, bound, wanted),
+            None => {
+                let missing = if self.keeps_tags() { Missing::IsMade } else { Missing::Stays };
+                reader.of(segment, missing).stretch(segment.base(), position, bound, wanted)
+            }
         };
         let Some(stretch) = stretch.filter(|stretch| stretch.next > from) else {
             return Ahead::Unknown;

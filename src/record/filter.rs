@@ -10,6 +10,7 @@
 //!
 //! Called by `choose`, which filters what was fetched, and by `segment`, which keeps the bits.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -116,6 +117,17 @@ impl RecordFilter {
         tagged && self.predicates.iter().all(|predicate| predicate(record))
     }
 
+    /// Whether it is another's copy, or asks for the same tags and nothing else.
+    pub(crate) fn is_same(&self, other: &RecordFilter) -> bool {
+        let tags = |filter: &RecordFilter| {
+            let tags = filter.tags.as_ref().map(|(tags, _)| tags.iter().cloned());
+            tags.map(|tags| tags.collect::<BTreeSet<Box<[u8]>>>())
+        };
+        let own = self.predicates.iter();
+        let same = own.zip(&other.predicates).all(|(own, other)| Arc::ptr_eq(own, other));
+        tags(self) == tags(other) && self.predicates.len() == other.predicates.len() && same
+    }
+
     /// Whether it can want anything at all.
     pub(crate) fn names_something(&self) -> bool {
         self.tags.as_ref().is_none_or(|(tags, _)| !tags.is_empty())
@@ -212,7 +224,7 @@ impl TagBits {
     }
 
     /// Those of a batch whose records are at hand. A control batch has none.
-    pub(super) fn of_records(batch: &Batch<'_>) -> Self {
+    pub(crate) fn of_records(batch: &Batch<'_>) -> Self {
         if batch.header().is_control() {
             return TagBits::NONE;
         }

@@ -15,18 +15,20 @@
 //! of its own; taken only whole, and only by the segment it was made of: of that topic, partition
 //! and base offset, as long as it was, and with the same last batch. So a torn, stale or damaged
 //! one is as good as none, and none costs but the reading. What cuts or rewrites a segment removes
-//! its file besides. One of a newer version is left alone.
+//! its file besides. One of a newer version is left alone. Where the topic keeps tags, the first
+//! reader of some that comes to a segment without a file makes it again.
 
 use std::sync::Arc;
 
 use byteorder::{BigEndian, ByteOrder as _};
 
 use super::digest::Identity;
+use super::scan::{Walk, WalkStep};
 use super::shared::{Segment, Tenancy};
-use super::tags::{TagRun, TagRuns};
+use super::tags::{TagRun, TagRuns, TaggedBatch};
 use crate::disk::names::SegmentFile;
 use crate::disk::replace::read_file;
-use crate::disk::{Access, write_all_at};
+use crate::disk::{Access, read_full_at, write_all_at};
 use crate::error::{Error, Result};
 use crate::ids::Offset;
 use crate::record::{BatchHeader, TagBits};
@@ -138,12 +140,7 @@ impl Segment {
             return Ok(());
         };
         let path = place.path(self.base(), SegmentFile::Tags);
-        let write = || {
-            let file = place.disk.open(&path, Access::Create)?;
-            file.set_len(0)?;
-            write_all_at(&*file, &bytes, 0)
-        };
-        write().map_err(|error| Error::io("write tags", &path, error))?;
+        self.write_tags(&bytes).map_err(|error| Error::io("write tags", &path, error))?;
         debug_assert_eq!(u64::from(made.log_len), self.published());
         self.tags.let_go();
         Ok(())
@@ -163,6 +160,61 @@ impl Segment {
         let (made, runs) = decode(&bytes, place.identity, self.base())?;
         let now = self.made_of(made.last).ok()??;
         (now == made).then_some(runs)
+    }
+
+    /// Makes the runs of a segment that grows no more, and its file, again; `None` where its
+    /// batches cannot all be read. Reads all of it.
+    fn rebuild_tags(&self) -> Option<TagRuns> {
+        let _alone = self.making_index.lock(); // nobody replaces it meanwhile
+        if let Some(runs) = self.saved_tags() {
+            return Some(runs); // somebody else was faster
+        }
+        let place = self.place();
+        if self.replaced.load(Ordering::Acquire) || place.tenancy != Tenancy::Own {
+            return None;
+        }
+        let file = self.log().ok()?.clone();
+        let mut walk = Walk::new(&*file, 0, self.published());
+        let mut runs = TagRuns::default();
+        loop {
+            match walk.step().ok()? {
+                WalkStep::Batch(position, batch) => {
+                    let (header, bits) = (batch.header(), TagBits::of_records(&batch));
+                    let (size, next) = (header.size() as u64, header.end_offset());
+                    let first = header.base_offset();
+                    let batch = TaggedBatch { position, size, first, next, bits, shows: bits };
+                    runs.push(self.base(), place.index_interval, batch);
+                }
+                WalkStep::End => break,
+                WalkStep::Bad(..) => return None,
+            }
+        }
+        let made = self.made_of(runs.last).ok()??;
+        if !runs.ends_at(made.log_len) {
+            return None;
+        }
+        let path = place.path(self.base(), SegmentFile::Tags);
+        let written = self.write_tags(&encode(place.identity, self.base(), made, &runs));
+        match written {
+            Ok(()) => log::debug!("{} made again", path.display()),
+            Err(error) => log::warn!("{} is not made again: {error}", path.display()),
+        }
+        Some(runs)
+    }
+
+    /// Writes the file, unless one of a newer version is there.
+    fn write_tags(&self, bytes: &[u8]) -> std::io::Result<()> {
+        let place = self.place();
+        let path = place.path(self.base(), SegmentFile::Tags);
+        let file = place.disk.open(&path, Access::Create)?;
+        let mut head = [0; 8];
+        let got = read_full_at(&*file, &mut head, 0)?;
+        let is_newer = head[..4] == MAGIC && BigEndian::read_u32(&head[4..]) > VERSION;
+        if got == head.len() && is_newer {
+            return Ok(());
+        }
+        file.set_len(0)?;
+        write_all_at(&*file, bytes, 0)
     }
 
     /// Removes the file: what it speaks of is about to change.
@@ -197,18 +249,32 @@ impl Segment {
     }
 }
 
+/// What becomes of a file that is not there, or cannot be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// It is made again.
+    IsMade,
+    Stays,
+}
+
 /// The tags of the segment that a reader is in, where they lie in its file.
 #[derive(Debug, Default)]
 pub(crate) struct TagReader(Option<(Arc<Segment>, TagRuns)>);
 
 impl TagReader {
-    /// What is known of a segment that this process does not write.
-    pub(crate) fn of(&mut self, segment: &Arc<Segment>) -> &TagRuns {
+    /// What is known of a segment that this process does not write; made again where nothing is
+    /// and the topic keeps tags.
+    pub(crate) fn of(&mut self, segment: &Arc<Segment>, missing: Missing) -> &TagRuns {
         let is_here = self.0.as_ref().is_some_and(|(here, _)| Arc::ptr_eq(here, segment));
         if !is_here {
             self.0 = None; // not two at a time
         }
-        let fill = || (segment.clone(), segment.saved_tags().unwrap_or_default());
+        let again = || match missing {
+            Missing::IsMade => segment.rebuild_tags(),
+            Missing::Stays => None,
+        };
+        let runs = || segment.saved_tags().or_else(again).unwrap_or_default();
+        let fill = || (segment.clone(), runs());
         &self.0.get_or_insert_with(fill).1
     }
 }

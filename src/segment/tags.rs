@@ -85,7 +85,7 @@ impl TagRuns {
         self.runs.last().is_some_and(|last| last.end == position)
     }
 
-    fn push(&mut self, base: Offset, interval: u64, batch: TaggedBatch) {
+    pub(super) fn push(&mut self, base: Offset, interval: u64, batch: TaggedBatch) {
         let place = (|| {
             let start = u32::try_from(batch.position).ok()?;
             let end = u32::try_from(batch.position + batch.size).ok()?;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::change::Delta;
 use super::groups::{PlaceKey, Places, ShareGroup, ShareGroups};
-use super::place::{Fate, Place, Slot};
+use super::place::{Place, Slot};
 use super::schema::{Part, ShareKey};
+use super::settings::{Fate, Intake, RETRIES_OF, Terms};
 use super::state::ShareState;
 use crate::config::Durability;
 use crate::dead_letters::{MovedFrom, Turn};
@@ -33,12 +34,23 @@ pub(crate) struct PlaceView {
     /// What is to become dead letters.
     pub(crate) owed: usize,
     pub(crate) lost: u64,
+    pub(crate) damaged: u64,
+    /// What it stops at.
+    pub(crate) stopped: usize,
+    pub(crate) intake: Intake,
 }
 
 impl ShareGroups {
     /// The groups there are, with how many consumers each has.
     pub(crate) fn list(&self) -> Vec<(Arc<str>, usize)> {
-        self.all().iter().map(|group| (group.name.clone(), group.live.lock().consumers)).collect()
+        let is_listed = |group: &&Arc<ShareGroup>| {
+            let places = group.places.lock();
+            let has_read = !places.used.is_empty() || !places.saved.is_empty();
+            has_read || !group.name.starts_with(RETRIES_OF)
+        };
+        let all = self.all();
+        let listed = all.iter().filter(is_listed);
+        listed.map(|group| (group.name.clone(), group.live.lock().consumers)).collect()
     }
 
     /// Whether there is a share group of that name.
@@ -134,9 +146,10 @@ impl ShareGroups {
         check_empty(OPERATION, &group)?;
         let end = {
             let mut slot = place.slot.lock();
-            let (settings, snapshot) = (slot.settings, slot.snapshot);
+            let (settings, fate) = (slot.settings, slot.fate.clone());
             let state = ShareState::new(to.get(), settings.max_deliveries);
-            let mut fresh = Slot::new(state, settings, slot.fate.clone());
+            let mut fresh = Slot::new(state, &Terms { settings, fate, filter: None });
+            let snapshot = slot.snapshot;
             (fresh.snapshot, fresh.asked) = (snapshot, slot.asked);
             fresh.is_gone = slot.is_gone;
             let end = place.write(&mut fresh, &Delta::default(), now)?;
@@ -181,7 +194,7 @@ impl ShareGroups {
             let places = group.places.lock();
             for (key, saved) in places.saved.iter().filter(|(key, _)| key.0 == topic.id()) {
                 if let Some(partition) = self.partition(key) {
-                    partition.hold_for_group(&group.name, Offset::new(saved.state.start));
+                    saved.hold(&partition, &group.name);
                 }
             }
             let used = places.used.iter().filter(|(key, _)| key.0 == topic.id());
@@ -208,7 +221,7 @@ impl ShareGroups {
         touched.into_iter().try_for_each(|partition| self.kept.log.make_durable(partition))
     }
 
-    fn known(&self, operation: &'static str, name: &str) -> Result<Arc<ShareGroup>> {
+    pub(super) fn known(&self, operation: &'static str, name: &str) -> Result<Arc<ShareGroup>> {
         self.kept.engine.check_open(operation)?;
         self.existing(name).ok_or_else(|| unknown(operation, name))
     }
@@ -245,6 +258,9 @@ impl Place {
             buried: self.buried.get(),
             owed: slot.state.exhausted_len(),
             lost: self.lost.get(),
+            damaged: self.damaged.get(),
+            stopped: if slot.fate == Fate::Stop { slot.state.exhausted_len() } else { 0 },
+            intake: slot.settings.intake,
         }
     }
 }

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use super::change::{Delta, Open};
 use super::deliveries::{Finished, Phase};
-use super::place::{Fate, Place};
+use super::place::Place;
+use super::settings::Fate;
 use crate::dead_letters::{
     DeadLetters, Death, Moved, MovedFrom, Obituary, Turn, dead_letter_topic, is_of_records,
 };
@@ -79,6 +80,8 @@ struct Read {
     /// What is not there any more.
     lost: Vec<i64>,
     unreadable: Vec<i64>,
+    /// What is damaged: no letter is ever made of it.
+    damaged: Vec<i64>,
 }
 
 impl Burying {
@@ -296,8 +299,10 @@ impl Place {
                 Ok(next) => next.get().max(first.at + 1),
                 Err(error) if error.is_closed() => return Err(error),
                 Err(error) => {
+                    let is_damaged = error.is_corrupt();
                     log::error!("a dead letter cannot be made: {}", self.named(error));
-                    read.unreadable.push(first.at);
+                    let list = if is_damaged { &mut read.damaged } else { &mut read.unreadable };
+                    list.push(first.at);
                     rest = &rest[1..];
                     continue;
                 }
@@ -324,13 +329,13 @@ impl Place {
         Obituary::new(
             (self.partition.topic_name(), self.partition.topic_id()),
             (self.partition.id(), Offset::new(owed.at)),
-            (&self.group, owed.open.count),
+            (&self.asks_for(), owed.open.count),
             (death, owed.text.as_ref()),
             wall,
         )
     }
 
-    /// Gives up what is owed and has no record any more. `false` where the log was cut since it
+    /// Gives up what is owed and has no record any more, or one that is damaged. `false` where the log was cut since it
     /// was read.
     fn confirm(&self, read: &Read) -> Result<bool> {
         let now = self.now();
@@ -343,8 +348,13 @@ impl Place {
             lost.done(*at, *at, Finished::Archived);
             lost.lost += 1;
         }
+        read.damaged.iter().for_each(|at| lost.done(*at, *at, Finished::Archived));
         if !lost.is_empty() {
             self.write(&mut slot, &lost, now)?;
+            self.damaged.add(read.damaged.len() as u64);
+            let (settings, ready) = (slot.settings, slot.state.ready_len());
+            drop(slot);
+            self.wake_for(ready, &settings); // what waited behind them
         }
         Ok(true)
     }

@@ -31,6 +31,9 @@ impl Slot {
         let (topic, id) = (partition.topic_name(), partition.id());
         log::warn!("{topic}-{id} was cut at {cut}: what a share group had read there is new");
         self.state.cut(cut);
+        if let Some(sieve) = &mut self.sieve {
+            sieve.cut(cut);
+        }
         self.must_snapshot = true; // the next record of the log says that too
         self.cursor = None;
         Ok(true)
@@ -47,8 +50,7 @@ impl Place {
     pub(super) fn notice_cuts(&self, slot: &mut Slot) -> Result<()> {
         if slot.may_be_cut(&self.partition)? {
             if slot.follow_cuts(&self.partition)? {
-                let start = Offset::new(slot.state.start());
-                self.partition.hold_for_group(&self.group, start);
+                self.hold_from(slot);
             }
             self.show(slot);
         }

@@ -15,10 +15,11 @@ use std::time::Duration;
 use super::administer::unknown;
 use super::burying::Burying;
 use super::deliveries::{Finished, LeaseId};
-use super::place::{Fate, Place, Slot};
+use super::place::{Place, Slot};
 use super::saved::{Saved, SavedRun, SavedState};
 use super::schema::{Part, ShareKey, encode_value, parse_value};
-use super::settings::{GroupSettings, ShareStart};
+use super::settings::{Fate, GroupSettings, Intake, RETRIES_OF, ShareStart, Terms, retries_of};
+use super::sieve::Sieve;
 use super::state::{Now, ShareState};
 use crate::config::{Durability, TopicConfig};
 use crate::dead_letters::{DeadLetters, Moved, MovedFrom};
@@ -73,8 +74,7 @@ pub(crate) struct ShareGroup {
 #[derive(Debug, Default)]
 pub(super) struct Live {
     /// Of those who are in it, or were last.
-    pub(super) settings: GroupSettings,
-    pub(super) fate: Fate,
+    pub(super) terms: Terms,
     pub(super) consumers: usize,
 }
 
@@ -128,7 +128,7 @@ impl ShareGroups {
             let places = group.places.lock();
             for (key, saved) in &places.saved {
                 if let Some(partition) = self.partition(key) {
-                    partition.hold_for_group(&group.name, Offset::new(saved.state.start));
+                    saved.hold(&partition, &group.name);
                 }
             }
             places.used.values().for_each(|place| place.hold());
@@ -157,19 +157,12 @@ impl ShareGroups {
         LeaseId { member, take: self.takes.fetch_add(1, Ordering::AcqRel) + 1 }
     }
 
-    /// The group with one consumer more; what it gives up goes to the topic `letters`, or is
-    /// archived. Refused where others have joined it with other settings.
-    pub(crate) fn join(
-        &self,
-        name: &str,
-        settings: GroupSettings,
-        letters: Option<&str>,
-    ) -> Result<Arc<ShareGroup>> {
-        const OPERATION: &str = "build share consumer";
+    /// The group with one consumer more. Refused where others have joined it on other terms.
+    pub(crate) fn join(&self, name: &str, terms: &Terms) -> Result<Arc<ShareGroup>> {
+        const OPERATION: &str = "join share group";
         self.kept.engine.check_open(OPERATION)?;
         self.kept.engine.check_writable(OPERATION)?;
         check_name(name)?;
-        let fate = letters.map_or(Fate::Archive, |topic| Fate::Bury(Arc::from(topic)));
         let group = {
             let mut groups = self.groups.lock();
             let group = groups.entry(Arc::from(name)).or_insert_with_key(|name| {
@@ -177,22 +170,33 @@ impl ShareGroups {
                 Arc::new(ShareGroup { name: name.clone(), live, places })
             });
             let mut live = group.live.lock();
-            if live.consumers > 0 && (live.settings != settings || live.fate != fate) {
-                let text = format!(
-                    "the consumers of share group `{name}` have other settings: {:?}, {:?}",
-                    live.settings, live.fate
-                );
+            if live.consumers > 0 && !live.terms.agree(terms) {
+                let text =
+                    format!("the consumers of share group `{name}` agree on {:?}", live.terms);
                 return Err(Error::new(OPERATION, Cause::InvalidArgument(text)));
             }
             live.consumers += 1;
-            live.settings = settings;
-            live.fate = fate.clone();
+            live.terms = terms.clone();
             drop(live);
             group.clone()
         };
         let places: Vec<Arc<Place>> = group.places.lock().used.values().cloned().collect();
-        places.iter().for_each(|place| place.set_settings(settings, &fate));
+        places.iter().for_each(|place| place.set_terms(terms));
         Ok(group)
+    }
+
+    /// Where what a group gives up goes, as far as its consumers have said.
+    pub(crate) fn letter_topic(&self, group: &str) -> Option<Arc<str>> {
+        let groups = [self.existing(group), self.existing(&retries_of(group))];
+        groups.into_iter().flatten().find_map(|group| match &group.live.lock().terms.fate {
+            Fate::Bury(topic) => Some(topic.clone()),
+            Fate::Unsaid | Fate::Archive | Fate::Stop => None,
+        })
+    }
+
+    /// The group that keeps what the ordinary one of that name gave back, if it ever did.
+    pub(crate) fn retries_of(&self, group: &str) -> Option<Arc<ShareGroup>> {
+        self.existing(&retries_of(group))
     }
 
     /// One consumer less; what it holds is given up.
@@ -219,10 +223,11 @@ impl ShareGroups {
         start: ShareStart,
     ) -> Result<Arc<Place>> {
         let key = (partition.topic_id(), partition.id());
-        let (settings, fate) = {
-            let live = group.live.lock();
-            (live.settings, live.fate.clone())
-        };
+        let mut terms = group.live.lock().terms.clone();
+        if group.name.starts_with(RETRIES_OF) {
+            terms.settings.intake = Intake::GivenBack; // before anybody has come too
+        }
+        let settings = terms.settings;
         let clock = self.kept.engine.clock();
         let now = Now { mono: clock.monotonic(), wall: clock.wall() };
         let log_partition = self.log_partition(&group.name, key)?;
@@ -242,13 +247,15 @@ impl ShareGroups {
                     lay_over_buried(&mut saved, buried, partition)?;
                 }
                 let state = ShareState::restore(&saved.state, settings.max_deliveries, now);
-                self.restore(partition, (saved.snapshot, state), settings, fate)?
+                self.restore(partition, (saved.snapshot, state), &terms)?
             }
             None => {
                 let start = self.first_start(partition, start, settings)?;
-                Slot::new(ShareState::new(start.get(), settings.max_deliveries), settings, fate)
+                Slot::new(ShareState::new(start.get(), settings.max_deliveries), &terms)
             }
         };
+        let mut slot = slot;
+        slot.state.tick(now.mono); // delays that are over
         let is_new = !places.saved.contains_key(&key);
         let place = Place::new(self.kept.clone(), &group.name, partition, (log_partition, slot));
         if is_new {
@@ -285,12 +292,11 @@ impl ShareGroups {
         &self,
         partition: &Partition,
         (snapshot, state): (i32, ShareState),
-        settings: GroupSettings,
-        fate: Fate,
+        terms: &Terms,
     ) -> Result<Slot> {
-        let mut slot = Slot::new(state, settings, fate);
+        let mut slot = Slot::new(state, terms);
         slot.snapshot = snapshot; // the next record says all: what was touched is not known
-        slot.lacks_keys = settings.ordered;
+        slot.lacks_keys = terms.settings.ordered;
         slot.follow_cuts(partition)?;
         Ok(slot)
     }
@@ -328,19 +334,35 @@ impl ShareGroup {
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
+
+    /// Whether it has read a partition, in this life or an earlier one.
+    pub(crate) fn has_read(&self, partition: &Partition) -> bool {
+        let (key, places) = ((partition.topic_id(), partition.id()), self.places.lock());
+        places.used.contains_key(&key) || places.saved.contains_key(&key)
+    }
+
+    /// Its place in a partition, if it has read there.
+    pub(super) fn used(&self, partition: &Partition) -> Option<Arc<Place>> {
+        self.places.lock().used.get(&(partition.topic_id(), partition.id())).cloned()
+    }
 }
 
 impl Place {
-    /// Other consumers have come, with other settings.
-    fn set_settings(&self, settings: GroupSettings, fate: &Fate) {
+    /// Other consumers have come, on other terms.
+    fn set_terms(&self, terms: &Terms) {
+        let settings = terms.settings;
         let mut slot = self.slot.lock();
-        if slot.settings == settings && slot.fate == *fate {
-            return;
-        }
-        slot.set_fate(fate.clone());
+        slot.set_fate(terms.fate.clone());
         slot.lacks_keys |= settings.ordered && !slot.settings.ordered;
+        if slot.settings.max_deliveries != settings.max_deliveries {
+            slot.state.set_most(settings.max_deliveries);
+        }
         slot.settings = settings;
-        slot.state.set_most(settings.max_deliveries);
+        let end = slot.state.end();
+        slot.sieve = match (slot.sieve.take(), &terms.filter) {
+            (Some(sieve), Some(filter)) if sieve.filter.is_same(filter) => Some(sieve),
+            (_, filter) => filter.clone().map(|filter| Sieve::new(filter, end)),
+        };
         self.show(&mut slot);
     }
 }

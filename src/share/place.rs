@@ -18,7 +18,8 @@ use super::change::Delta;
 use super::groups::Kept;
 use super::owed::AtLast;
 use super::schema::Part;
-use super::settings::{GroupSettings, MOST_OPEN};
+use super::settings::{Fate, GroupSettings, Intake, MOST_OPEN, RETRIES_OF, Terms};
+use super::sieve::Sieve;
 use super::state::{Now, ShareState};
 use crate::engine::{Due, Engine, Partition};
 use crate::error::{Cause, Error, Outcome, Result};
@@ -46,12 +47,16 @@ pub(crate) struct Place {
     pub(super) buried: Counter,
     /// Records that were owed when the log lost them.
     pub(super) lost: Counter,
+    /// Records that could not be read.
+    pub(super) damaged: Counter,
 }
 
 pub(super) struct Slot {
     pub(super) state: ShareState,
     pub(super) settings: GroupSettings,
     pub(super) fate: Fate,
+    /// What the group wants of the log, where that is not all of it.
+    pub(super) sieve: Option<Sieve>,
     /// The chore that makes dead letters knows of it.
     pub(super) asked: bool,
     /// The number of the newest snapshot in the log.
@@ -67,17 +72,6 @@ pub(super) struct Slot {
     pub(super) lacks_keys: bool,
     /// Its group or its topic is deleted: nothing is written any more.
     pub(super) is_gone: bool,
-}
-
-/// What becomes of records that are given up.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// No consumer of this life has said so yet: they stay as they are.
-    #[default]
-    Unsaid,
-    Archive,
-    /// They go to this topic.
-    Bury(Arc<str>),
 }
 
 /// What tells from outside the lock whether there is something to take.
@@ -145,6 +139,7 @@ impl Place {
                 archived: Counter::default(),
                 buried: Counter::default(),
                 lost: Counter::default(),
+                damaged: Counter::default(),
             }
         });
         let mut slot = place.slot.lock();
@@ -159,6 +154,11 @@ impl Place {
 
     pub(crate) fn group(&self) -> &Arc<str> {
         &self.group
+    }
+
+    /// The group as programs know it: what was given back is an ordinary group's.
+    pub(super) fn asks_for(&self) -> Arc<str> {
+        self.group.strip_prefix(RETRIES_OF).map_or_else(|| self.group.clone(), Arc::from)
     }
 
     pub(super) fn engine(&self) -> &Arc<Engine> {
@@ -249,8 +249,14 @@ impl Place {
     /// it, after each change.
     pub(super) fn show(&self, slot: &mut Slot) {
         let state = &slot.state;
-        let room = slot.settings.max_in_flight.saturating_sub(state.leased_len());
-        let new = MOST_OPEN.saturating_sub(state.open_len());
+        let room = match slot.is_stopped() {
+            true => 0,
+            false => slot.settings.max_in_flight.saturating_sub(state.leased_len()),
+        };
+        let new = match slot.settings.intake {
+            Intake::Log => MOST_OPEN.saturating_sub(state.open_len()),
+            Intake::GivenBack => 0,
+        };
         let falls = slot.falls.unwrap_or(u64::MAX);
         let hints = &self.hints;
         let has_changed = (hints.falls.swap(falls, Ordering::AcqRel) != falls)
@@ -335,7 +341,7 @@ impl Place {
     }
 
     fn take_over(&self, slot: &mut Slot, delta: &Delta, snapshot: Option<i32>) {
-        let before = slot.state.start();
+        let before = (slot.state.start(), slot.state.open_len() > 0);
         slot.state.apply(delta);
         if let Some(number) = snapshot {
             slot.snapshot = number;
@@ -343,21 +349,37 @@ impl Place {
             slot.state.snapshot_written();
         }
         self.lost.add(delta.lost);
-        if slot.state.start() != before {
-            self.partition.hold_for_group(&self.group, Offset::new(slot.state.start()));
+        let now = (slot.state.start(), slot.state.open_len() > 0);
+        if now.0 != before.0 || now.1 != before.1 && slot.settings.intake == Intake::GivenBack {
+            self.hold_from(slot);
         }
         self.show(slot);
     }
 
     /// Keeps what is still owed from being removed, where the topic asks for it.
     pub(super) fn hold(&self) {
-        let start = self.slot.lock().state.start();
-        self.partition.hold_for_group(&self.group, Offset::new(start));
+        self.hold_from(&self.slot.lock());
+    }
+
+    /// Where nothing but what was given back is handed out, nothing else is owed.
+    pub(super) fn hold_from(&self, slot: &Slot) {
+        let (state, group) = (&slot.state, &self.group);
+        if slot.settings.intake == Intake::GivenBack && state.open_len() == 0 {
+            self.partition.end_hold_of_group(group);
+        } else {
+            hold(&self.partition, group, Offset::new(state.start()));
+        }
     }
 
     pub(super) fn named(&self, error: Error) -> Error {
         error.at_partition(self.partition.topic_name(), self.partition.id())
     }
+}
+
+/// Keeps a group's records from `start` on; what an ordinary group gave back is that group's.
+pub(super) fn hold(partition: &Partition, group: &Arc<str>, start: Offset) {
+    let asks = group.strip_prefix(RETRIES_OF).unwrap_or(group);
+    partition.hold_for_group_as(group, asks, start);
 }
 
 impl Due for Place {
@@ -380,11 +402,13 @@ impl Due for Place {
 }
 
 impl Slot {
-    pub(super) fn new(state: ShareState, settings: GroupSettings, fate: Fate) -> Self {
+    pub(super) fn new(state: ShareState, terms: &Terms) -> Self {
+        let state_end = state.end();
         let mut slot = Slot {
             state,
-            settings,
+            settings: terms.settings,
             fate: Fate::Unsaid,
+            sieve: terms.filter.clone().map(|filter| Sieve::new(filter, state_end)),
             asked: false,
             snapshot: 0,
             must_snapshot: true,
@@ -394,14 +418,19 @@ impl Slot {
             lacks_keys: false,
             is_gone: false,
         };
-        slot.set_fate(fate);
+        slot.set_fate(terms.fate.clone());
         slot
+    }
+
+    /// Nothing goes out before somebody says what becomes of a record that was given up.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.fate == Fate::Stop && !self.settings.ordered && self.state.exhausted_len() > 0
     }
 
     pub(super) fn set_fate(&mut self, fate: Fate) {
         self.state.set_at_last(match fate {
             Fate::Archive => AtLast::Archive,
-            Fate::Bury(_) | Fate::Unsaid => AtLast::Bury,
+            Fate::Bury(_) | Fate::Stop | Fate::Unsaid => AtLast::Bury,
         });
         self.fate = fate;
     }

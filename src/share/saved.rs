@@ -8,8 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::deliveries::Finished;
+use super::place::hold;
+use super::settings::RETRIES_OF;
 use crate::dead_letters::Death;
-use crate::ids::LeaderEpoch;
+use crate::engine::Partition;
+use crate::ids::{LeaderEpoch, Offset};
 use crate::state_log::runs::Runs;
 use crate::time::Timestamp;
 
@@ -46,4 +49,15 @@ pub(super) struct Saved {
     /// The number of the newest snapshot.
     pub(super) snapshot: i32,
     pub(super) state: SavedState,
+}
+
+impl Saved {
+    /// Keeps what is still owed from being removed, where the topic asks for it.
+    pub(super) fn hold(&self, partition: &Partition, group: &Arc<str>) {
+        let is_owed = |run: SavedRun| matches!(run, SavedRun::Open { .. } | SavedRun::Owed { .. });
+        let waits = self.state.runs.iter().any(|(_, _, run)| is_owed(run));
+        if waits || !group.starts_with(RETRIES_OF) {
+            hold(partition, group, Offset::new(self.state.start));
+        }
+    }
 }

@@ -3,11 +3,14 @@
 //! Settings belong to a group as long as it has consumers: the first one brings them, others agree
 //! or are refused.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::IsolationLevel;
+use crate::disk::names::validate_topic_name;
+use crate::engine::Engine;
 use crate::error::{Cause, Error, Result};
-use crate::record::PlainLimit;
+use crate::record::{PlainLimit, RecordFilter};
 use crate::time::Timestamp;
 
 /// Where a share group begins in a partition it has not read yet.
@@ -37,6 +40,23 @@ pub enum ShareStart {
     At(Timestamp),
 }
 
+/// Which records a group hands out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Intake {
+    /// Those of the log, as they come.
+    Log,
+    /// Those that an ordinary group's consumers gave back for later, and no others.
+    GivenBack,
+}
+
+/// What the name of such a group begins with; the ordinary group's follows.
+pub(crate) const RETRIES_OF: &str = "%RETRY%";
+
+/// The group that keeps what the consumers of `group` gave back for later.
+pub(crate) fn retries_of(group: &str) -> String {
+    format!("{RETRIES_OF}{group}")
+}
+
 /// What all consumers of a group agree on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GroupSettings {
@@ -46,13 +66,98 @@ pub(crate) struct GroupSettings {
     pub(crate) max_in_flight: usize,
     /// Whether records of one key are handed out one after the other.
     pub(crate) ordered: bool,
+    pub(crate) intake: Intake,
     pub(crate) isolation: IsolationLevel,
     pub(crate) plain: PlainLimit,
+}
+
+/// What becomes of records that are given up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// No consumer of this life has said so yet: they stay as they are.
+    #[default]
+    Unsaid,
+    Archive,
+    /// They go to this topic.
+    Bury(Arc<str>),
+    /// They stay, and what is behind them, until somebody says what becomes of them.
+    Stop,
+}
+
+/// Where what is given up goes, as programs say it.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Letters {
+    /// To `<group>.dlq`.
+    #[default]
+    Own,
+    To(String),
+    Nowhere,
+    /// It stays, and the group stops there.
+    Stay,
+}
+
+impl Letters {
+    /// What becomes of records of a group that reads these topics; refuses a topic that cannot
+    /// take them.
+    pub(crate) fn fate<'a>(
+        &self,
+        engine: &Engine,
+        group: &str,
+        mut read: impl Iterator<Item = &'a str>,
+    ) -> Result<Fate> {
+        let topic = match self {
+            Letters::Own => format!("{group}.dlq"),
+            Letters::To(topic) => topic.clone(),
+            Letters::Nowhere => return Ok(Fate::Archive),
+            Letters::Stay => return Ok(Fate::Stop),
+        };
+        validate_topic_name(&topic)?;
+        let is_internal = engine.topic(&topic).is_ok_and(|topic| topic.is_internal());
+        if is_internal || read.any(|read| *read == topic) {
+            let text = match is_internal {
+                true => format!("`{topic}` is internal: dead letters do not go there"),
+                false => format!("dead letters of `{topic}` do not go to that topic itself"),
+            };
+            return Err(Error::new("find dead-letter topic", Cause::InvalidArgument(text)));
+        }
+        Ok(Fate::Bury(Arc::from(topic)))
+    }
+}
+
+/// All that the consumers of a group agree on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Terms {
+    pub(crate) settings: GroupSettings,
+    pub(crate) fate: Fate,
+    /// What is handed out of the log; the rest is passed over.
+    pub(crate) filter: Option<RecordFilter>,
+}
+
+impl Terms {
+    /// Whether consumers with these may come to some with others.
+    pub(super) fn agree(&self, other: &Terms) -> bool {
+        let same_filter = match (&self.filter, &other.filter) {
+            (Some(own), Some(other)) => own.is_same(other),
+            (own, other) => own.is_none() && other.is_none(),
+        };
+        self.settings.agrees(&other.settings) && self.fate == other.fate && same_filter
+    }
 }
 
 /// How many records of a partition may be open (leased, due later, behind others) before nothing
 /// new is handed out there.
 pub(super) const MOST_OPEN: usize = 100_000;
+
+impl GroupSettings {
+    /// Whether consumers with these may come to some with others. Of records that were given back
+    /// only matters how often they are: who gave them back has read them.
+    pub(super) fn agrees(&self, other: &GroupSettings) -> bool {
+        match self.intake {
+            Intake::Log => self == other,
+            Intake::GivenBack => self.max_deliveries == other.max_deliveries,
+        }
+    }
+}
 
 impl Default for GroupSettings {
     fn default() -> Self {
@@ -60,6 +165,7 @@ impl Default for GroupSettings {
             max_deliveries: 5,
             max_in_flight: 2_000,
             ordered: false,
+            intake: Intake::Log,
             isolation: IsolationLevel::ReadCommitted,
             plain: PlainLimit::DEFAULT,
         }

@@ -10,10 +10,14 @@ use std::time::Duration;
 
 use super::change::Delta;
 use super::deliveries::{LeaseFault, LeaseId, Resolution, Word};
-use super::place::{Fate, Place};
+use super::place::Place;
+use super::settings::Fate;
 use crate::config::Durability;
 use crate::error::{ErrorKind, Outcome, Result};
 use crate::ids::Offset;
+
+/// The longest delay.
+pub(crate) const LONGEST_DELAY: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
 /// What is settled where one of several records cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,9 +158,18 @@ impl Place {
 
     /// Gives up all that a member holds: it is gone.
     pub(crate) fn give_up(&self, member: u64) {
+        self.give_up_if(|by| by == member);
+    }
+
+    /// Gives up all that others hold: there is one holder only, and it is another one now.
+    pub(crate) fn give_up_others(&self, member: u64) {
+        self.give_up_if(|by| by != member);
+    }
+
+    fn give_up_if(&self, is_gone: impl Fn(u64) -> bool) {
         let now = self.now();
         let mut slot = self.slot.lock();
-        slot.state.give_up(member);
+        slot.state.give_up(is_gone);
         if let Err(error) = self.bury(&mut slot, now) {
             log::warn!("group `{}`: what is given up is not written: {error}", self.group);
         }
@@ -189,7 +202,7 @@ fn is_final(how: Resolution) -> bool {
 }
 
 /// A topic that is deleted has nothing to make durable.
-fn ungone(synced: Result<()>) -> Result<()> {
+pub(super) fn ungone(synced: Result<()>) -> Result<()> {
     match synced {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         synced => synced.map_err(|error| error.with_outcome(Outcome::NotWritten)),

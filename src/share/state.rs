@@ -42,7 +42,7 @@ pub(super) struct Now {
 pub(super) struct ShareState {
     pub(super) start: i64,
     pub(super) end: i64,
-    most: u16,
+    pub(super) most: u16,
     pub(super) at_last: AtLast,
     /// Of the last record that was fetched.
     pub(super) epoch: Option<LeaderEpoch>,
@@ -64,7 +64,7 @@ pub(super) struct ShareState {
 }
 
 /// Rounded up.
-fn whole_millis(delay: Duration) -> Duration {
+pub(super) fn whole_millis(delay: Duration) -> Duration {
     let up = delay.saturating_add(Duration::from_nanos(999_999));
     Duration::from_millis(u64::try_from(up.as_millis()).unwrap_or(u64::MAX))
 }
@@ -169,6 +169,11 @@ impl ShareState {
         ready.filter_map(|at| Some((*at, *self.open.get(at)?))).collect()
     }
 
+    /// Whether an earlier record of its key is open.
+    pub(super) fn is_behind(&self, at: i64, key: u64) -> bool {
+        self.keys.get(&key).is_some_and(|all| all.range(..at).next().is_some())
+    }
+
     /// Whether an earlier record of a key is open.
     pub(super) fn has_key(&self, key: u64) -> bool {
         self.keys.contains_key(&key)
@@ -247,11 +252,11 @@ impl ShareState {
     }
 
     /// Gives up all that a member holds; nothing of that is written.
-    pub(super) fn give_up(&mut self, member: u64) {
+    pub(super) fn give_up(&mut self, is_gone: impl Fn(u64) -> bool) {
         let all: Vec<i64> = self.leased.iter().map(|(_, at)| *at).collect();
         for at in all {
             if let Some(Phase::Leased { lease, .. }) = self.open.get(&at).map(|open| open.phase)
-                && lease.member == member
+                && is_gone(lease.member)
             {
                 self.step(at, Move::Settle { lease, how: Settle::Release(None) });
             }
@@ -329,10 +334,15 @@ impl ShareState {
             self.end = self.end.max(end);
         }
         self.epoch = delta.epoch.or(self.epoch);
+        self.start = delta.start.map_or(self.start, |start| start.min(self.start));
+        delta.reopened.iter().for_each(|at| self.done.clear_range(*at, *at));
         for (first, last, to) in &delta.changes {
             self.touched.set(*first, *last, ());
             match to {
-                To::Open(open) => self.set_open(*first, *open),
+                To::Open(open) => {
+                    self.texts.remove(first); // what is owed anew says why anew
+                    self.set_open(*first, *open);
+                }
                 To::Done(how) => {
                     let gone: Vec<i64> = self.open.range(*first..=*last).map(|it| *it.0).collect();
                     gone.into_iter().for_each(|at| self.remove_open(at));
@@ -418,10 +428,9 @@ impl ShareState {
     pub(super) fn learn_keys(&mut self, keys: &[(i64, u64)]) {
         for (at, key) in keys {
             let Some(open) = self.open.get(at).copied() else { continue };
-            let is_behind = self.keys.get(key).is_some_and(|all| all.range(..at).next().is_some());
             let phase = match open.phase {
                 owed @ Phase::Owed(_) => owed, // it is handed out no more, in whatever order
-                _ if is_behind => Phase::Behind,
+                _ if self.is_behind(*at, *key) => Phase::Behind,
                 phase => phase,
             };
             self.set_open(*at, Open { phase, key: Some(*key), ..open });

@@ -12,11 +12,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use super::change::{Delta, Open};
+use super::damage::{Damage, Unread};
 use super::deliveries::{Finished, LeaseId, Move, Moved, Phase};
 use super::place::{Place, Slot};
-use super::settings::MOST_OPEN;
+use super::settings::{Intake, MOST_OPEN};
+use super::sieve::Sifted;
 use crate::config::IsolationLevel;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids::Offset;
 use crate::log::{Cursor, FetchLimits};
 use crate::record::{Batches, Records, TakeRules};
@@ -39,19 +41,20 @@ pub(crate) struct TakenNote {
 }
 
 /// A take under way.
-struct Taking<'a> {
+pub(super) struct Taking<'a> {
     place: &'a Place,
     request: TakeRequest,
     step: Move,
     phase: Phase,
-    delta: Delta,
+    pub(super) delta: Delta,
+    pub(super) damage: Option<Damage>,
     records: Records,
     notes: Vec<TakenNote>,
     bytes: usize,
     room: usize,
     isolation: IsolationLevel,
     rules: TakeRules,
-    cursor: Option<Cursor>,
+    pub(super) cursor: Option<Cursor>,
 }
 
 impl Place {
@@ -79,6 +82,7 @@ impl Place {
             step: Move::Take { lease: request.lease, deadline },
             phase: Phase::Leased { lease: request.lease, deadline },
             delta: Delta::default(),
+            damage: None,
             records: Records::default(),
             notes: Vec::new(),
             bytes: 0,
@@ -92,18 +96,28 @@ impl Place {
             slot.state.plan_log_start(log_start, &mut taking.delta);
             self.write(&mut slot, &std::mem::take(&mut taking.delta), now)?;
         }
+        if slot.is_stopped() {
+            return Ok(deadline);
+        }
         taking.take_again(&slot)?;
-        taking.take_new(&slot)?;
+        if slot.settings.intake == Intake::Log && taking.damage.is_none() {
+            taking.take_new(&slot)?;
+        }
         if slot.may_be_cut(&self.partition)? {
             return Ok(deadline); // cut meanwhile: the next look sees what is there
         }
-        let Taking { delta, records, notes: taken, cursor, .. } = taking;
+        let Taking { delta, damage, records, notes: taken, cursor, .. } = taking;
         if !delta.is_empty() {
             self.write(&mut slot, &delta, now)?;
         }
         slot.cursor = cursor;
         self.show(&mut slot);
         drop(slot);
+        if let Some(Damage { records, error }) = damage {
+            self.damaged.add(records);
+            log::error!("group `{}` goes on behind {records} records: {error}", self.group);
+            return Err(error);
+        }
         self.partition.note_reads(records.len() as u64);
         out.absorb(records);
         notes.extend(taken);
@@ -157,6 +171,10 @@ impl Place {
 }
 
 impl Taking<'_> {
+    pub(super) fn has_some(&self) -> bool {
+        !self.notes.is_empty()
+    }
+
     fn is_full(&self) -> bool {
         self.notes.len() >= self.room || self.bytes >= self.request.max_bytes
     }
@@ -177,19 +195,16 @@ impl Taking<'_> {
         from: i64,
         until: Option<i64>,
         most: usize,
-    ) -> Result<(Records, Offset)> {
+    ) -> Result<(Records, Offset), Unread> {
         let partition = &self.place.partition;
         let (topic, id) = (partition.topic_name(), partition.id());
         let rules = TakeRules { max_records: most, until: until.map(Offset::new), ..self.rules };
         let mut records = Records::default();
         let from = Offset::new(from);
         let pinned = self.place.engine().pinned();
-        let taken = records.take_in(topic, id, batches, from, rules, pinned);
-        if let Some((_, fault)) = taken.fault
-            && taken.records == 0
-        {
-            let error = Error::new("poll", fault.cause()).at_offset(taken.next_offset);
-            return Err(self.place.named(error));
+        let mut taken = records.take_in(topic, id, batches.clone(), from, rules, pinned);
+        if let Some(unread) = self.place.untaken(&batches, &mut taken) {
+            return Err(unread);
         }
         Ok((records, taken.next_offset))
     }
@@ -199,7 +214,7 @@ impl Taking<'_> {
         let ready = slot.state.ready(self.room);
         let mut rest = &ready[..];
         while let Some((first, _)) = rest.first().copied() {
-            if self.is_full() {
+            if self.is_full() || self.damage.is_some() {
                 return Ok(());
             }
             let run = rest.iter().zip(first..).take_while(|((at, _), next)| at == next).count();
@@ -219,12 +234,22 @@ impl Taking<'_> {
             let left = usize::try_from(last - from + 1).unwrap_or(usize::MAX);
             let fetched =
                 self.place.partition.fetch(Offset::new(from), cursor.as_ref(), self.limits(left));
-            let fetched = fetched.map_err(|error| self.place.named(error))?;
+            let owed = || run.iter().map(|(at, _)| *at);
+            let fetched = match fetched {
+                Ok(fetched) => fetched,
+                Err(error) => {
+                    let unread = self.place.unfetched(from, error);
+                    return self.pass_damage_of(owed(), from, unread);
+                }
+            };
             let next = match fetched.batches() {
                 None => fetched.next_offset.get().max(last + 1),
                 Some(batches) => {
                     let most = self.room - self.notes.len();
-                    let (records, next) = self.read(batches, from, Some(last + 1), most)?;
+                    let (records, next) = match self.read(batches, from, Some(last + 1), most) {
+                        Ok(read) => read,
+                        Err(unread) => return self.pass_damage_of(owed(), from, unread),
+                    };
                     let next = next.get().min(last + 1).max(from);
                     self.lease_again(run, &records, from, next);
                     self.records.absorb(records);
@@ -270,21 +295,36 @@ impl Taking<'_> {
         let mut open = slot.state.open_len();
         while !self.is_full() && open < MOST_OPEN {
             let bound = self.place.partition.offsets()?.bound(self.isolation).get();
-            if next >= bound {
+            let until = match slot.sieve.as_ref().map_or(Sifted::All, |sieve| sieve.at(next)) {
+                Sifted::All => None,
+                Sifted::Wanted { until } => Some(until.min(bound)),
+                Sifted::Blocked => return self.meet_damage(next),
+                Sifted::Unwanted { end } => {
+                    self.pass_over(next, end);
+                    next = end;
+                    continue;
+                }
+            };
+            if next >= until.unwrap_or(bound) {
                 break;
             }
-            let limits = self.limits(self.room - self.notes.len());
+            let left = until.map_or(usize::MAX, |until| width(next, until));
+            let limits = self.limits((self.room - self.notes.len()).min(left));
             let from = Offset::new(next);
-            let fetched = self.place.partition.fetch(from, self.cursor.as_ref(), limits);
-            let fetched = fetched.map_err(|error| self.place.named(error))?;
+            let fetched = match self.place.partition.fetch(from, self.cursor.as_ref(), limits) {
+                Ok(fetched) => fetched,
+                Err(error) => {
+                    let unread = self.place.unfetched(next, error);
+                    return self.pass_damage(next, unread);
+                }
+            };
             let Some(batches) = fetched.batches() else {
                 let behind = fetched.next_offset.get();
                 if behind <= next {
                     break;
                 }
-                self.delta.done(next, behind - 1, Finished::Archived);
+                self.pass_over(next, behind);
                 next = behind;
-                self.delta.end = Some(next);
                 continue;
             };
             let most = if slot.settings.ordered {
@@ -292,8 +332,14 @@ impl Taking<'_> {
             } else {
                 (self.room - self.notes.len()).min(MOST_OPEN - open)
             };
-            let (records, behind) = self.read(batches.clone(), next, None, most)?;
-            let behind = behind.get();
+            let (records, behind) = match self.read(batches.clone(), next, until, most) {
+                Ok(read) => read,
+                Err(unread) => return self.pass_damage(next, unread),
+            };
+            let behind = until.map_or(behind.get(), |until| behind.get().min(until));
+            if behind <= next {
+                break; // the log was cut meanwhile
+            }
             self.delta.epoch =
                 records.iter().last().and_then(|it| it.leader_epoch()).or(self.delta.epoch);
             open += records.len();
@@ -308,6 +354,29 @@ impl Taking<'_> {
             self.delta.end = Some(next);
         }
         Ok(())
+    }
+
+    /// Damage that kept the filter from being asked.
+    fn meet_damage(&mut self, from: i64) -> Result<()> {
+        let fetched = self.place.partition.fetch(Offset::new(from), None, self.limits(1));
+        let fetched = match fetched {
+            Ok(fetched) => fetched,
+            Err(error) => {
+                let unread = self.place.unfetched(from, error);
+                return self.pass_damage(from, unread);
+            }
+        };
+        let Some(batches) = fetched.batches() else { return Ok(()) };
+        match self.read(batches, from, None, 1) {
+            Ok(_) => Ok(()), // it can be read again
+            Err(unread) => self.pass_damage(from, unread),
+        }
+    }
+
+    /// Offsets that are not for anybody.
+    fn pass_over(&mut self, from: i64, to: i64) {
+        self.delta.done(from, to - 1, Finished::Archived);
+        self.delta.end = Some(to);
     }
 
     fn lease_new(&mut self, records: &Records, from: i64, next: i64) {
@@ -366,11 +435,16 @@ impl Taking<'_> {
             let (run, behind) = rest.split_at(run);
             let until = run.last().map_or(first, |last| *last) + 1;
             rest = behind;
-            let (records, _) = self.read(batches.clone(), first, Some(until), usize::MAX)?;
+            let read = self.read(batches.clone(), first, Some(until), usize::MAX);
+            let (records, _) = read.map_err(|unread| unread.error)?;
             self.records.absorb(records);
         }
         Ok(ended)
     }
+}
+
+fn width(from: i64, to: i64) -> usize {
+    usize::try_from(to - from).unwrap_or(0)
 }
 
 fn size_of(key: Option<&[u8]>, value: Option<&[u8]>) -> usize {

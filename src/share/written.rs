@@ -24,7 +24,8 @@ impl ShareState {
             .map(|(first, last, ())| last.abs_diff(first).saturating_add(1).min(all as u64))
             .sum();
         let limit = 2 * all as u64 * delta.len().max(1) as u64;
-        all <= SMALL || touched.saturating_mul(touched) > limit
+        // an update never takes back what was finished
+        delta.start.is_some() || all <= SMALL || touched.saturating_mul(touched) > limit
     }
 
     /// Whether the log would say something else after it.
@@ -66,7 +67,8 @@ impl ShareState {
             runs.set(*first, *last, run);
         }
         let texts = self.texts_of(&runs, delta);
-        SavedState { start: self.start, epoch: delta.epoch.or(self.epoch), runs, texts }
+        let start = delta.start.map_or(self.start, |start| start.min(self.start));
+        SavedState { start, epoch: delta.epoch.or(self.epoch), runs, texts }
     }
 
     /// What is said of the records that are named as owed.
@@ -110,6 +112,7 @@ impl SavedState {
             self.runs.set(first, last, run);
         }
         self.runs.clear_below(self.start);
+        self.texts.retain(|at, _| update.runs.get(*at).is_none()); // it says why itself
         self.texts.extend(update.texts.iter().map(|(at, text)| (*at, text.clone())));
         let runs = &self.runs;
         self.texts.retain(|at, _| matches!(runs.get(*at), Some(SavedRun::Owed { .. })));

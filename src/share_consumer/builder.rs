@@ -13,8 +13,10 @@ use crate::engine::Claim;
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::group::{GroupKind, OffsetStore};
 use crate::ids::PartitionId;
-use crate::record::PlainLimit;
-use crate::share::{GroupSettings, LEASE, ShareGroups, ShareStart, check_settings};
+use crate::record::{PlainLimit, RecordFilter};
+use crate::share::{
+    GroupSettings, LEASE, Letters, RETRIES_OF, ShareGroups, ShareStart, Terms, check_settings,
+};
 
 /// Makes a [`ShareConsumer`]; begun by [`Store::share_consumer`](crate::Store::share_consumer).
 ///
@@ -48,16 +50,8 @@ pub struct ShareConsumerBuilder {
     start: ShareStart,
     settings: GroupSettings,
     letters: Letters,
+    filter: Option<RecordFilter>,
     options: Options,
-}
-
-/// Where what is given up goes.
-#[derive(Clone, Debug)]
-enum Letters {
-    /// To `<group>.dlq`.
-    Own,
-    To(String),
-    Nowhere,
 }
 
 impl ShareConsumerBuilder {
@@ -77,6 +71,7 @@ impl ShareConsumerBuilder {
             start: ShareStart::default(),
             settings: GroupSettings::default(),
             letters: Letters::Own,
+            filter: None,
             options: Options {
                 lease: LEASE,
                 max_records: 500,
@@ -253,6 +248,69 @@ impl ShareConsumerBuilder {
         self
     }
 
+    /// Stops at a record that is rejected or was handed out as often as it may, until somebody
+    /// [releases](crate::Store::release_stopped) or [skips](crate::Store::skip_stopped) it, by the
+    /// program or the command `tidelog groups`. With
+    /// [`ordered_by_key`](ShareConsumerBuilder::ordered_by_key) nothing later of its key is handed
+    /// out meanwhile, and a record without a key stops nothing but itself; without it nothing of
+    /// its partition is, but for what is leased already. It is kept over restarts, and shown:
+    /// [`stopped_records`](crate::Store::stopped_records),
+    /// [`ShareGroupPartition::stopped`](crate::ShareGroupPartition::stopped).
+    ///
+    /// ```
+    /// # use tidelog::{Record, TopicConfig};
+    /// # let store = tidelog::Store::in_memory()?;
+    /// # store.ensure_topic("jobs", TopicConfig::new())?;
+    /// let jobs = store.producer().build()?.topic("jobs")?;
+    /// for (key, value) in [("a", "1"), ("a", "2"), ("b", "3")] {
+    ///     jobs.send(Record::new(value).key(key))?;
+    /// }
+    /// let builder = store.share_consumer("g").subscribe(["jobs"]).ordered_by_key();
+    /// let mut consumer = builder.stop_when_exhausted().build()?;
+    /// for record in &consumer.try_poll()? {
+    ///     consumer.reject_because(record, "no such account")?; // 1 and 3
+    /// }
+    /// assert!(consumer.try_poll()?.is_empty()); // 2 waits for 1
+    /// let stopped = store.stopped_records("g")?;
+    /// assert_eq!(stopped[0].error.as_deref(), Some("no such account"));
+    /// store.skip_stopped("g", "jobs", 0, stopped[0].offset)?;
+    /// assert_eq!(consumer.try_poll()?.iter().next().unwrap().value(), Some(&b"2"[..]));
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn stop_when_exhausted(mut self) -> Self {
+        self.letters = Letters::Stay;
+        self
+    }
+
+    /// Hands out only what a filter wants; the rest is passed over for the whole group, counts as
+    /// finished, and costs no state of its own. All consumers of the group have the same filter:
+    /// one with others is refused, for what one passed over another might have wanted. Filters of
+    /// the same tags are the same; one with a predicate is the same as its clones only. Another
+    /// filter may come once the group has no consumers: what was handed out before comes back all
+    /// the same, and what was passed over stays so.
+    ///
+    /// A predicate runs in a poll, under no lock, and may be asked of a record more than once. With
+    /// [`TopicConfig::tag_index`](crate::TopicConfig::tag_index) stretches that have none of the
+    /// tags are not read.
+    ///
+    /// ```
+    /// # use tidelog::{Record, RecordFilter, TopicConfig};
+    /// # let store = tidelog::Store::in_memory()?;
+    /// # store.ensure_topic("jobs", TopicConfig::new())?;
+    /// let jobs = store.producer().build()?.topic("jobs")?;
+    /// jobs.send(Record::new("1").tag("mail"))?;
+    /// jobs.send(Record::new("2").tag("print"))?;
+    /// let builder = store.share_consumer("mailers").subscribe(["jobs"]);
+    /// let mut consumer = builder.clone().filter(RecordFilter::tags(["mail"])).build()?;
+    /// assert_eq!(consumer.try_poll()?.len(), 1);
+    /// assert!(builder.filter(RecordFilter::tags(["print"])).build().is_err());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn filter(mut self, filter: RecordFilter) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+
     /// How many records of one partition all consumers of the group may hold at once: 1 to
     /// 100,000, default 2,000.
     ///
@@ -360,7 +418,9 @@ impl ShareConsumerBuilder {
     /// ```
     pub fn build(self) -> Result<ShareConsumer> {
         self.check()?;
-        let letters = self.letter_topic()?;
+        let assigned = self.assigned.iter().map(|(topic, _)| topic);
+        let read = self.subscribed.iter().chain(assigned).map(|topic| &**topic);
+        let fate = self.letters.fate(&self.engine, &self.group, read)?;
         let wanted = match self.assigned.is_empty() {
             true => Wanted::Topics(self.subscribed),
             false => {
@@ -371,33 +431,13 @@ impl ShareConsumerBuilder {
                 Wanted::Partitions(partitions)
             }
         };
-        let group = self.shares.join(&self.group, self.settings, letters.as_deref())?;
+        let terms = Terms { settings: self.settings, fate, filter: self.filter };
+        let group = self.shares.join(&self.group, &terms)?;
         let (name, offsets) = (self.group, self.offsets);
         let shared = (self.engine, self.shares, group);
-        let made = ShareConsumer::begin(shared, wanted, self.start, (self.settings, self.options))?;
+        let made = ShareConsumer::begin(shared, wanted, self.start, (&terms, self.options))?;
         check_name_is_free(&offsets, &name)?; // of two that come at once one sees the other
         Ok(made)
-    }
-
-    /// The topic of the dead letters, where there is to be one.
-    fn letter_topic(&self) -> Result<Option<String>> {
-        const OPERATION: &str = "build share consumer";
-        let topic = match &self.letters {
-            Letters::Own => format!("{}.dlq", self.group),
-            Letters::To(topic) => topic.clone(),
-            Letters::Nowhere => return Ok(None),
-        };
-        validate_topic_name(&topic)?;
-        let is_internal = self.engine.topic(&topic).is_ok_and(|topic| topic.is_internal());
-        let mut read = self.subscribed.iter().chain(self.assigned.iter().map(|(topic, _)| topic));
-        if is_internal || read.any(|read| *read == topic) {
-            let text = match is_internal {
-                true => format!("`{topic}` is internal: dead letters do not go there"),
-                false => format!("dead letters of `{topic}` do not go to that topic itself"),
-            };
-            return Err(Error::new(OPERATION, Cause::InvalidArgument(text)));
-        }
-        Ok(Some(topic))
     }
 
     fn check(&self) -> Result<()> {
@@ -416,6 +456,12 @@ impl ShareConsumerBuilder {
         }
         if self.subscribed.is_empty() == self.assigned.is_empty() {
             return invalid("it needs topics or partitions, not both");
+        }
+        if self.filter.as_ref().is_some_and(|filter| !filter.names_something()) {
+            return invalid("a filter of no tags wants nothing");
+        }
+        if self.group.starts_with(RETRIES_OF) {
+            return invalid("the group is one of records that ordinary consumers gave back");
         }
         self.subscribed.iter().try_for_each(|topic| validate_topic_name(topic))?;
         check_name_is_free(&self.offsets, &self.group)

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use crate::config::{Durability, Priority};
 use crate::engine::{Claim, Partition};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::PartitionId;
 use crate::priority::Fairness;
-use crate::share::{GroupSettings, Place, ShareGroup, ShareGroups, ShareStart, Shown};
+use crate::share::{GroupSettings, Place, ShareGroup, ShareGroups, ShareStart, Shown, Terms};
 use crate::wait::{Interrupter, Registration, WaitSet};
 
 /// How a consumer takes.
@@ -73,7 +73,10 @@ pub struct ShareConsumer {
     pub(super) group: Arc<ShareGroup>,
     pub(super) member: u64,
     pub(super) settings: GroupSettings,
+    pub(super) is_filtered: bool,
     pub(super) options: Options,
+    /// What a poll met behind what it returned.
+    pub(super) failed: Option<Error>,
     wanted: Wanted,
     pub(super) watched: Vec<Watched>,
     /// Where the next poll begins to look.
@@ -93,7 +96,7 @@ impl ShareConsumer {
         (engine, shares, group): (Claim, Arc<ShareGroups>, Arc<ShareGroup>),
         wanted: Wanted,
         start: ShareStart,
-        (settings, options): (GroupSettings, Options),
+        (terms, options): (&Terms, Options),
     ) -> Result<ShareConsumer> {
         let set = WaitSet::new();
         let catalog = set.register(engine.catalog_changes().signal(), CATALOG);
@@ -102,8 +105,10 @@ impl ShareConsumer {
             shares,
             group,
             member,
-            settings,
+            settings: terms.settings,
+            is_filtered: terms.filter.is_some(),
             options,
+            failed: None,
             wanted,
             watched: Vec::new(),
             next: 0,

@@ -136,6 +136,9 @@ impl ShareConsumer {
         let mut taken = LeasedRecords::default();
         let looked = self.engine.check_open("poll").and_then(|()| {
             self.follow(ShareStart::Earliest)?;
+            if let Some(error) = self.failed.take() {
+                return Err(error);
+            }
             self.look_around(&mut taken)
         });
         if !taken.is_empty() || looked.is_err() {
@@ -187,7 +190,12 @@ impl ShareConsumer {
         let before = taken.len();
         let shown = place.shown(&self.settings);
         self.watched[at].fruitless = None;
-        match place.take(request, &mut taken.records, &mut taken.notes) {
+        let sifted = match self.is_filtered {
+            true => place.sift(&request),
+            false => Ok(()),
+        };
+        let (records, notes) = (&mut taken.records, &mut taken.notes);
+        match sifted.and_then(|()| place.take(request, records, notes)) {
             Ok(ends) => {
                 let len = taken.len() - before;
                 if len == 0 {
@@ -198,7 +206,10 @@ impl ShareConsumer {
                 }
                 Ok(ControlFlow::Continue(()))
             }
-            Err(_) if !taken.is_empty() => Ok(ControlFlow::Break(())), // met again by the next poll
+            Err(error) if !taken.is_empty() => {
+                self.failed = Some(error); // the next poll says so
+                Ok(ControlFlow::Break(()))
+            }
             Err(error) => {
                 self.next = (at + 1) % self.watched.len(); // the others are not to wait for it
                 Err(error)

@@ -12,10 +12,7 @@ use super::leased::{Lease, LeasedRecords};
 use crate::config::Durability;
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
-use crate::share::{LeaseId, Place, Resolution, Settling, Word};
-
-/// The longest delay.
-const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+use crate::share::{LONGEST_DELAY, LeaseId, Place, Resolution, Settling, Word};
 
 /// The records of one place.
 pub(super) type Items = (Arc<Place>, Vec<(Offset, LeaseId)>);
@@ -379,7 +376,7 @@ impl ShareConsumer {
 }
 
 pub(super) fn check_delay(delay: Duration) -> Result<()> {
-    if delay <= LONGEST {
+    if delay <= LONGEST_DELAY {
         return Ok(());
     }
     let text = format!("a delay of {delay:?} is longer than ten years");

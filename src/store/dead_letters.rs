@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::handle::Store;
-use crate::dead_letters::{DeadLetters, Redrive};
+use crate::dead_letters::{DeadLetter, DeadLetters, Redrive};
 use crate::error::Result;
 use crate::record::RecordView;
 
@@ -42,6 +42,8 @@ pub struct RedriveBuilder<'a> {
     topic: String,
     to: Option<String>,
     max_records: u64,
+    /// Only the letters of this one.
+    group: Option<String>,
     filter: Box<dyn FnMut(RecordView<'_>) -> bool + 'a>,
 }
 
@@ -91,8 +93,37 @@ impl Store {
             topic: topic.into(),
             to: None,
             max_records: u64::MAX,
+            group: None,
             filter: Box::new(|_| true),
         }
+    }
+}
+
+impl Store {
+    /// A builder that sends the dead letters of a group back, wherever they are: the topic is the
+    /// one its consumers said, or `<group>.dlq` where it has none now; letters of other groups in
+    /// it are passed over. Of share groups, workers and consumers that
+    /// [give back](crate::Consumer::retry_later). A [`filter`](RedriveBuilder::filter) that is set
+    /// chooses among them.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, Threads, TopicConfig};
+    /// # let store = Store::builder_in_memory().threads(Threads::Host).open()?;
+    /// # store.ensure_topic("jobs", TopicConfig::new())?;
+    /// # store.producer().build()?.topic("jobs")?.send(Record::new("hello"))?;
+    /// let mut consumer = store.share_consumer("workers").subscribe(["jobs"]).build()?;
+    /// for record in &consumer.try_poll()? {
+    ///     consumer.reject(record)?;
+    /// }
+    /// # store.run_maintenance();
+    /// assert_eq!(store.redrive_group("workers").run()?.records, 1);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn redrive_group(&self, group: impl Into<String>) -> RedriveBuilder<'static> {
+        let group = group.into();
+        let own = || format!("{group}.dlq");
+        let topic = self.shares.letter_topic(&group).map_or_else(own, |topic| topic.to_string());
+        RedriveBuilder { group: Some(group), ..self.redrive_dead_letters(topic) }
     }
 }
 
@@ -142,8 +173,8 @@ impl<'a> RedriveBuilder<'a> {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn filter<'f>(self, choose: impl FnMut(RecordView<'_>) -> bool + 'f) -> RedriveBuilder<'f> {
-        let RedriveBuilder { letters, topic, to, max_records, filter: _ } = self;
-        RedriveBuilder { letters, topic, to, max_records, filter: Box::new(choose) }
+        let RedriveBuilder { letters, topic, to, max_records, group, filter: _ } = self;
+        RedriveBuilder { letters, topic, to, max_records, group, filter: Box::new(choose) }
     }
 
     /// Only counts what [`run`](RedriveBuilder::run) would do now.
@@ -188,7 +219,14 @@ impl<'a> RedriveBuilder<'a> {
     fn start(mut self, dry_run: bool) -> Result<Redriven> {
         let (to, max_records) = (self.to.as_deref(), self.max_records);
         let redrive = Redrive { topic: &self.topic, to, max_records, dry_run };
-        let done = self.letters.redrive(redrive, &mut *self.filter)?;
+        let (group, filter) = (self.group.as_deref(), &mut self.filter);
+        let mut choose = |record: RecordView<'_>| {
+            let is_chosen = group.is_none_or(|group| {
+                DeadLetter::of(record).is_some_and(|letter| letter.group == Some(group))
+            });
+            is_chosen && filter(record)
+        };
+        let done = self.letters.redrive(redrive, &mut choose)?;
         let (records, passed_over) = (done.records, done.passed_over);
         let (stranded, why_stranded) = (done.stranded, done.why_stranded);
         Ok(Redriven { records, passed_over, stranded, why_stranded })

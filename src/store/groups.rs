@@ -12,6 +12,7 @@ use crate::engine::Partition;
 use crate::error::{ErrorKind, Result};
 use crate::group::Committed;
 use crate::ids::{Offset, PartitionId};
+use crate::share::retries_of;
 
 impl Store {
     /// All groups, by name: those that have committed something, those that Kafka's members left,
@@ -159,6 +160,10 @@ impl Store {
     /// ```
     pub fn delete_group(&self, group: &str) -> Result<()> {
         let is_shared = self.shares.contains(group);
+        let retries = retries_of(group);
+        if self.shares.contains(&retries) {
+            self.shares.check_deletable(&retries)?;
+        }
         if is_shared {
             self.shares.check_deletable(group)?; // before anything of a name that is both goes
         }
@@ -168,6 +173,10 @@ impl Store {
             }
             Ok(()) if is_shared => self.shares.delete(group),
             deleted => deleted,
+        }?;
+        match self.shares.contains(&retries) {
+            true => self.shares.delete(&retries),
+            false => Ok(()),
         }
     }
 

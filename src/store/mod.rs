@@ -39,7 +39,7 @@ pub use handle::Store;
 pub use partition::Partition;
 pub use read_only::{ReadOnlyStore, ReadOnlyStoreBuilder};
 pub use reset::{GroupReset, OffsetMove, ResetPlan, ResetTo};
-pub use share_groups::{ShareGroupDescription, ShareGroupPartition};
+pub use share_groups::{ShareGroupDescription, ShareGroupPartition, StoppedRecord};
 pub use stats::{
     GroupStats, HoldStats, PartitionStats, PreparedStats, ScheduleStats, StoreStats, TopicStats,
 };

@@ -7,7 +7,7 @@ use super::handle::Store;
 use crate::config::Durability;
 use crate::error::Result;
 use crate::ids::{Offset, PartitionId};
-use crate::share::PlaceView;
+use crate::share::{Intake, PlaceView, StoppedAt, Verdict};
 
 /// A share group as it was at one moment; made by [`Store::describe_share_group`].
 ///
@@ -77,12 +77,48 @@ pub struct ShareGroupPartition {
     /// Records that were still owed when retention or a deletion took them, since the store was
     /// opened. [`TopicConfig::retain_for`](crate::TopicConfig::retain_for) keeps them.
     pub lost: u64,
+    /// Records that could not be read, since the store was opened: the group goes on behind them,
+    /// and a poll has said so.
+    pub damaged: u64,
+    /// Records that it stops at
+    /// ([`stop_when_exhausted`](crate::ShareConsumerBuilder::stop_when_exhausted)); known while the
+    /// group has consumers.
+    pub stopped: usize,
+}
+
+/// A record that a share group stops at; see [`Store::stopped_records`].
+///
+/// ```
+/// # let store = tidelog::Store::in_memory()?;
+/// # store.ensure_topic("jobs", tidelog::TopicConfig::new())?;
+/// # let consumer = store.share_consumer("g").subscribe(["jobs"]).build()?;
+/// for stopped in store.stopped_records("g")? {
+///     println!("{}-{} {}", stopped.topic, stopped.partition, stopped.offset);
+/// }
+/// # Ok::<(), tidelog::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoppedRecord {
+    /// Its topic.
+    pub topic: String,
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Its offset.
+    pub offset: Offset,
+    /// How often it was handed out.
+    pub attempts: u32,
+    /// What its last holder said went wrong, if it said so.
+    pub error: Option<String>,
 }
 
 impl ShareGroupPartition {
     fn of(view: &PlaceView) -> Self {
         let offsets = view.partition.offsets().ok();
-        let unseen = offsets.map(|offsets| offsets.last_stable().since(view.end));
+        let unseen = offsets.map(|offsets| match view.intake {
+            Intake::Log => offsets.last_stable().since(view.end),
+            Intake::GivenBack => 0,
+        });
         ShareGroupPartition {
             topic: view.partition.topic_name().to_string(),
             partition: view.partition.id(),
@@ -96,6 +132,8 @@ impl ShareGroupPartition {
             dead_letters: view.buried,
             owed: view.owed,
             lost: view.lost,
+            damaged: view.damaged,
+            stopped: view.stopped,
         }
     }
 }
@@ -153,6 +191,118 @@ impl Store {
     ) -> Result<()> {
         let partition = self.engine.topic(topic)?.partition(partition.into())?;
         self.shares.reset(group, &partition, to, durability)
+    }
+}
+
+impl Store {
+    /// The records that a group stops at
+    /// ([`stop_when_exhausted`](crate::ShareConsumerBuilder::stop_when_exhausted)), by topic,
+    /// partition and offset. Of a group without consumers since the store was opened: those that it
+    /// owes, whatever becomes of them.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) for a group there is none of,
+    /// [`Closed`](crate::ErrorKind::Closed).
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("jobs", TopicConfig::new())?;
+    /// # store.producer().build()?.topic("jobs")?.send(Record::new("hello"))?;
+    /// let builder = store.share_consumer("g").subscribe(["jobs"]).stop_when_exhausted();
+    /// let mut consumer = builder.build()?;
+    /// for record in &consumer.try_poll()? {
+    ///     consumer.reject(record)?;
+    /// }
+    /// assert_eq!(store.stopped_records("g")?[0].attempts, 1);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn stopped_records(&self, group: &str) -> Result<Vec<StoppedRecord>> {
+        let of = |stopped: StoppedAt| StoppedRecord {
+            topic: stopped.partition.topic_name().to_string(),
+            partition: stopped.partition.id(),
+            offset: stopped.offset,
+            attempts: stopped.count.into(),
+            error: stopped.error.map(|error| error.to_string()),
+        };
+        Ok(self.shares.stopped(group)?.into_iter().map(of).collect())
+    }
+
+    /// Has a record that a group stops at handed out again, as if for the first time; durable when
+    /// it returns. Blocks for a sync.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) for a group or partition there is none of,
+    /// [`InvalidRecordState`](crate::ErrorKind::InvalidRecordState) where the group does not stop
+    /// at that record, those of an append.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("jobs", TopicConfig::new())?;
+    /// # store.producer().build()?.topic("jobs")?.send(Record::new("hello"))?;
+    /// let builder = store.share_consumer("g").subscribe(["jobs"]).stop_when_exhausted();
+    /// let mut consumer = builder.build()?;
+    /// for record in &consumer.try_poll()? {
+    ///     consumer.reject(record)?;
+    /// }
+    /// for stopped in store.stopped_records("g")? {
+    ///     store.release_stopped("g", &stopped.topic, stopped.partition, stopped.offset)?;
+    /// }
+    /// assert_eq!(consumer.try_poll()?.len(), 1);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn release_stopped(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: impl Into<PartitionId>,
+        offset: Offset,
+    ) -> Result<()> {
+        self.end_stop(group, (topic, partition.into()), offset, Verdict::Release)
+    }
+
+    /// Gives up a record that a group stops at: it is finished, and counted
+    /// ([`ShareGroupPartition::archived`]); what waits behind it goes on. Durable when it returns.
+    /// Blocks for a sync.
+    ///
+    /// # Errors
+    /// Those of [`release_stopped`](Store::release_stopped).
+    ///
+    /// ```
+    /// # use tidelog::{ErrorKind, Offset, Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("jobs", TopicConfig::new())?;
+    /// # store.producer().build()?.topic("jobs")?.send(Record::new("hello"))?;
+    /// let builder = store.share_consumer("g").subscribe(["jobs"]).stop_when_exhausted();
+    /// let mut consumer = builder.build()?;
+    /// for record in &consumer.try_poll()? {
+    ///     consumer.reject(record)?;
+    /// }
+    /// store.skip_stopped("g", "jobs", 0, Offset::ZERO)?;
+    /// let again = store.skip_stopped("g", "jobs", 0, Offset::ZERO).unwrap_err();
+    /// assert_eq!(again.kind(), ErrorKind::InvalidRecordState);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn skip_stopped(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: impl Into<PartitionId>,
+        offset: Offset,
+    ) -> Result<()> {
+        self.end_stop(group, (topic, partition.into()), offset, Verdict::Skip)
+    }
+
+    fn end_stop(
+        &self,
+        group: &str,
+        (topic, partition): (&str, PartitionId),
+        offset: Offset,
+        verdict: Verdict,
+    ) -> Result<()> {
+        let partition = self.engine.topic(topic)?.partition(partition)?;
+        self.shares.end_stop(group, &partition, offset, verdict)
     }
 }
 

@@ -7,6 +7,7 @@ mod hosted;
 mod priorities;
 #[cfg(feature = "sim")]
 mod replicas;
+mod retries;
 
 use std::collections::BTreeMap;
 use std::fs;

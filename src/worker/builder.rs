@@ -4,12 +4,14 @@
 
 use std::time::Duration;
 
+use super::failing::Failing;
 use super::job::{Job, JobOutcome};
 use super::retry::RetryPolicy;
 use super::running::Worker;
 use crate::config::Durability;
 use crate::engine::Claim;
 use crate::error::{Cause, Error, Result};
+use crate::record::RecordFilter;
 use crate::share_consumer::ShareConsumerBuilder;
 
 /// How long a handler may run where nothing is said.
@@ -42,6 +44,7 @@ pub struct WorkerBuilder {
     pub(super) lease: Duration,
     pub(super) longest: Duration,
     pub(super) retry: RetryPolicy,
+    pub(super) failing: Failing,
 }
 
 impl WorkerBuilder {
@@ -54,6 +57,7 @@ impl WorkerBuilder {
             lease: Duration::from_secs(30),
             longest: LONGEST,
             retry: RetryPolicy::default(),
+            failing: Failing::default(),
         }
     }
 
@@ -145,6 +149,55 @@ impl WorkerBuilder {
     /// ```
     pub fn without_dead_letters(mut self) -> Self {
         self.consumers = self.consumers.without_dead_letters();
+        self
+    }
+
+    /// Stops at a job that fails the last time or is rejected, until somebody says what becomes of
+    /// it, as share consumers do:
+    /// [`stop_when_exhausted`](crate::ShareConsumerBuilder::stop_when_exhausted).
+    ///
+    /// ```
+    /// # use tidelog::JobOutcome;
+    /// # let store = tidelog::Store::in_memory()?;
+    /// let builder = store.worker("g").topic("jobs").ordered_by_key().stop_when_exhausted();
+    /// builder.run(|_| JobOutcome::Done)?.stop()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn stop_when_exhausted(mut self) -> Self {
+        self.consumers = self.consumers.stop_when_exhausted();
+        self
+    }
+
+    /// Works only on what a filter wants; the rest is passed over for the whole group. See
+    /// [`ShareConsumerBuilder::filter`](crate::ShareConsumerBuilder::filter).
+    ///
+    /// ```
+    /// # use tidelog::{JobOutcome, RecordFilter};
+    /// # let store = tidelog::Store::in_memory()?;
+    /// let builder = store.worker("g").topic("jobs").filter(RecordFilter::tags(["mail"]));
+    /// builder.run(|_| JobOutcome::Done)?.stop()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn filter(mut self, filter: RecordFilter) -> Self {
+        self.consumers = self.consumers.filter(filter);
+        self
+    }
+
+    /// Tells `listener` of every error that the worker meets: a poll that fails (it is tried again
+    /// after 200 ms), what a handler said and could not be settled
+    /// ([`InvalidRecordState`](crate::ErrorKind::InvalidRecordState) where it took longer than its
+    /// lease was kept). All of them are logged too. It is called by the worker's threads, under no
+    /// lock, and is not to block.
+    ///
+    /// ```
+    /// # use tidelog::JobOutcome;
+    /// # let store = tidelog::Store::in_memory()?;
+    /// let builder = store.worker("g").topic("jobs").on_error(|error| eprintln!("{error}"));
+    /// builder.run(|_| JobOutcome::Done)?.stop()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn on_error(mut self, listener: impl Fn(&Error) + Send + Sync + 'static) -> Self {
+        self.failing = Failing::to(listener);
         self
     }
 

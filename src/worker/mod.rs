@@ -2,7 +2,8 @@
 //!
 //! `builder` says how, `job` is what a handler is given and what it answers, `running` the threads
 //! that call it and their end, `tasks` the same for async handlers, `keeping` extends leases while
-//! handlers run, `retry` says when a job that failed is tried again.
+//! handlers run, `retry` says when a job that failed is tried again, `failing` who is told of
+//! what else fails.
 //!
 //! Invariants: a record is settled once, by what its handler said; a panic is a retry; a worker
 //! that is stopped waits for the handlers that run and takes nothing new.
@@ -10,6 +11,7 @@
 //! Callers: `store` makes builders.
 
 mod builder;
+mod failing;
 mod job;
 mod keeping;
 mod retry;

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::builder::WorkerBuilder;
+use super::failing::Failing;
 use super::job::{Job, JobOutcome, Word};
 use super::keeping::Keeping;
 use super::retry::RetryPolicy;
@@ -53,9 +54,10 @@ impl Worker {
             let consumer = builder.consumers.clone().build()?;
             worker.interrupts.push(consumer.interrupter());
             let (keeping, handler) = (keeping.clone(), handler.clone());
-            let (stopping, retry) = (worker.stopping.clone(), builder.retry.clone());
+            let stopping = worker.stopping.clone();
+            let words = (builder.retry.clone(), builder.failing.clone());
             let spawned = std::thread::Builder::new().name(format!("tidelog-worker-{number}"));
-            let run = move || work(consumer, &keeping, &retry, &stopping, &*handler);
+            let run = move || work(consumer, &keeping, (&words.0, &words.1), &stopping, &*handler);
             let spawned = spawned.spawn(run).map_err(|error| {
                 Error::io("start thread", std::path::Path::new("worker"), error)
             })?;
@@ -102,7 +104,7 @@ impl Drop for Worker {
 fn work(
     mut consumer: ShareConsumer,
     keeping: &Arc<Keeping>,
-    retry: &RetryPolicy,
+    (retry, failing): (&RetryPolicy, &Failing),
     stopping: &AtomicBool,
     handler: &(impl Fn(Job) -> JobOutcome + Sync),
 ) {
@@ -113,7 +115,7 @@ fn work(
             Ok(None) => continue,
             Err(error) if error.is_closed() => return,
             Err(error) => {
-                log::warn!("a worker of `{}` found no job: {error}", consumer.group());
+                failing.found_none(consumer.group(), &error);
                 std::thread::sleep(AGAIN);
                 continue;
             }
@@ -139,12 +141,11 @@ fn work(
         match settled {
             Ok(()) => {}
             Err(error) if error.is_closed() => return,
-            Err(error) if error.kind() == ErrorKind::InvalidRecordState => {
-                log::warn!("a handler of `{}` took too long: {error}", consumer.group());
-            }
             Err(error) => {
-                log::warn!("a job of `{}` is not settled: {error}", consumer.group());
-                let _ = consumer.release(&lease); // else it comes back when its lease ends
+                failing.not_settled(consumer.group(), &error);
+                if error.kind() != ErrorKind::InvalidRecordState {
+                    let _ = consumer.release(&lease); // else it comes back when its lease ends
+                }
             }
         }
     }

@@ -14,12 +14,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::builder::WorkerBuilder;
+use super::failing::Failing;
 use super::job::{Job, JobOutcome, Noted, Word};
 use super::keeping::{Keeping, Kept};
 use super::retry::RetryPolicy;
 use super::running::AGAIN;
 use crate::engine::{Claim, Due};
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::share_consumer::{Lease, ShareConsumer};
 use crate::wait::{Completed, Completion};
 
@@ -82,7 +83,7 @@ impl WorkerBuilder {
                 consumer.stop_polling();
             }
             loop {
-                drive(&mut running, &consumer, &builder.retry, cx);
+                drive(&mut running, &consumer, (&builder.retry, &builder.failing), cx);
                 if end.is_some() && running.is_empty() {
                     return Poll::Ready(end.take().unwrap_or(Ok(())));
                 }
@@ -100,7 +101,7 @@ impl WorkerBuilder {
                     Ok(None) => {}
                     Err(error) if error.is_closed() => end = Some(Err(error)),
                     Err(error) => {
-                        log::warn!("a worker of `{}` found no job: {error}", consumer.group());
+                        builder.failing.found_none(consumer.group(), &error);
                         pause = Some(Pause::begin(&builder.engine));
                     }
                 }
@@ -191,7 +192,7 @@ fn settling<Fut>(
 fn drive<Fut: Future<Output = JobOutcome>>(
     running: &mut Vec<Running<Fut>>,
     consumer: &ShareConsumer,
-    retry: &RetryPolicy,
+    (retry, failing): (&RetryPolicy, &Failing),
     cx: &mut Context<'_>,
 ) {
     running.retain_mut(|one| {
@@ -214,9 +215,7 @@ fn drive<Fut: Future<Output = JobOutcome>>(
                     if let Err(error) = settled
                         && !error.is_closed()
                     {
-                        let late = error.kind() == ErrorKind::InvalidRecordState;
-                        let why = if late { "took too long" } else { "is not settled" };
-                        log::warn!("a job of `{}` {why}: {error}", consumer.group());
+                        failing.not_settled(consumer.group(), &error);
                     }
                     return false;
                 }

@@ -242,10 +242,45 @@ fn dead_letters_are_counted_and_sent_back_once() {
         done(&["redrive", &root, "g.dlq", "--to", "orders"]),
         "1 sent back, 0 passed over\n"
     );
+    let by_group = ["redrive", &root, "--group", "g", "--dry-run"];
+    assert_eq!(done(&by_group), "0 would be sent back, 0 passed over\n");
     let (_, err, code) = raw(&["redrive", &root, "nothing"]);
     assert_eq!(code, FAILED, "{err}");
+    let (_, err, code) = raw(&["redrive", &root]);
+    assert_eq!(code, USAGE, "{err}");
     let (_, err, code) = raw(&["redrive", &root, "g.dlq", "--cause", "none"]);
     assert_eq!(code, USAGE, "{err}");
+}
+
+#[test]
+fn a_group_that_stops_is_shown_and_goes_on() {
+    let (_held, root) = store();
+    let open = || tidelog::Store::open(&root).unwrap();
+    let stopping = |store: &tidelog::Store| {
+        let builder = store.share_consumer("jobs").assign([("orders", 0)]);
+        builder.stop_when_exhausted().build().unwrap()
+    };
+    let own = open();
+    let mut consumer = stopping(&own);
+    for record in consumer.try_poll().unwrap().iter().take(2) {
+        consumer.reject_because(record, "no such account").unwrap();
+    }
+    drop(consumer);
+    own.close().unwrap();
+    let shown = done(&["groups", "stopped", &root, "jobs"]);
+    assert!(shown.contains("no such account") && shown.lines().count() == 3, "{shown}");
+    let line = &lines(&done(&["groups", "stopped", &root, "jobs", "--json"]))[1];
+    assert_eq!((&line["offset"], &line["attempts"]), (&json!(1), &json!(1)));
+    let ended = done(&["groups", "skip", &root, "jobs", "orders", "0", "0"]);
+    assert_eq!(ended, "orders-0 offset 0 given up\n");
+    let ended = done(&["groups", "release", &root, "jobs", "orders", "0", "1"]);
+    assert_eq!(ended, "orders-0 offset 1 released\n");
+    let (_, err, code) = raw(&["groups", "skip", &root, "jobs", "orders", "0", "0"]);
+    assert_eq!(code, FAILED, "{err}");
+    let own = open();
+    let leased = stopping(&own).try_poll().unwrap();
+    let offsets: Vec<i64> = leased.iter().map(|record| record.offset().get()).collect();
+    assert_eq!(offsets, [1, 2]);
 }
 
 #[test]

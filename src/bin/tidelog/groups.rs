@@ -17,6 +17,7 @@ use tidelog::{
 
 use super::failure::Failure;
 use super::json::{Object, print};
+use super::stopped;
 use super::table::{Side, Table, or_dash};
 
 #[derive(Debug, clap::Subcommand)]
@@ -51,6 +52,20 @@ pub(super) enum Action {
         #[arg(long)]
         topic: Option<String>,
     },
+    /// Show the records that a share group stops at
+    Stopped {
+        /// The store's root
+        path: PathBuf,
+        /// The group
+        group: String,
+        /// One JSON object for each record
+        #[arg(long)]
+        json: bool,
+    },
+    /// Hand a record out again that a share group stops at
+    Release(stopped::Place),
+    /// Give a record up that a share group stops at
+    Skip(stopped::Place),
 }
 
 #[derive(Debug, clap::Args)]
@@ -131,6 +146,9 @@ pub(super) fn run(action: &Action) -> Result<(), Failure> {
         Action::Describe { path, group, json } => run_describe(path, group, *json),
         Action::Reset(reset) => run_reset(reset),
         Action::Delete { path, group, topic } => run_delete(path, group, topic.as_deref()),
+        Action::Stopped { path, group, json } => stopped::run_stopped(path, group, *json),
+        Action::Release(place) => stopped::run_verdict(place, false),
+        Action::Skip(place) => stopped::run_verdict(place, true),
     }
 }
 

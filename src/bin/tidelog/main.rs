@@ -17,6 +17,7 @@ mod open;
 mod produce;
 mod redrive;
 mod schemas;
+mod stopped;
 mod table;
 mod topics;
 mod txns;

@@ -17,8 +17,9 @@ use super::json::{Object, print};
 pub(super) struct Arguments {
     /// The store's root
     path: PathBuf,
-    /// The dead-letter topic
-    topic: String,
+    /// The dead-letter topic; with --group it may be left out
+    #[arg(required_unless_present = "group")]
+    topic: Option<String>,
     /// To this topic, not where they come from
     #[arg(long, value_name = "TOPIC")]
     to: Option<String>,
@@ -55,8 +56,11 @@ impl Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     Dump::open(&arguments.path)?;
     let store = Store::open(&arguments.path)?;
-    let mut redrive = store
-        .redrive_dead_letters(&arguments.topic)
+    let redrive = match (&arguments.topic, &arguments.group) {
+        (Some(topic), _) => store.redrive_dead_letters(topic),
+        (None, group) => store.redrive_group(group.clone().unwrap_or_default()),
+    };
+    let mut redrive = redrive
         .max_records(arguments.max.unwrap_or(u64::MAX))
         .filter(|record| arguments.chooses(record));
     if let Some(to) = &arguments.to {
@@ -66,7 +70,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     store.close()?;
     if arguments.json {
         let line = Object::new()
-            .field("topic", arguments.topic.as_str())
+            .maybe("topic", arguments.topic.clone())
+            .maybe("group", arguments.group.clone())
             .field("records", done.records)
             .field("passedOver", done.passed_over)
             .field("stranded", done.stranded)

@@ -74,6 +74,17 @@ impl OffsetStore {
         self.commit_in_turn(group, what, |group| by.check(self, group, commits))
     }
 
+    /// Whether a commit would be refused because somebody else is to read there.
+    pub(crate) fn check_may_commit(
+        &self,
+        by: Committer<'_>,
+        group: &str,
+        commit: &Commit<'_>,
+    ) -> Result<()> {
+        by.look_before_the_turn(self, group)?;
+        by.check(self, group, std::slice::from_ref(commit))
+    }
+
     /// What comes before a commit's turn: checks of its own shape, and the syncs it rests on.
     pub(in crate::group) fn before_commit(
         &self,

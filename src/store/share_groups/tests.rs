@@ -1,10 +1,15 @@
 //! Consumers of share groups through the public door: who is given what, and what time, restarts,
 //! retention and other consumers do to that. `waiting` is about who is woken, `words` about words
-//! in odd company, `crashes` stops a program of takes and acknowledgements at every call to the
-//! disk and has calls fail, `workers` runs handlers.
+//! in odd company, `filters` about groups that want some records only, `stops` about those that
+//! stop at what they give up, `damage` about what cannot be read, `crashes` stops a program of
+//! takes and acknowledgements at every call to the disk and has calls fail, `workers` runs
+//! handlers.
 
 #[cfg(feature = "sim")]
 mod crashes;
+mod damage;
+mod filters;
+mod stops;
 mod waiting;
 mod words;
 mod workers;

@@ -5,6 +5,9 @@
 //! has heard. Called by the steps of `reference`.
 
 use super::*;
+use crate::ids::Offset;
+use crate::share::again::Again;
+use crate::share::stopped::Verdict;
 
 impl Model {
     pub(super) fn pass_time(&mut self) {
@@ -17,6 +20,55 @@ impl Model {
             _ => {}
         }
         self.tick();
+    }
+
+    /// A record is to come again, finished or not, looked at or not.
+    pub(super) fn bring_again(&mut self) {
+        if self.ordered {
+            return; // who gives back what it has read keeps no order of keys
+        }
+        self.tick();
+        let at = self.random.random_range((self.first - 4).max(0)..self.end() + 4);
+        let delay = [0, 1, 400, 3_000][self.random.random_range(0..4)];
+        let (offset, delay) = (Offset::new(at), Duration::from_millis(delay));
+        let again = Again { offset, epoch: None, delay };
+        let mut delta = Delta::default();
+        let archived = self.state.plan_again(again, self.now(), &mut delta);
+        if self.fault == Fault::Forgets {
+            delta.reopened.clear();
+        }
+        if self.random.random_bool(0.1) {
+            return; // the append failed: nothing has changed
+        }
+        let done = Story::new(Told::Done(Finished::Acknowledged), None);
+        while at < self.first {
+            self.stories.push_front(done);
+            self.first -= 1;
+        }
+        while at >= self.end() {
+            self.stories.push_back(done);
+        }
+        let index = self.index(at).unwrap();
+        let (wall, mono, most, at_last) = (self.wall, self.mono, self.most, self.at_last);
+        let story = &mut self.stories[index];
+        if story.told == Told::Owed {
+            assert!(delta.is_empty() && !archived);
+            return;
+        }
+        self.texts.remove(&at); // of an earlier life of it
+        story.count = if story.is_open() { story.count + 1 } else { 1 };
+        story.was_parked = false;
+        story.told = match at_last {
+            AtLast::Bury if story.count >= most => Told::Owed,
+            AtLast::Archive if story.count >= most => Told::Done(Finished::Archived),
+            _ if delay.is_zero() => FREE,
+            _ => {
+                let add = i64::try_from(delay.as_millis()).unwrap();
+                Told::Free { due: mono + delay, wall: wall + add, delay }
+            }
+        };
+        assert_eq!(archived, story.told == Told::Done(Finished::Archived));
+        self.write(&delta);
     }
 
     /// What is exhausted is archived.
@@ -42,9 +94,32 @@ impl Model {
         self.write(&delta);
     }
 
+    /// An operator says what becomes of a record that is given up.
+    pub(super) fn end_stop(&mut self) {
+        self.tick();
+        let spent: Vec<i64> = self.state.exhausted().map(|(at, _)| at).collect();
+        let Some(at) = spent.get(self.random.random_range(0..spent.len().max(1))).copied() else {
+            let at = self.random.random_range(self.first..self.end() + 1);
+            assert!(!self.state.plan_verdict(at, Verdict::Skip, &mut Delta::default()));
+            return;
+        };
+        let verdict = if self.random.random_bool(0.5) { Verdict::Skip } else { Verdict::Release };
+        let mut delta = Delta::default();
+        assert!(self.state.plan_verdict(at, verdict, &mut delta));
+        let index = self.index(at).unwrap();
+        let story = &mut self.stories[index];
+        (story.count, story.was_parked) = (0, false);
+        story.told = match verdict {
+            Verdict::Release => FREE,
+            Verdict::Skip => Told::Done(Finished::Archived),
+        };
+        self.texts.remove(&at);
+        self.write(&delta);
+    }
+
     pub(super) fn give_up(&mut self) {
         let member = self.random.random_range(0..3);
-        self.state.give_up(member);
+        self.state.give_up(|gone| gone == member);
         for story in &mut self.stories {
             if let Told::Held { lease, .. } = story.told
                 && lease.member == member
@@ -163,11 +238,8 @@ impl Model {
                 Told::Free { wall: due, delay, .. } => {
                     let left = u64::try_from((due - wall).max(0)).unwrap();
                     let left = Duration::from_millis(left).min(delay);
-                    if left.is_zero() {
-                        FREE
-                    } else {
-                        Told::Free { due: now.mono + left, wall: due, delay }
-                    }
+                    // even if it is over: what the log says next may be that it is not
+                    Told::Free { due: now.mono + left, wall: due, delay }
                 }
             };
         }

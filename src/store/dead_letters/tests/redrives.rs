@@ -175,3 +175,22 @@ fn scheduled_records_without_a_target_are_sent_back_too() {
     let names: Vec<_> = back.headers().map(|it| it.name()).collect();
     assert_eq!(names, ["dlq.redriven"]);
 }
+
+#[test]
+fn a_group_s_letters_are_found_by_its_name() {
+    let (_, store) = begin();
+    send(&store, &["1"]);
+    let make = |group: &str| {
+        let builder = store.share_consumer(group).subscribe(["jobs"]);
+        builder.dead_letter_topic("failed").build().unwrap()
+    };
+    let (mut own, mut other) = (make("g"), make("h"));
+    assert_eq!((reject_all(&mut own), reject_all(&mut other)), (1, 1));
+    tend(&store);
+    let done = store.redrive_group("g").run().unwrap();
+    assert_eq!((done.records, done.passed_over), (1, 1), "those of `h` stay");
+    assert_eq!(store.redrive_group("g").run().unwrap().records, 0);
+    assert_eq!(poll(&mut own).len(), 1);
+    let error = store.redrive_group("nobody").run().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}

@@ -286,3 +286,28 @@ fn rocketmq_s_schedule_is_its_own() {
     assert_eq!(seconds[..2], [10, 30]);
     assert_eq!(seconds[2..], minutes);
 }
+
+/// What goes wrong beside the handlers is told to the program, by threads and by tasks.
+#[test]
+fn a_program_is_told_of_what_could_not_be_settled() {
+    let clock = ManualClock::default();
+    let store = Store::builder_in_memory().clock(clock.clone()).open().unwrap();
+    store.ensure_topic("jobs", TopicConfig::new()).unwrap();
+    send(&store, 0..1);
+    let (tell, told) = channel();
+    let builder = store.worker("g").topic("jobs").longest(Duration::from_secs(1));
+    let builder = builder.lease(Duration::from_secs(10)).on_error(move |error| {
+        tell.send(error.kind()).unwrap();
+        panic!("as programs do");
+    });
+    let hangs = clock.clone();
+    let worker = builder.run(move |job| {
+        if job.attempt() == 1 {
+            hangs.advance(Duration::from_secs(20)); // its lease has ended when it answers
+        }
+        JobOutcome::Done
+    });
+    let worker = worker.unwrap();
+    assert_eq!(told.recv(), Ok(crate::error::ErrorKind::InvalidRecordState));
+    worker.stop().unwrap();
+}

@@ -1,0 +1,147 @@
+//! Groups that want some of the log's records only: what they are given, what the rest costs, and
+//! who may not come to them.
+
+use super::*;
+use crate::record::RecordFilter;
+use crate::seeds::seeds;
+use crate::worker::JobOutcome;
+
+fn send_tagged(store: &Store, values: impl Iterator<Item = (u64, &'static str)>) {
+    let jobs = store.producer().build().unwrap().topic("jobs").unwrap();
+    for (value, tag) in values {
+        let (value, key) = (value.to_string(), (value % 3).to_string());
+        jobs.send(Record::new(&value).key(&key).tag(tag)).unwrap();
+    }
+}
+
+fn mail() -> RecordFilter {
+    RecordFilter::tags(["mail"])
+}
+
+#[test]
+fn what_does_not_match_is_passed_over_and_keeps_nobody() {
+    let (_, store) = store();
+    send_tagged(&store, (0..1_000).map(|at| (at, if at % 100 == 7 { "mail" } else { "print" })));
+    let mut consumer = builder(&store).filter(mail()).max_in_flight(4).build().unwrap();
+    let mut given = Vec::new();
+    loop {
+        let leased = poll(&mut consumer);
+        if leased.is_empty() {
+            break;
+        }
+        given.extend(values(&leased));
+        consumer.ack_all(&leased).unwrap();
+    }
+    let wanted: Vec<String> = (0..10).map(|at| (at * 100 + 7).to_string()).collect();
+    assert_eq!(given, wanted);
+    let partition = store.describe_share_group("g").unwrap().partitions[0].clone();
+    assert_eq!((partition.start, partition.end), (Offset::new(1_000), Offset::new(1_000)));
+    assert_eq!((partition.open, partition.archived), (0, 0));
+}
+
+#[test]
+fn a_consumer_with_another_filter_is_refused() {
+    let (_, store) = store();
+    let first = builder(&store).filter(mail()).build().unwrap();
+    let again = builder(&store).filter(RecordFilter::tags(["mail", "mail"])).build().unwrap();
+    let by = RecordFilter::by(|record| record.key().is_none());
+    let others = [
+        builder(&store),
+        builder(&store).filter(RecordFilter::tags(["print"])),
+        builder(&store).filter(mail().and(|_| true)),
+        builder(&store).filter(by.clone()),
+    ];
+    for other in others {
+        assert_eq!(other.build().unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+    drop((first, again));
+    let one = builder(&store).filter(by.clone()).build().unwrap();
+    let two = builder(&store).filter(by).build().unwrap(); // a clone is the same
+    let none = builder(&store).filter(RecordFilter::tags::<&str>([])).build();
+    assert_eq!(none.unwrap_err().kind(), ErrorKind::InvalidArgument);
+    drop((one, two));
+}
+
+#[test]
+fn what_one_filter_has_passed_over_stays_so_and_what_it_took_is_owed() {
+    let (_, store) = store();
+    send_tagged(&store, [(1, "mail"), (2, "print"), (3, "mail")].into_iter());
+    let mut consumer = builder(&store).filter(mail()).build().unwrap();
+    let leased = poll(&mut consumer);
+    consumer.ack(leased.iter().next().unwrap()).unwrap();
+    drop(consumer); // 3 is given back
+    send_tagged(&store, [(4, "mail"), (5, "print")].into_iter());
+    let mut printer = builder(&store).filter(RecordFilter::tags(["print"])).build().unwrap();
+    assert_eq!(values(&poll(&mut printer)), ["3", "5"]);
+}
+
+/// A model: whoever takes and whatever comes between, what is given is what matches, in order of
+/// keys, each once.
+#[test]
+fn a_group_with_a_filter_is_given_what_matches_and_nothing_else() {
+    for seed in seeds(6, 20, 500) {
+        let (world, mut store) = store();
+        if seed % 2 == 0 {
+            let config = TopicConfig::new().tag_index(true).segment_bytes(1 << 14);
+            store.alter_topic("jobs", config).unwrap();
+        }
+        let filter = match seed % 3 {
+            0 => mail(),
+            1 => mail().and(|record| record.value().is_some_and(|value| value.len() > 1)),
+            _ => RecordFilter::by(|record| record.tag() == Some(b"mail")),
+        };
+        let make = |store: &Store| {
+            let builder = builder(store).filter(filter.clone()).max_records(3);
+            let builder = if seed % 5 < 2 { builder.ordered_by_key() } else { builder };
+            builder.build().unwrap()
+        };
+        let (mut sent, mut given): (u64, Vec<u64>) = (0, Vec::new());
+        for round in 0..8 {
+            let count = 1 + (seed * 7 + round * 13) % 40;
+            let is_mail = |at: u64| (at * 31 + seed) % 7 < 2;
+            let tag = |at| (at, if is_mail(at) { "mail" } else { "print" });
+            send_tagged(&store, (sent..sent + count).map(tag));
+            sent += count;
+            let mut consumers = [make(&store), make(&store)];
+            loop {
+                let before = given.len();
+                for consumer in &mut consumers {
+                    let leased = poll(consumer);
+                    given.extend(values(&leased).iter().map(|it| it.parse::<u64>().unwrap()));
+                    consumer.ack_all(&leased).unwrap();
+                }
+                if given.len() == before {
+                    break;
+                }
+            }
+            let long = |at: u64| seed % 3 != 1 || at > 9;
+            let wanted = (0..sent).filter(|at| is_mail(*at) && long(*at));
+            let mut sorted = given.clone();
+            sorted.sort_unstable();
+            assert!(sorted.iter().copied().eq(wanted), "TIDELOG_SEED={seed}: {given:?}");
+            if round % 3 == 2 {
+                drop(consumers);
+                store.close().unwrap();
+                store = world.open();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_worker_with_a_filter_works_on_what_matches() {
+    let store = Store::in_memory().unwrap();
+    store.ensure_topic("jobs", TopicConfig::new()).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let worker = store.worker("g").topic("jobs").filter(mail()).concurrency(3);
+    let worker = worker.run(move |job| {
+        let _ = tell.send(job.record().tag().map(<[u8]>::to_vec));
+        JobOutcome::Done
+    });
+    let worker = worker.unwrap();
+    send_tagged(&store, (0..100).map(|at| (at, if at % 10 == 0 { "mail" } else { "print" })));
+    let done: Vec<_> = told.iter().take(10).collect();
+    assert!(done.iter().all(|tag| tag.as_deref() == Some(b"mail")));
+    worker.stop().unwrap();
+    assert!(told.try_recv().is_err(), "and on nothing else");
+}
