@@ -335,8 +335,8 @@ impl Place {
         )
     }
 
-    /// Gives up what is owed and has no record any more, or one that is damaged. `false` where the log was cut since it
-    /// was read.
+    /// Gives up what is owed and has no record any more, or one that is damaged. `false` where the
+    /// log was cut since it was read.
     fn confirm(&self, read: &Read) -> Result<bool> {
         let now = self.now();
         let mut slot = self.slot.lock();
