@@ -3,8 +3,8 @@
 //! held or mapped at once.
 //!
 //! Each part is a process of its own under a limit on its address space (`RLIMIT_AS`): what it has
-//! when it begins, and a tenth of either log. So heap and mappings count alike, in either mode. With
-//! `TIDELOG_BUDGET=deep` the logs are of 640 MiB each, else of less.
+//! when it begins, and a tenth of either log. So heap and mappings count alike, in either mode.
+//! With `TIDELOG_BUDGET=deep` the logs are of 640 MiB each, else of less.
 #![cfg(target_os = "linux")]
 
 use std::path::Path;
