@@ -19,8 +19,8 @@ use crate::ids::{LeaderEpoch, Offset};
 use crate::log::checkpoint::read_small_file;
 use crate::record::{BatchFault, PlainLimit};
 use crate::segment::{
-    AbortedTransaction, Layout, OffsetEntry, TimeEntry, Walk, WalkStep, entries_of, misfit,
-    parse_transaction_index,
+    AbortedTransaction, Layout, OffsetEntry, TimeEntry, Walk, WalkStep, entries_of, legacy_at,
+    misfit, parse_transaction_index,
 };
 use crate::time::Timestamp;
 
@@ -221,7 +221,11 @@ impl DumpedSegment {
                     if follows && self.is_zeros(&*file, position, end)? {
                         return Ok(ControlFlow::Continue(()));
                     }
-                    return Err(at(fault, position, before.next_offset));
+                    let legacy = match fault {
+                        BatchFault::Legacy { .. } => legacy_at(&*file, position, end)?,
+                        _ => None,
+                    };
+                    return Err(at(legacy.unwrap_or(fault), position, before.next_offset));
                 }
             };
             let header = batch.header();

@@ -30,7 +30,6 @@ use crate::disk::latch::Latch;
 use crate::disk::names::{LEADER_EPOCHS, SegmentFile};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
-use crate::record::BatchFault;
 use crate::segment::{Indexer, Place, Scan, Segment, Stop, Tail, Tenancy};
 use crate::stats::LogCounters;
 use crate::sync::atomic::AtomicU64;
@@ -245,10 +244,9 @@ impl Recovery<'_> {
             let scan = segment.scan(start, point)?;
             self.note(&scan);
             if let Stop::Bad { .. } = &scan.stop
-                && let Some(magic) = segment.legacy_at(scan.position)?
+                && let Some(fault) = segment.legacy_at(scan.position)?
             {
                 let (path, at) = (segment.path(), Some(scan.next_offset));
-                let fault = BatchFault::Legacy(magic);
                 return Err(fault.into_error("open log", &path, scan.position, at));
             }
             let below = promised && scan.next_offset < point;

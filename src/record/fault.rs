@@ -19,9 +19,14 @@ pub(crate) enum BatchFault {
     #[error("a batch of {size} bytes, where 61 to {limit} are possible")]
     Size { size: i64, limit: usize },
     #[error(
-        "a message set of format {0}, which Kafka wrote before 0.11 and this library does not read"
+        "records of format {magic}, which Kafka wrote before 0.11 and this library does not read{}",
+        up_to(*last)
     )]
-    Legacy(i8),
+    Legacy {
+        magic: i8,
+        /// The last offset that lies there in such formats, where somebody has looked.
+        last: Option<Offset>,
+    },
     #[error("format {0}, where 2 is known")]
     Magic(i8),
     #[error("the checksum says {stored:08x}, the bytes {computed:08x}")]
@@ -44,12 +49,18 @@ pub(crate) enum BatchFault {
     Malformed { codec: Codec, what: &'static str },
 }
 
+fn up_to(last: Option<Offset>) -> String {
+    last.map_or_else(String::new, |last| format!(", up to offset {last}"))
+}
+
 impl BatchFault {
     /// What it is to the caller: damage, or a batch that is sound and not for this reader.
     pub(crate) fn cause(&self) -> Cause {
         match self {
             BatchFault::NotCompressed(_) => Cause::Full(self.to_string()),
-            BatchFault::Legacy(_) | BatchFault::NotBuilt(_) => Cause::Unsupported(self.to_string()),
+            BatchFault::Legacy { .. } | BatchFault::NotBuilt(_) => {
+                Cause::Unsupported(self.to_string())
+            }
             BatchFault::Expands { .. } => Cause::Expands(self.to_string()),
             _ => Cause::Corrupt(self.to_string()),
         }

@@ -323,7 +323,7 @@ fn other_format(bytes: &[u8; BatchHeader::LEN], magic: i8, length: i32) -> Batch
     match magic {
         0 if length == 0 => BatchFault::Zeros,
         0 if torn => BatchFault::Header("zeros from the format on"),
-        0 | 1 => BatchFault::Legacy(magic),
+        0 | 1 => BatchFault::Legacy { magic, last: None },
         _ => BatchFault::Magic(magic),
     }
 }

@@ -6,15 +6,14 @@
 
 use std::path::PathBuf;
 
-use byteorder::{BigEndian, ByteOrder as _};
-
 use super::index::{Indexer, relative};
 use super::index_file::{LoadedIndexes, load_indexes};
+use super::legacy::legacy_at;
 use super::scan::{Scan, ScanStart, Stop, Walk, WalkStep, scan};
 use super::shared::Segment;
 use crate::disk::copy::{beside, copy_file};
 use crate::disk::names::SegmentFile;
-use crate::disk::{Access, DiskFile, read_full_at};
+use crate::disk::{Access, DiskFile};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::record::{BatchFault, BatchHeader};
@@ -130,28 +129,9 @@ impl Segment {
         Ok(found)
     }
 
-    /// The format of a whole record of Kafka's formats 0 or 1 at `position`, by its own checksum:
-    /// bytes that only look like one are torn or damaged like any others.
-    pub(crate) fn legacy_at(&self, position: u64) -> Result<Option<i8>> {
-        const SIZE_AT: usize = 8;
-        const CRC_AT: usize = 12;
-        const MAGIC_AT: usize = 16;
-        const LEAST: usize = 26; // offset, size, checksum, magic, attributes, two null lengths
-        let file = self.log()?;
-        let fail = |error| Error::io("read segment", &file.path(), error).at_position(position);
-        let mut head = [0; LEAST];
-        if read_full_at(&**file, &mut head, position).map_err(fail)? < LEAST {
-            return Ok(None);
-        }
-        let end = (BigEndian::read_u32(&head[SIZE_AT..]) as usize).saturating_add(CRC_AT);
-        let left = usize::try_from(self.published() - position).unwrap_or(usize::MAX);
-        if end < LEAST || end > left || !matches!(head[MAGIC_AT], 0 | 1) {
-            return Ok(None);
-        }
-        let mut whole = vec![0; end];
-        let got = read_full_at(&**file, &mut whole, position).map_err(fail)?;
-        let fits = got == end && crc32(&whole[MAGIC_AT..]) == BigEndian::read_u32(&whole[CRC_AT..]);
-        Ok(fits.then_some(whole[MAGIC_AT].cast_signed()))
+    /// What is said of records of Kafka's formats 0 or 1 at `position`, if that is what they are.
+    pub(crate) fn legacy_at(&self, position: u64) -> Result<Option<BatchFault>> {
+        legacy_at(&**self.log()?, position, self.published())
     }
 
     /// The segment cut to its first `len` bytes, before anyone reads it. `synced` is for bytes
@@ -251,21 +231,4 @@ impl Segment {
         save().map_err(|error| Error::io("save aside", &path, error))?;
         Ok(path)
     }
-}
-
-/// The checksum of Kafka's old formats: CRC-32 as in zip files. Met once per refused directory.
-fn crc32(bytes: &[u8]) -> u32 {
-    const REFLECTED_POLYNOMIAL: u32 = 0xedb8_8320;
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            let carry = crc & 1;
-            crc >>= 1;
-            if carry == 1 {
-                crc ^= REFLECTED_POLYNOMIAL;
-            }
-        }
-    }
-    !crc
 }

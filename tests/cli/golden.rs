@@ -403,7 +403,7 @@ fn formats_before_2_are_refused_with_their_place() {
     for name in ["legacy-magic-0", "legacy-magic-1"] {
         let ran = dump(&Scenario::load(name).partition_path(), &[]);
         assert_eq!((ran.code, ran.out.len()), (FAILED, 0), "{name}: {}", ran.err);
-        for told in ["format", "position 0", "offset 0"] {
+        for told in ["format", "up to offset 4", "position 0", "offset 0"] {
             assert!(ran.err.contains(told), "{name}: {}", ran.err);
         }
     }

@@ -273,6 +273,7 @@ fn formats_before_kafka_0_11_are_refused_and_not_touched() {
         let error = open(&dir, None).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{name}: {error}");
         assert!(error.to_string().contains("0.11"), "{name}: {error}");
+        assert!(error.to_string().contains("up to offset 4"), "{name}: {error}");
         assert_eq!(error.path(), Some(&*log), "{name}");
         assert_eq!(fs::read(&log).unwrap(), before, "{name}");
     }

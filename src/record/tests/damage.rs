@@ -110,8 +110,8 @@ fn headers_are_bounded() {
         let fault = with(at::LENGTH, &length.to_be_bytes());
         assert!(matches!(fault, BatchFault::Size { size: found, .. } if found == size));
     }
-    assert_eq!(with(at::MAGIC, &[1]), BatchFault::Legacy(1));
-    assert_eq!(with(at::MAGIC, &[0]), BatchFault::Legacy(0));
+    assert_eq!(with(at::MAGIC, &[1]), BatchFault::Legacy { magic: 1, last: None });
+    assert_eq!(with(at::MAGIC, &[0]), BatchFault::Legacy { magic: 0, last: None });
     assert_eq!(with(at::MAGIC, &[3]), BatchFault::Magic(3));
     assert_eq!(with(at::MAGIC, &[0x80]), BatchFault::Magic(-128));
     let header = |fault| assert!(matches!(fault, BatchFault::Header(_)), "{fault:?}");
