@@ -9,6 +9,7 @@
 mod common;
 
 mod bad_input;
+mod compacted_keys;
 mod compacted_topics;
 mod compaction;
 mod compression;
