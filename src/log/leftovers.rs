@@ -9,6 +9,7 @@
 //! | `.deleted` | let go of | goes |
 //! | `.cleaned` | a rewrite was not finished | rolled back (1) |
 //! | `.log.swap` | a rewrite was finished | rolled forward (2) |
+//! | one that is empty or damaged | no stop leaves that | put aside: its origin stands (3) |
 //! | an index `.swap` beside it | belongs to it | gets its name |
 //! | digests beside it that fit it | they have their name already | stay |
 //! | an index `.swap` without it | it may be another log's | goes: an index is made again |
@@ -19,7 +20,10 @@
 //! (1) Every `.swap` at or above the lowest such base goes, durably, then the `.cleaned` files: the
 //! old segments stand. (2) What stands between its base and its last offset goes, durably, then it
 //! gets its name. An index `.swap` is alone when its log has its name already, or when a taking
-//! back was cut short: then it would mislead about the log that stands.
+//! back was cut short: then it would mislead about the log that stands. (3) So are the others
+//! whose origin stands: a compaction can be done again, and no record goes for what cannot be read.
+//! Where its origin is gone it is the only copy: it gets its name, removes nothing, and recovery
+//! says what is wrong with it.
 //!
 //! Every step is safe to repeat, and to be cut short by another stop: what is removed first is what
 //! the rest would be misread with.
@@ -145,15 +149,16 @@ impl Tidying<'_> {
         for found in &cleaned {
             self.remove(&found.path)?;
         }
+        let mut swapped = swapped;
+        let whole = self.put_aside_unless_whole(&mut swapped, standing)?;
         let stray = self.strays(&swapped, standing)?;
         for found in &stray {
             self.remove(&found.path)?;
         }
         let mut replaced = None;
-        for swap in swapped.iter().filter(|swap| swap.kind == SegmentFile::Log) {
-            let end = self.end_of(swap)?;
-            let (first, last) = replaced.unwrap_or((swap.base, end));
-            replaced = Some((swap.base.min(first), end.max(last)));
+        for (base, end) in whole {
+            let (first, last) = replaced.unwrap_or((base, end));
+            replaced = Some((base.min(first), end.max(last)));
         }
         if let Some((first, end)) = replaced {
             let own = self.digests_in_place(&swapped, standing)?;
@@ -175,6 +180,47 @@ impl Tidying<'_> {
         }
         let stays = |swap: &Found| stray.iter().all(|stray| stray.path != swap.path);
         self.name_finished(standing, swapped.into_iter().filter(stays).collect())
+    }
+
+    /// Puts rewritten logs aside where one of them is not whole and what they were made of stands.
+    /// Returns where whole ones that are left begin and end.
+    fn put_aside_unless_whole(
+        &self,
+        swapped: &mut Vec<Found>,
+        standing: &Standing,
+    ) -> Result<Vec<(Offset, Offset)>> {
+        let mut ends = Vec::new();
+        for swap in swapped.iter().filter(|swap| swap.kind == SegmentFile::Log) {
+            let (end, is_whole) = self.end_of(swap)?;
+            ends.push((swap.clone(), end, is_whole));
+        }
+        if ends.iter().any(|(_, _, is_whole)| !is_whole) {
+            for (swap, _, _) in &ends {
+                if !self.has_origin(swap, standing)? {
+                    continue;
+                }
+                let mut aside = swap.path.clone().into_os_string();
+                aside.push(".cut");
+                let aside = PathBuf::from(aside);
+                log::warn!("{}: a rewrite that is not whole is put aside", aside.display());
+                let renamed = self.disk.rename(&swap.path, &aside);
+                renamed.map_err(|error| Error::io("tidy log", &swap.path, error))?;
+                swapped.retain(|found| found.path != swap.path);
+            }
+        }
+        let is_left = |path: &Path| swapped.iter().any(|found| found.path == path);
+        let whole = ends.iter().filter(|(swap, _, is_whole)| *is_whole && is_left(&swap.path));
+        Ok(whole.map(|(swap, end, _)| (swap.base, *end)).collect())
+    }
+
+    /// Whether a segment stands that a rewritten one's first records came from.
+    fn has_origin(&self, swap: &Found, standing: &Standing) -> Result<bool> {
+        let logs = standing.values().filter(|found| found.kind == SegmentFile::Log);
+        let Some(origin) = logs.filter(|log| log.base <= swap.base).max_by_key(|log| log.base)
+        else {
+            return Ok(false);
+        };
+        Ok(origin.base == swap.base || self.end_of(origin)?.0 > swap.base)
     }
 
     /// Gives what is finished its names.
@@ -235,13 +281,13 @@ impl Tidying<'_> {
         segment.is_vouched_for_by(&digests.path)
     }
 
-    /// The offset behind the last batch of a rewritten segment.
-    fn end_of(&self, swap: &Found) -> Result<Offset> {
+    /// The offset behind the last batch of a log file, and whether it is whole.
+    fn end_of(&self, log: &Found) -> Result<(Offset, bool)> {
         let file = self
             .disk
-            .open(&swap.path, Access::Read)
-            .map_err(|error| Error::io("tidy log", &swap.path, error))?;
-        Segment::end_offset_of(&*file, swap.base, swap.len)
+            .open(&log.path, Access::Read)
+            .map_err(|error| Error::io("tidy log", &log.path, error))?;
+        Segment::end_offset_of(&*file, log.base, log.len)
     }
 
     /// Removes indexes whose log is gone; a snapshot stands for itself.

@@ -180,14 +180,25 @@ impl Segment {
         Ok(Arc::new(segment))
     }
 
-    /// The offset behind the last whole batch of a log file that begins at `base`.
-    pub(crate) fn end_offset_of(file: &dyn DiskFile, base: Offset, len: u64) -> Result<Offset> {
+    /// The offset behind the last whole batch of a log file that begins at `base`, and whether
+    /// whole batches in their order are all there is, one at least.
+    pub(crate) fn end_offset_of(
+        file: &dyn DiskFile,
+        base: Offset,
+        len: u64,
+    ) -> Result<(Offset, bool)> {
         let mut walk = Walk::new(file, 0, len);
-        let mut end = base;
-        while let WalkStep::Batch(_, batch) = walk.step()? {
-            end = batch.header().end_offset();
+        let (mut end, mut is_ordered) = (base, true);
+        loop {
+            match walk.step()? {
+                WalkStep::Batch(_, batch) => {
+                    is_ordered &= batch.header().base_offset() >= end;
+                    end = batch.header().end_offset();
+                }
+                WalkStep::End => return Ok((end, is_ordered && end > base)),
+                WalkStep::Bad(..) => return Ok((end, false)),
+            }
         }
-        Ok(end)
     }
 
     /// Removes the files of a segment that is no longer part of its log. Snapshots of producers

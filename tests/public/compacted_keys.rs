@@ -86,6 +86,10 @@ fn compare(store: &Store, history: &History, keys: u32) -> usize {
         let is_live = history[*offset].1.is_some();
         assert!(found[*offset] || !is_live, "the last record of a key, at {offset}, is gone");
     }
+    for (offset, (key, _)) in history.iter().enumerate().filter(|(offset, _)| found[*offset]) {
+        let newest = last[*key as usize].expect("it was written");
+        assert!(found[newest], "{offset} is there, of a key whose tombstone at {newest} has gone");
+    }
     found.iter().filter(|found| **found).count()
 }
 

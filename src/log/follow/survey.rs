@@ -172,7 +172,10 @@ impl FollowedLog {
             let path = self.place.dir.join(leftover_file(base, SegmentFile::Log, Leftover::Swap));
             let fail = |error| Error::io("follow log", &path, error);
             let file = self.place.disk.open(&path, Access::Read).map_err(fail)?;
-            let end = Segment::end_offset_of(&*file, base, file.len().map_err(fail)?)?;
+            let (end, is_whole) = Segment::end_offset_of(&*file, base, file.len().map_err(fail)?)?;
+            if !is_whole && standing.contains_key(&base) {
+                continue; // as the writer's next open does: what it was made of stands
+            }
             standing.retain(|replaced, _| !(base..end).contains(replaced));
             standing.insert(base, Some(file));
         }

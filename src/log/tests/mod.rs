@@ -7,6 +7,7 @@ mod indexes;
 mod lookups;
 mod producers;
 mod recovery;
+mod swaps;
 mod transactions;
 mod truncation;
 mod upkeep;
