@@ -12,7 +12,7 @@ use super::root::fact::Fact;
 use crate::config::Leadership;
 use crate::error::{Error, Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset};
-use crate::log::{Durable, Keeper, PartitionLog};
+use crate::log::{Durable, Keeper, PartitionLog, epoch_of_nobody};
 
 /// How often a truncation is tried while the journal has no room to note it.
 const ATTEMPTS: usize = 3;
@@ -86,8 +86,7 @@ impl Engine {
         let _one_draw_at_a_time = self.catalog.lock();
         let epoch = root.log().with_state(|state| state.next_epoch(log.latest_epoch()))?;
         let recorded = root.log().record(&[Fact::HighestEpoch { epoch }], Durable::Now);
-        // one that nobody got means nothing, recorded or not
-        recorded.map_err(|error| error.with_outcome(Outcome::NotWritten))?;
+        recorded.map_err(epoch_of_nobody)?;
         Ok(epoch)
     }
 }

@@ -101,6 +101,7 @@ pub use receipt::LogReceipt;
 pub(crate) use replicated::LeaderBatches;
 pub use report::{Damage, PartitionReport, TornTail};
 pub(crate) use retain::CappedHold;
+pub(crate) use slots::epoch_of_nobody;
 pub(crate) use stretch::{Ahead, Skipped};
 pub(crate) use swap::{Sealed, Swapped};
 pub(crate) use trim::Dropped;

@@ -236,10 +236,9 @@ impl SlotKeeper {
     /// Draws an epoch above `latest` and every one that was drawn before; durable when it returns.
     pub(super) fn draw_epoch(&self, latest: Option<LeaderEpoch>) -> Result<LeaderEpoch> {
         let drawn = self.kept.lock().slot.epoch;
-        let epoch = next_epoch(Some(drawn).max(latest))?;
+        let epoch = next_epoch(Some(drawn).max(latest)).map_err(|it| it.at_path(&self.path))?;
         let recorded = self.update(Durable::Now, |slot| slot.epoch = epoch);
-        // one that nobody got means nothing, recorded or not
-        recorded.map_err(|error| error.with_outcome(Outcome::NotWritten))?;
+        recorded.map_err(epoch_of_nobody)?;
         Ok(epoch)
     }
 
@@ -273,6 +272,16 @@ pub(super) fn next_epoch(latest: Option<LeaderEpoch>) -> Result<LeaderEpoch> {
         let why = "its leader epochs are used up: none lies above 2147483647".to_owned();
         Error::new("open log", Cause::Unsupported(why))
     })
+}
+
+/// What drawing an epoch fails with: one that nobody got means nothing, recorded or not. A keeper
+/// that has failed for good says so, whatever it failed of: a full disk that a sync has met is no
+/// reason to try again.
+pub(crate) fn epoch_of_nobody(error: Error) -> Error {
+    match error.outcome() {
+        Outcome::NotWritten => error,
+        _ => Error::new("draw leader epoch", Cause::Poisoned(error.to_string().into())),
+    }
 }
 
 impl Keeper for SlotKeeper {

@@ -30,6 +30,7 @@ mod log_door;
 mod model;
 mod producer;
 mod readers;
+mod refused_truncations;
 mod repair;
 mod replication;
 mod shortage;
