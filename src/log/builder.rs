@@ -117,8 +117,9 @@ impl LogBuilder {
     }
 
     /// Up to where a directory that Kafka wrote was known to be on disk, which Kafka keeps outside
-    /// of it; default 0, with which all of it is recovered. What is damaged below is kept. A
-    /// directory this library has opened before knows its own.
+    /// of it; default 0, with which all of it is recovered. What is damaged below is kept. One
+    /// above the end of the log counts for that end. A directory this library has opened before
+    /// knows its own.
     ///
     /// ```
     /// use tidelog::{Log, Offset};
@@ -131,7 +132,8 @@ impl LogBuilder {
     }
 
     /// Says that Kafka closed the directory that it wrote; by default it is recovered as after a
-    /// kill. A directory this library has opened before knows how it was closed.
+    /// kill. Damage that something follows is kept then, wherever the recovery point lies. A
+    /// directory this library has opened before knows how it was closed.
     ///
     /// ```
     /// use tidelog::Log;
@@ -260,7 +262,7 @@ impl LogBuilder {
         let drawn = found.map(|(_, slot)| slot.epoch);
         let epoch = match known.host_led {
             Some(_) => drawn.unwrap_or_default(), // the host's are no epochs of ours
-            None => next_epoch(drawn.max(log.latest_epoch()))?,
+            None => next_epoch(drawn.max(log.latest_epoch())).map_err(|it| it.at_path(dir))?,
         };
         let slot = Slot {
             topic,

@@ -5,6 +5,7 @@
 //! and all after it, are scanned, and `verdict` says what becomes of each end. Recovery may itself
 //! be cut short at any step: each is safe to repeat, and what it cuts is saved before it is cut.
 
+mod anothers;
 mod lost;
 
 use std::collections::BTreeSet;
@@ -249,7 +250,9 @@ impl Recovery<'_> {
                 let (path, at) = (segment.path(), Some(scan.next_offset));
                 return Err(fault.into_error("open log", &path, scan.position, at));
             }
-            let below = promised && scan.next_offset < point;
+            let promised = promised && !self.is_end_of_anothers(&scan, next);
+            let below = promised && scan.next_offset < point
+                || self.is_vouched_for_by_another(&segment, &scan, next)?;
             let far = next.filter(|next| known.is_far(scan.next_offset, *next));
             let successor = Successor::of(next, far.unwrap_or(scan.next_offset));
             let (end, next_base) = (scan.next_offset, next.unwrap_or(scan.next_offset));
@@ -387,26 +390,6 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    fn damaged(&mut self, segment: &Segment, scan: &Scan, to: Offset) {
-        self.hurt = true;
-        let from = scan.next_offset.max(self.known.log_start);
-        if to <= from {
-            return; // nobody is served from there
-        }
-        let reason = match &scan.stop {
-            Stop::End => "the file ends too early".to_owned(),
-            Stop::Zeros => "zeros where records were".to_owned(),
-            Stop::Bad { fault, .. } => fault.to_string(),
-        };
-        self.report.damage.push(Damage {
-            path: segment.path(),
-            position: scan.position,
-            from,
-            to,
-            reason,
-        });
-    }
-
     /// The writer's side of the last segment, if it can go on growing.
     fn tail(&mut self) -> Result<Option<Tail>> {
         let (Some(indexer), Some(active)) = (self.active.take(), self.segments.last()) else {
@@ -418,7 +401,9 @@ impl Recovery<'_> {
 
     /// Where appends go on: behind everything that is known to have been.
     fn settled_end(&mut self) -> Offset {
-        let end = self.end.max(self.known.recovery_point).max(self.known.log_start);
+        // what another hand says of offsets that are not there is no promise of ours
+        let promised = self.known.last_stop.is_ours().then_some(self.known.recovery_point);
+        let end = self.end.max(promised.unwrap_or(self.end)).max(self.known.log_start);
         if end > self.end {
             self.seal_active(); // they go on in a segment that begins there
         }

@@ -16,6 +16,10 @@
 //! | | zeros | a segment there | trim |
 //! | | anything else | | damage |
 //!
+//! Where another hand wrote last, the end of its last segment counts as above: its recovery point
+//! may be older than a truncation. And where it closed the log, what something follows counts as
+//! below, wherever its recovery point lies.
+//!
 //! *Cut tail* removes what lies behind the valid end: bytes there were never promised more than a
 //! process's life. If whole batches are among them, all of it is saved aside and reported. *Damage*
 //! removes nothing: what was promised is missing, what is left stays readable, and appends go on

@@ -6,6 +6,27 @@
 use super::*;
 
 impl Recovery<'_> {
+    /// Notes what of a segment was promised and cannot be read.
+    pub(super) fn damaged(&mut self, segment: &Segment, scan: &Scan, to: Offset) {
+        self.hurt = true;
+        let from = scan.next_offset.max(self.known.log_start);
+        if to <= from {
+            return; // nobody is served from there
+        }
+        let reason = match &scan.stop {
+            Stop::End => "the file ends too early".to_owned(),
+            Stop::Zeros => "zeros where records were".to_owned(),
+            Stop::Bad { fault, .. } => fault.clone().looked_at(None).to_string(),
+        };
+        self.report.damage.push(Damage {
+            path: segment.path(),
+            position: scan.position,
+            from,
+            to,
+            reason,
+        });
+    }
+
     /// Whole files may be gone, from the front or all of them: nothing else tells.
     pub(super) fn note_missing(&mut self, place: &Arc<Place>, end: Offset) {
         let from = self.known.log_start;
