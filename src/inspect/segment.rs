@@ -225,7 +225,7 @@ impl DumpedSegment {
                         BatchFault::Legacy { .. } => legacy_at(&*file, position, end)?,
                         _ => None,
                     };
-                    return Err(at(legacy.unwrap_or(fault), position, before.next_offset));
+                    return Err(at(fault.looked_at(legacy), position, before.next_offset));
                 }
             };
             let header = batch.header();

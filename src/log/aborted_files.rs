@@ -199,6 +199,8 @@ impl PartitionLog {
                 entries.last().is_some_and(|last| last.last >= span.end && span.end <= end);
             let fault = fault.or(beyond.then_some("an entry of another segment"));
             let fault = fault.or(changed.then_some("it is not what was written"));
+            // Kafka makes one with its first entry: without any it may have lost all
+            let fault = fault.or((foreign && bytes.is_empty()).then_some("it is empty"));
             if let Some(what) = fault {
                 log::warn!("{} is made again: {what}", path.display());
                 told.bad.insert(base);

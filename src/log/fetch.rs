@@ -51,6 +51,8 @@ pub(crate) struct Cursor {
     pub(super) position: u64,
     pub(super) offset: Offset,
     pub(super) era: Era,
+    /// Where the next segment begins, which no batch of this one reaches beyond.
+    pub(super) until: Option<Offset>,
 }
 
 /// Between two of them segments were replaced or offsets fell: how often each has happened.
@@ -94,7 +96,8 @@ impl Fetched {
     pub(super) fn of(segment: &Arc<Segment>, chunk: Chunk) -> Self {
         let next_offset = chunk.next_offset;
         let (segment, position) = (segment.clone(), chunk.next_position);
-        let cursor = Cursor { segment, position, offset: next_offset, era: Era::NONE };
+        let (era, until) = (Era::NONE, None);
+        let cursor = Cursor { segment, position, offset: next_offset, era, until };
         Fetched { chunk: Some(chunk), next_offset, cursor: Some(cursor), aborted: Vec::new() }
     }
 }
@@ -110,6 +113,37 @@ pub(super) fn hint(cursor: Option<&Cursor>, segment: &Arc<Segment>, from: Offset
     cursor
         .filter(|cursor| cursor.offset == from && Arc::ptr_eq(&cursor.segment, segment))
         .map(|cursor| cursor.position)
+}
+
+/// Reads a segment that is followed by `next`. A batch that says it reaches beyond where that one
+/// begins, whatever its checksum says, would hide what really lies there.
+fn read_before(
+    segment: &Segment,
+    from: Offset,
+    hint: Option<u64>,
+    limits: Limits,
+    next: Option<&Arc<Segment>>,
+) -> Result<Option<Chunk>> {
+    let from = from.max(segment.base());
+    let read = segment.read(from, hint, limits)?;
+    let beyond = |chunk: &Chunk| next.filter(|next| chunk.next_offset > next.base());
+    let Some((chunk, next)) = read.as_ref().and_then(|chunk| Some((chunk, beyond(chunk)?))) else {
+        return Ok(read);
+    };
+    let all = Limits { bytes: 1, records: 1, bound: Offset::new(i64::MAX), gapless_from: None };
+    let first = next.read(next.base(), None, all).ok().flatten().map(|chunk| chunk.first_offset);
+    if first.is_none_or(|first| chunk.next_offset <= first) {
+        return Ok(read); // it holds less than its name says, or nothing that can be read
+    }
+    let before = Limits { bound: next.base().min(limits.bound), ..limits };
+    match segment.read(from, hint, before)? {
+        Some(chunk) => Ok(Some(chunk)),
+        None => {
+            let why =
+                format!("a batch reaches into the next file, which begins at {}", next.base());
+            Err(Error::corrupt("read", &segment.path(), 0, why).at_offset(from))
+        }
+    }
 }
 
 impl PartitionLog {
@@ -160,6 +194,9 @@ impl PartitionLog {
         let Ok(Some(chunk)) = cursor.segment.read(from, Some(cursor.position), wanted) else {
             return Ok(None); // with an error the list may have another segment by now
         };
+        if cursor.until.is_some_and(|until| chunk.next_offset > until) {
+            return Ok(None);
+        }
         let first = chunk.first_offset;
         let mut fetched = self.found(&cursor.segment, chunk, limits.isolation);
         // after the look at what was aborted, which is forgotten once its segment has gone
@@ -167,8 +204,8 @@ impl PartitionLog {
             return Ok(None);
         }
         self.check_gap(from, first)?;
-        if let Some(cursor) = &mut fetched.cursor {
-            cursor.era = era;
+        if let Some(fresh) = &mut fetched.cursor {
+            (fresh.era, fresh.until) = (era, cursor.until);
         }
         Ok(Some(fetched))
     }
@@ -232,11 +269,16 @@ impl PartitionLog {
         let gapless_from = self.gapless.then_some(offsets.gapless_from());
         let FetchLimits { bytes, records, .. } = limits;
         let wanted = Limits { bytes, records, bound, gapless_from };
-        for segment in segments_from(segments, from) {
-            match segment.read(from.max(segment.base()), hint(cursor, segment, from), wanted) {
+        let segments_left = segments_from(segments, from);
+        for (at, segment) in segments_left.iter().enumerate() {
+            let next = segments_left.get(at + 1);
+            match read_before(segment, from, hint(cursor, segment, from), wanted, next) {
                 Ok(Some(chunk)) => {
                     self.check_gap(from, chunk.first_offset)?;
-                    let found = self.found(segment, chunk, limits.isolation);
+                    let mut found = self.found(segment, chunk, limits.isolation);
+                    if let Some(cursor) = &mut found.cursor {
+                        cursor.until = next.map(|next| next.base());
+                    }
                     // if the segment has gone meanwhile, what was aborted in it is forgotten
                     return match from < self.offsets.snapshot().start {
                         true => Err(self.out_of_range("read", from)),

@@ -36,7 +36,7 @@ impl PartitionLog {
         let offset = writer.next_offset;
         let cursor = writer.tail.as_ref().map(|tail| {
             let segment = tail.segment().clone();
-            Cursor { position: segment.published(), segment, offset, era: Era::NONE }
+            Cursor { position: segment.published(), segment, offset, era: Era::NONE, until: None }
         });
         (offset, cursor)
     }
@@ -116,5 +116,11 @@ impl PartitionLog {
 /// Where the durable offset lies, where nothing lies above it.
 pub(super) fn covered(tail: Option<&Tail>, recovery_point: Offset, end: Offset) -> Option<Cursor> {
     let segment = tail.filter(|_| recovery_point.min(end) == end)?.segment().clone();
-    Some(Cursor { position: segment.published(), segment, offset: end, era: Era::NONE })
+    Some(Cursor {
+        position: segment.published(),
+        segment,
+        offset: end,
+        era: Era::NONE,
+        until: None,
+    })
 }

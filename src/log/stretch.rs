@@ -74,7 +74,7 @@ impl PartitionLog {
             return Ahead::Wanted(usize::try_from(bytes).unwrap_or(usize::MAX));
         }
         let (segment, position, offset) = (segment.clone(), stretch.end, stretch.next);
-        let cursor = Cursor { segment, position, offset, era };
+        let cursor = Cursor { segment, position, offset, era, until: None };
         Ahead::Skipped(Skipped { bytes, next_offset: offset, cursor })
     }
 

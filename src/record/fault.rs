@@ -71,6 +71,16 @@ impl BatchFault {
         matches!(self.cause(), Cause::Corrupt(_))
     }
 
+    /// The same, once somebody has looked whether records of an old format lie there: bytes that
+    /// only look like them are damage like any other.
+    pub(crate) fn looked_at(self, found: Option<BatchFault>) -> BatchFault {
+        match (self, found) {
+            (BatchFault::Legacy { magic, .. }, None) => BatchFault::Magic(magic),
+            (BatchFault::Legacy { .. }, Some(found)) => found,
+            (fault, _) => fault,
+        }
+    }
+
     /// The error of meeting this fault in `path` at `position`.
     pub(crate) fn into_error(
         self,

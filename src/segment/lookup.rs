@@ -12,7 +12,7 @@ use super::index::{OffsetEntry, TimeEntry, relative};
 use super::index_file::Found;
 use super::scan::{Walk, WalkStep, misfit, skips};
 use super::shared::Segment;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::record::{Batch, BatchFault, BatchHeader, PlainLimit, Sound};
 use crate::time::Timestamp;
@@ -118,9 +118,7 @@ impl Segment {
                 region.cover(self, position, likely.max(header.size()), ahead, published)?;
                 if header.end_offset() > limits.bound {
                     // it says itself how far it reaches, which its checksum has to vouch for
-                    let fail = |fault: BatchFault| {
-                        fault.into_error("read", &self.path(), position, Some(from))
-                    };
+                    let fail = |fault: BatchFault| self.unreadable(fault, position, from);
                     return Batch::verify(region.from(position)).map(|_| None).map_err(fail);
                 }
                 break;
@@ -195,7 +193,7 @@ impl Segment {
             if position > first {
                 break;
             }
-            return Err(fault.into_error("read", &self.path(), position, Some(from)));
+            return Err(self.unreadable(fault, position, from));
         }
         let bytes = region.slice(first, position);
         let first_offset = first_offset.unwrap_or(from);
@@ -218,7 +216,22 @@ impl Segment {
                 None => Ok(header),
             }
         });
-        parsed.map_err(|fault| fault.into_error("read", &self.path(), position, Some(offset)))
+        parsed.map_err(|fault| self.unreadable(fault, position, offset))
+    }
+
+    /// The error of bytes that are no batch.
+    #[cold]
+    fn unreadable(&self, fault: BatchFault, position: u64, from: Offset) -> Error {
+        let looked = match fault {
+            BatchFault::Legacy { .. } => self.legacy_at(position),
+            _ => Ok(None),
+        };
+        match looked {
+            Ok(found) => {
+                fault.looked_at(found).into_error("read", &self.path(), position, Some(from))
+            }
+            Err(error) => error,
+        }
     }
 
     /// Where a batch begins that lies at or before the one with `offset`.
