@@ -48,6 +48,8 @@ pub(super) struct Directory {
     /// The base offsets of the segments that have digests.
     pub(super) digests: BTreeSet<Offset>,
     pub(super) removed: Vec<PathBuf>,
+    /// Rewritten logs that are not whole, under the names they have now.
+    pub(super) put_aside: Vec<PathBuf>,
     /// The offsets of the producer snapshots.
     pub(super) snapshots: BTreeSet<Offset>,
     /// The base offsets of the segments with an index of aborted transactions.
@@ -185,7 +187,7 @@ impl Tidying<'_> {
     /// Puts rewritten logs aside where one of them is not whole and what they were made of stands.
     /// Returns where whole ones that are left begin and end.
     fn put_aside_unless_whole(
-        &self,
+        &mut self,
         swapped: &mut Vec<Found>,
         standing: &Standing,
     ) -> Result<Vec<(Offset, Offset)>> {
@@ -206,6 +208,7 @@ impl Tidying<'_> {
                 let renamed = self.disk.rename(&swap.path, &aside);
                 renamed.map_err(|error| Error::io("tidy log", &swap.path, error))?;
                 swapped.retain(|found| found.path != swap.path);
+                self.directory.put_aside.push(aside);
             }
         }
         let is_left = |path: &Path| swapped.iter().any(|found| found.path == path);

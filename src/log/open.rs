@@ -121,6 +121,7 @@ impl PartitionLog {
 impl Recovery<'_> {
     fn run(&mut self, place: &Arc<Place>, mut directory: Directory) -> Result<()> {
         self.report.removed = directory.removed;
+        self.report.put_aside = directory.put_aside;
         self.seen.indexed = std::mem::take(&mut directory.indexed);
         self.seen.noted = directory.of_producers;
         self.snapshots = std::mem::take(&mut directory.snapshots);

@@ -269,6 +269,7 @@ pub struct PartitionReport {
     pub(super) torn_tails: Vec<TornTail>,
     pub(super) damage: Vec<Damage>,
     pub(super) removed: Vec<PathBuf>,
+    pub(super) put_aside: Vec<PathBuf>,
     pub(super) restored_records: u64,
 }
 
@@ -368,6 +369,26 @@ impl PartitionReport {
         &self.removed
     }
 
+    /// Rewritten logs of a compaction that are empty, cut or damaged, under the names they were
+    /// given: what they were made of stands, so they took the place of nothing.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use tidelog::{Log, Record, disk::{Access, Disk, MemoryDisk}};
+    /// # let disk = Arc::new(MemoryDisk::new());
+    /// # let log = Log::builder("/wal").disk(disk.clone()).open()?;
+    /// # log.append(&[Record::new("whole")])?;
+    /// # log.close()?;
+    /// # disk.open("/wal/00000000000000000000.log.swap".as_ref(), Access::Create).unwrap();
+    /// let log = Log::builder("/wal").disk(disk).open()?; // an empty `.log.swap` lay there
+    /// assert!(log.report().put_aside()[0].ends_with("00000000000000000000.log.swap.cut"));
+    /// assert_eq!(log.read(log.start_offset(), 1 << 20)?.len(), 1);
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn put_aside(&self) -> &[PathBuf] {
+        &self.put_aside
+    }
+
     /// Whether there is anything here that a person should look at.
     ///
     /// ```
@@ -379,6 +400,6 @@ impl PartitionReport {
     /// ```
     pub fn is_notable(&self) -> bool {
         let told = self.torn_tails.is_empty() && self.damage.is_empty() && self.removed.is_empty();
-        !told || self.restored_records > 0
+        !told || !self.put_aside.is_empty() || self.restored_records > 0
     }
 }

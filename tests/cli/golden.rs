@@ -408,3 +408,22 @@ fn formats_before_2_are_refused_with_their_place() {
         }
     }
 }
+
+/// What recovery cuts off or puts aside is told with its place, and is no failure.
+#[test]
+fn an_open_tells_what_it_cut_off() {
+    let (_held, partition) = copy(&Scenario::load("torn-flip-middle").partition_path());
+    let (out, err, code) = raw(&["open", "--json", partition.to_str().unwrap()]);
+    assert_eq!((out.lines().count(), code), (1, DONE), "{err}");
+    let told = err.lines().find(|line| line.starts_with("warning: ")).unwrap_or_default();
+    assert!(told.contains("with whole batches, kept in ") && told.contains(".log."), "{err}");
+    assert!(told.contains("position ") && told.contains("the log goes on at offset "), "{err}");
+    let kept = told.split("kept in ").nth(1).and_then(|rest| rest.split(';').next()).unwrap();
+    assert!(kept.split(", ").all(|path| Path::new(path).exists()), "{kept}");
+    fs::write(partition.join("00000000000000000000.log.swap"), b"").unwrap();
+    let (_, err, code) = raw(&["open", "--json", partition.to_str().unwrap()]);
+    assert_eq!(code, DONE, "{err}");
+    assert!(err.contains("was put aside") && err.contains(".log.swap.cut)"), "{err}");
+    let (_, err, _) = raw(&["open", "--json", partition.to_str().unwrap()]);
+    assert_eq!(err, "", "nothing is told twice");
+}

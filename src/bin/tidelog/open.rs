@@ -13,7 +13,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tidelog::{
     AbortedTransaction, Clock as _, Dump, DumpedBatch, DumpedPartition, DumpedRecord, Log, Offset,
-    PartitionId, ProducerState, Sequence, Store, SystemClock, Timestamp,
+    PartitionId, PartitionReport, ProducerState, Sequence, Store, SystemClock, Timestamp,
 };
 
 use super::failure::{Failure, Severity, tell};
@@ -84,13 +84,7 @@ fn run_partition(arguments: &Arguments) -> Result<(), Failure> {
     let (start, end) = (log.start_offset(), log.end_offset());
     let (last_stable, producers) = (log.last_stable_offset(), log.producers());
     let aborted = log.aborted_transactions(start..end);
-    let is_damaged = !log.report().damage().is_empty();
-    for damage in log.report().damage() {
-        let (place, position) = (damage.path().display(), damage.position());
-        let (from, to) = (damage.from(), damage.to());
-        let reason = damage.reason();
-        eprintln!("damage: offsets {from}..{to}: {reason} ({place}, position {position})");
-    }
+    let is_damaged = tell_found(log.report());
     log.close()?;
     let closed = Dump::open(path)?;
     let recovery_point = match (arguments.recovery_point, arguments.clean) {
@@ -105,6 +99,42 @@ fn run_partition(arguments: &Arguments) -> Result<(), Failure> {
     if is_damaged { Err(Failure::Told(Severity::Damaged)) } else { Ok(()) }
 }
 
+/// Says on standard error what an open found that a person should know of; whether it is damage.
+/// What was cut off or put aside is none: the open mended it, and nothing of it is gone.
+fn tell_found(report: &PartitionReport) -> bool {
+    for damage in report.damage() {
+        let (place, position) = (damage.path().display(), damage.position());
+        let (from, to) = (damage.from(), damage.to());
+        let reason = damage.reason();
+        eprintln!("damage: offsets {from}..{to}: {reason} ({place}, position {position})");
+    }
+    for torn in report.torn_tails() {
+        let (place, position) = (torn.path().display(), torn.position());
+        let (bytes, next) = (torn.bytes(), torn.offset());
+        let kept = match torn.saved() {
+            [] => "no whole batch was among them".to_owned(),
+            saved => format!("with whole batches, kept in {}", listed(saved)),
+        };
+        eprintln!(
+            "warning: {bytes} bytes were cut off, {kept}; the log goes on at offset {next} \
+             ({place}, position {position})"
+        );
+    }
+    for aside in report.put_aside() {
+        eprintln!(
+            "warning: a rewritten log is empty or damaged and was put aside; what it was made of \
+             stands ({})",
+            aside.display()
+        );
+    }
+    !report.damage().is_empty()
+}
+
+fn listed(paths: &[PathBuf]) -> String {
+    let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    paths.join(", ")
+}
+
 fn run_root(arguments: &Arguments, before: &Dump) -> Result<(), Failure> {
     let points = before.recovery_points()?;
     let point_of = |topic: &str, id: PartitionId| {
@@ -114,6 +144,11 @@ fn run_root(arguments: &Arguments, before: &Dump) -> Result<(), Failure> {
     let store = Store::open(&arguments.path)?;
     let mut opened = Vec::new();
     let mut worst: Option<Severity> = None;
+    for report in store.open_report().partitions() {
+        if tell_found(report) {
+            worst = worst.max(Some(Severity::Damaged));
+        }
+    }
     for partition in before.partitions() {
         let (Some(topic), Some(id)) = (partition.topic(), partition.partition()) else { continue };
         let known = known(&store, topic, id, point_of(topic, id));

@@ -43,6 +43,13 @@ struct Taken {
     is_moving: bool,
 }
 
+/// A log that a compaction has written, before it has its name.
+struct Rewritten {
+    base: Offset,
+    end: Offset,
+    file: Arc<dyn DiskFile>,
+}
+
 impl FollowedLog {
     /// Takes the directory in and shows it. Where a writer outruns that again and again, what was
     /// shown before stays, until the next look.
@@ -165,23 +172,58 @@ impl FollowedLog {
                 _ => {}
             }
         }
-        for base in swapped {
-            if cleaned.is_some_and(|lowest| base >= lowest) {
-                continue;
-            }
-            let path = self.place.dir.join(leftover_file(base, SegmentFile::Log, Leftover::Swap));
-            let fail = |error| Error::io("follow log", &path, error);
-            let file = self.place.disk.open(&path, Access::Read).map_err(fail)?;
-            let (end, is_whole) = Segment::end_offset_of(&*file, base, file.len().map_err(fail)?)?;
-            if !is_whole && standing.contains_key(&base) {
-                continue; // as the writer's next open does: what it was made of stands
-            }
+        swapped.retain(|base| cleaned.is_none_or(|lowest| *base < lowest));
+        for Rewritten { base, end, file } in self.rewritten(&swapped, &standing)? {
             standing.retain(|replaced, _| !(base..end).contains(replaced));
             standing.insert(base, Some(file));
         }
         let below = standing.keys().skip(1).take_while(|next| **next <= start).count();
         let found = standing.into_iter().skip(below);
         found.filter_map(|(base, file)| self.find(base, file).transpose()).collect()
+    }
+
+    /// Which rewritten logs count, with where they end: as the writer's next open judges, none of
+    /// which the origin stands where one of them is not whole.
+    fn rewritten(
+        &self,
+        swapped: &[Offset],
+        standing: &BTreeMap<Offset, Option<Arc<dyn DiskFile>>>,
+    ) -> Result<Vec<Rewritten>> {
+        let (mut found, mut are_whole) = (Vec::new(), true);
+        for base in swapped {
+            let (end, is_whole, file) = self.end_of(*base, Leftover::Swap)?;
+            are_whole &= is_whole;
+            found.push(Rewritten { base: *base, end, file });
+        }
+        if are_whole {
+            return Ok(found);
+        }
+        let mut counts = Vec::new();
+        for rewritten in found {
+            let base = rewritten.base;
+            let has_origin = match standing.range(..=base).next_back() {
+                None => false,
+                Some((origin, _)) if *origin == base => true,
+                Some((origin, _)) => self.end_of(*origin, Leftover::None)?.0 > base,
+            };
+            if !has_origin {
+                counts.push(rewritten);
+            }
+        }
+        Ok(counts)
+    }
+
+    /// The offset behind the last batch of a log file, and whether it is whole.
+    fn end_of(
+        &self,
+        base: Offset,
+        leftover: Leftover,
+    ) -> Result<(Offset, bool, Arc<dyn DiskFile>)> {
+        let path = self.place.dir.join(leftover_file(base, SegmentFile::Log, leftover));
+        let fail = |error| Error::io("follow log", &path, error);
+        let file = self.place.disk.open(&path, Access::Read).map_err(fail)?;
+        let (end, is_whole) = Segment::end_offset_of(&*file, base, file.len().map_err(fail)?)?;
+        Ok((end, is_whole, file))
     }
 
     /// A file that stands, if it is one.

@@ -65,3 +65,65 @@ fn a_front_that_a_power_cut_took_and_nobody_was_promised_is_no_damage() {
     let seen = reading.describe("t").unwrap();
     assert_eq!(seen.partitions()[0].end_offset().get(), 0, "as a writer will have it");
 }
+
+/// The whole batches of a log file.
+fn batches(bytes: &[u8]) -> Vec<&[u8]> {
+    let (mut rest, mut found) = (bytes, Vec::new());
+    while rest.len() > 61 && rest[8..12] != [0; 4] {
+        let length = u32::from_be_bytes(rest[8..12].try_into().unwrap()) as usize + 12;
+        let (batch, behind) = rest.split_at(length);
+        found.push(batch);
+        rest = behind;
+    }
+    found
+}
+
+/// What lies as `.log.swap` is taken for a finished rewrite, unless no rewrite looks like that:
+/// then what it was made of is read, as the writer's next open has it.
+#[test]
+fn a_rewrite_that_is_not_whole_hides_nothing_from_readers() {
+    let pair = Pair::new(TopicConfig::new().segment_bytes(1_500));
+    (0..50).for_each(|number| pair.send(&number.to_string()));
+    pair.store.close().unwrap();
+    let dir = root().join("t-0");
+    let names = pair.disk.names(&dir).unwrap();
+    let mut logs: Vec<_> = names.into_iter().filter(|name| name.ends_with(".log")).collect();
+    logs.sort();
+    assert!(logs.len() > 2, "{logs:?}");
+    let base: i64 = logs[1].trim_end_matches(".log").parse().unwrap();
+    let file = pair.disk.open(&dir.join(&logs[1]), Access::Read).unwrap();
+    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    crate::disk::read_full_at(&*file, &mut bytes, 0).unwrap();
+    let all = batches(&bytes);
+    let (head, tail) = (all[..2].concat(), all[2..].concat());
+    type Swaps<'a> = Vec<(i64, &'a [u8])>;
+    let cases: [(&str, Swaps<'_>); 5] = [
+        ("empty", vec![(base, &[])]),
+        ("cut", vec![(base, &bytes[..bytes.len() / 2])]),
+        ("cut, and begins later", vec![(base + 2, &tail[..tail.len() / 2])]),
+        ("one of two is cut", vec![(base, &head), (base + 2, &tail[..100])]),
+        ("one of two is empty", vec![(base, &head), (base + 2, &[])]),
+    ];
+    let whole: Vec<_> = (0..50).map(|number| number.to_string()).collect();
+    for (what, swaps) in cases {
+        let path = |base: i64| dir.join(format!("{base:020}.log.swap"));
+        for (base, bytes) in &swaps {
+            let file = pair.disk.open(&path(*base), Access::Create).unwrap();
+            crate::disk::write_all_at(&*file, bytes, 0).unwrap();
+        }
+        let reading = open_reader(pair.guest.clone(), root(), &pair.clock);
+        let mut reader = reading.reader().assign([("t", 0)]).build().unwrap();
+        let mut found = Vec::new();
+        loop {
+            let records = reader.try_poll().unwrap_or_else(|error| panic!("{what}: {error}"));
+            if records.is_empty() {
+                break;
+            }
+            found.extend(values(&records));
+        }
+        assert_eq!(found, whole, "{what}");
+        for (base, _) in &swaps {
+            pair.disk.remove_file(&path(*base)).unwrap();
+        }
+    }
+}
