@@ -22,6 +22,7 @@ mod groups_admin;
 mod groups_killed;
 mod groups_threads;
 mod histories;
+mod hostile;
 mod idempotence;
 mod instructions;
 mod jobs_killed;
