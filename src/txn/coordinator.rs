@@ -18,7 +18,7 @@ use super::schema::{StateKey, state_key};
 use super::state::{Move, Partitions, Refused, TransactionState};
 use crate::config::{Durability, TopicConfig};
 use crate::engine::{Engine, Partition};
-use crate::error::{Cause, Error, Outcome, Result};
+use crate::error::{Cause, Error, ErrorKind, Outcome, Result};
 use crate::ids::{Offset, PartitionId, ProducerId};
 use crate::record::{MarkerKind, ProducerIdentity};
 use crate::state_log::wire::partition_of_name;
@@ -298,13 +298,16 @@ impl Transactions {
     }
 
     /// Reads an id's state from the log again where it is in doubt; fails as long as what the log
-    /// says might change with a power cut.
+    /// says might change with a power cut. A log whose sync failed is reopened for it: nobody else
+    /// knows that one of the store's own is to be.
     pub(super) fn settle_doubt(&self, entry: &Entry, slot: &mut Slot) -> Result<()> {
         if !slot.in_doubt {
             return Ok(());
         }
         let partition = self.partition_of(&entry.id)?;
-        self.log.make_durable(partition)?;
+        if let Err(error) = self.log.make_durable(partition) {
+            self.reopen_log(partition, error)?;
+        }
         let mut found = None;
         self.log.replay_partition(partition, &mut Progress::default(), |record| {
             let key = record.key.map(StateKey::parse);
@@ -320,6 +323,24 @@ impl Transactions {
             self.set_deadline(slot, if slot.is_open() { timeout } else { Duration::ZERO });
         }
         Ok(())
+    }
+}
+
+impl Transactions {
+    /// Puts fresh files in the place of those whose sync has failed; all of them is durable then.
+    /// Fails as `failed` where the disk does not take them.
+    fn reopen_log(&self, id: PartitionId, failed: Error) -> Result<()> {
+        if failed.kind() != ErrorKind::Poisoned {
+            return Err(failed);
+        }
+        let partition = self.log.partition(id)?;
+        match self.engine.reopen(&partition) {
+            Ok(_) => self.log.make_durable(id), // another may have reopened it meanwhile
+            Err(error) => {
+                log::debug!("{STATE_TOPIC}-{id} cannot be reopened yet: {error}");
+                Err(failed)
+            }
+        }
     }
 }
 

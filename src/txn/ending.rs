@@ -9,7 +9,8 @@
 //!
 //! What fails behind the decision is tried again, by the timer and by whoever uses the id next: the
 //! timer comes after a second, and after twice as long each time up to a minute. Of one trouble it
-//! tells once. A decision whose sync failed is in doubt until its log is reopened, or the store.
+//! tells once. A decision whose sync failed is in doubt until its log is written to fresh files,
+//! which whoever comes by tries, or the store is opened again.
 
 use std::sync::Arc;
 use std::time::Duration;
