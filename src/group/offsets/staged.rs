@@ -64,6 +64,12 @@ impl OffsetStore {
 }
 
 impl OffsetStore {
+    /// What transactions that are not over have staged for a group.
+    #[cfg(test)]
+    pub(crate) fn staged_of(&self, group: &str) -> Vec<(Arc<str>, crate::ids::PartitionId)> {
+        self.existing(group).map(|group| group.staged_places()).unwrap_or_default()
+    }
+
     /// Takes up what an earlier life, or Kafka, has staged in a transaction that is open still.
     pub(super) fn stage_again(&self, waiting: &Waiting) {
         let key = waiting.key.as_deref().map(OffsetsKey::parse);

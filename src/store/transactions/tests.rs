@@ -11,6 +11,7 @@ mod crashes;
 mod faults;
 #[cfg(feature = "sim")]
 mod model;
+mod overtaken;
 
 use std::sync::Arc;
 use std::time::Duration;
