@@ -6,6 +6,7 @@
 
 mod appends;
 mod compaction;
+mod epochs;
 mod lookups;
 mod producers;
 mod replicas;
