@@ -4,6 +4,8 @@
 //!
 //! Run with `.ci/loom` and `.ci/shuttle`.
 
+mod choosing;
+
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};

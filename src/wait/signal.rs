@@ -66,7 +66,15 @@ impl Signal {
     /// when they are woken for another.
     #[inline]
     pub(crate) fn notify_wanting(&self, bits: impl FnOnce() -> u64) {
-        fence(Ordering::SeqCst);
+        self.notify_wanting_fenced::<true>(bits);
+    }
+
+    /// As `notify_fenced`.
+    #[inline]
+    pub(super) fn notify_wanting_fenced<const FENCED: bool>(&self, bits: impl FnOnce() -> u64) {
+        if FENCED {
+            fence(Ordering::SeqCst);
+        }
         if self.armed.load(Ordering::Acquire) {
             self.wake_wanting(bits());
         }
@@ -75,7 +83,14 @@ impl Signal {
     /// The same for one waiter, the one that has waited longest: for changes that one can deal
     /// with, which passes on what it leaves.
     pub(crate) fn notify_one(&self) {
-        fence(Ordering::SeqCst);
+        self.notify_one_fenced::<true>();
+    }
+
+    /// As `notify_fenced`.
+    pub(super) fn notify_one_fenced<const FENCED: bool>(&self) {
+        if FENCED {
+            fence(Ordering::SeqCst);
+        }
         if self.armed.load(Ordering::Relaxed) {
             self.wake_at_most(1);
         }
