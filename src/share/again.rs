@@ -58,9 +58,6 @@ impl ShareState {
             }
         };
         self.plan_reach(at, again.epoch, delta);
-        if before.is_none() {
-            delta.reopened.push(at);
-        }
         delta.open(at, Open::again(count, phase));
         false
     }

@@ -31,8 +31,6 @@ pub(super) struct Delta {
     pub(super) changes: Vec<(i64, i64, To)>,
     /// It begins here now, earlier than it did: finished records are owed again.
     pub(super) start: Option<i64>,
-    /// Records that were finished, or never looked at, and are open now.
-    pub(super) reopened: Vec<i64>,
     /// What was fetched reaches to here now.
     pub(super) end: Option<i64>,
     /// The epoch of the last record fetched.

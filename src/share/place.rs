@@ -321,12 +321,9 @@ impl Place {
             self.show(slot);
             return Ok(None);
         }
-        let is_snapshot = slot.must_snapshot || slot.state.wants_snapshot(delta);
-        let (part, number) = match is_snapshot {
-            true => (Part::Snapshot, slot.snapshot.wrapping_add(1)),
-            false => (Part::Update, slot.snapshot),
-        };
-        let saved = slot.state.to_saved(delta, is_snapshot);
+        let (part, saved) = slot.state.to_saved(delta, slot.must_snapshot);
+        let is_snapshot = part == Part::Snapshot;
+        let number = slot.snapshot.wrapping_add(i32::from(is_snapshot));
         match self.kept.append(self, (part, number), &saved, now.wall) {
             Ok(end) => {
                 self.take_over(slot, delta, is_snapshot.then_some(number));

@@ -4,7 +4,7 @@
 //! with a phase, or finished. What is handed out is planned as a [`Delta`] by `take` and here, and
 //! takes effect with [`apply`](ShareState::apply), which cannot fail.
 //!
-//! Invariants (`check`): open and finished never overlap and together are `start..end`; the lists
+//! Invariants (`check`): each of `start..end` is open or said to be finished; the lists
 //! (ready, parked, leased, exhausted, behind) are those of the phases, and what is owed to the
 //! dead-letter topic is exhausted too; of a key only the earliest open record is ever ready,
 //! parked, leased or out of deliveries.
@@ -47,7 +47,8 @@ pub(super) struct ShareState {
     /// Of the last record that was fetched.
     pub(super) epoch: Option<LeaderEpoch>,
     pub(super) open: BTreeMap<i64, Open>,
-    pub(super) done: Runs<Finished>,
+    /// What the log is to say of all that lies in `start..end`.
+    pub(super) said: Runs<SavedRun>,
     ready: BTreeSet<i64>,
     parked: BTreeSet<(Duration, i64)>,
     leased: BTreeSet<(Duration, i64)>,
@@ -78,7 +79,7 @@ impl ShareState {
             at_last: AtLast::default(),
             epoch: None,
             open: BTreeMap::new(),
-            done: Runs::default(),
+            said: Runs::default(),
             ready: BTreeSet::new(),
             parked: BTreeSet::new(),
             leased: BTreeSet::new(),
@@ -298,7 +299,7 @@ impl ShareState {
         match self.open.get(&offset) {
             Some(open) => Ok(*open),
             None if offset >= self.end => Err(LeaseFault::NeverTaken),
-            None => Err(self.done.get(offset).map_or(LeaseFault::Finished, Finished::fault)),
+            None => Err(self.finished(offset).map_or(LeaseFault::Finished, Finished::fault)),
         }
     }
 
@@ -321,7 +322,7 @@ impl ShareState {
         }
         let gone: Vec<i64> = self.open.range(end..).map(|(at, _)| *at).collect();
         gone.into_iter().for_each(|at| self.remove_open(at));
-        self.done.clear_from(end);
+        self.said.clear_from(end);
         self.touched.clear_from(end);
         self.end = end;
         self.start = self.start.min(end);
@@ -335,20 +336,21 @@ impl ShareState {
         }
         self.epoch = delta.epoch.or(self.epoch);
         self.start = delta.start.map_or(self.start, |start| start.min(self.start));
-        delta.reopened.iter().for_each(|at| self.done.clear_range(*at, *at));
         for (first, last, to) in &delta.changes {
-            self.touched.set(*first, *last, ());
             match to {
                 To::Open(open) => {
                     self.texts.remove(first); // what is owed anew says why anew
-                    self.set_open(*first, *open);
+                    self.put_open(*first, *open);
                 }
-                To::Done(how) => {
+                To::Done(_) => {
                     let gone: Vec<i64> = self.open.range(*first..=*last).map(|it| *it.0).collect();
                     gone.into_iter().for_each(|at| self.remove_open(at));
-                    self.done.set(*first, *last, *how);
                 }
             }
+        }
+        for (first, last, run) in delta.to_saved() {
+            self.touched.set(first, last, ());
+            self.said.set(first, last, run);
         }
         self.note_texts(&delta.texts);
         for (offset, said) in &delta.settled {
@@ -368,12 +370,21 @@ impl ShareState {
         let start = self.open.first_key_value().map_or(self.end, |(at, _)| *at);
         if start > self.start {
             self.start = start;
-            self.done.clear_below(start);
+            self.said.clear_below(start);
             self.touched.clear_below(start);
         }
     }
 
     pub(super) fn set_open(&mut self, at: i64, open: Open) {
+        let said = open.as_saved();
+        if self.open.get(&at).is_none_or(|before| before.as_saved() != said) {
+            self.said.set(at, at, said);
+        }
+        self.put_open(at, open);
+    }
+
+    /// The same where what the log says of it is seen to by the caller.
+    fn put_open(&mut self, at: i64, open: Open) {
         if let Some(before) = self.open.insert(at, open) {
             self.unlist(at, before.phase);
         }
@@ -451,9 +462,9 @@ impl ShareState {
     pub(super) fn check(&self) {
         let mut at = self.start;
         while at < self.end {
-            match (self.open.contains_key(&at), self.done.get(at)) {
-                (true, None) => at += 1,
-                (false, Some(_)) => at += 1,
+            match (self.open.get(&at), self.said.get(at)) {
+                (Some(open), Some(said)) if open.as_saved() == said => at += 1,
+                (None, Some(SavedRun::Done(_))) => at += 1,
                 found => panic!("offset {at} of {}..{}: {found:?}", self.start, self.end),
             }
         }

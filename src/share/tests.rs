@@ -4,9 +4,10 @@ mod reference;
 
 use std::time::Duration;
 
-use super::deliveries::Finished;
+use super::change::{Delta, Open};
+use super::deliveries::{Finished, LeaseId, Phase};
 use super::saved::{SavedRun, SavedState};
-use super::schema::fuzz;
+use super::schema::{Part, fuzz};
 use super::state::{Now, ShareState};
 use crate::time::Timestamp;
 
@@ -39,4 +40,39 @@ fn what_is_not_named_is_handed_out() {
     saved.runs.set(1 << 40, 1 << 50, SavedRun::Open { count: 1, due: None });
     let state = ShareState::restore(&saved, 4, now);
     assert_eq!(state.end(), 13, "a range that nobody has written here");
+}
+
+/// A thousand consumers have a hundred records each out, and every other one is done: a change
+/// names ranges, and few of them, however many records are out.
+#[test]
+fn what_is_out_with_its_neighbours_is_not_named_by_itself() {
+    const RECORDS: i64 = 100;
+    let mut state = ShareState::new(0, 5);
+    let mut named = 0;
+    let mut write = |state: &mut ShareState, delta: &Delta| {
+        let (part, saved) = state.to_saved(delta, false);
+        named += saved.runs.len();
+        state.apply(delta);
+        if part == Part::Snapshot {
+            state.snapshot_written();
+        }
+    };
+    for take in 0..1_000_i64 {
+        let lease = LeaseId { member: take.unsigned_abs(), take: 1 };
+        let phase = Phase::Leased { lease, deadline: Duration::from_secs(30) };
+        let first = take * RECORDS;
+        let mut delta = Delta { end: Some(first + RECORDS), ..Delta::default() };
+        let open = Open { count: 1, phase, key: None };
+        (first..first + RECORDS).for_each(|at| delta.open(at, open));
+        write(&mut state, &delta);
+    }
+    for take in (1..1_000_i64).step_by(2) {
+        let first = take * RECORDS;
+        let mut delta = Delta::default();
+        (first..first + RECORDS).for_each(|at| delta.done(at, at, Finished::Acknowledged));
+        write(&mut state, &delta);
+    }
+    state.check();
+    assert_eq!((state.open_len(), state.said.len()), (50_000, 1_000));
+    assert!(named < 50_000, "{named} ranges in 1,500 changes");
 }

@@ -2,30 +2,27 @@
 //!
 //! An update names every record that has changed since the snapshot, not only since the last
 //! update: so of each kind the latest counts, and compaction may take the others. When naming them
-//! costs more than a snapshot would in the long run, it is a snapshot. Called by `place`.
+//! costs more than a snapshot would in the long run, it is a snapshot. All of it is counted in
+//! ranges, and kept so by the state (`said`): a change costs nothing for each record that is out
+//! with others. Called by `place`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::change::{Delta, Open, To};
-use super::deliveries::Phase;
+use super::deliveries::{Finished, Phase};
 use super::saved::{SavedRun, SavedState};
+use super::schema::Part;
 use super::state::ShareState;
 use crate::state_log::runs::Runs;
 
 impl ShareState {
-    /// Whether a snapshot costs less in the long run than naming all that has changed since.
-    pub(super) fn wants_snapshot(&self, delta: &Delta) -> bool {
-        const SMALL: usize = 32;
-        let all = self.open.len() + self.done.len() + delta.len();
-        let touched: u64 = self
-            .touched
-            .iter()
-            .map(|(first, last, ())| last.abs_diff(first).saturating_add(1).min(all as u64))
-            .sum();
-        let limit = 2 * all as u64 * delta.len().max(1) as u64;
-        // an update never takes back what was finished
-        delta.start.is_some() || all <= SMALL || touched.saturating_mul(touched) > limit
+    /// How a record was finished, as long as that is known.
+    pub(super) fn finished(&self, offset: i64) -> Option<Finished> {
+        match self.said.get(offset)? {
+            SavedRun::Done(how) => Some(how),
+            SavedRun::Open { .. } | SavedRun::Owed { .. } => None,
+        }
     }
 
     /// Whether the log would say something else after it.
@@ -39,33 +36,33 @@ impl ShareState {
         delta.end.is_some_and(|end| end != self.end) || delta.changes.iter().any(differs)
     }
 
-    /// What the log is to say once the change has taken effect: all of it, or what differs from
-    /// the newest snapshot.
-    pub(super) fn to_saved(&self, delta: &Delta, snapshot: bool) -> SavedState {
-        let end = delta.end.unwrap_or(self.end).max(self.end);
-        let mut runs = Runs::default();
-        let mut note = |first: i64, last: i64| {
-            for (first, last, how) in self.done.within(first, last) {
-                runs.set(first, last, SavedRun::Done(how));
-            }
-            for (at, open) in self.open.range(first..=last) {
-                runs.set(*at, *at, open.as_saved());
-            }
-        };
-        if snapshot && end > self.start {
-            note(self.start, end - 1);
-        } else {
+    /// What the log is to say once the change has taken effect: what differs from the newest
+    /// snapshot, or all of it where that costs less in the long run, or must be.
+    pub(super) fn to_saved(&self, delta: &Delta, must_snapshot: bool) -> (Part, SavedState) {
+        const SMALL: usize = 32;
+        let news = delta.to_saved();
+        let all = self.said.len() + news.len();
+        // an update never takes back what was finished
+        if !must_snapshot && delta.start.is_none() && all > SMALL {
+            let mut runs = Runs::default();
             for (first, last, ()) in self.touched.within(self.start, i64::MAX - 1) {
-                note(first, last);
+                self.said.within(first, last).for_each(|(a, b, run)| runs.set(a, b, run));
+            }
+            let touched = runs.len();
+            if touched * touched <= 2 * all * news.len().max(1) {
+                return (Part::Update, self.saved_with(runs, &news, delta));
             }
         }
-        for (first, last, to) in &delta.changes {
-            let run = match to {
-                To::Done(how) => SavedRun::Done(*how),
-                To::Open(open) => open.as_saved(),
-            };
-            runs.set(*first, *last, run);
-        }
+        (Part::Snapshot, self.saved_with(self.said.clone(), &news, delta))
+    }
+
+    fn saved_with(
+        &self,
+        mut runs: Runs<SavedRun>,
+        news: &[(i64, i64, SavedRun)],
+        delta: &Delta,
+    ) -> SavedState {
+        news.iter().for_each(|(first, last, run)| runs.set(*first, *last, *run));
         let texts = self.texts_of(&runs, delta);
         let start = delta.start.map_or(self.start, |start| start.min(self.start));
         SavedState { start, epoch: delta.epoch.or(self.epoch), runs, texts }
@@ -92,8 +89,28 @@ impl ShareState {
     }
 }
 
+impl Delta {
+    /// What the log is to say of it, in order: neighbours of which it says the same are one.
+    pub(super) fn to_saved(&self) -> Vec<(i64, i64, SavedRun)> {
+        let mut runs: Vec<(i64, i64, SavedRun)> = Vec::new();
+        for (first, last, to) in &self.changes {
+            let run = match to {
+                To::Done(how) => SavedRun::Done(*how),
+                To::Open(open) => open.as_saved(),
+            };
+            match runs.last_mut() {
+                Some((_, end, same)) if *same == run && end.checked_add(1) == Some(*first) => {
+                    *end = *last;
+                }
+                _ => runs.push((*first, *last, run)),
+            }
+        }
+        runs
+    }
+}
+
 impl Open {
-    fn as_saved(&self) -> SavedRun {
+    pub(super) fn as_saved(&self) -> SavedRun {
         let count = self.count;
         match self.phase {
             Phase::Parked(due) => SavedRun::Open { count, due: Some((due.wall, due.delay)) },

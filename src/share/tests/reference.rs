@@ -196,10 +196,9 @@ impl Model {
     fn write(&mut self, delta: &Delta) {
         let must = self.must_snapshot;
         if must || self.state.is_to_be_written(delta) {
-            let snapshot = must || self.state.wants_snapshot(delta);
-            let part = if snapshot { Part::Snapshot } else { Part::Update };
+            let (part, saved) = self.state.to_saved(delta, must);
+            let snapshot = part == Part::Snapshot;
             let number = self.saved.snapshot.wrapping_add(i32::from(snapshot));
-            let saved = self.state.to_saved(delta, snapshot);
             let bytes = encode_value(&saved, part, number, Timestamp::from_millis(self.wall));
             let (number, read) = parse_value(&bytes, part).unwrap();
             if self.fault != Fault::LosesWrites || self.random.random_bool(0.8) {

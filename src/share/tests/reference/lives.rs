@@ -35,7 +35,7 @@ impl Model {
         let mut delta = Delta::default();
         let archived = self.state.plan_again(again, self.now(), &mut delta);
         if self.fault == Fault::Forgets {
-            delta.reopened.clear();
+            delta.changes.pop();
         }
         if self.random.random_bool(0.1) {
             return; // the append failed: nothing has changed
