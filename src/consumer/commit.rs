@@ -192,7 +192,14 @@ impl Consumer {
     pub fn commit_through(&mut self, record: &RecordView<'_>) -> Result<()> {
         self.group_name()?;
         if self.attempt(record) > 1 {
-            self.commit_parts(&[], self.options.durability, None)?; // refused where that is
+            let index = self.assignment.index_of(record.topic(), record.partition());
+            let slot = index.and_then(|index| Some((index, self.assignment.get(index)?)));
+            let stood_for = match slot {
+                Some((index, slot)) => self.stood_for(index, slot, self.options.durability)?,
+                None => None,
+            };
+            // refused where that is
+            self.commit_parts(stood_for.as_slice(), self.options.durability, None)?;
             return self.finish_retry(record).unwrap_or(Ok(()));
         }
         let index = self.assignment.find(record.topic(), record.partition())?;
@@ -318,7 +325,10 @@ impl Consumer {
         let mut parts = Vec::new();
         for index in indexes.iter().copied() {
             let Some(slot) = self.assignment.get(index) else { continue };
-            let Some(Delivered { offset, epoch }) = slot.delivered else { continue };
+            let Some(Delivered { offset, epoch }) = slot.delivered else {
+                parts.extend(self.stood_for(index, slot, durability)?);
+                continue;
+            };
             if self.engine.topic_by_id(slot.partition.topic_id()).is_none() {
                 continue; // a deleted topic keeps no offsets
             }
@@ -344,6 +354,25 @@ impl Consumer {
             });
         }
         Ok(parts)
+    }
+
+    /// What another consumer of the group has committed, where this one was handed nothing but
+    /// records that came again. They are done for good only if that commit lasts too: else a power
+    /// cut takes it, and they come once more by themselves.
+    fn stood_for(&self, index: usize, slot: &Slot, durability: Durability) -> Result<Option<Part>> {
+        let is_durable = slot.committed.is_some_and(|(_, so)| so == Durability::Power);
+        if durability != Durability::Power || is_durable || !self.retrying.has_handed_out(index) {
+            return Ok(None);
+        }
+        let kept = self.offsets.committed(self.group_name()?, &slot.partition)?;
+        Ok(kept.map(|kept| Part {
+            index: Some(index),
+            partition: slot.partition.clone(),
+            offset: kept.offset(),
+            leader_epoch: kept.leader_epoch(),
+            kept: Some(kept),
+            mode: slot.commit_mode(),
+        }))
     }
 
     /// Commits the parts; `named` has their metadata where the caller gave any.

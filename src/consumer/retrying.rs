@@ -143,6 +143,11 @@ impl Retrying {
         }
     }
 
+    /// Whether records of that partition have come again and are not said to be done.
+    pub(super) fn has_handed_out(&self, index: usize) -> bool {
+        self.sources.get(&index).is_some_and(|source| !source.handed_out().is_empty())
+    }
+
     pub(super) fn held(&self, index: usize, offset: Offset) -> Option<Held> {
         self.sources.get(&index)?.held.get(&offset).copied()
     }

@@ -1,10 +1,11 @@
 //! Making dead letters of what a group gives up: copies into its dead-letter topic, and the note
 //! that they are there, in one commit; then the group's own state says so too, and the note goes.
 //!
-//! A record stays open, and held, until that commit is durable. Whatever happens in between, the
-//! note is found when the store opens and laid over what the state says: so there is one letter of
-//! each record. What cannot be buried now (the topic is full, its disk is, it takes no such record)
-//! stays owed, and is tried again, with growing pauses.
+//! A record stays open, and held, until that commit is durable, and the state that names it as open
+//! is durable before. Whatever happens in between, the note is found when the store opens and laid
+//! over what the state says: so there is one letter of each record. What cannot be buried now (the
+//! topic is full, its disk is, it takes no such record) stays owed, and is tried again, with
+//! growing pauses.
 //!
 //! A chore of the store: one portion of one place in each step. Locks: the turn of `dead_letters`,
 //! then a place; the queue is the innermost.
@@ -166,6 +167,8 @@ impl Burying {
             moved.epoch = record.leader_epoch().or(moved.epoch);
             letters.push(obituary.letter(record));
         }
+        // only what the state on the device names as open can be laid over by the note
+        place.kept.log.make_durable(place.log_partition)?;
         let part = Part { partition: to.clone(), records: letters.clone() };
         match self.letters.publish(&mut turn, vec![part], (&from, moved)) {
             Ok(()) => self.finish(place, &from, &mut turn)?,
