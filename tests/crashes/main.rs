@@ -28,3 +28,4 @@ mod tagged;
 mod torn;
 mod transactions;
 mod verdict;
+mod work;

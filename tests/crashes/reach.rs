@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use tidelog::disk::{Access, Disk as _, IoMode, SimDisk};
+use tidelog::disk::{Access, Disk as _, Fault, IoMode, Plan, SimDisk};
 
 use crate::common::budget::Budget;
 use crate::points::Choice;
@@ -44,6 +44,23 @@ fn without_the_journals_file_what_was_promised_is_missed() {
             let judged = run.judge(&mut disk, &model, Promise::Power);
             assert!(judged.is_err(), "{name}, {mode:?}: nobody misses the journal");
         }
+    }
+}
+
+#[test]
+fn on_a_disk_that_drops_a_sync_what_was_promised_of_work_is_missed() {
+    let is_missed = |one: &Scenario, nth: u64| {
+        let stage = one.stage(IoMode::Mapped);
+        stage.disk.fail(Plan::new(Fault::Lie).nth(nth));
+        let run = Run::on(one, IoMode::Mapped, stage);
+        // before the next sync of the file makes up for it
+        run.moments.iter().step_by(9).any(|moment| {
+            let (_, model) = run.model(moment);
+            run.judge(&mut moment.cut(|_| false), &model, Promise::Power).is_err()
+        })
+    };
+    for one in SCENARIOS.iter().filter(|one| one.name.starts_with("work-")) {
+        assert!((1..60).any(|nth| is_missed(one, nth)), "{}", one.name);
     }
 }
 

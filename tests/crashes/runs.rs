@@ -50,13 +50,18 @@ impl Run {
         if commits { &GROUPS } else { &[] }
     }
 
-    /// Whether an open may append: what the journal has, the markers of transactions.
+    /// Whether an open may append: what the journal has, the markers of transactions, what became
+    /// of work.
     fn opens_append(&self) -> bool {
-        self.setup.journal != Journal::Off || self.has_transactions()
+        self.setup.journal != Journal::Off || self.has_transactions() || self.has_work()
     }
 
     fn has_transactions(&self) -> bool {
         self.story.iter().any(|(_, deed)| matches!(deed, Deed::Beginning { .. }))
+    }
+
+    fn has_work(&self) -> bool {
+        self.story.iter().any(|(_, deed)| matches!(deed, Deed::Work { .. }))
     }
 
     /// Opens what a crash left and reads it. The disk is left as the end of that process leaves it.
@@ -64,6 +69,9 @@ impl Run {
         guarded(|| {
             let door = verdict::open(disk, &self.setup)?;
             let mut found = verdict::read(&door, self.groups())?;
+            if self.has_work() {
+                verdict::read_work(&door, &mut found)?;
+            }
             if self.story.iter().any(|(_, deed)| matches!(deed, Deed::BackingUp)) {
                 verdict::read_backups(disk, self.groups(), &mut found)?;
             }
@@ -85,7 +93,7 @@ impl Run {
     /// Opens twice more: the partitions' bytes stay the same (I8). Then life goes on.
     pub fn judge_further(&self, disk: &mut SimDisk) -> Result<(), String> {
         guarded(|| {
-            if self.has_transactions() {
+            if self.has_transactions() || self.has_work() {
                 // a marker that the first has appended may have begun a segment, and the second
                 // drops what lies below the start then
                 let door = verdict::open(disk, &self.setup)?;
@@ -113,6 +121,9 @@ impl Run {
     /// Life goes on: what is sent and promised now is there after one more cut, and all that was
     /// found below it. At last it is closed, and a cut after that leaves no doubt about any of it.
     pub fn go_on(&self, disk: &mut SimDisk) -> Result<(), String> {
+        if self.has_work() {
+            return guarded(|| verdict::finish(disk, &self.setup));
+        }
         guarded(|| {
             let door = verdict::open(disk, &self.setup)?;
             let found = verdict::read(&door, &[])?;

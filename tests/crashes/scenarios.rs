@@ -5,7 +5,8 @@
 //! behind what is there `before`, the open as a rule, or where the scenario says `begin`. Those
 //! with a journal are in `journals`, those about copies, adoption and the offsets topic in
 //! `copies`, of lone logs in `lone`, of transactions in `transactions`, of truncation and
-//! partitions that the host leads in `replicas`, of tags in `tagged`.
+//! partitions that the host leads in `replicas`, of tags in `tagged`, of work that is owed in
+//! `work`.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tidelog::disk::{IoMode, SimDisk};
 
 use crate::common::budget::Budget;
 use crate::stage::{Stage, small};
-use crate::{copies, journals, lone, producers, replicas, tagged, transactions};
+use crate::{copies, journals, lone, producers, replicas, tagged, transactions, work};
 
 /// A scenario and how it is played.
 #[derive(Clone, Copy)]
@@ -131,6 +132,12 @@ pub const SCENARIOS: &[Scenario] = &[
     store("transactions-cut", transactions::cut).after(transactions::topics).dear(),
     store("compacted", transactions::compacted).after(transactions::to_compact).dear(),
     journaled("journal-transactions", transactions::ended).after(transactions::topics).dear(),
+    store("work-shared", work::shared).after(work::topics).dear(),
+    store("work-dead-letters", work::dead_letters).after(work::topics).dear(),
+    store("work-given-back", work::given_back).after(work::topics).dear(),
+    store("work-delayed", work::delayed).after(work::topics).dear(),
+    store("work-prepared", work::prepared).after(work::topics).dear(),
+    store("work-sent-once", work::sent_once).after(work::topics).dear(),
     store("truncate", replicas::truncate),
     store("led", replicas::led).after(replicas::led_elsewhere),
     store("led-and-cut", replicas::led_and_cut).after(replicas::led_elsewhere),

@@ -29,6 +29,8 @@ mod replicas;
 mod topics;
 #[path = "stage/transactions.rs"]
 pub mod transactions;
+#[path = "stage/work.rs"]
+pub mod work;
 
 pub const ROOT: &str = "/store";
 pub const LOG: &str = "/orders-0";

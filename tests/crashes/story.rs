@@ -21,6 +21,8 @@ mod cuts;
 mod deeds;
 #[path = "story/transactions.rs"]
 mod transactions;
+#[path = "story/work.rs"]
+pub mod work;
 
 use cuts::Cutting;
 pub use deeds::Deed;
@@ -105,6 +107,7 @@ pub struct Model {
     open: BTreeMap<&'static str, Open>,
     /// Those that count as a whole, or not at all.
     pub wholes: Vec<Whole>,
+    pub work: work::Work,
 }
 
 /// A backup: what it holds, and whether it is promised to be there.
@@ -203,6 +206,7 @@ impl Model {
                 self.backup = Some(Backup { of, is_done: false });
             }
             Deed::BackedUp => self.backup.iter_mut().for_each(|backup| backup.is_done = true),
+            Deed::Work { number, word } => self.work.tell(number, word),
             Deed::Found { topic, ref records } => self.kept(topic, 0).foreign = records.clone(),
             Deed::Beginning { .. }
             | Deed::Joining { .. }
@@ -245,10 +249,11 @@ impl Model {
                 let kept = self.kept(topic, partition);
                 kept.acknowledged.range_mut(..end).for_each(|(_, one)| one.power = true);
             }
-            Deed::AllDurable => self
-                .every()
-                .flat_map(|kept| kept.acknowledged.values_mut())
-                .for_each(|one| one.power = true),
+            Deed::AllDurable => {
+                self.work.durable();
+                let all = self.every().flat_map(|kept| kept.acknowledged.values_mut());
+                all.for_each(|one| one.power = true);
+            }
             _ => {}
         }
     }

@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use tidelog::disk::{Disk as _, SimDisk};
 use tidelog::{
-    FindingKind, Leadership, Log, ManualClock, Offset, Store, Timestamp, TopicId, Verifier,
-    VerifyReport,
+    FindingKind, Leadership, Log, ManualClock, Offset, Store, Timestamp, TopicDescription, TopicId,
+    Verifier, VerifyReport,
 };
 
 use crate::common::golden::Payload;
+use crate::stage::work::OF_WORK;
 use crate::stage::{
     ALONE, BACKUP, BIRTH, Door, LOG, ROOT, Setup, open_log, open_store, open_store_at,
 };
@@ -47,6 +48,8 @@ pub struct Found {
     /// Transactions that are under way.
     pub open_transactions: usize,
     pub backup: Option<Box<Found>>,
+    /// Where there is any.
+    pub work: Option<Owed>,
     /// What passes for a store where a backup was being made.
     pub unfinished: Option<Box<Found>>,
 }
@@ -55,9 +58,12 @@ pub struct Found {
 mod bytes;
 #[path = "verdict/tagged.rs"]
 mod tagged;
+#[path = "verdict/work.rs"]
+mod work;
 
 pub use bytes::{Hashed, going, partition_bytes, without_windows};
 pub use tagged::TAGGED;
+pub use work::{Owed, finish, read_work, tend, values};
 
 macro_rules! ensure {
     ($holds:expr, $($words:tt)*) => {
@@ -148,7 +154,8 @@ pub fn read(door: &Door, groups: &[&str]) -> Result<Found, String> {
 fn read_store(store: &Store, groups: &[&str]) -> tidelog::Result<Found> {
     let mut found = Found::default();
     let mut places = Vec::new();
-    for topic in store.topics()?.iter().filter(|topic| !topic.is_internal()) {
+    let is_plain = |it: &&TopicDescription| !it.is_internal() && !it.name().starts_with(OF_WORK);
+    for topic in store.topics()?.iter().filter(is_plain) {
         let mut partitions = Vec::new();
         for seen in topic.partitions() {
             let (start, end) = (seen.start_offset().get(), seen.end_offset().get());
@@ -229,6 +236,9 @@ impl Model {
             self.check_reference(place, commits, found, promise)?;
         }
         self.check_wholes(found, promise)?;
+        if let Some(work) = &found.work {
+            self.work.check(work, promise)?;
+        }
         self.check_backups(found).map_err(|error| format!("{error}, in a backup"))?;
         Ok(gone)
     }

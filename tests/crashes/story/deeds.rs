@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tidelog::{LeaderEpoch, TopicId};
 
 use super::Batch;
+use super::work::Word;
 use crate::common::golden::Payload;
 
 #[derive(Clone, Debug)]
@@ -159,6 +160,11 @@ pub enum Deed {
     Thinning {
         topic: &'static str,
         partition: u32,
+    },
+    /// Something is said of a piece of work that is owed.
+    Work {
+        number: u64,
+        word: Word,
     },
     /// A copy of all there is now is being made.
     BackingUp,
