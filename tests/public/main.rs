@@ -34,6 +34,7 @@ mod readers;
 mod refused_truncations;
 mod repair;
 mod replication;
+mod rocketmq_levels;
 mod shortage;
 mod small_memory;
 mod transactions;
