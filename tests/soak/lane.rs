@@ -19,7 +19,7 @@ use crate::common::machine::Machine;
 use crate::common::suite::say;
 use crate::figures::{self, Figures, Phase};
 use crate::promise::{Promised, find};
-use crate::{load, reader, time};
+use crate::{load, reader, time, work};
 
 const ROLE: &str = "TIDELOG_SOAK_ROLE";
 const ROOT: &str = "TIDELOG_SOAK_ROOT";
@@ -54,6 +54,7 @@ pub fn play_role() {
     match role.to_str() {
         Some("load") => load::work(&root, None),
         Some("long") => load::work(&root, Some(time() / 2)),
+        Some("work") => work::work(&root),
         Some("reader") => reader::follow(&root, time() / 2),
         Some("leak") => leak(&root),
         _ => panic!("no such role: {role:?}"),
@@ -273,6 +274,14 @@ impl Lane {
         sleep_until(self.until);
         self.end("long", process.kill());
         self.conclude("the long one");
+    }
+
+    /// RocketMQ's half, in one process from the beginning to the end.
+    pub fn run_work(mut self) {
+        let process = self.start("work");
+        sleep_until(self.until);
+        self.end("work", process.kill());
+        self.conclude("the one with jobs");
     }
 
     /// On a machine whose power is cut, every 5 minutes or five times.

@@ -94,7 +94,7 @@ pub fn look_every() -> Duration {
 }
 
 /// Looks at itself until it is killed.
-fn look_at_work(root: &Path) {
+pub fn look_at_work(root: &Path) {
     loop {
         std::thread::sleep(look_every());
         say(&figures::line(Phase::Work, root));

@@ -3,11 +3,13 @@
 //! from the machine (memory, handles, mappings, threads, disk) watched for growth.
 //!
 //! `SOAK_SECONDS` says how long, 2 by default; `.ci/soak` runs it. Lanes run side by side, each
-//! with a store of its own: one that is killed every 5 to 60 s, one that is never killed, and where
-//! root allows one on ext4 that loses power. Beside the first a reader in another process follows.
+//! with a store of its own: one that is killed every 5 to 60 s, one that is never killed, one of
+//! jobs and what belongs to them, and where root allows one on ext4 that loses power. Beside the
+//! first a reader in another process follows.
 //!
-//! `load` is what a child does, `reader` the other process, `lane` starts and ends them, `promise`
-//! is what was acknowledged and whether it is there, `figures` what is watched.
+//! `load` is what a child does, `work` what that of jobs does, `reader` the other process, `lane`
+//! starts and ends them, `promise` is what was acknowledged and whether it is there, `figures` what
+//! is watched.
 #![cfg(target_os = "linux")]
 
 #[path = "../common/mod.rs"]
@@ -18,6 +20,7 @@ mod lane;
 mod load;
 mod promise;
 mod reader;
+mod work;
 
 use std::path::Path;
 use std::sync::mpsc;
@@ -50,10 +53,10 @@ fn run(dir: &Path, machine: Option<Machine>) {
     let (told, reports) = mpsc::channel();
     let until = began + time;
     std::thread::scope(|scope| {
-        let (killed, long) = (dir.join("killed"), dir.join("long"));
-        let lanes: [Box<dyn FnOnce(Lane) + Send>; 2] =
-            [Box::new(Lane::run_killed), Box::new(Lane::run_long)];
-        for (lane, place) in lanes.into_iter().zip([&killed, &long]) {
+        let places = ["killed", "long", "work"].map(|name| dir.join(name));
+        let lanes: [Box<dyn FnOnce(Lane) + Send>; 3] =
+            [Box::new(Lane::run_killed), Box::new(Lane::run_long), Box::new(Lane::run_work)];
+        for (lane, place) in lanes.into_iter().zip(&places) {
             let lane_of = Lane::new(place, until, time, told.clone());
             scope.spawn(move || lane(lane_of));
         }

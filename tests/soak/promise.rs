@@ -10,6 +10,8 @@ use std::path::Path;
 
 use tidelog::{Journal, Result, Store};
 
+use crate::work;
+
 /// The topics that are always there; their names say how they are written to.
 pub const STEADY: [&str; 2] = ["process", "power"];
 pub const PARTITIONS: u32 = 2;
@@ -152,6 +154,7 @@ pub fn find(root: &Path) -> std::result::Result<Found, String> {
         return Err(format!("I10: {one:?}"));
     }
     let found = read(&store).map_err(|error| format!("I7: {error}"))??;
+    work::find(&store).map_err(|error| format!("I7: {error}"))??;
     store.close().map_err(|error| format!("I7: {error}"))?;
     Ok(found)
 }
