@@ -397,3 +397,98 @@ fn many_small_appends_are_read_while_they_are_made() {
         });
     });
 }
+
+/// Longer than what is copied at a time.
+#[cfg(feature = "sim")]
+mod copies {
+    use super::super::copy::{copy_file, copy_file_while, own};
+    use super::super::{Crash, SimDisk};
+    use super::*;
+    use std::path::Path;
+
+    const LEN: usize = 700 << 10;
+
+    fn filled() -> (SimDisk, Vec<u8>) {
+        let sim = SimDisk::new(1);
+        let bytes: Vec<_> = (0..LEN).map(|at| u8::try_from(at / 100 % 251).unwrap()).collect();
+        let file = sim.open(Path::new("/from"), Access::Create).unwrap();
+        write_all_at(&*file, &bytes, 0).unwrap();
+        file.sync_data().unwrap();
+        sim.sync_dir(Path::new("/")).unwrap();
+        (sim, bytes)
+    }
+
+    fn read(sim: &SimDisk, path: &str) -> Vec<u8> {
+        content(&*sim.open(Path::new(path), Access::Read).unwrap())
+    }
+
+    #[test]
+    fn a_copy_is_on_the_disk_once_it_is_made() {
+        let (sim, bytes) = filled();
+        let from = sim.open(Path::new("/from"), Access::Read).unwrap();
+        let to = Path::new("/to");
+        let stopped = copy_file_while(&sim, &*from, 0..u64::MAX, to, &|_| false).unwrap();
+        assert!(stopped > 0 && stopped < LEN as u64, "{stopped}");
+        assert_eq!(read(&sim, "/to"), bytes[..usize::try_from(stopped).unwrap()]);
+        assert_eq!(copy_file(&sim, &*from, 100..500_000, to).unwrap(), 499_900);
+        assert_eq!(read(&sim, "/to"), bytes[100..500_000]);
+        assert_eq!(copy_file(&sim, &*from, 100..u64::MAX, to).unwrap(), LEN as u64 - 100);
+        sim.sync_dir(Path::new("/")).unwrap();
+        assert_eq!(read(&sim.crash(Crash::Nothing), "/to"), bytes[100..]);
+    }
+
+    /// A call may do less than it was asked for.
+    #[test]
+    fn short_reads_and_writes_are_gone_on_with_where_they_ended() {
+        use super::super::{Fault, Plan};
+        let sim = SimDisk::new(1);
+        let file = sim.open(Path::new("/a"), Access::Create).unwrap();
+        sim.fail(Plan::new(Fault::ShortWrite(3)).for_ever());
+        sim.fail(Plan::new(Fault::ShortRead(2)).for_ever());
+        write_all_at(&*file, b"0123456789", 5).unwrap();
+        let mut found = [1; 15];
+        assert_eq!(read_full_at(&*file, &mut found, 0).unwrap(), 15);
+        assert_eq!(&found, b"\0\0\0\0\x000123456789");
+        let mut beyond = [1; 9];
+        assert_eq!(read_full_at(&*file, &mut beyond, 10).unwrap(), 5);
+        assert_eq!(&beyond, b"56789\x01\x01\x01\x01");
+    }
+
+    /// Only what is not there is not there.
+    #[test]
+    fn a_small_file_that_cannot_be_opened_is_no_missing_one() {
+        use super::super::{Fault, Operation, Plan};
+        let sim = SimDisk::new(1);
+        let path = Path::new("/a");
+        assert_eq!(read_file(&sim, path, 9).unwrap(), None);
+        replace_file(&sim, path, b"a").unwrap();
+        sim.fail(Plan::new(Fault::Error(5)).on(Operation::Open));
+        assert_eq!(read_file(&sim, path, 9).unwrap_err().raw_os_error(), Some(5));
+        assert_eq!(read_file(&sim, path, 9).unwrap().unwrap(), b"a");
+    }
+
+    /// Whatever a power cut takes on the way, both names have all of it.
+    #[test]
+    fn a_file_with_a_second_name_is_copied_before_it_is_written_to() {
+        let (sim, bytes) = filled();
+        let (from, other) = (Path::new("/from"), Path::new("/other"));
+        let before = sim.operations();
+        own(&sim, from).unwrap();
+        assert_eq!(sim.operations() - before, 1, "one name: it is only looked at");
+        sim.link(from, other).unwrap();
+        sim.sync_dir(Path::new("/")).unwrap();
+        sim.record();
+        own(&sim, from).unwrap();
+        for moment in sim.moments() {
+            for crash in [Crash::Nothing, Crash::Everything, Crash::Random(1), Crash::Random(2)] {
+                let cut = moment.crash(crash);
+                assert_eq!(read(&cut, "/from"), bytes, "{crash:?} {}", moment.operation());
+                assert_eq!(read(&cut, "/other"), bytes, "{crash:?} {}", moment.operation());
+            }
+        }
+        sim.open(from, Access::Write).unwrap().write_at(b"ours", 0).unwrap();
+        assert_eq!(read(&sim, "/other"), bytes);
+        let after = sim.crash(Crash::Nothing);
+        assert_eq!(after.metadata(from).unwrap().unwrap().links, 1, "it is durably one's own");
+    }
+}

@@ -307,7 +307,7 @@ impl Upkeep for Asked {
     }
 }
 
-fn journal_on(disk: &MemoryDisk) -> (Journal, Arc<Asked>) {
+fn journal_on(disk: &(impl Disk + Clone + 'static)) -> (Journal, Arc<Asked>) {
     disk.create_dir_all(Path::new(ROOT)).unwrap();
     let asked = Arc::new(Asked::default());
     let size = FILE_HEAD + 2 * HALF;
@@ -391,4 +391,207 @@ fn who_pins_space_is_asked_to_sync_and_the_journal_goes_on() {
     assert!(fill(1, 0) > 10);
     assert!(!journal.takes(HALF), "a frame is a small part of a half");
     assert_eq!(commit(&journal, &extent(2, 0, 1), &[0; 600]), Kept::No);
+}
+
+/// A frame's checksum covers its place, so it counts nowhere else; nor does one count whose place
+/// is not where the one before it leads.
+#[test]
+fn a_frame_counts_only_where_the_one_before_it_leads() {
+    let size = one_frame(FILE_HEAD, b"batch").len() as u64;
+    let file = |second_at: u64, lap: u64, first: Content<'_>| {
+        let mut bytes = vec![0; usize::try_from(FILE_HEAD).unwrap()];
+        let mut standing = Standing { lap: 0, sequence: 1, durable_through: 0, oldest: 1 };
+        put(&mut bytes, FILE_HEAD, &reign(3), &standing, first);
+        bytes.resize(usize::try_from(second_at).unwrap(), 0);
+        (standing.lap, standing.sequence) = (lap, 2);
+        put(&mut bytes, second_at, &reign(3), &standing, Content::Records(extent(1, 0, 1), b"2"));
+        bytes.resize(usize::try_from(FILE_HEAD + 2 * HALF).unwrap(), 0);
+        let frames = scan(&Bytes::from(bytes), HALF, &reign(3)).unwrap().unwrap();
+        frames.iter().map(|frame| frame.extent.end.get()).collect::<Vec<_>>()
+    };
+    let records = Content::Records(extent(0, 4, 6), b"batch");
+    let (next, other_half) = (FILE_HEAD + size, FILE_HEAD + HALF);
+    assert_eq!(file(next, 0, records), [6, 1]);
+    assert_eq!(file(next + 64, 0, records), [6], "further behind");
+    assert_eq!(file(other_half, 1, records), [6], "in the next lap, and this one has no end");
+    assert_eq!(file(next, 2, records), [6], "where it leads, of another lap");
+    assert_eq!(file(other_half, 1, Content::LapEnd), [1]);
+    assert_eq!(file(other_half, 3, Content::LapEnd), [0; 0], "a lap is missing");
+    assert_eq!(file(FILE_HEAD + HEAD as u64, 0, Content::LapEnd), [0; 0], "it was the lap's last");
+}
+
+#[test]
+fn what_was_durable_and_is_gone_is_told_with_its_place() {
+    let mut bytes = vec![0; usize::try_from(FILE_HEAD).unwrap()];
+    let standing = Standing { lap: 0, sequence: 1, durable_through: 2, oldest: 1 };
+    let content = Content::Records(extent(0, 4, 6), b"batch");
+    put(&mut bytes, FILE_HEAD, &reign(3), &standing, content);
+    let position = bytes.len() as u64;
+    bytes.resize(usize::try_from(FILE_HEAD + 2 * HALF).unwrap(), 0);
+    let gap = scan(&Bytes::from(bytes), HALF, &reign(3)).unwrap_err();
+    assert_eq!((gap.position, gap.sequence), (position, 2));
+}
+
+#[test]
+fn a_bar_takes_the_earlier_frames_of_its_log_alone() {
+    let disk = MemoryDisk::new();
+    let (journal, _) = journal_on(&disk);
+    assert!(journal.bar(log(0)).unwrap(), "there is nothing yet");
+    journal.begin(STORE, LeaderEpoch::new(3));
+    assert_eq!(commit(&journal, &extent(0, 0, 1), b"x"), Kept::No);
+    journal.keep_up(|_| Ok(()));
+    for number in [0, 1] {
+        assert_eq!(commit(&journal, &extent(number, 0, 1), b"x"), Kept::Yes);
+    }
+    assert!(journal.bar(log(0)).unwrap());
+    assert_eq!(commit(&journal, &extent(0, 0, 2), b"y"), Kept::Yes);
+    let frames = read(&disk, &Path::new(ROOT).join(JOURNAL), &reign(3)).unwrap().unwrap();
+    let found: Vec<_> = frames.iter().map(|frame| frame.extent).collect();
+    assert_eq!(found, [extent(1, 0, 1), extent(0, 0, 2)]);
+}
+
+#[cfg(feature = "sim")]
+mod failing {
+    use super::*;
+    use crate::disk::{Crash, Fault, Operation, Plan, SimDisk};
+    use crate::error::{Cause, Error};
+
+    fn ready() -> (SimDisk, Journal, Arc<Asked>) {
+        let sim = SimDisk::new(1);
+        let (journal, asked) = journal_on(&sim);
+        sim.sync_dir(Path::new("/")).unwrap();
+        journal.begin(STORE, LeaderEpoch::new(3));
+        let _ = commit(&journal, &extent(0, 0, 1), b"x");
+        journal.keep_up(|_| Ok(()));
+        assert_eq!(commit(&journal, &extent(0, 0, 1), b"x"), Kept::Yes);
+        (sim, journal, asked)
+    }
+
+    fn has_file(sim: &SimDisk) -> bool {
+        sim.metadata(&Path::new(ROOT).join(JOURNAL)).unwrap().is_some()
+    }
+
+    #[test]
+    fn a_failed_sync_is_told_to_those_whose_frames_were_in_it_and_the_file_goes_at_last() {
+        let (sim, journal, asked) = ready();
+        let lost = [1, 2].map(|number| journal.gather(&extent(number, 0, 1), b"x").unwrap());
+        sim.fail(Plan::new(Fault::Error(5)).on(Operation::Sync));
+        for ticket in lost {
+            assert!(journal.settle(ticket).is_err(), "it may or may not be on the disk");
+        }
+        sim.heal();
+        assert_eq!(commit(&journal, &extent(3, 0, 1), b"x"), Kept::No, "from now on");
+        assert!(!journal.bar(log(0)).unwrap(), "the others still need it");
+        let mut pinning = asked.0.lock().1.clone();
+        pinning.sort_by_key(|log| log.partition);
+        assert_eq!(pinning, [0, 1, 2].map(log));
+        for number in 0..3 {
+            journal.keep_up(|_| panic!("it is needed by {number}"));
+            journal.synced(log(number), Offset::new(1));
+        }
+        let refuse = |_| Err(Error::new("record", Cause::Closed("the keeper")));
+        journal.keep_up(refuse);
+        assert!(has_file(&sim), "its end is not recorded");
+        journal.keep_up(|told| {
+            assert_eq!(told, Use::Ends);
+            assert!(has_file(&sim), "it is recorded first");
+            Ok(())
+        });
+        assert!(!has_file(&sim));
+        assert!(journal.bar(log(0)).unwrap(), "nothing is left that could count");
+        assert!(!has_file(&sim.crash(Crash::Nothing)), "it is gone for good");
+    }
+
+    #[test]
+    fn frames_that_were_not_written_are_declined() {
+        let (sim, journal, _) = ready();
+        let tickets = [1, 2].map(|number| journal.gather(&extent(number, 0, 1), b"x").unwrap());
+        sim.fail(Plan::new(Fault::Error(28)).on(Operation::Write));
+        for ticket in tickets {
+            assert_eq!(journal.settle(ticket).unwrap(), Kept::No, "the segments are synced");
+        }
+        assert_eq!(commit(&journal, &extent(3, 0, 1), b"x"), Kept::No);
+    }
+
+    /// What a reign begins with is durable before anything relies on it, and so are its frames.
+    #[test]
+    fn what_was_kept_is_there_after_every_power_cut() {
+        let (sim, journal, _) = ready();
+        sim.record();
+        let mut kept = vec![(0, 1)];
+        for end in 2..=60 {
+            assert_eq!(commit(&journal, &extent(0, end - 1, end), &[0; 100]), Kept::Yes);
+            kept.push((sim.operations(), end));
+            if end % 7 == 0 {
+                journal.synced(log(0), Offset::new(end)); // so that laps can turn
+            }
+        }
+        for moment in sim.moments() {
+            let least = kept.iter().rev().find(|(at, _)| *at < moment.operation());
+            for crash in [Crash::Nothing, Crash::Everything, Crash::Random(1), Crash::Random(2)] {
+                let cut = moment.crash(crash);
+                let path = Path::new(ROOT).join(JOURNAL);
+                let frames = read(&cut, &path, &reign(3)).unwrap().unwrap();
+                let last = frames.last().map_or(0, |frame| frame.extent.end.get());
+                let shown = format!("before call {}, {crash:?}", moment.operation());
+                assert!(last >= least.map_or(1, |(_, end)| *end), "{shown}: {last}");
+                let first = frames.first().map_or(last, |frame| frame.extent.end.get());
+                let run: Vec<_> = frames.iter().map(|frame| frame.extent.end.get()).collect();
+                assert_eq!(run, (first..=last).collect::<Vec<_>>(), "{shown}");
+            }
+        }
+    }
+    #[test]
+    fn a_journal_is_whole_on_the_disk_before_anything_relies_on_it() {
+        let sim = SimDisk::new(1);
+        let (journal, _) = journal_on(&sim);
+        sim.sync_dir(Path::new("/")).unwrap();
+        journal.begin(STORE, LeaderEpoch::new(3));
+        let _ = commit(&journal, &extent(0, 0, 1), b"x");
+        sim.record();
+        let relied_on = std::cell::Cell::new(0);
+        journal.keep_up(|told| {
+            assert_eq!(told, Use::Begins);
+            relied_on.set(sim.operations());
+            Ok(())
+        });
+        let _ = commit(&journal, &extent(0, 0, 1), b"x");
+        let moments = sim.moments();
+        let later = moments.iter().filter(|moment| moment.operation() > relied_on.get());
+        assert!(relied_on.get() > 0 && later.clone().count() > 0, "the control");
+        for moment in later {
+            for crash in [Crash::Nothing, Crash::Everything, Crash::Random(1), Crash::Random(2)] {
+                let found = read(&moment.crash(crash), &Path::new(ROOT).join(JOURNAL), &reign(3));
+                assert!(found.unwrap().is_some(), "{crash:?} before {}", moment.operation());
+            }
+        }
+    }
+}
+
+/// Others work in between.
+#[test]
+fn a_large_journal_is_made_a_portion_at_a_time_and_one_that_is_not_finished_goes() {
+    const SIZE: u64 = (10 << 20) + 5120; // not a whole number of writes
+    let disk = MemoryDisk::new();
+    disk.create_dir_all(Path::new(ROOT)).unwrap();
+    let path = Path::new(ROOT).join(JOURNAL);
+    for is_given_up in [true, false] {
+        let asked = Arc::new(Asked::default());
+        let journal = Journal::new(Arc::new(disk.clone()), Path::new(ROOT), SIZE, asked.clone());
+        journal.begin(STORE, LeaderEpoch::new(3));
+        for portion in 1..=3 {
+            assert_eq!(commit(&journal, &extent(0, 0, 1), b"x"), Kept::No);
+            assert_eq!(asked.0.lock().0, portion, "asked to go on");
+            assert!(disk.metadata(&path).unwrap().is_none(), "it has no name before it is whole");
+            if is_given_up && portion == 3 {
+                journal.give_up_making();
+                assert!(disk.list(Path::new(ROOT)).unwrap().is_empty());
+                break;
+            }
+            journal.keep_up(|_| Ok(()));
+        }
+        let made = disk.metadata(&path).unwrap().map(|found| found.len);
+        let half = half_of(SIZE);
+        assert_eq!(made, (!is_given_up).then_some(FILE_HEAD + 2 * half));
+    }
 }

@@ -406,4 +406,55 @@ mod tests {
             assert_eq!(read.recovery_point.get(), if is_killed { 8 } else { 7 });
         }
     }
+    #[test]
+    fn a_slot_has_its_bytes_and_each_word_comes_back() {
+        let topic = TopicId::from_bytes([6; 16]).unwrap();
+        let all = Slot { topic, clean: true, adopted: true, sync_failed: true, ..slot() };
+        let hex: String = all.encode(9).iter().map(|byte| format!("{byte:02x}")).collect();
+        let golden = concat!(
+            "54444c4b000000020000000000000009",
+            "06060606060606060606060606060606",
+            "000000000000000700000000000000030000000201030101",
+            "09090909090909090909090909090909",
+            "5df4854a",
+            "0000000000000005448379ca",
+        );
+        assert_eq!(hex, golden);
+        for bits in 0..32 {
+            let [clean, adopted, sparse, sync_failed, leads] =
+                [1, 2, 4, 8, 16].map(|bit| bits & bit != 0);
+            let host_led = leads.then_some(Offset::ZERO);
+            let slot = Slot { clean, adopted, sparse, sync_failed, host_led, ..all };
+            assert_eq!(Slot::decode(&slot.encode(bits)), Ok(Some((bits, slot))));
+        }
+    }
+
+    #[cfg(feature = "sim")]
+    #[test]
+    fn after_every_cut_a_slot_stands_that_is_no_older_than_the_last_that_was_synced() {
+        use crate::disk::{Crash, SimDisk};
+        let (disk, dir) = (SimDisk::new(1), Path::new("/log"));
+        disk.create_dir_all(dir).unwrap();
+        let keeper = SlotKeeper::create(&disk, dir, slot()).unwrap();
+        disk.record();
+        let mut synced = vec![(0, 7)];
+        let id = LogId { topic: slot().topic, partition: crate::ids::PartitionId::new(0) };
+        for point in 8..24 {
+            let durable = if point % 4 == 0 { Durable::Now } else { Durable::Later };
+            let fact = LogFact::RecoveryPoint(Offset::new(point));
+            keeper.record(&[(id, fact)], durable).unwrap();
+            if durable == Durable::Now {
+                synced.push((disk.operations(), point));
+            }
+        }
+        for moment in disk.moments() {
+            let least = synced.iter().rev().find(|(at, _)| *at < moment.operation());
+            let random = (0..6).map(Crash::Random);
+            for crash in [Crash::Nothing, Crash::Everything].into_iter().chain(random) {
+                let (_, read) = read(&moment.crash(crash), dir).unwrap().unwrap();
+                let found = read.recovery_point.get();
+                assert!(found >= least.unwrap().1, "{crash:?} before {}", moment.operation());
+            }
+        }
+    }
 }

@@ -486,3 +486,73 @@ fn a_view_of_what_the_device_cannot_give_is_an_error_and_no_signal() {
     let error = reader.view(100, 40_000).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EIO));
 }
+
+/// The kernel syncs neither this device nor a directory of `/proc`, and says so: who is told that a
+/// sync is done has not asked it.
+#[test]
+#[cfg(target_os = "linux")]
+fn every_sync_asks_the_kernel_and_a_file_that_has_failed_goes_on_failing() {
+    const EINVAL: Option<i32> = Some(22);
+    let null = Path::new("/dev/null");
+    for mode in modes() {
+        for is_written in [false, true] {
+            let disk = RealDisk::new(mode).unwrap();
+            let file = disk.open(null, Access::Write).unwrap();
+            if is_written {
+                file.write_at(b"x", 0).unwrap();
+            }
+            for _ in 0..2 {
+                let refused = file.sync_data().unwrap_err();
+                assert_eq!(refused.raw_os_error(), EINVAL, "{mode:?}, written: {is_written}");
+            }
+        }
+        let disk = RealDisk::new(mode).unwrap();
+        let refused = disk.sync_dir(Path::new("/proc")).unwrap_err();
+        assert_eq!(refused.raw_os_error(), EINVAL, "{mode:?}");
+    }
+    let proc = fs::File::open("/proc/self/status").unwrap();
+    assert_eq!(os::sync_whole(&proc).unwrap_err().raw_os_error(), EINVAL);
+    assert!(!os::syncs_whole(&proc).unwrap(), "only what is known to");
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_not_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = RealDisk::new(IoMode::Positioned).unwrap();
+    let file = directory.path().join("file");
+    assert_eq!(disk.metadata(&file).unwrap(), None);
+    fs::write(&file, b"x").unwrap();
+    assert_eq!(disk.metadata(&file).unwrap().unwrap().len, 1);
+    assert!(disk.metadata(&file.join("below")).is_err(), "a file has nothing below it");
+}
+
+/// Told by other means than the magic numbers. A kernel 5 is on either side of what counts.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_file_systems_that_are_named_are_mapped_and_synced_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let shown = Command::new("stat").args(["-f", "-c", "%T"]).arg(directory.path()).output();
+    let kind = String::from_utf8(shown.unwrap().stdout).unwrap();
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let major: u32 = release.split('.').next().unwrap().parse().unwrap();
+    let is_named = ["ext2/ext3", "xfs"].contains(&kind.trim());
+    let file = fs::File::open(directory.path()).unwrap();
+    if !is_named || major != 5 {
+        assert_eq!(os::syncs_whole(&file).unwrap(), is_named && major > 5, "{kind}, {release}");
+    }
+    let is_mapped = os::mode_for(directory.path()).unwrap() == IoMode::Mapped;
+    assert_eq!(is_mapped, is_named || kind.trim() == "tmpfs", "{kind}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_is_free_is_about_what_the_system_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = RealDisk::new(IoMode::Positioned).unwrap();
+    let free = disk.available(directory.path()).unwrap().unwrap();
+    let shown = Command::new("df").args(["--output=avail", "-B1"]).arg(directory.path()).output();
+    let shown = String::from_utf8(shown.unwrap().stdout).unwrap();
+    let told: u64 = shown.lines().nth(1).unwrap().trim().parse().unwrap();
+    assert!(free / 2 <= told && told / 2 <= free, "{free} and {told}"); // others write meanwhile
+    assert!(disk.available(&directory.path().join("missing")).is_err());
+}

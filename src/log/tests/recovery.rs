@@ -134,6 +134,42 @@ fn what_is_cut_is_cut_for_good() {
     assert_eq!(bench.bytes(&Bench::log_path(0)), &bytes[..valid]);
 }
 
+/// The kernel may have failed to write pages, told nobody who still lives, and call them clean: a
+/// sync vouches for what an earlier process left only once it is written again.
+#[cfg(feature = "sim")]
+#[test]
+fn what_an_earlier_process_left_is_written_again_before_a_sync_vouches_for_it() {
+    use crate::disk::{Crash, Fault, IoMode, Operation, Plan, SimDisk};
+    for mode in [IoMode::Mapped, IoMode::Positioned] {
+        let sim = SimDisk::new(1);
+        sim.set_mode(mode);
+        sim.create_dir_all(Path::new(DIR)).unwrap();
+        sim.sync_dir(Path::new("/")).unwrap();
+        let bench = Bench::on(Arc::new(sim.clone()));
+        let (log, _) = bench.open(facts(0, LastStop::Clean));
+        for offset in 0..70 {
+            append(&log, &[u8::try_from(offset).unwrap(); 10_000], offset).unwrap();
+            if offset == 3 {
+                log.make_durable(Offset::new(4)).unwrap();
+            }
+        }
+        let file = sim.open(&Bench::log_path(0), Access::Write).unwrap();
+        sim.fail(Plan::new(Fault::Error(5)).on(Operation::Sync));
+        assert!(file.sync_data().is_err(), "as the kernel does it by itself");
+        let killed = sim.kill();
+        let bench = Bench { disk: Arc::new(killed.clone()), ..bench };
+        let (log, _) = bench.open(facts(0, LastStop::KilledSameBoot));
+        assert_eq!(log.offsets().end().get(), 70);
+        log.make_durable(Offset::new(70)).unwrap();
+        let bench = Bench { disk: Arc::new(killed.crash(Crash::Nothing)), ..bench };
+        let (log, report) = bench.open(facts(0, LastStop::PowerCut));
+        assert_eq!(log.offsets().end().get(), 70, "{mode:?}: {report:?}");
+        for (offset, value) in read_from(&log, 0).unwrap() {
+            assert_eq!(value, [u8::try_from(offset).unwrap(); 10_000], "{mode:?}");
+        }
+    }
+}
+
 #[test]
 fn damage_is_skipped_to_the_next_entry_of_the_index() {
     let bench = Bench::new();

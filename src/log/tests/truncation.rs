@@ -3,6 +3,8 @@
 
 use super::*;
 use crate::config::Durability;
+#[cfg(feature = "sim")]
+use crate::error::Outcome;
 use crate::seeds::seeds;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -255,4 +257,62 @@ fn empty_files_of_kafkas_go_with_the_tail_that_is_cut_off() {
     let names = disk.list(dir).unwrap().into_iter().map(|entry| entry.name);
     let stays: Vec<_> = names.filter(|name| gone.contains(name)).collect();
     assert!(stays.is_empty(), "{stays:?}");
+}
+
+/// What is promised after a truncation that failed is there after a power cut, and a log that was
+/// poisoned by it comes back without closing it: nothing above the cut counts as durable by then.
+#[test]
+#[cfg(feature = "sim")]
+fn a_truncation_that_fails_at_any_call_promises_nothing_above_the_cut() {
+    let mut poisoned = 0;
+    for then_reopened in [false, true] {
+        let found: Vec<_> = (1..).map_while(|nth| cut_failing_at(nth, then_reopened)).collect();
+        poisoned += found.iter().filter(|outcome| **outcome == Some(Outcome::Unknown)).count();
+        let refused = found.iter().filter(|outcome| **outcome == Some(Outcome::NotWritten)).count();
+        assert!(refused > 3, "the control: {found:?}");
+    }
+    assert!(poisoned > 6, "the control: {poisoned}");
+}
+
+/// Has the `nth` call of a truncation fail; its outcome, or `None` where it makes fewer calls.
+#[cfg(feature = "sim")]
+fn cut_failing_at(nth: u64, then_reopened: bool) -> Option<Option<Outcome>> {
+    use crate::disk::{Crash, Fault, Plan, SimDisk};
+    let (target, count) = (5, 24);
+    let sim = SimDisk::new(nth);
+    let log = open(&(Arc::new(sim.clone()) as Arc<dyn Disk>));
+    for number in 0..count {
+        log.append(&[Record::new(format!("{number:-<80}").as_bytes())]).unwrap();
+    }
+    log.flush().unwrap();
+    let before = sim.operations();
+    sim.fail(Plan::new(Fault::Error(5)).nth(nth));
+    let cut = log.truncate_to(Offset::new(target));
+    if before + nth > sim.operations() {
+        assert_eq!(cut.unwrap().get(), target);
+        return None;
+    }
+    sim.heal();
+    let shown = format!("call {nth} failed: {cut:?}");
+    let outcome = cut.as_ref().err().map(|error| error.outcome());
+    if outcome == Some(Outcome::NotWritten) {
+        assert_eq!(log.durable_offset().get(), count, "{shown}");
+    }
+    match then_reopened.then(|| log.reopen()) {
+        Some(Ok(reopened)) => {
+            assert!(log.end_offset().get() >= target, "{shown}");
+            if reopened.is_some() {
+                assert_eq!(log.durable_offset(), log.end_offset(), "{shown}");
+            }
+            log.append(&[Record::new("goes on")]).unwrap();
+        }
+        // a sync of `tidelog.keeper` that failed has only an open get over it
+        Some(Err(error)) => assert_eq!(error.operation(), "write keeper file", "{shown}: {error}"),
+        None => {}
+    }
+    let promised = log.durable_offset();
+    let after = open(&(Arc::new(sim.crash(Crash::Nothing)) as Arc<dyn Disk>));
+    assert!(after.end_offset() >= promised, "{shown}: {promised} and {}", after.end_offset());
+    assert!(after.report().damage().is_empty(), "{shown}: {:?}", after.report());
+    Some(outcome)
 }

@@ -412,3 +412,87 @@ fn a_deletion_is_done_exactly_where_its_start_is_recorded() {
     }
     assert!(beside_a_failure > 0, "no failed sync left the start to be recorded");
 }
+
+/// Nothing rests on it, but a close of many logs has little left to do log by log.
+#[cfg(feature = "sim")]
+#[test]
+fn what_was_written_ahead_is_not_written_again() {
+    use crate::disk::SimDisk;
+    let calls = |is_ahead: bool| {
+        let disk = SimDisk::new(1);
+        disk.create_dir_all(Path::new(DIR)).unwrap();
+        let mut bench = Bench::on(Arc::new(disk.clone()));
+        bench.config = bench.config.segment_bytes(1024);
+        let (log, _) = bench.open(facts(0, LastStop::Clean));
+        let mut found = Vec::new();
+        for _ in 0..2 {
+            for at in 0..30 {
+                append(&log, &[1; 100], at).unwrap();
+            }
+            if is_ahead {
+                log.write_ahead();
+                log.write_ahead(); // what was written beside its name gets it
+            }
+            let before = disk.operations();
+            log.checkpoint().unwrap();
+            found.push(disk.operations() - before);
+        }
+        let end = log.offsets().end();
+        assert_eq!(log.close().unwrap(), end);
+        let (log, report) = bench.open(facts(end.get(), LastStop::Clean));
+        assert!(!report.is_notable());
+        (found, bench.names(), log.epoch_entries())
+    };
+    let (later, names, epochs) = calls(false);
+    let (ahead, same_names, same_epochs) = calls(true);
+    assert_eq!((names, epochs), (same_names, same_epochs));
+    // the second time there is neither a new epoch nor a new directory: the digests are left
+    assert!(ahead[0] < later[0] && ahead[1] < later[1], "{ahead:?} calls instead of {later:?}");
+}
+
+/// Until then it costs next to nothing.
+#[cfg(feature = "sim")]
+#[test]
+fn upkeep_syncs_once_enough_is_unsynced_or_has_waited() {
+    use crate::disk::SimDisk;
+    let disk = SimDisk::new(1);
+    let clock = ManualClock::new(Timestamp::from_millis(1_000_000));
+    let config = TopicConfig::new().flush_interval(Some(Duration::from_secs(5)));
+    let builder = Log::builder("/wal").disk(Arc::new(disk.clone())).clock(Arc::new(clock.clone()));
+    let log = builder.config(config).open().unwrap();
+    let syncs_of = |what: &str| {
+        let before = disk.syncs();
+        log.maintain().unwrap();
+        let made = disk.syncs() - before;
+        println!("{what}: {made}");
+        made
+    };
+    assert_eq!(syncs_of("nothing was appended"), 0);
+    log.append(&[Record::new("a")]).unwrap();
+    assert_eq!(syncs_of("just appended"), 0);
+    clock.advance(Duration::from_secs(4));
+    assert_eq!(syncs_of("not long enough"), 0);
+    clock.advance(Duration::from_secs(1));
+    assert!(syncs_of("long enough") > 0);
+    assert_eq!(log.durable_offset().get(), 1);
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(syncs_of("nothing is unsynced"), 0);
+}
+
+#[test]
+fn retention_by_age_takes_the_segments_that_are_too_old_and_no_others() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let clock = ManualClock::new(Timestamp::from_millis(1_000_000));
+    let config = TopicConfig::new().segment_bytes(1024).retention(Duration::from_secs(10));
+    let builder = Log::builder("/wal").disk(disk).clock(Arc::new(clock.clone()));
+    let log = builder.config(config).open().unwrap();
+    for _ in 0..20 {
+        log.append(&[Record::new(&[1; 300][..])]).unwrap();
+        clock.advance(Duration::from_secs(1));
+    }
+    log.maintain().unwrap();
+    // a segment holds three records or fewer, and goes with its newest
+    let start = log.start_offset().get();
+    assert!((7..=10).contains(&start), "{start}");
+    assert_eq!(log.end_offset().get(), 20);
+}

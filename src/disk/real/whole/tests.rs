@@ -106,3 +106,41 @@ fn a_failed_sync_of_one_file_stays_failed_whatever_is_synced_later() {
     let failed = files.iter().filter(|file| file.sync_data().is_err()).count();
     assert_eq!(failed, 1);
 }
+
+#[test]
+fn every_change_of_names_is_to_be_synced() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = &directory.path().join("store");
+    let disk = RealDisk::with_budget(IoMode::Positioned, 200);
+    disk.create_dir_all(&dir.join("p")).unwrap();
+    let _files = dirty(&disk, dir, 70);
+    let _lock = disk.lock(&dir.join(".lock")).unwrap();
+    disk.sync_ahead(dir);
+    let (f0, other) = (&dir.join("f0"), &dir.join("p/other"));
+    if !os::syncs_whole(&fs::File::open(f0).unwrap()).unwrap() {
+        println!("SKIP 1: the file system has no sync of everything that counts");
+        return;
+    }
+    let whole = &disk.shared.whole;
+    let is_changed = |dir: &Path| whole.change_of(dir).unwrap().unwrap().number.is_some();
+    let then = |what: &str, in_dir: bool, in_p: bool| {
+        let found = (is_changed(dir), is_changed(&dir.join("p")));
+        assert_eq!(found, (in_dir, in_p), "{what}");
+        disk.sync_dir(dir).unwrap();
+        disk.sync_dir(&dir.join("p")).unwrap();
+        assert!(!is_changed(dir) && !is_changed(&dir.join("p")), "{what}, synced");
+    };
+    then("nothing", false, false);
+    disk.link(f0, other).unwrap();
+    then("a second name", false, true);
+    disk.remove_file(other).unwrap();
+    then("a name less", false, true);
+    disk.rename(f0, other).unwrap();
+    then("a file that moves", true, true);
+    disk.create_dir_all(&dir.join("p/q")).unwrap();
+    then("a new directory", true, true); // and all above it
+    disk.remove_dir(&dir.join("p/q")).unwrap();
+    then("a directory less", false, true);
+    disk.open(&dir.join("new"), Access::CreateNew).unwrap();
+    then("a new file", true, false);
+}

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::disk::{Crash, SimDisk};
+use crate::disk::{Crash, Fault, Operation, Plan, SimDisk};
 use crate::log::claims::{Tracked, limits_of};
 use crate::log::producers::encode;
 use crate::record::{Marker, MarkerKind};
@@ -93,4 +93,79 @@ fn after_every_cut_producers_are_what_their_batches_make() {
         }
     }
     assert!(with_snapshots > 50 && shorter > 0, "the control: {with_snapshots}, {shorter}");
+}
+
+/// The log says nothing of them any more: what was written of them must be on the disk by then, and
+/// have its name.
+#[test]
+fn producers_whose_records_were_deleted_are_known_after_every_cut() {
+    let open = |disk: &SimDisk| {
+        let config = TopicConfig::new().segment_bytes(1024).file_delete_delay(Duration::ZERO);
+        Log::builder(DIR).config(config).disk(Arc::new(disk.clone())).open().unwrap()
+    };
+    let disk = SimDisk::new(1);
+    let log = open(&disk);
+    for _ in 0..3 {
+        let next = log.next_sequence(of(1)).unwrap();
+        log.append_produced(&[Record::new("once")], of(1), next).unwrap();
+    }
+    for _ in 0..20 {
+        log.append(&[Record::new(&[2; 100][..])]).unwrap();
+    }
+    log.flush().unwrap();
+    disk.record();
+    for before in [9, 20] {
+        log.delete_records_before(Offset::new(before)).unwrap();
+        log.maintain().unwrap();
+    }
+    let (mut gone, mut cuts) = (0, 0);
+    for moment in disk.moments() {
+        for crash in [Crash::Nothing, Crash::Everything, Crash::Random(1), Crash::Random(2)] {
+            let log = open(&moment.crash(crash));
+            let shown = format!("before call {}, {crash:?}", moment.operation());
+            assert_eq!(log.next_sequence(of(1)).unwrap().get(), 3, "{shown}");
+            gone += usize::from(log.start_offset().get() > 3);
+            cuts += 1;
+        }
+    }
+    assert!(gone > 20 && cuts > gone, "the control: {gone} of {cuts}");
+}
+
+/// No sync of a checkpoint is passed over, and what a later one says is true all the same.
+#[test]
+fn a_checkpoint_fails_with_each_of_its_syncs() {
+    for (operation, least) in [(Operation::Sync, 12), (Operation::SyncDir, 1)] {
+        let failed: Vec<_> = (1..60).map(|nth| fails_with_sync(operation, nth)).collect();
+        let count = failed.iter().filter(|failed| **failed).count();
+        assert!(count >= least, "the control: {operation:?}, {failed:?}");
+        assert!(failed[..count].iter().all(|failed| *failed), "{operation:?}, {failed:?}");
+    }
+}
+
+/// Whether a checkpoint fails if its `nth` sync of a kind does.
+fn fails_with_sync(operation: Operation, nth: u64) -> bool {
+    let disk = SimDisk::new(nth);
+    disk.create_dir_all(Path::new(DIR)).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    let mut bench = Bench::on(Arc::new(disk.clone()));
+    bench.config = bench.config.segment_bytes(1024);
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    for _ in 0..10 {
+        send(&log, 1, &[1; 100]);
+        send_in(&log, 3, &[2; 100], true);
+        let marker = Marker { kind: MarkerKind::Abort, coordinator_epoch: 0 };
+        log.append_marker(of(3), marker, Timestamp::from_millis(1_000_000)).unwrap();
+    }
+    disk.fail(Plan::new(Fault::Error(5)).on(operation).nth(nth));
+    let failed = log.checkpoint().is_err();
+    disk.heal();
+    let Ok(point) = log.checkpoint() else { return failed };
+    assert_eq!(point, log.offsets().end());
+    let expected = known(&log);
+    let config = bench.config.clone();
+    let cut = Bench { disk: Arc::new(disk.crash(Crash::Nothing)), config, ..Bench::new() };
+    let (log, _) = cut.open(facts(point.get(), LastStop::PowerCut));
+    assert_eq!(known(&log), expected, "{operation:?} {nth}");
+    assert_eq!(known(&log), folded(&cut, &log), "{operation:?} {nth}");
+    failed
 }
