@@ -163,6 +163,7 @@ fn deltas() {
 }
 
 #[test]
+#[cfg(all(feature = "gzip", feature = "snappy", feature = "lz4", feature = "zstd"))]
 fn codecs() {
     let source = Source::new();
     let plain = source.batch("plain");
