@@ -51,20 +51,22 @@ pub(crate) struct FetchCounters {
     pub(crate) bytes: Counter,
 }
 
-/// What one log counts since it was opened.
+/// What one log counts since it was opened; what every append counts lies last, for the log to have
+/// on one cache line with what else an append writes.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct LogCounters {
-    appended_records: Counter,
-    appended_batches: Counter,
-    appended_bytes: Counter,
     pub(crate) failed_appends: Counter,
-    pub(crate) fetched: Apart<FetchCounters>,
+    pub(crate) fetched: Box<Apart<FetchCounters>>,
     pub(crate) failed_reads: Counter,
     pub(crate) rolls: Counter,
     pub(crate) syncs: Counter,
     pub(crate) dropped_segments: Counter,
     pub(crate) compactions: Counter,
     pub(crate) compacted_bytes: Counter,
+    appended_records: Counter,
+    appended_batches: Counter,
+    appended_bytes: Counter,
 }
 
 impl LogCounters {

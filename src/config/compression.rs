@@ -116,7 +116,7 @@ const ALL: [Compression; 6] = [
 
 impl TopicCompression {
     /// All of it as one number: a byte each for the kind and the levels of gzip and lz4, which
-    /// are no longer, and four for that of zstd.
+    /// are no longer, and four for that of zstd. The fourth stays free, for `log::rules`.
     pub(crate) fn to_bits(self) -> u64 {
         let [z0, z1, z2, z3] = self.zstd_level.to_le_bytes();
         let kind = ALL.iter().position(|kind| *kind == self.kind).unwrap_or(0);

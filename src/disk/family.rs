@@ -326,6 +326,17 @@ pub trait TailMap: sealed::Sealed + Send + fmt::Debug {
     /// How far bytes may be stored: everything below is allocated on the device.
     fn allocated(&self) -> u64;
 
+    /// How far the file is mapped.
+    fn capacity(&self) -> u64;
+
+    /// Maps the file anew, `capacity` bytes of it. [`reader`](TailMap::reader) is another one then;
+    /// those that were taken before go on with what was published before.
+    ///
+    /// # Errors
+    /// `InvalidInput` where that is less than before; those of the operating system. Everything is
+    /// as it was then.
+    fn enlarge(&mut self, capacity: u64) -> io::Result<()>;
+
     /// Writes zeros from the allocated end up to `end` and readies them to be stored into. The
     /// file, which must end at the allocated end (what a failed positioned write left beyond is cut
     /// first), is then `end` bytes long.

@@ -3,10 +3,12 @@
 //!
 //! Why the mapping is sound. A [`Mapping`] is the shared memory of one file from position 0. Its
 //! published end only rises. `&[u8]` is made only of bytes below it, `&mut [u8]` only of bytes at
-//! or above it, by the one [`Writer`] there is for a mapping, through `&mut self`. So no shared
+//! or above it, by the one [`Writer`] there is for a file, through `&mut self`. So no shared
 //! and no exclusive slice overlap, and a reader that sees an end (Acquire) sees the bytes stored
 //! before it was set (Release). The memory lives as long as any `Arc` of the mapping; every view
-//! holds one. Other programs that write the file, and positioned writes of ours below the
+//! holds one. A writer that needs more room goes on in a larger mapping of the same file, whose
+//! published end begins where that of the one before stays for good: what the two have in common
+//! below it is only read, by either's readers. Other programs that write the file, and positioned writes of ours below the
 //! published end that change bytes, are outside of this and forbidden by `docs/durability.md`.
 //!
 //! Touching memory beyond the file's end is no unsoundness but a SIGBUS: the writer's bounds keep
@@ -28,6 +30,7 @@ const PAGE: usize = 4096;
 
 /// A file's memory, shared by one writer and any number of readers.
 #[derive(Debug)]
+#[repr(align(64))] // one cache line for who appends to one of many
 pub(super) struct Mapping {
     raw: MmapRaw,
     published: AtomicU64,
@@ -40,17 +43,20 @@ impl Mapping {
     /// Maps `capacity` bytes of a file that ends at `published`.
     pub(super) fn create(file: &File, published: u64, capacity: u64) -> io::Result<Writer> {
         let bounds = Bounds::new(published, file.metadata()?.len(), capacity)?;
-        let len = usize::try_from(capacity).map_err(|_| io::ErrorKind::InvalidInput)?;
+        Ok(Writer { mapping: Mapping::within(file, &bounds)?, bounds })
+    }
+
+    fn within(file: &File, bounds: &Bounds) -> io::Result<Arc<Mapping>> {
+        let len = usize::try_from(bounds.capacity()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let raw = MmapOptions::new().len(len).map_raw(file)?;
         // Without this the first store into a fresh window reads megabytes ahead.
         raw.advise(Advice::Random)?;
-        let mapping = Mapping {
+        Ok(Arc::new(Mapping {
             raw,
-            published: AtomicU64::new(published),
-            allocated: AtomicU64::new(published),
-            absent_below: AtomicU64::new(published),
-        };
-        Ok(Writer { mapping: Arc::new(mapping), bounds })
+            published: AtomicU64::new(bounds.published()),
+            allocated: AtomicU64::new(bounds.allocated()),
+            absent_below: AtomicU64::new(bounds.published()),
+        }))
     }
 
     /// Keeps a file for [`flush`](Mapping::flush) alone, with what the system has to report of what
@@ -184,6 +190,17 @@ impl Writer {
 
     pub(super) fn bounds(&self) -> &Bounds {
         &self.bounds
+    }
+
+    /// Goes on in a new mapping of `capacity` bytes of the same file. Readers of the one before
+    /// keep what was published in it.
+    pub(super) fn enlarge(&mut self, file: &File, capacity: u64) -> io::Result<()> {
+        let bounds = self.bounds.enlarged(capacity)?;
+        let mapping = Mapping::within(file, &bounds)?;
+        mapping.populate(bounds.published(), bounds.allocated())?;
+        debug_assert_eq!(self.mapping.published(), mapping.published());
+        *self = Writer { mapping, bounds };
+        Ok(())
     }
 
     /// The file now reaches to `end`; said only after it does, or stores would raise SIGBUS.

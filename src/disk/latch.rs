@@ -12,10 +12,11 @@ use crate::sync::Mutex;
 
 /// Remembers the first failure.
 #[derive(Debug, Default)]
+#[repr(C)] // beside what else its owner's every call reads
 pub(crate) struct Latch {
+    first: Mutex<Option<Arc<str>>>,
     /// Whether there is one; written under the lock.
     tripped: AtomicBool,
-    first: Mutex<Option<Arc<str>>>,
 }
 
 impl Latch {

@@ -38,6 +38,8 @@ pub use memory::MemoryDisk;
 pub use real::RealDisk;
 #[cfg(feature = "sim")]
 pub use sim::{Crash, Fault, Moment, Operation, Plan, SimDisk};
+#[cfg(test)]
+pub(crate) use tail::LARGEST_MAP;
 
 pub(crate) mod sealed {
     /// Keeps the family closed to other crates.

@@ -17,6 +17,12 @@ use bytes::Bytes;
 
 use super::{MapReader, TailMap, sealed};
 
+#[cfg(test)]
+thread_local! {
+    /// What a buffered tail may be enlarged to.
+    pub(crate) static LARGEST_MAP: std::cell::Cell<u64> = const { std::cell::Cell::new(u64::MAX) };
+}
+
 /// The three ends of a mapped tail.
 #[derive(Debug)]
 pub(super) struct Bounds {
@@ -46,6 +52,21 @@ impl Bounds {
 
     pub(super) fn allocated(&self) -> u64 {
         self.allocated
+    }
+
+    pub(super) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// The same ends in a mapping of that capacity.
+    ///
+    /// # Errors
+    /// `InvalidInput` where it is less than before.
+    pub(super) fn enlarged(&self, capacity: u64) -> io::Result<Self> {
+        if capacity < self.capacity || isize::try_from(capacity).is_err() {
+            return Err(invalid("a mapped tail only grows"));
+        }
+        Ok(Bounds { capacity, ..*self })
     }
 
     /// The window as offsets into the mapping.
@@ -193,6 +214,19 @@ impl<B: Backing> sealed::Sealed for BufferedTail<B> {}
 impl<B: Backing> TailMap for BufferedTail<B> {
     fn allocated(&self) -> u64 {
         self.bounds.allocated()
+    }
+
+    fn capacity(&self) -> u64 {
+        self.bounds.capacity()
+    }
+
+    fn enlarge(&mut self, capacity: u64) -> io::Result<()> {
+        #[cfg(test)]
+        if capacity > LARGEST_MAP.get() {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        self.bounds = self.bounds.enlarged(capacity)?;
+        Ok(())
     }
 
     fn allocate(&mut self, end: u64) -> io::Result<()> {

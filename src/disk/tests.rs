@@ -332,6 +332,34 @@ fn large_appends_go_by_position_beside_the_map() {
 }
 
 #[test]
+fn a_map_goes_on_in_a_larger_one() {
+    everywhere(|place| {
+        let Some((file, mut map)) = tail(place, b"head", 4096) else { return };
+        map.allocate(4096).unwrap();
+        map.window(4, 3).copy_from_slice(b"one");
+        map.publish(7);
+        let (before, view) = (map.reader(), map.reader().view(0, 7).unwrap());
+        assert_eq!(kind(map.enlarge(4095)), io::ErrorKind::InvalidInput);
+        assert_eq!(kind(map.allocate(4097)), io::ErrorKind::InvalidInput);
+        map.enlarge(1 << 20).unwrap();
+        assert_eq!((map.capacity(), map.allocated()), (1 << 20, 4096));
+        assert!(file.map_tail(7, 1 << 20).is_err(), "it is mapped still");
+        map.window(7, 3).copy_from_slice(b"two"); // in the page of the first map
+        map.allocate(9000).unwrap();
+        map.window(10, 8000).fill(3);
+        map.publish(8010);
+        assert_eq!(map.reader().published(), 8010);
+        assert_eq!(map.reader().view(4, 11).unwrap(), b"onetwo\x03"[..]);
+        assert!(before.published() == 7 || before.published() == 8010);
+        assert_eq!(before.view(0, 7).unwrap(), b"headone"[..]);
+        assert_eq!(view, b"headone"[..]);
+        file.sync_data().unwrap();
+        drop(map);
+        assert_eq!(content(&*file)[..11], b"headonetwo\x03"[..]);
+    });
+}
+
+#[test]
 fn a_map_needs_a_file_that_ends_where_it_begins() {
     everywhere(|place| {
         let Some((file, map)) = tail(place, b"head", 4096) else { return };

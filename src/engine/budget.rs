@@ -23,6 +23,7 @@ const UNLIMITED: u64 = u64::MAX;
 
 /// Bytes in use and bytes allowed.
 #[derive(Debug)]
+#[repr(C)] // what every append reads lies in front
 pub(crate) struct Budget {
     /// Written under the lock of `counted`, the limit before the count.
     limit: AtomicU64,

@@ -27,19 +27,20 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::time::Timestamp;
 use crate::wait::Signal;
 
-/// One partition.
+/// One partition; what an append looks at lies in front, on one cache line.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Partition {
-    topic: Arc<str>,
-    id: LogId,
     backing: Backing,
-    signal: Arc<Signal>,
-    pub(super) holds: Mutex<Holds>,
+    gate: Arc<Gate>,
     pub(super) topic_budget: Arc<Budget>,
     /// `None` for internal topics, which live on a reserve of their own.
     pub(super) store_budget: Option<Arc<Budget>>,
-    gate: Arc<Gate>,
+    signal: Arc<Signal>,
     pub(super) deleted: AtomicBool,
+    topic: Arc<str>,
+    id: LogId,
+    pub(super) holds: Mutex<Holds>,
     /// That the log is poisoned has been recorded.
     pub(super) failure_noted: AtomicBool,
 }

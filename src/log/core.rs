@@ -100,28 +100,30 @@ pub(super) enum Files {
     Renamed(Vec<std::path::PathBuf>),
 }
 
-/// The writer's state, under the writer lock.
+/// The writer's state, under the writer lock. In front lies what every append looks at: with the
+/// lock one cache line, then those of the tail.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Writer {
-    /// `None` before the directory is made and after close.
-    pub(super) tail: Option<Tail>,
     pub(super) next_offset: Offset,
     /// Segments that no longer grow and are not sealed yet.
     pub(super) rolled: Vec<Arc<Segment>>,
-    pub(super) lead: Lead,
+    /// The count of bytes that what is appended is no part of yet; see `counting`.
+    pub(super) count: Count,
+    /// Those who number their records; `None` until there is one.
+    pub(super) producers: Option<Box<Tracked>>,
     /// The epoch of everything appended by this open, drawn once recovery knows the others; of a
     /// log that its host leads the highest that it has given this replica as the leader.
     pub(super) epoch: LeaderEpoch,
     /// Whether that epoch has its first batch.
     pub(super) epoch_entered: bool,
+    pub(super) lead: Lead,
     /// Why nothing may be appended.
     pub(super) refuses: Option<Refusal>,
-    /// The count of bytes that what is appended is no part of yet; see `counting`.
-    pub(super) count: Count,
+    /// `None` before the directory is made and after close.
+    pub(super) tail: Option<Tail>,
     /// Bytes that have left the log, for whoever counts.
     pub(super) freed: u64,
-    /// Those who number their records; `None` until there is one.
-    pub(super) producers: Option<Box<Tracked>>,
 }
 
 /// By whose word records are appended.
@@ -142,16 +144,50 @@ pub(super) enum Refusal {
 }
 
 /// One partition's log.
+///
+/// The order of its fields has a reason: one thread that appends to thousands of logs finds each of
+/// them cold, and pays for every cache line. What an append reads lies on one (from `latch` to
+/// `marks`), what it writes on another (`counters`, `offsets`), then the lock with the writer's
+/// state; `tests::lines` holds them to it.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct PartitionLog {
-    pub(super) setup: LogSetup,
     pub(super) config: ArcSwap<TopicConfig>,
-    /// What of it every append needs.
-    pub(super) rules: RulesCell,
     pub(super) place: Arc<Place>,
-    pub(super) offsets: Offsets,
     pub(super) segments: ArcSwap<Vec<Arc<Segment>>>,
+    /// Twice how often segments were replaced by others, whoever read meanwhile looks again; odd
+    /// while files are cut off, which then are not there for a reader without them.
+    pub(super) swaps: AtomicU64,
+    /// Of the bytes that were appended since the open, those that are synced.
+    pub(super) synced_bytes: AtomicU64,
+    pub(super) latch: Latch,
+    /// What of the configuration every append needs.
+    pub(super) rules: RulesCell,
+    /// How many records may be unsynced when an append returns.
+    pub(super) flush_after: AtomicU64,
+    /// When the maintainer is called.
+    pub(super) marks: Marks,
+    /// What recovery found missing below the recovery point, if anything.
+    pub(super) damage: ArcSwapOption<Vec<Damage>>,
+    /// The highest epoch that recovery met, in files or batches.
+    pub(super) epoch_floor: Option<LeaderEpoch>,
+    /// A file says that there are producers.
+    pub(super) producers_noted: AtomicBool,
+    pub(super) has_aborted: AtomicBool,
+    /// Whether a gap between offsets is damage where compaction has not made it.
+    pub(super) gapless: bool,
+    /// Names in the directory await a directory sync.
+    pub(super) names_changed: AtomicBool,
+    /// The directory's own name does, too.
+    pub(super) own_name_changed: AtomicBool,
+    /// The directory is new: its `partition.metadata` is written again, durably, with its names.
+    pub(super) metadata_unsynced: AtomicBool,
+    pub(super) counters: LogCounters,
+    pub(super) offsets: Offsets,
+    /// Of the one who has the turn.
+    pub(super) beside: Mutex<Option<Box<WrittenBeside>>>,
     pub(super) writer: Mutex<Writer>,
+    pub(super) setup: LogSetup,
     /// Who syncs, and who waits for it.
     pub(super) commit: Commit<Offset>,
     /// Of the one who has the turn.
@@ -164,37 +200,9 @@ pub(crate) struct PartitionLog {
     pub(super) epochs: Mutex<EpochCache>,
     /// The offsets of the producer snapshots in the directory.
     pub(super) snapshots: Mutex<BTreeSet<Offset>>,
-    /// A file says that there are producers.
-    pub(super) producers_noted: AtomicBool,
-    /// The transactions that were aborted, and whether there are any.
+    /// The transactions that were aborted; whether there are any is `has_aborted`.
     pub(super) aborted: RwLock<Aborted>,
-    pub(super) has_aborted: AtomicBool,
     pub(super) aborted_files: Mutex<AbortedFiles>,
-    /// The highest epoch that recovery met, in files or batches.
-    pub(super) epoch_floor: Option<LeaderEpoch>,
-    /// What recovery found missing below the recovery point, if anything.
-    pub(super) damage: ArcSwapOption<Vec<Damage>>,
-    /// Whether a gap between offsets is damage where compaction has not made it.
-    pub(super) gapless: bool,
-    /// Twice how often segments were replaced by others, whoever read meanwhile looks again; odd
-    /// while files are cut off, which then are not there for a reader without them.
-    pub(super) swaps: AtomicU64,
-    /// When the maintainer is called.
-    pub(super) marks: Marks,
-    pub(super) latch: Latch,
-    pub(super) counters: LogCounters,
-    /// Names in the directory await a directory sync.
-    pub(super) names_changed: AtomicBool,
-    /// The directory's own name does, too.
-    pub(super) own_name_changed: AtomicBool,
-    /// The directory is new: its `partition.metadata` is written again, durably, with its names.
-    pub(super) metadata_unsynced: AtomicBool,
-    /// Of the one who has the turn.
-    pub(super) beside: Mutex<Option<Box<WrittenBeside>>>,
-    /// Of the bytes that were appended since the open, those that are synced.
-    pub(super) synced_bytes: AtomicU64,
-    /// How many records may be unsynced when an append returns.
-    pub(super) flush_after: AtomicU64,
 }
 
 impl PartitionLog {

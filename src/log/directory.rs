@@ -21,7 +21,10 @@ pub(super) fn make(place: &Place, topic: TopicId) -> Result<()> {
     let write = || {
         disk.create_dir_all(dir)?;
         let file = disk.open(&path, Access::Create)?;
-        file.set_len(0)?;
+        // a file that was cut to nothing is written to the device as it is closed (ext4)
+        if file.len()? > 0 {
+            file.set_len(0)?;
+        }
         write_all_at(&*file, &format_partition_metadata(topic), 0)
     };
     write().map_err(|error| Error::io("make partition directory", dir, error))

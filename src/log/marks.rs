@@ -14,6 +14,7 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Counts of appended bytes at which something is to be told.
 #[derive(Debug)]
+#[repr(C)] // what every append reads lies in front
 pub(super) struct Marks {
     /// The next of all; written under the lock of `told`.
     next: AtomicU64,

@@ -26,7 +26,9 @@ const FOLLOWS_END: i64 = i64::MAX;
 
 /// The offsets of one log.
 #[derive(Debug)]
+#[repr(C)] // what every append writes lies in front
 pub(crate) struct Offsets {
+    end: AtomicI64,
     start: AtomicI64,
     /// What is recorded as the start: another one while a truncation is under way, or cut short.
     recorded_start: AtomicI64,
@@ -37,7 +39,6 @@ pub(crate) struct Offsets {
     recovery_point: AtomicI64,
     synced: AtomicI64,
     durable: AtomicI64,
-    end: AtomicI64,
     /// `NONE_UNSTABLE` where every transaction is decided.
     first_unstable: AtomicI64,
     /// Odd while offsets fall; how often they have fallen, twice.

@@ -14,14 +14,14 @@ use std::time::Duration;
 
 /// No bound on timestamps.
 const UNBOUNDED: u64 = u64::MAX;
-/// Bits of the flags.
-const KEYED: u64 = 1;
-const APPEND_TIME: u64 = 2;
-const TAGGED: u64 = 4;
+/// Flags, in the byte that `TopicCompression::to_bits` leaves free.
+const KEYED: u64 = 1 << 24;
+const APPEND_TIME: u64 = 2 << 24;
+const TAGGED: u64 = 4 << 24;
 
 /// The rules of one log.
 #[derive(Debug)]
-pub(super) struct RulesCell(Numbers<5>);
+pub(super) struct RulesCell(Numbers<4>);
 
 impl RulesCell {
     pub(super) fn new(config: &TopicConfig) -> Self {
@@ -41,7 +41,7 @@ impl RulesCell {
     }
 }
 
-fn numbers(config: &TopicConfig) -> [u64; 5] {
+fn numbers(config: &TopicConfig) -> [u64; 4] {
     // a batch goes whole into one segment
     let max_bytes = config.max_batch_bytes.min(config.segment_bytes);
     let bound =
@@ -57,23 +57,24 @@ fn numbers(config: &TopicConfig) -> [u64; 5] {
         flags |= TAGGED;
     }
     let (before, after) = (bound(config.timestamp_before_max), bound(config.timestamp_after_max));
-    [max_bytes, before, after, flags, config.compression.to_bits()]
+    debug_assert_eq!(flags & config.compression.to_bits(), 0);
+    [max_bytes, before, after, config.compression.to_bits() | flags]
 }
 
 #[inline(always)] // see `producer::walk`
 fn rules(
-    [max_bytes, before, after, flags, compression]: [u64; 5],
+    [max_bytes, before, after, packing]: [u64; 4],
     now: Timestamp,
     (own, level): (Compression, Option<i32>),
 ) -> BatchRules {
     let bound = |millis| (millis != UNBOUNDED).then(|| Duration::from_millis(millis));
-    let timestamps = if flags & APPEND_TIME != 0 {
+    let timestamps = if packing & APPEND_TIME != 0 {
         TimestampRule::Append { now }
     } else {
         TimestampRule::Create { now, before_max: bound(before), after_max: bound(after) }
     };
     let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
-    let packing = Packing::of_topic(TopicCompression::from_bits(compression)).by(own, level);
-    let (keyed, tagged) = (flags & KEYED != 0, flags & TAGGED != 0);
-    BatchRules { timestamps, max_bytes, keyed, packing, tagged }
+    let packed = Packing::of_topic(TopicCompression::from_bits(packing)).by(own, level);
+    let (keyed, tagged) = (packing & KEYED != 0, packing & TAGGED != 0);
+    BatchRules { timestamps, max_bytes, keyed, packing: packed, tagged }
 }

@@ -34,7 +34,7 @@ pub(super) struct Written {
 
 impl Written {
     pub(super) fn new(lane: &Lane, appended: Appended, append_time: Option<Timestamp>) -> Self {
-        let (topic, partition) = (lane.topic_name().clone(), lane.partition().id());
+        let (topic, partition) = (lane.topic_name().clone(), lane.id());
         Written { topic, partition, appended, append_time }
     }
 

@@ -22,7 +22,7 @@ use super::topic_name::TopicName;
 use crate::config::Durability;
 use crate::engine::{Due, Partition};
 use crate::error::{Cause, Error, Outcome, Result};
-use crate::ids::Offset;
+use crate::ids::{Offset, PartitionId};
 use crate::record::{BatchRules, Record};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc as SharedArc, Mutex};
@@ -33,17 +33,19 @@ const HANDED_OVER_BYTES: usize = 32 * 1024;
 /// At most so many wait for the timer.
 const MOST_HANDED_OVER: usize = 4;
 
-/// One partition's lane.
+/// One partition's lane; what a send looks at lies in front, on one cache line.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Lane {
     partition: Arc<Partition>,
+    id: PartitionId,
+    /// Batches with records that are not in the log yet.
+    unwritten: AtomicUsize,
     /// That of the topic, for receipts.
     name: TopicName,
     core: Weak<Core>,
     /// Shared with the other lanes of the topic.
     failures: Arc<Failures>,
-    /// Batches with records that are not in the log yet.
-    unwritten: AtomicUsize,
     /// On the core's list of errands.
     called: AtomicBool,
     queue: Mutex<Queue>,
@@ -133,6 +135,7 @@ impl Lane {
         failures: Arc<Failures>,
     ) -> Self {
         Lane {
+            id: partition.id(),
             partition,
             name,
             core,
@@ -147,6 +150,11 @@ impl Lane {
     #[inline]
     pub(super) fn partition(&self) -> &Arc<Partition> {
         &self.partition
+    }
+
+    #[inline]
+    pub(super) fn id(&self) -> PartitionId {
+        self.id
     }
 
     pub(super) fn topic_name(&self) -> &TopicName {

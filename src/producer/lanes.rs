@@ -1,7 +1,8 @@
 //! The lanes of one topic, which grow with it, and the first failure among them.
 //!
 //! A lane is made when its partition is first seen and never goes or moves, so a send finds it by
-//! two loads and no lock. The lanes belong to one topic for good: a topic made again under the
+//! a few loads and no lock; that of the first partition, the only one of many topics, lies apart.
+//! What a send looks at lies on one cache line. The lanes belong to one topic for good: a topic made again under the
 //! name has lanes of its own.
 
 use std::num::NonZeroU32;
@@ -16,8 +17,8 @@ use crate::ids::PartitionId;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
-/// Shelves, each twice as long as the one before: places for 2^24 - 1 partitions, far more than
-/// a topic may have.
+/// Shelves, each twice as long as the one before: places for 2^24 - 1 partitions behind the first,
+/// far more than a topic may have.
 const SHELVES: usize = 24;
 
 /// Places for lanes, empty until the partition is seen.
@@ -25,23 +26,24 @@ type Shelf = Box<[OnceLock<Arc<Lane>>]>;
 
 /// All lanes of a topic.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Lanes {
+    /// How many lanes there are.
+    made: AtomicUsize,
     topic: Arc<Topic>,
+    first: OnceLock<Arc<Lane>>,
     name: TopicName,
     core: Weak<Core>,
     shelves: [OnceLock<Shelf>; SHELVES],
-    /// How many lanes there are.
-    made: AtomicUsize,
     growing: Mutex<()>,
     failures: Arc<Failures>,
 }
 
-/// Where the lane of a partition stands: its shelf and its place there.
+/// Where the lane of a partition stands: its shelf and its place there; nowhere the first.
 #[inline]
-fn place(index: usize) -> (usize, usize) {
-    let number = index + 1;
-    let shelf = number.ilog2();
-    (shelf as usize, number - (1 << shelf))
+fn place(index: usize) -> Option<(usize, usize)> {
+    let shelf = index.checked_ilog2()?;
+    Some((shelf as usize, index - (1 << shelf)))
 }
 
 impl Lanes {
@@ -50,6 +52,7 @@ impl Lanes {
             name: TopicName::of(topic.name()),
             topic,
             core,
+            first: OnceLock::new(),
             shelves: [const { OnceLock::new() }; SHELVES],
             made: AtomicUsize::new(0),
             growing: Mutex::new(()),
@@ -100,8 +103,10 @@ impl Lanes {
 
     #[inline]
     fn get(&self, index: usize) -> Option<&Arc<Lane>> {
-        let (shelf, place) = place(index);
-        self.shelves.get(shelf)?.get()?.get(place)?.get()
+        match place(index) {
+            None => self.first.get(),
+            Some((shelf, place)) => self.shelves.get(shelf)?.get()?.get(place)?.get(),
+        }
     }
 
     /// The lanes made so far. Whoever makes one later sees all that the caller did before this:
@@ -122,13 +127,18 @@ impl Lanes {
         let _one_at_a_time = self.growing.lock();
         let partitions = self.topic.partitions();
         for index in self.made.load(Ordering::Acquire)..partitions.len() {
-            let (shelf, place) = place(index);
-            let Some(shelf_lock) = self.shelves.get(shelf) else { break };
-            let empty = || (0..1 << shelf).map(|_| OnceLock::new()).collect();
+            let place = match place(index) {
+                None => &self.first,
+                Some((shelf, place)) => {
+                    let Some(shelf_lock) = self.shelves.get(shelf) else { break };
+                    let empty = || (0..1 << shelf).map(|_| OnceLock::new()).collect();
+                    &shelf_lock.get_or_init(empty)[place]
+                }
+            };
             let partition = partitions[index].clone();
             let (name, core) = (self.name.clone(), self.core.clone());
             let lane = Lane::new(partition, name, core, self.failures.clone());
-            let _ = shelf_lock.get_or_init(empty)[place].set(Arc::new(lane)); // set but once
+            let _ = place.set(Arc::new(lane)); // set but once
             self.made.store(index + 1, Ordering::Release);
         }
         self.made.load(Ordering::Acquire)
@@ -164,8 +174,9 @@ mod tests {
 
     #[test]
     fn every_partition_has_its_own_place() {
-        let places: Vec<_> = (0..8).map(place).collect();
+        assert_eq!(place(0), None);
+        let places: Vec<_> = (1..9).filter_map(place).collect();
         assert_eq!(places, [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2), (2, 3), (3, 0)]);
-        assert_eq!(place((1 << SHELVES) - 2), (SHELVES - 1, (1 << (SHELVES - 1)) - 1));
+        assert_eq!(place((1 << SHELVES) - 1), Some((SHELVES - 1, (1 << (SHELVES - 1)) - 1)));
     }
 }

@@ -63,10 +63,10 @@ impl TopicProducer {
     pub(super) fn tell_taken(&self, wanted: Option<PartitionId>, lane: &Lane, bytes: usize) {
         if wanted.is_none() && !self.lanes().are_single() {
             if let Some(band) = self.band() {
-                return self.tell_taken_in(band, lane.partition().id(), bytes);
+                return self.tell_taken_in(band, lane.id(), bytes);
             }
             let partitioner = &*self.core().settings().partitioner;
-            partitioner::report_taken(partitioner, self.name(), lane.partition().id(), bytes);
+            partitioner::report_taken(partitioner, self.name(), lane.id(), bytes);
         }
     }
 
@@ -156,7 +156,7 @@ impl TopicProducer {
     ) -> Sent {
         self.tell_taken(wanted, lane, batch.size());
         let max_timestamp = appended.timestamp(batch.max_timestamp());
-        Sent { partition: lane.partition().id(), appended, max_timestamp }
+        Sent { partition: lane.id(), appended, max_timestamp }
     }
 
     /// The head of the file says why all of it is here.

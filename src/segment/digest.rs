@@ -153,12 +153,13 @@ struct OpenRun {
 
 /// Takes digests, batch by batch; allocates only where a run ends.
 #[derive(Debug)]
+#[repr(C)] // what every batch changes lies in front
 pub(crate) struct Digester {
-    seed: Seed,
+    open: Option<OpenRun>,
     base: Offset,
     interval: u64,
+    seed: Seed,
     origin: Origin,
-    open: Option<OpenRun>,
     closed: Vec<Run>,
 }
 
@@ -215,6 +216,12 @@ impl Digester {
         self.close();
         std::mem::take(&mut self.closed)
     }
+}
+
+#[cfg(test)]
+impl Digester {
+    /// How many bytes at its front change with every batch, or are looked at.
+    pub(super) const CHANGED: usize = std::mem::offset_of!(Digester, seed);
 }
 
 #[cfg(test)]

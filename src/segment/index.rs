@@ -207,10 +207,13 @@ pub(crate) struct IndexedBatch {
 
 /// Decides, batch by batch, when an entry is due.
 #[derive(Debug)]
+#[repr(C)] // one cache line, where its owner puts it on one
 pub(crate) struct Indexer {
     base: Offset,
     interval: u64,
     index: Arc<SparseIndex>,
+    /// How many entries it has: offsets, then times.
+    entries: [u32; 2],
     bytes_since_entry: u64,
     /// The largest timestamp so far and the last offset of the earliest batch that has it.
     largest: Option<TimeEntry>,
@@ -218,7 +221,8 @@ pub(crate) struct Indexer {
 
 impl Indexer {
     pub(crate) fn new(base: Offset, interval: u64) -> Self {
-        Indexer { base, interval, index: Arc::default(), bytes_since_entry: 0, largest: None }
+        let (index, entries) = (Arc::default(), [0; 2]);
+        Indexer { base, interval, index, entries, bytes_since_entry: 0, largest: None }
     }
 
     /// Goes on with entries that were saved, the last of which points to the next batch pushed.
@@ -235,6 +239,7 @@ impl Indexer {
         for entry in times {
             indexer.index.push_time(*entry);
         }
+        indexer.count();
         indexer.largest = times.last().copied();
         indexer
     }
@@ -271,21 +276,29 @@ impl Indexer {
         if let Some(largest) = self.largest {
             self.index.push_time(largest);
         }
+        self.count();
         self.bytes_since_entry = 0;
+    }
+
+    /// Takes note of how many entries there are: an append need not look into the index.
+    fn count(&mut self) {
+        let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+        self.entries = [count(self.index.offset_len()), count(self.index.time_len())];
     }
 
     /// Whether either index has as many entries as `limit_bytes` allows; the time index keeps a
     /// slot for its final entry.
     #[inline]
     pub(crate) fn is_full(&self, limit_bytes: u64) -> bool {
-        let entries = |len: usize, size: u64| len as u64 >= limit_bytes / size;
-        entries(self.index.offset_len(), 8) || entries(self.index.time_len() + 1, 12)
+        let [offsets, times] = self.entries.map(u64::from);
+        offsets >= limit_bytes / 8 || times + 1 >= limit_bytes / 12
     }
 
     /// Adds the final time entry, which tells the segment's largest timestamp.
     pub(crate) fn finish(&mut self) {
         if let Some(largest) = self.largest {
             self.index.push_time(largest);
+            self.count();
         }
     }
 }

@@ -76,23 +76,24 @@ const NOT_KNOWN: i64 = i64::MIN;
 /// No record of the segment has a timestamp.
 const NONE: i64 = -1;
 
-/// One segment, as its readers share it.
+/// One segment, as its readers share it; what every append looks at lies in front.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Segment {
-    place: Arc<Place>,
-    base: Offset,
-    pub(super) log: OnceLock<Arc<dyn DiskFile>>,
     published: AtomicU64,
+    largest_timestamp: AtomicI64,
+    /// Part of a failed append may lie behind the published end.
+    littered: AtomicBool,
     map: ArcSwapOption<Map>,
+    base: Offset,
+    place: Arc<Place>,
+    pub(super) log: OnceLock<Arc<dyn DiskFile>>,
     pub(super) growing: ArcSwapOption<SparseIndex>,
     files: ArcSwapOption<IndexFiles>,
-    largest_timestamp: AtomicI64,
     /// Bytes that a sync has covered; moved by the log's sync lock only.
     synced: AtomicU64,
     /// It was cut to its length, and no sync has covered that.
     trimmed: AtomicBool,
-    /// Part of a failed append may lie behind the published end.
-    littered: AtomicBool,
     /// Neither this segment nor one before it will ever need a sync again.
     settled: AtomicBool,
     /// Another segment has taken its place, and perhaps its names; see `retire`.

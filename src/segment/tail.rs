@@ -1,8 +1,8 @@
 //! The writer's side of the active segment: where a batch goes, and what happens when it cannot.
 //!
 //! Small batches are stored into a mapped window that was first written with zeros, so that the
-//! space is there before it is touched; the window starts at 4 KiB and doubles while the segment
-//! stays busy. Large batches, and all of them on a disk without maps, are positioned writes into
+//! space is there before it is touched; the window starts at 4 KiB and grows while the segment
+//! stays busy, and so does what is mapped of the file, from 256 KiB on. Large batches, and all of them on a disk without maps, are positioned writes into
 //! the same file. Either way the bytes beyond the published end are zeros (mapped) or absent
 //! (positioned) before the next append: a failed append puts that back, and where it cannot, says
 //! so, and its log takes no more.
@@ -25,11 +25,17 @@ const FIRST_WINDOW: u64 = 4 << 10;
 /// The largest window: its zeroing is the longest pause an append meets, and costs two system
 /// calls, which more than two thousand small appends share.
 const LARGEST_WINDOW: u64 = 512 << 10;
+/// How much of a file is mapped at first, and by what it is multiplied once that is full. Many
+/// small maps lie side by side and share pages of page tables, which large ones do not: an append
+/// to one of thousands of logs waits for those as much as for anything.
+const FIRST_MAP: u64 = 256 << 10;
+const MAP_GROWTH: u64 = 16;
 /// Batches from this size on are written by position: the copy into a map costs more.
 const LARGE_BATCH: usize = 64 << 10;
 
 /// When the segment is full.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(crate) struct TailLimits {
     pub(crate) segment_bytes: u64,
     pub(crate) index_bytes: u64,
@@ -39,21 +45,25 @@ pub(crate) struct TailLimits {
     pub(crate) tags: bool,
 }
 
-/// The end of the active segment.
+/// The first batch has no timestamp, or is still to come.
+const UNBORN: i64 = i64::MIN;
+
+/// The end of the active segment. In front lies what every append looks at, on four cache lines.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Tail {
-    segment: Arc<Segment>,
-    file: Arc<dyn DiskFile>,
     map: MapState,
     end: u64,
-    window: u64,
     /// How far the file is or would be mapped; what is appended stays below.
     capacity: u64,
-    indexer: Indexer,
-    digester: Digester,
     limits: TailLimits,
+    indexer: Indexer,
+    segment: Arc<Segment>,
     /// The largest timestamp of the first batch; without one the time the segment was made counts.
-    born: Option<i64>,
+    born: i64,
+    digester: Digester,
+    file: Arc<dyn DiskFile>,
+    window: u64,
     created: Timestamp,
     /// Where a batch is put together that is written by position.
     scratch: Vec<u8>,
@@ -78,7 +88,7 @@ impl Tail {
     ) -> Result<Self> {
         let file = segment.log()?.clone();
         let end = segment.published();
-        let born = if end > 0 { segment.first_batch_timestamp()? } else { None };
+        let first = if end > 0 { segment.first_batch_timestamp()? } else { None };
         segment.set_growing(indexer.index().clone(), indexer.largest_timestamp());
         segment.appends_from(end);
         if limits.tags && end > 0 {
@@ -94,7 +104,7 @@ impl Tail {
             capacity: limits.segment_bytes.max(end),
             indexer,
             limits,
-            born,
+            born: first.unwrap_or(UNBORN),
             created,
             scratch: Vec::new(),
         })
@@ -142,9 +152,9 @@ impl Tail {
     #[inline]
     fn age(&self, newest: Option<Timestamp>, now: Timestamp) -> i64 {
         match (self.born, newest) {
-            (Some(born), Some(newest)) => newest.as_millis().saturating_sub(born),
-            (Some(_), None) => 0,
-            (None, _) => now.as_millis().saturating_sub(self.created.as_millis()),
+            (UNBORN, _) => now.as_millis().saturating_sub(self.created.as_millis()),
+            (born, Some(newest)) => newest.as_millis().saturating_sub(born),
+            (_, None) => 0,
         }
     }
 
@@ -176,17 +186,18 @@ impl Tail {
         }
         let stored = match &mut self.map {
             MapState::Mapped(map) if batch.size() < LARGE_BATCH => {
-                if end > map.allocated() {
-                    grow(&mut **map, &mut self.window, end, self.capacity)
+                let is_ready = end <= map.allocated()
+                    || grow(&mut **map, &mut self.window, end, self.capacity, &self.segment)
                         .map_err(|error| Error::io("append", &self.segment.path(), error))?;
-                }
-                let window = map.window(position, batch.size());
-                batch.write(stamp, window);
-                OpenHeader::of(window)
+                is_ready.then(|| {
+                    let window = map.window(position, batch.size());
+                    batch.write(stamp, window);
+                    OpenHeader::of(window)
+                })
             }
             _ => None,
         };
-        let header = match stored {
+        let header = match stored.flatten() {
             Some(header) => header,
             None => self.write_by_position(batch, stamp, position)?,
         };
@@ -227,7 +238,7 @@ impl Tail {
     /// that fails (too many maps, no memory) the segment is written by position.
     #[cold]
     fn start_map(&mut self) {
-        self.map = match self.file.map_tail(self.end, self.capacity) {
+        self.map = match self.file.map_tail(self.end, map_size(self.end, self.capacity)) {
             Ok(Some(map)) => {
                 self.segment.set_map(map.reader());
                 MapState::Mapped(map)
@@ -257,9 +268,7 @@ impl Tail {
         let end = position + batch.size() as u64;
         match written {
             Ok(()) => {
-                if let MapState::Mapped(map) = &mut self.map {
-                    map.written(end);
-                }
+                self.note_written(end);
                 Ok(header)
             }
             Err(error) => {
@@ -276,6 +285,17 @@ impl Tail {
                 };
                 Err(Error::io("append", &path, error).with_outcome(outcome))
             }
+        }
+    }
+
+    /// A batch was written by position: the map takes it in, or is given up.
+    fn note_written(&mut self, end: u64) {
+        let MapState::Mapped(map) = &mut self.map else { return };
+        if end <= map.capacity() || enlarge(&mut **map, end, self.capacity, &self.segment) {
+            map.written(end);
+        } else {
+            // the file ends at `end`: beyond the map there is no window
+            self.map = MapState::Positioned;
         }
     }
 
@@ -296,7 +316,7 @@ impl Tail {
     #[inline(always)] // see `producer::walk`
     fn note<B: AppendBatch>(&mut self, batch: &B, position: u64, last_offset: Offset) {
         if position == 0 {
-            self.born = batch.max_timestamp().map(Timestamp::as_millis);
+            self.born = batch.max_timestamp().map_or(UNBORN, Timestamp::as_millis);
         }
         self.indexer.push(IndexedBatch {
             position,
@@ -330,15 +350,63 @@ impl Tail {
     }
 }
 
-/// Readies the next window: twice the last one while the segment stays busy, never past the
-/// segment's limit unless the batch itself reaches there.
+/// How much of a file is to be mapped that reaches to `end`, which is at most its limit or, with a
+/// batch that goes beyond, its end.
+fn map_size(end: u64, limit: u64) -> u64 {
+    let sizes = std::iter::successors(Some(FIRST_MAP), |size| size.checked_mul(MAP_GROWTH));
+    let size = sizes.into_iter().find(|size| *size > end).unwrap_or(u64::MAX);
+    size.min(limit).max(end)
+}
+
+/// Maps the file anew, up to `end` at least; `false` where that cannot be had (too many maps, no
+/// memory).
 #[cold]
-fn grow(map: &mut dyn TailMap, window: &mut u64, end: u64, limit: u64) -> std::io::Result<()> {
+fn enlarge(map: &mut dyn TailMap, end: u64, limit: u64, segment: &Segment) -> bool {
+    match map.enlarge(map_size(end, limit)) {
+        Ok(()) => {
+            segment.set_map(map.reader());
+            true
+        }
+        Err(error) => {
+            log::warn!("{} is not mapped any further: {error}", segment.path().display());
+            false
+        }
+    }
+}
+
+/// Readies the next window: four times the last one while the segment stays busy, never past the
+/// segment's limit unless the batch itself reaches there. `false`: the map does not reach as far.
+#[cold]
+fn grow(
+    map: &mut dyn TailMap,
+    window: &mut u64,
+    end: u64,
+    limit: u64,
+    segment: &Segment,
+) -> std::io::Result<bool> {
     let page_end = end.next_multiple_of(FIRST_WINDOW);
     let wanted = map.allocated().saturating_add(*window).min(limit).max(page_end);
     // the last page may reach past the segment's limit; the map's capacity ends there
     let wanted = wanted.min(limit.max(end));
+    if wanted > map.capacity() && !enlarge(map, wanted, limit, segment) {
+        return Ok(false);
+    }
     map.allocate(wanted)?;
-    *window = (*window * 2).min(LARGEST_WINDOW);
-    Ok(())
+    *window = (*window * 4).min(LARGEST_WINDOW);
+    Ok(true)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::mem::{offset_of, size_of};
+
+    use super::*;
+
+    /// Its log puts it behind a whole cache line.
+    #[test]
+    fn what_an_append_looks_at_lies_together() {
+        assert_eq!(offset_of!(Tail, map), 0);
+        assert_eq!(size_of::<Indexer>(), 64);
+        assert!(offset_of!(Tail, digester) + Digester::CHANGED <= 4 * 64);
+    }
 }

@@ -299,6 +299,28 @@ impl Inner {
         self.state.lock().path = path.clone();
     }
 
+    /// At most so many maps wait for a sync: it is made where there are more.
+    #[cfg(target_os = "linux")]
+    pub(super) fn make_room_for_map(self: &Arc<Self>) -> io::Result<()> {
+        if self.state.lock().retired.len() >= MOST_RETIRED {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    /// The writer goes on in another map of the same bytes: what a sync has covered of the one
+    /// before it has covered of both.
+    #[cfg(target_os = "linux")]
+    pub(super) fn change_map(&self, map: &Arc<Mapping>) {
+        let mut state = self.state.lock();
+        let is_clean = state.failed.is_none() && state.flushed == state.progress();
+        if let Some(before) = state.live.replace(map.clone())
+            && !is_clean
+        {
+            state.retired.push(before);
+        }
+    }
+
     /// The writer has dropped its map; what was stored through it may still be unsynced.
     #[cfg(target_os = "linux")]
     pub(super) fn retire_map(&self) {
@@ -390,9 +412,7 @@ impl DiskFile for RealFile {
         if self.inner.shared.mode != IoMode::Mapped {
             return Ok(None);
         }
-        if self.inner.state.lock().retired.len() >= MOST_RETIRED {
-            self.inner.sync()?;
-        }
+        self.inner.make_room_for_map()?;
         let file = self.inner.descriptor()?;
         let mut state = self.inner.state.lock();
         if state.live.is_some() {

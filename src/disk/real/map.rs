@@ -24,6 +24,7 @@ const LET_GO: u64 = 4 << 20;
 
 /// The writer's side.
 #[derive(Debug)]
+#[repr(align(64))] // one cache line for who appends to one of many
 pub(super) struct RealTail {
     writer: Writer,
     file: Arc<Inner>,
@@ -58,6 +59,19 @@ impl sealed::Sealed for RealTail {}
 impl TailMap for RealTail {
     fn allocated(&self) -> u64 {
         self.writer.bounds().allocated()
+    }
+
+    fn capacity(&self) -> u64 {
+        self.writer.bounds().capacity()
+    }
+
+    fn enlarge(&mut self, capacity: u64) -> io::Result<()> {
+        self.file.make_room_for_map()?;
+        let file = self.file.descriptor()?;
+        self.writer.enlarge(&file, capacity)?;
+        self.file.change_map(self.writer.mapping());
+        self.let_go = self.allocated() / LET_GO * LET_GO;
+        Ok(())
     }
 
     fn allocate(&mut self, end: u64) -> io::Result<()> {

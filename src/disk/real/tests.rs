@@ -3,6 +3,8 @@
 //! Tests that need a process of their own run this binary again, naming one test and setting
 //! [`CHILD`]; without it the child's part returns at once.
 
+mod maps;
+
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -415,76 +417,6 @@ fn failed_allocation_child() {
     assert!(map.window(4096, 4096).iter().all(|byte| *byte == 0));
     assert_eq!(&content(&*file)[..5], b"kept\x01");
     file.sync_data().unwrap();
-}
-
-/// How many mappings of a file this process has.
-#[cfg(target_os = "linux")]
-fn mappings_of(path: &Path) -> usize {
-    let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    maps.lines().filter(|line| line.ends_with(&*path.to_string_lossy())).count()
-}
-
-#[test]
-#[cfg(target_os = "linux")]
-fn a_map_is_given_back_once_nothing_in_it_is_unsynced() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("f");
-    let disk = RealDisk::new(IoMode::Mapped).unwrap();
-    let file = disk.open(&path, Access::Create).unwrap();
-    let mapped = || mappings_of(&path);
-    // Synced while it lived.
-    let mut map = file.map_tail(0, 1 << 20).unwrap().unwrap();
-    map.allocate(4096).unwrap();
-    map.publish(100);
-    file.sync_data().unwrap();
-    drop(map);
-    assert_eq!(mapped(), 0);
-    // Stored into after its last sync: kept until the next one.
-    let mut map = file.map_tail(4096, 1 << 20).unwrap().unwrap();
-    map.allocate(8192).unwrap();
-    file.sync_data().unwrap();
-    map.publish(5000);
-    drop(map);
-    assert_eq!(mapped(), 1);
-    file.sync_data().unwrap();
-    assert_eq!(mapped(), 0);
-    // Written by position beside it: the same.
-    let map = file.map_tail(8192, 1 << 20).unwrap().unwrap();
-    file.sync_data().unwrap();
-    write_all_at(&*file, b"x", 8192).unwrap();
-    drop(map);
-    assert_eq!(mapped(), 1);
-    file.sync_data().unwrap();
-    assert_eq!(mapped(), 0);
-    // A reader keeps its own.
-    let map = file.map_tail(8193, 1 << 20).unwrap().unwrap();
-    let view = map.reader().view(8192, 8193).unwrap();
-    file.sync_data().unwrap();
-    drop(map);
-    assert_eq!(mapped(), 1);
-    assert_eq!(view, b"x"[..]);
-    drop(view);
-    assert_eq!(mapped(), 0);
-}
-
-#[test]
-fn a_view_of_what_the_device_cannot_give_is_an_error_and_no_signal() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("a");
-    let Ok(disk) = RealDisk::new(IoMode::Mapped) else { return };
-    let file = disk.open(&path, Access::Create).unwrap();
-    let mut map = file.map_tail(0, 1 << 20).unwrap().unwrap();
-    map.allocate(64 << 10).unwrap();
-    map.window(0, 64 << 10).fill(7);
-    map.publish(64 << 10);
-    map.rest();
-    let reader = map.reader();
-    assert_eq!(reader.view(100, 40_000).unwrap(), vec![7; 39_900]);
-    // what another program cut away stands for what the device does not read
-    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(8192).unwrap();
-    assert_eq!(reader.view(100, 8000).unwrap(), vec![7; 7900]);
-    let error = reader.view(100, 40_000).unwrap_err();
-    assert_eq!(error.raw_os_error(), Some(libc::EIO));
 }
 
 /// The kernel syncs neither this device nor a directory of `/proc`, and says so: who is told that a

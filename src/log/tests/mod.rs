@@ -4,7 +4,9 @@ mod digests;
 mod filtered;
 mod hosted;
 mod indexes;
+mod lines;
 mod lookups;
+mod maps;
 mod producers;
 mod recovery;
 mod swaps;
@@ -65,6 +67,14 @@ impl Bench {
     }
 
     fn try_open(&self, known: KnownFacts) -> Result<(PartitionLog, PartitionReport)> {
+        self.try_open_at(Path::new(DIR), known)
+    }
+
+    fn try_open_at(
+        &self,
+        dir: &Path,
+        known: KnownFacts,
+    ) -> Result<(PartitionLog, PartitionReport)> {
         let setup = LogSetup {
             name: LogName { topic: Arc::from("orders"), partition: PartitionId::new(0) },
             id: self.id,
@@ -76,7 +86,7 @@ impl Bench {
             journal: None,
             plain: crate::record::PlainLimit::DEFAULT,
         };
-        PartitionLog::open(&self.disk, Path::new(DIR), setup, known)
+        PartitionLog::open(&self.disk, dir, setup, known)
     }
 
     fn open(&self, known: KnownFacts) -> (PartitionLog, PartitionReport) {

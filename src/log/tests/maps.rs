@@ -1,0 +1,80 @@
+//! The map of an active segment grows with it: what was there before, views that are held, readers
+//! that go on meanwhile, and files whose map cannot grow.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::disk::{IoMode, LARGEST_MAP, RealDisk};
+
+/// A mebibyte or so of records, some of them too large for the window.
+const COUNT: i64 = 1_200;
+
+fn value(number: i64) -> Vec<u8> {
+    let len = if number % 300 == 299 { 70_000 } else { 900 };
+    vec![number.to_le_bytes()[0]; len]
+}
+
+fn check(log: &PartitionLog, end: i64) {
+    let found = read_from(log, 0).unwrap();
+    assert_eq!(offsets(&found), (0..end).collect::<Vec<_>>());
+    assert!(found.iter().all(|(offset, read)| *read == value(*offset)), "a value is another");
+}
+
+#[test]
+fn a_map_grows_under_readers_and_views() {
+    let directory = tempfile::tempdir().unwrap();
+    let Ok(disk) = RealDisk::new(IoMode::Mapped) else { return };
+    let bench = Bench::on(Arc::new(disk));
+    let (log, _) = bench.try_open_at(directory.path(), facts(0, LastStop::Clean)).unwrap();
+    append(&log, &value(0), 0).unwrap();
+    let limits = FetchLimits {
+        bytes: 1,
+        records: 1,
+        durable_only: false,
+        isolation: IsolationLevel::ReadUncommitted,
+    };
+    let held = log.fetch(Offset::ZERO, None, limits).unwrap().chunk.unwrap().bytes;
+    let before = held.to_vec();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            while !done.load(Ordering::Acquire) {
+                let end = log.offsets().snapshot().end.get();
+                let from = (end - 200).max(0);
+                for (offset, read) in read_from(&log, from).unwrap() {
+                    assert_eq!(read, value(offset));
+                }
+            }
+        });
+        for number in 1..COUNT {
+            assert_eq!(append(&log, &value(number), number).unwrap(), number);
+            if number % 250 == 0 {
+                log.make_durable(Offset::new(number)).unwrap();
+            }
+        }
+        done.store(true, Ordering::Release);
+        reading.join().unwrap();
+    });
+    assert_eq!(held, before, "a view of the first map");
+    check(&log, COUNT);
+    log.make_durable(Offset::new(COUNT)).unwrap();
+    log.close().unwrap();
+    drop(log);
+    let known = facts(COUNT, LastStop::Clean);
+    check(&bench.try_open_at(directory.path(), known).unwrap().0, COUNT);
+}
+
+/// A process that may have no larger map goes on by positioned writes.
+#[test]
+fn a_map_that_cannot_grow_is_done_without() {
+    LARGEST_MAP.set(256 << 10);
+    let bench = Bench::new();
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    for number in 0..COUNT {
+        assert_eq!(append(&log, &value(number), number).unwrap(), number);
+    }
+    check(&log, COUNT);
+    log.close().unwrap();
+    drop(log);
+    check(&bench.open(facts(COUNT, LastStop::Clean)).0, COUNT);
+}
