@@ -22,7 +22,7 @@ pub fn wake(run: &Run) {
     open_loop("wake, spinning", Duration::from_secs(1), records);
     let trips = run.count(ROUND_TRIPS);
     ping_pong(trips);
-    bare_park(run.count(20_000));
+    bare_park(run.count(5_000));
     bare_spin(trips);
 }
 
@@ -101,7 +101,8 @@ fn ping_pong(trips: u64) {
     print("wake, hot loop, one way", &histogram);
 }
 
-/// What a wake of a parked thread takes by itself: there and back, halved.
+/// What a wake of a parked thread takes by itself: there and back, halved. Both rest for as long as
+/// the threads of the open loop, since a processor wakes the more slowly the longer it slept.
 fn bare_park(trips: u64) {
     let turn = AtomicU64::new(0);
     let here = std::thread::current();
@@ -117,8 +118,7 @@ fn bare_park(trips: u64) {
             }
         });
         for trip in 0..trips {
-            // long enough for the other to be asleep
-            std::thread::sleep(Duration::from_micros(100));
+            std::thread::sleep(PERIOD);
             let sent = Instant::now();
             turn.store(2 * trip + 1, Ordering::Release);
             there.thread().unpark();

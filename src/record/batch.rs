@@ -10,7 +10,7 @@ use super::fault::BatchFault;
 use super::header::{BatchHeader, Codec, at};
 use super::lend::are_sound;
 use super::single::Header;
-use super::varint::{take_i32, take_i64};
+use super::varint::{take_i32, take_i64, take_length};
 use crate::ids::Offset;
 use crate::time::Timestamp;
 
@@ -40,10 +40,11 @@ impl<'a> Batch<'a> {
     /// The same of one that is as it should be: `None` where `verify` says what is wrong.
     #[inline(always)]
     pub(crate) fn at_front(bytes: &'a [u8]) -> Option<Self> {
-        let header = BatchHeader::of_whole(bytes)?;
-        let bytes = bytes.get(..header.size())?;
-        let fits = crc32c::crc32c(&bytes[at::ATTRIBUTES..]) == header.crc();
-        fits.then_some(Batch { header, bytes, plain: None })
+        // first the sum: what was decoded before that call would have to be kept across it
+        let (bytes, crc) = BatchHeader::whole(bytes)?;
+        let fits = crc32c::crc32c(&bytes[at::ATTRIBUTES..]) == crc;
+        let header = if fits { BatchHeader::of_whole(bytes)? } else { return None };
+        Some(Batch { header, bytes, plain: None })
     }
 
     /// How many records it lends as they are, if nothing is wrong with them; `None` where they are
@@ -295,13 +296,9 @@ impl<'a> RecordIter<'a> {
 }
 
 /// Takes bytes behind their length; -1 stands for null.
-#[inline]
+#[inline(always)]
 pub(super) fn take_bytes<'a>(input: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
-    let len = take_i32(input)?;
-    if len == -1 {
-        return Some(None);
-    }
-    let len = usize::try_from(len).ok()?;
+    let Some(len) = take_length(input)? else { return Some(None) };
     let (bytes, rest) = input.split_at_checked(len)?;
     *input = rest;
     Some(Some(bytes))

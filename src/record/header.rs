@@ -96,6 +96,22 @@ pub(crate) struct BatchHeader {
     codec: Codec,
 }
 
+/// A batch whose records lie open, and what follows it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opened<'a> {
+    pub(super) head: &'a [u8; BatchHeader::LEN],
+    pub(super) base: i64,
+    pub(super) records: &'a [u8],
+    pub(super) rest: &'a [u8],
+}
+
+/// The size that a header states, if it has room for the header.
+#[inline(always)]
+fn size_of(head: &[u8; BatchHeader::LEN]) -> Option<usize> {
+    let size = i64::from(i32::from_be_bytes(field(head, at::LENGTH))) + LENGTH_EXCLUDES as i64;
+    usize::try_from(size).ok().filter(|size| *size >= BatchHeader::LEN)
+}
+
 /// Copies a field of `N` bytes; the caller has checked that the header is whole.
 #[inline]
 fn field<const N: usize>(bytes: &[u8; BatchHeader::LEN], at: usize) -> [u8; N] {
@@ -157,6 +173,31 @@ impl BatchHeader {
             count: u32::from_be_bytes(field(bytes, at::COUNT)),
             codec: codec_of(attributes).unwrap_or(Codec::None),
         }
+    }
+
+    /// The bytes of the batch at the front of `bytes` and the checksum it states, if its format is
+    /// right and all of it is there.
+    #[inline(always)]
+    pub(super) fn whole(bytes: &[u8]) -> Option<(&[u8], u32)> {
+        let head = bytes.first_chunk::<{ BatchHeader::LEN }>()?;
+        let size = size_of(head).filter(|size| *size <= i32::MAX as usize)?;
+        let is_ours = i8::from_be_bytes(field(head, at::MAGIC)) == MAGIC;
+        let bytes = bytes.get(..size).filter(|_| is_ours)?;
+        Some((bytes, u32::from_be_bytes(field(head, at::CRC))))
+    }
+
+    /// The base offset and the bytes of the records of the batch at the front of `bytes`, which was
+    /// verified before, if those are there for everybody to read: neither compressed nor a marker.
+    #[inline(always)]
+    pub(super) fn open(bytes: &[u8]) -> Option<Opened<'_>> {
+        let head = bytes.first_chunk::<{ BatchHeader::LEN }>()?;
+        let attributes = i16::from_be_bytes(field(head, at::ATTRIBUTES));
+        if attributes & (CODEC_MASK | CONTROL) != 0 {
+            return None;
+        }
+        let (batch, rest) = bytes.split_at_checked(size_of(head)?)?;
+        let base = i64::from_be_bytes(field(head, at::BASE_OFFSET));
+        Some(Opened { head, base, records: batch.get(Self::LEN..)?, rest })
     }
 
     /// The header at the front of `bytes`, if all of its batch is there and nothing is wrong with

@@ -8,8 +8,8 @@
 //! Called by `batch` and `records`; what is lent is read by `view`.
 
 use super::batch::{Batch, Headers, take_bytes};
-use super::header::BatchHeader;
-use super::varint::{take_i32, take_i64};
+use super::header::{BatchHeader, Opened};
+use super::varint::{take_i32, take_i64, take_length};
 use crate::ids::Offset;
 
 /// Whether `left` is `count` records as they should be, with offsets that rise to `last_delta` at
@@ -29,7 +29,7 @@ pub(super) fn are_sound(mut left: &[u8], count: u32, last_delta: i32) -> bool {
 /// Takes a record off the front; its offset delta, if it is as it should be.
 #[inline(always)]
 fn take_sound(left: &mut &[u8]) -> Option<i32> {
-    let len = usize::try_from(take_i32(left)?).ok()?;
+    let len = take_length(left)??;
     let (record, rest) = left.split_at_checked(len)?;
     *left = rest;
     let (_attributes, mut fields) = record.split_first()?;
@@ -46,7 +46,7 @@ fn take_sound(left: &mut &[u8]) -> Option<i32> {
 
 /// Takes a record off the front; its headers, if it is one as far as they begin.
 pub(super) fn take_headers<'a>(left: &mut &'a [u8]) -> Option<Headers<'a>> {
-    let len = usize::try_from(take_i32(left)?).ok()?;
+    let len = take_length(left)??;
     let (record, rest) = left.split_at_checked(len)?;
     *left = rest;
     let (_attributes, mut fields) = record.split_first()?;
@@ -136,6 +136,14 @@ impl<'a> LentRecords<'a> {
         let base = batch.header().base_offset().get();
         Some(LentRecords { head: batch.bytes().first_chunk()?, base, left })
     }
+
+    /// Takes the batch at the front of `bytes`, which was verified before, if its records lie open.
+    #[inline(always)]
+    pub(super) fn take(bytes: &mut &'a [u8]) -> Option<Self> {
+        let Opened { head, base, records, rest } = BatchHeader::open(bytes)?;
+        *bytes = rest;
+        Some(LentRecords { head, base, left: records })
+    }
 }
 
 impl<'a> LentRecords<'a> {
@@ -153,8 +161,9 @@ impl<'a> Iterator for LentRecords<'a> {
         if self.left.is_empty() {
             return None;
         }
-        let len = usize::try_from(take_i32(&mut self.left)?).ok()?;
-        let (record, rest) = self.left.split_at_checked(len)?;
+        let mut left = self.left;
+        let len = take_length(&mut left)??;
+        let (record, rest) = left.split_at_checked(len)?;
         self.left = rest;
         let (_attributes, mut fields) = record.split_first()?;
         let timestamp_delta = take_i64(&mut fields)?;

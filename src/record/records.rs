@@ -32,6 +32,8 @@ pub(super) struct Part {
     pub(super) from: Offset,
     /// Records at or beyond it were not wanted.
     pub(super) end: Offset,
+    /// All records of all its batches are lent, but those of markers: none is compressed.
+    is_whole: bool,
     _pin: Pin,
 }
 
@@ -141,7 +143,7 @@ impl Records {
         let Batches { bytes, aborted, sound } = batches.into();
         let mut taken =
             Taken { records: 0, next_offset: from, plain_bytes: 0, epoch: None, fault: None };
-        let (mut position, mut plain) = (0, Vec::new());
+        let (mut position, mut plain, mut is_whole) = (0, Vec::new(), false);
         if let Some(sound) = sound
             && aborted.is_empty()
             && (sound.first_offset >= from && sound.records <= rules.max_records)
@@ -149,7 +151,7 @@ impl Records {
         {
             // all of it, as it lies
             (taken.records, taken.next_offset) = (sound.records, sound.next_offset);
-            (taken.epoch, position) = (sound.epoch, bytes.len());
+            (taken.epoch, position, is_whole) = (sound.epoch, bytes.len(), true);
         }
         while position < bytes.len() && rules.want(&taken) {
             let Some(batch) = Batch::trust(&bytes[position..]) else {
@@ -191,6 +193,7 @@ impl Records {
                 plain,
                 from,
                 end: taken.next_offset,
+                is_whole,
                 _pin: pin,
             });
         }
@@ -252,6 +255,7 @@ impl Part {
             plain: Vec::new(),
             from: self.from,
             end,
+            is_whole: true,
             _pin: pin,
         }
     }
@@ -291,8 +295,7 @@ fn lendable(
     if header.base_offset() >= from && fits {
         return Ok(Lendable { records: all, next, unpacked: packed.then_some(room) });
     }
-    for record in batch.records()? {
-        let record = record?;
+    for record in LentRecords::of(&batch).ok_or(BatchFault::Packed(header.codec()))? {
         if record.offset() < from {
             continue;
         }
@@ -351,6 +354,9 @@ impl<'a> Iterator for RecordsIter<'a> {
             while let Some(record) = self.records.next()
                 && let Some(part) = self.part
             {
+                if part.is_whole {
+                    return Some(RecordView::new(part, record));
+                }
                 if record.offset() >= part.end {
                     self.left = &[];
                     break;
@@ -359,7 +365,10 @@ impl<'a> Iterator for RecordsIter<'a> {
                     return Some(RecordView::new(part, record));
                 }
             }
-            self.records = self.next_batch()?;
+            self.records = match self.next_open() {
+                Some(records) => records,
+                None => self.next_batch()?,
+            };
         }
     }
 }
@@ -370,7 +379,18 @@ impl<'a> RecordsIter<'a> {
         RecordsIter { records, part: None, left: &[], plain, parts }
     }
 
+    /// The records of the next batch of a part that is lent as it lies; `None` where it ends, and
+    /// where `next_batch` has to look.
+    #[inline(always)]
+    fn next_open(&mut self) -> Option<LentRecords<'a>> {
+        if !self.part?.is_whole {
+            return None;
+        }
+        LentRecords::take(&mut self.left)
+    }
+
     /// The records of the next batch that has some to be lent, of this part or the next.
+    #[inline(never)]
     pub(super) fn next_batch(&mut self) -> Option<LentRecords<'a>> {
         loop {
             let Some(mut batch) = Batch::trust(self.left) else {

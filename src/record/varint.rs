@@ -55,28 +55,27 @@ fn low_byte(number: u64) -> u8 {
     number.to_le_bytes()[0]
 }
 
-/// Takes a number off the front of `bytes`; `None` where none of at most `most` bytes ends there.
-/// Nearly all have one byte or two: those are taken without a loop.
-#[inline]
-fn take(bytes: &mut &[u8], most: usize) -> Option<i64> {
-    let number = match *bytes {
-        [first, rest @ ..] if *first < 0x80 => {
-            *bytes = rest;
-            u64::from(*first)
-        }
+/// A number of one byte or two at the front of `bytes`, as nearly all are, its sign still in the
+/// lowest bit; and what follows it.
+#[inline(always)]
+fn short(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    match bytes {
+        [first, rest @ ..] if *first < 0x80 => Some((u32::from(*first), rest)),
         [first, second, rest @ ..] if *second < 0x80 => {
-            *bytes = rest;
-            u64::from(first & 0x7f) | u64::from(*second) << 7
+            Some((u32::from(first & 0x7f) | u32::from(*second) << 7, rest))
         }
-        _ => take_long(bytes, most)?,
-    };
-    Some((number >> 1).cast_signed() ^ -((number & 1).cast_signed()))
+        _ => None,
+    }
 }
 
-/// The same of any length, before the sign is taken out.
+/// The same of at most `most` bytes; `None` where none ends there.
+///
+/// It takes the slice by value: one whose place is lent to a call has to lie in memory, and then
+/// each number waits until what was left by the one before is stored.
+#[cold]
 #[inline(never)]
-fn take_long(bytes: &mut &[u8], most: usize) -> Option<u64> {
-    let mut left = *bytes;
+fn long(bytes: &[u8], most: usize) -> Option<(u64, &[u8])> {
+    let mut left = bytes;
     let (mut number, mut shift) = (0, 0);
     for taken in 1..=most {
         let (byte, rest) = left.split_first()?;
@@ -84,27 +83,60 @@ fn take_long(bytes: &mut &[u8], most: usize) -> Option<u64> {
         number |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
         if *byte < 0x80 {
             // the tenth byte holds the last of 64 bits
-            if taken == 10 && *byte > 1 {
-                return None;
-            }
-            *bytes = left;
-            return Some(number);
+            let fits = taken < 10 || *byte <= 1;
+            return fits.then_some((number, left));
         }
         shift += 7;
     }
     None
 }
 
+/// The same of an `i32`.
+#[cold]
+#[inline(never)]
+fn long_i32(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (number, left) = long(bytes, 5)?;
+    Some((u32::try_from(number).ok()?, left))
+}
+
+/// Takes an `i32` off the front, its sign still in the lowest bit.
+#[inline(always)]
+fn take_zigzag(bytes: &mut &[u8]) -> Option<u32> {
+    let (number, left) = match short(bytes) {
+        Some(short) => short,
+        None => long_i32(bytes)?,
+    };
+    *bytes = left;
+    Some(number)
+}
+
 /// Takes an `i32` off the front.
-#[inline]
+#[inline(always)]
 pub(super) fn take_i32(bytes: &mut &[u8]) -> Option<i32> {
-    i32::try_from(take(bytes, 5)?).ok()
+    let number = take_zigzag(bytes)?;
+    Some((number >> 1).cast_signed() ^ -((number & 1).cast_signed()))
 }
 
 /// Takes an `i64` off the front.
-#[inline]
+#[inline(always)]
 pub(super) fn take_i64(bytes: &mut &[u8]) -> Option<i64> {
-    take(bytes, 10)
+    let (number, left) = match short(bytes) {
+        Some((number, left)) => (u64::from(number), left),
+        None => long(bytes, 10)?,
+    };
+    *bytes = left;
+    Some((number >> 1).cast_signed() ^ -((number & 1).cast_signed()))
+}
+
+/// Takes an `i32` that is a length off the front: `Some(None)` for -1, which stands for null, and
+/// `None` for less.
+#[inline(always)]
+pub(super) fn take_length(bytes: &mut &[u8]) -> Option<Option<usize>> {
+    let number = take_zigzag(bytes)?;
+    match number & 1 {
+        0 => Some(Some((number >> 1) as usize)), // u32 fits
+        _ => (number == 1).then_some(None),
+    }
 }
 
 #[cfg(test)]
@@ -123,6 +155,20 @@ mod tests {
             prop_assert!(input.is_empty());
             let mut short = &bytes[..len(number) - 1];
             prop_assert_eq!(take_i64(&mut short), None);
+        }
+
+        #[test]
+        fn a_length_is_the_number_that_it_is(number in -3..=i64::from(i32::MAX) + 3) {
+            let mut bytes = [0; 10];
+            put(&mut bytes, number);
+            let (mut input, mut other) = (&bytes[..], &bytes[..]);
+            let taken = take_i32(&mut other);
+            let length = match taken {
+                Some(-1) => Some(None),
+                _ => taken.and_then(|number| usize::try_from(number).ok()).map(Some),
+            };
+            prop_assert_eq!(take_length(&mut input), length);
+            prop_assert_eq!(input, other);
         }
     }
 

@@ -146,25 +146,25 @@ impl Segment {
         limits: Limits,
         end: u64,
     ) -> Result<Chunk> {
-        let mut position = first;
+        let (all, end) = (region.from(first), end.saturating_sub(first));
+        let mut taken = 0;
         let mut first_offset = None;
         let mut next_offset = self.base();
         let mut epoch: Option<LeaderEpoch> = None;
         let mut records = 0;
         let mut sound = Some(0);
         loop {
-            let rest = region.from(position);
-            let taken = usize::try_from(position - first).unwrap_or(usize::MAX);
-            let wanted = position == first || (taken < limits.bytes && records < limits.records);
-            if rest.len() < BatchHeader::LEN || !wanted || position >= end {
+            let rest = all.get(taken..).unwrap_or(&[]);
+            let wanted = taken == 0 || (taken < limits.bytes && records < limits.records);
+            if rest.len() < BatchHeader::LEN || !wanted || taken as u64 >= end {
                 break;
             }
             let fault = match Batch::at_front(rest) {
                 Some(batch) => {
                     let header = batch.header();
-                    let within = taken + header.size() <= limits.bytes || position == first;
+                    let within = taken + header.size() <= limits.bytes || taken == 0;
                     let gap = limits.gapless_from.is_some_and(|gapless_from| {
-                        position > first && skips(header, next_offset, gapless_from)
+                        taken > 0 && skips(header, next_offset, gapless_from)
                     });
                     if header.end_offset() > limits.bound || !within || gap {
                         break;
@@ -175,7 +175,7 @@ impl Segment {
                             next_offset = header.end_offset();
                             epoch = header.leader_epoch().max(epoch);
                             records += u64::from(header.count());
-                            position += header.size() as u64;
+                            taken += header.size();
                             sound = sound.and_then(|sum: usize| {
                                 Some(sum + batch.sound_count()? as usize) // u32 fits
                             });
@@ -190,11 +190,12 @@ impl Segment {
                 },
             };
             // what lies before is handed out first; the next read meets the fault again
-            if position > first {
+            if taken > 0 {
                 break;
             }
-            return Err(self.unreadable(fault, position, from));
+            return Err(self.unreadable(fault, first, from));
         }
+        let position = first + taken as u64;
         let bytes = region.slice(first, position);
         let first_offset = first_offset.unwrap_or(from);
         let sound = sound.map(|records| Sound { records, first_offset, next_offset, epoch });
