@@ -3,13 +3,14 @@
 //!
 //! Why the mapping is sound. A [`Mapping`] is the shared memory of one file from position 0. Its
 //! published end only rises. `&[u8]` is made only of bytes below it, `&mut [u8]` only of bytes at
-//! or above it, by the one [`Writer`] there is for a file, through `&mut self`. So no shared
-//! and no exclusive slice overlap, and a reader that sees an end (Acquire) sees the bytes stored
-//! before it was set (Release). The memory lives as long as any `Arc` of the mapping; every view
-//! holds one. A writer that needs more room goes on in a larger mapping of the same file, whose
-//! published end begins where that of the one before stays for good: what the two have in common
-//! below it is only read, by either's readers. Other programs that write the file, and positioned writes of ours below the
-//! published end that change bytes, are outside of this and forbidden by `docs/durability.md`.
+//! or above it, by the one [`Writer`] there is for a file, through `&mut self`. So no shared and no
+//! exclusive slice overlap, and a reader that sees an end (Acquire) sees the bytes stored before it
+//! was set (Release). The memory lives as long as any `Arc` of the mapping; every view holds one. A
+//! writer that needs more room goes on in a larger mapping of the same file, whose published end
+//! begins where that of the one before stays for good: what the two have in common below it is only
+//! read, by either's readers. Other programs that write the file, and positioned writes of ours
+//! below the published end that change bytes, are outside of this and forbidden by
+//! `docs/durability.md`.
 //!
 //! Touching memory beyond the file's end is no unsoundness but a SIGBUS: the writer's bounds keep
 //! below what was allocated. Called by `real/` only.
@@ -37,8 +38,6 @@ pub(super) struct Mapping {
     allocated: AtomicU64,
     /// Published pages below it may have to come from the device.
     absent_below: AtomicU64,
-    /// Some of those below it were brought in before: they may still be there.
-    seen_below: AtomicU64,
 }
 
 impl Mapping {
@@ -58,7 +57,6 @@ impl Mapping {
             published: AtomicU64::new(bounds.published()),
             allocated: AtomicU64::new(bounds.allocated()),
             absent_below: AtomicU64::new(bounds.published()),
-            seen_below: AtomicU64::new(0),
         }))
     }
 
@@ -73,7 +71,6 @@ impl Mapping {
             published: AtomicU64::new(0),
             allocated: AtomicU64::new(0),
             absent_below: AtomicU64::new(0),
-            seen_below: AtomicU64::new(0),
         }))
     }
 
@@ -143,44 +140,16 @@ impl Mapping {
         if start >= end {
             return Ok(());
         }
-        // `published <= isize::MAX`, so neither number is cut
-        let (first, last) = (start as usize / PAGE * PAGE, end as usize);
-        // asking costs a tenth of bringing in what is there already, and is lost on what is not
-        if end <= self.seen_below.load(Ordering::Relaxed) && self.are_resident(first, last) {
-            return Ok(());
-        }
-        match self.raw.advise_range(Advice::PopulateRead, first, last - first) {
-            Ok(()) => {
-                self.seen_below.fetch_max(end, Ordering::Relaxed);
-                Ok(())
-            }
+        let start = start as usize / PAGE * PAGE;
+        match self.raw.advise_range(Advice::PopulateRead, start, end as usize - start) {
             // Linux before 5.14: whoever reads the view faults the pages in.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
             // what a fault would have raised SIGBUS for
             Err(error) if error.raw_os_error() == Some(libc::EFAULT) => {
                 Err(io::Error::from_raw_os_error(libc::EIO))
             }
-            Err(error) => Err(error),
+            other => other,
         }
-    }
-
-    /// Whether all pages of a range are in memory, so that none has to come from the device; in
-    /// doubt it says no. `start` begins a page.
-    fn are_resident(&self, start: usize, end: usize) -> bool {
-        const PAGES: usize = 512;
-        debug_assert!(start.is_multiple_of(PAGE) && end <= self.raw.len());
-        (start..end).step_by(PAGES * PAGE).all(|from| {
-            let len = (end - from).min(PAGES * PAGE);
-            let mut pages = [0; PAGES];
-            debug_assert!(len.div_ceil(PAGE) <= pages.len());
-            // SAFETY: the range begins at a page and lies within the mapping, which lives as long
-            // as `self`; the call writes one byte for each started page of it, of which there are
-            // `PAGES` at most, to `pages` and nowhere else.
-            let asked = unsafe {
-                libc::mincore(self.raw.as_mut_ptr().add(from).cast(), len, pages.as_mut_ptr())
-            };
-            asked == 0 && pages[..len.div_ceil(PAGE)].iter().all(|page| page & 1 == 1)
-        })
     }
 }
 
@@ -357,30 +326,4 @@ pub(crate) fn in_forked_child(child: impl FnOnce() -> i32) -> i32 {
     let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
     assert_eq!(waited, pid);
     libc::WEXITSTATUS(status)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Pages of a hole are nowhere until they are looked at: then they are in memory, and the next
-    /// look at them asks for no more. Beyond what was seen nothing is taken for granted.
-    #[test]
-    fn pages_are_resident_once_they_were_brought_in() -> io::Result<()> {
-        const LEN: u64 = 3 << 20; // more than one question asks about
-        let file = tempfile::tempfile()?;
-        file.set_len(LEN)?;
-        let writer = Mapping::create(&file, LEN, LEN)?;
-        let mapping = writer.mapping();
-        let (half, all) = ((LEN / 2) as usize, LEN as usize);
-        assert!(!mapping.are_resident(0, all), "nobody has read it");
-        let first = mapping.view(0, LEN / 2 + 100)?;
-        assert!(mapping.are_resident(0, half + 100) && !mapping.are_resident(0, all));
-        assert_eq!(mapping.seen_below.load(Ordering::Relaxed), LEN / 2 + 100);
-        let rest = mapping.view(LEN / 2, LEN)?;
-        assert!(mapping.are_resident(0, all));
-        assert_eq!(first.len() + rest.len(), all + 100);
-        assert!(first.iter().chain(&rest).all(|byte| *byte == 0));
-        Ok(())
-    }
 }

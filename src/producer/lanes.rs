@@ -1,9 +1,9 @@
 //! The lanes of one topic, which grow with it, and the first failure among them.
 //!
-//! A lane is made when its partition is first seen and never goes or moves, so a send finds it by
-//! a few loads and no lock; that of the first partition, the only one of many topics, lies apart.
-//! What a send looks at lies on one cache line. The lanes belong to one topic for good: a topic made again under the
-//! name has lanes of its own.
+//! A lane is made when its partition is first seen and never goes or moves, so a send finds it by a
+//! few loads and no lock; that of the first partition, the only one of many topics, lies apart.
+//! What a send looks at lies on one cache line. The lanes belong to one topic for good: a topic
+//! made again under the name has lanes of its own.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, OnceLock, Weak};
