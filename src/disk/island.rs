@@ -26,6 +26,8 @@ use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 
 use super::tail::Bounds;
 
+/// How much address space is left to others where a file is mapped.
+const SPARE: usize = 4 << 20;
 /// What the system's advice is given for; larger pages are multiples of it.
 const PAGE: usize = 4096;
 
@@ -50,6 +52,8 @@ impl Mapping {
     fn within(file: &File, bounds: &Bounds) -> io::Result<Arc<Mapping>> {
         let len = usize::try_from(bounds.capacity()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let raw = MmapOptions::new().len(len).map_raw(file)?;
+        // small maps would leave a process of little address space nothing at all
+        drop(MmapOptions::new().len(SPARE).map_raw_read_only(file)?);
         // Without this the first store into a fresh window reads megabytes ahead.
         raw.advise(Advice::Random)?;
         Ok(Arc::new(Mapping {
