@@ -1,5 +1,8 @@
 //! Tests of the journal by itself: its bytes, its laps, its failures.
 
+#[cfg(feature = "sim")]
+mod failing;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -448,124 +451,6 @@ fn a_bar_takes_the_earlier_frames_of_its_log_alone() {
     let frames = read(&disk, &Path::new(ROOT).join(JOURNAL), &reign(3)).unwrap().unwrap();
     let found: Vec<_> = frames.iter().map(|frame| frame.extent).collect();
     assert_eq!(found, [extent(1, 0, 1), extent(0, 0, 2)]);
-}
-
-#[cfg(feature = "sim")]
-mod failing {
-    use super::*;
-    use crate::disk::{Crash, Fault, Operation, Plan, SimDisk};
-    use crate::error::{Cause, Error};
-
-    fn ready() -> (SimDisk, Journal, Arc<Asked>) {
-        let sim = SimDisk::new(1);
-        let (journal, asked) = journal_on(&sim);
-        sim.sync_dir(Path::new("/")).unwrap();
-        journal.begin(STORE, LeaderEpoch::new(3));
-        let _ = commit(&journal, &extent(0, 0, 1), b"x");
-        journal.keep_up(|_| Ok(()));
-        assert_eq!(commit(&journal, &extent(0, 0, 1), b"x"), Kept::Yes);
-        (sim, journal, asked)
-    }
-
-    fn has_file(sim: &SimDisk) -> bool {
-        sim.metadata(&Path::new(ROOT).join(JOURNAL)).unwrap().is_some()
-    }
-
-    #[test]
-    fn a_failed_sync_is_told_to_those_whose_frames_were_in_it_and_the_file_goes_at_last() {
-        let (sim, journal, asked) = ready();
-        let lost = [1, 2].map(|number| journal.gather(&extent(number, 0, 1), b"x").unwrap());
-        sim.fail(Plan::new(Fault::Error(5)).on(Operation::Sync));
-        for ticket in lost {
-            assert!(journal.settle(ticket).is_err(), "it may or may not be on the disk");
-        }
-        sim.heal();
-        assert_eq!(commit(&journal, &extent(3, 0, 1), b"x"), Kept::No, "from now on");
-        assert!(!journal.bar(log(0)).unwrap(), "the others still need it");
-        let mut pinning = asked.0.lock().1.clone();
-        pinning.sort_by_key(|log| log.partition);
-        assert_eq!(pinning, [0, 1, 2].map(log));
-        for number in 0..3 {
-            journal.keep_up(|_| panic!("it is needed by {number}"));
-            journal.synced(log(number), Offset::new(1));
-        }
-        let refuse = |_| Err(Error::new("record", Cause::Closed("the keeper")));
-        journal.keep_up(refuse);
-        assert!(has_file(&sim), "its end is not recorded");
-        journal.keep_up(|told| {
-            assert_eq!(told, Use::Ends);
-            assert!(has_file(&sim), "it is recorded first");
-            Ok(())
-        });
-        assert!(!has_file(&sim));
-        assert!(journal.bar(log(0)).unwrap(), "nothing is left that could count");
-        assert!(!has_file(&sim.crash(Crash::Nothing)), "it is gone for good");
-    }
-
-    #[test]
-    fn frames_that_were_not_written_are_declined() {
-        let (sim, journal, _) = ready();
-        let tickets = [1, 2].map(|number| journal.gather(&extent(number, 0, 1), b"x").unwrap());
-        sim.fail(Plan::new(Fault::Error(28)).on(Operation::Write));
-        for ticket in tickets {
-            assert_eq!(journal.settle(ticket).unwrap(), Kept::No, "the segments are synced");
-        }
-        assert_eq!(commit(&journal, &extent(3, 0, 1), b"x"), Kept::No);
-    }
-
-    /// What a reign begins with is durable before anything relies on it, and so are its frames.
-    #[test]
-    fn what_was_kept_is_there_after_every_power_cut() {
-        let (sim, journal, _) = ready();
-        sim.record();
-        let mut kept = vec![(0, 1)];
-        for end in 2..=60 {
-            assert_eq!(commit(&journal, &extent(0, end - 1, end), &[0; 100]), Kept::Yes);
-            kept.push((sim.operations(), end));
-            if end % 7 == 0 {
-                journal.synced(log(0), Offset::new(end)); // so that laps can turn
-            }
-        }
-        for moment in sim.moments() {
-            let least = kept.iter().rev().find(|(at, _)| *at < moment.operation());
-            for crash in [Crash::Nothing, Crash::Everything, Crash::Random(1), Crash::Random(2)] {
-                let cut = moment.crash(crash);
-                let path = Path::new(ROOT).join(JOURNAL);
-                let frames = read(&cut, &path, &reign(3)).unwrap().unwrap();
-                let last = frames.last().map_or(0, |frame| frame.extent.end.get());
-                let shown = format!("before call {}, {crash:?}", moment.operation());
-                assert!(last >= least.map_or(1, |(_, end)| *end), "{shown}: {last}");
-                let first = frames.first().map_or(last, |frame| frame.extent.end.get());
-                let run: Vec<_> = frames.iter().map(|frame| frame.extent.end.get()).collect();
-                assert_eq!(run, (first..=last).collect::<Vec<_>>(), "{shown}");
-            }
-        }
-    }
-    #[test]
-    fn a_journal_is_whole_on_the_disk_before_anything_relies_on_it() {
-        let sim = SimDisk::new(1);
-        let (journal, _) = journal_on(&sim);
-        sim.sync_dir(Path::new("/")).unwrap();
-        journal.begin(STORE, LeaderEpoch::new(3));
-        let _ = commit(&journal, &extent(0, 0, 1), b"x");
-        sim.record();
-        let relied_on = std::cell::Cell::new(0);
-        journal.keep_up(|told| {
-            assert_eq!(told, Use::Begins);
-            relied_on.set(sim.operations());
-            Ok(())
-        });
-        let _ = commit(&journal, &extent(0, 0, 1), b"x");
-        let moments = sim.moments();
-        let later = moments.iter().filter(|moment| moment.operation() > relied_on.get());
-        assert!(relied_on.get() > 0 && later.clone().count() > 0, "the control");
-        for moment in later {
-            for crash in [Crash::Nothing, Crash::Everything, Crash::Random(1), Crash::Random(2)] {
-                let found = read(&moment.crash(crash), &Path::new(ROOT).join(JOURNAL), &reign(3));
-                assert!(found.unwrap().is_some(), "{crash:?} before {}", moment.operation());
-            }
-        }
-    }
 }
 
 /// Others work in between.

@@ -192,6 +192,7 @@ mod tests {
         epochs.truncate_from_end(Offset::new(20));
         assert_eq!(epochs.entries(), cache(&[(2, 15)]).entries());
     }
+
     #[test]
     fn what_is_cleared_is_to_be_written() {
         let mut epochs = cache(&[(1, 0), (2, 10)]);

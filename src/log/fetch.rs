@@ -141,7 +141,8 @@ fn read_before(
         None => {
             let why =
                 format!("a batch reaches into the next file, which begins at {}", next.base());
-            Err(Error::corrupt("read", &segment.path(), 0, why).at_offset(from))
+            let position = chunk.next_position - chunk.bytes.len() as u64;
+            Err(Error::corrupt("read", &segment.path(), position, why).at_offset(from))
         }
     }
 }

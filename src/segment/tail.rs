@@ -184,20 +184,26 @@ impl Tail {
         if matches!(self.map, MapState::Untried) {
             self.start_map();
         }
+        let mut fits_map = true;
         let stored = match &mut self.map {
             MapState::Mapped(map) if batch.size() < LARGE_BATCH => {
-                let is_ready = end <= map.allocated()
+                fits_map = end <= map.allocated()
                     || grow(&mut **map, &mut self.window, end, self.capacity, &self.segment)
                         .map_err(|error| Error::io("append", &self.segment.path(), error))?;
-                is_ready.then(|| {
+                if fits_map {
                     let window = map.window(position, batch.size());
                     batch.write(stamp, window);
                     OpenHeader::of(window)
-                })
+                } else {
+                    None
+                }
             }
             _ => None,
         };
-        let header = match stored.flatten() {
+        if !fits_map {
+            self.map = MapState::Positioned; // the batch reaches beyond the map and its window
+        }
+        let header = match stored {
             Some(header) => header,
             None => self.write_by_position(batch, stamp, position)?,
         };
@@ -387,8 +393,10 @@ fn grow(
     let page_end = end.next_multiple_of(FIRST_WINDOW);
     let wanted = map.allocated().saturating_add(*window).min(limit).max(page_end);
     // the last page may reach past the segment's limit; the map's capacity ends there
-    let wanted = wanted.min(limit.max(end));
-    if wanted > map.capacity() && !enlarge(map, wanted, limit, segment) {
+    let mut wanted = wanted.min(limit.max(end));
+    if end <= map.capacity() {
+        wanted = wanted.min(map.capacity()); // a larger map once a batch needs it
+    } else if !enlarge(map, wanted, limit, segment) {
         return Ok(false);
     }
     map.allocate(wanted)?;
