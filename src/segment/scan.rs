@@ -258,7 +258,7 @@ fn first_nonzero(file: &dyn DiskFile, path: &Path, mut from: u64, end: u64) -> R
         let wanted = usize::try_from(end - from).unwrap_or(BUFFER).min(BUFFER);
         let got = read_full_at(file, &mut buffer[..wanted], from)
             .map_err(|error| Error::io("read segment", path, error))?;
-        if let Some(at) = buffer[..got].iter().position(|byte| *byte != 0) {
+        if let Some(at) = nonzero(&buffer[..got]) {
             return Ok(Some(from + at as u64));
         }
         if got < wanted {
@@ -267,6 +267,15 @@ fn first_nonzero(file: &dyn DiskFile, path: &Path, mut from: u64, end: u64) -> R
         from += got as u64;
     }
     Ok(None)
+}
+
+/// The first byte that is not zero. A window of zeros may be half a mebibyte, and is looked through
+/// at each open after a kill: piece by piece, not byte by byte.
+fn nonzero(bytes: &[u8]) -> Option<usize> {
+    const ZEROS: [u8; 256] = [0; 256];
+    let piece = bytes.chunks(ZEROS.len()).position(|piece| *piece != ZEROS[..piece.len()])?;
+    let from = piece * ZEROS.len();
+    bytes[from..].iter().position(|byte| *byte != 0).map(|at| from + at)
 }
 
 /// The first position in `from..end` at which a whole batch lies that would fit after
@@ -320,6 +329,18 @@ fn find_batch(
 mod tests {
     use super::*;
     use crate::disk::{Access, Disk as _, MemoryDisk, write_all_at};
+
+    #[test]
+    fn the_first_byte_that_is_not_zero_is_found_wherever_it_lies() {
+        for len in [0, 1, 255, 256, 257, 512, 600] {
+            assert_eq!(nonzero(&vec![0; len]), None);
+            for at in 0..len {
+                let mut bytes = vec![0; len];
+                bytes[at..].fill(1);
+                assert_eq!(nonzero(&bytes), Some(at), "of {len}");
+            }
+        }
+    }
 
     #[test]
     fn a_length_is_bounded_before_memory_is_taken_for_it() {

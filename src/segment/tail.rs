@@ -190,20 +190,18 @@ impl Tail {
                 fits_map = end <= map.allocated()
                     || grow(&mut **map, &mut self.window, end, self.capacity, &self.segment)
                         .map_err(|error| Error::io("append", &self.segment.path(), error))?;
-                if fits_map {
+                fits_map.then(|| {
                     let window = map.window(position, batch.size());
                     batch.write(stamp, window);
                     OpenHeader::of(window)
-                } else {
-                    None
-                }
+                })
             }
             _ => None,
         };
         if !fits_map {
             self.map = MapState::Positioned; // the batch reaches beyond the map and its window
         }
-        let header = match stored {
+        let header = match stored.flatten() {
             Some(header) => header,
             None => self.write_by_position(batch, stamp, position)?,
         };
