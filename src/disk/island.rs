@@ -1,5 +1,5 @@
-//! The one place of `unsafe`: the memory of a mapped tail, the fork mark, and the lock call that
-//! no safe crate has.
+//! The one place of `unsafe`: the memory of a mapped tail, the fork mark, the lock call that no
+//! safe crate has, and in `checksum` the processor's own instruction.
 //!
 //! Why the mapping is sound. A [`Mapping`] is the shared memory of one file from position 0. Its
 //! published end only rises. `&[u8]` is made only of bytes below it, `&mut [u8]` only of bytes at
@@ -25,6 +25,8 @@ use bytes::Bytes;
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 
 use super::tail::Bounds;
+
+pub(super) mod checksum;
 
 /// How much address space is left to others where a file is mapped.
 const SPARE: usize = 4 << 20;

@@ -12,6 +12,7 @@ use super::index::{OffsetEntry, TimeEntry, relative};
 use super::index_file::Found;
 use super::scan::{Walk, WalkStep, misfit, skips};
 use super::shared::Segment;
+use crate::disk::crc32c_of;
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::record::{Batch, BatchFault, BatchHeader, PlainLimit, Sound};
@@ -159,7 +160,7 @@ impl Segment {
             if rest.len() < BatchHeader::LEN || !wanted || taken as u64 >= end {
                 break;
             }
-            let fault = match Batch::at_front(rest) {
+            let fault = match Batch::at_front(rest, crc32c_of) {
                 Some(batch) => {
                     let header = batch.header();
                     let within = taken + header.size() <= limits.bytes || taken == 0;

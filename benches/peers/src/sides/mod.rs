@@ -186,4 +186,12 @@ pub const NEIGHBOURS: &[Neighbour] = &[
         works: &["single100", "many100", "batch1k", "sync1"],
         open: raw::open_file,
     },
+    Neighbour {
+        name: "raw pwrite, new pages",
+        checks: "CRC-32C a frame",
+        plain: "kill -9; never synced",
+        synced: "-",
+        works: &["many100", "batch1k"],
+        open: raw::open_new_file,
+    },
 ];

@@ -15,12 +15,16 @@ use super::{Job, Side};
 const SIZE: usize = 224 << 20;
 const FRAME: usize = 8;
 
-/// A file of zeros, whose pages are in the page cache.
-fn file(job: &Job<'_>) -> File {
+fn new_file(job: &Job<'_>) -> File {
     std::fs::create_dir_all(job.dir).expect("a directory");
     let path = job.dir.join("raw");
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
-    let file = file.expect("a new file");
+    file.expect("a new file")
+}
+
+/// A file of zeros, whose pages are in the page cache.
+fn file(job: &Job<'_>) -> File {
+    let file = new_file(job);
     let zeros = vec![0; 1 << 20];
     (0..SIZE).step_by(1 << 20).for_each(|at| file.write_all_at(&zeros, at as u64).expect("room"));
     file
@@ -78,6 +82,11 @@ pub fn open_file(job: &Job<'_>) -> Box<dyn Side> {
         file.sync_all().expect("a sync");
     }
     Box::new(Positioned { file, state: Mutex::new((Vec::new(), 0)) })
+}
+
+/// What a log that is not written over can come to: each write takes pages that are new.
+pub fn open_new_file(job: &Job<'_>) -> Box<dyn Side> {
+    Box::new(Positioned { file: new_file(job), state: Mutex::new((Vec::new(), 0)) })
 }
 
 impl Side for Positioned {
