@@ -100,8 +100,12 @@ mod stats;
 mod sync;
 mod time;
 
-// loom explores `wait`, group commit in it too, and the hand-over of `group`, with its own atomics
-// and locks in `sync`; the other rooms share their state in std's `Arc`, which those do not fit
+// loom explores `wait`, group commit in it too, the hand-over of `group`, and of `disk` who readies
+// windows, with its own atomics and locks in `sync`; the other rooms share their state in std's
+// `Arc`, which those do not fit
+#[cfg(all(test, loom))]
+#[path = "disk/real/ahead.rs"]
+mod ahead;
 #[cfg(not(loom))]
 pub mod disk;
 #[cfg(not(loom))]

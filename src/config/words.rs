@@ -119,7 +119,8 @@ impl FromStr for WhenFull {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Threads {
-    /// The store runs two threads of its own, a timer and a maintainer.
+    /// The store runs threads of its own: a timer, a maintainer, and where files are mapped one
+    /// that readies the next window of a busy partition while its writer fills the last.
     #[default]
     Own,
     /// None: the host calls `run_due` and `run_maintenance`, and calls that block run due work.

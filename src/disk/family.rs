@@ -211,6 +211,41 @@ pub trait Disk: sealed::Sealed + Send + Sync + fmt::Debug {
 
     /// Whether the process is a forked child of the one that made this disk.
     fn is_forked_child(&self) -> bool;
+
+    /// The windows of mapped files that a thread may make ready ahead of their writers; `None`
+    /// where a disk has none. See [`Windows`].
+    fn windows(&self) -> Option<Arc<dyn Windows>> {
+        None
+    }
+}
+
+/// The windows of a disk's mapped files, for the thread that makes the next one ready while its
+/// writer still fills the last.
+///
+/// Nothing depends on it: a writer who meets a window that is not ready makes it himself.
+///
+/// ```
+/// use std::sync::atomic::{AtomicBool, Ordering};
+/// use tidelog::disk::{Disk, IoMode, RealDisk};
+/// let disk = RealDisk::new(IoMode::Mapped)?;
+/// let windows = disk.windows().expect("a mapped disk has some");
+/// let goes_on = AtomicBool::new(true);
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| windows.ready(&|| goes_on.load(Ordering::Acquire)));
+///     // here files are mapped and stored into
+///     goes_on.store(false, Ordering::Release);
+///     windows.wake();
+/// });
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub trait Windows: sealed::Sealed + Send + Sync + fmt::Debug {
+    /// Makes windows ready, in the order in which they are asked for, as long as `goes_on` says
+    /// so: it is asked before each window and after each [`wake`](Windows::wake). Blocks
+    /// meanwhile, without using the processor while nobody asks.
+    fn ready(&self, goes_on: &dyn Fn() -> bool);
+
+    /// Has whoever makes windows ready ask whether to go on.
+    fn wake(&self);
 }
 
 /// An open file; reads and writes name their position, there is no cursor.

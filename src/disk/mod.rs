@@ -32,7 +32,9 @@ mod tests;
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) use crc32c::crc32c as crc32c_of;
-pub use family::{Access, DirLock, Disk, DiskFile, Entry, IoMode, MapReader, Metadata, TailMap};
+pub use family::{
+    Access, DirLock, Disk, DiskFile, Entry, IoMode, MapReader, Metadata, TailMap, Windows,
+};
 pub use file_range::FileRange;
 #[cfg(target_os = "linux")]
 pub(crate) use island::checksum::crc32c_of;

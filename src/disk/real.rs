@@ -9,9 +9,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Access, DirLock, Disk, DiskFile, Entry, IoMode, Metadata, sealed};
+use super::{Access, DirLock, Disk, DiskFile, Entry, IoMode, Metadata, Windows, sealed};
 use crate::time::Timestamp;
 
+#[cfg(target_os = "linux")]
+mod ahead;
 mod file;
 mod lock;
 #[cfg(target_os = "linux")]
@@ -55,6 +57,8 @@ struct Shared {
     registry: registry::Registry,
     whole: whole::Whole,
     fork: Arc<ForkCheck>,
+    #[cfg(target_os = "linux")]
+    ahead: ahead::Queue<std::sync::Weak<file::Inner>>,
 }
 
 /// Tells a forked child from the process that made the disk.
@@ -137,6 +141,8 @@ impl RealDisk {
             registry: registry::Registry::default(),
             whole: whole::Whole::default(),
             fork: Arc::new(ForkCheck::new()),
+            #[cfg(target_os = "linux")]
+            ahead: ahead::Queue::new(),
         };
         RealDisk { shared: Arc::new(shared) }
     }
@@ -269,5 +275,28 @@ impl Disk for RealDisk {
 
     fn is_forked_child(&self) -> bool {
         self.shared.fork.is_forked_child()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn windows(&self) -> Option<Arc<dyn Windows>> {
+        (self.mode() == IoMode::Mapped).then(|| self.shared.clone() as Arc<dyn Windows>)
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl sealed::Sealed for Shared {}
+
+#[cfg(target_os = "linux")]
+impl Windows for Shared {
+    fn ready(&self, goes_on: &dyn Fn() -> bool) {
+        self.ahead.serve(goes_on, |file| {
+            if let Some(file) = file.upgrade() {
+                file.ahead.serve();
+            }
+        });
+    }
+
+    fn wake(&self) {
+        self.ahead.wake();
     }
 }

@@ -86,6 +86,9 @@ impl Engine {
     fn wake_everyone(&self) {
         self.timer_wakeup.wake();
         self.maintenance_wakeup.wake();
+        if let Some(windows) = self.options.disk.windows() {
+            windows.wake();
+        }
         self.budget.close();
         for topic in self.topics() {
             topic.budget.close();

@@ -121,7 +121,11 @@ impl Engine {
         let weak = Arc::downgrade(self);
         self.running.start("timer", weak.clone(), self.timer_wakeup.clone(), Engine::run_due)?;
         let wakeup = self.maintenance_wakeup.clone();
-        self.running.start("maintenance", weak, wakeup, Engine::run_maintenance)
+        self.running.start("maintenance", weak.clone(), wakeup, Engine::run_maintenance)?;
+        match self.options.disk.windows() {
+            Some(windows) => self.running.start_ahead(weak, windows),
+            None => Ok(()),
+        }
     }
 }
 

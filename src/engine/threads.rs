@@ -1,4 +1,5 @@
-//! The store's two threads, and how they sleep.
+//! The store's threads, and how they sleep: the timer, maintenance, and the one that readies
+//! windows of mapped files ahead of their writers.
 //!
 //! A thread sleeps until its next deadline or until it is woken, and costs nothing meanwhile. It
 //! holds the engine only while it works: once the last handle is gone it ends. On a clock that is
@@ -10,6 +11,7 @@ use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 
 use super::Engine;
+use crate::disk::Windows;
 use crate::error::{Error, Result};
 use crate::sync::{Condvar, Mutex};
 use crate::time::deadline_after;
@@ -80,6 +82,20 @@ impl Running {
             };
             wakeup.sleep(longest);
         };
+        self.spawn(name, run)
+    }
+
+    /// Starts the thread that readies windows, until the engine is closed or gone.
+    pub(super) fn start_ahead(
+        &self,
+        engine: Weak<Engine>,
+        windows: Arc<dyn Windows>,
+    ) -> Result<()> {
+        let goes_on = move || engine.upgrade().is_some_and(|engine| !engine.gate().is_closed());
+        self.spawn("ahead", move || windows.ready(&goes_on))
+    }
+
+    fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
         let handle = std::thread::Builder::new()
             .name(format!("tidelog-{name}"))
             .spawn(run)

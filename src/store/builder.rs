@@ -121,7 +121,7 @@ impl StoreBuilder {
         self
     }
 
-    /// Who lends the time for what happens later; default two threads of the store's own.
+    /// Who lends the time for what happens later; default threads of the store's own.
     ///
     /// ```
     /// use tidelog::{Store, Threads};

@@ -21,6 +21,8 @@ use super::os::{self, Identity};
 use super::state::{Failure, State, Unsynced, anchor};
 #[cfg(target_os = "linux")]
 use super::state::{MOST_RETIRED, Mapping};
+#[cfg(target_os = "linux")]
+use super::{ahead, map};
 use crate::sync::Mutex;
 
 /// The handle that callers share.
@@ -36,6 +38,9 @@ pub(super) struct Inner {
     shared: Arc<Shared>,
     lately_used: AtomicBool,
     state: Mutex<State>,
+    /// What lies behind the window of its mapped tail, being made ready.
+    #[cfg(target_os = "linux")]
+    pub(super) ahead: ahead::Window<map::Ahead>,
 }
 
 /// A file that a sync of all of them is to cover.
@@ -106,6 +111,8 @@ impl Inner {
             shared: shared.clone(),
             lately_used: AtomicBool::new(true),
             state: Mutex::new(state),
+            #[cfg(target_os = "linux")]
+            ahead: ahead::Window::new(),
         });
         shared.pool.opened(&inner);
         Ok(inner)
@@ -321,6 +328,29 @@ impl Inner {
         }
     }
 
+    /// Whether there is somebody to make windows ready.
+    #[cfg(target_os = "linux")]
+    pub(super) fn has_servers(&self) -> bool {
+        self.shared.ahead.is_served()
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn ask_ahead(self: &Arc<Self>, window: map::Ahead) {
+        self.ahead.ask(window);
+        if !self.shared.ahead.offer(Arc::downgrade(self)) {
+            self.ahead.call_in();
+        }
+    }
+
+    /// No window is made ready from now on. A forked child, which has no thread that could be at
+    /// it, may have inherited the lock as one held it.
+    pub(super) fn call_in_ahead(&self) {
+        #[cfg(target_os = "linux")]
+        if !self.shared.fork.is_forked_child() {
+            self.ahead.call_in();
+        }
+    }
+
     /// The writer has dropped its map; what was stored through it may still be unsynced.
     #[cfg(target_os = "linux")]
     pub(super) fn retire_map(&self) {
@@ -383,6 +413,8 @@ impl DiskFile for RealFile {
 
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize> {
         let end = position.checked_add(bytes.len() as u64).ok_or(io::ErrorKind::InvalidInput)?;
+        #[cfg(target_os = "linux")]
+        self.inner.ahead.give_way(end);
         self.inner.change(end, |file| os::write_at(file, bytes, position))
     }
 
@@ -392,6 +424,7 @@ impl DiskFile for RealFile {
             // Stores into the cut part would raise SIGBUS.
             return Err(super::super::tail::invalid("a file is not cut under its live map"));
         }
+        self.inner.call_in_ahead();
         self.inner.change(len, |file| file.set_len(len))
     }
 

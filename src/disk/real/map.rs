@@ -2,7 +2,8 @@
 //!
 //! Writing zeros before mapping them is what keeps a full disk an error and never a signal: the
 //! space is the file's before the first store. Nothing here is `unsafe`; the memory is the
-//! island's. A store or a publish takes no lock and makes no system call.
+//! island's. A store or a publish takes no lock and makes no system call. Of a busy log another
+//! thread readies the next window meanwhile (`ahead`).
 
 use std::fs::File;
 use std::io;
@@ -12,6 +13,7 @@ use bytes::Bytes;
 
 use super::super::island::{Mapping, Writer};
 use super::super::{MapReader, TailMap, sealed};
+use super::ahead::{Job, Taken};
 use super::file::Inner;
 use super::os;
 
@@ -21,6 +23,32 @@ static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 const KEPT_BEHIND: u64 = 1 << 20;
 /// How much is let go at a time.
 const LET_GO: u64 = 4 << 20;
+/// From this size on the next window is asked for ahead: of a log that is as busy as that.
+const LEAST_AHEAD: u64 = if cfg!(test) { 8 << 10 } else { 256 << 10 };
+
+/// The next window, as another thread makes it ready.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    file: Arc<File>,
+    mapping: Arc<Mapping>,
+    from: u64,
+    to: u64,
+}
+
+impl Job for Ahead {
+    fn bounds(&self) -> (u64, u64) {
+        (self.from, self.to)
+    }
+
+    fn run(&self, from: u64, to: u64) -> io::Result<()> {
+        zero_ahead(&self.file, from, to)?;
+        self.mapping.populate(from, to)
+    }
+
+    fn cut(&self, end: u64) -> io::Result<()> {
+        self.file.set_len(end)
+    }
+}
 
 /// The writer's side.
 #[derive(Debug)]
@@ -52,6 +80,46 @@ impl RealTail {
             }
         }
     }
+
+    /// Takes over what another thread has made ready.
+    fn take_ahead(&mut self) {
+        match self.file.ahead.take(self.allocated()) {
+            Taken::UpTo(end) => self.writer.raise_allocated(end),
+            Taken::Littered => self.cut_first = true,
+            Taken::Nothing => {}
+        }
+    }
+
+    /// Asks for a window of that size, as far as the map reaches.
+    fn ask_ahead(&self, size: u64) {
+        let from = self.allocated();
+        let to = from.saturating_add(size).min(self.capacity());
+        if size < LEAST_AHEAD || from >= to || !self.file.has_servers() {
+            return;
+        }
+        if let Ok(file) = self.file.descriptor() {
+            let mapping = self.writer.mapping().clone();
+            self.file.ask_ahead(Ahead { file, mapping, from, to });
+        }
+    }
+
+    /// Writes zeros up to `end` and has the pages in the map.
+    fn extend(&mut self, end: u64) -> io::Result<()> {
+        let from = self.allocated();
+        let file = self.file.descriptor()?;
+        if self.cut_first {
+            file.set_len(from)?;
+            self.cut_first = false;
+        }
+        let ready =
+            zero_ahead(&file, from, end).and_then(|()| self.writer.mapping().populate(from, end));
+        if let Err(error) = ready {
+            self.cut_first = file.set_len(from).is_err();
+            return Err(error);
+        }
+        self.writer.raise_allocated(end);
+        Ok(())
+    }
 }
 
 impl sealed::Sealed for RealTail {}
@@ -66,6 +134,7 @@ impl TailMap for RealTail {
     }
 
     fn enlarge(&mut self, capacity: u64) -> io::Result<()> {
+        self.take_ahead();
         self.file.make_room_for_map()?;
         let file = self.file.descriptor()?;
         self.writer.enlarge(&file, capacity)?;
@@ -78,20 +147,13 @@ impl TailMap for RealTail {
         if !self.writer.bounds().check_allocate(end)? {
             return Ok(());
         }
-        let from = self.allocated();
-        let file = self.file.descriptor()?;
-        if self.cut_first {
-            file.set_len(from)?;
-            self.cut_first = false;
+        let size = end - self.allocated();
+        self.take_ahead();
+        if self.allocated() < end {
+            self.extend(end)?;
         }
-        let ready =
-            zero_ahead(&file, from, end).and_then(|()| self.writer.mapping().populate(from, end));
-        if let Err(error) = ready {
-            self.cut_first = file.set_len(from).is_err();
-            return Err(error);
-        }
-        self.writer.raise_allocated(end);
         self.let_go_behind();
+        self.ask_ahead(size);
         Ok(())
     }
 
@@ -110,6 +172,7 @@ impl TailMap for RealTail {
     }
 
     fn rest(&mut self) {
+        self.take_ahead(); // its pages go too
         self.writer.let_go_all();
     }
 
@@ -120,6 +183,7 @@ impl TailMap for RealTail {
 
 impl Drop for RealTail {
     fn drop(&mut self) {
+        self.file.call_in_ahead();
         self.file.retire_map();
     }
 }

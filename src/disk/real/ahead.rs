@@ -1,0 +1,214 @@
+//! Windows that another thread makes ready while the one before is still being filled.
+//!
+//! Writing zeros is most of what a busy writer's appends cost: half of its time goes into pages
+//! that are new. So a writer whose windows are large asks for the next one as soon as it has begun
+//! one, and a thread that serves does there what the writer would have done: zeros first, then the
+//! pages of the map. Where nobody serves, or too late, the writer does it itself, as ever.
+//!
+//! Invariants. A window lies behind what its writer knows to be allocated, so nobody stores into it
+//! before it is taken. Its lock is held while it is made ready: who writes by position, cuts the
+//! file, maps it anew or lets the map go calls in the window first, and from then on no zeros are
+//! written behind his back. What is left of a window that was called in is zeros that the file
+//! ends in, as after a window that was never filled. A failure leaves the file as it was, and the
+//! writer to meet it for himself.
+
+use std::collections::VecDeque;
+use std::io;
+
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Condvar, Mutex};
+
+/// How much is made ready at a time: a writer who needs the file waits no longer than for that.
+const PIECE: u64 = if cfg!(test) { 8 << 10 } else { 256 << 10 };
+
+/// So many windows wait at most, for each keeps a descriptor open: where more are wanted than are
+/// made, their writers make them.
+const MOST_WAITING: usize = 64;
+
+/// What makes a file ready to be stored into.
+pub(super) trait Job: Send {
+    /// Where it begins and ends.
+    fn bounds(&self) -> (u64, u64);
+    /// Zeros, and pages in the map.
+    fn run(&self, from: u64, to: u64) -> io::Result<()>;
+    /// Cuts the file there.
+    fn cut(&self, end: u64) -> io::Result<()>;
+}
+
+#[derive(Debug, Default)]
+enum Stage<J> {
+    #[default]
+    None,
+    /// Zeros from one end to the other, allocated, and not yet known to the writer; with the job
+    /// where it is to go on.
+    Ready { from: u64, to: u64, job: Option<Box<J>> },
+    /// Part of what was written could not be taken back.
+    Littered,
+}
+
+/// What a window has come to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// All up to there can be stored into.
+    UpTo(u64),
+    /// The file has to be cut to what is allocated before it grows again.
+    Littered,
+    Nothing,
+}
+
+/// The window ahead of one file's writer.
+#[derive(Debug)]
+pub(super) struct Window<J> {
+    stage: Mutex<Stage<J>>,
+}
+
+impl<J: Job> Window<J> {
+    pub(super) fn new() -> Self {
+        Window { stage: Mutex::new(Stage::None) }
+    }
+
+    /// Asks for the window; by its writer, who has taken the one before.
+    pub(super) fn ask(&self, job: J) {
+        let from = job.bounds().0;
+        *self.stage.lock() = Stage::Ready { from, to: from, job: Some(Box::new(job)) };
+    }
+
+    /// Makes it ready, piece by piece, as long as it is asked for.
+    pub(super) fn serve(&self) {
+        while self.serve_piece() {}
+    }
+
+    /// Whether there is more to do.
+    fn serve_piece(&self) -> bool {
+        let mut stage = self.stage.lock();
+        let Stage::Ready { to, job, .. } = &mut *stage else { return false };
+        let Some(wanted) = job else { return false };
+        let all = wanted.bounds().1;
+        let next = (*to + PIECE).min(all);
+        if let Err(error) = wanted.run(*to, next) {
+            log::debug!("a window ahead was not made: {error}");
+            match wanted.cut(*to) {
+                Ok(()) => *job = None,
+                Err(_) => *stage = Stage::Littered,
+            }
+            return false;
+        }
+        *to = next;
+        if next == all {
+            *job = None;
+        }
+        next < all
+    }
+
+    /// What there is for a writer to whom the file reaches to `allocated`; it is his from now on.
+    pub(super) fn take(&self, allocated: u64) -> Taken {
+        match std::mem::take(&mut *self.stage.lock()) {
+            Stage::Ready { from, to, .. } if from <= allocated && allocated < to => Taken::UpTo(to),
+            Stage::Littered => Taken::Littered,
+            _ => Taken::Nothing,
+        }
+    }
+
+    /// Before something is written up to `end`: what is asked for is asked for no more, and only
+    /// what lies behind is left of what is ready.
+    pub(super) fn give_way(&self, end: u64) {
+        let mut stage = self.stage.lock();
+        *stage = match std::mem::take(&mut *stage) {
+            Stage::Ready { from, to, .. } if end < to => {
+                Stage::Ready { from: from.max(end), to, job: None }
+            }
+            Stage::Littered => Stage::Littered,
+            _ => Stage::None,
+        };
+    }
+
+    /// Before the file is cut or its map goes: there is no window any more.
+    pub(super) fn call_in(&self) {
+        *self.stage.lock() = Stage::None;
+    }
+}
+
+/// The windows that were asked for, and who serves.
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    waiting: Mutex<Waiting<T>>,
+    changed: Condvar,
+    serving: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    windows: VecDeque<T>,
+    /// How often those who serve were woken to look whether they are to go on.
+    wakes: u64,
+}
+
+/// One who serves, for as long as it lives.
+struct Serving<'q>(&'q AtomicUsize);
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<T> Queue<T> {
+    pub(super) fn new() -> Self {
+        let waiting = Waiting { windows: VecDeque::new(), wakes: 0 };
+        Queue {
+            waiting: Mutex::new(waiting),
+            changed: Condvar::new(),
+            serving: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether anybody would serve who asks.
+    pub(super) fn is_served(&self) -> bool {
+        self.serving.load(Ordering::Relaxed) > 0
+    }
+
+    /// Has a window served in its turn; whether that will be.
+    pub(super) fn offer(&self, window: T) -> bool {
+        let mut waiting = self.waiting.lock();
+        if waiting.windows.len() >= MOST_WAITING {
+            return false;
+        }
+        waiting.windows.push_back(window);
+        drop(waiting);
+        self.changed.notify_one();
+        true
+    }
+
+    /// Serves, one after the other, as long as `goes_on` says so; asked again after each wake-up.
+    pub(super) fn serve(&self, goes_on: &dyn Fn() -> bool, serve: impl Fn(T)) {
+        self.serving.fetch_add(1, Ordering::Relaxed);
+        let serving = Serving(&self.serving);
+        let mut seen = self.waiting.lock().wakes;
+        while goes_on() {
+            let mut waiting = self.waiting.lock();
+            while waiting.windows.is_empty() && waiting.wakes == seen {
+                self.changed.wait(&mut waiting);
+            }
+            seen = waiting.wakes;
+            let next = waiting.windows.pop_front();
+            drop(waiting);
+            next.map(&serve);
+        }
+        drop(serving);
+        if !self.is_served() {
+            self.waiting.lock().windows.clear();
+        }
+    }
+
+    /// Has everybody who serves look whether they are to go on.
+    pub(super) fn wake(&self) {
+        self.waiting.lock().wakes += 1;
+        self.changed.notify_all();
+    }
+}
+
+#[cfg(all(test, any(loom, shuttle)))]
+#[path = "ahead/loom_tests.rs"] // of `lib.rs` too, under loom
+mod loom_tests;
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;

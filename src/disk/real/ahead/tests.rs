@@ -1,0 +1,299 @@
+//! What a window comes to, and a real file's tail with a thread beside it, at random.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
+use super::*;
+use crate::disk::{Access, Disk as _, DiskFile, IoMode, RealDisk, TailMap, write_all_at};
+use crate::seeds::seeds;
+
+struct Fails {
+    is_undone: bool,
+}
+
+impl Job for Fails {
+    fn bounds(&self) -> (u64, u64) {
+        (10, 20)
+    }
+
+    fn run(&self, _: u64, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn cut(&self, end: u64) -> io::Result<()> {
+        assert_eq!(end, 10);
+        if self.is_undone { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+    }
+}
+
+#[test]
+fn a_window_that_failed_is_nothing_or_has_to_be_cut() {
+    let window = Window::new();
+    window.ask(Fails { is_undone: true });
+    window.serve();
+    assert_eq!(window.take(10), Taken::Nothing);
+    window.ask(Fails { is_undone: false });
+    window.serve();
+    window.give_way(15);
+    assert_eq!(window.take(15), Taken::Littered);
+    assert_eq!(window.take(15), Taken::Nothing, "it is told once");
+    window.ask(Fails { is_undone: false });
+    window.serve();
+    window.call_in();
+    assert_eq!(window.take(10), Taken::Nothing, "the file was cut");
+}
+
+/// Of three pieces, so many can be made.
+struct Pieces(u64);
+
+impl Job for Pieces {
+    fn bounds(&self) -> (u64, u64) {
+        (10, 10 + 3 * PIECE)
+    }
+
+    fn run(&self, from: u64, to: u64) -> io::Result<()> {
+        assert_eq!(to - from, PIECE);
+        match from < 10 + self.0 * PIECE {
+            true => Ok(()),
+            false => Err(io::ErrorKind::StorageFull.into()),
+        }
+    }
+
+    fn cut(&self, end: u64) -> io::Result<()> {
+        assert_eq!(end, 10 + self.0 * PIECE);
+        Ok(())
+    }
+}
+
+#[test]
+fn what_was_made_before_a_failure_or_a_call_is_ready() {
+    for made in 0..=3 {
+        let window = Window::new();
+        window.ask(Pieces(made));
+        window.serve();
+        let end = 10 + made * PIECE;
+        let expected = if made > 0 { Taken::UpTo(end) } else { Taken::Nothing };
+        assert_eq!(window.take(10), expected);
+    }
+    let window = Window::new();
+    window.ask(Pieces(3));
+    assert!(window.serve_piece());
+    assert_eq!(window.take(10), Taken::UpTo(10 + PIECE));
+    assert!(!window.serve_piece(), "the rest is asked for no more");
+    window.ask(Pieces(3));
+    assert!(window.serve_piece());
+    window.give_way(11);
+    assert!(!window.serve_piece());
+    assert_eq!(window.take(11), Taken::UpTo(10 + PIECE));
+}
+
+struct Made;
+
+impl Job for Made {
+    fn bounds(&self) -> (u64, u64) {
+        (10, 20)
+    }
+
+    fn run(&self, from: u64, to: u64) -> io::Result<()> {
+        assert_eq!((from, to), (10, 20));
+        Ok(())
+    }
+
+    fn cut(&self, _: u64) -> io::Result<()> {
+        unreachable!("nothing failed")
+    }
+}
+
+#[test]
+fn what_is_ready_is_taken_by_who_stands_before_its_end_and_behind_its_beginning() {
+    let made = || {
+        let window = Window::new();
+        window.ask(Made);
+        window.serve();
+        window.serve(); // who was asked twice comes twice
+        window
+    };
+    assert_eq!(made().take(9), Taken::Nothing, "what lies between is not ready");
+    assert_eq!(made().take(10), Taken::UpTo(20));
+    assert_eq!(made().take(19), Taken::UpTo(20));
+    assert_eq!(made().take(20), Taken::Nothing);
+    let written_over = |end| {
+        let window = made();
+        window.give_way(end);
+        window
+    };
+    assert_eq!(written_over(5).take(10), Taken::UpTo(20));
+    assert_eq!(written_over(15).take(14), Taken::Nothing, "what was written may have failed");
+    assert_eq!(written_over(15).take(15), Taken::UpTo(20));
+    assert_eq!(written_over(20).take(20), Taken::Nothing);
+    let asked = Window::new();
+    asked.ask(Made);
+    asked.give_way(12);
+    asked.serve();
+    assert_eq!(asked.take(12), Taken::Nothing);
+}
+
+#[test]
+fn no_more_windows_wait_than_may_keep_descriptors() {
+    let queue = Queue::new();
+    assert_eq!((0..MOST_WAITING + 5).filter(|window| queue.offer(*window)).count(), MOST_WAITING);
+    let goes_on = AtomicBool::new(true);
+    let served = std::cell::RefCell::new(Vec::new());
+    queue.serve(&|| goes_on.load(Ordering::Relaxed), |window| {
+        assert!(queue.is_served());
+        served.borrow_mut().push(window);
+        goes_on.store(served.borrow().len() < 3, Ordering::Relaxed);
+    });
+    assert_eq!(*served.borrow(), [0, 1, 2], "in the order in which they were asked for");
+    assert!(!queue.is_served() && queue.waiting.lock().windows.is_empty());
+}
+
+/// A disk with a thread that readies its windows.
+fn with_a_server(test: impl FnOnce(&RealDisk)) {
+    let Ok(disk) = RealDisk::new(IoMode::Mapped) else { return };
+    let windows = disk.windows().unwrap();
+    let goes_on = AtomicBool::new(true);
+    thread::scope(|scope| {
+        scope.spawn(|| windows.ready(&|| goes_on.load(Ordering::Acquire)));
+        let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(&disk)));
+        goes_on.store(false, Ordering::Release);
+        windows.wake();
+        passed.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+}
+
+const WINDOW: u64 = 16 << 10;
+
+#[test]
+fn the_window_behind_is_ready_before_it_is_needed() {
+    let directory = tempfile::tempdir().unwrap();
+    with_a_server(|disk| {
+        let file = disk.open(&directory.path().join("f"), Access::Create).unwrap();
+        let mut map = file.map_tail(0, 64 << 20).unwrap().unwrap();
+        let map = &mut *map;
+        let until = Instant::now() + Duration::from_secs(60);
+        let mut is_ahead = false;
+        while !is_ahead && Instant::now() < until {
+            let end = map.allocated() + WINDOW;
+            if end > map.capacity() {
+                break;
+            }
+            map.allocate(end).unwrap();
+            thread::sleep(Duration::from_millis(1));
+            is_ahead = file.len().unwrap() == map.allocated() + WINDOW;
+        }
+        assert!(is_ahead);
+        let (allocated, end) = (map.allocated(), map.allocated() + WINDOW);
+        map.allocate(allocated + 1).unwrap();
+        assert!(map.allocated() >= end, "all that is ready is taken");
+        let len = usize::try_from(end - allocated).unwrap();
+        assert!(map.window(allocated, len).iter().all(|byte| *byte == 0));
+    });
+}
+
+/// A tail as its log uses it.
+struct Tail<'a> {
+    file: &'a dyn DiskFile,
+    map: Option<Box<dyn TailMap>>,
+    /// What it holds.
+    bytes: Vec<u8>,
+}
+
+impl Tail<'_> {
+    fn published(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        let end = self.published() + bytes.len() as u64;
+        let map = self.map.as_mut().unwrap();
+        if end > map.capacity() {
+            map.enlarge(end.next_multiple_of(64 << 10)).unwrap();
+        }
+        if end > map.allocated() {
+            let wanted = (map.allocated() + WINDOW).min(map.capacity()).max(end);
+            map.allocate(wanted).unwrap();
+        }
+        map.window(self.bytes.len() as u64, bytes.len()).copy_from_slice(bytes);
+        map.publish(end);
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn append_by_position(&mut self, bytes: &[u8]) {
+        write_all_at(self.file, bytes, self.published()).unwrap();
+        let end = self.published() + bytes.len() as u64;
+        let map = self.map.as_mut().unwrap();
+        if end > map.capacity() {
+            map.enlarge(end.next_multiple_of(64 << 10)).unwrap();
+        }
+        map.written(end);
+        map.publish(end);
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Part of a positioned append that failed, taken back.
+    fn fail(&mut self, bytes: &[u8]) {
+        let position = self.published();
+        write_all_at(self.file, bytes, position).unwrap();
+        let map = self.map.as_mut().unwrap();
+        let inside = map.allocated().min(position + bytes.len() as u64) - position;
+        map.window(position, usize::try_from(inside).unwrap()).fill(0);
+        let allocated = map.allocated();
+        self.file.set_len(allocated).unwrap();
+    }
+
+    fn map_again(&mut self) {
+        self.map = None;
+        self.file.set_len(self.published()).unwrap();
+        let capacity = (self.published() + 1).next_multiple_of(64 << 10);
+        self.map = Some(self.file.map_tail(self.published(), capacity).unwrap().unwrap());
+    }
+
+    fn check(&self, path: &Path) {
+        let on_disk = std::fs::read(path).unwrap();
+        assert!(on_disk.len() >= self.bytes.len());
+        assert!(on_disk[..self.bytes.len()] == self.bytes, "what was appended is there");
+        assert!(on_disk[self.bytes.len()..].iter().all(|byte| *byte == 0), "and zeros behind it");
+    }
+}
+
+fn random(seed: u64, path: &Path, disk: &RealDisk) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let file = disk.open(path, Access::Create).unwrap();
+    let mut tail = Tail { file: &*file, map: None, bytes: Vec::new() };
+    tail.map_again();
+    for step in 0..300_u32 {
+        let len = random.random_range(1..12_000);
+        let bytes: Vec<u8> = (0..len).map(|_| random.random_range(1..=255)).collect();
+        match random.random_range(0..40) {
+            0..30 => tail.append(&bytes),
+            30..34 => tail.append_by_position(&bytes),
+            34..37 => tail.fail(&bytes),
+            37 => tail.map.as_mut().unwrap().rest(),
+            38 => file.sync_data().unwrap(),
+            _ => tail.map_again(),
+        }
+        if step % 10 == 0 {
+            tail.check(path);
+        }
+    }
+    tail.check(path);
+    tail.map = None;
+    tail.check(path);
+}
+
+#[test]
+fn a_tail_with_a_thread_ahead_holds_what_was_appended() {
+    let directory = tempfile::tempdir().unwrap();
+    let seeds = seeds(8, 60, 2_000);
+    with_a_server(|disk| {
+        for seed in seeds {
+            random(seed, &directory.path().join(format!("f{seed}")), disk);
+        }
+    });
+}
