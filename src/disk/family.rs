@@ -374,7 +374,8 @@ pub trait TailMap: sealed::Sealed + Send + fmt::Debug {
 
     /// Writes zeros from the allocated end up to `end` and readies them to be stored into. The
     /// file, which must end at the allocated end (what a failed positioned write left beyond is cut
-    /// first), is then `end` bytes long.
+    /// first), is then `end` bytes long; longer, and perhaps allocated further, where a thread
+    /// makes windows ready ahead ([`Windows`]): zeros too.
     ///
     /// # Errors
     /// Those of the operating system (a full disk, a quota): nothing that was allocated before is

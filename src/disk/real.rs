@@ -9,7 +9,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Access, DirLock, Disk, DiskFile, Entry, IoMode, Metadata, Windows, sealed};
+#[cfg(target_os = "linux")]
+use super::Windows;
+use super::{Access, DirLock, Disk, DiskFile, Entry, IoMode, Metadata, sealed};
 use crate::time::Timestamp;
 
 #[cfg(target_os = "linux")]

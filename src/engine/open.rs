@@ -122,10 +122,12 @@ impl Engine {
         self.running.start("timer", weak.clone(), self.timer_wakeup.clone(), Engine::run_due)?;
         let wakeup = self.maintenance_wakeup.clone();
         self.running.start("maintenance", weak.clone(), wakeup, Engine::run_maintenance)?;
-        match self.options.disk.windows() {
-            Some(windows) => self.running.start_ahead(weak, windows),
-            None => Ok(()),
+        if let Some(windows) = self.options.disk.windows()
+            && let Err(error) = self.running.start_ahead(weak, windows)
+        {
+            log::warn!("writers make their windows ready themselves: {error}");
         }
+        Ok(())
     }
 }
 

@@ -269,7 +269,7 @@ fn first_nonzero(file: &dyn DiskFile, path: &Path, mut from: u64, end: u64) -> R
     Ok(None)
 }
 
-/// The first byte that is not zero. A window of zeros may be half a mebibyte, and is looked through
+/// The first byte that is not zero. Windows of zeros may be a mebibyte, and are looked through
 /// at each open after a kill: piece by piece, not byte by byte.
 fn nonzero(bytes: &[u8]) -> Option<usize> {
     const ZEROS: [u8; 256] = [0; 256];

@@ -333,6 +333,7 @@ impl Tail {
     /// Gives back memory until the next append, which takes it up again by itself.
     pub(crate) fn rest(&mut self) {
         self.scratch = Vec::new();
+        self.window = FIRST_WINDOW; // it is busy no more
         if let MapState::Mapped(map) = &mut self.map {
             map.rest();
         }

@@ -14,7 +14,7 @@ use tidelog::disk::IoMode;
 
 use crate::common::budget::{for_each_seed, seeds};
 use crate::common::suite::Suite;
-use crate::writer::{Ends, Manner, Victim, Word, judge};
+use crate::writer::{Ends, LARGE, Manner, SMALL, Victim, Word, judge};
 
 const KILLS: u64 = 20;
 
@@ -37,15 +37,18 @@ fn a_kill_takes_nothing_that_was_acknowledged() {
         let dir = if place.is_dir() { tempfile::tempdir_in(place) } else { tempfile::tempdir() };
         let dir = dir.expect("a directory");
         let mode = [IoMode::Mapped, IoMode::Positioned][usize::from(seed % 2 == 1)];
+        // a victim of large segments lives as long as it takes until windows are made ready ahead
+        let (segment, longest) = if seed % 4 < 2 { (SMALL, 3_000) } else { (LARGE, 30_000) };
         let mut acknowledged = Ends::new();
         for kill in 0..KILLS {
             let word =
                 if random.random_bool(0.2) { Durability::Power } else { Durability::Process };
-            let mut victim = Victim::start(dir.path(), Manner { mode, word: Word::Of(word) });
+            let manner = Manner { mode, word: Word::Of(word), segment };
+            let mut victim = Victim::start(dir.path(), manner);
             if random.random_bool(0.8) {
                 wait_until_at_work(&mut victim);
             }
-            std::thread::sleep(Duration::from_micros(random.random_range(0..3_000)));
+            std::thread::sleep(Duration::from_micros(random.random_range(0..longest)));
             let (found, said) = victim.kill();
             for (partition, end) in found {
                 let promised = acknowledged.get(&partition).copied().unwrap_or(0);

@@ -16,7 +16,7 @@ use crate::common::budget::{for_each_seed, seeds};
 use crate::common::child;
 use crate::common::machine::{self, Machine};
 use crate::common::suite::Suite;
-use crate::writer::{Manner, Victim, Word, judge};
+use crate::writer::{LARGE, Manner, SMALL, Victim, Word, judge};
 
 const TEST: &str = "power::a_power_cut_on_ext4_takes_nothing_that_was_promised";
 
@@ -70,7 +70,8 @@ fn cuts(dir: &Path) {
             0 => (Word::Of(Durability::Power), while_),
             _ => (Word::Together, while_ * 20), // a round takes longer
         };
-        let manner = Manner { mode, word };
+        let segment = if seed / 10 % 2 == 0 { SMALL } else { LARGE };
+        let manner = Manner { mode, word, segment };
         match bench.cut(manner, flag, while_) {
             Ok(found) => drop(suite.state(seed, found)),
             Err(error) => suite.fail(error, format!("TIDELOG_SEED={seed}, flag {flag}, {mode:?}")),
@@ -81,7 +82,7 @@ fn cuts(dir: &Path) {
         if seed % 10 == 3 {
             // the control: nobody asked for a sync
             bench.next_store();
-            let manner = Manner { mode, word: Word::Of(Durability::Process) };
+            let manner = Manner { mode, word: Word::Of(Durability::Process), segment: SMALL };
             let lost = bench.cut(manner, 2, while_).is_err();
             suite.control(u64::from(lost));
             bench.next_store();

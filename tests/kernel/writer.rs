@@ -25,7 +25,14 @@ const MANY_PARTITIONS: u32 = 100;
 pub struct Manner {
     pub mode: IoMode,
     pub word: Word,
+    /// Bytes of a segment: of few, or so many that its windows come to be made ready ahead.
+    pub segment: u64,
 }
+
+/// Segments that a victim fills several of before its end.
+pub const SMALL: u64 = 200_000;
+/// Segments with room for the largest windows.
+pub const LARGE: u64 = 16 << 20;
 
 /// By what a victim knows that records are durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,11 +76,11 @@ fn write(store: &Store, partition: u32, word: Durability) {
     }
 }
 
-fn open(dir: &str, mode: IoMode, partitions: u32) -> Store {
+fn open(dir: &str, mode: IoMode, partitions: u32, segment: u64) -> Store {
     let builder = Store::builder(dir).io_mode(mode).background_sync(BackgroundSync::OFF);
     let builder = builder.journal(Journal::Bytes(1 << 20));
     let store = builder.open().expect("a store that opens");
-    let config = TopicConfig::new().partitions(partitions).segment_bytes(200_000);
+    let config = TopicConfig::new().partitions(partitions).segment_bytes(segment);
     store.ensure_topic("t", config).expect("the topic");
     store
 }
@@ -81,7 +88,7 @@ fn open(dir: &str, mode: IoMode, partitions: u32) -> Store {
 fn write_together(dir: &str, mode: IoMode) {
     let mut ends: Ends = Ends::new();
     loop {
-        let store = open(dir, mode, MANY_PARTITIONS);
+        let store = open(dir, mode, MANY_PARTITIONS, SMALL);
         let described = store.describe("t").expect("the topic");
         for (partition, found) in (0..).zip(described.partitions()) {
             ends.insert(partition, found.end_offset().get());
@@ -104,14 +111,14 @@ fn write_together(dir: &str, mode: IoMode) {
 #[test]
 fn role() {
     let Ok(role) = env::var(ROLE) else { return };
-    let words: Vec<&str> = role.splitn(3, ' ').collect();
+    let words: Vec<&str> = role.splitn(4, ' ').collect();
     let mode = if words[0] == "mapped" { IoMode::Mapped } else { IoMode::Positioned };
     let word = match words[1] {
         "power" => Durability::Power,
         "process" => Durability::Process,
-        _ => return write_together(words[2], mode),
+        _ => return write_together(words[3], mode),
     };
-    let store = open(words[2], mode, PARTITIONS);
+    let store = open(words[3], mode, PARTITIONS, words[2].parse().expect("a number of bytes"));
     std::thread::scope(|scope| {
         for partition in 0..PARTITIONS {
             let store = &store;
@@ -137,7 +144,7 @@ impl Victim {
         };
         let mut command = Command::new(env::current_exe().expect("this test has a path"));
         command.args(["--exact", "writer::role", "--nocapture"]);
-        command.env(ROLE, format!("{mode} {word} {}", dir.display()));
+        command.env(ROLE, format!("{mode} {word} {} {}", manner.segment, dir.display()));
         let command = command.stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("it starts");
         let pipe = BufReader::new(child.stdout.take().expect("a pipe"));

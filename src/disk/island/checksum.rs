@@ -7,6 +7,7 @@
 //! proves. Called by `segment`, when it reads.
 
 /// From here on three stretches at a time are quicker.
+#[cfg(any(test, target_arch = "x86_64"))]
 const LONG: usize = 768;
 
 /// The CRC-32C of `bytes`, as the crate `crc32c` computes it.

@@ -18,7 +18,8 @@ use std::io;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Condvar, Mutex};
 
-/// How much is made ready at a time: a writer who needs the file waits no longer than for that.
+/// How much is made ready at a time: a writer who needs the file waits for a piece or two, not for
+/// a window.
 const PIECE: u64 = if cfg!(test) { 8 << 10 } else { 256 << 10 };
 
 /// So many windows wait at most, for each keeps a descriptor open: where more are wanted than are
@@ -86,11 +87,12 @@ impl<J: Job> Window<J> {
         let all = wanted.bounds().1;
         let next = (*to + PIECE).min(all);
         if let Err(error) = wanted.run(*to, next) {
-            log::debug!("a window ahead was not made: {error}");
             match wanted.cut(*to) {
                 Ok(()) => *job = None,
                 Err(_) => *stage = Stage::Littered,
             }
+            drop(stage); // whoever listens to what is logged may write to this file
+            log::debug!("a window ahead was not made: {error}");
             return false;
         }
         *to = next;
@@ -189,7 +191,10 @@ impl<T> Queue<T> {
             while waiting.windows.is_empty() && waiting.wakes == seen {
                 self.changed.wait(&mut waiting);
             }
-            seen = waiting.wakes;
+            if waiting.wakes != seen {
+                seen = waiting.wakes;
+                continue;
+            }
             let next = waiting.windows.pop_front();
             drop(waiting);
             next.map(&serve);

@@ -6,7 +6,8 @@
 //! A map that was dropped with unsynced bytes is kept until the next sync, for only its own file
 //! can report what became of them. The first failed sync is latched: every later one returns it.
 //!
-//! Locks: one per file, never held across a system call but when the pool closes a dirty victim.
+//! Locks: one per file, never held across a system call but when the pool closes a dirty victim;
+//! and that of the window ahead, held while a piece of it is made, which nests with no other.
 //! Called through the trait, and by `pool.rs`, `map.rs`, `whole.rs` and the disk.
 
 use std::fs::{File, OpenOptions};
@@ -351,6 +352,16 @@ impl Inner {
         }
     }
 
+    /// What is written up to `end` is not zeroed afterwards.
+    fn give_way_ahead(&self, end: u64) {
+        #[cfg(target_os = "linux")]
+        if !self.shared.fork.is_forked_child() {
+            self.ahead.give_way(end);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = end;
+    }
+
     /// The writer has dropped its map; what was stored through it may still be unsynced.
     #[cfg(target_os = "linux")]
     pub(super) fn retire_map(&self) {
@@ -413,8 +424,7 @@ impl DiskFile for RealFile {
 
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize> {
         let end = position.checked_add(bytes.len() as u64).ok_or(io::ErrorKind::InvalidInput)?;
-        #[cfg(target_os = "linux")]
-        self.inner.ahead.give_way(end);
+        self.inner.give_way_ahead(end);
         self.inner.change(end, |file| os::write_at(file, bytes, position))
     }
 
