@@ -223,11 +223,6 @@ impl ShareGroups {
         start: ShareStart,
     ) -> Result<Arc<Place>> {
         let key = (partition.topic_id(), partition.id());
-        let mut terms = group.live.lock().terms.clone();
-        if group.name.starts_with(RETRIES_OF) {
-            terms.settings.intake = Intake::GivenBack; // before anybody has come too
-        }
-        let settings = terms.settings;
         let clock = self.kept.engine.clock();
         let now = Now { mono: clock.monotonic(), wall: clock.wall() };
         let log_partition = self.log_partition(&group.name, key)?;
@@ -238,6 +233,12 @@ impl ShareGroups {
         if let Some(place) = places.used.get(&key) {
             return Ok(place.clone());
         }
+        // under that lock: who joins later finds the place and tells it its own
+        let mut terms = group.live.lock().terms.clone();
+        if group.name.starts_with(RETRIES_OF) {
+            terms.settings.intake = Intake::GivenBack; // before anybody has come too
+        }
+        let settings = terms.settings;
         let from = MovedFrom { group: Some(group.name.clone()), topic: key.0, partition: key.1 };
         let buried = self.kept.burying.letters.moved(&from);
         let slot = match places.saved.get(&key) {
@@ -364,6 +365,8 @@ impl Place {
             (_, filter) => filter.clone().map(|filter| Sieve::new(filter, end)),
         };
         self.show(&mut slot);
+        drop(slot);
+        self.hear_for(terms.filter.as_ref());
     }
 }
 

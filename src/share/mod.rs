@@ -4,11 +4,12 @@
 //! partition: what is finished, leased, waiting, due later; `deliveries` what one record of it may
 //! go through; `owed` what becomes of it at last; `change` a change of it before it takes effect,
 //! `written` what the log is to say of it. `schema` owns the bytes in Kafka's
-//! `__share_group_state`, `saved` what is read back from them. `place` is that state behind its
-//! lock, with its log, its timer and who waits; `take` how records come to be leased there,
-//! `settle` how leases end, `again` how what an ordinary consumer has read comes once more,
-//! `damage` what is passed that cannot be read, `sieve` what a filter wants, `stopped` what a group
-//! stops at, `burying` makes dead letters, `cut` what a log that was cut takes back.
+//! `__share_group_state`, `saved` what is read back from them. `place` is that state
+//! behind its lock, with its log, its timer and who waits, `watch` what they wait for; `take` how
+//! records come to be leased there, `settle` how leases end, `again` how what an ordinary consumer
+//! has read comes once more, `damage` what is passed that cannot be read, `sieve` what a filter
+//! wants, `stopped` what a group stops at, `burying` makes dead letters, `cut` what a log that was
+//! cut takes back.
 //! `groups` are all share groups of a store, `administer` is what operators see and do, `settings`
 //! are the words of all.
 //!
@@ -39,6 +40,7 @@ mod sieve;
 mod state;
 mod stopped;
 mod take;
+mod watch;
 mod written;
 
 #[cfg(all(test, not(loom)))]

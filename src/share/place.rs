@@ -3,15 +3,14 @@
 //!
 //! Who waits is armed at `work`, a signal of the place's own that wakes one waiter at a time: one
 //! for each append, for each batch of records that comes back. Who is woken takes what it can and
-//! passes on what it leaves, so that a thousand consumers cost an append no more than one. The
-//! partition's own signal is watched by the place (`Watch`), and only while somebody waits.
+//! passes on what it leaves, so that a thousand consumers cost an append no more than one. What the
+//! partition announces the place hears through its `watch`, and only while somebody waits.
 //!
 //! Lock: `slot`, across the append that goes with a change, never while the clock, a waker or the
 //! host's code runs.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use super::change::Delta;
@@ -21,14 +20,16 @@ use super::schema::Part;
 use super::settings::{Fate, GroupSettings, Intake, MOST_OPEN, RETRIES_OF, Terms};
 use super::sieve::Sieve;
 use super::state::{Now, ShareState};
+use super::watch::Watch;
 use crate::engine::{Due, Engine, Partition};
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{Offset, PartitionId};
 use crate::log::Cursor;
+use crate::record::RecordFilter;
 use crate::stats::Counter;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use crate::wait::{Registration, Signal, WaitSet};
+use crate::wait::Signal;
 
 /// One group in one partition.
 pub(crate) struct Place {
@@ -98,23 +99,6 @@ pub(crate) struct Shown {
     bound: Option<Offset>,
 }
 
-/// Watches the partition's signal for those who wait.
-struct Watch {
-    set: WaitSet,
-    partition: Registration,
-    waker: Waker,
-}
-
-struct Ring(Weak<Place>);
-
-impl Wake for Ring {
-    fn wake(self: Arc<Self>) {
-        if let Some(place) = self.0.upgrade() {
-            place.ring();
-        }
-    }
-}
-
 impl Place {
     pub(super) fn new(
         kept: Arc<Kept>,
@@ -123,9 +107,8 @@ impl Place {
         (log_partition, slot): (PartitionId, Slot),
     ) -> Arc<Place> {
         let place = Arc::new_cyclic(|this: &Weak<Place>| {
-            let set = WaitSet::new();
-            let registration = set.register(partition.signal(), 0);
-            let waker = Waker::from(Arc::new(Ring(this.clone())));
+            let filter = slot.sieve.as_ref().map(|sieve| &sieve.filter);
+            let watch = Watch::new(this.clone(), partition, filter);
             Place {
                 group: group.clone(),
                 partition: partition.clone(),
@@ -134,7 +117,7 @@ impl Place {
                 slot: Mutex::new(slot),
                 this: this.clone(),
                 work: Arc::new(Signal::new()),
-                watch: Watch { set, partition: registration, waker },
+                watch,
                 hints: Hints::default(),
                 archived: Counter::default(),
                 buried: Counter::default(),
@@ -176,14 +159,9 @@ impl Place {
         &self.work
     }
 
-    /// Has appends wake who is armed at [`work`](Place::work).
+    /// Has appends that may bring something wake who is armed at [`work`](Place::work).
     pub(crate) fn watch(&self) {
-        let mut tokens = Vec::new();
-        let mut context = Context::from_waker(&self.watch.waker);
-        while self.watch.set.poll_wait(&mut context).is_ready() {
-            self.watch.set.drain_ready(&mut tokens);
-        }
-        self.watch.set.arm(&self.watch.partition);
+        self.watch.arm();
     }
 
     /// Whether a take would find something now, as far as that can be told without the lock.
@@ -225,8 +203,13 @@ impl Place {
         (0..ready.max(1).min(waiting)).for_each(|_| self.pass_on(settings));
     }
 
+    /// The group's next consumers have another filter, or none.
+    pub(super) fn hear_for(&self, filter: Option<&RecordFilter>) {
+        self.watch.want(&self.partition, filter);
+    }
+
     /// The partition has announced something: one of those who wait is to look.
-    fn ring(&self) {
+    pub(super) fn ring(&self) {
         let end = || self.partition.offsets().map_or(-1, |offsets| offsets.last_stable().get());
         loop {
             if self.partition.signal().is_closed() {

@@ -291,7 +291,7 @@ impl ShareConsumerBuilder {
     ///
     /// A predicate runs in a poll, under no lock, and may be asked of a record more than once. With
     /// [`TopicConfig::tag_index`](crate::TopicConfig::tag_index) stretches that have none of the
-    /// tags are not read.
+    /// tags are not read, and wake nobody: the next poll passes over them.
     ///
     /// ```
     /// # use tidelog::{Record, RecordFilter, TopicConfig};

@@ -1,6 +1,10 @@
 //! Groups that want some of the log's records only: what they are given, what the rest costs, and
 //! who may not come to them.
 
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
 use super::*;
 use crate::record::RecordFilter;
 use crate::seeds::seeds;
@@ -144,4 +148,87 @@ fn a_worker_with_a_filter_works_on_what_matches() {
     assert!(done.iter().all(|tag| tag.as_deref() == Some(b"mail")));
     worker.stop().unwrap();
     assert!(told.try_recv().is_err(), "and on nothing else");
+}
+
+#[derive(Default)]
+struct Counting(AtomicUsize);
+
+impl Wake for Counting {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// How often the consumers of a group that all wait for `filter` are woken by what `send` sends.
+fn wakes(config: TopicConfig, filter: &RecordFilter, send: impl Fn(&Store)) -> usize {
+    let store = Store::in_memory().unwrap();
+    store.ensure_topic("jobs", config).unwrap();
+    let make = |_| builder(&store).filter(filter.clone()).build().unwrap();
+    let mut consumers: Vec<_> = (0..3).map(make).collect();
+    let counter = Arc::new(Counting::default());
+    let waker = Waker::from(counter.clone());
+    let mut waiting: Vec<_> =
+        consumers.iter_mut().map(|consumer| Box::pin(consumer.poll_async())).collect();
+    for waits in &mut waiting {
+        assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    send(&store);
+    let woken = counter.0.load(Ordering::Relaxed);
+    assert!(woken <= 3, "each waits once: {woken}");
+    woken
+}
+
+#[test]
+fn only_what_may_match_wakes_a_group_where_tags_are_kept() {
+    let tagged = || TopicConfig::new().tag_index(true);
+    let others = |store: &Store| send_tagged(store, (0..100).map(|at| (at, "print")));
+    assert_eq!(wakes(tagged(), &mail(), others), 0);
+    assert_eq!(wakes(tagged(), &mail(), |store| send_tagged(store, [(1, "mail")].into_iter())), 1);
+    let two = |store: &Store| {
+        others(store);
+        send_tagged(store, [(1, "mail"), (2, "print"), (3, "mail")].into_iter());
+    };
+    assert_eq!(wakes(tagged(), &mail(), two), 2, "one for each that may match");
+    let commit = |store: &Store| {
+        let mut producer = store.producer().transactional("t").build().unwrap();
+        let open = producer.begin().unwrap();
+        open.topic("jobs").unwrap().send(Record::new("x").tag("print")).unwrap();
+        open.commit().unwrap();
+    };
+    assert!(wakes(tagged(), &mail(), commit) > 0, "it may show records of any tag");
+    assert_eq!(wakes(TopicConfig::new(), &mail(), others), 3, "nothing is known of tags");
+    let by = RecordFilter::by(|record| record.tag() == Some(b"mail"));
+    assert_eq!(wakes(tagged(), &by, others), 3, "a predicate may want all");
+}
+
+/// What nobody was woken for is passed over by the next poll, and what the group waits for is told
+/// from it although nobody looked at the rest.
+#[test]
+fn a_group_that_is_not_woken_misses_nothing() {
+    let store = Store::in_memory().unwrap();
+    store.ensure_topic("jobs", TopicConfig::new().tag_index(true)).unwrap();
+    let wanted = |tag| builder(&store).filter(RecordFilter::tags([tag])).build().unwrap();
+    for (round, tag) in ["mail", "print", "mail"].into_iter().enumerate() {
+        // the group's filter is another each time: so is what is heard
+        let other = if tag == "mail" { "print" } else { "mail" };
+        let mut consumer = wanted(tag);
+        let counter = Arc::new(Counting::default());
+        let waker = Waker::from(counter.clone());
+        let leased = {
+            let mut waits = pin!(consumer.poll_async());
+            let mut poll = || waits.as_mut().poll(&mut Context::from_waker(&waker));
+            assert!(poll().is_pending());
+            send_tagged(&store, (0..50).map(|at| (at, other)));
+            assert_eq!(counter.0.load(Ordering::Relaxed), 0, "round {round}");
+            send_tagged(&store, [(50, tag), (51, other)].into_iter());
+            assert_eq!(counter.0.load(Ordering::Relaxed), 1, "round {round}");
+            match poll() {
+                Poll::Ready(leased) => leased.unwrap(),
+                Poll::Pending => panic!("round {round}: it was woken"),
+            }
+        };
+        assert_eq!(values(&leased), ["50"]);
+        consumer.ack_all(&leased).unwrap();
+        assert!(poll(&mut consumer).is_empty());
+    }
 }
