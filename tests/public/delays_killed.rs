@@ -3,7 +3,8 @@
 //!
 //! The test's own binary is the process. What it was told goes into a file of notes that outlives
 //! it. At the end everything that was acknowledged is there once, whatever was cancelled is not,
-//! nothing is there twice, and no record was published before its time.
+//! nothing is there twice, and no record was published before its time. With the deep budget that
+//! is a million delays and a hundred kills.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -12,12 +13,16 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::common::budget::Budget;
-use tidelog::{Outcome, Record, Store, Timestamp, TopicConfig};
+use crate::common::budget::{Budget, for_each_seed, seeds};
+use crate::common::suite::Suite;
+use tidelog::{Durability, Outcome, Record, Store, Timestamp, TopicConfig};
 
 const DIR: &str = "TIDELOG_DELAYS_KILLED_DIR";
+/// What is noted of a delay, in bytes.
+const NOTED: u64 = 36;
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
@@ -38,15 +43,19 @@ fn role() {
     let store = open(dir);
     let mut notes = OpenOptions::new().create(true).append(true).open(dir.join("notes")).unwrap();
     let mut note = |word: &str, text: &str| notes.write_all(format!("{word} {text}\n").as_bytes());
-    let a = store.producer().build().unwrap().topic("a").unwrap();
+    // the process goes, the machine stays
+    let producer = store.producer().durability(Durability::Process).build().unwrap();
+    let a = producer.topic("a").unwrap();
+    let longest = Budget::get().pick(200, 500, 5_000);
+    let cancels = Budget::get().pick(50, 200, 500); // each waits for a sync
     let life = std::process::id();
     for number in 0_u64.. {
-        let delay = number.wrapping_mul(2_654_435_761) % 200;
+        let delay = number.wrapping_mul(2_654_435_761) % longest;
         let due = now() + i64::try_from(delay).unwrap();
         let text = format!("{due}/{life}/{number}");
         let id = a.schedule(Record::new(&text), Timestamp::from_millis(due)).unwrap();
         note("scheduled", &text).unwrap();
-        if number.is_multiple_of(50) {
+        if number.is_multiple_of(cancels) {
             note("cancelling", &text).unwrap();
             match store.cancel_scheduled(&id) {
                 Ok(()) => note("cancelled", &text).unwrap(),
@@ -57,39 +66,50 @@ fn role() {
     }
 }
 
-/// What became of each record by the notes, last word last.
-fn judge(dir: &Path, there: &BTreeMap<String, u64>) -> usize {
-    let notes = std::fs::read_to_string(dir.join("notes")).unwrap_or_default();
+/// What is wrong with what is there, by the notes; how many were scheduled.
+fn judge(notes: &str, there: &BTreeMap<String, u64>) -> Result<u64, String> {
     let of = |word: &str| -> BTreeSet<&str> {
         let lines = notes.lines().filter_map(|line| line.split_once(' '));
         lines.filter(|(first, _)| *first == word).map(|(_, text)| text).collect()
     };
     let (scheduled, cancelling, cancelled) = (of("scheduled"), of("cancelling"), of("cancelled"));
     for (text, count) in there {
-        assert_eq!(*count, 1, "{text} is there {count} times");
-        assert!(!cancelled.contains(text.as_str()), "{text} was cancelled");
+        if *count != 1 {
+            return Err(format!("{text} is there {count} times"));
+        }
+        if cancelled.contains(text.as_str()) {
+            return Err(format!("{text} was cancelled"));
+        }
     }
-    for text in scheduled.difference(&cancelling) {
-        assert!(there.contains_key(*text), "{text} is lost");
+    match scheduled.difference(&cancelling).find(|text| !there.contains_key(**text)) {
+        Some(text) => Err(format!("{text} is lost")),
+        None => Ok(scheduled.len() as u64),
     }
-    scheduled.len()
 }
 
-#[test]
-fn delays_of_a_process_that_is_killed_come_once_and_never_early() {
-    let kills = Budget::get().pick(2, 6, 150);
-    let dir = tempfile::tempdir().unwrap();
+/// Kills the process so often, each time once it has scheduled its part of them.
+fn kill(dir: &Path, (seed, delays, kills): (u64, u64, u64), suite: &Suite) {
+    let noted = || std::fs::metadata(dir.join("notes")).map_or(0, |notes| notes.len());
     for kill in 0..kills {
         let mut command = Command::new(env::current_exe().expect("this test has a path"));
         command.args(["--exact", "delays_killed::role", "--nocapture", "--test-threads=1"]);
-        command.env(DIR, dir.path()).stdout(Stdio::null());
+        command.env(DIR, dir).stdout(Stdio::null());
         let mut child = command.spawn().expect("it starts");
-        sleep(Duration::from_millis(150 + kill * 37 % 200));
+        let (until, patience) = (noted() + NOTED * delays / kills, Instant::now() + PATIENCE);
+        while noted() < until && Instant::now() < patience {
+            sleep(Duration::from_millis(2));
+        }
+        sleep(Duration::from_millis((seed + kill) * 37 % 50));
         child.kill().expect("it runs");
         let status = child.wait().expect("it is a child");
         assert_eq!(status.code(), None, "it ended by itself");
+        suite.state((seed, kill), noted());
     }
-    let store = open(dir.path());
+}
+
+/// What the topic has in the end, each with how often.
+fn published(dir: &Path) -> BTreeMap<String, u64> {
+    let store = open(dir);
     while store.stats().scheduled.pending > 0 {
         sleep(Duration::from_millis(5));
     }
@@ -102,7 +122,32 @@ fn delays_of_a_process_that_is_killed_come_once_and_never_early() {
             *there.entry(text).or_insert(0) += 1;
         }
     }
-    let scheduled = judge(dir.path(), &there);
-    assert!(scheduled > 100, "the control: {scheduled} scheduled");
     assert_eq!(store.stats().scheduled.unreadable, 0);
+    there
+}
+
+#[test]
+fn delays_of_a_process_that_is_killed_come_once_and_never_early() {
+    let budget = Budget::get();
+    let (delays, kills) = (budget.pick(2_000, 20_000, 1_000_000), budget.pick(2, 6, 100));
+    let suite = Suite::new("delays_killed");
+    for_each_seed("public", "delays_killed::", seeds(1, 1, 1), |seed| {
+        let dir = tempfile::tempdir().unwrap();
+        kill(dir.path(), (seed, delays, kills), &suite);
+        let (mut there, notes) = (published(dir.path()), dir.path().join("notes"));
+        let notes = std::fs::read_to_string(notes).unwrap();
+        match judge(&notes, &there) {
+            Ok(scheduled) if scheduled >= delays / 2 => {
+                println!("{scheduled} delays, {} published, {kills} kills", there.len());
+            }
+            Ok(scheduled) => suite.fail(format!("{scheduled} scheduled only"), "run it again"),
+            Err(wrong) => suite.fail(wrong, "run it again"),
+        }
+        let first = there.keys().next().expect("some are published").clone();
+        there.insert(first.clone(), 2);
+        let twice = judge(&notes, &there);
+        there.remove(&first);
+        suite.control(u64::from(twice.is_err() && judge(&notes, &there).is_err()));
+    });
+    suite.end();
 }

@@ -14,6 +14,7 @@ mod compacted_topics;
 mod compaction;
 mod compression;
 mod delays_killed;
+mod delays_pending;
 mod full_disk;
 mod golden;
 mod golden_read;
