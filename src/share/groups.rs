@@ -16,8 +16,9 @@ use super::administer::unknown;
 use super::burying::Burying;
 use super::deliveries::{Finished, LeaseId};
 use super::place::{Place, Slot};
+use super::replayed::{self, Told};
 use super::saved::{Saved, SavedRun, SavedState};
-use super::schema::{Part, ShareKey, encode_value, parse_value};
+use super::schema::{Part, ShareKey, encode_value};
 use super::settings::{Fate, GroupSettings, Intake, RETRIES_OF, ShareStart, Terms, retries_of};
 use super::sieve::Sieve;
 use super::state::{Now, ShareState};
@@ -26,8 +27,8 @@ use crate::dead_letters::{DeadLetters, Moved, MovedFrom};
 use crate::engine::{Engine, Partition};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{Offset, PartitionId, TopicId};
-use crate::state_log::wire::{SchemaFault, partition_of_name};
-use crate::state_log::{Change, Replayed, StateLog};
+use crate::state_log::wire::partition_of_name;
+use crate::state_log::{Change, StateLog};
 use crate::stats::Counter;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -95,20 +96,17 @@ impl ShareGroups {
         let config =
             TopicConfig::new().partitions(50).segment_bytes(100 << 20).max_batch_bytes(64 << 20);
         let log = StateLog::new(engine.clone(), STATE_TOPIC, config);
-        let mut groups: BTreeMap<Arc<str>, Arc<ShareGroup>> = BTreeMap::new();
-        let mut faults = 0;
-        let skipped = log.replay(|record| {
-            if let Err(error) = fold(&mut groups, record) {
-                faults += 1;
-                log::warn!("{STATE_TOPIC}-{}: skipped: {error}", record.partition);
-            }
-        })?;
-        groups.retain(|_, group| !group.places.lock().saved.is_empty());
+        let Told { groups, skipped, faults } = replayed::read(&log)?;
+        let made = groups.into_iter().map(|(name, saved)| {
+            let places = Mutex::new(Places { saved, ..Places::default() });
+            (name.clone(), Arc::new(ShareGroup { name, live: Mutex::default(), places }))
+        });
+        let groups = Mutex::new(made.collect());
         let unreadable = Counter::default();
         unreadable.add(faults + skipped.places);
         Ok(Arc::new(ShareGroups {
             kept: Arc::new(Kept { burying: Burying::new(engine.clone(), letters), engine, log }),
-            groups: Mutex::new(groups),
+            groups,
             unread: skipped.unread,
             skipped: unreadable,
             members: AtomicU64::new(0),
@@ -393,37 +391,6 @@ fn lay_over_buried(saved: &mut Saved, buried: &Moved, partition: &Partition) -> 
         for (first, last, _) in open {
             saved.state.runs.set(first, last, SavedRun::Done(Finished::Archived));
         }
-    }
-    Ok(())
-}
-
-/// Takes one record of the log in.
-fn fold(groups: &mut BTreeMap<Arc<str>, Arc<ShareGroup>>, record: Replayed<'_>) -> Result<()> {
-    let fault = |fault: SchemaFault| fault.into_error("replay share groups", record.offset);
-    let Some(key) = record.key else { return Ok(()) };
-    let Some(key) = ShareKey::parse(key).map_err(fault)? else { return Ok(()) };
-    let value =
-        record.value.map(|value| parse_value(value, key.part)).transpose().map_err(fault)?;
-    if !groups.contains_key(key.group) {
-        let name = Arc::<str>::from(key.group);
-        let (live, places) = (Mutex::default(), Mutex::default());
-        groups.insert(name.clone(), Arc::new(ShareGroup { name, live, places }));
-    }
-    let mut places = groups[key.group].places.lock();
-    let place = (key.topic, key.partition);
-    match (key.part, value) {
-        (Part::Snapshot, Some((snapshot, state))) => {
-            places.saved.insert(place, Saved { snapshot, state });
-        }
-        (Part::Snapshot, None) => drop(places.saved.remove(&place)),
-        (Part::Update, Some((snapshot, update))) => {
-            if let Some(saved) = places.saved.get_mut(&place)
-                && saved.snapshot == snapshot
-            {
-                saved.state.lay_over(&update);
-            }
-        }
-        (Part::Update, None) => {}
     }
     Ok(())
 }

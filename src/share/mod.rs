@@ -1,17 +1,16 @@
 //! Share groups: any number of consumers of one group take records of any partition under a lease.
 //!
 //! Kafka's KIP-932, which is RocketMQ's POP too. `state` is the pure state of one group in one
-//! partition: what is finished, leased, waiting, due later; `deliveries` what one record of it may
-//! go through; `owed` what becomes of it at last; `change` a change of it before it takes effect,
-//! `written` what the log is to say of it. `schema` owns the bytes in Kafka's
-//! `__share_group_state`, `saved` what is read back from them. `place` is that state
-//! behind its lock, with its log, its timer and who waits, `watch` what they wait for; `take` how
-//! records come to be leased there, `settle` how leases end, `again` how what an ordinary consumer
-//! has read comes once more, `damage` what is passed that cannot be read, `sieve` what a filter
-//! wants, `stopped` what a group stops at, `burying` makes dead letters, `cut` what a log that was
-//! cut takes back.
-//! `groups` are all share groups of a store, `administer` is what operators see and do, `settings`
-//! are the words of all.
+//! partition: what is finished, leased, waiting, due later; `deliveries` what one record of it
+//! may go through; `owed` what becomes of it at last; `change` a change of it before it takes
+//! effect, `written` what the log is to say of it. `schema` owns the bytes in Kafka's
+//! `__share_group_state`, `saved` what is read back from them, `replayed` how. `place` is that
+//! state behind its lock, with its log, its timer and who waits, `watch` what they wait for;
+//! `take` how records come to be leased there, `settle` how leases end, `again` how what an
+//! ordinary consumer has read comes once more, `damage` what is passed that cannot be read,
+//! `sieve` what a filter wants, `stopped` what a group stops at, `burying` makes dead letters,
+//! `cut` what a log that was cut takes back. `groups` are all share groups of a store,
+//! `administer` is what operators see and do, `settings` are the words of all.
 //!
 //! Invariants: memory changes only after the append; what was acknowledged durably is never handed
 //! out again, what was not always is; only the holder of the latest lease ends it.
@@ -32,6 +31,7 @@ mod deliveries;
 mod groups;
 mod owed;
 mod place;
+mod replayed;
 mod saved;
 mod schema;
 mod settings;

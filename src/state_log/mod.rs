@@ -24,7 +24,7 @@ use crate::engine::{Engine, NewTopic, Partition, Topic};
 use crate::error::{ErrorKind, Result};
 use crate::sync::Mutex;
 
-pub(crate) use replay::{Progress, Replayed, Waiting};
+pub(crate) use replay::{Progress, Replayed, Skipped, Waiting};
 
 /// One internal topic as a log of keyed state.
 #[derive(Debug)]
