@@ -309,6 +309,11 @@ impl Assignment {
         self.slots.get_mut(index)?.as_mut()
     }
 
+    /// How many indexes there are, those of slots that are gone too.
+    pub(super) fn places(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Every slot with its index.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Slot)> {
         self.slots.iter().enumerate().filter_map(|(index, slot)| Some((index, slot.as_ref()?)))

@@ -27,6 +27,8 @@ use crate::record::{RecordFilter, Records, TagBits, Taken};
 const SCAN_LIMIT: usize = 64 << 20;
 /// Bytes that are passed over cost as much as one that is looked at.
 const PASSED_OVER: u64 = 64;
+/// So many partitions that woke nobody are looked at by a poll.
+const MOST_LOOKED_AT: usize = 64;
 
 /// What a consumer is to be given, and what became of it.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub(super) struct Filtering {
     pub(super) scan_limit: usize,
     /// Bytes that were looked through since something was handed out.
     looked_at: usize,
+    /// The next place of a partition that a poll looks at although nothing woke it.
+    looks_next: usize,
     /// What will have been looked through once the stage is handed out, by slot.
     staged: BTreeMap<usize, PartitionScan>,
     last: Vec<PartitionScan>,
@@ -43,7 +47,8 @@ pub(super) struct Filtering {
 impl Default for Filtering {
     fn default() -> Self {
         let (staged, last) = (BTreeMap::new(), Vec::new());
-        Filtering { filter: None, scan_limit: SCAN_LIMIT, looked_at: 0, staged, last }
+        let (scan_limit, looked_at, looks_next) = (SCAN_LIMIT, 0, 0);
+        Filtering { filter: None, scan_limit, looked_at, looks_next, staged, last }
     }
 }
 
@@ -188,8 +193,9 @@ impl ConsumerBuilder {
     /// All members of a group should have the same filter: what one passes over is done for the
     /// group. A poll that waits is woken by every append, unless the filter names tags and the
     /// topic [keeps them](crate::TopicConfig::tag_index): then only by records that may have one
-    /// (of other tags, one in 64 for each that is named), and by the ends of transactions. Damage
-    /// in what is passed over without being read is not met.
+    /// (of other tags, one in 64 for each that is named), and by the ends of transactions. The
+    /// position moves over what woke nobody with the next polls, each of which looks at 64
+    /// partitions in turn. Damage in what is passed over without being read is not met.
     ///
     /// ```
     /// use tidelog::{Record, RecordFilter, Store, TopicConfig};
@@ -302,19 +308,22 @@ impl Consumer {
             && !self.is_full()
     }
 
-    /// Has every partition read again that has moved: those who wait for some tags are not woken by
-    /// all that comes.
+    /// Has partitions read again that have moved without waking it, in turn some at each poll:
+    /// those who wait for some tags are not woken by all that comes. What wakes nobody has nothing
+    /// for them, so that only how far they have come waits for its turn.
     pub(super) fn look_at_unwoken(&mut self) {
         if self.filtering.tag_bits().is_none() {
             return;
         }
-        let moved: Vec<usize> = self
-            .assignment
-            .iter()
-            .filter(|(index, slot)| !slot.paused && self.has_moved(*index))
-            .map(|(index, _)| index)
-            .collect();
-        moved.into_iter().for_each(|index| self.assignment.queue(index));
+        let places = self.assignment.places();
+        for _ in 0..places.min(MOST_LOOKED_AT) {
+            let index = self.filtering.looks_next % places;
+            self.filtering.looks_next = index + 1;
+            let is_read = self.assignment.get(index).is_some_and(|slot| !slot.paused);
+            if is_read && self.has_moved(index) {
+                self.assignment.queue(index);
+            }
+        }
     }
 
     /// What lies ahead of a slot for who wants some tags: `Some` if it is passed over, else how

@@ -258,6 +258,37 @@ fn a_consumer_that_is_not_woken_misses_nothing() {
     });
 }
 
+/// A poll looks at some of many partitions: none that has what is wanted waits for its turn, and
+/// the positions of the others come after.
+#[test]
+fn of_many_partitions_those_with_a_match_are_read_at_once() {
+    const PARTITIONS: u32 = 200;
+    let world = World::new();
+    world.create_with("orders", tagged().partitions(PARTITIONS));
+    let mut consumer = paid(&world);
+    assert!(consumer.try_poll().unwrap().is_empty());
+    let send = |partition: u32, tag: &str| {
+        send_one(&world.partition("orders", partition), &[record("x", tag)], START);
+    };
+    (0..PARTITIONS).for_each(|partition| send(partition, "sent"));
+    let moved = |consumer: &mut Consumer| {
+        let has_moved = |it: &u32| consumer.position("orders", *it).unwrap() > Offset::ZERO;
+        (0..PARTITIONS).filter(has_moved).count()
+    };
+    for (polls, partition) in (1..).zip([199, 64, 7, 130]) {
+        send(partition, "paid");
+        let polled = consumer.try_poll().unwrap();
+        let from: Vec<u32> = polled.iter().map(|record| record.partition().get()).collect();
+        assert_eq!(from, [partition]);
+        assert!(moved(&mut consumer) <= 65 * polls, "a poll looks at some");
+    }
+    assert_eq!(moved(&mut consumer), PARTITIONS as usize, "and four of them at all");
+    (0..PARTITIONS).for_each(|partition| {
+        let end = if [199, 64, 7, 130].contains(&partition) { 2 } else { 1 };
+        assert_eq!(consumer.position("orders", partition).unwrap(), Offset::new(end));
+    });
+}
+
 /// Two waiters for different tags, and appends of both from two threads: each gets its own.
 #[test]
 fn waiters_for_different_tags_are_each_woken() {
