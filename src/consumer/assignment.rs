@@ -6,15 +6,15 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::options::Options;
 use super::ranked::Ranked;
 use crate::config::{Durability, Priority};
 use crate::engine::Partition;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::log::{Cursor, TagReader};
-use crate::priority::PriorityLanes;
+use crate::priority::{PriorityLanes, Weights};
 use crate::wait::{Registration, Signal, WaitSet};
 
 /// Where a reader stands in a partition.
@@ -157,6 +157,7 @@ pub(super) struct Assignment {
     ready: VecDeque<usize>,
     /// In its place once a partition has a priority.
     ranked: Option<Box<Ranked>>,
+    weights: Weights,
     /// Found empty and not armed; see `watch`.
     pub(super) watched: Vec<usize>,
     set: WaitSet,
@@ -181,8 +182,8 @@ pub(super) const TIMER: usize = usize::MAX - 1;
 const MEMBER: usize = usize::MAX - 2;
 
 impl Assignment {
-    pub(super) fn new(catalog: &Arc<Signal>, spin: Duration, interest: u64) -> Self {
-        let set = WaitSet::new().spin(spin);
+    pub(super) fn new(catalog: &Arc<Signal>, options: &Options, interest: u64) -> Self {
+        let set = WaitSet::new().spin(options.spin);
         let catalog = set.register(catalog, CATALOG);
         set.arm(&catalog);
         Assignment {
@@ -191,6 +192,7 @@ impl Assignment {
             index: HashMap::new(),
             ready: VecDeque::new(),
             ranked: None,
+            weights: options.weights,
             watched: Vec::new(),
             set,
             interest,
@@ -350,7 +352,7 @@ impl Assignment {
         let lanes = partition.config().and_then(|config| PriorityLanes::of(&config));
         let Some(lanes) = lanes else { return Priority::default() };
         if self.ranked.is_none() {
-            let mut ranked = Ranked::new();
+            let mut ranked = Ranked::new(self.weights);
             for index in std::mem::take(&mut self.ready) {
                 ranked.push_back(index, Priority::default()); // none had lanes
             }

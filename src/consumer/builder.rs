@@ -57,7 +57,7 @@ pub struct ConsumerBuilder {
     pub(super) place: Place,
     pub(super) filtering: Filtering,
     pub(super) retrying: RetryTerms,
-    options: Options,
+    pub(super) options: Options,
     shares: Option<Arc<ShareGroups>>,
 }
 
@@ -362,7 +362,7 @@ impl ConsumerBuilder {
         let subscribed = self.interest()?;
         let catalog = self.engine.catalog_changes().signal();
         let interest = self.filtering.tag_bits().map_or(0, TagBits::word);
-        let mut assignment = Assignment::new(catalog, self.options.spin, interest);
+        let mut assignment = Assignment::new(catalog, &self.options, interest);
         let following = match (subscribed, &group) {
             (None, _) => Following::Nothing,
             (Some(interest), None) => Following::Topics(Subscribed { interest, first: true }),
@@ -426,6 +426,7 @@ impl ConsumerBuilder {
             validate_topic_name(topic)?;
         }
         let options = &self.options;
+        options.weights.check("build consumer")?;
         let subscribes = !self.subscribed.is_empty() || self.pattern.is_some();
         match (self.assigned.is_empty(), subscribes) {
             (true, false) => return invalid("neither partitions nor topics were given"),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::reset::Reset;
 use crate::config::{Durability, IsolationLevel};
 use crate::error::{Cause, Error, Result};
+use crate::priority::Weights;
 use crate::record::PlainLimit;
 
 /// How a consumer reads.
@@ -25,6 +26,7 @@ pub(super) struct Options {
     pub(super) plain: PlainLimit,
     pub(super) durable_only: bool,
     pub(super) spin: Duration,
+    pub(super) weights: Weights,
 }
 
 impl Default for Options {
@@ -41,6 +43,7 @@ impl Default for Options {
             plain: PlainLimit::DEFAULT,
             durable_only: false,
             spin: Duration::ZERO,
+            weights: Weights::default(),
         }
     }
 }

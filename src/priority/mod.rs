@@ -9,7 +9,7 @@
 mod fairness;
 mod lanes;
 
-pub(crate) use fairness::{Fairness, Turn};
+pub(crate) use fairness::{Fairness, Turn, Weights};
 pub(crate) use lanes::PriorityLanes;
 
 #[cfg(all(test, not(loom)))]

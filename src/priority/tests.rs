@@ -54,7 +54,7 @@ fn priorities_are_divided_over_lanes_and_lanes_over_partitions() {
 
 /// Everybody always has something: how many records each gets.
 fn backlogged(priorities: &[u8], total: u64, mut batch: impl FnMut() -> u64) -> Vec<u64> {
-    let (mut fairness, mut got) = (Fairness::new(), vec![0; 10]);
+    let (mut fairness, mut got) = (Fairness::new(Weights::default()), vec![0; 10]);
     while got.iter().sum::<u64>() < total {
         let turn = fairness.next(|it| priorities.contains(&it.get())).unwrap();
         let records = turn.most.unwrap_or(100).min(batch());
@@ -78,7 +78,7 @@ fn under_full_load_each_gets_its_share() {
 
 #[test]
 fn batches_that_overshoot_are_paid_for() {
-    let (mut fairness, mut got) = (Fairness::new(), [0_u64; 10]);
+    let (mut fairness, mut got) = (Fairness::new(Weights::default()), [0_u64; 10]);
     for _ in 0..20_000 {
         let turn = fairness.next(|it| it == Priority::LOWEST || it == Priority::HIGHEST).unwrap();
         let records = if turn.priority == Priority::LOWEST { 1_000 } else { 10 };
@@ -91,7 +91,7 @@ fn batches_that_overshoot_are_paid_for() {
 
 #[test]
 fn who_is_alone_takes_what_it_wants_and_owes_nothing() {
-    let mut fairness = Fairness::new();
+    let mut fairness = Fairness::new(Weights::default());
     let alone = fairness.next(|it| it == Priority::LOWEST).unwrap();
     assert_eq!(alone, Turn { priority: Priority::LOWEST, most: None });
     fairness.charge(alone, 1_000_000);
@@ -107,7 +107,7 @@ fn who_is_alone_takes_what_it_wants_and_owes_nothing() {
 /// has something how much others have taken since its last turn.
 fn play(seed: u64) {
     let mut draw = random(seed);
-    let mut fairness = Fairness::new();
+    let mut fairness = Fairness::new(Weights::default());
     let (mut queues, mut waited, mut rounds) = ([0_u64; 10], [0_u64; 10], 0);
     for _ in 0..3_000 {
         let number = usize::try_from(draw(10)).unwrap();
@@ -143,7 +143,7 @@ fn nobody_waits_longer_than_a_round_of_the_others() {
 
 #[test]
 fn what_comes_for_a_higher_priority_is_next() {
-    let mut fairness = Fairness::new();
+    let mut fairness = Fairness::new(Weights::default());
     let low = |it: Priority| it.get() == 1 || it.get() == 2;
     for _ in 0..50 {
         let turn = fairness.next(low).unwrap();
@@ -151,4 +151,36 @@ fn what_comes_for_a_higher_priority_is_next() {
     }
     let turn = fairness.next(|it| low(it) || it.get() == 8).unwrap();
     assert_eq!(turn.priority, Priority::new(8));
+}
+
+/// Weights of the program's choice, at random: each gets its part, whatever they are.
+#[test]
+fn under_full_load_each_gets_what_its_weight_says() {
+    for seed in seeds(20, 100, 10_000) {
+        let mut draw = random(seed);
+        let weights: [u32; 10] = std::array::from_fn(|_| 1 + u32::try_from(draw(50)).unwrap());
+        let mut fairness = Fairness::new(Weights::new(weights));
+        let all: u64 = weights.iter().copied().map(u64::from).sum();
+        let mut got = [0_u64; 10];
+        while got.iter().sum::<u64>() < 3 * all * QUANTUM.unsigned_abs() {
+            let turn = fairness.next(|_| true).unwrap();
+            let records = turn.most.unwrap().min(1 + draw(30));
+            fairness.charge(turn, usize::try_from(records).unwrap());
+            got[usize::from(turn.priority.get())] += records;
+        }
+        let wanted = weights.map(|weight| 3 * u64::from(weight) * QUANTUM.unsigned_abs());
+        assert_eq!(got, wanted, "TIDELOG_SEED={seed}: {weights:?}");
+    }
+}
+
+#[test]
+fn weights_that_would_have_somebody_starve_are_refused() {
+    assert!(Weights::default().check("build").is_ok());
+    assert!(Weights::new([1; 10]).check("build").is_ok());
+    assert!(Weights::new([1000; 10]).check("build").is_ok());
+    for wrong in [0, 1001] {
+        let mut weights = [1; 10];
+        weights[3] = wrong;
+        assert!(Weights::new(weights).check("build").is_err(), "{wrong}");
+    }
 }

@@ -13,6 +13,7 @@ use crate::engine::Claim;
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::group::{GroupKind, OffsetStore};
 use crate::ids::PartitionId;
+use crate::priority::Weights;
 use crate::record::{PlainLimit, RecordFilter};
 use crate::share::{
     GroupSettings, LEASE, Letters, RETRIES_OF, ShareGroups, ShareStart, Terms, check_settings,
@@ -51,7 +52,7 @@ pub struct ShareConsumerBuilder {
     settings: GroupSettings,
     letters: Letters,
     filter: Option<RecordFilter>,
-    options: Options,
+    pub(super) options: Options,
 }
 
 impl ShareConsumerBuilder {
@@ -77,6 +78,7 @@ impl ShareConsumerBuilder {
                 max_records: 500,
                 max_bytes: 1 << 20,
                 durability: Durability::Power,
+                weights: Weights::default(),
             },
         }
     }
@@ -444,6 +446,7 @@ impl ShareConsumerBuilder {
         const OPERATION: &str = "build share consumer";
         let invalid = |text: &str| Err(Error::new(OPERATION, Cause::InvalidArgument(text.into())));
         check_settings(&self.settings, self.options.lease)?;
+        self.options.weights.check(OPERATION)?;
         let refuse = |key: &str| {
             let (key, value, allowed) = (key.to_owned(), "0".to_owned(), "at least 1".to_owned());
             Err(Error::new(OPERATION, Cause::InvalidConfig { key, value, allowed }))

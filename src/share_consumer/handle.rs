@@ -10,7 +10,7 @@ use crate::config::{Durability, Priority};
 use crate::engine::{Claim, Partition};
 use crate::error::{Error, Result};
 use crate::ids::PartitionId;
-use crate::priority::Fairness;
+use crate::priority::{Fairness, Weights};
 use crate::share::{GroupSettings, Place, ShareGroup, ShareGroups, ShareStart, Shown, Terms};
 use crate::wait::{Interrupter, Registration, WaitSet};
 
@@ -21,6 +21,7 @@ pub(super) struct Options {
     pub(super) max_records: usize,
     pub(super) max_bytes: usize,
     pub(super) durability: Durability,
+    pub(super) weights: Weights,
 }
 
 /// What it takes from.
@@ -157,9 +158,10 @@ impl ShareConsumer {
             let priority = Priority::default();
             self.watched.push(Watched { place, registration, fruitless: None, priority });
             let at = self.watched.len() - 1;
+            let weights = self.options.weights;
             if let Some(priority) = self.priority_of(at) {
                 self.watched[at].priority = priority;
-                self.fairness.get_or_insert_with(|| Box::new(Fairness::new()));
+                self.fairness.get_or_insert_with(|| Box::new(Fairness::new(weights)));
             }
         }
         self.seen = Some(count);

@@ -7,11 +7,35 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
+use super::builder::ShareConsumerBuilder;
 use super::handle::ShareConsumer;
 use super::leased::LeasedRecords;
 use crate::config::Priority;
 use crate::error::Result;
-use crate::priority::PriorityLanes;
+use crate::priority::{PriorityLanes, Weights};
+
+/// Taking from topics with priority lanes.
+impl ShareConsumerBuilder {
+    /// How many parts of what is taken each priority gets while all have something, by its number:
+    /// 1 to 1000 each; default `[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]`. As
+    /// [`ConsumerBuilder::priority_weights`](crate::ConsumerBuilder::priority_weights), which says
+    /// more; each consumer of a group has its own.
+    ///
+    /// ```
+    /// # use tidelog::{Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// store.ensure_topic("jobs", TopicConfig::new().partitions(2).priority_lanes(2))?;
+    /// let builder = store.share_consumer("g").subscribe(["jobs"]);
+    /// let consumer = builder.clone().priority_weights([1; 10]).build()?; // evenly
+    /// # drop(consumer);
+    /// assert!(builder.priority_weights([0; 10]).build().is_err());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn priority_weights(mut self, weights: [u32; 10]) -> Self {
+        self.options.weights = Weights::new(weights);
+        self
+    }
+}
 
 impl ShareConsumer {
     /// What a place counts as, where its topic has lanes.

@@ -183,6 +183,23 @@ impl WorkerBuilder {
         self
     }
 
+    /// How many parts of the work each priority gets while all have something to do, by its number:
+    /// 1 to 1000 each. See
+    /// [`ConsumerBuilder::priority_weights`](crate::ConsumerBuilder::priority_weights).
+    ///
+    /// ```
+    /// # use tidelog::{JobOutcome, TopicConfig};
+    /// # let store = tidelog::Store::in_memory()?;
+    /// store.ensure_topic("jobs", TopicConfig::new().partitions(2).priority_lanes(2))?;
+    /// let builder = store.worker("g").topic("jobs").priority_weights([1; 10]); // evenly
+    /// builder.run(|_| JobOutcome::Done)?.stop()?;
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn priority_weights(mut self, weights: [u32; 10]) -> Self {
+        self.consumers = self.consumers.priority_weights(weights);
+        self
+    }
+
     /// Tells `listener` of every error that the worker meets: a poll that fails (it is tried again
     /// after 200 ms), what a handler said and could not be settled
     /// ([`InvalidRecordState`](crate::ErrorKind::InvalidRecordState) where it took longer than its

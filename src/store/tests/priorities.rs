@@ -91,6 +91,52 @@ fn under_load_each_lane_gets_its_share_and_none_starves() {
     }
 }
 
+/// The program's own weights, through all three doors: what the first two rounds bring.
+#[test]
+fn lanes_get_what_the_programs_weights_say() {
+    const WEIGHTS: [u32; 10] = [2, 1, 1, 1, 1, 6, 6, 6, 6, 6]; // two lanes: as 0 and 5
+    const ROUNDS: usize = 2 * 64 * (2 + 6);
+    let begin = || {
+        let (store, topic) = begin(2, 2);
+        send(&topic, 0, 0..2000);
+        send(&topic, 9, 2000..4000);
+        store
+    };
+    let lower = |lanes: &[u32]| lanes.iter().take(ROUNDS).filter(|lane| **lane == 0).count();
+    let store = begin();
+    let builder = store.consumer("g").subscribe(["a"]).max_records(50);
+    let mut consumer = builder.priority_weights(WEIGHTS).build().unwrap();
+    let mut lanes = Vec::new();
+    while lanes.len() < ROUNDS {
+        lanes.extend(take(&mut consumer, 2).iter().map(|(lane, _)| *lane));
+    }
+    assert_eq!(lower(&lanes), 2 * 64 * 2);
+    let store = begin();
+    let builder = store.share_consumer("s").subscribe(["a"]).max_records(50);
+    let mut consumer = builder.priority_weights(WEIGHTS).build().unwrap();
+    let mut lanes = Vec::new();
+    while lanes.len() < ROUNDS {
+        let leased = consumer.try_poll().unwrap();
+        lanes.extend(leased.iter().map(|record| record.partition().get()));
+        consumer.ack_all(&leased).unwrap();
+    }
+    // a place gives once in a look: the end of a poll may go to the other lane
+    let lower = lower(&lanes);
+    assert!(lower.abs_diff(2 * 64 * 2) <= 50, "{lower} of the lower lane");
+    for weight in [0, 1001] {
+        let mut wrong = WEIGHTS;
+        wrong[9] = weight;
+        let errors = [
+            store.consumer("g").subscribe(["a"]).priority_weights(wrong).build().err(),
+            store.share_consumer("s").subscribe(["a"]).priority_weights(wrong).build().err(),
+            store.worker("w").topic("a").priority_weights(wrong).run(|_| JobOutcome::Done).err(),
+        ];
+        assert!(errors.iter().all(|it| {
+            it.as_ref().is_some_and(|error| error.kind() == ErrorKind::InvalidConfig)
+        }));
+    }
+}
+
 #[test]
 fn what_comes_late_and_high_is_next() {
     let (store, topic) = begin(2, 2);
