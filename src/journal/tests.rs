@@ -2,6 +2,8 @@
 
 #[cfg(feature = "sim")]
 mod failing;
+#[cfg(feature = "sim")]
+mod making;
 
 use std::path::Path;
 use std::sync::Arc;

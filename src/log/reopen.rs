@@ -116,7 +116,7 @@ impl PartitionLog {
         self.offsets.set_first_unstable(before.into_iter().chain(undecided).min());
         let fresh_aborted = fresh.aborted.into_inner();
         self.aborted.write().add_all(&fresh_aborted);
-        self.has_aborted.store(!self.aborted.read().is_empty(), Ordering::Release);
+        self.has_aborted.store(true, Ordering::Release); // readers are to look at the list
         *self.aborted_files.lock() = fresh.aborted_files.into_inner();
         move_offsets(&self.offsets);
         self.offsets.set_first_unstable(undecided);

@@ -472,3 +472,6 @@ impl DiskFile for RealFile {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,6 +61,45 @@ fn frames_that_were_not_written_are_declined() {
     assert_eq!(commit(&journal, &extent(3, 0, 1), b"x"), Kept::No);
 }
 
+/// It was not in the sync that failed: its segment can be synced instead.
+#[test]
+fn a_frame_that_came_during_a_sync_that_fails_is_not_in_doubt() {
+    let (sim, journal, _) = ready();
+    let first = journal.gather(&extent(1, 0, 1), b"x").unwrap();
+    sim.fail(Plan::new(Fault::Hang));
+    sim.fail(Plan::new(Fault::Error(5)).on(Operation::Sync));
+    std::thread::scope(|scope| {
+        let failing = scope.spawn(|| journal.settle(first));
+        while !sim.is_hanging() {
+            std::thread::yield_now();
+        }
+        let second = journal.gather(&extent(2, 0, 1), b"x").unwrap();
+        sim.heal();
+        assert!(failing.join().unwrap().is_err(), "it may or may not be on the disk");
+        assert_eq!(journal.settle(second).unwrap(), Kept::No);
+    });
+}
+
+/// It is not told that it is done with the sync that had begun before it.
+#[test]
+fn a_frame_that_came_during_a_sync_has_the_next_one() {
+    let (sim, journal, _) = ready();
+    let first = journal.gather(&extent(1, 0, 1), b"x").unwrap();
+    sim.fail(Plan::new(Fault::Hang));
+    std::thread::scope(|scope| {
+        let hanging = scope.spawn(|| journal.settle(first));
+        while !sim.is_hanging() {
+            std::thread::yield_now();
+        }
+        let second = journal.gather(&extent(2, 0, 1), b"x").unwrap();
+        let waiting = scope.spawn(|| journal.settle(second));
+        std::thread::sleep(std::time::Duration::from_millis(50)); // it waits by then
+        sim.heal();
+        assert_eq!(hanging.join().unwrap().unwrap(), Kept::Yes);
+        assert_eq!(waiting.join().unwrap().unwrap(), Kept::Yes);
+    });
+}
+
 /// What a reign begins with is durable before anything relies on it, and so are its frames.
 #[test]
 fn what_was_kept_is_there_after_every_power_cut() {

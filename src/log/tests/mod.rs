@@ -11,7 +11,10 @@ mod producers;
 mod recovery;
 mod swaps;
 mod transactions;
+mod trimming;
 mod truncation;
+#[cfg(feature = "sim")]
+mod unsynced;
 mod upkeep;
 
 use std::path::{Path, PathBuf};

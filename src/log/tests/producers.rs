@@ -1,5 +1,6 @@
 //! Producers of a log below its door: what is written of them when, and from what they are known.
 
+mod aborted;
 #[cfg(feature = "sim")]
 mod crashes;
 

@@ -1,5 +1,7 @@
 //! Rewritten logs that no stop leaves: empty, cut, damaged. What they were made of loses nothing.
 
+mod rewriting;
+
 use super::*;
 
 /// A log of two sealed segments and an active one, closed; all that it holds.

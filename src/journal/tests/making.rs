@@ -1,0 +1,86 @@
+//! The journal's file as it is made: found again, replaced, removed.
+
+use std::path::PathBuf;
+
+use super::super::file::remove_files;
+use super::*;
+use crate::disk::names::REPLACEMENT_SUFFIX;
+use crate::disk::{Fault, Operation, Plan, SimDisk, read_full_at};
+
+fn journal_path() -> PathBuf {
+    Path::new(ROOT).join(JOURNAL)
+}
+
+/// Begins a reign that asks for the file, and says whether it keeps records then.
+fn used(sim: &SimDisk, epoch: i32) -> Kept {
+    let (journal, _) = journal_on(sim);
+    journal.begin(STORE, LeaderEpoch::new(epoch));
+    let asking = commit(&journal, &extent(0, 0, 1), b"x");
+    assert_eq!(asking, Kept::No);
+    journal.keep_up(|_| Ok(()));
+    commit(&journal, &extent(0, 0, 1), format!("of reign {epoch}").as_bytes())
+}
+
+fn len(sim: &SimDisk, path: &Path) -> Option<u64> {
+    sim.metadata(path).unwrap().map(|found| found.len)
+}
+
+fn bytes(sim: &SimDisk, path: &Path) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(len(sim, path).unwrap()).unwrap()];
+    read_full_at(&*sim.open(path, Access::Read).unwrap(), &mut bytes, 0).unwrap();
+    bytes
+}
+
+/// A copy that somebody made by a second name stays what it was.
+#[test]
+fn a_file_that_has_another_name_too_is_replaced_and_not_written_to() {
+    let sim = SimDisk::new(1);
+    assert_eq!(used(&sim, 3), Kept::Yes);
+    let copy = Path::new(ROOT).join("copy");
+    sim.link(&journal_path(), &copy).unwrap();
+    let before = bytes(&sim, &copy);
+    assert_eq!(used(&sim, 4), Kept::Yes);
+    assert_eq!(bytes(&sim, &copy), before);
+    assert_eq!(read(&sim, &journal_path(), &reign(4)).unwrap().unwrap().len(), 1);
+    assert_eq!(read(&sim, &copy, &reign(3)).unwrap().unwrap().len(), 1);
+}
+
+#[test]
+fn a_whole_file_is_used_again_and_a_short_one_is_made_anew() {
+    let sim = SimDisk::new(1);
+    assert_eq!(used(&sim, 3), Kept::Yes);
+    let whole = FILE_HEAD + 2 * HALF;
+    sim.fail(Plan::new(Fault::Error(5)).on(Operation::Rename).for_ever());
+    assert_eq!(used(&sim, 4), Kept::Yes, "it is not made again");
+    sim.heal();
+    sim.open(&journal_path(), Access::Write).unwrap().set_len(whole - 1).unwrap();
+    assert_eq!(used(&sim, 5), Kept::Yes);
+    assert_eq!(len(&sim, &journal_path()), Some(whole));
+}
+
+#[test]
+fn a_store_that_keeps_its_journal_loses_what_was_not_finished_alone() {
+    let sim = SimDisk::new(1);
+    assert_eq!(used(&sim, 3), Kept::Yes);
+    let unfinished = PathBuf::from(format!("{}{REPLACEMENT_SUFFIX}", journal_path().display()));
+    sim.open(&unfinished, Access::Create).unwrap();
+    remove_files(&sim, Path::new(ROOT), true);
+    assert_eq!(len(&sim, &unfinished), None);
+    assert!(len(&sim, &journal_path()).is_some());
+    remove_files(&sim, Path::new(ROOT), false);
+    assert_eq!(len(&sim, &journal_path()), None);
+}
+
+/// One that has a body all the same was written by nobody.
+#[test]
+fn only_a_frame_of_records_has_more_than_its_head() {
+    for (kind, counts) in [(1_u32, true), (2, false), (3, false), (4, false)] {
+        let mut frame = one_frame(4096, b"12345678");
+        frame[12..16].copy_from_slice(&kind.to_be_bytes());
+        let crc = crc32c::crc32c(&4096_u64.to_be_bytes());
+        let crc = crc32c::crc32c_append(crc, &frame[..8]);
+        let crc = crc32c::crc32c_append(crc, &frame[12..]);
+        frame[8..12].copy_from_slice(&crc.to_be_bytes());
+        assert_eq!(parse(&frame, 4096, &reign(3)).is_some(), counts, "kind {kind}");
+    }
+}

@@ -1,0 +1,111 @@
+//! Swaps of a live log that come too late, fail, or are told to a keeper first.
+
+use super::*;
+use crate::error::Error;
+use crate::log::keeper::{Durable, LogFact};
+use crate::log::swap::{Sealed, Swapped};
+use crate::record::Batch;
+use crate::segment::{Origin, Rewritten};
+use crate::sync::Mutex;
+
+/// Notes what it is told, or refuses.
+#[derive(Debug, Default)]
+struct Told {
+    facts: Mutex<Vec<LogFact>>,
+    refuses: bool,
+}
+
+impl Keeper for Told {
+    fn record(&self, facts: &[(LogId, LogFact)], _: Durable) -> Result<()> {
+        if self.refuses {
+            let error = std::io::ErrorKind::Other.into();
+            return Err(Error::io("record", Path::new(DIR), error));
+        }
+        self.facts.lock().extend(facts.iter().map(|(_, fact)| *fact));
+        Ok(())
+    }
+}
+
+/// A log of three segments, two of which may be written again.
+fn sealed() -> (Bench, PartitionLog, Vec<Sealed>) {
+    let mut bench = Bench::new();
+    bench.config = bench.config.segment_bytes(1024).file_delete_delay(Duration::ZERO);
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    let mut end = 0;
+    while log.size().1 < 3 {
+        end = append(&log, &[b'x'; 200], end).unwrap() + 1;
+    }
+    let point = log.checkpoint().unwrap();
+    log.recovery_point_recorded(point);
+    let sealed = log.sealed();
+    assert_eq!(sealed.len(), 2);
+    (bench, log, sealed)
+}
+
+/// The first batch of a segment alone.
+fn rewritten(bench: &Bench, log: &PartitionLog, of: &Sealed) -> Rewritten {
+    let bytes = bench.bytes(&Bench::log_path(of.segment.base().get()));
+    let batch = Batch::verify(&bytes).unwrap();
+    let (header, size) = (*batch.header(), batch.header().size());
+    let mut rewrite = log.begin_rewrite(of.segment.base()).unwrap();
+    rewrite.push(&header, &bytes[..size], Origin::File).unwrap();
+    rewrite.finish(Vec::new()).unwrap()
+}
+
+fn swap(log: &PartitionLog, old: &Sealed, new: &Rewritten, keeper: &dyn Keeper) -> Result<Swapped> {
+    log.swap_in(std::slice::from_ref(&old.segment), new, old.end, keeper)
+}
+
+#[test]
+fn a_swap_is_recorded_and_leaves_nothing_of_what_it_replaced() {
+    let (bench, log, sealed) = sealed();
+    let new = rewritten(&bench, &log, &sealed[0]);
+    let before = log.size().0;
+    let keeper = Told::default();
+    let Swapped::Done { freed } = swap(&log, &sealed[0], &new, &keeper).unwrap() else {
+        panic!("nothing has overtaken it");
+    };
+    assert_eq!(log.size().0 + freed, before);
+    assert!(freed > 0);
+    let facts = keeper.facts.lock().clone();
+    assert!(facts.contains(&LogFact::Compacted(sealed[0].end)), "{facts:?}");
+    assert_eq!(log.compacted_size(), new.len());
+    let found = offsets(&read_from(&log, 0).unwrap());
+    assert_eq!(found[..2], [0, sealed[0].end.get()]);
+    let base = sealed[0].segment.base().get();
+    assert_eq!(bench.bytes(&Bench::log_path(base)).len() as u64, new.len());
+    let marked = [".deleted", ".cleaned", ".swap"];
+    let is_left = |name: &String| marked.iter().any(|mark| name.contains(mark));
+    assert!(!bench.names().iter().any(is_left), "{:?}", bench.names());
+}
+
+/// What was deleted meanwhile does not come back.
+#[test]
+fn a_swap_that_a_deletion_has_overtaken_changes_nothing() {
+    let (bench, log, sealed) = sealed();
+    let new = rewritten(&bench, &log, &sealed[0]);
+    let keeper = Told::default();
+    log.delete_records_before(sealed[0].end, &keeper).unwrap();
+    log.unlink_dropped(true).1.unwrap();
+    let (start, size) = (log.offsets().snapshot().start, log.size());
+    keeper.facts.lock().clear();
+    let swapped = swap(&log, &sealed[0], &new, &keeper).unwrap();
+    assert_eq!(swapped, Swapped::Overtaken);
+    assert_eq!((log.offsets().snapshot().start, log.size()), (start, size));
+    assert!(keeper.facts.lock().is_empty());
+    assert!(bench.names().iter().all(|name| !name.contains(".cleaned")), "{:?}", bench.names());
+}
+
+#[test]
+fn a_swap_that_is_not_recorded_leaves_the_log_as_it_was() {
+    let (bench, log, sealed) = sealed();
+    let names = bench.names();
+    let new = rewritten(&bench, &log, &sealed[0]);
+    assert_ne!(bench.names(), names);
+    let keeper = Told { refuses: true, ..Told::default() };
+    assert!(swap(&log, &sealed[0], &new, &keeper).is_err());
+    assert_eq!(bench.names(), names);
+    assert_eq!(log.compacted_size(), 0);
+    let found = all_of(&log, log.offsets().end().get());
+    assert_eq!(offsets(&found), (0..log.offsets().end().get()).collect::<Vec<_>>());
+}

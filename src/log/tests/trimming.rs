@@ -1,0 +1,157 @@
+//! What a trim may take, whom it waits for, and what becomes of the files.
+
+use super::*;
+use crate::log::keeper::{Durable, LogFact};
+use crate::sync::Mutex;
+
+#[derive(Debug, Default)]
+struct Told(Mutex<Vec<LogFact>>);
+
+impl Keeper for Told {
+    fn record(&self, facts: &[(LogId, LogFact)], _: Durable) -> Result<()> {
+        self.0.lock().extend(facts.iter().map(|(_, fact)| *fact));
+        Ok(())
+    }
+}
+
+fn small(disk: Arc<dyn Disk>) -> Bench {
+    let bench = Bench::on(disk);
+    disk_dir(&bench);
+    Bench { config: bench.config.segment_bytes(1024), ..bench }
+}
+
+fn disk_dir(bench: &Bench) {
+    bench.disk.create_dir_all(Path::new(DIR)).unwrap();
+}
+
+/// A log of that many segments.
+fn log_of(bench: &Bench, segments: usize) -> PartitionLog {
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    let mut end = 0;
+    while log.size().1 < segments {
+        end = append(&log, &[b'x'; 200], end).unwrap() + 1;
+    }
+    log
+}
+
+fn bases(log: &PartitionLog) -> Vec<i64> {
+    log.segments.load().iter().map(|segment| segment.base().get()).collect()
+}
+
+#[test]
+fn the_oldest_segment_goes_once_nobody_holds_a_record_of_it() {
+    let bench = small(Arc::new(MemoryDisk::new()));
+    let log = log_of(&bench, 3);
+    let before = bases(&log);
+    let now = Timestamp::from_millis(1_000_000);
+    let keeper = Told::default();
+    let drop_held_at =
+        |offset: i64| log.drop_oldest(Some(("a reader", Offset::new(offset))), &[], &keeper, now);
+    for held in [0, before[1] - 1] {
+        let error = drop_held_at(held).unwrap_err();
+        assert!(error.is_full(), "{error}");
+        assert!(error.to_string().contains("a reader"), "{error}");
+    }
+    assert_eq!(bases(&log), before);
+    assert!(keeper.0.lock().is_empty());
+    assert_eq!(drop_held_at(before[1]).unwrap().segments, 1);
+    assert_eq!(bases(&log), before[1..]);
+    assert_eq!(log.offsets().snapshot().start.get(), before[1]);
+    assert!(keeper.0.lock().contains(&LogFact::LogStart(Offset::new(before[1]))));
+    // the active one goes too, and the log goes on where it ended
+    let end = log.offsets().end();
+    while log.offsets().snapshot().start < end {
+        assert_eq!(log.drop_oldest(None, &[], &keeper, now).unwrap().segments, 1);
+    }
+    assert_eq!(bases(&log), [end.get()]);
+    assert_eq!(log.drop_oldest(None, &[], &keeper, now).unwrap().segments, 0, "it is empty");
+    assert_eq!(append(&log, b"goes on", 9).unwrap(), end.get());
+}
+
+/// What was rolled since the last checkpoint is sealed by the next one, whatever was dropped.
+#[test]
+fn segments_that_stay_are_sealed_beside_those_that_go() {
+    let bench = small(Arc::new(MemoryDisk::new()));
+    let log = log_of(&bench, 4);
+    let before = bases(&log);
+    log.offsets().set_start(Offset::new(before[1]));
+    assert_eq!(log.drop_unreachable().unwrap().segments, 1);
+    let rolled: Vec<_> = log.writer.lock().rolled.iter().map(|one| one.base().get()).collect();
+    assert_eq!(rolled, before[1..3]);
+    log.checkpoint().unwrap();
+    for base in &before[1..3] {
+        assert!(bench.exists(&Bench::path(*base, SegmentFile::OffsetIndex)), "{base}");
+        assert!(bench.exists(&Bench::path(*base, SegmentFile::Digests)), "{base}");
+    }
+    assert!(!bench.exists(&Bench::log_path(before[0])));
+}
+
+#[test]
+fn files_that_were_dropped_are_unlinked_when_they_are_due() {
+    let mut bench = small(Arc::new(MemoryDisk::new()));
+    let delay = Duration::from_secs(60);
+    bench.config = bench.config.file_delete_delay(delay);
+    let log = log_of(&bench, 3);
+    assert_eq!(log.next_unlink(), None);
+    log.delete_records_before(Offset::new(bases(&log)[1]), &Told::default()).unwrap();
+    let deleted = || bench.names().iter().filter(|name| name.ends_with(".deleted")).count();
+    let due = log.next_unlink().expect("it waits");
+    assert!(deleted() > 0);
+    bench.clock.advance(delay - Duration::from_millis(1));
+    assert_eq!(log.unlink_dropped(false).0, Some(due));
+    assert!(deleted() > 0, "readers may still open them");
+    bench.clock.advance(Duration::from_millis(1));
+    let (next, unlinked) = log.unlink_dropped(false);
+    unlinked.unwrap();
+    assert_eq!((next, log.next_unlink(), deleted()), (None, None, 0));
+}
+
+#[cfg(feature = "sim")]
+mod failing {
+    use super::*;
+    use crate::disk::{Fault, Operation, Plan, SimDisk};
+
+    #[test]
+    fn files_that_cannot_be_unlinked_are_tried_again_and_missing_ones_are_gone() {
+        let sim = SimDisk::new(1);
+        let mut bench = small(Arc::new(sim.clone()));
+        bench.config = bench.config.file_delete_delay(Duration::ZERO);
+        let log = log_of(&bench, 3);
+        log.delete_records_before(Offset::new(bases(&log)[1]), &Told::default()).unwrap();
+        let deleted = || {
+            let names = bench.names().into_iter();
+            names.filter(|name| name.ends_with(".deleted")).collect::<Vec<_>>()
+        };
+        sim.fail(Plan::new(Fault::Error(5)).on(Operation::RemoveFile).for_ever());
+        let (next, unlinked) = log.unlink_dropped(true);
+        assert!(unlinked.is_err());
+        assert!(next.is_some() && !deleted().is_empty());
+        sim.heal();
+        let first = deleted().remove(0);
+        bench.disk.remove_file(&Path::new(DIR).join(first)).unwrap();
+        let (next, unlinked) = log.unlink_dropped(true);
+        unlinked.unwrap();
+        assert_eq!((next, deleted().len()), (None, 0));
+    }
+
+    /// A full disk is another matter: there a deletion may be what ends it.
+    #[test]
+    fn a_log_whose_sync_failed_for_good_takes_no_deletion() {
+        let mut failed = 0;
+        for nth in 1..12 {
+            let sim = SimDisk::new(nth);
+            let bench = small(Arc::new(sim.clone()));
+            let log = log_of(&bench, 4);
+            log.checkpoint().unwrap(); // the new start lies below
+            append(&log, &[b'x'; 200], 99).unwrap();
+            sim.fail(Plan::new(Fault::Error(5)).on(Operation::Sync).nth(nth));
+            let keeper = Told::default();
+            let done = log.delete_records_before(Offset::new(3), &keeper);
+            let is_recorded = !keeper.0.lock().is_empty();
+            let is_poisoned = log.latch.is_tripped();
+            assert_eq!((done.is_ok(), is_recorded), (!is_poisoned, !is_poisoned), "sync {nth}");
+            failed += u32::from(is_poisoned);
+        }
+        assert!(failed > 0, "the control");
+    }
+}
