@@ -234,6 +234,19 @@ fn what_was_written_ahead_leaves_a_checkpoint_nothing_to_replace() {
     assert_eq!(log.epoch_entries(), [(LeaderEpoch::new(0), Offset::ZERO)]);
 }
 
+/// A sync in between takes the metadata alone: the epochs beside it wait for the checkpoint.
+#[test]
+fn what_is_left_of_what_was_written_ahead_gets_its_name_later() {
+    let (_, bench) = on_sim();
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    append(&log, b"first", 1).unwrap();
+    log.write_ahead();
+    log.make_durable(Offset::new(1)).unwrap();
+    log.checkpoint().unwrap();
+    let names = bench.names();
+    assert!(names.iter().any(|name| name == "leader-epoch-checkpoint"), "{names:?}");
+}
+
 /// A write that found no room has lost nothing; one that failed otherwise may have.
 #[test]
 fn what_is_written_ahead_and_finds_no_room_does_not_end_the_log() {
