@@ -160,18 +160,20 @@ fn producers_of_another_hand_go_on() {
     assert_eq!(snapshots(&bench), [4]);
 }
 
+/// A log of a record each of these producers, closed.
+fn written(ids: [i64; 5]) -> Bench {
+    let bench = Bench::new();
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    for id in ids {
+        send(&log, id, b"one");
+    }
+    log.close().unwrap();
+    bench
+}
+
 /// What another hand that was stopped has left above its recovery point tells nothing.
 #[test]
 fn a_snapshot_of_another_hand_that_was_stopped_is_not_believed() {
-    let written = |ids: [i64; 5]| {
-        let bench = Bench::new();
-        let (log, _) = bench.open(facts(0, LastStop::Clean));
-        for id in ids {
-            send(&log, id, b"one");
-        }
-        log.close().unwrap();
-        bench
-    };
     let (bench, other) = (written([7; 5]), written([7, 7, 8, 8, 8]));
     let snapshot = Bench::path(5, SegmentFile::ProducerSnapshot);
     bench.put(&snapshot, &other.bytes(&snapshot));

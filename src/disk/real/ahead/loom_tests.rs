@@ -39,16 +39,20 @@ impl Job for Zeros {
     }
 }
 
+/// A window from 10 on that is asked for, and who serves.
+fn asked() -> (Arc<End>, Arc<Window<Zeros>>, thread::JoinHandle<()>) {
+    let end = Arc::new(End::default());
+    let window = Arc::new(Window::new());
+    window.ask(Zeros(end.clone(), 10));
+    let served = window.clone();
+    let server = thread::spawn(move || served.serve());
+    (end, window, server)
+}
+
 #[test]
 fn who_calls_a_window_in_is_alone_with_the_file() {
     model(3, || {
-        let end = Arc::new(End::default());
-        let window = Arc::new(Window::new());
-        window.ask(Zeros(end.clone(), 10));
-        let server = {
-            let window = window.clone();
-            thread::spawn(move || window.serve())
-        };
+        let (end, window, server) = asked();
         window.call_in();
         end.change(0);
         assert_eq!(window.take(10), Taken::Nothing);
@@ -60,13 +64,7 @@ fn who_calls_a_window_in_is_alone_with_the_file() {
 #[test]
 fn what_is_taken_is_ready_and_what_is_written_over_is_not_zeroed_again() {
     model(3, || {
-        let end = Arc::new(End::default());
-        let window = Arc::new(Window::new());
-        window.ask(Zeros(end.clone(), 10));
-        let server = {
-            let window = window.clone();
-            thread::spawn(move || window.serve())
-        };
+        let (end, window, server) = asked();
         window.give_way(15);
         end.change(10 + PIECE);
         match window.take(15) {

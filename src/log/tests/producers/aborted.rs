@@ -172,15 +172,6 @@ fn a_transaction_whose_first_records_were_deleted_was_aborted_from_where_it_bega
 
 #[test]
 fn a_snapshot_that_speaks_of_what_lies_behind_it_is_not_believed() {
-    let written = |ids: [i64; 5]| {
-        let bench = Bench::new();
-        let (log, _) = bench.open(facts(0, LastStop::Clean));
-        for id in ids {
-            send(&log, id, b"one");
-        }
-        log.close().unwrap();
-        bench
-    };
     let (bench, other) = (written([7, 7, 8, 7, 7]), written([7, 7, 9, 9, 9]));
     let newest = Bench::path(5, SegmentFile::ProducerSnapshot);
     bench.disk.remove_file(&newest).unwrap();
