@@ -88,8 +88,9 @@ struct Reading {
     bucket: i64,
     /// The smallest keys above what is covered; at most a window of them.
     found: BTreeMap<Key, Offset>,
-    /// There are more.
-    is_cut: bool,
+    /// The smallest that there was no room for: neither it nor what lies above is taken again, be
+    /// there room by now, or the next end of what is covered would lie beyond it.
+    cut: Option<Key>,
 }
 
 /// Everything that is known of pending entries.
@@ -282,7 +283,7 @@ impl State {
         if self.reading.is_none()
             && let Some(bucket) = self.next_bucket()
         {
-            self.reading = Some(Reading { bucket, found: BTreeMap::new(), is_cut: false });
+            self.reading = Some(Reading { bucket, found: BTreeMap::new(), cut: None });
         }
     }
 
@@ -302,10 +303,10 @@ impl State {
     pub(super) fn end_reading(&mut self) {
         let Some(mut reading) = self.reading.take() else { return };
         let last = reading.found.last_key_value().map(|(key, _)| *key);
-        match (reading.is_cut, last) {
-            (false, _) => self.covered = Some(Key::last_of(reading.bucket)),
-            (true, Some(last)) => self.covered = Some(last),
-            (true, None) => {} // all that was found is resolved by now: it is read again
+        match (reading.cut, last) {
+            (None, _) => self.covered = Some(Key::last_of(reading.bucket)),
+            (Some(_), Some(last)) => self.covered = Some(last),
+            (Some(_), None) => {} // all that was found is resolved by now: it is read again
         }
         self.run.append(&mut reading.found);
     }
@@ -361,10 +362,12 @@ fn start_lap(lap: i64) -> i64 {
 
 impl Reading {
     fn take(&mut self, key: Key, offset: Offset, most: usize) {
+        if self.cut.is_some_and(|cut| cut <= key) {
+            return;
+        }
         self.found.insert(key, offset);
         if self.found.len() > most {
-            self.found.pop_last();
-            self.is_cut = true;
+            self.cut = self.found.pop_last().map(|(key, _)| key);
         }
     }
 }

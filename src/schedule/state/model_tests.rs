@@ -90,7 +90,10 @@ impl World {
         let due = self.now + self.dice.below(span) as i64;
         let from = Key { due, sequence: 0 };
         let near = self.pending.range(from..).next().or_else(|| self.pending.first());
-        if let Some(key) = near.copied() {
+        // what a reading has found last says how far it covers
+        let reading = self.state.reading.as_ref().filter(|_| self.dice.below(4) == 0);
+        let last = reading.and_then(|reading| reading.found.last_key_value());
+        if let Some(key) = last.map(|(key, _)| key).or(near).copied() {
             self.resolve(key);
             self.cancelled += 1;
         }
@@ -260,4 +263,43 @@ fn an_entry_of_a_clock_set_back_is_neither_early_nor_forgotten() {
     state.add(two, Offset::ZERO, early); // a day before what was read already
     assert_eq!(state.plan(early), Plan::Wait(Some(Timestamp::from_millis(two.due))));
     assert_eq!(state.due(Timestamp::from_millis(two.due), 9), [(two, Offset::ZERO)]);
+}
+
+#[test]
+fn an_entry_that_a_full_window_gave_up_comes_though_one_before_it_is_cancelled() {
+    let mut state = State::new(Limits { window: WINDOW, lead: Duration::ZERO });
+    let now = Timestamp::from_millis(1_000);
+    let keys: Vec<Key> = (0..WINDOW as u64 + 2)
+        .map(|sequence| Key { due: 500_000 + sequence as i64, sequence })
+        .collect();
+    for key in &keys {
+        state.add(*key, Offset::ZERO, now);
+    }
+    state.begin_reading();
+    let (late, early) = keys.split_last().unwrap();
+    for key in early {
+        state.found(*key, Offset::ZERO); // the last of them has no room
+    }
+    assert!(state.resolve(early[WINDOW - 1]));
+    state.found(*late, Offset::ZERO); // now there is room, but not before what had none
+    state.end_reading();
+    let mut handed = Vec::new();
+    let due = Timestamp::from_millis(600_000);
+    loop {
+        match state.plan(due) {
+            Plan::Fire => {
+                let (key, _) = state.due(due, 1)[0];
+                assert!(state.resolve(key));
+                handed.push(key);
+            }
+            Plan::Read(_) => {
+                state.begin_reading();
+                keys.iter().for_each(|key| state.found(*key, Offset::ZERO));
+                state.end_reading();
+            }
+            Plan::Wait(_) => break,
+        }
+    }
+    let left: Vec<Key> = keys.iter().filter(|key| **key != early[WINDOW - 1]).copied().collect();
+    assert_eq!(handed, left);
 }
