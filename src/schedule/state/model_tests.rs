@@ -90,10 +90,16 @@ impl World {
         let due = self.now + self.dice.below(span) as i64;
         let from = Key { due, sequence: 0 };
         let near = self.pending.range(from..).next().or_else(|| self.pending.first());
-        // what a reading has found last says how far it covers
-        let reading = self.state.reading.as_ref().filter(|_| self.dice.below(4) == 0);
-        let last = reading.and_then(|reading| reading.found.last_key_value());
-        if let Some(key) = last.map(|(key, _)| key).or(near).copied() {
+        if let Some(key) = near.copied() {
+            self.resolve(key);
+            self.cancelled += 1;
+        }
+    }
+
+    /// Cancels what a reading has found last, which says how far it covers.
+    fn cancel_found(&mut self) {
+        let found = self.state.reading.as_ref().and_then(|reading| reading.found.last_key_value());
+        if let Some(key) = found.map(|(key, _)| *key) {
             self.resolve(key);
             self.cancelled += 1;
         }
@@ -131,7 +137,8 @@ impl World {
                     self.read = 0;
                 }
                 let log = &self.log[partition.index()];
-                let end = log.len().min(self.read + 1 + self.dice.below(200) as usize);
+                let most = [4, 200][self.dice.below(2) as usize];
+                let end = log.len().min(self.read + 1 + self.dice.below(most) as usize);
                 for (at, (key, is_entry)) in log.iter().enumerate().take(end).skip(self.read) {
                     if *is_entry {
                         self.state.found(*key, Offset::new(at as i64));
@@ -140,6 +147,8 @@ impl World {
                 self.read = end;
                 if end == log.len() {
                     self.state.end_reading();
+                } else if self.dice.below(4) == 0 {
+                    self.cancel_found();
                 }
             }
             Plan::Wait(_) => {
