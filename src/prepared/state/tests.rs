@@ -1,9 +1,10 @@
 //! The state against plain lists, with random steps and new lives; and its rules one by one.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use super::*;
-use crate::seeds::{pick, seeds};
+use crate::seeds::{end_suite, pick, seeds};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -146,13 +147,15 @@ fn play(seed: u64, steps: u64) {
 
 #[test]
 fn nothing_is_asked_about_that_has_ended_and_nothing_else_is_forgotten() {
-    let steps = pick(2_000, 50_000, 50_000);
-    for seed in seeds(9, 20, 2_000) {
+    let (began, steps) = (Instant::now(), pick(2_000, 50_000, 50_000));
+    let seeds = seeds(9, 20, 2_000);
+    for seed in seeds.clone() {
         let run = std::panic::AssertUnwindSafe(|| play(seed, steps));
         if std::panic::catch_unwind(run).is_err() {
             panic!("TIDELOG_SEED={seed} cargo test --lib nothing_else_is_forgotten");
         }
     }
+    end_suite("prepared-model", (seeds.end - seeds.start) * steps, began);
 }
 
 /// An answer that cannot be carried out is no reason to ask for ever, nor to roll back.

@@ -11,14 +11,13 @@
 mod lives;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::seeds::seeds;
+use crate::seeds::{end_suite, seeds};
 use crate::share::change::{Delta, Open};
 use crate::share::deliveries::{Finished, LeaseFault, LeaseId, Phase, Resolution};
 use crate::share::owed::AtLast;
@@ -460,10 +459,7 @@ fn the_state_is_what_the_reference_says() {
         }
         states += STEPS;
     }
-    let seconds = began.elapsed().as_secs_f64();
-    // past the capture of tests, for whoever adds them up; each step is one of its seed
-    let line = format!("{states} states, {states} distinct, 0 failures, {seconds:.1} s");
-    writeln!(std::io::stderr(), "\nsuite share-model: {line}").unwrap();
+    end_suite("share-model", states, began);
 }
 
 #[test]
