@@ -143,12 +143,15 @@ impl Written {
         self.ring.add(&extent(number, end - 1, end), &[number; 200], self.durable)
     }
 
-    fn sync(&mut self) {
-        for run in self.ring.take(Vec::new()) {
+    /// In how many writes.
+    fn sync(&mut self) -> usize {
+        let runs = self.ring.take(Vec::new());
+        for run in &runs {
             let at = usize::try_from(run.at).unwrap();
             self.file[at..at + run.bytes.len()].copy_from_slice(&run.bytes);
         }
         self.durable = self.ring.last_sequence();
+        runs.len()
     }
 
     /// The logs and ends of what is found.
@@ -280,6 +283,24 @@ fn every_cut_of_a_journal_is_damage_or_ends_it_earlier() {
 }
 
 #[test]
+fn frames_of_one_sync_lie_one_behind_the_other() {
+    for together in 1..=9 {
+        let mut written = Written::new();
+        let (mut all, mut writes) = (Vec::new(), 1);
+        for end in 1..=18 {
+            let Placed::At { turned, .. } = written.add(0, end) else { panic!("there is room") };
+            writes += usize::from(!turned.is_empty());
+            all.push((log(0), end));
+            if end % together == 0 {
+                assert_eq!(written.sync(), writes, "{together} together, up to {end}");
+                assert_eq!(written.found().unwrap(), all, "{together} together, up to {end}");
+                writes = 1;
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_put_aside_reads_back() {
     let frames: Vec<_> = (0..3u8)
         .map(|number| Frame {
@@ -335,8 +356,8 @@ fn a_journal_is_made_when_it_is_first_asked_for_and_used_again() {
     journal.begin(STORE, LeaderEpoch::new(3));
     for _ in 0..2 {
         assert_eq!(commit(&journal, &extent(0, 0, 1), b"x"), Kept::No);
+        assert_eq!(asked.0.lock().0, 1, "asked at once, and once");
     }
-    assert_eq!(asked.0.lock().0, 1, "asked once");
     journal.keep_up(|_| Ok(()));
     assert_eq!(commit(&journal, &extent(0, 0, 1), b"x"), Kept::Yes);
     let path = Path::new(ROOT).join(JOURNAL);

@@ -146,6 +146,35 @@ mod tests {
         assert_eq!(epochs.entries(), cache(&[(1, 0), (5, 10)]).entries());
     }
 
+    /// Else its file would be written again with the same in it, or what it has would stay.
+    #[test]
+    fn a_cut_changes_what_it_takes_from_and_nothing_else() {
+        let saved = || EpochCache { changed: false, ..cache(&[(1, 3), (2, 10), (4, 20)]) };
+        let from_start = |start| {
+            let mut epochs = saved();
+            epochs.truncate_from_start(Offset::new(start));
+            epochs
+        };
+        for start in [0, 2, 3] {
+            assert_eq!(from_start(start), saved(), "{start}");
+        }
+        let gone: [(i64, &[(i32, i64)]); 4] = [
+            (4, &[(1, 4), (2, 10), (4, 20)]),
+            (10, &[(2, 10), (4, 20)]),
+            (19, &[(2, 19), (4, 20)]),
+            (99, &[(4, 99)]),
+        ];
+        for (start, left) in gone {
+            assert_eq!(from_start(start), cache(left), "{start}");
+        }
+        for (end, left) in [(21, 3), (20, 2), (11, 2), (10, 1), (3, 0)] {
+            let mut epochs = saved();
+            epochs.truncate_from_end(Offset::new(end));
+            assert_eq!(epochs.entries(), &saved().entries()[..left], "{end}");
+            assert_eq!(epochs.changed, left < 3, "{end}");
+        }
+    }
+
     #[test]
     fn epochs_of_records_that_were_cut_off_do_not_come_back_from_the_file() {
         let entry = |epoch, start| (LeaderEpoch::new(epoch), Offset::new(start));

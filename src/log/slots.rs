@@ -380,8 +380,8 @@ mod tests {
                 flipped[at] ^= 1 << bit;
                 write_all_at(&*file, &flipped, 0).unwrap();
                 let (_, read) = read(&disk, dir).unwrap().unwrap();
-                let points = [slot.recovery_point, Offset::new(8)];
-                assert!(points.contains(&read.recovery_point), "byte {at} bit {bit}");
+                let whole = [slot, Slot { recovery_point: Offset::new(8), ..slot }];
+                assert!(whole.contains(&read), "byte {at} bit {bit}: {read:?}");
             }
         }
         write_all_at(&*file, &[0; FILE_LEN], 0).unwrap();

@@ -38,5 +38,6 @@ mod replication;
 mod rocketmq_levels;
 mod shortage;
 mod small_memory;
+mod threads;
 mod transactions;
 mod two_processes;

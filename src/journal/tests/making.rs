@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::super::file::remove_files;
 use super::*;
 use crate::disk::names::REPLACEMENT_SUFFIX;
-use crate::disk::{Fault, Operation, Plan, SimDisk, read_full_at};
+use crate::disk::{Fault, Operation, Plan, RealDisk, SimDisk, read_full_at};
 
 fn journal_path() -> PathBuf {
     Path::new(ROOT).join(JOURNAL)
@@ -56,6 +56,24 @@ fn a_whole_file_is_used_again_and_a_short_one_is_made_anew() {
     sim.open(&journal_path(), Access::Write).unwrap().set_len(whole - 1).unwrap();
     assert_eq!(used(&sim, 5), Kept::Yes);
     assert_eq!(len(&sim, &journal_path()), Some(whole));
+}
+
+/// A large part of what is left is the records', and no disk is full for a journal's sake.
+#[test]
+fn a_journal_is_made_where_there_is_much_more_room_than_it_takes() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::for_directory(directory.path()).unwrap());
+    let Some(free) = disk.available(directory.path()).unwrap() else { return };
+    for (size, kept) in [(free / 4, Kept::No), (FILE_HEAD + 2 * HALF, Kept::Yes)] {
+        let asked = Arc::new(Asked::default());
+        let journal = Journal::new(disk.clone(), directory.path(), size, asked);
+        journal.begin(STORE, LeaderEpoch::new(3));
+        assert_eq!(commit(&journal, &extent(0, 0, 1), b"x"), Kept::No);
+        journal.keep_up(|_| Ok(()));
+        assert_eq!(commit(&journal, &extent(0, 0, 1), b"x"), kept, "{size} of {free}");
+        let made = disk.list(directory.path()).unwrap().len();
+        assert_eq!(made, usize::from(kept == Kept::Yes));
+    }
 }
 
 #[test]

@@ -78,3 +78,32 @@ fn a_map_that_cannot_grow_is_done_without() {
     drop(log);
     check(&bench.open(facts(COUNT, LastStop::Clean)).0, COUNT);
 }
+
+/// How much the log's file grew by at each of some appends, where it grew.
+fn growth(log: &PartitionLog, file: &Path, numbers: std::ops::Range<i64>) -> Vec<u64> {
+    let len = || std::fs::metadata(file).map_or(0, |found| found.len());
+    let mut before = len();
+    let grown = |number| {
+        append(log, &[1; 900], number).unwrap();
+        let by = len() - before;
+        before += by;
+        by
+    };
+    numbers.map(grown).filter(|by| *by > 0).collect()
+}
+
+/// A busy one's would be zeros that every log of many carries along.
+#[test]
+fn a_log_left_alone_begins_with_small_windows_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let Ok(disk) = RealDisk::new(IoMode::Mapped) else { return };
+    let bench = Bench::on(Arc::new(disk));
+    let (log, _) = bench.try_open_at(directory.path(), facts(0, LastStop::Clean)).unwrap();
+    let file = directory.path().join(segment_file(Offset::ZERO, SegmentFile::Log));
+    let first = growth(&log, &file, 0..COUNT);
+    assert_eq!(first[..3], [4 << 10, 16 << 10, 64 << 10]);
+    assert!(*first.iter().max().unwrap() >= 256 << 10, "the control: it was busy: {first:?}");
+    log.checkpoint().unwrap();
+    let then = growth(&log, &file, COUNT..2 * COUNT);
+    assert_eq!(then[..3], [4 << 10, 16 << 10, 64 << 10], "of {then:?}");
+}

@@ -21,6 +21,11 @@ fn prepared(ending: Ending, successor: Option<i64>) -> Bench {
     bench
 }
 
+fn bytes_of_logs(bench: &Bench) -> u64 {
+    let logs = bench.names().into_iter().filter(|name| name.ends_with(".log"));
+    logs.map(|name| bench.bytes(&Path::new(DIR).join(name)).len() as u64).sum()
+}
+
 #[test]
 fn every_row_of_the_table_through_files() {
     let valid_len = batches(0, VALID).len() as u64;
@@ -30,6 +35,7 @@ fn every_row_of_the_table_through_files() {
                 let row = format!("{ending:?} next {next:?} point {point} adopted {adopted}");
                 let bench = prepared(ending, next);
                 let known = KnownFacts { adopted, ..facts(point, LastStop::PowerCut) };
+                let before = bytes_of_logs(&bench);
                 let (log, report) = bench.open(known);
                 let len = bench.bytes(&Bench::log_path(0)).len() as u64;
                 if next.is_some_and(|next| next < point) {
@@ -50,6 +56,7 @@ fn every_row_of_the_table_through_files() {
                         assert_eq!(log.offsets().end().get(), VALID.max(point), "{row}");
                         assert_eq!(len, valid_len, "{row}");
                         assert_eq!(report.torn_tails()[0].saved().is_empty(), next.is_none());
+                        assert_eq!(report.torn_tails()[0].bytes(), before - valid_len, "{row}");
                         if let Some(next) = next {
                             assert!(!bench.exists(&Bench::log_path(next)), "{row}");
                         }
@@ -102,6 +109,7 @@ fn what_is_cut_with_whole_batches_in_it_is_saved() {
     let (log, report) = bench.open(facts(0, LastStop::PowerCut));
     let torn = &report.torn_tails()[0];
     assert_eq!((torn.offset().get(), torn.position()), (3, third as u64));
+    assert_eq!(torn.bytes(), (bytes.len() - third) as u64);
     assert_eq!(bench.bytes(&torn.saved()[0]), &bytes[third..]);
     assert_eq!(offsets(&read_from(&log, 0).unwrap()), [0, 1, 2]);
     // half of the last batch alone is nobody's loss

@@ -1,6 +1,7 @@
 //! What a window comes to, and a real file's tail with a thread beside it, at random.
 
 use std::path::Path;
+use std::sync::Barrier;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -194,6 +195,73 @@ fn the_window_behind_is_ready_before_it_is_needed() {
         let len = usize::try_from(end - allocated).unwrap();
         assert!(map.window(allocated, len).iter().all(|byte| *byte == 0));
     });
+}
+
+/// Zeros behind the writer's back would be a hole in what it has acknowledged.
+#[test]
+fn a_window_that_waits_gives_way_to_a_positioned_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let Ok(disk) = RealDisk::new(IoMode::Mapped) else { return };
+    let windows = disk.windows().unwrap();
+    for written in [0, 5_000] {
+        let path = directory.path().join(written.to_string());
+        let file = disk.open(&path, Access::Create).unwrap();
+        let mut map = file.map_tail(0, 1 << 20).unwrap().unwrap();
+        let (turn, looks) = (Barrier::new(2), AtomicUsize::new(0));
+        let goes_on = || {
+            let is_first = looks.fetch_add(1, Ordering::Relaxed) == 0;
+            if is_first {
+                turn.wait();
+                turn.wait();
+            }
+            is_first
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| windows.ready(&goes_on));
+            turn.wait(); // somebody serves, and is not at it yet
+            let asked = map.allocate(WINDOW);
+            let done = asked.and_then(|()| write_all_at(&*file, &vec![7; written], WINDOW));
+            turn.wait();
+            done.unwrap();
+        });
+        let on_disk = std::fs::read(&path).unwrap();
+        let behind = &on_disk[usize::try_from(WINDOW).unwrap()..];
+        if written == 0 {
+            assert_eq!(behind.len() as u64, WINDOW, "the control: a window was asked for");
+        } else {
+            assert!(behind[..written].iter().all(|byte| *byte == 7), "it was zeroed");
+        }
+    }
+}
+
+/// Of many logs few are busy, and each window that waits keeps a descriptor.
+#[test]
+fn large_windows_alone_are_asked_for_and_none_where_nobody_serves() {
+    let directory = tempfile::tempdir().unwrap();
+    let Ok(disk) = RealDisk::new(IoMode::Mapped) else { return };
+    let windows = disk.windows().unwrap();
+    let file = disk.open(&directory.path().join("f"), Access::Create).unwrap();
+    let mut map = file.map_tail(0, 1 << 20).unwrap().unwrap();
+    let mut asked_by = |size: u64| {
+        map.allocate(map.allocated() + size).unwrap();
+        disk.shared.ahead.waiting.lock().windows.len()
+    };
+    assert_eq!(asked_by(WINDOW), 0, "nobody serves");
+    let turn = Barrier::new(2);
+    let goes_on = || {
+        turn.wait();
+        turn.wait();
+        false
+    };
+    let found = thread::scope(|scope| {
+        scope.spawn(|| windows.ready(&goes_on));
+        turn.wait();
+        let found = [4 << 10, 8 << 10].map(&mut asked_by);
+        turn.wait();
+        found
+    });
+    assert_eq!(found, [0, 1], "a page, and two");
+    assert_eq!(asked_by(WINDOW), 0, "nobody serves any more");
 }
 
 /// A tail as its log uses it.

@@ -4,9 +4,14 @@ use std::time::Duration;
 
 use super::super::RealDisk;
 use super::*;
+use crate::disk::Disk as _;
 
 fn opened(directory: &Path) -> (RealDisk, Arc<Inner>) {
-    let disk = RealDisk::with_budget(IoMode::Positioned, 4);
+    opened_in(IoMode::Positioned, directory)
+}
+
+fn opened_in(mode: IoMode, directory: &Path) -> (RealDisk, Arc<Inner>) {
+    let disk = RealDisk::with_budget(mode, 4);
     let path = directory.join("a");
     let shared = &disk.shared;
     let open = || Inner::open(shared, &path, Access::Create);
@@ -33,6 +38,44 @@ fn a_write_that_a_sync_came_into_is_unsynced() {
     assert!(!is_unsynced(&inner));
     assert!(matches!(inner.try_close(), Closing::Needed), "it was used lately");
     assert!(matches!(inner.try_close(), Closing::Closed), "nobody writes to it");
+}
+
+/// The sync of the map takes it along, and no sync that may have missed it counts.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_write_under_a_map_is_unsynced_until_the_map_is_synced() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_disk, inner) = opened_in(IoMode::Mapped, directory.path());
+    let file = RealFile { inner: inner.clone() };
+    let mut map = file.map_tail(0, 1 << 20).unwrap().unwrap();
+    map.allocate(8 << 10).unwrap();
+    let maps = || inner.state.lock().unsynced().maps.len();
+    for number in 0..3 {
+        inner.sync().unwrap();
+        assert_eq!(maps(), 0, "before write {number}");
+        let written = inner.change(1, |file| {
+            if number == 1 {
+                inner.sync()?;
+            }
+            os::write_at(file, b"x", 0)
+        });
+        assert_eq!((written.unwrap(), maps()), (1, 1), "after write {number}");
+        assert!(!is_unsynced(&inner), "nothing lies outside of the map");
+    }
+    // stored into and dropped: it waits for a sync, and so does what is written under it
+    map.window(0, 1).fill(7);
+    map.publish(1);
+    drop(map);
+    let begun = inner.state.lock().unsynced();
+    assert_eq!(begun.maps.len(), 1);
+    let written = inner.change(1, |file| {
+        inner.state.lock().note_synced(&begun);
+        os::write_at(file, b"y", 0)
+    });
+    assert_eq!((written.unwrap(), maps()), (1, 1), "that sync began before it");
+    assert!(!is_unsynced(&inner));
+    inner.sync().unwrap();
+    assert_eq!(maps(), 0);
 }
 
 #[test]
@@ -67,4 +110,48 @@ fn a_file_whose_name_stayed_may_be_closed_again() {
     assert!(disk.shared.registry.rename(&other, &path, refuse).is_err());
     assert!(matches!(inner.try_close(), Closing::Needed), "it was used lately");
     assert!(matches!(inner.try_close(), Closing::Closed));
+}
+
+/// Its descriptor is closed neither under a write nor where its user keeps it.
+#[test]
+fn a_file_in_use_or_kept_stays_open_and_has_the_name_it_was_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_disk, inner) = opened(directory.path());
+    let file = RealFile { inner: inner.clone() };
+    let stays_open = || {
+        let needed = (0..3).all(|_| matches!(inner.try_close(), Closing::Needed));
+        needed && !inner.close_dirty()
+    };
+    let written = inner.change(1, |file| {
+        assert!(stays_open(), "it is written to");
+        os::write_at(file, b"x", 0)
+    });
+    assert_eq!(written.unwrap(), 1);
+    assert!(matches!(inner.try_close(), Closing::Dirty));
+    inner.sync().unwrap();
+    file.keep_open().unwrap();
+    assert!(stays_open());
+    assert!(file.system_file().unwrap().is_some());
+    let to = directory.path().join("b");
+    std::fs::rename(file.path(), &to).unwrap();
+    file.renamed(&to);
+    assert_eq!(file.path(), to);
+}
+
+#[test]
+fn every_handle_of_a_file_follows_its_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = RealDisk::with_budget(IoMode::Positioned, 4);
+    let (from, to) = (directory.path().join("a"), directory.path().join("b"));
+    let handles: Vec<_> = (0..3).map(|_| disk.open(&from, Access::Create).unwrap()).collect();
+    disk.rename(&from, &to).unwrap();
+    assert!(handles.iter().all(|handle| handle.path() == to));
+    disk.remove_file(&to).unwrap();
+    let others = |number| directory.path().join(format!("other {number}"));
+    let _others: Vec<_> =
+        (0..9).map(|number| disk.open(&others(number), Access::Create).unwrap()).collect();
+    assert_eq!(handles[0].write_at(b"x", 0).unwrap(), 1);
+    for handle in handles {
+        assert_eq!(handle.len().unwrap(), 1, "it is what it was without a name");
+    }
 }

@@ -28,17 +28,25 @@ impl Keeper for Told {
 
 /// A log of three segments, two of which may be written again.
 fn sealed() -> (Bench, PartitionLog, Vec<Sealed>) {
-    let mut bench = Bench::new();
+    log_of(3)
+}
+
+/// A log of so many segments, all but the last of which may be written again.
+fn log_of(segments: usize) -> (Bench, PartitionLog, Vec<Sealed>) {
+    log_on(Bench::new(), segments)
+}
+
+fn log_on(mut bench: Bench, segments: usize) -> (Bench, PartitionLog, Vec<Sealed>) {
     bench.config = bench.config.segment_bytes(1024).file_delete_delay(Duration::ZERO);
     let (log, _) = bench.open(facts(0, LastStop::Clean));
     let mut end = 0;
-    while log.size().1 < 3 {
+    while log.size().1 < segments {
         end = append(&log, &[b'x'; 200], end).unwrap() + 1;
     }
     let point = log.checkpoint().unwrap();
     log.recovery_point_recorded(point);
     let sealed = log.sealed();
-    assert_eq!(sealed.len(), 2);
+    assert_eq!(sealed.len(), segments - 1);
     (bench, log, sealed)
 }
 
@@ -108,4 +116,62 @@ fn a_swap_that_is_not_recorded_leaves_the_log_as_it_was() {
     assert_eq!(log.compacted_size(), 0);
     let found = all_of(&log, log.offsets().end().get());
     assert_eq!(offsets(&found), (0..log.offsets().end().get()).collect::<Vec<_>>());
+}
+
+/// It is whole, so all of it is asked about; what grows beside it is not.
+#[test]
+fn a_swapped_segment_is_covered_and_the_active_one_grows_on() {
+    let (bench, log, sealed) = log_of(2);
+    let new = rewritten(&bench, &log, &sealed[0]);
+    swap(&log, &sealed[0], &new, &Told::default()).unwrap();
+    let (from, end) = (sealed[0].end.get(), log.offsets().end().get());
+    append(&log, b"more", end).unwrap();
+    assert_eq!(log.size().1, 2, "the control: it goes into the segment that was there");
+    let expected: Vec<_> = (from..=end).collect();
+    assert_eq!(offsets(&read_from(&log, from).unwrap()), expected);
+    log.checkpoint().unwrap();
+    assert_eq!(offsets(&read_from(&log, from).unwrap()), expected);
+    let path = Bench::log_path(sealed[0].segment.base().get());
+    let mut bytes = bench.bytes(&path);
+    bytes[15] ^= 1; // of the leader epoch, which no checksum of Kafka's covers
+    let file = bench.disk.open(&path, Access::Write).unwrap();
+    write_all_at(&*file, &bytes, 0).unwrap();
+    let error = read_from(&log, 0).unwrap_err();
+    assert!(error.is_corrupt() && error.path() == Some(&*path), "{error}");
+}
+
+/// What stood or what was to stand in its place, and all of it.
+#[cfg(feature = "sim")]
+#[test]
+fn a_swap_that_the_power_cuts_off_anywhere_leaves_the_one_or_the_other() {
+    use crate::disk::{Crash, SimDisk};
+
+    let disk = SimDisk::new(1);
+    disk.create_dir_all(Path::new(DIR)).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    let (bench, log, sealed) = log_on(Bench::on(Arc::new(disk.clone())), 3);
+    let end = log.offsets().end();
+    log.make_durable(end).unwrap();
+    let before = all_of(&log, end.get());
+    let new = rewritten(&bench, &log, &sealed[0]);
+    disk.record();
+    swap(&log, &sealed[0], &new, &Told::default()).unwrap();
+    let after = all_of(&log, end.get());
+    assert!(after.len() < before.len());
+    let known = KnownFacts { compacted: sealed[0].end, ..facts(end.get(), LastStop::PowerCut) };
+    let mut found = [0, 0];
+    for moment in disk.moments() {
+        let random = (0..12).map(Crash::Random);
+        for crash in [Crash::Nothing, Crash::Everything].into_iter().chain(random) {
+            let config = bench.config.clone();
+            let bench = Bench { config, ..Bench::on(Arc::new(moment.crash(crash))) };
+            let (log, report) = bench.open(known);
+            let shown = format!("before call {}, {crash:?}: {report:?}", moment.operation());
+            assert!(report.damage().is_empty(), "{shown}");
+            let holds = all_of(&log, end.get());
+            assert!(holds == before || holds == after, "{shown}: {:?}", offsets(&holds));
+            found[usize::from(holds == after)] += 1;
+        }
+    }
+    assert!(found.iter().all(|count| *count > 0), "the control: {found:?}");
 }
