@@ -170,13 +170,14 @@ impl DeadLetters {
         }
     }
 
-    /// Forgets notes that are of no use any more.
+    /// Forgets notes that are of no use any more; durably, for what is said of those records from
+    /// now on must not be laid over. Blocks for syncs.
     pub(crate) fn forget(&self, _turn: &mut Turn, all: &[MovedFrom]) -> Result<()> {
         for from in all {
             if self.state.lock().moved.contains_key(from) {
                 let key = from.encode()?;
                 let change = Change { key: &key, value: None };
-                self.log.append(PARTITION, &[change], Durability::Process)?;
+                self.log.append(PARTITION, &[change], Durability::Power)?;
                 self.state.lock().moved.remove(from);
             }
         }

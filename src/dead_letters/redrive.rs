@@ -203,27 +203,32 @@ impl Walk<'_> {
                 (record, letter, count.saturating_add(1).to_string())
             })
             .collect();
-        let mut chosen: Vec<Chosen<'_>> = Vec::new();
-        for (record, letter, count) in &letters {
-            if chosen.len() as u64 >= left {
-                break;
+        let most = done.records + left;
+        let mut letters = letters.iter();
+        // again where some of what was chosen stays after all: others go in its place
+        while done.records < most && letters.len() > 0 {
+            let left = most - done.records;
+            let mut chosen: Vec<Chosen<'_>> = Vec::new();
+            while (chosen.len() as u64) < left
+                && let Some((record, letter, count)) = letters.next()
+            {
+                if !filter(*record) {
+                    done.passed_over += 1;
+                    continue;
+                }
+                match self.target(letter.as_ref()) {
+                    Ok(to) => chosen.push(Chosen {
+                        offset: record.offset().get(),
+                        record: sent_back(*record, letter.as_ref(), count),
+                        to,
+                    }),
+                    Err(why) => done.strand(|| why),
+                }
             }
-            if !filter(*record) {
-                done.passed_over += 1;
-                continue;
+            match self.redrive.dry_run {
+                true => done.records += chosen.len() as u64,
+                false => self.publish(chosen, records, done)?,
             }
-            match self.target(letter.as_ref()) {
-                Ok(to) => chosen.push(Chosen {
-                    offset: record.offset().get(),
-                    record: sent_back(*record, letter.as_ref(), count),
-                    to,
-                }),
-                Err(why) => done.strand(|| why),
-            }
-        }
-        match self.redrive.dry_run {
-            true => done.records += chosen.len() as u64,
-            false => self.publish(chosen, records, done)?,
         }
         Ok(())
     }

@@ -217,11 +217,12 @@ impl State {
 impl Known {
     /// The record under an id, if it is within the window and in its log.
     fn find(&mut self, id: &[u8], now: Timestamp) -> Result<Option<Seen>> {
-        let Some(seen) = self.window.find(id, now) else { return Ok(None) };
-        if self.follower.holds(&seen)? {
-            return Ok(Some(seen));
+        while let Some(seen) = self.window.find(id, now) {
+            if self.follower.holds(&seen)? {
+                return Ok(Some(seen));
+            }
+            self.window.remove(id);
         }
-        self.window.remove(id);
         Ok(None)
     }
 }

@@ -44,8 +44,10 @@ type Open = (Arc<[u8]>, Seen);
 #[derive(Debug)]
 struct Known {
     record: Seen,
-    /// The newest other record under the id, before which it stands.
+    /// The newest other record under the id, before which it stands; open ones aside.
     hidden: Option<Timestamp>,
+    /// Whether it stands before one that was open.
+    hides_open: bool,
 }
 
 impl Window {
@@ -102,11 +104,12 @@ impl Window {
             let open = self.open.entry((record.partition, producer)).or_default();
             open.push((key.clone(), record));
         }
-        let mut hidden = None;
+        let (mut hidden, mut hides_open) = (None, false);
         if let Some(known) = self.seen.get_mut(id) {
             let other = known.record;
             if other.timestamp >= start && other.open.is_none() {
                 if record.open.is_some() {
+                    known.hides_open = true;
                     return; // it may come to nothing
                 }
                 if other.timestamp > record.timestamp {
@@ -114,10 +117,15 @@ impl Window {
                     return;
                 }
             }
-            hidden = known.hidden.max(Some(other.timestamp));
+            (hidden, hides_open) = (known.hidden, known.hides_open);
+            if other.open.is_none() {
+                hidden = hidden.max(Some(other.timestamp));
+            } else if (other.partition, other.offset) != (record.partition, record.offset) {
+                hides_open = true;
+            }
         }
         self.by_age.push(Reverse((record.timestamp, key.clone())));
-        self.seen.insert(key, Known { record, hidden });
+        self.seen.insert(key, Known { record, hidden, hides_open });
     }
 
     /// Takes in the end of a producer's transaction in a partition.
@@ -142,10 +150,25 @@ impl Window {
         (record.timestamp >= self.start(now)).then_some(record)
     }
 
-    /// Lets go of a record that has gone; one that it stood before counts as forgotten.
+    /// Lets go of a record that has gone. Of those it stood before the newest that is open counts
+    /// from now on; others count as forgotten, and are found when the logs are read again. An open
+    /// one would not be: there, too, it comes to stand behind what is aborted.
     pub(super) fn remove(&mut self, id: &[u8]) {
-        if let Some(known) = self.seen.remove(id) {
-            self.forgotten = self.forgotten.max(known.hidden);
+        let Some(known) = self.seen.remove(id) else { return };
+        self.forgotten = self.forgotten.max(known.hidden);
+        if !known.hides_open {
+            return;
+        }
+        let gone = known.record;
+        let mut newest: Option<Open> = None;
+        for open in self.open.values_mut() {
+            open.retain(|(other, record)| &**other != id || *record != gone);
+            let own = open.iter().filter(|(other, _)| &**other == id).cloned();
+            newest = newest.into_iter().chain(own).max_by_key(|(_, record)| record.timestamp);
+        }
+        if let Some((id, record)) = newest {
+            self.by_age.push(Reverse((record.timestamp, id.clone())));
+            self.seen.insert(id, Known { record, hidden: None, hides_open: true });
         }
     }
 
@@ -158,7 +181,7 @@ impl Window {
             let Some(Reverse((timestamp, id))) = self.by_age.pop() else { return };
             self.forgotten = self.forgotten.max(Some(timestamp));
             if self.seen.get(&id).is_some_and(|known| known.record.timestamp == timestamp) {
-                self.seen.remove(&id);
+                self.remove(&id);
             }
         }
     }

@@ -144,12 +144,12 @@ impl Prepared {
         }
     }
 
-    /// Asks about everything that is due under a name; returns about how many.
+    /// Asks about everything that is due under a name; returns about how many. What becomes due
+    /// meanwhile is left to the next call, or answers that take long would keep this one for ever.
     pub(crate) fn ask_all(&self, asker: &Asker) -> usize {
-        let mut asked = 0;
+        let (mut asked, begun) = (0, self.engine.clock().monotonic());
         while !asker.has_ended() && self.engine.check_open("ask").is_ok() {
-            let now = self.engine.clock().monotonic();
-            let due = self.state.lock().begin_asking(&asker.name, &asker.checks, now);
+            let due = self.state.lock().begin_asking(&asker.name, &asker.checks, begun);
             let Some((sequence, pending)) = due else { break };
             asked += 1;
             let told = self

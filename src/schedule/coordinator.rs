@@ -73,6 +73,8 @@ pub(super) struct Turn {
     pub(super) stuck: HashMap<(TopicId, PartitionId), Error>,
     /// When those are tried again.
     pub(super) retry_at: Option<Duration>,
+    /// All that was due when the first of them was parked, up to this, has its turn before that.
+    pub(super) retry_behind: Option<Key>,
 }
 
 /// The schedule in numbers.
@@ -266,16 +268,30 @@ impl Schedule {
     /// Does a bounded part of what is due; returns when there is more.
     fn step(&self, turn: &mut Turn, now: Duration) -> Result<Option<Duration>> {
         self.settle(turn)?;
-        if turn.retry_at.is_some_and(|at| at <= now) {
-            turn.retry_at = None;
-            turn.stuck.clear();
-            self.state.lock().unpark();
-        }
         let wall = self.engine.clock().wall();
+        if turn.retry_at.is_some_and(|at| at <= now) {
+            let mut state = self.state.lock();
+            // else, with many of them, what is due behind them would never have its turn
+            if state.first_due(wall).is_none_or(|first| Some(first) > turn.retry_behind) {
+                turn.retry_at = None;
+                turn.stuck.clear();
+                state.unpark();
+            }
+        }
         let plan = self.state.lock().plan(wall);
+        self.carry_out(turn, plan, (now, wall))
+    }
+
+    /// Does what was planned; entries may have come since.
+    fn carry_out(
+        &self,
+        turn: &mut Turn,
+        plan: Plan,
+        (now, wall): (Duration, Timestamp),
+    ) -> Result<Option<Duration>> {
         match plan {
             Plan::Fire => self.fire(turn, wall, now + AGAIN).map(|()| Some(now)),
-            Plan::Read(partition) => self.read_some(turn, partition).map(|()| Some(now)),
+            Plan::Read => self.read_some(turn).map(|()| Some(now)),
             Plan::Wait(at) => {
                 let next = at.map(|at| now + delay_until(at, wall));
                 Ok([next, turn.retry_at].into_iter().flatten().min())
@@ -321,3 +337,6 @@ impl Due for Schedule {
         })
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -124,10 +124,15 @@ impl Schedule {
             false
         });
         failed?;
+        let wall = self.engine.clock().wall();
         let mut state = self.state.lock();
-        lost.into_iter().for_each(|key| state.put_aside(key));
+        for key in lost {
+            state.put_aside(key);
+        }
         if !parked.is_empty() {
-            turn.retry_at.get_or_insert(retry);
+            if turn.retry_at.is_none() {
+                (turn.retry_at, turn.retry_behind) = (Some(retry), state.last_due(wall));
+            }
             state.park(parked);
         }
         Ok(fates)

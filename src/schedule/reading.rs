@@ -42,14 +42,17 @@ pub(super) struct Loaded {
 
 impl Schedule {
     /// Reads a step further in the partition of a bucket.
-    pub(super) fn read_some(&self, turn: &mut Turn, partition: PartitionId) -> Result<()> {
-        {
+    pub(super) fn read_some(&self, turn: &mut Turn) -> Result<()> {
+        let partition = {
             let mut state = self.state.lock();
             if !state.is_reading() {
                 state.begin_reading();
                 turn.reading = Offset::ZERO;
             }
-        }
+            // not what was planned: an entry may have come since, in a bucket before that
+            let Some(partition) = state.reading_in() else { return Ok(()) };
+            partition
+        };
         let partition = self.log.partition(partition)?;
         let mut found = Vec::new();
         let next = each_entry(&partition, turn.reading, STEP_BYTES, |key, offset, _| {
@@ -102,9 +105,12 @@ impl Schedule {
             let (key, offset) = (*key, *offset);
             match bytes {
                 Some(bytes) => loaded.push(Loaded { key, offset, bytes }),
+                // a listing has no turn: what is resolved meanwhile may have gone
                 None => {
-                    log::error!("what is scheduled at offset {offset} cannot be read");
-                    self.state.lock().put_aside(key);
+                    let is_pending = self.state.lock().put_aside(key);
+                    if is_pending {
+                        log::error!("what is scheduled at offset {offset} cannot be read");
+                    }
                 }
             }
         }

@@ -76,8 +76,8 @@ pub(super) struct Limits {
 pub(super) enum Plan {
     /// Entries of the run are due.
     Fire,
-    /// The entries of a bucket are to be read.
-    Read(PartitionId),
+    /// The entries of a bucket are to be read; of which one is clear when that begins.
+    Read,
     /// Nothing before then, or before something changes.
     Wait(Option<Timestamp>),
 }
@@ -230,12 +230,12 @@ impl State {
         if first.is_some_and(|due| due <= now) {
             return Plan::Fire;
         }
-        if let Some(reading) = &self.reading {
-            return Plan::Read(partition_of(reading.bucket));
+        if self.reading.is_some() {
+            return Plan::Read;
         }
-        match (self.wants_to_read(now), self.next_bucket()) {
-            (Some(at), Some(bucket)) if at <= now => Plan::Read(partition_of(bucket)),
-            (at, _) => Plan::Wait([first, at].into_iter().flatten().min()),
+        match self.wants_to_read(now) {
+            Some(at) if at <= now => Plan::Read,
+            at => Plan::Wait([first, at].into_iter().flatten().min()),
         }
     }
 
@@ -243,6 +243,17 @@ impl State {
     pub(super) fn due(&self, now: Timestamp, most: usize) -> Vec<(Key, Offset)> {
         let last = Key { due: now.as_millis(), sequence: u64::MAX };
         self.run.range(..=last).take(most).map(|(key, offset)| (*key, *offset)).collect()
+    }
+
+    /// The first that is due at `now`, parked ones aside.
+    pub(super) fn first_due(&self, now: Timestamp) -> Option<Key> {
+        self.due(now, 1).first().map(|(key, _)| *key)
+    }
+
+    /// The last that is known to be due at `now`.
+    pub(super) fn last_due(&self, now: Timestamp) -> Option<Key> {
+        let end = Key { due: now.as_millis(), sequence: u64::MAX };
+        self.run.range(..=end).next_back().map(|(key, _)| *key)
     }
 
     /// Entries that are due and cannot be published now.
@@ -259,10 +270,14 @@ impl State {
         self.run.append(&mut self.parked);
     }
 
-    /// Nothing can be done with an entry in this life; it stays pending.
-    pub(super) fn put_aside(&mut self, key: Key) {
+    /// Nothing can be done with an entry in this life; it stays pending, if it was.
+    pub(super) fn put_aside(&mut self, key: Key) -> bool {
         self.run.remove(&key);
-        self.aside.insert(key);
+        let is_pending = self.is_live(key);
+        if is_pending {
+            self.aside.insert(key);
+        }
+        is_pending
     }
 
     /// An entry may be published already: it is put aside, and not to be cancelled either.
@@ -313,6 +328,11 @@ impl State {
 
     pub(super) fn is_reading(&self) -> bool {
         self.reading.is_some()
+    }
+
+    /// Where the bucket lies that is being read.
+    pub(super) fn reading_in(&self) -> Option<PartitionId> {
+        self.reading.as_ref().map(|reading| partition_of(reading.bucket))
     }
 
     /// When the next bucket is to be read, if one is and there is room for it.

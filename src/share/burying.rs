@@ -299,6 +299,12 @@ impl Place {
                 }
             });
             let next = match next {
+                // it is of a transaction that is open, and the group reads what is committed by now
+                Ok(next) if next <= from => {
+                    read.unreadable.push(first.at);
+                    rest = &rest[1..];
+                    continue;
+                }
                 Ok(next) => next.get().max(first.at + 1),
                 Err(error) if error.is_closed() => return Err(error),
                 Err(error) => {

@@ -25,15 +25,15 @@ impl Slot {
             }
         }
         self.falls = Some(falls);
+        if let Some(sieve) = &mut self.sieve {
+            sieve.cut(cut.min(end)); // it looks further ahead, and where it was cut is not known
+        }
         if cut >= end {
             return Ok(false);
         }
         let (topic, id) = (partition.topic_name(), partition.id());
         log::warn!("{topic}-{id} was cut at {cut}: what a share group had read there is new");
         self.state.cut(cut);
-        if let Some(sieve) = &mut self.sieve {
-            sieve.cut(cut);
-        }
         self.must_snapshot = true; // the next record of the log says that too
         self.cursor = None;
         Ok(true)

@@ -1,8 +1,8 @@
 //! Records that cannot be read: a group goes on behind them, says so once and counts them.
 //!
 //! What is damaged is archived, so it is not met again; a reset of the group goes back to it once
-//! it is mended. What was taken before it is handed out first. What only exceeds a limit of the
-//! group's is not damaged: it fails each take until the limit is raised. Called by `take`.
+//! it is mended. What only exceeds a limit of the group's is not damaged: it fails each take until
+//! the limit is raised. Of both, what was taken before it is handed out first. Called by `take`.
 
 use super::deliveries::Finished;
 use super::place::Place;
@@ -62,26 +62,28 @@ impl Taking<'_> {
         from: i64,
         unread: Unread,
     ) -> Result<()> {
-        let Some(resume) = unread.resume else { return Err(unread.error) };
-        if !self.has_some() {
-            let damaged: Vec<i64> = owed.filter(|at| (from..resume).contains(at)).collect();
-            damaged.iter().for_each(|at| self.delta.done(*at, *at, Finished::Archived));
-            let records = damaged.len() as u64;
-            self.damage = Some(Damage { records, error: unread.error });
+        if self.has_some() {
+            return Ok(());
         }
+        let Some(resume) = unread.resume else { return Err(unread.error) };
+        let damaged: Vec<i64> = owed.filter(|at| (from..resume).contains(at)).collect();
+        damaged.iter().for_each(|at| self.delta.done(*at, *at, Finished::Archived));
+        let records = damaged.len() as u64;
+        self.damage = Some(Damage { records, error: unread.error });
         Ok(())
     }
 
     /// The same of what nobody was given yet.
     pub(super) fn pass_damage(&mut self, from: i64, unread: Unread) -> Result<()> {
-        let Some(resume) = unread.resume else { return Err(unread.error) };
-        if !self.has_some() {
-            self.delta.done(from, resume - 1, Finished::Archived);
-            self.delta.end = Some(resume);
-            self.cursor = None;
-            let records = resume.abs_diff(from);
-            self.damage = Some(Damage { records, error: unread.error });
+        if self.has_some() {
+            return Ok(());
         }
+        let Some(resume) = unread.resume else { return Err(unread.error) };
+        self.delta.done(from, resume - 1, Finished::Archived);
+        self.delta.end = Some(resume);
+        self.cursor = None;
+        let records = resume.abs_diff(from);
+        self.damage = Some(Damage { records, error: unread.error });
         Ok(())
     }
 }

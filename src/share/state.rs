@@ -6,8 +6,8 @@
 //!
 //! Invariants (`check`): each of `start..end` is open or said to be finished; the lists
 //! (ready, parked, leased, exhausted, behind) are those of the phases, and what is owed to the
-//! dead-letter topic is exhausted too; of a key only the earliest open record is ever ready,
-//! parked, leased or out of deliveries.
+//! dead-letter topic is exhausted too; of a key only the earliest open record is ever ready, leased
+//! or out of deliveries.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -24,7 +24,8 @@ use crate::ids::LeaderEpoch;
 use crate::state_log::runs::Runs;
 use crate::time::Timestamp;
 
-/// How many settled records are remembered for who says the same again.
+/// How many settled records are remembered for who says the same again; more where one word was
+/// about more.
 const REMEMBERED: usize = 4_096;
 
 /// How many open records a state out of the log may have: more than are ever left open here.
@@ -209,6 +210,11 @@ impl ShareState {
     fn step(&mut self, at: i64, step: Move) {
         let Some(open) = self.open.get(&at).copied() else { return };
         if let Ok(Moved::To(phase)) = open.phase.after(step, open.count, self.most) {
+            let waits = || open.key.is_some_and(|key| self.is_behind(at, key));
+            let phase = match phase {
+                Phase::Available if waits() => Phase::Behind,
+                phase => phase,
+            };
             self.set_open(at, Open { phase, ..open });
         }
     }
@@ -358,7 +364,7 @@ impl ShareState {
                 self.remembered.push_back(*offset);
             }
         }
-        while self.remembered.len() > REMEMBERED {
+        while self.remembered.len() > REMEMBERED.max(delta.settled.len()) {
             if let Some(offset) = self.remembered.pop_front() {
                 self.settled.remove(&offset);
             }
@@ -441,6 +447,7 @@ impl ShareState {
             let Some(open) = self.open.get(at).copied() else { continue };
             let phase = match open.phase {
                 owed @ Phase::Owed(_) => owed, // it is handed out no more, in whatever order
+                parked @ Phase::Parked(_) => parked, // not before its time, and then behind
                 _ if self.is_behind(*at, *key) => Phase::Behind,
                 phase => phase,
             };
@@ -475,7 +482,10 @@ impl ShareState {
         for (at, open) in &self.open {
             match open.phase {
                 Phase::Available => ready += usize::from(self.ready.contains(at)),
-                Phase::Parked(due) => parked += usize::from(self.parked.contains(&(due.at, *at))),
+                Phase::Parked(due) => {
+                    parked += usize::from(self.parked.contains(&(due.at, *at)));
+                    continue;
+                }
                 Phase::Leased { deadline, .. } => {
                     leased += usize::from(self.leased.contains(&(deadline, *at)));
                 }

@@ -22,6 +22,8 @@ impl Dice {
 }
 
 const WINDOW: usize = 8;
+/// When all is due; nothing is added from then on.
+const END: i64 = i64::MAX / 4;
 
 struct World {
     dice: Dice,
@@ -132,11 +134,15 @@ impl World {
                     }),
                 }
             }
-            Plan::Read(partition) => {
+            Plan::Read => {
+                if self.now < END && self.dice.below(32) == 0 {
+                    self.add(); // between the plan and what comes of it
+                }
                 if !self.state.is_reading() {
                     self.state.begin_reading();
                     self.read = 0;
                 }
+                let partition = self.state.reading_in().unwrap();
                 let log = &self.log[partition.index()];
                 let most = [4, 200][self.dice.below(2) as usize];
                 let end = log.len().min(self.read + 1 + self.dice.below(most) as usize);
@@ -203,7 +209,7 @@ impl World {
     }
 
     fn finish(&mut self) {
-        self.now = i64::MAX / 4;
+        self.now = END;
         let mut rounds = 0;
         while !self.pending.is_empty() {
             self.unpark();
@@ -245,12 +251,12 @@ fn an_entry_below_a_bucket_that_is_being_read_is_not_passed_over() {
         key
     };
     let one = add(&mut state, late);
-    assert!(matches!(state.plan(late), Plan::Read(_)));
+    assert!(matches!(state.plan(late), Plan::Read));
     state.begin_reading();
     state.found(one, Offset::ZERO);
     let other = add(&mut state, early); // the clock was set back when it was made
     for key in [other, one] {
-        while let Plan::Read(_) = state.plan(late) {
+        while let Plan::Read = state.plan(late) {
             state.begin_reading();
             [one, other].into_iter().for_each(|key| state.found(key, Offset::ZERO));
             state.end_reading();
@@ -304,7 +310,7 @@ fn an_entry_that_a_full_window_gave_up_comes_though_one_before_it_is_cancelled()
                 assert!(state.resolve(key));
                 handed.push(key);
             }
-            Plan::Read(_) => {
+            Plan::Read => {
                 state.begin_reading();
                 keys.iter().for_each(|key| state.found(*key, Offset::ZERO));
                 state.end_reading();

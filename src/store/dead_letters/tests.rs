@@ -359,6 +359,57 @@ fn a_group_that_is_moved_back_buries_again() {
     assert_eq!(values(&store, "g.dlq"), ["1", "1"]);
 }
 
+/// That a note is of no use any more is as durable as what is said of its records then.
+#[cfg(feature = "sim")]
+#[test]
+fn what_a_group_has_come_back_to_is_there_after_a_power_cut() {
+    let disk = crate::disk::SimDisk::new(1);
+    let world = World::on(Arc::new(disk.clone()));
+    let store = world.open();
+    store.ensure_topic("jobs", TopicConfig::new()).unwrap();
+    send(&store, &["1"]);
+    let mut first = consumer(&store);
+    reject_all(&mut first);
+    tend(&store);
+    assert_eq!(values(&store, "g.dlq"), ["1"]);
+    drop(first);
+    store.reset_share_group("g", "jobs", 0, Offset::ZERO, Durability::Power).unwrap();
+    let mut second = consumer(&store);
+    assert_eq!(poll(&mut second).len(), 1);
+    second.flush().unwrap();
+    let world = World::on(Arc::new(disk.crash(crate::disk::Crash::Nothing)));
+    drop((second, store));
+    let store = world.open();
+    let mut third = consumer(&store);
+    tend(&store);
+    assert_eq!(poll(&mut third).len(), 1, "it was not done");
+}
+
+/// Its group reads only what is committed by now: there is no telling yet what it will be.
+#[test]
+fn what_was_rejected_in_an_open_transaction_waits_for_its_end() {
+    for commits in [true, false] {
+        let (world, store) = begin();
+        let mut producer = store.producer().transactional("t").build().unwrap();
+        let open = producer.begin().unwrap();
+        open.topic("jobs").unwrap().send(Record::new("1")).unwrap();
+        let mut first = builder(&store).read_uncommitted().build().unwrap();
+        assert_eq!(reject_all(&mut first), 1);
+        drop(first);
+        let _second = consumer(&store);
+        tend(&store);
+        assert_eq!((values(&store, "g.dlq").len(), group(&store).owed), (0, 1));
+        match commits {
+            true => drop(open.commit().unwrap()),
+            false => drop(open.abort().unwrap()),
+        }
+        world.pass(&store, 31);
+        assert_eq!(values(&store, "g.dlq").len(), usize::from(commits));
+        let now = group(&store);
+        assert_eq!((now.owed, now.lost), (0, u64::from(!commits)));
+    }
+}
+
 #[test]
 fn records_that_retention_took_are_lost_and_counted_not_buried() {
     let (_, store) = begin();

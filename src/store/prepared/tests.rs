@@ -210,6 +210,28 @@ fn a_resolver_may_use_the_store_and_the_programs_own_word_is_the_first() {
 }
 
 #[test]
+fn a_call_asks_about_what_was_due_when_it_began_however_long_answers_take() {
+    let (world, store) = begin();
+    let (clock, asked) = (world.clock.clone(), AtomicU64::new(0));
+    let short = Duration::from_millis(1);
+    let builder = store.prepared("shop").first_check(short).longest_interval(short);
+    let builder = builder.when_exhausted(Exhausted::KeepAsking).resolver(move |_| {
+        clock.advance(SECOND);
+        match asked.fetch_add(1, Ordering::Relaxed) {
+            ..100 => Resolution::Unknown,
+            _ => Resolution::RollBack,
+        }
+    });
+    let outbox = builder.build().unwrap();
+    prepare(&outbox, "1");
+    prepare(&outbox, "2");
+    world.clock.advance(SECOND);
+    assert_eq!(outbox.check_due(), 2);
+    world.clock.advance(SECOND);
+    assert_eq!(outbox.check_due(), 2);
+}
+
+#[test]
 fn a_resolver_that_never_returns_holds_up_its_own_name_only() {
     let store = Store::in_memory().unwrap();
     make_topics(&store);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::config::{BackgroundSync, CleanupPolicy, Threads, TopicConfig};
 use crate::disk::{Disk, MemoryDisk};
 use crate::error::ErrorKind;
-use crate::ids::Offset;
+use crate::ids::{Offset, PartitionId};
 use crate::producer::TopicProducer;
 use crate::record::Record;
 use crate::store::Store;
@@ -281,6 +281,55 @@ fn an_id_goes_with_its_record() {
     assert!(!a.send_once("7", record()).unwrap().is_duplicate());
     assert!(a.send_once("8", record()).unwrap().is_duplicate());
     assert_eq!(Offset::new(1), first.offset().next());
+}
+
+/// What a claim by somebody else comes to; of one that is never decided the test fails.
+fn decided(store: &Store, id: &'static str) -> Result<bool, ErrorKind> {
+    let (a, (told, answer)) = (topic(store), std::sync::mpsc::channel());
+    std::thread::spawn(move || {
+        let sent = a.send_once(id, record());
+        let _ = told.send(sent.map(|it| it.is_duplicate()).map_err(|error| error.kind()));
+    });
+    answer.recv_timeout(Duration::from_secs(30)).expect("the claim is never decided")
+}
+
+#[test]
+fn what_was_aborted_does_not_hide_what_is_open_in_whatever_order_logs_are_read() {
+    let (_world, store, a) = begin(config());
+    let key_in = |partition: u32| {
+        let in_it = |key: &String| {
+            let sent = a.send(record().key(key)).unwrap();
+            sent.partition() == PartitionId::new(partition)
+        };
+        (0..1000).map(|number| number.to_string()).find(in_it).unwrap()
+    };
+    let (first, second) = (key_in(1), key_in(0));
+    let mut producer = store.producer().transactional("t").build().unwrap();
+    let transaction = producer.begin().unwrap();
+    transaction.topic("a").unwrap().send_once("7", record().key(&first)).unwrap();
+    transaction.abort().unwrap();
+    let transaction = producer.begin().unwrap();
+    let sent = transaction.topic("a").unwrap().send_once("7", record().key(&second)).unwrap();
+    assert!(!sent.is_duplicate());
+    // read anew: the open record lies in the partition that is read first
+    store.alter_topic("a", config().deduplicate(HOUR)).unwrap();
+    assert_eq!(decided(&store, "7"), Err(ErrorKind::InvalidTransactionState));
+    transaction.commit().unwrap();
+    assert_eq!(decided(&store, "7"), Ok(true));
+}
+
+#[test]
+fn an_id_that_one_transaction_wrote_twice_by_hand_is_free_once_that_is_aborted() {
+    let (_world, store, _a) = begin(config());
+    let mut producer = store.producer().transactional("t").build().unwrap();
+    let transaction = producer.begin().unwrap();
+    for _ in 0..2 {
+        let record = record().header(crate::record::DEDUPLICATION_ID, "7");
+        transaction.topic("a").unwrap().send(record).unwrap();
+    }
+    transaction.abort().unwrap();
+    assert_eq!(decided(&store, "7"), Ok(false));
+    assert_eq!(decided(&store, "7"), Ok(true));
 }
 
 #[test]

@@ -130,6 +130,17 @@ fn one_that_its_topic_does_not_take_stays_and_the_others_go() {
 }
 
 #[test]
+fn one_that_its_topic_does_not_take_leaves_its_place_to_the_next() {
+    let (_, store) = begin();
+    let large = "x".repeat(2_000);
+    letters(&store, &[&large, "2", &large, "4", "5"]);
+    store.ensure_topic("again", TopicConfig::new().max_batch_bytes(1_024)).unwrap();
+    let done = redrive(&store).to("again").max_records(2).run().unwrap();
+    assert_eq!((done.records, done.stranded), (2, 2));
+    assert_eq!(values(&store, "again"), ["2", "4"]);
+}
+
+#[test]
 fn what_was_sent_back_is_known_to_the_next_life() {
     let (world, store) = begin();
     letters(&store, &["1", "2", "3"]);

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::config::Compression;
 use crate::disk::Access;
 use crate::error::Error;
 
@@ -146,4 +147,19 @@ fn a_dead_letter_that_cannot_be_read_keeps_nobody() {
     }
     let partition = store.describe_share_group("g").unwrap().partitions[0].clone();
     assert_eq!((partition.owed, partition.damaged, partition.open), (0, 1, 0));
+}
+
+#[test]
+fn what_exceeds_a_limit_does_not_keep_what_lies_before_it() {
+    for ordered in [false, true] {
+        let (_, store) = store();
+        send(&store, &["1", "2"]);
+        let packed = store.producer().compression(Compression::Gzip).build().unwrap();
+        packed.topic("jobs").unwrap().send(Record::new(&"x".repeat(100_000))).unwrap();
+        let builder = builder(&store).max_decompressed_bytes(1_000);
+        let builder = if ordered { builder.ordered_by_key() } else { builder };
+        let mut consumer = builder.build().unwrap();
+        assert_eq!(values(&poll(&mut consumer)), ["1", "2"]);
+        assert!(consumer.try_poll().is_err(), "until the limit is raised");
+    }
 }

@@ -232,3 +232,25 @@ fn a_group_that_is_not_woken_misses_nothing() {
         assert!(poll(&mut consumer).is_empty());
     }
 }
+
+/// A look goes further than a take: what it has found out counts no more where the log was cut
+/// behind what was taken.
+#[test]
+fn what_was_found_out_of_what_was_cut_off_is_forgotten() {
+    let (_, store) = store();
+    let tags = ["mail", "mail", "print", "print", "mail"];
+    send_tagged(&store, (0..).zip(tags));
+    let mut consumer = builder(&store).filter(mail()).max_records(1).build().unwrap();
+    assert_eq!(values(&poll(&mut consumer)), ["0"]);
+    store.partition("jobs", 0).unwrap().truncate_to(Offset::new(2)).unwrap();
+    send_tagged(&store, (12..).zip(["mail", "mail", "print"]));
+    let mut given = Vec::new();
+    loop {
+        let leased = poll(&mut consumer);
+        if leased.is_empty() {
+            break;
+        }
+        given.extend(values(&leased));
+    }
+    assert_eq!(given, ["1", "12", "13"]);
+}

@@ -170,3 +170,63 @@ fn a_name_is_that_of_a_share_group_or_of_another() {
     assert_eq!((first.committed, first.lag), (Some(Offset::new(1)), Some(0)));
     drop((shared, other));
 }
+
+/// However many one word was about.
+#[test]
+fn a_large_poll_may_be_acknowledged_again() {
+    const RECORDS: usize = 5_000;
+    let (_, store) = store();
+    let jobs = store.producer().build().unwrap().topic("jobs").unwrap();
+    jobs.send_batch(&vec![Record::new("1"); RECORDS]).unwrap();
+    let limits = builder(&store).max_records(RECORDS).max_in_flight(RECORDS);
+    let mut consumer = limits.build().unwrap();
+    let leased = poll(&mut consumer);
+    assert_eq!(leased.len(), RECORDS);
+    consumer.ack_all(&leased).unwrap();
+    consumer.ack_all(&leased).unwrap();
+}
+
+/// Also where the group kept no order of keys when the delay was said.
+#[test]
+fn a_delay_is_kept_by_who_comes_for_order_by_key() {
+    let (world, store) = store();
+    send_keyed(&store, &[("k", "1"), ("k", "2")]);
+    let mut first = builder(&store).build().unwrap();
+    let leased = poll(&mut first);
+    let leases: Vec<_> = leased.iter().map(|record| record.lease()).collect();
+    first.release(&leases[0]).unwrap();
+    first.release_after(&leases[1], Duration::from_secs(3_600)).unwrap();
+    drop(first);
+    for lives in 0..2 {
+        let mut consumer = builder(&store).ordered_by_key().build().unwrap();
+        if lives == 0 {
+            assert_eq!(values(&poll(&mut consumer)), ["1"]);
+            continue; // it is given back
+        }
+        let leased = poll(&mut consumer);
+        world.pass(&store, 10);
+        consumer.ack_all(&leased).unwrap();
+        assert!(poll(&mut consumer).is_empty(), "not before the hour is over");
+        world.pass(&store, 3_600);
+        assert_eq!(values(&poll(&mut consumer)), ["2"]);
+    }
+}
+
+/// The delay is over before the earlier record of its key is done.
+#[test]
+fn a_delay_that_is_over_does_not_let_a_record_overtake_its_key() {
+    let (world, store) = store();
+    send_keyed(&store, &[("k", "1"), ("k", "2")]);
+    let mut first = builder(&store).build().unwrap();
+    let leased = poll(&mut first);
+    let leases: Vec<_> = leased.iter().map(|record| record.lease()).collect();
+    first.release_after(&leases[1], Duration::from_secs(5)).unwrap();
+    drop(first);
+    let mut consumer = builder(&store).ordered_by_key().build().unwrap();
+    let leased = poll(&mut consumer);
+    assert_eq!(values(&leased), ["1"]);
+    world.pass(&store, 10);
+    assert!(poll(&mut consumer).is_empty(), "the earlier one is out");
+    consumer.ack_all(&leased).unwrap();
+    assert_eq!(values(&poll(&mut consumer)), ["2"]);
+}
