@@ -400,8 +400,8 @@ fn what_was_rejected_in_an_open_transaction_waits_for_its_end() {
         tend(&store);
         assert_eq!((values(&store, "g.dlq").len(), group(&store).owed), (0, 1));
         match commits {
-            true => drop(open.commit().unwrap()),
-            false => drop(open.abort().unwrap()),
+            true => open.commit().unwrap(),
+            false => open.abort().unwrap(),
         }
         world.pass(&store, 31);
         assert_eq!(values(&store, "g.dlq").len(), usize::from(commits));
