@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+#[cfg(feature = "gzip")]
 use crate::config::Compression;
 use crate::disk::Access;
 use crate::error::Error;
@@ -149,6 +150,7 @@ fn a_dead_letter_that_cannot_be_read_keeps_nobody() {
     assert_eq!((partition.owed, partition.damaged, partition.open), (0, 1, 0));
 }
 
+#[cfg(feature = "gzip")]
 #[test]
 fn what_exceeds_a_limit_does_not_keep_what_lies_before_it() {
     for ordered in [false, true] {
