@@ -9,6 +9,14 @@ fn mappings_of(path: &Path) -> usize {
     maps.lines().filter(|line| line.ends_with(&*path.to_string_lossy())).count()
 }
 
+/// How often this thread has waited for the device because it looked at a page.
+#[cfg(target_os = "linux")]
+fn major_faults() -> u64 {
+    let stat = fs::read_to_string("/proc/thread-self/stat").unwrap();
+    let (_, behind_the_name) = stat.rsplit_once(')').unwrap();
+    behind_the_name.split_whitespace().nth(9).unwrap().parse().unwrap()
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn a_map_is_given_back_once_nothing_in_it_is_unsynced() {
@@ -100,4 +108,27 @@ fn a_view_of_what_the_device_cannot_give_is_an_error_and_no_signal() {
     assert_eq!(reader.view(100, 8000).unwrap(), vec![7; 7900]);
     let error = reader.view(100, 40_000).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EIO));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn pages_that_are_on_the_device_alone_are_brought_in_before_they_are_lent() {
+    use rustix::fs::{Advice, fadvise};
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a");
+    let Ok(disk) = RealDisk::new(IoMode::Mapped) else { return };
+    let file = disk.open(&path, Access::Create).unwrap();
+    let mut map = file.map_tail(0, 4 << 20).unwrap().unwrap();
+    map.allocate(3 << 20).unwrap();
+    map.window(0, 3 << 20).fill(7);
+    map.publish(3 << 20);
+    map.rest();
+    let reader = map.reader();
+    file.sync_data().unwrap();
+    map.rest();
+    fadvise(fs::File::open(&path).unwrap(), 0, None, Advice::DontNeed).unwrap();
+    let view = reader.view(100, 3 << 20).unwrap();
+    let before = major_faults();
+    assert!(view.iter().all(|byte| *byte == 7));
+    assert_eq!(major_faults(), before, "what the device gave only when it was looked at");
 }
