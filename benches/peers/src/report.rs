@@ -31,7 +31,7 @@ const TABLES: &[(&str, &str, &str, &[&str])] = &[
         "reads",
         "Reading back, checked",
         "M values/s",
-        &["read100", "read100 of many100", "read100b"],
+        &["read100", "read100 again, at rest", "read100 of many100", "read100b"],
     ),
     (
         "reads-cpu",
@@ -43,7 +43,7 @@ const TABLES: &[(&str, &str, &str, &[&str])] = &[
         "large",
         "Values of 1 KiB, 100 a call",
         "GB/s",
-        &["batch1k", "batch1k by CPU", "read1k", "read1k by CPU"],
+        &["batch1k", "batch1k by CPU", "read1k", "read1k by CPU", "read1k again, at rest"],
     ),
     (
         "durable",

@@ -48,6 +48,8 @@ pub const WORKLOADS: &[Workload] = &[
 
 const STEP: usize = 8;
 const KINDS: usize = 8192;
+/// As long as any side's own background sync may wait, and write.
+const REST: Duration = Duration::from_millis(2500);
 
 /// The value of a number: a slice of noise.
 fn value(number: usize, size: usize) -> &'static [u8] {
@@ -125,6 +127,23 @@ fn read_back(side: &dyn Side, count: usize, size: usize) -> [f64; 2] {
     rates
 }
 
+/// Reads everything once more, after background syncs have ended: values a second.
+fn read_at_rest(side: &dyn Side, count: usize, row: &'static str, unit: f64) -> Option<Figure> {
+    std::thread::sleep(REST);
+    if !side.rereads() {
+        return None;
+    }
+    let mut number = 0;
+    let began = Instant::now();
+    side.read(0, &mut |read| {
+        std::hint::black_box(read);
+        number += 1;
+    });
+    let rate = per_second(count, began);
+    assert_eq!(number, count, "everything is read");
+    Some((row, rate / unit))
+}
+
 fn open(workload: &Workload, side: &Neighbour, dir: &Path, synced: bool) -> Box<dyn Side> {
     (side.open)(&Job { dir: &dir.join("data"), topics: workload.topics, synced })
 }
@@ -135,8 +154,10 @@ fn single(work: &Workload, side: &Neighbour, dir: &Path) -> Vec<Figure> {
     (0..work.count).for_each(|number| side.append(0, value(number, work.size)));
     let rates = began.rates(work.count);
     let read = read_back(&*side, work.count, work.size);
+    let rested = read_at_rest(&*side, work.count, "read100 again, at rest", 1e6);
     let append = both(["single100", "single100 by CPU"], rates, 1e6);
-    [append, both(["read100", "read100 by CPU"], read, 1e6)].concat()
+    let read = both(["read100", "read100 by CPU"], read, 1e6);
+    append.into_iter().chain(read).chain(rested).collect()
 }
 
 /// A hundred values a call.
@@ -149,8 +170,10 @@ fn many(work: &Workload, side: &Neighbour, dir: &Path) -> Vec<Figure> {
     let read = read_back(&*side, work.count, work.size);
     if work.name == "batch1k" {
         let unit = 1e9 / work.size as f64;
+        let rested = read_at_rest(&*side, work.count, "read1k again, at rest", unit);
         let append = both(["batch1k", "batch1k by CPU"], rates, unit);
-        return [append, both(["read1k", "read1k by CPU"], read, unit)].concat();
+        let read = both(["read1k", "read1k by CPU"], read, unit);
+        return append.into_iter().chain(read).chain(rested).collect();
     }
     let append = both(["many100", "many100 by CPU"], rates, 1e6);
     [append, both(["read100 of many100", "the same by CPU"], read, 1e6)].concat()
