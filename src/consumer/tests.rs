@@ -25,7 +25,7 @@ use crate::engine::{Claim, Engine, EngineOptions, NewTopic, Partition};
 use crate::error::{ErrorKind, Result};
 use crate::group::OffsetStore;
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
-use crate::record::{AppendBatch, BorrowedBatch, Record, Records, Stamp};
+use crate::record::{AppendBatch, BorrowedBatch, Record, Records, Stamp, Sum};
 use crate::time::{Clock, ManualClock, Timestamp};
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -173,7 +173,7 @@ impl Forged {
         let mut bytes = vec![0; batch.size()];
         let stamp =
             Stamp { base_offset: Offset::ZERO, leader_epoch: LeaderEpoch::new(0), producer: None };
-        batch.write(stamp, &mut bytes);
+        batch.write(stamp, &mut bytes, crc32c::crc32c_append);
         Forged(bytes)
     }
 
@@ -221,7 +221,7 @@ impl AppendBatch for Forged {
         Some(START)
     }
 
-    fn write(&self, stamp: Stamp, out: &mut [u8]) {
+    fn write(&self, stamp: Stamp, out: &mut [u8], _: impl Sum) {
         out.copy_from_slice(&self.0);
         out[..8].copy_from_slice(&stamp.base_offset.get().to_be_bytes());
         out[12..16].copy_from_slice(&stamp.leader_epoch.get().to_be_bytes());

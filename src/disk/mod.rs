@@ -31,13 +31,13 @@ mod tail;
 mod tests;
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) use crc32c::crc32c as crc32c_of;
+pub(crate) use crc32c::{crc32c as crc32c_of, crc32c_append};
 pub use family::{
     Access, DirLock, Disk, DiskFile, Entry, IoMode, MapReader, Metadata, TailMap, Windows,
 };
 pub use file_range::FileRange;
 #[cfg(target_os = "linux")]
-pub(crate) use island::checksum::crc32c_of;
+pub(crate) use island::checksum::{crc32c_append, crc32c_of};
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) use island::in_forked_child;
 pub use memory::MemoryDisk;

@@ -14,7 +14,7 @@ use super::producers::ProducedBatch;
 use crate::error::Result;
 use crate::ids::Offset;
 use crate::journal::Frame;
-use crate::record::{AppendBatch, Batch, Stamp};
+use crate::record::{AppendBatch, Batch, Stamp, Sum};
 use crate::segment::{Place, Tail, misfit};
 use crate::time::Timestamp;
 
@@ -34,7 +34,7 @@ impl AppendBatch for Whole<'_> {
         self.0.header().max_timestamp()
     }
 
-    fn write(&self, stamp: Stamp, out: &mut [u8]) {
+    fn write(&self, stamp: Stamp, out: &mut [u8], _: impl Sum) {
         debug_assert_eq!(stamp.base_offset, self.0.header().base_offset(), "it has its place");
         out.copy_from_slice(self.0.bytes());
     }

@@ -7,8 +7,8 @@
 //! log knows: right as well, only later and under the lock.
 
 use super::encode::{
-    AppendBatch, BatchRules, BorrowedBatch, HeaderFields, Stamp, TimestampRule, body_len, delta,
-    limit, plain_limit, present, put, put_length, put_record, record_too_large,
+    AppendBatch, BatchRules, BorrowedBatch, HeaderFields, Stamp, Sum, TimestampRule, body_len,
+    delta, limit, plain_limit, present, put, put_length, put_record, record_too_large,
 };
 use super::filter::TagBits;
 use super::header::{APPEND_TIME, BatchHeader, Codec, at};
@@ -118,14 +118,14 @@ impl BatchBuffer {
             self.fields.base_timestamp = present(*now);
             self.fields.max_timestamp = self.fields.base_timestamp;
         }
-        self.fields.write(NOWHERE, &mut self.bytes[..self.fields.size]);
+        self.fields.write(NOWHERE, &mut self.bytes[..self.fields.size], crc32c::crc32c_append);
         self.sealed = true;
     }
 
     /// Borrowed records, written out.
     pub(super) fn of(batch: &BorrowedBatch<'_>) -> Self {
         let mut bytes = vec![0; batch.size()];
-        batch.write(NOWHERE, &mut bytes);
+        batch.write(NOWHERE, &mut bytes, crc32c::crc32c_append);
         BatchBuffer { bytes, fields: batch.fields, sealed: true, tags: None }
     }
 
@@ -148,7 +148,7 @@ impl BatchBuffer {
     ) -> Self {
         let attributes = self.fields.attributes | codec.bits();
         let fields = HeaderFields { size: bytes.len(), attributes, ..self.fields };
-        fields.write(NOWHERE, &mut bytes);
+        fields.write(NOWHERE, &mut bytes, crc32c::crc32c_append);
         BatchBuffer { bytes, fields, sealed: true, tags }
     }
 
@@ -189,11 +189,11 @@ impl AppendBatch for BatchBuffer {
         self.tags
     }
 
-    fn write(&self, stamp: Stamp, out: &mut [u8]) {
+    fn write(&self, stamp: Stamp, out: &mut [u8], sum: impl Sum) {
         // all but the fields that are stored below, of which the length comes last
         out[at::MAGIC..].copy_from_slice(&self.bytes[at::MAGIC..self.fields.size]);
         if !self.sealed || stamp.producer.is_some() {
-            return self.fields.write(stamp, out);
+            return self.fields.write(stamp, out, sum);
         }
         put(out, at::BASE_OFFSET, stamp.base_offset.get().to_be_bytes());
         put(out, at::LEADER_EPOCH, stamp.leader_epoch.get().to_be_bytes());

@@ -48,9 +48,14 @@ pub(crate) trait AppendBatch {
     fn tags(&self) -> Option<TagBits> {
         None
     }
-    /// Writes the whole batch into `out`, which is `size` bytes long.
-    fn write(&self, stamp: Stamp, out: &mut [u8]);
+    /// Writes the whole batch into `out`, which is `size` bytes long. `sum` goes on with checksums.
+    fn write(&self, stamp: Stamp, out: &mut [u8], sum: impl Sum);
 }
+
+/// How a CRC-32C goes on over more bytes: `crc32c::crc32c_append`, or what is quicker than it.
+pub(crate) trait Sum: Fn(u32, &[u8]) -> u32 {}
+
+impl<F: Fn(u32, &[u8]) -> u32> Sum for F {}
 
 /// What a topic asks of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -177,7 +182,7 @@ impl HeaderFields {
     /// Writes the header and, over the records that stand behind it, the checksum; the length
     /// last of all.
     #[inline(always)] // see `producer::walk`
-    pub(super) fn write(&self, stamp: Stamp, out: &mut [u8]) {
+    pub(super) fn write(&self, stamp: Stamp, out: &mut [u8], sum: impl Sum) {
         let count = i32::try_from(self.count).unwrap_or(i32::MAX);
         put(out, at::BASE_OFFSET, stamp.base_offset.get().to_be_bytes());
         put(out, at::LEADER_EPOCH, stamp.leader_epoch.get().to_be_bytes());
@@ -196,7 +201,7 @@ impl HeaderFields {
             put(out, at::BASE_SEQUENCE, Sequence::to_wire(first).to_be_bytes());
         }
         put(out, at::COUNT, count.to_be_bytes());
-        let crc = crc32c::crc32c_append(self.header_sum(stamp, out), &out[at::RECORDS..self.size]);
+        let crc = sum(self.header_sum(stamp, out), &out[at::RECORDS..self.size]);
         put(out, at::CRC, crc.to_be_bytes());
         put_length(out, self.size);
     }
@@ -405,7 +410,7 @@ impl AppendBatch for BorrowedBatch<'_> {
     }
 
     #[inline(always)] // see `producer::walk`
-    fn write(&self, stamp: Stamp, out: &mut [u8]) {
+    fn write(&self, stamp: Stamp, out: &mut [u8], sum: impl Sum) {
         let base = self.fields.base_timestamp;
         let mut left = &mut out[BatchHeader::LEN..];
         let (first, rest) = self.records.split_at(1); // measured: there is one
@@ -417,6 +422,6 @@ impl AppendBatch for BorrowedBatch<'_> {
             left = put_record(left, record, body, delta(timestamp, base), index);
         }
         debug_assert!(left.is_empty(), "a batch is as long as it was measured");
-        self.fields.write(stamp, out);
+        self.fields.write(stamp, out, sum);
     }
 }

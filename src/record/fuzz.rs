@@ -91,7 +91,11 @@ fn sent(bytes: &[u8]) {
     let Ok(batch) = SentBatch::check(bytes, &rules, PlainLimit::bytes(LIMIT)) else { return };
     let mut out = vec![0; batch.size()];
     let (base_offset, leader_epoch) = (Offset::new(1_000), LeaderEpoch::new(7));
-    batch.write(Stamp { base_offset, leader_epoch, producer: None }, &mut out);
+    batch.write(
+        Stamp { base_offset, leader_epoch, producer: None },
+        &mut out,
+        crc32c::crc32c_append,
+    );
     assert_eq!(out[at::RECORDS..], bytes[at::RECORDS..], "its records are not touched");
     let stored = Batch::verify(&out).expect("a batch");
     assert_eq!(
@@ -357,12 +361,12 @@ pub(crate) fn encode(input: &[u8]) {
     assert!(all_pushed, "one way refuses what the other takes: {pushed:?}");
     assert_eq!((measured.size(), measured.count()), (buffer.size(), buffer.count()));
     let mut written = vec![0xaa; measured.size()];
-    measured.write(stamp, &mut written);
+    measured.write(stamp, &mut written, crc32c::crc32c_append);
     let mut gathered = vec![0x55; buffer.len()];
     if flags & 1 == 0 {
         buffer.seal(&timestamps);
     }
-    buffer.write(stamp, &mut gathered);
+    buffer.write(stamp, &mut gathered, crc32c::crc32c_append);
     assert_eq!(written, gathered, "both ways make one batch");
     assert!(written.len() <= max_bytes);
     read_back(&written, &records, &rules, stamp, &measured);
@@ -446,7 +450,7 @@ pub(crate) fn batch_seeds() -> Vec<Vec<u8>> {
     for records in &sets {
         let measured = BorrowedBatch::measure(records, &rules).expect("small");
         let mut bytes = vec![0; measured.size()];
-        measured.write(stamp, &mut bytes);
+        measured.write(stamp, &mut bytes, crc32c::crc32c_append);
         let batch = Batch::verify(&bytes).expect("just written");
         let keep: Vec<_> = (0..records.len()).map(|at| at == 0).collect();
         let horizon = Some(Timestamp::from_millis(9));

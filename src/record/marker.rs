@@ -4,7 +4,7 @@
 //! takes one offset, which no reader is given (`kafka-format.md` 1.3). 78 bytes, never compressed;
 //! compaction may write it longer. Made by the log for whoever coordinates transactions.
 
-use super::encode::{AppendBatch, HeaderFields, Stamp, TimestampRule, present, put};
+use super::encode::{AppendBatch, HeaderFields, Stamp, Sum, TimestampRule, present, put};
 use super::header::{BatchHeader, CONTROL, TRANSACTIONAL};
 use super::produced::{ProducerClaim, ProducerIdentity};
 use crate::time::Timestamp;
@@ -97,7 +97,7 @@ impl AppendBatch for MarkerBatch {
         Some(self.marker)
     }
 
-    fn write(&self, stamp: Stamp, out: &mut [u8]) {
+    fn write(&self, stamp: Stamp, out: &mut [u8], sum: impl Sum) {
         /// A length below 64 as the format writes it.
         const fn short(length: usize) -> u8 {
             (length * 2).to_le_bytes()[0]
@@ -116,7 +116,7 @@ impl AppendBatch for MarkerBatch {
             base_timestamp: self.timestamp,
             max_timestamp: self.timestamp,
         };
-        fields.write(stamp, out);
+        fields.write(stamp, out, sum);
     }
 }
 
@@ -140,7 +140,7 @@ mod tests {
             producer: Some(ProducerStamp { identity, first: None, transactional: true }),
         };
         let mut bytes = vec![0xaa; batch.size()];
-        batch.write(stamp, &mut bytes);
+        batch.write(stamp, &mut bytes, crc32c::crc32c_append);
         let shown: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let kafka = "00000000000000070000004200000000029a0c66ce00300000000000000000000007d0\
                      00000000000007d000000000000000010000ffffffff000000012000000008000000010c\

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::encode::{AppendBatch, Stamp};
+use super::encode::{AppendBatch, Stamp, Sum};
 use super::filter::TagBits;
 use crate::ids::{ProducerEpoch, ProducerId, Sequence};
 use crate::time::Timestamp;
@@ -130,7 +130,7 @@ impl<B: AppendBatch> AppendBatch for Produced<'_, B> {
     }
 
     #[inline(always)] // see `producer::walk`
-    fn write(&self, stamp: Stamp, out: &mut [u8]) {
-        self.batch.write(stamp, out);
+    fn write(&self, stamp: Stamp, out: &mut [u8], sum: impl Sum) {
+        self.batch.write(stamp, out, sum);
     }
 }

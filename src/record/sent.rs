@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use super::batch::Batch;
 use super::codec::{self, PlainLimit};
 use super::encode::{
-    AppendBatch, BatchRules, Stamp, TimestampRule, limit, put, put_length, too_large,
+    AppendBatch, BatchRules, Stamp, Sum, TimestampRule, limit, put, put_length, too_large,
 };
 use super::fault::BatchFault;
 use super::filter::TagBits;
@@ -193,7 +193,7 @@ impl AppendBatch for SentBatch<'_> {
         self.tags
     }
 
-    fn write(&self, stamp: Stamp, out: &mut [u8]) {
+    fn write(&self, stamp: Stamp, out: &mut [u8], _: impl Sum) {
         let (head, records) = out.split_at_mut(BatchHeader::LEN);
         records.copy_from_slice(&self.records);
         head[at::LEADER_EPOCH..].copy_from_slice(&self.head[at::LEADER_EPOCH..]);

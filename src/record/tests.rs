@@ -71,7 +71,7 @@ fn rules(timestamps: TimestampRule) -> BatchRules {
 
 fn written(batch: &impl AppendBatch, stamp: Stamp) -> Vec<u8> {
     let mut bytes = vec![0xaa; batch.size()];
-    batch.write(stamp, &mut bytes);
+    batch.write(stamp, &mut bytes, crc32c::crc32c_append);
     bytes
 }
 

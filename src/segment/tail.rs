@@ -13,7 +13,7 @@ use super::digest::{DigestedBatch, Digester, OpenHeader, Origin};
 use super::index::{IndexedBatch, Indexer, relative};
 use super::shared::Segment;
 use super::tags::TaggedBatch;
-use crate::disk::{DiskFile, TailMap, write_all_at};
+use crate::disk::{DiskFile, TailMap, crc32c_append, write_all_at};
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::Offset;
 use crate::record::{AppendBatch, Stamp, TagBits};
@@ -192,7 +192,7 @@ impl Tail {
                         .map_err(|error| Error::io("append", &self.segment.path(), error))?;
                 fits_map.then(|| {
                     let window = map.window(position, batch.size());
-                    batch.write(stamp, window);
+                    batch.write(stamp, window, crc32c_append);
                     OpenHeader::of(window)
                 })
             }
@@ -263,7 +263,7 @@ impl Tail {
         position: u64,
     ) -> Result<OpenHeader> {
         self.scratch.resize(batch.size(), 0);
-        batch.write(stamp, &mut self.scratch);
+        batch.write(stamp, &mut self.scratch, crc32c_append);
         let header = OpenHeader::of(&self.scratch).unwrap_or_default();
         let written = write_all_at(&*self.file, &self.scratch, position);
         if self.scratch.capacity() > LARGE_BATCH * 16 {

@@ -8,7 +8,7 @@ use crate::config::{BackgroundSync, Durability, Threads, WhenFull};
 use crate::disk::{Access, Disk, MemoryDisk};
 use crate::engine::EngineOptions;
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
-use crate::record::{AppendBatch, BorrowedBatch, Record, Stamp};
+use crate::record::{AppendBatch, BorrowedBatch, Record, Stamp, Sum};
 use crate::time::{ManualClock, Timestamp};
 
 fn engine_on(disk: &Arc<MemoryDisk>) -> Arc<Engine> {
@@ -84,6 +84,7 @@ impl Transactional {
         batch.write(
             Stamp { base_offset: Offset::ZERO, leader_epoch: LeaderEpoch::new(0), producer: None },
             &mut bytes,
+            crc32c::crc32c_append,
         );
         bytes[21..23].copy_from_slice(&attributes.to_be_bytes());
         bytes[43..51].copy_from_slice(&producer.to_be_bytes());
@@ -106,7 +107,7 @@ impl AppendBatch for Transactional {
         None
     }
 
-    fn write(&self, stamp: Stamp, out: &mut [u8]) {
+    fn write(&self, stamp: Stamp, out: &mut [u8], _: impl Sum) {
         out.copy_from_slice(&self.0);
         out[..8].copy_from_slice(&stamp.base_offset.get().to_be_bytes());
         out[12..16].copy_from_slice(&stamp.leader_epoch.get().to_be_bytes());

@@ -51,7 +51,7 @@ fn batch(base: i64, records: &[KeyValue<'_>]) -> Vec<u8> {
     let mut bytes = vec![0; batch.size()];
     let stamp =
         Stamp { base_offset: Offset::new(base), leader_epoch: LeaderEpoch::new(3), producer: None };
-    batch.write(stamp, &mut bytes);
+    batch.write(stamp, &mut bytes, crc32c::crc32c_append);
     bytes
 }
 
@@ -83,7 +83,7 @@ fn compressed(plain: &[u8], codec: Compression) -> Vec<u8> {
         leader_epoch: LeaderEpoch::new(3),
         producer: None,
     };
-    packed.write(stamp, &mut bytes);
+    packed.write(stamp, &mut bytes, crc32c::crc32c_append);
     bytes
 }
 
@@ -276,7 +276,7 @@ fn marker(base: i64, kind: u8) -> Vec<u8> {
     let mut bytes = vec![0; batch.size()];
     let stamp =
         Stamp { base_offset: Offset::new(base), leader_epoch: LeaderEpoch::new(3), producer: None };
-    batch.write(stamp, &mut bytes);
+    batch.write(stamp, &mut bytes, crc32c::crc32c_append);
     let bytes = with_attributes(bytes, TRANSACTIONAL | CONTROL);
     patched(bytes, PRODUCER, &[0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 0xff, 0xff, 0xff, 0xff])
 }

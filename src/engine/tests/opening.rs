@@ -9,7 +9,7 @@ use crate::config::{Durability, TopicConfig};
 use crate::disk::{Access, Disk, IoMode, MemoryDisk, RealDisk, names, write_all_at};
 use crate::error::{ErrorKind, Outcome, Result};
 use crate::ids::PartitionId;
-use crate::record::{AppendBatch, Stamp};
+use crate::record::{AppendBatch, Stamp, Sum};
 use crate::time::Timestamp;
 
 fn put(disk: &dyn Disk, path: &Path, bytes: &[u8]) {
@@ -196,7 +196,7 @@ impl AppendBatch for Bomb {
         None
     }
 
-    fn write(&self, _: Stamp, _: &mut [u8]) {
+    fn write(&self, _: Stamp, _: &mut [u8], _: impl Sum) {
         panic!("as planned");
     }
 }

@@ -161,7 +161,7 @@ fn batch(base: i64, value: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; batch.size()];
     let stamp =
         Stamp { base_offset: Offset::new(base), leader_epoch: LeaderEpoch::new(0), producer: None };
-    batch.write(stamp, &mut bytes);
+    batch.write(stamp, &mut bytes, crc32c::crc32c_append);
     bytes
 }
 

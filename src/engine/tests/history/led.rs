@@ -12,7 +12,11 @@ fn batch_at(handle: &Partition, base: i64, value: &str) -> Result<Vec<u8>> {
     let batch = BorrowedBatch::measure(&records, &handle.batch_rules(now)?)?;
     let mut bytes = vec![0; batch.size()];
     let leader_epoch = LeaderEpoch::new(3);
-    batch.write(Stamp { base_offset: Offset::new(base), leader_epoch, producer: None }, &mut bytes);
+    batch.write(
+        Stamp { base_offset: Offset::new(base), leader_epoch, producer: None },
+        &mut bytes,
+        crc32c::crc32c_append,
+    );
     Ok(bytes)
 }
 

@@ -27,7 +27,11 @@ fn batch_at(base: Offset, epoch: i32, value: &[u8]) -> Vec<u8> {
     let batch = BorrowedBatch::measure(&records, &rules).unwrap();
     let leader_epoch = LeaderEpoch::new(epoch);
     let mut bytes = vec![0; batch.size()];
-    batch.write(Stamp { base_offset: base, leader_epoch, producer: None }, &mut bytes);
+    batch.write(
+        Stamp { base_offset: base, leader_epoch, producer: None },
+        &mut bytes,
+        crc32c::crc32c_append,
+    );
     bytes
 }
 
