@@ -3,7 +3,7 @@
 //! A dead-letter topic is walked from its start to the end it had at the beginning; what was sent
 //! back before is passed over, and so is what the caller does not choose: a later redrive may. The
 //! copies and the note of what was sent back are one commit. A letter whose topic is gone, or was
-//! made again, stays. The caller's filter runs under no lock. Called by `store`.
+//! made again, stays, and so does one that cannot be read. The caller's filter runs under no lock. Called by `store`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::letter::{DeadLetter, sent_back};
 use super::topic::is_of_records;
 use crate::config::IsolationLevel;
 use crate::engine::{Partition, Topic};
-use crate::error::{Cause, Error, Outcome, Result};
+use crate::error::{Cause, Error, ErrorKind, Outcome, Result};
 use crate::ids::{Offset, PartitionId};
 use crate::log::{Cursor, FetchLimits};
 use crate::record::{Record, RecordView, Records, TakeRules};
@@ -132,7 +132,16 @@ impl Walk<'_> {
             if next >= end {
                 break;
             }
-            let records = self.read((&mut next, &mut cursor), end)?;
+            let records = match self.read((&mut next, &mut cursor), end) {
+                Err(error) if error.is_corrupt() || error.kind() == ErrorKind::TooLarge => {
+                    let behind = self.partition.resume_above(next)?.max(next.next());
+                    done.stranded += behind.min(end).since(next);
+                    done.why_stranded.get_or_insert_with(|| error.to_string());
+                    (next, cursor) = (behind, None);
+                    continue;
+                }
+                read => read?,
+            };
             let left = self.redrive.max_records - done.records;
             self.send_back(&records, &moved, (filter, left), done)?;
         }
@@ -180,7 +189,8 @@ impl Walk<'_> {
         if let Some((_, fault)) = taken.fault
             && taken.records == 0
         {
-            return Err(Error::new(OPERATION, fault.cause()).at_offset(taken.next_offset));
+            *next = taken.next_offset;
+            return Err(Error::new(OPERATION, fault.cause()).at_offset(*next));
         }
         *next = if taken.next_offset > *next { taken.next_offset } else { end };
         *cursor = fetched.cursor.filter(|_| fetched.next_offset == *next);

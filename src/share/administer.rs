@@ -152,7 +152,10 @@ impl ShareGroups {
             let snapshot = slot.snapshot;
             (fresh.snapshot, fresh.asked) = (snapshot, slot.asked);
             fresh.is_gone = slot.is_gone;
-            let end = place.write(&mut fresh, &Delta::default(), now)?;
+            let written = place.write(&mut fresh, &Delta::default(), now);
+            // what is in the log then is laid over by the next record, if that says all
+            slot.must_snapshot |= written.as_ref().is_err_and(|_| fresh.must_snapshot);
+            let end = written?;
             fresh.alarms = std::mem::take(&mut slot.alarms); // the timer comes all the same
             *slot = fresh;
             place.show(&mut slot);

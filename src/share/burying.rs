@@ -25,7 +25,7 @@ use crate::engine::{Alarm, Due, Engine, Partition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, PartitionId};
 use crate::log::FetchLimits;
-use crate::record::{Record, Records, TakeRules};
+use crate::record::{Record, RecordView, Records, TakeRules};
 use crate::sync::Mutex;
 use crate::time::Timestamp;
 use crate::txn::{Part, check_record};
@@ -54,6 +54,8 @@ struct Owing {
     failures: u32,
     /// What the topic does not take; tried again after a pause.
     refused: BTreeSet<i64>,
+    /// How many records go at a time: fewer where the topic had no room for as many.
+    most: usize,
 }
 
 /// What a step has come to.
@@ -99,7 +101,7 @@ impl Burying {
     /// Has the chore look at a place soon.
     pub(super) fn ask(&self, place: Weak<Place>) {
         let (not_before, failures, refused) = (Duration::ZERO, 0, BTreeSet::new());
-        self.queue.lock().push(Owing { place, not_before, failures, refused });
+        self.queue.lock().push(Owing { place, not_before, failures, refused, most: MOST });
         self.alarm.set_chore(self.engine.chores(), Duration::ZERO, self.this.clone());
     }
 
@@ -114,7 +116,7 @@ impl Burying {
         if let Some(mut owing) = self.next_due(now)
             && let Some(place) = owing.place.upgrade()
         {
-            match self.bury(&place, &mut owing.refused) {
+            match self.bury(&place, &mut owing.refused, &mut owing.most) {
                 Ok(Step::Done) => {}
                 Ok(Step::More) => {
                     owing.failures = 0;
@@ -138,14 +140,19 @@ impl Burying {
         self.queue.lock().iter().map(|owing| owing.not_before.max(now)).min()
     }
 
-    fn bury(&self, place: &Arc<Place>, refused: &mut BTreeSet<i64>) -> Result<Step> {
+    fn bury(
+        &self,
+        place: &Arc<Place>,
+        refused: &mut BTreeSet<i64>,
+        most: &mut usize,
+    ) -> Result<Step> {
         let mut turn = self.letters.turn();
         let from = place.moved_from();
         self.letters.settle(&mut turn, &from)?;
         if self.letters.moved(&from).is_some() {
             self.finish(place, &from, &mut turn)?;
         }
-        let Some((topic, owed)) = place.owed(refused)? else { return Ok(Step::Done) };
+        let Some((topic, owed)) = place.owed(refused, *most)? else { return Ok(Step::Done) };
         if owed.is_empty() {
             return Ok(Step::Refused);
         }
@@ -171,7 +178,14 @@ impl Burying {
         place.kept.log.make_durable(place.log_partition)?;
         let part = Part { partition: to.clone(), records: letters.clone() };
         match self.letters.publish(&mut turn, vec![part], (&from, moved)) {
-            Ok(()) => self.finish(place, &from, &mut turn)?,
+            Ok(()) => {
+                *most = most.saturating_mul(2).min(MOST);
+                self.finish(place, &from, &mut turn)?;
+            }
+            // there may be room for some of them, and never for all
+            Err(failed) if failed.error.kind() == ErrorKind::Full && letters.len() > 1 => {
+                *most = letters.len() / 2;
+            }
             Err(failed) if failed.part.is_some() && is_of_records(failed.error.kind()) => {
                 let offsets = read.obituaries.keys().copied();
                 self.blame(&to, offsets.zip(&letters), refused, failed.error)?;
@@ -237,7 +251,7 @@ impl Place {
 
     /// A portion of what is owed, and the topic it goes to; `None` where nothing is, or it is not
     /// to be buried.
-    fn owed(&self, refused: &BTreeSet<i64>) -> Result<Option<(Arc<str>, Vec<Owed>)>> {
+    fn owed(&self, refused: &BTreeSet<i64>, most: usize) -> Result<Option<(Arc<str>, Vec<Owed>)>> {
         let now = self.now();
         let mut slot = self.slot.lock();
         let offsets = match self.partition.offsets() {
@@ -261,7 +275,7 @@ impl Place {
             return Ok(None);
         }
         let state = &slot.state;
-        let owed = state.exhausted().filter(|(at, _)| !refused.contains(at)).take(MOST);
+        let owed = state.exhausted().filter(|(at, _)| !refused.contains(at)).take(most);
         let owed = owed.map(|(at, open)| Owed { at, open, text: state.texts.get(&at).cloned() });
         Ok(Some((topic, owed.collect())))
     }
@@ -287,10 +301,12 @@ impl Place {
             let mut records = Records::default();
             let next = self.partition.fetch(from, None, limits).and_then(|fetched| {
                 let Some(batches) = fetched.batches() else { return Ok(fetched.next_offset) };
-                bytes += fetched.chunk.as_ref().map_or(0, |chunk| chunk.bytes.len());
                 let (topic, id) = (self.partition.topic_name(), self.partition.id());
                 let pinned = self.engine().pinned();
                 let taken = records.take_in(topic, id, batches, from, rules, pinned);
+                let stored = fetched.chunk.as_ref().map_or(0, |chunk| chunk.bytes.len());
+                let plain: usize = records.iter().map(size_of).sum();
+                bytes += stored.max(plain); // compressed ones are many times as large in memory
                 match taken.fault {
                     Some((_, fault)) if taken.records == 0 => {
                         Err(Error::new("read dead letter", fault.cause()).at_offset(from))
@@ -388,4 +404,8 @@ impl Place {
         self.wake_for(ready, &settings); // what waited behind them, and for room
         Ok(())
     }
+}
+
+fn size_of(record: RecordView<'_>) -> usize {
+    record.key().map_or(0, <[u8]>::len) + record.value().map_or(0, <[u8]>::len)
 }

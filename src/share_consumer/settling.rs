@@ -20,7 +20,9 @@ pub(super) type Items = (Arc<Place>, Vec<(Offset, LeaseId)>);
 impl ShareConsumer {
     /// Acknowledges a record: it is done and is never handed out again, as durably as
     /// [`durability`](crate::ShareConsumerBuilder::durability) says. Saying so again with the same
-    /// lease is `Ok` and changes nothing. Blocks for syncs with
+    /// lease is `Ok` and changes nothing: of each partition the group remembers the last 4,096
+    /// records that were settled, and all of its last call; after that, and in later lives, it is
+    /// refused as below. Blocks for syncs with
     /// [`Durability::Power`](crate::Durability::Power): of the record, of the acknowledgement;
     /// those of others who wait are shared.
     ///

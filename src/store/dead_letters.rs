@@ -65,7 +65,8 @@ pub struct Redriven {
     /// Letters that the filter did not choose; a later redrive may.
     pub passed_over: u64,
     /// Letters that stay because there is nowhere to send them: their topic is gone, or another one
-    /// has its name, or it does not take them; or they do not say where they come from.
+    /// has its name, or it does not take them; or they do not say where they come from, or are
+    /// damaged.
     pub stranded: u64,
     /// Why the first one of those stays.
     pub why_stranded: Option<String>,

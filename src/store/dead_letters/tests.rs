@@ -453,3 +453,20 @@ fn a_worker_s_last_error_is_in_the_letter_and_a_panic_s_text() {
     let said: Vec<&str> = said.iter().map(|(_, text)| text.as_str()).collect();
     assert_eq!(said, ["the handler panicked: out of range", "attempt 2", "an error before"]);
 }
+
+/// However many there are: to try all of them at once would be refused each time.
+#[test]
+fn more_letters_than_their_topic_has_room_for_go_as_far_as_it_has() {
+    let (_, store) = begin();
+    let small = TopicConfig::new().max_bytes(64 << 10, WhenFull::Fail).segment_bytes(16 << 10);
+    store.ensure_topic("g.dlq", small).unwrap();
+    let value = "v".repeat(1_000);
+    send(&store, &vec![value.as_str(); 200]);
+    let mut consumer = builder(&store).max_records(500).build().unwrap();
+    assert_eq!(reject_all(&mut consumer), 200);
+    (0..20).for_each(|_| tend(&store));
+    let letters = records(&store, "g.dlq").len();
+    assert!((30..64).contains(&letters), "{letters} letters of 1,000 bytes in 64 KiB");
+    let state = group(&store);
+    assert_eq!((state.dead_letters, state.owed), (letters as u64, 200 - letters));
+}

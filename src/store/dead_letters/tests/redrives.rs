@@ -1,6 +1,9 @@
 //! Sending dead letters back: once each, where they come from or elsewhere, and what stays.
 
+use std::path::Path;
+
 use super::*;
+use crate::disk::Access;
 use crate::store::RedriveBuilder;
 
 /// Letters of these values, of group `g`.
@@ -204,4 +207,32 @@ fn a_group_s_letters_are_found_by_its_name() {
     assert_eq!(poll(&mut own).len(), 1);
     let error = store.redrive_group("nobody").run().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn a_damaged_letter_keeps_nobody_and_is_counted() {
+    let (world, store) = begin();
+    store.ensure_topic("g.dlq", TopicConfig::new().index_interval_bytes(1)).unwrap();
+    let value = "v".repeat(1_000);
+    for number in 0..6 {
+        letters(&store, &[&format!("{number}{value}")]);
+    }
+    store.close().unwrap();
+    let path = Path::new("/store/g.dlq-0/00000000000000000000.log");
+    let file = world.disk.open(path, Access::Write).unwrap();
+    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    file.read_at(&mut bytes, 0).unwrap();
+    let at = bytes.windows(3).position(|three| three == b"2vv").expect("the third letter") as u64;
+    file.write_at(b"?", at).unwrap();
+    drop(file);
+    let store = world.open();
+    let done = redrive(&store).run().unwrap();
+    assert_eq!(done.records, 5);
+    assert!(done.stranded > 0, "{done:?}");
+    let why = done.why_stranded.expect("why it stays");
+    assert!(why.contains("g.dlq"), "{why}");
+    let back: Vec<_> =
+        values(&store, "jobs").split_off(6).iter().map(|it| it[..1].to_owned()).collect();
+    assert_eq!(back, ["0", "1", "3", "4", "5"]);
+    assert_eq!(redrive(&store).run().unwrap().records, 0, "once");
 }
