@@ -5,10 +5,10 @@
 //! outcome alone. Both may be said again. The outcome takes the place of the records under their
 //! key, so that compaction takes them; the last outcomes are remembered, older ones are forgotten.
 //!
-//! Locks: the turn of a sequence's partition, which is held across I/O, then the state's. No code
-//! of the program's runs under either: `asking` calls it.
+//! Locks: the turn of a sequence's partition, which is held across I/O, then the state's or that of
+//! what a lane has forgotten. No code of the program's runs under any: `asking` calls it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use crate::state_log::kept::{Kept, Target};
 use crate::state_log::{Change, Replayed, StateLog};
 use crate::stats::Counter;
 use crate::sync::Mutex;
+use crate::time::Timestamp;
 use crate::txn::{Part, Publisher, Transactions};
 
 const PREPARED_TOPIC: &str = "__prepared";
@@ -31,6 +32,9 @@ const PREPARED_TOPIC: &str = "__prepared";
 const PARTITIONS: u32 = 4;
 /// Outcomes that are remembered.
 const REMEMBERED: usize = 100_000;
+/// Outcomes that are taken out of the log by one resolution: what an earlier life left goes in
+/// several.
+const MOST_GONE: usize = 256;
 
 /// Transactions that wait for their resolution.
 #[derive(Debug)]
@@ -53,14 +57,22 @@ pub(crate) struct Prepared {
 struct Lane {
     publisher: Publisher,
     turn: Mutex<Turn>,
+    /// Outcomes that are forgotten but still lie in the log: with the next resolutions they go from
+    /// the front, by whoever has the turn. Whoever resolves in another lane adds to its end.
+    forgotten: Mutex<VecDeque<u64>>,
 }
 
 #[derive(Debug, Default)]
 struct Turn {
     /// A commit that may or may not have come to be.
-    in_doubt: Option<u64>,
-    /// Outcomes that are forgotten but still lie in the log.
-    forgotten: Vec<u64>,
+    in_doubt: Option<InDoubt>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct InDoubt {
+    sequence: u64,
+    /// How many forgotten outcomes go along.
+    gone: usize,
 }
 
 /// Prepared transactions in numbers.
@@ -81,6 +93,14 @@ impl Prepared {
         engine: Arc<Engine>,
         transactions: &Arc<Transactions>,
     ) -> Result<Arc<Prepared>> {
+        Self::with_remembered(engine, transactions, REMEMBERED)
+    }
+
+    fn with_remembered(
+        engine: Arc<Engine>,
+        transactions: &Arc<Transactions>,
+        remembered: usize,
+    ) -> Result<Arc<Prepared>> {
         // what is resolved goes with the next compaction: nobody follows this log but its own fold
         let config = TopicConfig::new()
             .partitions(PARTITIONS)
@@ -90,13 +110,14 @@ impl Prepared {
         let lane = |number: u32| Lane {
             publisher: Publisher::new(transactions.clone(), &format!("prepared_{number}")),
             turn: Mutex::default(),
+            forgotten: Mutex::default(),
         };
         let this = Arc::new_cyclic(|this| Prepared {
             this: this.clone(),
             log: StateLog::new(engine.clone(), PREPARED_TOPIC, config),
             engine,
             lanes: (0..PARTITIONS).map(lane).collect(),
-            state: Mutex::new(State::new(REMEMBERED)),
+            state: Mutex::new(State::new(remembered)),
             askers: Mutex::default(),
             alarm: Alarm::default(),
             unread: Mutex::default(),
@@ -110,7 +131,8 @@ impl Prepared {
     fn replay(&self) -> Result<()> {
         let mut state = self.state.lock();
         let now = self.engine.clock().monotonic();
-        let (read, skipped) = self.log.fold(Read::new, |read, record| read.take(&record, now))?;
+        let new = || Read::new(state.emptied());
+        let (read, skipped) = self.log.fold(new, |read, record| read.take(&record, now))?;
         *state = read.state;
         let mut faults = read.faults;
         // decided, but the marker could not be written: ended or not, not to be ended otherwise
@@ -127,7 +149,7 @@ impl Prepared {
         let epoch = u64::try_from(self.engine.open_report().leader_epoch().get()).unwrap_or(0);
         state.begin_sequences(epoch << 32);
         for sequence in read.forgotten {
-            self.lane(sequence).turn.lock().forgotten.push(sequence);
+            self.lane(sequence).forgotten.lock().push_back(sequence);
         }
         Ok(())
     }
@@ -188,9 +210,11 @@ impl Prepared {
         self.check_read(partition_of(sequence))?;
         let lane = self.lane(sequence);
         let turn = &mut lane.turn.lock();
-        self.settle(lane, turn).map_err(|error| match turn.in_doubt == Some(sequence) {
-            true => error.with_outcome(crate::error::Outcome::Unknown),
-            false => error,
+        self.settle(lane, turn).map_err(|error| match turn.in_doubt {
+            Some(it) if it.sequence == sequence => {
+                error.with_outcome(crate::error::Outcome::Unknown)
+            }
+            _ => error,
         })?;
         let known = self.state.lock().get(sequence);
         let pending = match known {
@@ -208,11 +232,9 @@ impl Prepared {
             Known::Unknown => return Err(unknown(operation, sequence)),
         };
         match outcome {
-            Outcome::Committed => self.publish(lane, turn, sequence, &pending)?,
-            Outcome::RolledBack => return self.roll_back(turn, sequence),
+            Outcome::Committed => self.publish(lane, turn, sequence, &pending),
+            Outcome::RolledBack => self.roll_back(lane, sequence),
         }
-        self.ended(turn, sequence, outcome);
-        Ok(())
     }
 
     fn publish(
@@ -240,48 +262,50 @@ impl Prepared {
             };
             parts[number].records.push(record);
         }
-        let changes = Changes::new(sequence, Outcome::Committed, &turn.forgotten)?;
+        let gone = lane.gone();
+        let changes = Changes::new(sequence, Outcome::Committed, &gone)?;
         let partition = self.log.partition(partition_of(sequence))?;
         parts.push(Part { partition, records: changes.records() });
         match lane.publisher.publish(&parts, Durability::Power) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.ended(lane, (sequence, Outcome::Committed), gone.len());
+                Ok(())
+            }
             Err(failed) => {
                 if failed.error.outcome() != crate::error::Outcome::NotWritten {
-                    turn.in_doubt = Some(sequence);
+                    turn.in_doubt = Some(InDoubt { sequence, gone: gone.len() });
                 }
                 Err(failed.error)
             }
         }
     }
 
-    fn roll_back(&self, turn: &mut Turn, sequence: u64) -> Result<()> {
-        let changes = Changes::new(sequence, Outcome::RolledBack, &turn.forgotten)?;
+    fn roll_back(&self, lane: &Lane, sequence: u64) -> Result<()> {
+        let gone = lane.gone();
+        let changes = Changes::new(sequence, Outcome::RolledBack, &gone)?;
         let partition = partition_of(sequence);
         let end = self.log.append(partition, &changes.all(), Durability::Process)?;
-        self.ended(turn, sequence, Outcome::RolledBack);
+        self.ended(lane, (sequence, Outcome::RolledBack), gone.len());
         self.log.make_durable_below(partition, end)
     }
 
-    /// What became of a transaction lies in the log.
-    fn ended(&self, turn: &mut Turn, sequence: u64, outcome: Outcome) {
-        turn.forgotten.clear(); // went along
-        let forgotten = self.state.lock().resolve(sequence, outcome);
+    /// What became of a transaction lies in the log; so many forgotten outcomes went along.
+    fn ended(&self, lane: &Lane, (sequence, outcome): (u64, Outcome), gone: usize) {
+        lane.went(gone);
+        let now = self.engine.clock().wall();
+        let forgotten = self.state.lock().resolve(sequence, outcome, now);
         for gone in forgotten {
-            if partition_of(gone) == partition_of(sequence) {
-                turn.forgotten.push(gone);
-            } else if let Some(mut other) = self.lane(gone).turn.try_lock() {
-                other.forgotten.push(gone);
-            } // or by the next open
+            self.lane(gone).forgotten.lock().push_back(gone);
         }
     }
 
     /// Learns what became of a commit that was in doubt.
     fn settle(&self, lane: &Lane, turn: &mut Turn) -> Result<()> {
-        let Some(sequence) = turn.in_doubt else { return Ok(()) };
+        let Some(InDoubt { sequence, gone }) = turn.in_doubt else { return Ok(()) };
         let is_committed = lane.publisher.settle()?;
         turn.in_doubt = None;
         if is_committed {
-            self.ended(turn, sequence, Outcome::Committed);
+            self.ended(lane, (sequence, Outcome::Committed), gone);
         }
         Ok(())
     }
@@ -322,25 +346,44 @@ impl Prepared {
     }
 }
 
+impl Lane {
+    /// The outcomes that go along with a resolution.
+    fn gone(&self) -> Vec<u64> {
+        self.forgotten.lock().iter().take(MOST_GONE).copied().collect()
+    }
+
+    /// So many have gone.
+    fn went(&self, gone: usize) {
+        let mut forgotten = self.forgotten.lock();
+        let gone = gone.min(forgotten.len());
+        forgotten.drain(..gone);
+    }
+}
+
 /// What was read of the log.
 struct Read {
     state: State,
     /// Records that could not be understood.
     faults: u64,
+    /// When the last one of a partition ended: its log is in order, be the wall set back meanwhile.
+    ended: BTreeMap<PartitionId, Timestamp>,
     /// Outcomes that are forgotten but still lie in the log.
-    forgotten: Vec<u64>,
+    forgotten: BTreeSet<u64>,
 }
 
 impl Read {
-    fn new() -> Self {
-        Read { state: State::new(REMEMBERED), faults: 0, forgotten: Vec::new() }
+    fn new(state: State) -> Self {
+        Read { state, faults: 0, ended: BTreeMap::new(), forgotten: BTreeSet::new() }
     }
 
     fn take(&mut self, record: &Replayed<'_>, now: Duration) {
         let state = &mut self.state;
         let key = record.key.and_then(|key| Key::parse(key).ok());
         match (key, record.value) {
-            (Some(Key::Transaction(sequence)), None) => state.forget(sequence),
+            (Some(Key::Transaction(sequence)), None) => {
+                self.forgotten.remove(&sequence);
+                state.forget(sequence);
+            }
             (Some(Key::Transaction(sequence)), Some(value)) => match Value::parse(value) {
                 Ok(Value::Prepared { name, prepared, .. }) => {
                     let (name, offset) = (Arc::from(name), record.offset);
@@ -348,7 +391,10 @@ impl Read {
                     state.add(sequence, Pending { name, offset, prepared, asked: 0, phase });
                 }
                 Ok(Value::Ended(outcome)) => {
-                    self.forgotten.extend(state.resolve(sequence, outcome));
+                    let at = record.timestamp.unwrap_or(Timestamp::from_millis(i64::MIN));
+                    let last = self.ended.entry(record.partition).or_insert(at);
+                    *last = at.max(*last);
+                    self.forgotten.extend(state.restore_outcome(sequence, outcome, *last));
                 }
                 Err(_) => self.faults += 1,
             },
@@ -416,3 +462,6 @@ fn lost(sequence: u64, offset: Offset) -> Error {
     let text = format!("the records of prepared transaction {sequence:x} cannot be read");
     Error::new("read prepared", Cause::Corrupt(text)).at_offset(offset)
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

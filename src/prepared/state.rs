@@ -11,7 +11,7 @@
 //!
 //! Called by `coordinator` under its lock, and by the model's tests.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,6 +106,9 @@ pub(super) enum Known {
 /// Those that wait equally long, with since when they do.
 type Row = BTreeSet<(Duration, u64)>;
 
+/// When a transaction ended, and its number among those that were taken in.
+type Place = (Timestamp, u64);
+
 /// All prepared transactions of a store, by sequence.
 #[derive(Debug)]
 pub(super) struct State {
@@ -113,9 +116,11 @@ pub(super) struct State {
     /// Of those the waiting ones, since when, by name and by how often they were asked about.
     waiting: HashMap<Arc<str>, BTreeMap<u32, Row>>,
     parked: usize,
-    ended: HashMap<u64, Outcome>,
-    /// The same, oldest first, and some that are forgotten.
-    order: VecDeque<u64>,
+    ended: HashMap<u64, (Outcome, Place)>,
+    /// The same, by when they ended.
+    order: BTreeMap<Place, u64>,
+    /// How many were taken in.
+    endings: u64,
     /// How many of them are remembered.
     remembered: usize,
     /// Those that have ended, and this life cannot tell how.
@@ -130,11 +135,17 @@ impl State {
             waiting: HashMap::new(),
             parked: 0,
             ended: HashMap::new(),
-            order: VecDeque::new(),
+            order: BTreeMap::new(),
+            endings: 0,
             remembered,
             undecided: BTreeSet::new(),
             next_sequence: 0,
         }
+    }
+
+    /// One that knows of nothing, and remembers as many.
+    pub(super) fn emptied(&self) -> Self {
+        State::new(self.remembered)
     }
 
     pub(super) fn begin_sequences(&mut self, least: u64) {
@@ -215,7 +226,7 @@ impl State {
         }
         match (self.pending.get(&sequence), self.ended.get(&sequence)) {
             (Some(pending), _) => Known::Pending(pending.clone()),
-            (None, Some(outcome)) => Known::Ended(*outcome),
+            (None, Some((outcome, _))) => Known::Ended(*outcome),
             (None, None) => Known::Unknown,
         }
     }
@@ -226,17 +237,33 @@ impl State {
         self.pending.range(from..).map(|(sequence, pending)| (*sequence, pending))
     }
 
-    /// A transaction has ended. Returns those whose outcome is forgotten for it.
-    pub(super) fn resolve(&mut self, sequence: u64, outcome: Outcome) -> Vec<u64> {
+    /// A transaction ends now, after all before it, whatever the wall says. Returns those whose
+    /// outcome is forgotten for it.
+    pub(super) fn resolve(&mut self, sequence: u64, outcome: Outcome, now: Timestamp) -> Vec<u64> {
+        let last = self.order.last_key_value().map(|((at, _), _)| *at);
+        self.restore_outcome(sequence, outcome, last.map_or(now, |last| last.max(now)))
+    }
+
+    /// A transaction had ended at `at`; of others that did before it and after it some may be known
+    /// already. Returns those whose outcome is forgotten for it, it may be this one.
+    pub(super) fn restore_outcome(
+        &mut self,
+        sequence: u64,
+        outcome: Outcome,
+        at: Timestamp,
+    ) -> Vec<u64> {
         self.next_sequence = self.next_sequence.max(sequence.saturating_add(1));
         self.take_out(sequence);
-        if self.ended.insert(sequence, outcome).is_none() {
-            self.order.push_back(sequence);
-        }
+        self.forget_outcome(sequence);
+        self.endings += 1;
+        let place = (at, self.endings);
+        self.ended.insert(sequence, (outcome, place));
+        self.order.insert(place, sequence);
         let mut forgotten = Vec::new();
-        while self.ended.len() > self.remembered {
-            let Some(oldest) = self.order.pop_front() else { break };
-            forgotten.extend(self.ended.remove(&oldest).map(|_| oldest));
+        while self.order.len() > self.remembered {
+            let Some((_, oldest)) = self.order.pop_first() else { break };
+            self.ended.remove(&oldest);
+            forgotten.push(oldest);
         }
         forgotten
     }
@@ -250,7 +277,13 @@ impl State {
     /// Nothing is known of a transaction any more.
     pub(super) fn forget(&mut self, sequence: u64) {
         self.take_out(sequence);
-        self.ended.remove(&sequence); // its place in the order is passed over
+        self.forget_outcome(sequence);
+    }
+
+    fn forget_outcome(&mut self, sequence: u64) {
+        if let Some((_, place)) = self.ended.remove(&sequence) {
+            self.order.remove(&place);
+        }
     }
 
     /// What an earlier life has asked.

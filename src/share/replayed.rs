@@ -223,7 +223,7 @@ mod tests {
             for (offset, (key, value)) in (0..).zip(records) {
                 let (key, value) = (Some(key.as_slice()), value.as_deref());
                 let (partition, offset) = (PartitionId::new(0), Offset::new(offset));
-                fold(Replayed { partition, offset, key, value });
+                fold(Replayed { partition, offset, timestamp: None, key, value });
             }
             Ok(Skipped::default())
         }

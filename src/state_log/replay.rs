@@ -16,12 +16,14 @@ use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, ProducerId};
 use crate::log::{Cursor, FetchLimits};
 use crate::record::{Batch, BatchFault, ControlRecord, PlainLimit};
+use crate::time::Timestamp;
 
 /// One record of the state, as the fold sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Replayed<'a> {
     pub(crate) partition: PartitionId,
     pub(crate) offset: Offset,
+    pub(crate) timestamp: Option<Timestamp>,
     pub(crate) key: Option<&'a [u8]>,
     /// `None` is a tombstone.
     pub(crate) value: Option<&'a [u8]>,
@@ -62,6 +64,7 @@ pub(crate) struct Progress {
 #[derive(Debug)]
 struct Kept {
     offset: Offset,
+    timestamp: Option<Timestamp>,
     key: Option<Vec<u8>>,
     value: Option<Vec<u8>>,
 }
@@ -83,7 +86,7 @@ impl StateLog {
             let read = replay_on(&partition, self.engine.plain_limit(), &mut progress, &mut fold);
             skipped.waiting.extend(progress.pending.into_iter().flat_map(|(producer, all)| {
                 let producer = ProducerId::new(producer);
-                all.into_iter().map(move |Kept { offset, key, value }| Waiting {
+                all.into_iter().map(move |Kept { offset, key, value, .. }| Waiting {
                     producer,
                     offset,
                     key,
@@ -208,7 +211,9 @@ impl<F: FnMut(Replayed<'_>)> Replay<'_, F> {
             let kept = producer.and_then(|producer| self.progress.pending.remove(&producer));
             if let Some(ControlRecord::Commit { .. }) = batch.control()? {
                 for record in kept.into_iter().flatten() {
-                    self.hand_out(record.offset, record.key.as_deref(), record.value.as_deref());
+                    let Kept { offset, timestamp, key, value } = &record;
+                    let (key, value) = (key.as_deref(), value.as_deref());
+                    self.hand_out((*offset, *timestamp), key, value);
                 }
             }
             return Ok(());
@@ -221,20 +226,30 @@ impl<F: FnMut(Replayed<'_>)> Replay<'_, F> {
             match producer.filter(|_| header.is_transactional()) {
                 Some(producer) => self.progress.pending.entry(producer).or_default().push(Kept {
                     offset: record.offset(),
+                    timestamp: record.timestamp(),
                     key: record.key().map(<[u8]>::to_vec),
                     value: record.value().map(<[u8]>::to_vec),
                 }),
-                None => self.hand_out(record.offset(), record.key(), record.value()),
+                None => {
+                    let at = (record.offset(), record.timestamp());
+                    self.hand_out(at, record.key(), record.value());
+                }
             }
         }
         Ok(())
     }
 
     /// What comes later in the log stands: of what waits, that with the key from before goes.
-    fn hand_out(&mut self, offset: Offset, key: Option<&[u8]>, value: Option<&[u8]>) {
+    fn hand_out(
+        &mut self,
+        (offset, timestamp): (Offset, Option<Timestamp>),
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) {
         for kept in self.progress.pending.values_mut() {
             kept.retain(|kept| kept.key.as_deref() != key || kept.offset > offset);
         }
-        (self.fold)(Replayed { partition: self.partition.id(), offset, key, value });
+        let partition = self.partition.id();
+        (self.fold)(Replayed { partition, offset, timestamp, key, value });
     }
 }

@@ -7,6 +7,8 @@ use super::*;
 use crate::seeds::{end_suite, pick, seeds};
 
 const SECOND: Duration = Duration::from_secs(1);
+/// On the wall.
+const NOW: Timestamp = Timestamp::from_millis(0);
 
 fn checks(most: u32, exhausted: Exhausted) -> Checks {
     Checks { first: SECOND, longest: 8 * SECOND, most, exhausted }
@@ -53,13 +55,31 @@ fn outcomes_are_remembered_for_as_many_as_are_asked_for() {
     let mut state = State::new(3);
     for sequence in 0..5 {
         state.add(sequence, pending(SECOND));
-        let forgotten = state.resolve(sequence, Outcome::Committed);
+        let forgotten = state.resolve(sequence, Outcome::Committed, NOW);
         assert_eq!(forgotten, sequence.checked_sub(3).into_iter().collect::<Vec<_>>());
     }
     assert!(matches!(state.get(1), Known::Unknown));
     assert!(matches!(state.get(2), Known::Ended(Outcome::Committed)));
     assert_eq!(state.draw_sequence(), 5);
     assert!(state.told_nothing(2, &checks(1, Exhausted::Park), SECOND).is_none());
+}
+
+#[test]
+fn outcomes_are_forgotten_by_when_they_came_in_whatever_order_they_are_read() {
+    let mut state = State::new(3);
+    let at = |millis| Timestamp::from_millis(millis);
+    let restored = [(0, 1), (4, 40), (1, 2), (5, 50), (2, 3), (6, 60)];
+    let mut forgotten = Vec::new();
+    for (sequence, millis) in restored {
+        forgotten.extend(state.restore_outcome(sequence, Outcome::RolledBack, at(millis)));
+    }
+    assert_eq!(forgotten, [0, 1, 2]);
+    // from now on in the order of the calls, and with no way around those that are there
+    assert_eq!(state.resolve(7, Outcome::Committed, at(9)), [4]);
+    assert_eq!(state.resolve(8, Outcome::Committed, at(70)), [5]);
+    state.forget(6);
+    assert!(state.resolve(3, Outcome::Committed, at(9)).is_empty());
+    assert!([7, 8, 3].into_iter().all(|it| matches!(state.get(it), Known::Ended(_))));
 }
 
 struct Dice(u64);
@@ -97,7 +117,7 @@ fn play(seed: u64, steps: u64) {
                 let from = dice.below(state.next_sequence.max(1));
                 let some = open.range(from..).next().copied();
                 if let Some(sequence) = some {
-                    state.resolve(sequence, outcome);
+                    state.resolve(sequence, outcome, NOW);
                     open.remove(&sequence);
                     ended.insert(sequence, outcome);
                 }
@@ -110,7 +130,7 @@ fn play(seed: u64, steps: u64) {
                     state.restore_checks(*sequence, *count, *is_parked);
                 }
                 for (sequence, outcome) in &ended {
-                    state.resolve(*sequence, *outcome);
+                    state.resolve(*sequence, *outcome, NOW);
                 }
             }
             4 | 5 if asking.is_none() => {
@@ -128,7 +148,7 @@ fn play(seed: u64, steps: u64) {
                 assert_eq!(count, asked.get(&sequence).map_or(0, |it| it.0) + 1);
                 asked.insert(sequence, (count, next == Next::Park));
                 if next == Next::RollBack {
-                    state.resolve(sequence, Outcome::RolledBack);
+                    state.resolve(sequence, Outcome::RolledBack, NOW);
                     open.remove(&sequence);
                     ended.insert(sequence, Outcome::RolledBack);
                 }
