@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use super::coordinator::Prepared;
 use super::schema::Value;
-use super::state::{Pending, Phase};
-use crate::error::{Cause, Error, Result};
+use super::state::{Known, Pending, Phase};
+use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::record::Record;
 use crate::time::Timestamp;
 
@@ -90,8 +90,8 @@ pub struct PreparedTransaction {
     prepared: Timestamp,
     asked: u32,
     is_parked: bool,
-    /// Checked to be a prepared transaction's value.
-    bytes: Vec<u8>,
+    /// Checked to be a prepared transaction's value; `None` where it cannot be read.
+    bytes: Option<Vec<u8>>,
 }
 
 impl PreparedTransaction {
@@ -104,14 +104,19 @@ impl PreparedTransaction {
             }
             Err(fault) => return Err(fault.into_error("read prepared", pending.offset)),
         }
-        Ok(PreparedTransaction {
+        Ok(PreparedTransaction { bytes: Some(bytes), ..Self::damaged(sequence, pending) })
+    }
+
+    /// One whose records cannot be read.
+    fn damaged(sequence: u64, pending: &Pending) -> Self {
+        PreparedTransaction {
             id: PreparedId(sequence),
             name: pending.name.clone(),
             prepared: pending.prepared,
             asked: pending.asked,
             is_parked: pending.phase == Phase::Parked,
-            bytes,
-        })
+            bytes: None,
+        }
     }
 
     /// Its name; resolve it by this.
@@ -194,7 +199,25 @@ impl PreparedTransaction {
         self.is_parked
     }
 
-    /// Its records, each with the name of its topic, in their order.
+    /// Whether its records are damaged and cannot be read: it can be rolled back, and no longer
+    /// committed. A resolver is never given such a one.
+    ///
+    /// ```
+    /// # use tidelog::{Record, Store, TopicConfig};
+    /// # let store = Store::in_memory()?;
+    /// # store.ensure_topic("orders", TopicConfig::new())?;
+    /// # let outbox = store.prepared("shop").build()?;
+    /// # let _id = outbox.prepare(&[("orders", Record::new("order 7"))])?;
+    /// let one = store.prepared_transactions(None, 1)?.remove(0);
+    /// assert!(!one.is_damaged());
+    /// # Ok::<(), tidelog::Error>(())
+    /// ```
+    pub fn is_damaged(&self) -> bool {
+        self.bytes.is_none()
+    }
+
+    /// Its records, each with the name of its topic, in their order; none where they cannot be
+    /// read.
     ///
     /// ```
     /// # use tidelog::{Record, Store, TopicConfig};
@@ -207,31 +230,55 @@ impl PreparedTransaction {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn records(&self) -> Vec<(&str, Record<'_>)> {
-        let Ok(Value::Prepared { records, .. }) = Value::parse(&self.bytes) else {
-            return Vec::new(); // it was checked
+        let Some(Ok(Value::Prepared { records, .. })) = self.bytes.as_deref().map(Value::parse)
+        else {
+            return Vec::new(); // damaged: else it was checked
         };
         records.into_iter().map(|kept| (kept.target.name, kept.record)).collect()
     }
 }
 
 impl Prepared {
-    /// Those that are prepared, behind `after`, in order.
+    /// Those that are prepared, behind `after`, in order: fewer than `most` only where there are no
+    /// more. It has no turn, so one may be resolved meanwhile, and compaction may have taken it.
     pub(crate) fn list(
         &self,
         after: Option<PreparedId>,
         most: usize,
     ) -> Result<Vec<PreparedTransaction>> {
         self.engine.check_open("list prepared transactions")?;
-        let pending: Vec<(u64, Pending)> = {
-            let state = self.state.lock();
-            let all = state.after(after.map(PreparedId::get));
-            all.take(most).map(|(sequence, pending)| (sequence, pending.clone())).collect()
-        };
-        let mut listed = Vec::with_capacity(pending.len());
-        for (sequence, pending) in pending {
-            let bytes = self.load(sequence, pending.offset)?;
-            listed.push(PreparedTransaction::new(sequence, &pending, bytes)?);
+        let (mut listed, mut after) = (Vec::new(), after.map(PreparedId::get));
+        while listed.len() < most {
+            let pending: Vec<(u64, Pending)> = {
+                let state = self.state.lock();
+                let some = state.after(after).take(most - listed.len());
+                some.map(|(sequence, pending)| (sequence, pending.clone())).collect()
+            };
+            let Some((last, _)) = pending.last() else { break };
+            after = Some(*last);
+            for (sequence, pending) in &pending {
+                listed.extend(self.view(*sequence, pending)?);
+            }
         }
         Ok(listed)
+    }
+
+    /// One of a listing; `None` where it was resolved meanwhile.
+    pub(super) fn view(
+        &self,
+        sequence: u64,
+        pending: &Pending,
+    ) -> Result<Option<PreparedTransaction>> {
+        let read = self.load(sequence, pending.offset);
+        let read = read.and_then(|bytes| PreparedTransaction::new(sequence, pending, bytes));
+        match read {
+            Ok(transaction) => Ok(Some(transaction)),
+            Err(_) if !matches!(self.state.lock().get(sequence), Known::Pending(_)) => Ok(None),
+            Err(error) if error.is_corrupt() || error.kind() == ErrorKind::OffsetOutOfRange => {
+                log::error!("prepared transaction {sequence:x} is listed without records: {error}");
+                Ok(Some(PreparedTransaction::damaged(sequence, pending)))
+            }
+            Err(error) => Err(error),
+        }
     }
 }

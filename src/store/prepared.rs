@@ -60,10 +60,12 @@ impl Store {
     }
 
     /// The transactions that are prepared and not resolved, in the order of their preparation: the
-    /// first `most` behind `after`, or from the start. Reads their records.
+    /// first `most` behind `after`, or from the start; fewer only where there are no more. Reads
+    /// their records; one whose records are damaged is listed without, see
+    /// [`PreparedTransaction::is_damaged`].
     ///
     /// # Errors
-    /// Those of a read.
+    /// Those of a read, but for damage.
     ///
     /// ```
     /// use tidelog::{Record, Store, TopicConfig};

@@ -1,13 +1,14 @@
-//! Prepared transactions over an engine in memory: which outcomes are forgotten, and how they leave
-//! the log.
+//! Prepared transactions over an engine in memory: which outcomes are forgotten, how they leave the
+//! log, and what a listing shows of what is damaged or gone.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::*;
 use crate::config::{BackgroundSync, Threads, WhenFull};
-use crate::disk::{Disk, MemoryDisk};
+use crate::disk::{Access, Disk, MemoryDisk};
 use crate::engine::{EngineOptions, NewTopic};
+use crate::error::ErrorKind;
 use crate::record::PlainLimit;
 use crate::time::ManualClock;
 
@@ -208,4 +209,40 @@ fn what_is_forgotten_while_a_commit_is_in_doubt_leaves_the_log_in_this_life() {
         assert!(!in_log(&it).contains(&old[0]), "sync {nth}");
     }
     assert!(settled > 0);
+}
+
+fn flip(world: &World, partition: PartitionId, position: u64) {
+    let path = format!("/store/__prepared-{partition}/00000000000000000000.log");
+    let file = world.disk.open(Path::new(&path), Access::Write).unwrap();
+    let mut byte = [0];
+    file.read_at(&mut byte, position).unwrap();
+    file.write_at(&[byte[0] ^ 0xff], position).unwrap();
+}
+
+#[test]
+fn one_that_is_damaged_is_listed_without_records_and_hides_no_other() {
+    let world = in_memory();
+    let it = world.open(9);
+    let all: Vec<u64> = (0..3).map(|_| prepare(&it)).collect();
+    flip(&world, partition_of(all[1]), 80);
+    let listed = it.list(None, 9).unwrap();
+    let seen: Vec<_> = listed.iter().map(|it| (it.id().get(), it.is_damaged())).collect();
+    assert_eq!(seen, [(all[0], false), (all[1], true), (all[2], false)]);
+    assert_eq!(listed.iter().map(|it| it.records().len()).collect::<Vec<_>>(), [1, 0, 1]);
+    let refused = it.resolve(all[1], Outcome::Committed).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt);
+    it.resolve(all[1], Outcome::RolledBack).unwrap();
+    assert_eq!(it.list(None, 9).unwrap().len(), 2);
+}
+
+#[test]
+fn one_that_is_resolved_while_it_is_listed_is_left_out_and_damages_nothing() {
+    let world = in_memory();
+    let it = world.open(9);
+    let sequence = prepare(&it);
+    let Known::Pending(pending) = it.state.lock().get(sequence) else { panic!("it is") };
+    it.resolve(sequence, Outcome::RolledBack).unwrap();
+    // as if compaction had taken it: another record lies where the listing looks
+    let pending = Pending { offset: pending.offset.next(), ..pending };
+    assert!(it.view(sequence, &pending).unwrap().is_none());
 }
