@@ -219,7 +219,12 @@ impl Prepared {
         let known = self.state.lock().get(sequence);
         let pending = match known {
             Known::Pending(pending) => pending,
-            Known::Ended(ended) if ended == outcome => return Ok(()),
+            // where it was said first, that may have failed, or been killed, before its sync
+            Known::Ended(ended) if ended == outcome => {
+                let synced = self.log.make_durable(partition_of(sequence));
+                let outcome = crate::error::Outcome::WrittenNotDurable;
+                return synced.map_err(|error| error.with_outcome(outcome));
+            }
             Known::Ended(_) => {
                 let how = match outcome {
                     Outcome::Committed => "rolled back",

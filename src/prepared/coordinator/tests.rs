@@ -211,6 +211,29 @@ fn what_is_forgotten_while_a_commit_is_in_doubt_leaves_the_log_in_this_life() {
     assert!(settled > 0);
 }
 
+/// The process was killed between the outcome and its sync, or that failed: it lies in the log, and
+/// may not stay there.
+#[test]
+#[cfg(feature = "sim")]
+fn a_roll_back_that_is_said_again_is_durable_too() {
+    use crate::disk::{Crash, SimDisk};
+    let disk = SimDisk::new(3);
+    let world = World::new(Arc::new(disk.clone()));
+    let it = world.open(9);
+    let sequence = prepare(&it);
+    it.log.make_durable(partition_of(sequence)).unwrap();
+    let changes = Changes::new(sequence, Outcome::RolledBack, &[]).unwrap();
+    it.log.append(partition_of(sequence), &changes.all(), Durability::Process).unwrap();
+    let killed = disk.kill();
+    let world = World { disk: Arc::new(killed.clone()), clock: world.clock };
+    let it = world.open(9);
+    it.resolve(sequence, Outcome::RolledBack).unwrap();
+    let world = World { disk: Arc::new(killed.crash(Crash::Nothing)), clock: world.clock };
+    let it = world.open(9);
+    let refused = it.resolve(sequence, Outcome::Committed).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::AlreadyResolved);
+}
+
 fn flip(world: &World, partition: PartitionId, position: u64) {
     let path = format!("/store/__prepared-{partition}/00000000000000000000.log");
     let file = world.disk.open(Path::new(&path), Access::Write).unwrap();
