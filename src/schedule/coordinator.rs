@@ -55,8 +55,8 @@ pub(crate) struct Schedule {
 /// What has happened since the store was opened.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    pub(super) published: Counter,
-    pub(super) dead_letters: Counter,
+    published: Counter,
+    dead_letters: Counter,
     cancelled: Counter,
     /// Records that could not be understood.
     unreadable: Counter,
@@ -67,14 +67,26 @@ pub(super) struct Counters {
 pub(super) struct Turn {
     /// Where the bucket that is being read is read next.
     pub(super) reading: Offset,
-    /// Entries of a publication that may or may not have come to be.
-    pub(super) in_doubt: Vec<Key>,
+    /// A publication that may or may not have come to be.
+    pub(super) in_doubt: Option<Portion>,
     /// Partitions that take nothing at the moment, each with why.
     pub(super) stuck: HashMap<(TopicId, PartitionId), Error>,
-    /// When those are tried again.
+    /// Those of the schedule itself that take nothing or cannot be read, each with why.
+    pub(super) held: BTreeMap<PartitionId, Error>,
+    /// Why dead letters have nowhere to go at the moment.
+    pub(super) no_dead_letters: Option<Error>,
+    /// When all these are tried again.
     pub(super) retry_at: Option<Duration>,
-    /// All that was due when the first of them was parked, up to this, has its turn before that.
-    pub(super) retry_behind: Option<Key>,
+    /// All that was due at this time, when the first of them was met, has its turn before that.
+    pub(super) retry_behind: Option<Timestamp>,
+}
+
+/// Entries that are published together.
+#[derive(Debug)]
+pub(super) struct Portion {
+    pub(super) keys: Vec<Key>,
+    /// How many of them are dead letters.
+    pub(super) buried: u64,
 }
 
 /// The schedule in numbers.
@@ -126,15 +138,14 @@ impl Schedule {
     fn replay(&self) -> Result<()> {
         let mut state = self.state.lock();
         let new = || (state.emptied(), 0u64);
-        let ((read, mut faults), skipped) = self.log.fold(new, |(state, faults), record| {
+        let ((read, faults), skipped) = self.log.fold(new, |(state, faults), record| {
             *faults += u64::from(!take(state, &record));
         })?;
         *state = read;
         // decided, but the marker could not be written: published or not, not to be done again
         for waiting in &skipped.waiting {
             if let Some(key) = waiting.key.as_deref().and_then(|key| Key::parse(key).ok()) {
-                state.set_undecided(key);
-                faults += 1;
+                state.set_undecided(key); // put aside: it counts as unreadable by that
             }
         }
         self.counters.unreadable.add(faults + skipped.places + skipped.unread.len() as u64);
@@ -213,7 +224,8 @@ impl Schedule {
             }
         }
         let place = Place { key, offset };
-        if !self.lies_at(place)? {
+        // where it is put aside, that it cannot be read is known
+        if !self.state.lock().is_aside(key) && !self.lies_at(place)? {
             return Err(unknown());
         }
         let change = Change { key: &key.encode(), value: None };
@@ -238,25 +250,25 @@ impl Schedule {
 
     /// Learns what became of a publication that was in doubt.
     fn settle(&self, turn: &mut Turn) -> Result<()> {
-        if turn.in_doubt.is_empty() {
+        if turn.in_doubt.is_none() {
             return Ok(());
         }
         let is_committed = self.publisher.settle()?;
-        let keys = std::mem::take(&mut turn.in_doubt);
-        if is_committed {
-            self.resolve(&keys);
+        if let Some(portion) = turn.in_doubt.take().filter(|_| is_committed) {
+            self.resolve(&portion);
         }
         Ok(())
     }
 
     /// Entries were published.
-    pub(super) fn resolve(&self, keys: &[Key]) {
+    pub(super) fn resolve(&self, portion: &Portion) {
         let mut state = self.state.lock();
-        for key in keys {
+        for key in &portion.keys {
             state.resolve(*key);
         }
         drop(state);
-        self.counters.published.add(keys.len() as u64);
+        self.counters.published.add(portion.keys.len() as u64);
+        self.counters.dead_letters.add(portion.buried);
     }
 
     /// Has the timer come after `delay`, unless it comes before.
@@ -271,10 +283,10 @@ impl Schedule {
         let wall = self.engine.clock().wall();
         if turn.retry_at.is_some_and(|at| at <= now) {
             let mut state = self.state.lock();
-            // else, with many of them, what is due behind them would never have its turn
-            if state.first_due(wall).is_none_or(|first| Some(first) > turn.retry_behind) {
-                turn.retry_at = None;
-                turn.stuck.clear();
+            // else, with many of them, what is due behind them would never have its turn; of what
+            // was due then and, the wall set back, is not now nothing is waited for
+            if turn.retry_behind.is_none_or(|due| state.has_had_turns(due.min(wall))) {
+                turn.retry();
                 state.unpark();
             }
         }
@@ -291,7 +303,7 @@ impl Schedule {
     ) -> Result<Option<Duration>> {
         match plan {
             Plan::Fire => self.fire(turn, wall, now + AGAIN).map(|()| Some(now)),
-            Plan::Read => self.read_some(turn).map(|()| Some(now)),
+            Plan::Read => self.read_some(turn, now + AGAIN).map(|()| Some(now)),
             Plan::Wait(at) => {
                 let next = at.map(|at| now + delay_until(at, wall));
                 Ok([next, turn.retry_at].into_iter().flatten().min())
@@ -306,6 +318,23 @@ impl Schedule {
             log::warn!("scheduled records are not published yet: {error}");
             Some(now + AGAIN)
         })
+    }
+}
+
+impl Turn {
+    /// Something waits: it is tried again at `at`, once all that is due by now had its turn.
+    pub(super) fn expect_retry(&mut self, at: Duration, wall: Timestamp) {
+        if self.retry_at.is_none() {
+            (self.retry_at, self.retry_behind) = (Some(at), Some(wall));
+        }
+    }
+
+    /// What took nothing may take something again.
+    fn retry(&mut self) {
+        self.stuck.clear();
+        self.held.clear();
+        self.no_dead_letters = None;
+        (self.retry_at, self.retry_behind) = (None, None);
     }
 }
 

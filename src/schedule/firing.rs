@@ -6,7 +6,9 @@
 //! takes no such record any more, goes to the dead-letter topic in the same way. A publication is
 //! as long as its targets have room for, and goes to a few partitions, so that its syncs hold up
 //! nobody for long. A partition that takes nothing at the moment (full, poisoned, led by nobody)
-//! has its entries parked, so that it holds up nobody else's; they are tried again every second.
+//! has its entries parked, so that it holds up nobody else's; they are tried again every second. So
+//! are those whose own partition of `__schedule` takes nothing, and what is to become a dead letter
+//! while there is no topic for it.
 //!
 //! Called by `coordinator` with the turn in hand; nothing here holds the state's lock across I/O.
 
@@ -14,8 +16,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::coordinator::{Schedule, Turn};
-use super::reading::Loaded;
+use super::coordinator::{Portion, Schedule, Turn};
+use super::reading::{Loaded, Place};
 use super::schema::{KEY_LEN, parse};
 use super::state::Key;
 use crate::config::Durability;
@@ -35,8 +37,11 @@ pub(super) const DEAD_LETTERS: &str = "scheduled.dlq";
 const MOST: usize = 4096;
 /// Partitions of one transaction: each costs two syncs, while other timers wait.
 const MOST_TARGETS: usize = 16;
-/// How often one portion is tried with what was learnt about it: halved down to one, and some.
-const ATTEMPTS: usize = 16;
+/// How often one portion is tried with what was learnt about it: halved down to one, each of its
+/// targets found out about, and some.
+const ATTEMPTS: usize = 36;
+/// The last of these are for its first entry alone: whatever the others are, one gets on.
+const ALONE: usize = 4;
 
 /// A partition as entries name it.
 type Where = (TopicId, PartitionId);
@@ -61,31 +66,41 @@ struct Obituary {
 
 /// What came of an attempt.
 enum Attempted {
-    Published {
-        buried: u64,
-    },
+    Published,
     /// A part failed that one partition is to blame for.
     Refused(Where, Error),
+    /// So did one of the schedule's own.
+    Unresolved(PartitionId, Error),
 }
 
 impl Schedule {
     /// Publishes a portion of what is due at `wall`; what is parked is tried again at `retry`.
     pub(super) fn fire(&self, turn: &mut Turn, wall: Timestamp, retry: Duration) -> Result<()> {
         let due = self.state.lock().due(wall, MOST);
-        let mut loaded = self.load(&due)?;
+        let due = due.into_iter().map(|(key, offset)| Place { key, offset });
+        let is_held = |it: &Place| turn.held.contains_key(&it.key.partition());
+        let (held, due): (Vec<_>, Vec<_>) = due.partition(is_held);
+        self.park(turn, held.into_iter().map(|it| it.key).collect(), retry);
+        let mut loaded = self.load(turn, &due);
         let mut reasons: BTreeMap<Key, String> = BTreeMap::new();
-        for _ in 0..ATTEMPTS {
-            let fates = self.fates(turn, &mut loaded, &reasons, retry)?;
+        for attempt in 0..ATTEMPTS {
+            if attempt == ATTEMPTS - ALONE {
+                loaded.truncate(1);
+            }
+            let fates = self.fates(turn, &mut loaded, &reasons, retry);
             loaded.truncate(to_a_few_targets(&fates));
             if loaded.is_empty() {
                 return Ok(());
             }
             match self.attempt(turn, &loaded, &fates)? {
-                Attempted::Published { buried } => {
-                    let keys: Vec<Key> = loaded.iter().map(|it| it.key).collect();
-                    self.resolve(&keys);
-                    self.counters.dead_letters.add(buried);
-                    return Ok(());
+                Attempted::Published => return Ok(()),
+                Attempted::Unresolved(_, error) if error.is_full() && loaded.len() > 1 => {
+                    loaded.truncate(loaded.len() / 2);
+                }
+                Attempted::Unresolved(partition, error) => {
+                    log::warn!("scheduled records have to wait: {error}");
+                    turn.held.insert(partition, error);
+                    return Ok(()); // the next step parks them
                 }
                 Attempted::Refused(place, error) => match half_for(place, &fates[..loaded.len()]) {
                     Some(half) if error.is_full() => loaded.truncate(half),
@@ -103,10 +118,9 @@ impl Schedule {
         loaded: &mut Vec<Loaded>,
         reasons: &BTreeMap<Key, String>,
         retry: Duration,
-    ) -> Result<Vec<Fate>> {
+    ) -> Vec<Fate> {
         let mut fates = Vec::with_capacity(loaded.len());
         let (mut parked, mut lost) = (Vec::new(), Vec::new());
-        let mut failed = Ok(());
         loaded.retain(|it| {
             let Ok(entry) = parse(&it.bytes) else {
                 log::error!("what is scheduled at offset {} cannot be understood", it.offset);
@@ -114,47 +128,48 @@ impl Schedule {
                 return false;
             };
             match self.fate(turn, it.key, &entry, reasons) {
-                Ok(Fate::Park) => parked.push(it.key),
-                Ok(fate) => {
+                Fate::Park => parked.push(it.key),
+                fate => {
                     fates.push(fate);
                     return true;
                 }
-                Err(error) => failed = Err(error),
             }
             false
         });
-        failed?;
-        let wall = self.engine.clock().wall();
         let mut state = self.state.lock();
         for key in lost {
             state.put_aside(key);
         }
-        if !parked.is_empty() {
-            if turn.retry_at.is_none() {
-                (turn.retry_at, turn.retry_behind) = (Some(retry), state.last_due(wall));
-            }
-            state.park(parked);
+        drop(state);
+        self.park(turn, parked, retry);
+        fates
+    }
+
+    /// Has entries wait until `retry`, and until all others that are due had their turn.
+    fn park(&self, turn: &mut Turn, keys: Vec<Key>, retry: Duration) {
+        if keys.is_empty() {
+            return;
         }
-        Ok(fates)
+        turn.expect_retry(retry, self.engine.clock().wall());
+        self.state.lock().park(keys);
     }
 
     fn fate(
         &self,
-        turn: &Turn,
+        turn: &mut Turn,
         key: Key,
         entry: &Kept<'_>,
         reasons: &BTreeMap<Key, String>,
-    ) -> Result<Fate> {
+    ) -> Fate {
         let target = entry.target;
-        let stuck = |place: &Where| turn.stuck.contains_key(place);
-        if stuck(&(target.topic, target.partition)) {
-            return Ok(Fate::Park);
+        if turn.stuck.contains_key(&(target.topic, target.partition)) {
+            return Fate::Park;
         }
         let reason = match reasons.get(&key) {
             Some(reason) => reason.clone(),
             None => match self.engine.topic_by_id(target.topic) {
                 Some(topic) => match topic.partition(target.partition) {
-                    Ok(partition) => return Ok(Fate::Publish(partition)),
+                    Ok(partition) => return Fate::Publish(partition),
                     Err(error) => error.to_string(),
                 },
                 None if self.engine.topic(target.name).is_ok() => {
@@ -163,18 +178,30 @@ impl Schedule {
                 None => format!("topic `{}` was deleted", target.name),
             },
         };
-        let buried = self.dead_letters()?;
-        if stuck(&(buried.topic_id(), buried.id())) {
-            return Ok(Fate::Park);
-        }
+        let Some(buried) = self.dead_letters(turn) else { return Fate::Park };
         let (topic_id, partition) = (target.topic.to_string(), target.partition.to_string());
         let due = key.due.to_string();
-        Ok(Fate::Bury(buried, Obituary { topic_id, partition, due, reason }))
+        Fate::Bury(buried, Obituary { topic_id, partition, due, reason })
     }
 
-    /// The partition of the dead letters; the topic is made if there is none.
-    fn dead_letters(&self) -> Result<Arc<Partition>> {
-        dead_letter_topic(&self.engine, DEAD_LETTERS)?.partition(PartitionId::new(0))
+    /// The partition of the dead letters; the topic is made if there is none. `None` where that
+    /// cannot be, or it takes nothing: who is to go there waits, and holds up nobody else.
+    fn dead_letters(&self, turn: &mut Turn) -> Option<Arc<Partition>> {
+        if turn.no_dead_letters.is_some() {
+            return None;
+        }
+        let topic = dead_letter_topic(&self.engine, DEAD_LETTERS);
+        match topic.and_then(|topic| topic.partition(PartitionId::new(0))) {
+            Ok(partition) => {
+                let place = (partition.topic_id(), partition.id());
+                Some(partition).filter(|_| !turn.stuck.contains_key(&place))
+            }
+            Err(error) => {
+                log::warn!("dead letters of scheduled records have to wait: {error}");
+                turn.no_dead_letters = Some(error);
+                None
+            }
+        }
     }
 
     fn attempt(&self, turn: &mut Turn, loaded: &[Loaded], fates: &[Fate]) -> Result<Attempted> {
@@ -208,22 +235,24 @@ impl Schedule {
         for (id, records) in resolved {
             parts.push(Part { partition: self.log.partition(id)?, records });
         }
+        let portion = Portion { keys: loaded.iter().map(|it| it.key).collect(), buried };
         let failed = match self.publisher.publish(&parts, Durability::Power) {
-            Ok(()) => return Ok(Attempted::Published { buried }),
+            Ok(()) => {
+                self.resolve(&portion);
+                return Ok(Attempted::Published);
+            }
             Err(failed) => failed,
         };
         if failed.error.outcome() != Outcome::NotWritten {
-            turn.in_doubt = loaded.iter().map(|it| it.key).collect();
+            turn.in_doubt = Some(portion);
             return Err(failed.error);
         }
-        match failed.part.filter(|part| *part < targets) {
-            Some(part) => {
-                let partition = &parts[part].partition;
-                let place = (partition.topic_id(), partition.id());
-                Ok(Attempted::Refused(place, failed.error))
-            }
-            None => Err(failed.error),
-        }
+        let Some(part) = failed.part else { return Err(failed.error) };
+        let partition = &parts[part].partition;
+        Ok(match part < targets {
+            true => Attempted::Refused((partition.topic_id(), partition.id()), failed.error),
+            false => Attempted::Unresolved(partition.id(), failed.error),
+        })
     }
 
     /// Learns from a refusal: which records their topic does not take, or that the partition takes

@@ -5,6 +5,7 @@
 
 use super::coordinator::Schedule;
 use super::id::ScheduleId;
+use super::reading::Place;
 use super::schema::parse;
 use crate::error::Result;
 use crate::ids::{PartitionId, TopicId};
@@ -149,16 +150,28 @@ impl ScheduledRecord {
 }
 
 impl Schedule {
-    /// Pending entries behind `after`, in the order in which they are due.
+    /// Pending entries behind `after`, in the order in which they are due; none only where there
+    /// are no more that can be read.
     pub(crate) fn list(
         &self,
         after: Option<ScheduleId>,
         most: usize,
     ) -> Result<Vec<ScheduledRecord>> {
         self.engine.check_open("list scheduled records")?;
-        let places = self.smallest(after.map(|id| id.key), most)?;
+        let (mut listed, mut after) = (Vec::new(), after.map(|id| id.key));
+        while listed.is_empty() {
+            let places = self.smallest(after, most)?;
+            let Some(last) = places.last() else { break };
+            after = Some(last.key); // all of them may be published meanwhile, or damaged
+            listed = self.view(&places)?;
+        }
+        Ok(listed)
+    }
+
+    /// Entries at their places, without those that are gone or cannot be read.
+    fn view(&self, places: &[Place]) -> Result<Vec<ScheduledRecord>> {
         let mut listed = Vec::with_capacity(places.len());
-        for loaded in self.load_places(&places)? {
+        for loaded in self.load_all(places)? {
             let Ok(entry) = parse(&loaded.bytes) else { continue };
             listed.push(ScheduledRecord {
                 id: ScheduleId { key: loaded.key, offset: loaded.offset },

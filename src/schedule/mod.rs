@@ -6,8 +6,10 @@
 //! `listing` shows what is pending.
 //!
 //! Invariants: nothing is published before its time, as the wall shows it at that moment; what is
-//! due is published in the order of time and sequence; publishing an entry and resolving it is one
-//! commit; an entry lies where its time says and is never moved. Nothing waits in a target topic.
+//! due is published in the order of time and sequence, but for what has to wait, with its target or
+//! because its own partition of the log takes nothing or cannot be read; publishing an entry and
+//! resolving it is one commit; an entry lies where its time says and is never moved. Nothing waits
+//! in a target topic.
 //!
 //! Callers: `producer` adds, `store` opens, cancels and lists; the timer does the rest.
 

@@ -7,7 +7,9 @@
 //! listings.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::coordinator::{Schedule, Turn};
 use super::state::{Key, PARTITIONS};
@@ -40,9 +42,17 @@ pub(super) struct Loaded {
     pub(super) bytes: Vec<u8>,
 }
 
+/// The first of some entries.
+struct Read {
+    entries: Vec<Loaded>,
+    /// Of how many it is known what lies there.
+    passed: usize,
+}
+
 impl Schedule {
-    /// Reads a step further in the partition of a bucket.
-    pub(super) fn read_some(&self, turn: &mut Turn) -> Result<()> {
+    /// Reads a step further in the partition of a bucket. One that cannot be read is given up until
+    /// `retry`, so that it holds up no other.
+    pub(super) fn read_some(&self, turn: &mut Turn, retry: Duration) -> Result<()> {
         let partition = {
             let mut state = self.state.lock();
             if !state.is_reading() {
@@ -55,56 +65,83 @@ impl Schedule {
         };
         let partition = self.log.partition(partition)?;
         let mut found = Vec::new();
-        let next = each_entry(&partition, turn.reading, STEP_BYTES, |key, offset, _| {
+        let read = each_entry(&partition, turn.reading, STEP_BYTES, |key, offset, _| {
             found.push((key, offset));
-        })?;
+        });
         let mut state = self.state.lock();
         found.into_iter().for_each(|(key, offset)| state.found(key, offset));
-        match next {
-            Some(next) => turn.reading = next,
-            None => state.end_reading(),
+        match read {
+            Ok(Some(next)) => turn.reading = next,
+            Ok(None) => state.end_reading(),
+            Err(error) => {
+                log::warn!("what is scheduled in {} has to wait: {error}", partition.id());
+                state.give_up_reading();
+                turn.expect_retry(retry, self.engine.clock().wall());
+            }
         }
         Ok(())
     }
 
     /// Reads the first of these entries, as many as are published together; in their order. Those
-    /// that cannot be read are put aside.
-    pub(super) fn load(&self, due: &[(Key, Offset)]) -> Result<Vec<Loaded>> {
-        let (mut loaded, mut bytes, mut portion, mut at) = (Vec::new(), 0, 16, 0);
-        while at < due.len() && bytes < MOST_BYTES {
+    /// that cannot be read are put aside; a partition that cannot be is held, with none of its own.
+    pub(super) fn load(&self, turn: &mut Turn, due: &[Place]) -> Vec<Loaded> {
+        let (mut loaded, mut left, mut portion, mut at) = (Vec::new(), MOST_BYTES, 16, 0);
+        while at < due.len() && left > 0 {
             let end = due.len().min(at + portion);
-            let some = self.load_all(&due[at..end])?;
-            let largest = some.iter().map(|it| it.bytes.len()).max().unwrap_or(0);
-            bytes += some.iter().map(|it| it.bytes.len()).sum::<usize>();
-            loaded.extend(some);
-            at = end;
-            // as many again, and as many as fit if they are all as large as the largest
-            let left = MOST_BYTES.saturating_sub(bytes);
-            portion = (portion * 2).min(left / largest.max(1)).max(1);
+            let Read { entries, passed } = match self.load_some(&due[at..end], left) {
+                Ok(read) => read,
+                Err((partition, error)) => {
+                    log::warn!("what is scheduled in {partition} has to wait: {error}");
+                    turn.held.insert(partition, error);
+                    break;
+                }
+            };
+            left = left.saturating_sub(entries.iter().map(|it| it.bytes.len()).sum());
+            loaded.extend(entries);
+            // twice as many next time; one where the first of these came too late to be read
+            portion = if passed > 0 { portion * 2 } else { 1 };
+            at += passed;
         }
-        Ok(loaded)
+        loaded
     }
 
-    fn load_all(&self, due: &[(Key, Offset)]) -> Result<Vec<Loaded>> {
+    /// Reads all of these entries.
+    pub(super) fn load_all(&self, places: &[Place]) -> Result<Vec<Loaded>> {
+        let all = self.load_some(places, usize::MAX);
+        all.map(|read| read.entries).map_err(|(_, error)| error)
+    }
+
+    /// Reads the first of these entries: by partition and offset, until there are `most` bytes.
+    fn load_some(&self, places: &[Place], most: usize) -> Result<Read, (PartitionId, Error)> {
         let mut by_partition: BTreeMap<PartitionId, Vec<(Offset, usize)>> = BTreeMap::new();
-        for (index, (key, offset)) in due.iter().enumerate() {
+        for (index, Place { key, offset }) in places.iter().enumerate() {
             by_partition.entry(key.partition()).or_default().push((*offset, index));
         }
-        let mut read: Vec<Option<Vec<u8>>> = vec![None; due.len()];
+        let (mut read, mut bytes) = (vec![None; places.len()], 0usize);
+        // of all before this one it is known what lies there
+        let mut passed = places.len();
         for (id, mut wanted) in by_partition {
+            if bytes >= most {
+                passed = wanted.iter().map(|(_, index)| *index).fold(passed, usize::min);
+                continue;
+            }
             wanted.sort_unstable();
-            let partition = self.log.partition(id)?;
-            read_at(&partition, &wanted, |index, key, bytes| {
-                if due[index].0 == key {
-                    read[index] = Some(bytes.to_vec());
+            let found = |index: usize, key, value: &[u8]| {
+                if places[index].key == key {
+                    bytes = bytes.saturating_add(value.len());
+                    read[index] = Some(value.to_vec());
                 }
-            })?;
+                if bytes < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            };
+            let partition = self.log.partition(id).map_err(|error| (id, error))?;
+            let left = read_at(&partition, &wanted, found).map_err(|error| (id, error))?;
+            passed = left.iter().map(|(_, index)| *index).fold(passed, usize::min);
         }
-        let mut loaded = Vec::with_capacity(due.len());
-        for ((key, offset), bytes) in due.iter().zip(read) {
-            let (key, offset) = (*key, *offset);
+        let mut entries = Vec::with_capacity(passed);
+        for (place, bytes) in places.iter().zip(read).take(passed) {
+            let Place { key, offset } = *place;
             match bytes {
-                Some(bytes) => loaded.push(Loaded { key, offset, bytes }),
+                Some(bytes) => entries.push(Loaded { key, offset, bytes }),
                 // a listing has no turn: what is resolved meanwhile may have gone
                 None => {
                     let is_pending = self.state.lock().put_aside(key);
@@ -114,7 +151,7 @@ impl Schedule {
                 }
             }
         }
-        Ok(loaded)
+        Ok(Read { entries, passed })
     }
 
     /// Whether the log has an entry of that key there.
@@ -125,7 +162,10 @@ impl Schedule {
             return Ok(false);
         }
         let mut lies = false;
-        read_at(&partition, &[(offset, 0)], |_, found, _| lies = found == key)?;
+        read_at(&partition, &[(offset, 0)], |_, found, _| {
+            lies = found == key;
+            ControlFlow::Break(())
+        })?;
         Ok(lies)
     }
 
@@ -155,12 +195,6 @@ impl Schedule {
             }
         }
         Ok(found.into_iter().map(|(key, offset)| Place { key, offset }).collect())
-    }
-
-    /// Entries by their places, in that order; without those that are no longer there.
-    pub(super) fn load_places(&self, places: &[Place]) -> Result<Vec<Loaded>> {
-        let due: Vec<_> = places.iter().map(|place| (place.key, place.offset)).collect();
-        self.load_all(&due)
     }
 }
 
@@ -226,31 +260,36 @@ fn entries_of(
     Ok(())
 }
 
-/// Hands out what lies at these offsets, which are in order, with the number of each.
-fn read_at(
+/// Hands out what lies at these offsets, which are in order, with the number of each, until it is
+/// told to stop; returns those that it has not come to.
+fn read_at<'a>(
     partition: &Arc<Partition>,
-    wanted: &[(Offset, usize)],
-    mut found: impl FnMut(usize, Key, &[u8]),
-) -> Result<()> {
+    wanted: &'a [(Offset, usize)],
+    mut found: impl FnMut(usize, Key, &[u8]) -> ControlFlow<()>,
+) -> Result<&'a [(Offset, usize)]> {
     let mut rest = wanted;
     while let Some((first, _)) = rest.first().copied() {
         let is_near = rest.get(8).is_some_and(|(ninth, _)| ninth.since(first) < 128);
         let bytes = if is_near { NEAR_BYTES } else { 1 };
-        let mut left = rest;
+        let (mut left, mut flow) = (rest, ControlFlow::Continue(()));
         let next = each_entry(partition, first, bytes, |key, offset, value| {
             while let Some(((at, index), behind)) = left.split_first()
                 && *at <= offset
+                && flow.is_continue()
             {
                 if *at == offset {
-                    found(*index, key, value);
+                    flow = found(*index, key, value);
                 }
                 left = behind;
             }
         })?;
+        if flow.is_break() {
+            return Ok(left);
+        }
         // what lies below where the next read begins is not there
         let passed = next.unwrap_or(first.next()).max(first.next());
         let gone = left.iter().take_while(|(at, _)| *at < passed).count();
         rest = &left[gone..];
     }
-    Ok(())
+    Ok(rest)
 }

@@ -8,8 +8,10 @@
 //! the entries at or below `covered`, all of them, in order. What is due is fired off the front of
 //! the run; when the run gets short the next bucket's partition is read for the smallest keys above
 //! `covered`, which rises with them. A run that gets too long gives up its end, and `covered`
-//! falls. So memory is bounded by the window, whatever is pending and whichever way the clock
-//! jumps: where an entry lies and whether it is covered depends on its key alone.
+//! falls. What is due and cannot be published is parked; beyond four windows it is given up, and
+//! `covered` falls below it when all of it is tried again. So memory is bounded by the window,
+//! whatever is pending and whichever way the clock jumps: where an entry lies and whether it is
+//! covered depends on its key alone.
 //!
 //! Called by `coordinator` under its lock, and by `model_tests` against a plain map.
 
@@ -40,6 +42,20 @@ impl Key {
 
     pub(super) fn partition(self) -> PartitionId {
         partition_of(self.bucket())
+    }
+
+    /// The last that can be before it; `None` for the first of all.
+    fn before(self) -> Option<Self> {
+        match self {
+            Key { due: 0, sequence: 0 } => None,
+            Key { due, sequence: 0 } => Some(Key { due: due - 1, sequence: u64::MAX }),
+            Key { due, sequence } => Some(Key { due, sequence: sequence - 1 }),
+        }
+    }
+
+    /// The last that can be due at a time.
+    fn last_at(time: Timestamp) -> Self {
+        Key { due: time.as_millis(), sequence: u64::MAX }
     }
 
     /// The last there can be in a bucket.
@@ -102,11 +118,15 @@ pub(super) struct State {
     laps: BTreeMap<i64, u64>,
     counts: [u64; PARTITIONS as usize],
     run: BTreeMap<Key, Offset>,
-    /// Every pending entry up to here is in the run, parked or put aside.
+    /// Every pending entry up to here is in the run, parked, given up or put aside.
     covered: Option<Key>,
     reading: Option<Reading>,
-    /// Covered and due, but for the time being they cannot be published.
+    /// Covered and due, but for the time being they cannot be published; at most four windows.
     parked: BTreeMap<Key, Offset>,
+    /// Those of them that there was no room for, and buckets that cannot be read: the first, and of
+    /// how many it is known. All that is pending, and covered, from the first on and is in no other
+    /// place is one of them.
+    given_up: Option<(Key, u64)>,
     /// Pending, but nothing can be done with them in this life.
     aside: BTreeSet<Key>,
     /// Of those: published or not, which this life cannot tell.
@@ -125,6 +145,7 @@ impl State {
             covered: None,
             reading: None,
             parked: BTreeMap::new(),
+            given_up: None,
             aside: BTreeSet::new(),
             undecided: BTreeSet::new(),
             next_sequence: 0,
@@ -141,7 +162,7 @@ impl State {
     }
 
     pub(super) fn parked(&self) -> u64 {
-        self.parked.len() as u64
+        self.parked.len() as u64 + self.given_up.map_or(0, |(_, count)| count)
     }
 
     pub(super) fn aside(&self) -> u64 {
@@ -215,6 +236,7 @@ impl State {
             }
         }
         self.counts[key.partition().index()] -= 1;
+        self.take_given_up(key);
         self.run.remove(&key);
         self.parked.remove(&key);
         self.aside.remove(&key);
@@ -241,42 +263,65 @@ impl State {
 
     /// What is due at `now`, first things first; at most `most`.
     pub(super) fn due(&self, now: Timestamp, most: usize) -> Vec<(Key, Offset)> {
-        let last = Key { due: now.as_millis(), sequence: u64::MAX };
-        self.run.range(..=last).take(most).map(|(key, offset)| (*key, *offset)).collect()
+        let due = self.run.range(..=Key::last_at(now));
+        due.take(most).map(|(key, offset)| (*key, *offset)).collect()
     }
 
-    /// The first that is due at `now`, parked ones aside.
-    pub(super) fn first_due(&self, now: Timestamp) -> Option<Key> {
-        self.due(now, 1).first().map(|(key, _)| *key)
-    }
-
-    /// The last that is known to be due at `now`.
-    pub(super) fn last_due(&self, now: Timestamp) -> Option<Key> {
-        let end = Key { due: now.as_millis(), sequence: u64::MAX };
-        self.run.range(..=end).next_back().map(|(key, _)| *key)
+    /// Whether all that is due at `now` has had its turn: it is published, parked or put aside, and
+    /// nothing of it is still to be read.
+    pub(super) fn has_had_turns(&self, now: Timestamp) -> bool {
+        let last = Key::last_at(now);
+        self.run.first_key_value().is_none_or(|(first, _)| *first > last)
+            && (self.covered >= Some(last)
+                || self.next_bucket().is_none_or(|bucket| start_of(bucket) > last.due))
     }
 
     /// Entries that are due and cannot be published now.
     pub(super) fn park(&mut self, keys: impl IntoIterator<Item = Key>) {
         for key in keys {
-            if let Some(offset) = self.run.remove(&key) {
+            let Some(offset) = self.run.remove(&key) else { continue };
+            if self.parked.len() < self.limits.window.saturating_mul(4) {
                 self.parked.insert(key, offset);
+            } else {
+                let (first, count) = self.given_up.unwrap_or((key, 0));
+                self.given_up = Some((first.min(key), count + 1));
             }
         }
     }
 
-    /// Parked entries are tried again.
+    /// Parked entries are tried again; those that were given up are found again.
     pub(super) fn unpark(&mut self) {
         self.run.append(&mut self.parked);
+        if let Some((first, _)) = self.given_up.take() {
+            self.uncover(first);
+        }
+    }
+
+    fn is_given_up(&self, key: Key) -> bool {
+        self.given_up.is_some_and(|(first, _)| first <= key)
+            && self.covered >= Some(key)
+            && !self.run.contains_key(&key)
+            && !self.parked.contains_key(&key)
+            && !self.aside.contains(&key)
+    }
+
+    /// One that was given up, if it was, is so no longer.
+    fn take_given_up(&mut self, key: Key) {
+        let is_given_up = self.is_given_up(key);
+        if let Some((_, count)) = self.given_up.as_mut().filter(|_| is_given_up) {
+            *count = count.saturating_sub(1);
+        }
     }
 
     /// Nothing can be done with an entry in this life; it stays pending, if it was.
     pub(super) fn put_aside(&mut self, key: Key) -> bool {
-        self.run.remove(&key);
         let is_pending = self.is_live(key);
         if is_pending {
+            self.take_given_up(key);
             self.aside.insert(key);
         }
+        self.run.remove(&key);
+        self.parked.remove(&key);
         is_pending
     }
 
@@ -284,6 +329,10 @@ impl State {
     pub(super) fn set_undecided(&mut self, key: Key) {
         self.put_aside(key);
         self.undecided.insert(key);
+    }
+
+    pub(super) fn is_aside(&self, key: Key) -> bool {
+        self.aside.contains(&key)
     }
 
     pub(super) fn is_undecided(&self, key: Key) -> bool {
@@ -326,6 +375,15 @@ impl State {
         self.run.append(&mut reading.found);
     }
 
+    /// The bucket cannot be read now: what is not covered of it is given up.
+    pub(super) fn give_up_reading(&mut self) {
+        let Some(reading) = self.reading.take() else { return };
+        let start = Key { due: start_of(reading.bucket), sequence: 0 };
+        let (first, count) = self.given_up.unwrap_or((start, 0));
+        self.given_up = Some((first.min(start), count));
+        self.covered = Some(Key::last_of(reading.bucket));
+    }
+
     pub(super) fn is_reading(&self) -> bool {
         self.reading.is_some()
     }
@@ -338,7 +396,7 @@ impl State {
     /// When the next bucket is to be read, if one is and there is room for it.
     fn wants_to_read(&self, now: Timestamp) -> Option<Timestamp> {
         let Limits { window, lead } = self.limits;
-        if self.run.len() > window / 4 || self.parked.len() > window.saturating_mul(4) {
+        if self.run.len() > window / 4 {
             return None;
         }
         let bucket = self.next_bucket()?;
@@ -367,11 +425,16 @@ impl State {
             return;
         }
         let Some(cut) = self.run.keys().nth(self.limits.window).copied() else { return };
-        self.run.split_off(&cut);
-        let covered = self.run.last_key_value().map(|(key, _)| *key);
-        self.covered = covered;
-        // what is parked above is found again; kept, it would overtake what is read before it
-        self.parked.retain(|key, _| Some(*key) <= covered);
+        let given_up = self.given_up.take();
+        self.uncover(given_up.map_or(cut, |(first, _)| first.min(cut)));
+    }
+
+    /// What lies from here on is not covered any more: it is found again.
+    fn uncover(&mut self, first: Key) {
+        self.run.split_off(&first);
+        self.covered = self.covered.min(first.before());
+        // kept, what is parked there would overtake what is read before it
+        self.parked.split_off(&first);
         self.reading = None;
     }
 }

@@ -36,8 +36,10 @@ impl Store {
     }
 
     /// What is pending, in the order in which it is due: the first `most` records behind `after`,
-    /// or from the start. To go on, pass the id of the last one. Reads all that is scheduled, so
-    /// it is for operators: ask for large pages. [`StoreStats`](crate::StoreStats) has the count.
+    /// or from the start. To go on, pass the id of the last one: a page may be short, for what is
+    /// published meanwhile or cannot be read is left out, but is empty only at the end. Reads all
+    /// that is scheduled, so it is for operators: ask for large pages.
+    /// [`StoreStats`](crate::StoreStats) has the count.
     ///
     /// # Errors
     /// Those of a read.

@@ -93,8 +93,9 @@ pub struct StoreStats {
 pub struct ScheduleStats {
     /// Records that are not published yet.
     pub pending: u64,
-    /// Those of them that are due but whose partition takes nothing at the moment; they are tried
-    /// again every second.
+    /// Those of them that are due but have to wait: their partition takes nothing at the moment,
+    /// or that of `__schedule` they lie in. They are tried again after a second, once all else
+    /// that is due had its turn.
     pub stuck: u64,
     /// Records published since the open, dead letters too.
     pub published: u64,

@@ -33,6 +33,10 @@ struct World {
     log: Vec<Vec<(Key, bool)>>,
     pending: BTreeSet<Key>,
     parked: BTreeSet<Key>,
+    /// A bucket could not be read since all was tried again.
+    has_failed: bool,
+    /// Of so many chances to try what is parked again one is taken.
+    patience: u64,
     /// Where the partition that is being read is read next.
     read: usize,
     published: u64,
@@ -50,6 +54,8 @@ impl World {
             log: vec![Vec::new(); PARTITIONS as usize],
             pending: BTreeSet::new(),
             parked: BTreeSet::new(),
+            has_failed: false,
+            patience: [1, 3, 50][(seed / 3 % 3) as usize],
             read: 0,
             published: 0,
             cancelled: 0,
@@ -152,17 +158,18 @@ impl World {
                     }
                 }
                 self.read = end;
-                if end == log.len() {
+                if self.now < END && self.dice.below(64) == 0 {
+                    self.fail_to_read();
+                } else if end == log.len() {
                     self.state.end_reading();
                 } else if self.dice.below(4) == 0 {
                     self.cancel_found();
                 }
             }
             Plan::Wait(_) => {
-                let end = Key { due: self.now, sequence: u64::MAX };
-                let mut due = self.pending.range(..=end);
-                let is_blocked = self.parked.len() > WINDOW * 4;
-                assert!(is_blocked || due.all(|key| self.parked.contains(key)), "left lying");
+                let mut due = self.pending.range(..=Key::last_at(self.wall()));
+                assert!(due.all(|key| self.parked.contains(key)), "left lying");
+                assert!(self.state.has_had_turns(self.wall()), "it would wait for what is done");
             }
         }
         let most = WINDOW * 8;
@@ -170,9 +177,20 @@ impl World {
         plan
     }
 
+    /// What is not covered of the bucket counts as parked; how many there are nobody knows.
+    fn fail_to_read(&mut self) {
+        let bucket = self.state.reading.as_ref().unwrap().bucket;
+        self.state.give_up_reading();
+        let own = Key { due: start_of(bucket), sequence: 0 }..=Key::last_of(bucket);
+        let unread = self.pending.range(own).filter(|key| self.state.is_given_up(**key));
+        self.parked.extend(unread);
+        self.has_failed = true;
+    }
+
     fn unpark(&mut self) {
         self.state.unpark();
         self.parked.clear();
+        self.has_failed = false;
     }
 
     /// Another life: everything is read from the log.
@@ -199,13 +217,20 @@ impl World {
             340..500 => self.now += self.dice.below(3_000) as i64,
             500..502 => self.now += self.dice.below(20_000_000) as i64,
             502..504 => self.now = (self.now - self.dice.below(90_000_000) as i64).max(0),
-            504..510 => self.unpark(),
+            504..510 if self.added.is_multiple_of(self.patience) => self.unpark(),
             510 if self.added.is_multiple_of(7) => self.restart(),
             _ => drop(self.step()),
         }
         // a run that is shortened forgets that those above its end were parked
-        self.parked.retain(|key| self.state.parked.contains_key(key));
+        self.parked
+            .retain(|key| self.state.parked.contains_key(key) || self.state.is_given_up(*key));
+        self.has_failed &= self.state.given_up.is_some();
+        assert!(self.has_failed || self.state.parked() == self.parked.len() as u64);
         assert_eq!(self.state.pending(), self.pending.len() as u64);
+        if self.state.has_had_turns(self.wall()) {
+            let mut due = self.pending.range(..=Key::last_at(self.wall()));
+            assert!(due.all(|key| self.parked.contains(key)), "it has not had its turn");
+        }
     }
 
     fn finish(&mut self) {
@@ -320,4 +345,56 @@ fn an_entry_that_a_full_window_gave_up_comes_though_one_before_it_is_cancelled()
     }
     let left: Vec<Key> = keys.iter().filter(|key| **key != early[WINDOW - 1]).copied().collect();
     assert_eq!(handed, left);
+}
+
+/// However many cannot be published: they come again, and what is due behind them comes meanwhile.
+#[test]
+fn more_than_may_be_parked_hold_up_nobody_and_are_found_again() {
+    let mut state = State::new(Limits { window: WINDOW, lead: Duration::ZERO });
+    let now = Timestamp::from_millis(10_000_000);
+    let count = WINDOW as u64 * 9;
+    let keys: Vec<Key> =
+        (0..=count).map(|sequence| Key { due: 10_000 * sequence as i64, sequence }).collect();
+    for key in &keys {
+        state.add(*key, Offset::ZERO, now);
+    }
+    let (last, stuck) = keys.split_last().unwrap();
+    for _ in 0..3 {
+        let mut seen = Vec::new();
+        loop {
+            assert!(state.in_memory() <= WINDOW * 8);
+            match state.plan(now) {
+                Plan::Fire => {
+                    let (key, _) = state.due(now, 1)[0];
+                    assert!(!state.has_had_turns(now));
+                    seen.push(key);
+                    state.park([key]);
+                }
+                Plan::Read => {
+                    state.begin_reading();
+                    keys.iter().for_each(|key| state.found(*key, Offset::ZERO));
+                    state.end_reading();
+                }
+                Plan::Wait(_) => break,
+            }
+        }
+        assert_eq!((seen, state.parked()), (keys.clone(), count + 1));
+        assert!(state.has_had_turns(now));
+        state.unpark();
+        assert_eq!(state.parked(), 0);
+    }
+    assert!(state.resolve(*last));
+    // one is cancelled and one cannot be read while they are given up
+    while let Plan::Fire = state.plan(now) {
+        let due: Vec<Key> = state.due(now, WINDOW).into_iter().map(|(key, _)| key).collect();
+        state.park(due);
+        while let Plan::Read = state.plan(now) {
+            state.begin_reading();
+            keys.iter().for_each(|key| state.found(*key, Offset::ZERO));
+            state.end_reading();
+        }
+    }
+    assert_eq!(state.parked(), count);
+    assert!(state.resolve(stuck[stuck.len() - 1]) && state.put_aside(stuck[stuck.len() - 2]));
+    assert_eq!(state.parked(), count - 2);
 }
