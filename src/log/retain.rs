@@ -33,6 +33,8 @@ pub(crate) struct RetentionLimits {
     pub(crate) high_watermark: Offset,
     /// The lowest offset that is held, whatever it costs.
     pub(crate) hold: Option<Offset>,
+    /// How often the log's segments had been replaced before they were looked at.
+    pub(crate) swaps: u64,
 }
 
 /// An offset that somebody needs, as far as the cap goes.
@@ -74,6 +76,8 @@ pub(crate) struct RetentionPlan {
     pub(crate) log_start: Offset,
     /// Whether the active segment is among them.
     pub(crate) takes_active: bool,
+    /// How often the segments had been replaced by then: it says nothing of any others.
+    pub(crate) swaps: u64,
 }
 
 /// Plans one run of retention over the segments of a log.
@@ -133,6 +137,7 @@ pub(crate) fn plan(
         segments: count,
         log_start: last.end.max(limits.log_start),
         takes_active: count == segments.len(),
+        swaps: limits.swaps,
     });
     Retention { plan, held }
 }
@@ -163,6 +168,7 @@ mod tests {
             log_start: Offset::ZERO,
             high_watermark: Offset::new(30),
             hold: None,
+            swaps: 0,
         }
     }
 

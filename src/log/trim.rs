@@ -15,6 +15,7 @@ use super::snapshots::Newest;
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
 use crate::segment::Segment;
+use crate::sync::atomic::Ordering;
 use crate::time::Timestamp;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ impl PartitionLog {
         capped: &[CappedHold],
     ) -> Result<Retention> {
         let config = self.config.load();
+        let swaps = self.swaps.load(Ordering::Acquire); // before the segments
         let offsets = self.offsets.snapshot();
         let limits = RetentionLimits {
             age: config.retention.filter(|_| config.cleanup_policy.deletes()),
@@ -44,6 +46,7 @@ impl PartitionLog {
             log_start: offsets.start,
             high_watermark: offsets.high_watermark(),
             hold,
+            swaps,
         };
         let with_age = limits.age.is_some() || capped.iter().any(|hold| hold.cap.age.is_some());
         let facts = self.segment_facts(with_age)?;
@@ -91,7 +94,9 @@ impl PartitionLog {
         self.drop_below_start(&mut doomed, now)
     }
 
-    /// Carries out a retention plan; rolls first if the active segment goes too.
+    /// Carries out a retention plan; rolls first if the active segment goes too. One that was made
+    /// before a truncation, a reopening or a compaction says nothing of what is there now: the next
+    /// run looks again.
     pub(crate) fn apply_retention(
         &self,
         plan: &RetentionPlan,
@@ -100,6 +105,9 @@ impl PartitionLog {
     ) -> Result<Dropped> {
         let monotonic = self.setup.clock.monotonic();
         let mut doomed = self.trimming.lock();
+        if plan.swaps != self.swaps.load(Ordering::Acquire) {
+            return Ok(Dropped::default());
+        }
         if plan.takes_active && !self.roll_empty(plan.log_start, now)? {
             // something was appended meanwhile: the next run looks again
             return Ok(Dropped::default());
@@ -140,6 +148,12 @@ impl PartitionLog {
             && offset < oldest.end
         {
             return Err(self.full(format!("`{name}` holds the records from offset {offset} on")));
+        }
+        let replicated = self.offsets.snapshot().high_watermark();
+        if replicated < oldest.end {
+            return Err(
+                self.full(format!("the high watermark keeps the records from {replicated} on"))
+            );
         }
         let total = facts.iter().map(|segment| segment.bytes).sum();
         if let Some(hold) = capped.iter().find(|hold| hold.keeps(oldest, total, now)) {

@@ -1,6 +1,7 @@
 //! What a trim may take, whom it waits for, and what becomes of the files.
 
 use super::*;
+use crate::config::Leadership;
 use crate::log::keeper::{Durable, LogFact};
 use crate::sync::Mutex;
 
@@ -66,6 +67,51 @@ fn the_oldest_segment_goes_once_nobody_holds_a_record_of_it() {
     assert_eq!(bases(&log), [end.get()]);
     assert_eq!(log.drop_oldest(None, &[], &keeper, now).unwrap().segments, 0, "it is empty");
     assert_eq!(append(&log, b"goes on", 9).unwrap(), end.get());
+}
+
+/// Nor does a host's leader have them back who has not told its followers yet.
+#[test]
+fn what_is_not_replicated_yet_does_not_give_way_either() {
+    let bench = small(Arc::new(MemoryDisk::new()));
+    let log = log_of(&bench, 3);
+    let before = bases(&log);
+    let now = Timestamp::from_millis(1_000_000);
+    let keeper = Told::default();
+    log.set_leadership(Leadership::HostLed, None);
+    log.set_high_watermark(Offset::new(before[1] - 1)).unwrap();
+    let error = log.drop_oldest(None, &[], &keeper, now).unwrap_err();
+    assert!(error.is_full(), "{error}");
+    assert!(error.to_string().contains("high watermark"), "{error}");
+    assert_eq!((bases(&log), keeper.0.lock().len()), (before.clone(), 0));
+    log.set_high_watermark(Offset::new(before[1])).unwrap();
+    assert_eq!(log.drop_oldest(None, &[], &keeper, now).unwrap().segments, 1);
+    assert_eq!(bases(&log), before[1..]);
+}
+
+/// It was made of segments that are not there any more: of those in their place it knows nothing.
+#[test]
+fn a_plan_of_retention_from_before_a_truncation_takes_nothing() {
+    let bench = small(Arc::new(MemoryDisk::new()));
+    let log = log_of(&bench, 5);
+    let keeper = Told::default();
+    let now = Timestamp::from_millis(1_000_000);
+    let half = log.size().0 / 2;
+    log.set_config(Arc::new(bench.config.clone().retention_bytes(half)));
+    let plan = log.plan_retention(now, None, &[]).unwrap().plan.expect("it is too large");
+    assert!(plan.log_start > Offset::new(3) && !plan.takes_active, "{plan:?}");
+    assert_eq!(
+        log.truncate_to(Offset::new(1), Some(LeaderEpoch::new(9)), &keeper).unwrap().get(),
+        1
+    );
+    for _ in 0..2 {
+        assert_eq!(log.apply_retention(&plan, &keeper, now).unwrap(), Dropped::default());
+        assert_eq!(log.offsets().snapshot().start, Offset::ZERO);
+        while log.offsets().end() < plan.log_start.next() {
+            append(&log, b"another leader's", 1).unwrap();
+        }
+    }
+    let again = log.plan_retention(now, None, &[]).unwrap().plan;
+    assert_eq!(again, None, "what is there now is small enough");
 }
 
 /// What was rolled since the last checkpoint is sealed by the next one, whatever was dropped.
