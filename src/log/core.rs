@@ -233,20 +233,16 @@ impl PartitionLog {
 
     /// Takes a new configuration; the active segment heeds it from the next append on.
     pub(crate) fn set_config(&self, config: Arc<TopicConfig>) {
-        let (limits, of_producers) = (tail_limits(&config), limits_of(&config));
-        self.flush_after.store(config.flush_records.unwrap_or(u64::MAX), Ordering::Relaxed);
         let within = config.flush_interval;
-        self.config.store(config.clone());
+        // under the lock: of two that come at once one is heeded, not a mixture
+        let mut writer = self.writer.lock();
+        self.flush_after.store(config.flush_records.unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.rules.set(&config);
+        writer.heed(&config);
+        self.config.store(config);
+        drop(writer);
         if self.is_dirty() && within.is_some() {
             self.setup.attention.dirty(within);
-        }
-        let mut writer = self.writer.lock();
-        self.rules.set(&config);
-        if let Some(tail) = &mut writer.tail {
-            tail.set_limits(limits);
-        }
-        if let Some(tracked) = &mut writer.producers {
-            tracked.producers.set_limits(of_producers);
         }
     }
 
@@ -356,6 +352,18 @@ impl PartitionLog {
         let offsets = self.offsets.snapshot();
         let (start, end) = (offsets.start, offsets.end);
         self.named(Error::new(operation, Cause::OutOfRange { requested, start, end }))
+    }
+}
+
+impl Writer {
+    /// What of a configuration lies with the writer.
+    pub(super) fn heed(&mut self, config: &TopicConfig) {
+        if let Some(tail) = &mut self.tail {
+            tail.set_limits(tail_limits(config));
+        }
+        if let Some(tracked) = &mut self.producers {
+            tracked.producers.set_limits(limits_of(config));
+        }
     }
 }
 

@@ -106,6 +106,7 @@ impl PartitionLog {
         let after = fresh.size().0;
         let mut new = fresh.writer.into_inner();
         (new.epoch, new.epoch_entered) = (epoch.unwrap_or(writer.epoch), false);
+        new.heed(&self.config.load()); // it may have changed since recovery began
         let old = self.segments.load_full();
         new.count = writer.count;
         new.freed = writer.freed + self.size().0.saturating_sub(after);

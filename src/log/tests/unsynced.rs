@@ -284,3 +284,57 @@ fn a_log_with_gaps_of_another_hand_is_truncated_behind_them() {
         assert_eq!(append(&log, b"goes on", 9).unwrap(), 7);
     }
 }
+
+/// Has somebody give the log another configuration the next time it asks what time it is.
+#[derive(Debug)]
+struct Meddling {
+    clock: ManualClock,
+    log: std::sync::OnceLock<std::sync::Weak<PartitionLog>>,
+    next: crate::sync::Mutex<Option<TopicConfig>>,
+}
+
+impl crate::time::Clock for Meddling {
+    fn wall(&self) -> Timestamp {
+        let next = self.next.lock().take();
+        if let (Some(config), Some(log)) = (next, self.log.get().and_then(|log| log.upgrade())) {
+            log.set_config(Arc::new(config));
+        }
+        self.clock.wall()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+}
+
+#[test]
+fn a_configuration_that_comes_during_a_reopening_is_heeded_after_it() {
+    let (sim, bench) = on_sim();
+    let log = std::sync::OnceLock::new();
+    let clock = bench.clock.clone();
+    let clock = Arc::new(Meddling { clock, log, next: crate::sync::Mutex::new(None) });
+    let setup = LogSetup {
+        name: LogName { topic: Arc::from("orders"), partition: PartitionId::new(0) },
+        id: bench.id,
+        config: Arc::new(bench.config.clone()),
+        clock: clock.clone(),
+        sync_after: None,
+        attention: Arc::new(Unattended),
+        pinned: Arc::default(),
+        journal: None,
+        plain: PlainLimit::DEFAULT,
+    };
+    let known = facts(0, LastStop::Clean);
+    let (log, _) = PartitionLog::open(&bench.disk, Path::new(DIR), setup, known).unwrap();
+    log.begin_epoch(LeaderEpoch::new(0));
+    let log = Arc::new(log);
+    clock.log.set(Arc::downgrade(&log)).unwrap();
+    poison(&sim, &log);
+    *clock.next.lock() = Some(bench.config.clone().segment_bytes(1024));
+    log.reopen(Some(LeaderEpoch::new(7))).unwrap().expect("it was poisoned");
+    assert!(clock.next.lock().is_none(), "the control: it came");
+    for at in 0..10 {
+        append(&log, &[b'x'; 200], at).unwrap();
+    }
+    assert!(log.size().1 > 1, "{:?}", log.size());
+}
