@@ -466,6 +466,7 @@ impl Log {
                 slot.clean = true;
             })
         });
+        self.keeper.end(); // whoever came in before the end records nothing after it
         let unlocked = held.unlock().map_err(|error| Error::new("close log", Cause::Io(error)));
         closed.and(unlocked)
     }

@@ -47,6 +47,8 @@ const MAX_SEQUENCE: u64 = 1 << 62;
 const STATE_OPEN: u8 = 0;
 const STATE_CLEAN: u8 = 1;
 
+const WRITE: &str = "write keeper file";
+
 const ADOPTED: u8 = 1;
 const SPARSE: u8 = 2;
 
@@ -183,6 +185,8 @@ struct Kept {
     slot: Slot,
     /// A sync has covered it.
     synced: bool,
+    /// Nothing is recorded any more.
+    ended: bool,
 }
 
 /// The keeper of a lone log.
@@ -213,7 +217,7 @@ impl SlotKeeper {
     /// so that the other one stands until then.
     pub(super) fn resume(disk: &dyn Disk, dir: &Path, sequence: u64, slot: Slot) -> Result<Self> {
         let keeper = SlotKeeper::open(disk, dir, sequence, slot)?;
-        let fail = |error| Error::io("write keeper file", &keeper.path, error);
+        let fail = |error| Error::io(WRITE, &keeper.path, error);
         write_all_at(&*keeper.file, &slot.encode(sequence), slot_at(sequence) as u64)
             .and_then(|()| keeper.file.sync_data())
             .and_then(|()| disk.sync_dir(dir))
@@ -229,7 +233,7 @@ impl SlotKeeper {
             disk.open(&path, Access::Write)
         };
         let file = open().map_err(|error| Error::io("open keeper file", &path, error))?;
-        let kept = Mutex::new(Kept { sequence, slot, synced: true });
+        let kept = Mutex::new(Kept { sequence, slot, synced: true, ended: false });
         Ok(SlotKeeper { path, file, kept, latch: Latch::default() })
     }
 
@@ -245,12 +249,15 @@ impl SlotKeeper {
     /// Changes what is kept and writes it over the slot that is not the newest durable one: one
     /// whole slot always stands, however many writes go unsynced.
     pub(super) fn update(&self, durable: Durable, change: impl FnOnce(&mut Slot)) -> Result<()> {
-        self.latch.check("write keeper file")?;
         let mut kept = self.kept.lock();
+        self.check()?; // only now: whoever had the lock before may have failed
+        if kept.ended {
+            return Err(Error::new(WRITE, Cause::Closed("the log")).at_path(&self.path));
+        }
         let mut slot = kept.slot;
         change(&mut slot);
         let sequence = kept.sequence + if kept.synced { 1 } else { 2 };
-        let fail = |error| Error::io("write keeper file", &self.path, error);
+        let fail = |error| Error::io(WRITE, &self.path, error);
         let at = slot_at(sequence) as u64;
         write_all_at(&*self.file, &slot.encode(sequence), at).map_err(fail)?;
         if durable == Durable::Now
@@ -260,8 +267,18 @@ impl SlotKeeper {
             // a kill leaves the slot that was written, a power cut may not
             return Err(error.with_outcome(Outcome::Unknown));
         }
-        *kept = Kept { sequence, slot, synced: durable == Durable::Now };
+        *kept = Kept { sequence, slot, synced: durable == Durable::Now, ended: kept.ended };
         Ok(())
+    }
+
+    /// Fails if a sync of the file has failed: what it holds is not known any more.
+    pub(super) fn check(&self) -> Result<()> {
+        self.latch.check(WRITE)
+    }
+
+    /// Records nothing more: the log is closed, and its directory may become another process's.
+    pub(super) fn end(&self) {
+        self.kept.lock().ended = true;
     }
 }
 

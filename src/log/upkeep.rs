@@ -146,6 +146,7 @@ impl Log {
             return Ok(None);
         }
         let epoch = self.draw_epoch()?;
+        self.keeper.check()?; // a log that its host leads draws none
         let Some(report) = self.log.reopen(epoch)? else { return Ok(None) };
         let point = self.log.checkpoint().inspect_err(|error| self.note_failure(error))?;
         self.keeper.update(Durable::Now, |slot| {

@@ -274,3 +274,30 @@ fn a_leaders_gaps_are_recorded_without_the_writer_lock_and_without_a_truncation(
         assert_eq!(keeper.1.load(Ordering::Relaxed), recorded, "at {base}");
     }
 }
+
+/// What a truncation has recorded may be on the disk or not: whoever goes on with the log as it was
+/// would lose all of it to the next open.
+#[test]
+#[cfg(feature = "sim")]
+fn a_log_of_a_hosts_stays_poisoned_while_nothing_can_be_recorded_of_it() {
+    use crate::disk::{Fault, Operation, Plan, SimDisk};
+    let mut poisoned = 0;
+    for nth in 1..16 {
+        let sim = SimDisk::new(nth);
+        let log = open(&(Arc::new(sim.clone()) as Arc<dyn Disk>));
+        log.set_leadership(Leadership::HostLed).unwrap();
+        log.append_as_leader(epoch(3), &[Record::new("a")]).unwrap();
+        sim.fail(Plan::new(Fault::Error(5)).on(Operation::Sync).nth(nth));
+        let cut = log.truncate_fully_and_start_at(Offset::new(1_000));
+        sim.heal();
+        if cut.is_ok() || log.keeper.update(crate::log::Durable::Now, |_| {}).is_ok() {
+            continue;
+        }
+        poisoned += 1;
+        let refused = log.reopen().unwrap_err();
+        assert!(refused.is_poisoned(), "sync {nth}: {refused}");
+        let refused = log.append_as_leader(epoch(9), &[Record::new("b")]).unwrap_err();
+        assert!(refused.is_poisoned(), "sync {nth}: {refused}");
+    }
+    assert!(poisoned > 0, "the control");
+}

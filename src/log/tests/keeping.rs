@@ -1,0 +1,55 @@
+//! What a lone log records of itself, and when it must not any more.
+
+use super::*;
+use crate::disk::names::KEEPER;
+use crate::log::keeper::{Durable, LogFact};
+
+fn open(disk: &Arc<dyn Disk>) -> Log {
+    Log::builder("/log").disk(disk.clone()).open().unwrap()
+}
+
+/// Its directory may be another process's by then.
+#[test]
+fn nothing_is_recorded_of_a_log_that_was_closed() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let log = open(&disk);
+    log.append(&[Record::new("a"), Record::new("b")]).unwrap();
+    log.close().unwrap();
+    let kept = || {
+        let file = disk.open(&Path::new("/log").join(KEEPER), Access::Read).unwrap();
+        let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+        read_full_at(&*file, &mut bytes, 0).unwrap();
+        bytes
+    };
+    let before = kept();
+    let late = (log.log.id(), LogFact::LogStart(Offset::new(1)));
+    for durable in [Durable::Now, Durable::Later] {
+        let refused = log.keeper.record(&[late], durable).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Closed, "{refused}");
+    }
+    assert_eq!(kept(), before);
+}
+
+/// A sync that comes behind one that failed proves nothing, whoever asked for it before.
+#[test]
+#[cfg(feature = "sim")]
+fn whoever_waits_to_record_while_a_sync_fails_is_told() {
+    use crate::disk::{Fault, Operation, Plan, SimDisk};
+    let sim = SimDisk::new(1);
+    let log = open(&(Arc::new(sim.clone()) as Arc<dyn Disk>));
+    sim.fail(Plan::new(Fault::Hang));
+    sim.fail(Plan::new(Fault::Error(5)).on(Operation::Sync));
+    let record = || log.keeper.update(Durable::Now, |slot| slot.log_start = Offset::ZERO);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(record);
+        while !sim.is_hanging() {
+            std::thread::yield_now();
+        }
+        let second = scope.spawn(record);
+        std::thread::sleep(Duration::from_millis(50)); // it has come to where it waits
+        sim.heal();
+        assert!(first.join().unwrap().is_err());
+        let second = second.join().unwrap();
+        assert!(second.as_ref().is_err_and(Error::is_poisoned), "{second:?}");
+    });
+}
