@@ -11,7 +11,7 @@
 //!
 //! Called by the store's door, on the caller's thread; many partitions are copied by several.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,7 +90,8 @@ impl Engine {
 
     /// A store's directory is no place for its backup, nor the other way round.
     fn check_apart(&self, target: &Path) -> Result<()> {
-        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let absolute =
+            |path: &Path| plain(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
         let (root, copy) = (absolute(self.path()), absolute(target));
         if !copy.starts_with(&root) && !root.starts_with(&copy) {
             return Ok(());
@@ -149,10 +150,14 @@ impl Engine {
         let logs: Vec<&PartitionLog> =
             partitions.iter().map(|partition| partition.log()).collect::<Result<_>>()?;
         let of_catalog = |fact: &Fact| {
-            use Fact::{HighestEpoch, OthersWrote, ProducerIds, TopicCreated};
+            use Fact::{HighestEpoch, Leadership, OthersWrote, ProducerIds, TopicCreated};
             matches!(
                 fact,
-                HighestEpoch { .. } | ProducerIds { .. } | TopicCreated { .. } | OthersWrote { .. }
+                HighestEpoch { .. }
+                    | ProducerIds { .. }
+                    | TopicCreated { .. }
+                    | OthersWrote { .. }
+                    | Leadership { .. }
             )
         };
         let facts = self.owner(BACK_UP)?.root.log().with_state(RootState::snapshot);
@@ -221,6 +226,17 @@ impl Engine {
         secured.finish(&dir, setup, foreign, &go_on)?;
         Ok(amounts)
     }
+}
+
+/// An absolute path without `..`.
+fn plain(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut plain, part| {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            part => plain.push(part),
+        }
+        plain
+    })
 }
 
 fn dir_of(dir: &Path, partition: &Partition) -> PathBuf {

@@ -38,6 +38,8 @@ impl Engine {
             return Ok(None);
         }
         let epoch = self.draw_epoch_of("reopen partition", log)?;
+        // what failed may have been recorded or not: nobody goes on before that is known
+        self.keeper()?.record(&[], Durable::Later)?;
         let Some(report) = log.reopen(epoch)? else { return Ok(None) };
         partition.give_back_freed();
         partition.failure_noted.store(false, Ordering::Release);

@@ -17,6 +17,7 @@ mod full;
 mod history;
 #[cfg(feature = "sim")]
 mod journal;
+mod led;
 #[cfg(target_os = "linux")]
 mod many;
 mod opening;
@@ -56,6 +57,14 @@ pub(crate) fn options(disk: Arc<dyn Disk>) -> EngineOptions {
         journal: None,
         plain: crate::record::PlainLimit::DEFAULT,
     }
+}
+
+fn engine(disk: &Arc<dyn Disk>) -> Arc<Engine> {
+    Engine::open(options(disk.clone()), Path::new("/store")).unwrap()
+}
+
+fn memory() -> Arc<dyn Disk> {
+    Arc::new(MemoryDisk::new())
 }
 
 fn create(engine: &Engine, name: &str, config: TopicConfig) -> Arc<Topic> {

@@ -283,7 +283,9 @@ impl Offsets {
     /// locks.
     pub(crate) fn promise_no_more_than(&self, most: Offset) {
         self.fall(|| {
-            for offset in [&self.compacted, &self.recovery_point, &self.synced, &self.durable] {
+            // nor are gaps known any more: that is how it is recorded
+            let lower = [&self.compacted, &self.sparse, &self.recovery_point, &self.synced];
+            for offset in lower.into_iter().chain([&self.durable]) {
                 offset.fetch_min(most.get(), Ordering::Release);
             }
         });

@@ -1,0 +1,150 @@
+//! Partitions that their host leads: in a backup, and where a truncation has failed.
+
+use super::*;
+use crate::config::Leadership;
+use crate::engine::Watch;
+use crate::ids::LeaderEpoch;
+use crate::log::Sharing;
+
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+fn host_led(engine: &Engine, partitions: u32) -> Arc<Topic> {
+    let config = TopicConfig::new().partitions(partitions);
+    let new = [NewTopic { name: "led", config, internal: false }];
+    engine.create_topics_led(&new, Leadership::HostLed).unwrap().remove(0)
+}
+
+fn lead(partition: &Partition, epoch: i32, value: &str) -> Result<Offset> {
+    let records = [Record::new(value)];
+    let batch = BorrowedBatch::measure(&records, &partition.batch_rules(NOW)?)?;
+    let appended = partition.append_as_leader(LeaderEpoch::new(epoch), &batch, NOW)?;
+    Ok(appended.base_offset)
+}
+
+#[test]
+fn a_backup_keeps_who_leads_and_how_far_it_is_replicated() {
+    let disk = memory();
+    let engine = engine(&disk);
+    let topic = host_led(&engine, 2);
+    let led = topic.partitions()[1].clone();
+    led.become_leader(LeaderEpoch::new(4)).unwrap();
+    for value in ["a", "b", "c"] {
+        lead(&led, 4, value).unwrap();
+    }
+    led.set_high_watermark(Offset::new(2)).unwrap();
+    engine.backup(Path::new("/copy"), Sharing::Nothing, &Watch::default()).unwrap();
+    let copy = Engine::open(options(disk.clone()), Path::new("/copy")).unwrap();
+    let topic = copy.topic("led").unwrap();
+    for partition in topic.partitions().iter() {
+        assert_eq!(partition.leadership().unwrap(), Leadership::HostLed, "{}", partition.id());
+    }
+    let offsets = topic.partitions()[1].offsets().unwrap();
+    assert_eq!((offsets.end.get(), offsets.high_watermark().get()), (3, 2));
+}
+
+#[test]
+fn a_backup_within_its_store_is_refused_however_its_path_is_put() {
+    let disk = memory();
+    let engine = engine(&disk);
+    for target in ["/store/copy", "/other/../store/copy", "/store/../store/copy", "/x/.."] {
+        let refused = engine.backup(Path::new(target), Sharing::Nothing, &Watch::default());
+        let kind = refused.map_err(|error| error.kind());
+        assert_eq!(kind.err(), Some(ErrorKind::InvalidArgument), "{target}");
+    }
+    engine.backup(Path::new("/store/../copy"), Sharing::Nothing, &Watch::default()).unwrap();
+}
+
+#[cfg(feature = "sim")]
+mod failing {
+    use super::*;
+    use crate::disk::{Fault, Operation, Plan, SimDisk};
+    use crate::error::Outcome;
+    use crate::log::{Durable, LeaderBatches};
+    use crate::record::{AppendBatch as _, Stamp};
+
+    /// One batch of one record as a leader of epoch 1 has it.
+    fn of_leader(partition: &Partition, base: i64) -> Vec<u8> {
+        let records = [Record::new("a leader's")];
+        let batch = BorrowedBatch::measure(&records, &partition.batch_rules(NOW).unwrap()).unwrap();
+        let mut bytes = vec![0; batch.size()];
+        let (base_offset, leader_epoch) = (Offset::new(base), LeaderEpoch::new(1));
+        batch.write(
+            Stamp { base_offset, leader_epoch, producer: None },
+            &mut bytes,
+            crc32c::crc32c_append,
+        );
+        bytes
+    }
+
+    fn follow(engine: &Engine, partition: &Arc<Partition>, base: i64) -> Result<Offset> {
+        let bytes = of_leader(partition, base);
+        engine.append_as_follower(partition, &LeaderBatches::check(&bytes)?, NOW)
+    }
+
+    fn on(sim: &SimDisk) -> Arc<Engine> {
+        engine(&(Arc::new(sim.clone()) as Arc<dyn Disk>))
+    }
+
+    #[test]
+    fn a_partition_of_a_hosts_stays_poisoned_while_nothing_can_be_recorded_of_it() {
+        let mut poisoned = 0;
+        for nth in 1..16 {
+            let sim = SimDisk::new(nth);
+            let engine = on(&sim);
+            let partition = host_led(&engine, 1).partitions()[0].clone();
+            partition.become_leader(LeaderEpoch::new(3)).unwrap();
+            lead(&partition, 3, "a").unwrap();
+            sim.fail(Plan::new(Fault::Error(5)).on(Operation::Sync).nth(nth));
+            let cut = engine.truncate_fully_and_start_at(&partition, Offset::new(1_000));
+            sim.heal();
+            if cut.is_ok() || engine.keeper().unwrap().record(&[], Durable::Now).is_ok() {
+                continue;
+            }
+            poisoned += 1;
+            let refused = engine.reopen(&partition).unwrap_err();
+            assert!(refused.is_poisoned(), "sync {nth}: {refused}");
+            let refused = lead(&partition, 9, "b").unwrap_err();
+            assert!(refused.is_poisoned(), "sync {nth}: {refused}");
+        }
+        assert!(poisoned > 0, "the control");
+    }
+
+    /// A truncation has recorded that there are no gaps above the cut before it failed.
+    #[test]
+    fn a_gap_behind_a_cut_that_failed_is_recorded_anew() {
+        let mut reopened = [0; 2];
+        for nth in 1.. {
+            let sim = SimDisk::new(nth);
+            let engine = on(&sim);
+            let partition = host_led(&engine, 1).partitions()[0].clone();
+            for base in [0, 1, 50, 51] {
+                follow(&engine, &partition, base).unwrap();
+            }
+            let before = sim.operations();
+            sim.fail(Plan::new(Fault::Error(5)).nth(nth));
+            let cut = engine.truncate_to(&partition, Offset::new(2));
+            if before + nth > sim.operations() {
+                break; // it makes fewer calls
+            }
+            sim.heal();
+            if !matches!(cut, Err(error) if error.outcome() == Outcome::Unknown) {
+                continue;
+            }
+            if !matches!(engine.reopen(&partition), Ok(Some(_))) {
+                continue; // the state log has failed
+            }
+            let end = partition.offsets().unwrap().end.get();
+            reopened[usize::from(end > 2)] += 1;
+            let base = if end == 2 { 40 } else { end };
+            follow(&engine, &partition, base).unwrap();
+            let killed = on(&sim.kill());
+            let partition = killed.topic("led").unwrap().partitions()[0].clone();
+            let reports = killed.open_report().partitions();
+            let hurt: usize =
+                reports.iter().map(|it| it.damage().len() + it.torn_tails().len()).sum();
+            let found = (partition.offsets().unwrap().end.get(), hurt);
+            assert_eq!(found, (base + 1, 0), "call {nth}, {end} after it: {reports:?}");
+        }
+        assert!(reopened[0] > 0, "the control: {reopened:?}");
+    }
+}
