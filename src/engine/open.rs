@@ -405,6 +405,8 @@ fn begin_reign(
         .max();
     let RootOpening { state, exports, .. } = opening;
     let epoch = state.next_epoch(seen)?;
+    let mut facts = facts;
+    promise_what_is_there(&mut facts, table);
     drop(state); // of ten thousand topics: before the facts make the root's own a second one
     shared.root.begin_reign(epoch, &exports, facts)?;
     for partition in logs() {
@@ -413,4 +415,18 @@ fn begin_reign(
         }
     }
     Ok(epoch)
+}
+
+/// Another hand's recovery point may lie above the end of its log; recorded as ours it would be a
+/// promise of records that never were, and the next open would miss them.
+fn promise_what_is_there(facts: &mut [Fact], table: &Table) {
+    for fact in facts {
+        if let Fact::RecoveryPoint { id, partition, offset } = fact
+            && let Some(topic) = table.ids.get(id)
+            && let Ok(partition) = topic.partition(*partition)
+            && let Ok(log) = partition.log()
+        {
+            *offset = (*offset).min(log.offsets().end());
+        }
+    }
 }

@@ -21,6 +21,7 @@ mod led;
 #[cfg(target_os = "linux")]
 mod many;
 mod opening;
+mod recorded;
 #[cfg(feature = "sim")]
 mod reopening;
 mod settings;

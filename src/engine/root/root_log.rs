@@ -182,25 +182,39 @@ impl RootLog {
     /// shortages, after which nothing was written; anything else is final (`Poisoned` from then
     /// on), and its outcome unknown.
     pub(crate) fn record(&self, facts: &[Fact], durable: Durable) -> Result<()> {
+        self.record_locked(&mut self.inner.lock(), facts, durable)
+    }
+
+    /// The same for facts that are made of what is recorded then: nobody comes in between.
+    pub(crate) fn record_made(
+        &self,
+        make: impl FnOnce(&RootState) -> Vec<Fact>,
+        durable: Durable,
+    ) -> Result<()> {
+        let mut inner = self.inner.lock();
+        let facts = make(&inner.state);
+        self.record_locked(&mut inner, &facts, durable)
+    }
+
+    fn record_locked(&self, inner: &mut Inner, facts: &[Fact], durable: Durable) -> Result<()> {
         const OPERATION: &str = "record facts";
         if let Some(reason) = facts.iter().find_map(Fact::refusal) {
             return Err(Error::new(OPERATION, Cause::InvalidArgument(reason.to_owned())));
         }
-        let mut inner = self.inner.lock();
         self.latch.check(OPERATION).map_err(|error| error.at_path(&self.path))?;
         if inner.ended {
             return Err(Error::new(OPERATION, Cause::Closed("the store")));
         }
         if !facts.is_empty() {
-            self.append(&mut inner, facts)?;
+            self.append(inner, facts)?;
         }
         if durable == Durable::Now {
-            self.sync_locked(&mut inner)?;
+            self.sync_locked(inner)?;
         }
         let state = Arc::make_mut(&mut inner.state);
         facts.iter().for_each(|fact| state.apply(fact));
         if inner.end > inner.compact_above {
-            self.compact_if_due(&mut inner);
+            self.compact_if_due(inner);
         }
         Ok(())
     }
