@@ -266,6 +266,7 @@ impl Engine {
         for partition in topic.partitions().iter() {
             partition.set_deleted();
         }
+        self.compaction.forget(topic.id());
         let removed = self.remove_directories(&topic).and_then(|()| {
             let forgotten = Fact::TopicForgotten { id: topic.id() };
             root.log().record(&[forgotten], Durable::Later)

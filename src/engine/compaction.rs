@@ -19,7 +19,7 @@ use super::partition::Partition;
 use crate::compact::{Done, Need, Pass, Progress, Settings, need};
 use crate::config::TopicConfig;
 use crate::error::Result;
-use crate::ids::Offset;
+use crate::ids::{Offset, TopicId};
 use crate::log::{Durable, LogId, PartitionLog};
 use crate::sync::Mutex;
 use crate::time::Timestamp;
@@ -47,9 +47,9 @@ pub(super) struct Compaction {
 #[derive(Debug, Default)]
 struct Turns {
     waiting: VecDeque<LogId>,
-    running: Option<(Arc<Partition>, Pass)>,
+    running: Option<Running>,
     /// How far the keys of each log are mapped by passes of this process.
-    mapped: HashMap<LogId, Offset>,
+    mapped: HashMap<LogId, Mapped>,
     /// How large a log has to be before it is looked at again, whatever asks.
     not_before: HashMap<LogId, u64>,
     /// The next step is due.
@@ -57,28 +57,72 @@ struct Turns {
     closed: bool,
 }
 
+/// A pass under way.
+#[derive(Debug)]
+struct Running {
+    partition: Arc<Partition>,
+    pass: Pass,
+    /// How often the log's offsets had fallen when it was begun.
+    falls: u64,
+}
+
+/// How far the keys of a log are mapped. That is true while its offsets do not fall: what is
+/// appended in the place of what was cut off is mapped by nobody.
+#[derive(Debug)]
+struct Mapped {
+    end: Offset,
+    falls: u64,
+}
+
 impl Compaction {
+    /// Forgets the logs of a topic that is deleted, before its directories get other names.
+    pub(super) fn forget(&self, topic: TopicId) {
+        let mut turns = self.turns.lock();
+        turns.waiting.retain(|id| id.topic != topic);
+        turns.mapped.retain(|id, _| id.topic != topic);
+        turns.not_before.retain(|id, _| id.topic != topic);
+        if turns.running.as_ref().is_some_and(|it| it.partition.topic_id() == topic)
+            && let Some(running) = turns.running.take()
+        {
+            running.pass.abandon();
+        }
+    }
+
     /// Gives up what is under way; nothing begins after.
     pub(super) fn end(&self) {
         let mut turns = self.turns.lock();
         turns.closed = true;
         turns.waiting.clear();
-        if let Some((_, pass)) = turns.running.take() {
-            pass.abandon();
+        if let Some(running) = turns.running.take() {
+            running.pass.abandon();
         }
+    }
+
+    /// Of how many logs anything is remembered.
+    #[cfg(test)]
+    pub(super) fn remembers(&self) -> usize {
+        let turns = self.turns.lock();
+        turns.mapped.len() + turns.not_before.len()
     }
 }
 
 impl Turns {
     fn is_running(&self, id: LogId) -> bool {
-        let running = self.running.as_ref().and_then(|(partition, _)| partition.log().ok());
+        let running = self.running.as_ref().and_then(|running| running.partition.log().ok());
         running.is_some_and(|log| log.id() == id)
+    }
+
+    /// Below it every key is mapped, as far as passes of this process know.
+    fn mapped(&self, log: &PartitionLog) -> Offset {
+        let falls = log.offsets().falls();
+        let mapped = self.mapped.get(&log.id());
+        let mapped = mapped.filter(|mapped| mapped.falls == falls);
+        mapped.map_or(Offset::ZERO, |mapped| mapped.end)
     }
 
     /// Below it everything has been compacted.
     fn clean(&self, log: &PartitionLog) -> Offset {
-        let mapped = self.mapped.get(&log.id()).copied();
-        mapped.unwrap_or(Offset::ZERO).max(log.offsets().compacted())
+        self.mapped(log).max(log.offsets().compacted())
     }
 
     fn put_off(&mut self, log: &PartitionLog, bytes: u64) {
@@ -194,17 +238,18 @@ impl Engine {
 
     /// One step of the pass under way, or the beginning of the next.
     fn compact_step(&self, turns: &mut Turns, wall: Timestamp) -> Result<Stepped> {
-        let Some((partition, mut pass)) = turns.running.take() else {
+        let Some(Running { partition, mut pass, falls }) = turns.running.take() else {
             return self.begin_pass(turns, wall);
         };
         let log = partition.log()?;
         match pass.step(log, self.keeper()?) {
             Ok(Progress::More) => {
-                turns.running = Some((partition, pass));
+                turns.running = Some(Running { partition, pass, falls });
                 Ok(Stepped::More)
             }
             Ok(Progress::Done(done)) => {
                 partition.give_back_freed();
+                turns.mapped.insert(log.id(), Mapped { end: done.next_from, falls });
                 self.end_pass(turns, &partition, log, done, wall)?;
                 Ok(Stepped::Freed(partition, done.freed))
             }
@@ -221,9 +266,10 @@ impl Engine {
         let Some(partition) = self.partition_by_id(id) else { return Ok(Stepped::More) };
         let log = partition.log()?;
         let Some(owner) = self.compacted_for(&partition) else { return Ok(Stepped::More) };
+        let falls = log.falls(); // before what is mapped is asked for
         let begun = match &owner {
             Owner::Store => self.seal(&partition, log, wall).and_then(|()| {
-                let from = turns.mapped.get(&id).copied().unwrap_or(Offset::ZERO);
+                let from = turns.mapped(log);
                 let up_to = decided_for_good(&partition, log)?;
                 Pass::begin(log, from, Settings { up_to, ..Settings::at(wall) })
             }),
@@ -239,7 +285,7 @@ impl Engine {
             }
         };
         match begun {
-            Ok(Some(pass)) => turns.running = Some((partition, pass)),
+            Ok(Some(pass)) => turns.running = Some(Running { partition, pass, falls }),
             Ok(None) if matches!(owner, Owner::Program(_)) => {}
             // nothing, or damage that is left for whoever can mend it
             Ok(None) => turns.put_off(log, log.size().0.saturating_mul(2)),
@@ -272,7 +318,6 @@ impl Engine {
         done: Done,
         wall: Timestamp,
     ) -> Result<()> {
-        turns.mapped.insert(log.id(), done.next_from);
         if let Some(owner @ Owner::Program(_)) = self.compacted_for(partition) {
             if done.next_from < done.wanted {
                 turns.waiting.push_back(log.id()); // as below, whatever the ratio is now

@@ -74,6 +74,7 @@ impl Engine {
             let Ok(log) = partition.log() else { continue };
             match log.checkpoint() {
                 Ok(point) => points.push((log, (log.id(), LogFact::RecoveryPoint(point)), point)),
+                Err(_) if partition.is_deleted() => {} // nobody needs it any more
                 Err(error) => {
                     if log.check_healthy("sync").is_ok() {
                         self.requests().note_dirty(log.id()); // a passing shortage: again later

@@ -120,6 +120,11 @@ impl Partition {
         }
     }
 
+    /// Whether its topic is deleted, or about to be.
+    pub(super) fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
+    }
+
     /// Whether an unclean stop left something here that could not be recovered.
     pub(super) fn is_in_doubt(&self) -> bool {
         matches!(self.backing, Backing::Failed { in_doubt: true, .. })
@@ -152,7 +157,7 @@ impl Partition {
     /// Fails once the topic is deleted.
     #[inline]
     fn check_exists(&self, operation: &'static str) -> Result<()> {
-        if self.deleted.load(Ordering::Acquire) { Err(self.missing(operation)) } else { Ok(()) }
+        if self.is_deleted() { Err(self.missing(operation)) } else { Ok(()) }
     }
 
     #[cold]

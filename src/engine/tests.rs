@@ -3,6 +3,7 @@
 mod background;
 #[cfg(feature = "sim")]
 mod backup;
+mod beside;
 mod budgets;
 mod commit;
 #[cfg(feature = "sim")]

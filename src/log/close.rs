@@ -27,9 +27,10 @@ impl PartitionLog {
         let mut turn = self.commit.take();
         self.stop_appends();
         doomed.clear(); // their files go with the directory
-        let error = Arc::new(Error::new("delete topic", Cause::Closed("the log")));
+        let error = Error::new("delete topic", Cause::Closed("the log"));
         self.latch.trip(&error);
-        turn.close(&error);
+        // whoever waits, or comes to wait, has written something
+        turn.close(&Arc::new(error.with_outcome(Outcome::WrittenNotDurable)));
         if let Some(journal) = &self.setup.journal {
             journal.synced(self.setup.id, Offset::new(i64::MAX)); // it is needed by nobody
         }

@@ -66,6 +66,12 @@ impl PartitionLog {
         sealed.map(|(segment, end)| Sealed { segment: segment.clone(), end }).collect()
     }
 
+    /// How often its offsets have fallen, at a moment when nothing is being cut off.
+    pub(crate) fn falls(&self) -> u64 {
+        let _still = self.trimming.lock();
+        self.offsets.falls()
+    }
+
     /// Bytes of segments that compaction has been through wholly.
     pub(crate) fn compacted_size(&self) -> u64 {
         let compacted = self.offsets.compacted();
