@@ -50,6 +50,6 @@ fn whoever_waits_to_record_while_a_sync_fails_is_told() {
         sim.heal();
         assert!(first.join().unwrap().is_err());
         let second = second.join().unwrap();
-        assert!(second.as_ref().is_err_and(Error::is_poisoned), "{second:?}");
+        assert!(second.as_ref().is_err_and(crate::error::Error::is_poisoned), "{second:?}");
     });
 }

@@ -34,7 +34,7 @@ impl Attention for Unattended {
 use crate::config::{IsolationLevel, Packing, TopicConfig};
 use crate::disk::names::{SegmentFile, segment_file};
 use crate::disk::{Access, Disk, MemoryDisk, read_full_at, write_all_at};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 use crate::record::{
     AppendBatch as _, BatchRules, BorrowedBatch, PlainLimit, Record, Records, Stamp, TakeRules,
