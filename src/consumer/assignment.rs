@@ -4,11 +4,12 @@
 //! partition's signal, or paused; so a round looks only at what may have something. A slot's index
 //! is its token in the wait set and may be used again once the partition is gone.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::options::Options;
 use super::ranked::Ranked;
+use super::undecided::DECIDED;
 use crate::config::{Durability, Priority};
 use crate::engine::Partition;
 use crate::error::{Cause, Error, Result};
@@ -67,6 +68,8 @@ pub(super) struct Slot {
     registration: Registration,
     /// `None` until it has been decided where reading begins.
     pub(super) position: Option<Position>,
+    /// Where the reset policy had a group begin that had committed nothing.
+    pub(super) began: Option<Offset>,
     pub(super) ahead: Option<Ahead>,
     pub(super) delivered: Option<Delivered>,
     /// What this consumer committed last, and how durably.
@@ -160,6 +163,9 @@ pub(super) struct Assignment {
     weights: Weights,
     /// Found empty and not armed; see `watch`.
     pub(super) watched: Vec<usize>,
+    /// Without a position yet; see `undecided`.
+    pub(super) undecided: BTreeSet<usize>,
+    pub(super) decided: Option<Registration>,
     set: WaitSet,
     /// The bits of the tags whose records it is woken for; 0 for all records.
     interest: u64,
@@ -194,6 +200,8 @@ impl Assignment {
             ranked: None,
             weights: options.weights,
             watched: Vec::new(),
+            undecided: BTreeSet::new(),
+            decided: None,
             set,
             interest,
             catalog,
@@ -231,6 +239,7 @@ impl Assignment {
             topic: topic.clone(),
             registration: self.set.register_for(partition.signal(), index, self.interest),
             position: None,
+            began: None,
             ahead: None,
             delivered: None,
             committed: None,
@@ -289,6 +298,7 @@ impl Assignment {
             ranked.retain(is_there);
         }
         self.watched.retain(is_there);
+        self.undecided.retain(is_there);
     }
 
     pub(super) fn index_of(&self, topic: &str, partition: PartitionId) -> Option<usize> {
@@ -422,6 +432,7 @@ impl Assignment {
         for token in tokens.drain(..) {
             match token {
                 CATALOG | MEMBER => self.is_stirred = true,
+                DECIDED => self.queue_undecided(),
                 TIMER => {} // whoever set it looks at its signal
                 index => self.queue(index),
             }

@@ -11,7 +11,7 @@ use super::handle::Consumer;
 use crate::config::Durability;
 use crate::engine::{Partition, make_all_durable_later};
 use crate::error::{Outcome, Result};
-use crate::group::{Commit, CommitMode, Committed, Committer};
+use crate::group::{Commit, CommitMode, Committed};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::record::RecordView;
 
@@ -166,8 +166,10 @@ impl Consumer {
         let ends = parts.iter().map(|part| (&*part.partition, part.offset));
         let synced = make_all_durable_later(ends, |synced| synced).await;
         synced.map_err(|error| error.with_outcome(Outcome::NotWritten))?;
-        self.commit_parts(&parts, Durability::Process, None)?;
+        self.offsets.commit_unsynced(self.committer(), &group, &commits_of(&parts, None))?;
+        self.note_committed(&parts, Durability::Process);
         self.offsets.make_durable_later(&group).await?;
+        self.offsets.move_holds(&group, &commits_of(&parts, None));
         self.note_committed(&parts, durability);
         self.finish_retries_later(durability).await
     }
@@ -382,22 +384,7 @@ impl Consumer {
         durability: Durability,
         named: Option<&[OffsetCommit<'_>]>,
     ) -> Result<()> {
-        let commits: Vec<Commit<'_>> = parts
-            .iter()
-            .enumerate()
-            .map(|(at, part)| Commit {
-                partition: &part.partition,
-                offset: part.offset,
-                leader_epoch: part.leader_epoch,
-                metadata: match (named, &part.kept) {
-                    (Some(named), _) => named[at].metadata,
-                    (None, Some(kept)) => kept.metadata(),
-                    (None, None) => "",
-                },
-                mode: part.mode,
-            })
-            .collect();
-        let by = self.seat().map_or(Committer::Outsider, |seat| Committer::Member(seat));
+        let (by, commits) = (self.committer(), commits_of(parts, named));
         self.offsets.commit_as(by, self.group_name()?, &commits, durability)?;
         self.note_committed(parts, durability);
         Ok(())
@@ -447,6 +434,22 @@ impl Consumer {
         self.commit_parts(&parts, durability, None)?;
         self.finish_retries(indexes, durability)
     }
+}
+
+/// What a commit of these parts says; the metadata of those the caller named is theirs.
+fn commits_of<'a>(parts: &'a [Part], named: Option<&[OffsetCommit<'a>]>) -> Vec<Commit<'a>> {
+    let commit = |(at, part): (usize, &'a Part)| Commit {
+        partition: &part.partition,
+        offset: part.offset,
+        leader_epoch: part.leader_epoch,
+        metadata: match (named, &part.kept) {
+            (Some(named), _) => named[at].metadata,
+            (None, Some(kept)) => kept.metadata(),
+            (None, None) => "",
+        },
+        mode: part.mode,
+    };
+    parts.iter().enumerate().map(commit).collect()
 }
 
 impl Slot {

@@ -7,7 +7,7 @@
 use super::handle::Consumer;
 use crate::config::Durability;
 use crate::error::Result;
-use crate::group::{Committer, ConsumedOffsets, ConsumedPart};
+use crate::group::{ConsumedOffsets, ConsumedPart};
 
 /// Each fails as invalid for a reader without a group.
 impl Consumer {
@@ -46,7 +46,7 @@ impl Consumer {
                 mode: part.mode,
             });
         }
-        let by = self.seat().map_or(Committer::Outsider, |seat| Committer::Member(seat));
+        let by = self.committer();
         Ok(ConsumedOffsets::new(&self.offsets, by, group, parts))
     }
 

@@ -118,6 +118,12 @@ impl Consumer {
     /// Reads a slot once, up to `until` if that is given.
     pub(super) fn read(&mut self, index: usize, until: Option<Offset>) -> Result<Read> {
         self.resolve(index)?;
+        if self.is_undecided(index) {
+            self.wait_for_decision(index)?;
+            if self.is_undecided(index) {
+                return Ok(Read::Drained);
+            }
+        }
         let Some(slot) = self.assignment.get_mut(index) else { return Ok(Read::Drained) };
         slot.learn_epoch().map_err(|error| slot.named(error))?;
         let mut limits = self.limits();

@@ -12,7 +12,7 @@ use super::retrying::{OPERATION, refused};
 use crate::config::Durability;
 use crate::dead_letters::bounded;
 use crate::error::{Cause, Error, Result};
-use crate::group::{Commit, CommitMode, Committer};
+use crate::group::{Commit, CommitMode};
 use crate::record::RecordView;
 use crate::share::{Again, LONGEST_DELAY, LeaseId, Letters, Place, Resolution, Settling, Word};
 
@@ -254,7 +254,7 @@ impl Consumer {
         if held.is_none() && !is_known {
             return invalid(format!("this consumer was not given offset {offset}"));
         }
-        let by = self.seat().map_or(Committer::Outsider, |seat| Committer::Member(seat));
+        let by = self.committer();
         let partition = &slot.partition;
         let (mode, metadata, leader_epoch) = (CommitMode::Forward, "", None);
         let commit = Commit { partition, offset: offset.next(), leader_epoch, metadata, mode };

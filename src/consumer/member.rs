@@ -16,7 +16,7 @@ use super::handle::Consumer;
 use super::rebalance::{Assigned, RebalanceListener, Revoked};
 use super::subscription::Following;
 use crate::error::Result;
-use crate::group::{Began, MemberId, Seat, Step, TopicPartition};
+use crate::group::{Began, Committer, MemberId, Seat, Step, TopicPartition};
 use crate::ids::Generation;
 
 type Listener = dyn RebalanceListener;
@@ -135,6 +135,11 @@ impl Consumer {
             Following::Group(member) => Some(&member.seat),
             Following::Nothing | Following::Topics(_) => None,
         }
+    }
+
+    /// As whom it commits.
+    pub(super) fn committer(&self) -> Committer<'_> {
+        self.seat().map_or(Committer::Outsider, |seat| Committer::Member(seat))
     }
 
     /// Begins a poll in the eyes of the group, which lasts until what it returns is dropped.

@@ -6,7 +6,8 @@
 //! come and go, `member` how a group has them come and go, `rebalance` who is told of it, `start`
 //! where reading a partition begins and begins again, `fetch` one round over what is ready,
 //! `filter` what of it is wanted, `poll` the calls that wait for it, `stream` the tasks that do,
-//! `to_end` the call with a definite end, `seek` moving about, `commit` the offsets that are kept,
+//! `to_end` the call with a definite end, `undecided` partitions that wait for a
+//! transaction, `seek` moving about, `commit` the offsets that are kept,
 //! `consumed` those that a transaction keeps, `later` records that are given back, `retrying` how
 //! those come again.
 //!
@@ -36,6 +37,7 @@ mod start;
 mod stream;
 mod subscription;
 mod to_end;
+mod undecided;
 mod watch;
 
 pub use builder::ConsumerBuilder;

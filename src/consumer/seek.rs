@@ -15,7 +15,9 @@ use crate::time::Timestamp;
 /// Each fails as not found for a partition that is not assigned, and as closed with its store.
 impl Consumer {
     /// The offset of the next record that a poll returns of this partition. Decides where reading
-    /// begins if nothing was polled yet; fails as a poll does if that cannot be decided.
+    /// begins if nothing was polled yet; fails as a poll does if that cannot be decided, and as
+    /// [`InvalidTransactionState`](crate::ErrorKind::InvalidTransactionState) while an open
+    /// transaction has sent an offset of the group for it: polls return nothing of it until then.
     ///
     /// ```
     /// # use tidelog::{Offset, Record, Store, TopicConfig};
@@ -36,8 +38,8 @@ impl Consumer {
 
     fn position_of(&mut self, index: usize) -> Result<Offset> {
         self.resolve(index)?;
-        let slot = self.assignment.get(index).and_then(|slot| slot.position.as_ref());
-        Ok(slot.map_or(Offset::ZERO, |position| position.offset))
+        let position = self.assignment.get(index).and_then(|slot| slot.position.as_ref());
+        position.map(|at| at.offset).ok_or_else(|| self.undecided("look up position", index))
     }
 
     /// Goes to an offset: the next poll returns the record there, or the first one above it.

@@ -14,11 +14,14 @@ use crate::ids::Offset;
 struct Start {
     position: Position,
     truncated: bool,
+    /// The reset policy's answer for a group that has committed nothing.
+    began: Option<Offset>,
 }
 
 impl Start {
     fn at(offset: Offset) -> Self {
-        Start { position: Position { offset, epoch: None, cursor: None }, truncated: false }
+        let position = Position { offset, epoch: None, cursor: None };
+        Start { position, truncated: false, began: None }
     }
 }
 
@@ -29,10 +32,14 @@ impl Consumer {
         if slot.position.is_some() {
             return Ok(());
         }
+        if self.has_open_offset(&slot.partition) {
+            return Ok(());
+        }
         let start = self.start_of(slot).map_err(|error| slot.named(error))?;
         if let Some(slot) = self.assignment.get_mut(index) {
             slot.position = Some(start.position);
             slot.truncated |= start.truncated;
+            slot.began = start.began.or(slot.began);
         }
         Ok(())
     }
@@ -71,7 +78,7 @@ impl Consumer {
             let placed = self.after_out_of_range(slot, error)?;
             return Ok(Start { truncated: offset > end, ..Start::at(placed) });
         }
-        Ok(Start { position: Position { offset, epoch, cursor: None }, truncated: false })
+        Ok(Start { position: Position { offset, epoch, cursor: None }, ..Start::at(offset) })
     }
 
     /// The policy's answer where nothing is committed; in a group, its first one, so that what
@@ -79,7 +86,8 @@ impl Consumer {
     fn first_start(&self, slot: &Slot) -> Result<Start> {
         let (topic, id) = (slot.partition.topic_id(), slot.partition.id());
         let seat = self.seat();
-        if let Some(offset) = seat.and_then(|seat| seat.start_of(topic, id)) {
+        let began = seat.and_then(|seat| seat.start_of(topic, id)).or(slot.began);
+        if let Some(offset) = began {
             return Ok(Start::at(offset.max(slot.partition.offsets()?.start)));
         }
         let policy = match self.options.reset {
@@ -91,7 +99,7 @@ impl Consumer {
             if let Some(seat) = seat {
                 seat.note_start(topic, id, offset);
             }
-            return Ok(Start::at(offset));
+            return Ok(Start { began: Some(offset), ..Start::at(offset) });
         }
         let (what, place) = (
             "committed offset",

@@ -80,6 +80,9 @@ impl Consumer {
         let mut left = VecDeque::new();
         for index in indexes {
             self.resolve(index)?;
+            if self.is_undecided(index) {
+                return Err(self.undecided("read to end", index));
+            }
             let Some(slot) = self.assignment.get(index) else { continue };
             let end = self.bound(slot).map_err(|error| slot.named(error))?;
             if slot.next().is_some_and(|at| at.offset < end) {

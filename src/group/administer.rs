@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::committed::{Commit, Committed, Entries, Entry, Group};
 use super::generations::check_kind;
 use super::identity::Distribution;
-use super::offsets::{InTurn, OffsetStore, in_the_log};
+use super::offsets::{Holds, InTurn, OffsetStore, in_the_log};
 use super::schema::{CommittedValue, GroupKind, committed_key, group_key};
 use crate::config::Durability;
 use crate::engine::make_all_durable;
@@ -85,7 +85,8 @@ impl OffsetStore {
     ) -> Result<()> {
         let operation = "reset offsets";
         let log_partition = self.before_commit(group, commits, durability)?;
-        let what = InTurn { operation, log_partition, commits, durability };
+        let holds = Holds::Move;
+        let what = InTurn { operation, log_partition, commits, durability, holds };
         self.commit_in_turn(group, what, |group| self.check_rests(operation, group))
     }
 

@@ -196,6 +196,12 @@ impl Group {
         all.push(staged);
     }
 
+    pub(super) fn has_staged(&self, partition: &Partition) -> bool {
+        let (topic, id) = (partition.topic_id(), partition.id());
+        let is_for = |it: &Staged| (it.partition.topic_id(), it.partition.id()) == (topic, id);
+        self.staged.lock().iter().any(is_for)
+    }
+
     fn unstage(&self, topic: &str, partition: PartitionId) {
         self.staged.lock().retain(|it| !it.is_for(topic, partition));
     }

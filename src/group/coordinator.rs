@@ -19,6 +19,7 @@ use super::membership::{GroupSnapshot, KnownTopic, TopicList, Visibility};
 use super::offsets::OffsetStore;
 use crate::engine::{Due, Engine, Topic};
 use crate::error::{Cause, Error, Result};
+use crate::ids::Generation;
 use crate::stats::{Apart, Counter};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -209,19 +210,18 @@ impl Group {
             let weak: Weak<dyn Due> = Arc::downgrade(self) as _;
             offsets.engine.timers().schedule(at, weak);
         }
-        if changed.emptied {
-            self.note_empty(offsets);
+        if let Some(generation) = changed.emptied {
+            self.note_empty(offsets, generation);
         }
         changed.value
     }
 
     /// Nobody waits for this, so a failure is only logged: the next open finds the group empty.
-    pub(super) fn note_empty(&self, offsets: &OffsetStore) {
+    pub(super) fn note_empty(&self, offsets: &OffsetStore, generation: Generation) {
         if offsets.engine.check_open("leave group").is_err() {
             return;
         }
         let since = offsets.engine.clock().wall();
-        let generation = self.live.generation();
         let members = (&self.name, self.distribution);
         if let Err(error) = offsets.record_members(members, generation, Some(since)) {
             log::warn!("group `{}` is empty, which cannot be written: {error}", self.name);
@@ -233,8 +233,8 @@ impl Due for Group {
     fn run(&self, now: Duration) -> Option<Duration> {
         let offsets = self.offsets.upgrade()?;
         let rung = self.live.ring(now);
-        if rung.emptied {
-            self.note_empty(&offsets);
+        if let Some(generation) = rung.emptied {
+            self.note_empty(&offsets, generation);
         }
         rung.alarm
     }

@@ -53,8 +53,8 @@ pub(crate) struct Changed<T> {
     pub(crate) value: T,
     /// Set the group's timer for this time.
     pub(crate) alarm: Option<Duration>,
-    /// The last member has gone.
-    pub(crate) emptied: bool,
+    /// The last member has gone, in this generation.
+    pub(crate) emptied: Option<Generation>,
 }
 
 /// A member's part in what is to be done.
@@ -84,8 +84,8 @@ pub(crate) enum Planned {
     Installed(Generation),
     /// Something changed meanwhile: plan on this.
     Again(Rebalance),
-    /// Nobody is left to plan for. The generation that was meant is not had by anybody.
-    Idle,
+    /// Nobody is left to plan for. The generation that was meant, this one, is not had by anybody.
+    Idle(Generation),
 }
 
 /// Whom to tell after the lock.
@@ -152,6 +152,8 @@ impl LiveGroup {
             let sooner = next.filter(|at| locked.alarm.is_none_or(|set| *at < set));
             locked.alarm = sooner.or(locked.alarm);
             let emptied = !was_empty && locked.state.is_empty();
+            // as it is now: whoever comes next may be in another before this is noted
+            let emptied = emptied.then(|| locked.state.generation());
             Changed { value, alarm: sooner, emptied }
         };
         tell.iter().for_each(|signal| signal.notify());
@@ -297,14 +299,19 @@ impl LiveGroup {
                 None => {
                     locked.is_planning = false;
                     locked.state.skip_generation(); // it is in the log
-                    Planned::Idle
+                    Planned::Idle(locked.state.generation())
                 }
             },
         })
     }
 
-    pub(crate) fn give_up_plan(&self) {
-        self.0.lock().is_planning = false;
+    /// Calls who was to see to it, and may have gone to sleep because another was at it.
+    pub(crate) fn give_up_plan(&self) -> Changed<()> {
+        self.change(|locked, tell| {
+            locked.is_planning = false;
+            let appointed = locked.state.appointed().into_iter().collect();
+            locked.tell(appointed, tell);
+        })
     }
 
     /// What a member is to do next; what is free and meant for it is taken at once.

@@ -6,37 +6,40 @@
 //! writes tombstones, and until they are written the identity keeps a topic made again under the
 //! name from seeing them. Records of kinds unknown here are left as they are.
 //!
-//! `commits` is a commit's way, `staged` that of one within a transaction, `follow` keeps the fold
-//! going where another process writes the log.
+//! `commits` is a commit's way, `staged` that of one within a transaction, `forget` what becomes of
+//! those of a deleted topic, `follow` keeps the fold going where another process writes the log.
 //!
 //! Locks: the table of groups, then a group's turn, then its entries. The turn is held across the
 //! append, the others never. Under the turn the coordinator is asked who may commit.
 
 mod commits;
 mod follow;
+mod forget;
 mod staged;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-pub(super) use self::commits::InTurn;
+pub(super) use self::commits::{Holds, InTurn};
 use self::follow::Following;
+use self::forget::Owed;
 use super::committed::{Committed, Entry, Group};
 use super::coordinator::Coordinator;
 use super::expiry::Expiry;
 use super::records::ClassicRecord;
 use super::schema::{
-    CONSUMER_GROUP_KEY, CommittedValue, GroupValue, OffsetsKey, SchemaFault, committed_key,
-    consumer_group_epoch, group_partition,
+    CONSUMER_GROUP_KEY, CommittedValue, GroupValue, OffsetsKey, SchemaFault, consumer_group_epoch,
+    group_partition,
 };
 use super::seat::Committer;
-use crate::config::{Durability, TopicConfig};
+use crate::config::TopicConfig;
 use crate::engine::{Engine, Partition};
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{PartitionId, ProducerId, TopicId};
-use crate::state_log::{Change, Replayed, StateLog};
+use crate::state_log::{Replayed, StateLog};
 use crate::stats::Counter;
 use crate::sync::Mutex;
+use crate::wait::Signal;
 
 /// Kafka's name for the topic.
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -58,6 +61,10 @@ pub(crate) struct OffsetStore {
     pub(super) expiry: Mutex<Expiry>,
     pub(super) expired: Counter,
     coordinator: Coordinator,
+    /// Given when a transaction ends that has staged offsets.
+    decided: Arc<Signal>,
+    /// Tombstones of deleted topics' offsets that may not be durable.
+    owed: Owed,
     /// Where another process writes: how far each partition has been read.
     following: Option<Mutex<Following>>,
 }
@@ -67,13 +74,13 @@ impl OffsetStore {
     /// never committed.
     pub(crate) fn open(engine: Arc<Engine>) -> Result<Arc<OffsetStore>> {
         let log = OffsetStore::log_of(&engine);
-        let mut fold =
-            Fold { engine: &engine, topics: HashMap::new(), groups: BTreeMap::new(), skipped: 0 };
+        let mut fold = Fold::new(&engine, BTreeMap::new());
         let skipped = log.replay(|record| fold.take(record))?;
+        let Fold { groups, skipped: faults, owed, .. } = fold;
         let unreadable = Counter::default();
-        unreadable.add(fold.skipped + skipped.places);
+        unreadable.add(faults + skipped.places);
         let store = OffsetStore {
-            groups: Mutex::new(fold.groups),
+            groups: Mutex::new(groups),
             staging: Mutex::default(),
             engine,
             log,
@@ -82,6 +89,8 @@ impl OffsetStore {
             expiry: Mutex::default(),
             expired: Counter::default(),
             coordinator: Coordinator::default(),
+            decided: Arc::default(),
+            owed,
             following: None,
         };
         skipped.waiting.iter().for_each(|waiting| store.stage_again(waiting));
@@ -129,43 +138,6 @@ impl OffsetStore {
     ) -> Result<Option<Committed>> {
         self.catch_up(self.partition_of(group)?)?;
         Ok(self.existing(group).and_then(|group| group.committed(partition)))
-    }
-
-    /// Forgets everything that any group has committed for a topic of that name. To be called
-    /// after a topic was deleted, before the call that deleted it returns, and before one is
-    /// created, for a store may hold offsets of topics it does not have. Blocks for syncs if there
-    /// is anything to forget.
-    pub(crate) fn forget_topic(&self, name: &str) -> Result<()> {
-        let groups: Vec<(Arc<str>, Arc<Group>)> = {
-            let groups = self.groups.lock();
-            groups.iter().map(|(name, group)| (name.clone(), group.clone())).collect()
-        };
-        let mut touched = HashSet::new();
-        for (group_name, group) in groups {
-            // a commit that comes after this turn finds the topic deleted
-            let _turn = group.turn.lock();
-            let mut partitions: BTreeSet<PartitionId> = BTreeSet::new();
-            partitions.extend(group.entries.lock().get(name).into_iter().flat_map(|it| it.keys()));
-            let staged = group.staged_places().into_iter().filter(|(topic, _)| **topic == *name);
-            partitions.extend(staged.map(|(_, partition)| partition));
-            if partitions.is_empty() {
-                continue;
-            }
-            let log_partition = self.partition_of(&group_name)?;
-            let mut keys = Vec::with_capacity(partitions.len());
-            for partition in &partitions {
-                keys.push(committed_key(&group_name, name, *partition)?);
-            }
-            let changes: Vec<Change<'_>> =
-                keys.iter().map(|key| Change { key, value: None }).collect();
-            self.log.append(log_partition, &changes, Durability::Process)?;
-            let topic = Arc::<str>::from(name);
-            let places: Vec<_> = partitions.into_iter().map(|it| (topic.clone(), it)).collect();
-            group.forget(&places);
-            touched.insert(log_partition);
-        }
-        // else a power cut could bring the offsets back, to a topic made again under the name
-        touched.into_iter().try_for_each(|partition| self.log.make_durable(partition))
     }
 
     pub(super) fn existing(&self, group: &str) -> Option<Arc<Group>> {
@@ -225,6 +197,13 @@ struct Fold<'a> {
     topics: HashMap<String, Option<TopicId>>,
     groups: BTreeMap<Arc<str>, Arc<Group>>,
     skipped: u64,
+    owed: Owed,
+}
+
+impl<'a> Fold<'a> {
+    fn new(engine: &'a Engine, groups: BTreeMap<Arc<str>, Arc<Group>>) -> Self {
+        Fold { engine, topics: HashMap::new(), groups, skipped: 0, owed: Owed::default() }
+    }
 }
 
 impl Fold<'_> {
@@ -248,7 +227,10 @@ impl Fold<'_> {
                     let value = CommittedValue::parse(value).map_err(fault)?;
                     self.set(group, topic, partition, &value);
                 }
-                None => self.remove(group, topic, partition),
+                None => {
+                    self.remove(group, topic, partition);
+                    self.note_owed(topic, record.partition);
+                }
             },
             OffsetsKey::Classic { group } => {
                 let value = record.value.map(GroupValue::parse).transpose().map_err(fault)?;
@@ -287,11 +269,7 @@ impl Fold<'_> {
         partition: PartitionId,
         value: &CommittedValue<'_>,
     ) {
-        if !self.topics.contains_key(topic) {
-            let id = self.engine.topic(topic).ok().map(|topic| topic.id());
-            self.topics.insert(topic.to_owned(), id);
-        }
-        let topic_id = self.topics.get(topic).copied().flatten();
+        let topic_id = self.id_of(topic);
         let mut entries = self.group(group).entries.lock();
         if !entries.contains_key(topic) {
             entries.insert(Arc::from(topic), BTreeMap::new());
@@ -299,6 +277,22 @@ impl Fold<'_> {
         if let Some(partitions) = entries.get_mut(topic) {
             let (committed, expires_at) = (Committed::of(value), value.expires_at);
             partitions.insert(partition, Entry { topic_id, committed, expires_at });
+        }
+    }
+
+    fn id_of(&mut self, topic: &str) -> Option<TopicId> {
+        if let Some(id) = self.topics.get(topic) {
+            return *id;
+        }
+        let id = self.engine.topic(topic).ok().map(|topic| topic.id());
+        self.topics.insert(topic.to_owned(), id);
+        id
+    }
+
+    /// A process that was killed may have left a tombstone to the page cache alone.
+    fn note_owed(&mut self, topic: &str, log_partition: PartitionId) {
+        if !self.engine.open_report().was_closed_cleanly() && self.id_of(topic).is_none() {
+            self.owed.note(topic, log_partition);
         }
     }
 

@@ -13,7 +13,7 @@ use super::assign::Assignor;
 use super::committed::Commit;
 use super::coordinator::Group;
 use super::identity::{Distribution, MemberId, TopicPartition};
-use super::live::{Began, Changed, LiveGroup, Next, Planned};
+use super::live::{Began, Changed, Next, Planned};
 use super::membership::{Departed, Fenced, Interest, JoinRefused, Joining};
 use super::offsets::OffsetStore;
 use crate::error::{Cause, Error, Result};
@@ -224,15 +224,15 @@ impl Seat {
     /// log before anybody acts in it, so that it is never had twice, whatever ends the process.
     fn plan(&self) -> Result<()> {
         /// Others may plan again, even if this one comes to an end in between.
-        struct Planning<'a>(&'a LiveGroup);
+        struct Planning<'a>(&'a Seat);
         impl Drop for Planning<'_> {
             fn drop(&mut self) {
-                self.0.give_up_plan();
+                self.0.follow_up(self.0.group.live.give_up_plan());
             }
         }
         let (live, group) = (&self.group.live, &self.group.name);
         let Some(mut rebalance) = live.begin_plan() else { return Ok(()) };
-        let planning = Planning(live);
+        let planning = Planning(self);
         let generation = live.generation().next(); // as long as this plans, nobody else does
         let members = (group, self.group.distribution);
         self.offsets.record_members(members, generation, None)?;
@@ -241,9 +241,9 @@ impl Seat {
             let fallback = plan.fallback().map(ToString::to_string);
             match self.follow_up(live.finish_plan(plan)) {
                 Planned::Again(next) => rebalance = next,
-                Planned::Idle => {
+                Planned::Idle(left_out) => {
                     std::mem::forget(planning);
-                    self.group.note_empty(&self.offsets);
+                    self.group.note_empty(&self.offsets, left_out);
                     return Ok(());
                 }
                 Planned::Installed(installed) => {

@@ -251,7 +251,7 @@ impl PartitionLog {
     }
 
     /// The highest id among the producers that are remembered.
-    pub(crate) fn highest_producer_id(&self) -> Option<ProducerId> {
-        self.writer.lock().producers.as_deref()?.producers.highest_id()
+    pub(crate) fn highest_producer_below(&self, limit: ProducerId) -> Option<ProducerId> {
+        self.writer.lock().producers.as_deref()?.producers.highest_below(limit)
     }
 }

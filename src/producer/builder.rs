@@ -361,7 +361,7 @@ impl ProducerBuilder {
                 let why = format!("{identity} is no producer's identity");
                 return Err(Error::new("build producer", Cause::InvalidArgument(why)));
             }
-            Some(identity) => engine.reserve_producer_id(identity.id())?,
+            Some(identity) => engine.reserve_producer_ids([identity.id()])?,
             None if self.idempotent => {
                 let id = engine.draw_producer_id()?;
                 settings.identity = Some(ProducerIdentity::new(id, ProducerEpoch::new(0)));

@@ -144,23 +144,38 @@ impl Transactions {
             if slot.is_gone {
                 continue; // it expired just now
             }
-            self.end_what_is_open(&entry, &mut slot)?;
-            let now = self.engine.clock().wall();
-            let state = match &slot.state {
-                None => TransactionState::new(self.engine.draw_producer_id()?, timeout, now),
-                Some(state) => {
-                    let fresh = self.fresh_id(state)?;
-                    let taken = state.after(Move::Take { timeout, fresh }, now);
-                    taken.map_err(|refused| refused.into_error(OPERATION, &entry.id))?
-                }
-            };
-            let identity = state.identity();
-            self.write(&entry, &mut slot, state, Durability::Power)?;
-            let holder = self.holders.fetch_add(1, Ordering::AcqRel) + 1;
-            slot.holder = Some(holder);
+            let taken = self.take_in(&entry, &mut slot, timeout);
+            if taken.is_err() && slot.state.is_none() && !slot.in_doubt {
+                slot.is_gone = true; // nobody has it, and nothing is known of it
+                self.entries.lock().remove(id);
+            }
             drop(slot);
-            return Ok((Taken { entry, holder }, identity));
+            return taken.map(|(holder, identity)| (Taken { entry, holder }, identity));
         }
+    }
+
+    /// Has an id begin anew, for another holder.
+    fn take_in(
+        &self,
+        entry: &Arc<Entry>,
+        slot: &mut Slot,
+        timeout: Duration,
+    ) -> Result<(u64, ProducerIdentity)> {
+        self.end_what_is_open(entry, slot)?;
+        let now = self.engine.clock().wall();
+        let state = match &slot.state {
+            None => TransactionState::new(self.engine.draw_producer_id()?, timeout, now),
+            Some(state) => {
+                let fresh = self.fresh_id(state)?;
+                let taken = state.after(Move::Take { timeout, fresh }, now);
+                taken.map_err(|refused| refused.into_error("build producer", &entry.id))?
+            }
+        };
+        let identity = state.identity();
+        self.write(entry, slot, state, Durability::Power)?;
+        let holder = self.holders.fetch_add(1, Ordering::AcqRel) + 1;
+        slot.holder = Some(holder);
+        Ok((holder, identity))
     }
 
     /// Gives an id back; its state stays.

@@ -5,7 +5,8 @@
 //! synced: from there on the transaction is committed whatever happens. Then each partition gets
 //! its marker, which readers see; the markers are synced before the last record says that they are
 //! there, for a later life looks no further than that one. An abort needs no sync: what is not
-//! committed is aborted by the next life anyway.
+//! committed is aborted by the next life anyway. Where epochs have run out the last record names
+//! who goes on, and is synced, of an abort too.
 //!
 //! What fails behind the decision is tried again, by the timer and by whoever uses the id next: the
 //! timer comes after a second, and after twice as long each time up to a minute. Of one trouble it
@@ -289,7 +290,12 @@ impl Transactions {
         }
         let done = state.after(Move::Complete, self.engine.clock().wall());
         let done = done.map_err(|refused| refused.into_error("end transaction", &entry.id))?;
-        self.write(entry, slot, done, Durability::Process)?;
+        // who goes on has to be known to a later life before anything of it can be
+        let durability = match state.next {
+            Some(_) => Durability::Power,
+            None => Durability::Process,
+        };
+        self.write(entry, slot, done, durability)?;
         (slot.pending, slot.deadline, slot.tries) = (None, None, 0);
         Ok(())
     }

@@ -87,7 +87,7 @@ impl Transactions {
     /// Ids that came with the directory are given to nobody else, remembered in partitions or not.
     fn reserve_ids(&self, states: &BTreeMap<Arc<str>, TransactionState>) -> Result<()> {
         let ids = states.values().flat_map(|state| [Some(state.producer), state.next]);
-        ids.flatten().max().map_or(Ok(()), |highest| self.engine.reserve_producer_id(highest))
+        self.engine.reserve_producer_ids(ids.flatten())
     }
 
     /// Asks the partitions, unless nothing can be left there.

@@ -212,3 +212,42 @@ fn records_that_cannot_be_read_cost_no_more_than_themselves() {
         assert_eq!(it.take(bad, SECOND).unwrap_err().kind(), ErrorKind::InvalidName);
     }
 }
+
+/// A number that no coordinator gives out, as only damage or a prank writes it.
+#[test]
+fn a_state_with_a_number_from_far_away_costs_no_more_than_itself() {
+    let (disk, engine, _) = engine();
+    let it = Transactions::open(engine.clone()).unwrap();
+    let (_, identity) = it.take("t", SECOND).unwrap();
+    let log = StateLog::new(engine.clone(), STATE_TOPIC, TopicConfig::new().partitions(50));
+    for (number, far) in [i64::MAX, 7_000, i64::MAX - 1].into_iter().enumerate() {
+        let id = format!("far {number}");
+        let now = crate::time::Timestamp::from_millis(1_000);
+        let state = state::TransactionState::new(crate::ids::ProducerId::new(far), SECOND, now);
+        let (key, value) = (schema::state_key(&id).unwrap(), state.encode().unwrap());
+        let change = Change { key: &key, value: Some(&value) };
+        log.append(it.partition_of(&id).unwrap(), &[change], Durability::Process).unwrap();
+    }
+    engine.close().unwrap();
+    let it = Transactions::open(engine_on(&disk)).unwrap();
+    assert_eq!(it.describe("t").unwrap().identity(), identity);
+    let (_, other) = it.take("other", SECOND).unwrap();
+    assert!((7_001..1 << 62).contains(&other.id().get()), "{other}");
+}
+
+/// An id whose first state could not be written is nobody's.
+#[test]
+fn an_id_that_could_not_be_taken_leaves_nothing_behind() {
+    let (_, engine, _) = engine();
+    let it = Transactions::open(engine.clone()).unwrap();
+    it.take("t", SECOND).unwrap();
+    let log = engine.topic(STATE_TOPIC).unwrap();
+    for id in ["u", "v"] {
+        let partition = log.partition(it.partition_of(id).unwrap()).unwrap();
+        engine.set_leadership(&partition, Leadership::HostLed).unwrap();
+        it.take(id, SECOND).unwrap_err();
+        assert!(it.existing(id).is_none(), "{id}");
+        engine.set_leadership(&partition, Leadership::SelfLed).unwrap();
+        it.take(id, SECOND).unwrap();
+    }
+}

@@ -301,3 +301,36 @@ fn a_durable_commit_of_a_task_makes_no_sync_in_a_poll() {
     assert_eq!(syncs(&partition), 1);
     pollster::block_on(consumer.commit_async()).unwrap(); // nothing is new
 }
+
+/// A hold that moved with a commit which a power cut takes back would let go of what is to be read
+/// again after it.
+#[test]
+fn what_a_group_keeps_moves_once_its_commit_is_durable() {
+    use crate::config::HoldCap;
+    use std::task::{Context, Waker};
+
+    let world = World::with(Threads::Host);
+    world.create_with("orders", TopicConfig::new().retain_for("g", HoldCap::bytes(1 << 30)));
+    world.send("orders", 0, &["a"]);
+    let builder = world.group("g").subscribe(["orders"]).durability(Durability::Power);
+    let mut consumer = builder.build().unwrap();
+    consumer.try_poll().unwrap();
+    consumer.commit().unwrap();
+    let partition = world.partition("orders", 0);
+    let held = || partition.holds()[0].offset.get();
+    assert_eq!(held(), 1);
+    world.send("orders", 0, &["b"]);
+    consumer.try_poll().unwrap();
+    let mut committing = Box::pin(consumer.commit_async());
+    let mut context = Context::from_waker(Waker::noop());
+    let mut was_made = false;
+    while committing.as_mut().poll(&mut context).is_pending() {
+        if world.committed("g", "orders", 0) == Some(2) {
+            was_made = true;
+            assert_eq!(held(), 1, "its sync has not been made");
+        }
+        world.engine.run_due();
+    }
+    assert!(was_made, "the control");
+    assert_eq!(held(), 2);
+}

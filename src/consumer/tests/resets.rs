@@ -152,3 +152,26 @@ fn a_paused_position_is_checked_when_it_is_resumed() {
     consumer.resume("orders", 0).unwrap();
     assert_eq!(consumer.position("orders", 0).unwrap(), Offset::new(5));
 }
+
+/// Where a consumer that has committed nothing began is not where the log ends by now.
+#[test]
+fn a_rewind_goes_back_to_where_reading_began() {
+    let world = World::new();
+    world.create("orders", 1);
+    let at = |second| START.saturating_add(Duration::from_secs(second));
+    send_one(&world.partition("orders", 0), &[Record::new("before").timestamp(at(0))], START);
+    for policy in [Reset::Latest, Reset::Since(Duration::from_secs(5))] {
+        world.clock.advance(Duration::from_secs(60));
+        let mut consumer = built(&world, policy);
+        let record = Record::new("after").timestamp(world.clock.wall());
+        send_one(&world.partition("orders", 0), &[record], START);
+        assert_eq!(values(&consumer.try_poll().unwrap()), ["after"]);
+        world.clock.advance(Duration::from_secs(60));
+        consumer.rewind().unwrap();
+        assert_eq!(values(&consumer.try_poll().unwrap()), ["after"], "{policy:?}");
+        consumer.commit().unwrap();
+        consumer.rewind().unwrap();
+        assert!(consumer.try_poll().unwrap().is_empty(), "{policy:?}: it is committed");
+        world.offsets.delete_group("g").unwrap();
+    }
+}

@@ -135,6 +135,55 @@ fn a_group_that_empties_while_it_is_divided_is_empty_in_the_log() {
     assert_eq!(phase(&offsets, "g"), Some(Phase::Live));
 }
 
+/// Who left writes that the group is empty after the next one has begun: once its word stood, and
+/// a group that lived for weeks from then on was empty since that day for the life after a kill.
+#[test]
+fn a_group_that_is_taken_up_again_is_not_empty_in_the_log() {
+    let (_disk, engine, offsets) = store();
+    topic(&engine, "orders", 1);
+    let first = join(&offsets, StickyAssignor::new());
+    first.plan_if_vacant().unwrap();
+    let group = offsets.coordinator().group("g").unwrap();
+    let left = group.live.leave(first.id());
+    let second = join(&offsets, StickyAssignor::new());
+    second.plan_if_vacant().unwrap();
+    assert_eq!(phase(&offsets, "g"), Some(Phase::Live));
+    group.follow_up(&offsets, left); // the slower thread
+    assert_eq!(phase(&offsets, "g"), Some(Phase::Live));
+    second.leave();
+    assert_eq!(phase(&offsets, "g"), Some(Phase::EmptySince(NOW)));
+}
+
+/// One member sees to it that a change is planned for, and sleeps if another is at it already.
+#[test]
+fn who_sleeps_while_another_plans_is_called_where_that_fails() {
+    let (_disk, engine, offsets) = store();
+    topic(&engine, "orders", 1);
+    let first = join(&offsets, StickyAssignor::new());
+    first.plan_if_vacant().unwrap();
+    let waiting = crate::wait::WaitSet::new();
+    let registration = waiting.register(first.signal(), 7);
+    waiting.arm(&registration);
+    first.poll_began();
+    let second = join(&offsets, StickyAssignor::new());
+    second.poll_began();
+    let mut called = Vec::new();
+    waiting.drain_ready(&mut called);
+    assert_eq!(called, [7], "to see to it");
+    let live = &offsets.coordinator().group("g").unwrap().live;
+    let plan = live.begin_plan();
+    assert!(plan.is_some());
+    waiting.arm(&registration);
+    while let Step::Acquired(_) = first.next_step().unwrap() {}
+    called.clear();
+    waiting.drain_ready(&mut called);
+    assert!(called.is_empty(), "somebody is at it");
+    let _ = live.give_up_plan(); // as where the generation cannot be written
+    waiting.drain_ready(&mut called);
+    assert_eq!(called, [7], "it sleeps, and nobody else wakes it");
+    assert!(live.begin_plan().is_some());
+}
+
 #[test]
 fn names_and_a_closed_store_are_refused() {
     let (_disk, engine, offsets) = store();

@@ -286,6 +286,11 @@ impl GroupState {
         }
     }
 
+    /// Who is to see to the rebalance that is due.
+    pub(crate) fn appointed(&self) -> Option<MemberId> {
+        self.appointed
+    }
+
     /// The target is up to date: nobody has to see to it.
     pub(super) fn discharge(&mut self) {
         self.appointed = None;

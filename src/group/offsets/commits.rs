@@ -38,6 +38,16 @@ pub(in crate::group) struct InTurn<'a> {
     pub(in crate::group) log_partition: PartitionId,
     pub(in crate::group) commits: &'a [Commit<'a>],
     pub(in crate::group) durability: Durability,
+    pub(in crate::group) holds: Holds,
+}
+
+/// When what the group keeps from retention moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::group) enum Holds {
+    /// With the commit.
+    Move,
+    /// Once its sync is made, by who waits for that.
+    Stay,
 }
 
 impl OffsetStore {
@@ -50,7 +60,8 @@ impl OffsetStore {
         durability: Durability,
     ) -> Result<()> {
         let log_partition = self.before_commit(group, commits, durability)?;
-        let what = InTurn { operation: "commit", log_partition, commits, durability };
+        let (operation, holds) = ("commit", Holds::Move);
+        let what = InTurn { operation, log_partition, commits, durability, holds };
         self.commit_in_turn(group, what, |_| Ok(()))
     }
 
@@ -70,8 +81,33 @@ impl OffsetStore {
     ) -> Result<()> {
         let log_partition = self.before_commit(group, commits, durability)?;
         by.look_before_the_turn(self, group)?;
-        let what = InTurn { operation: "commit", log_partition, commits, durability };
+        let (operation, holds) = ("commit", Holds::Move);
+        let what = InTurn { operation, log_partition, commits, durability, holds };
         self.commit_in_turn(group, what, |group| by.check(self, group, commits))
+    }
+
+    /// The same for a task, which has synced what the offsets stand for and waits for the sync of
+    /// the commit itself: [`make_durable_later`](OffsetStore::make_durable_later), and then
+    /// [`move_holds`](OffsetStore::move_holds).
+    pub(crate) fn commit_unsynced(
+        &self,
+        by: Committer<'_>,
+        group: &str,
+        commits: &[Commit<'_>],
+    ) -> Result<()> {
+        let durability = Durability::Process;
+        let log_partition = self.before_commit(group, commits, durability)?;
+        by.look_before_the_turn(self, group)?;
+        let (operation, holds) = ("commit", Holds::Stay);
+        let what = InTurn { operation, log_partition, commits, durability, holds };
+        self.commit_in_turn(group, what, |group| by.check(self, group, commits))
+    }
+
+    /// Moves what a group keeps from being removed up to what it has committed, durably by now.
+    pub(crate) fn move_holds(&self, group: &str, commits: &[Commit<'_>]) {
+        if let Some((name, group)) = self.existing_named(group) {
+            group.move_holds(&name, commits);
+        }
     }
 
     /// Whether a commit would be refused because somebody else is to read there.
@@ -112,7 +148,7 @@ impl OffsetStore {
         what: InTurn<'_>,
         may: impl FnOnce(&str) -> Result<()>,
     ) -> Result<()> {
-        let InTurn { operation, log_partition, commits, durability } = what;
+        let InTurn { operation, log_partition, commits, durability, holds } = what;
         if commits.is_empty() {
             return may(group);
         }
@@ -133,7 +169,9 @@ impl OffsetStore {
         if durability == Durability::Power {
             self.log.make_durable_below(log_partition, end)?;
         }
-        group.move_holds(&name, commits);
+        if holds == Holds::Move {
+            group.move_holds(&name, commits);
+        }
         Ok(())
     }
 
@@ -192,7 +230,8 @@ impl OffsetStore {
         group: &str,
     ) -> impl Future<Output = Result<()>> + Send + 'static + use<> {
         let waiting = self.partition_of(group).map(|at| self.log.make_durable_later(at));
-        async move { waiting?.await }
+        let not_durable = |error: Error| error.with_outcome(Outcome::WrittenNotDurable);
+        async move { waiting.map_err(not_durable)?.await.map_err(not_durable) }
     }
 
     /// Blocks until the commits of the group that are under way are made or refused.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::super::coordinator::Coordinator;
 use super::super::schema::group_partition;
-use super::{Fold, Group, OffsetStore};
+use super::{Fold, Group, OffsetStore, Owed};
 use crate::engine::Engine;
 use crate::error::{ErrorKind, Result};
 use crate::ids::PartitionId;
@@ -53,6 +53,8 @@ impl OffsetStore {
             expiry: Mutex::default(),
             expired: Counter::default(),
             coordinator: Coordinator::default(),
+            decided: Arc::default(),
+            owed: Owed::default(),
             following: Some(Mutex::default()),
         })
     }
@@ -107,9 +109,7 @@ impl OffsetStore {
     }
 
     fn read_on(&self, partition: PartitionId, progress: &mut Progress) -> Result<()> {
-        let (engine, topics) = (&*self.engine, HashMap::new());
-        let groups = self.groups.lock().clone();
-        let mut fold = Fold { engine, topics, groups, skipped: 0 };
+        let mut fold = Fold::new(&self.engine, self.groups.lock().clone());
         let places = self.log.replay_partition(partition, progress, |record| fold.take(record));
         self.skipped.add(fold.skipped);
         *self.groups.lock() = fold.groups;
@@ -128,8 +128,7 @@ impl OffsetStore {
 
     /// Folds the partition from its start; what it held before stands until that is done.
     fn begin_anew(&self, partition: PartitionId, read: &mut Read) -> Result<()> {
-        let (engine, topics) = (&*self.engine, HashMap::new());
-        let mut fold = Fold { engine, topics, groups: BTreeMap::new(), skipped: 0 };
+        let mut fold = Fold::new(&self.engine, BTreeMap::new());
         let mut progress = Progress::default();
         let replayed =
             self.log.replay_partition(partition, &mut progress, |record| fold.take(record));

@@ -18,9 +18,11 @@ use crate::group::consumed::ConsumedOffsets;
 use crate::group::generations::check_kind;
 use crate::group::schema::{CommittedValue, OffsetsKey};
 use crate::ids::{Offset, ProducerId};
+use crate::log::ProducerState;
 use crate::record::{MarkerKind, ProducerIdentity};
 use crate::state_log::Waiting;
 use crate::txn::MarkerFollower;
+use crate::wait::Signal;
 
 impl OffsetStore {
     /// Where a group's offsets are written, which a transaction enlists first.
@@ -64,6 +66,18 @@ impl OffsetStore {
 }
 
 impl OffsetStore {
+    /// Whether a transaction that is not over may be about to commit an offset for a partition.
+    pub(crate) fn is_open(&self, group: &str, partition: &Partition) -> bool {
+        let Some(group) = self.existing(group) else { return false };
+        let _turn = group.turn.lock(); // a marker is taken in whole or not at all
+        group.has_staged(partition)
+    }
+
+    /// Given when a transaction has ended that had staged offsets of any group.
+    pub(crate) fn decided(&self) -> &Arc<Signal> {
+        &self.decided
+    }
+
     /// What transactions that are not over have staged for a group.
     #[cfg(test)]
     pub(crate) fn staged_of(&self, group: &str) -> Vec<(Arc<str>, crate::ids::PartitionId)> {
@@ -81,6 +95,12 @@ impl OffsetStore {
         };
         let partition = self.engine.topic(topic).and_then(|topic| topic.partition(partition));
         let Ok(partition) = partition else { return };
+        // its marker may lie in what was damaged and stepped over
+        let log_partition = self.log_partition_of(group).and_then(|log| log.open_transactions());
+        let is_its = |it: &ProducerState| it.identity().id() == waiting.producer;
+        if !log_partition.is_ok_and(|open| open.iter().any(is_its)) {
+            return;
+        }
         let (producer, end) = (waiting.producer, waiting.offset.next());
         let (name, group) = self.existing_or_new(group);
         group.stage(Staged { producer, partition, committed: Committed::of(&value), end });
@@ -118,5 +138,6 @@ impl MarkerFollower for OffsetStore {
             }
             self.prune(&name, group);
         }
+        self.decided.notify();
     }
 }

@@ -1,13 +1,17 @@
 //! Tests of the offset store: the fold over what Kafka and others write, commits of many threads,
 //! what is refused, what becomes of deleted topics.
 
+#[cfg(feature = "sim")]
+mod forgetting;
+
 use std::path::Path;
 
 use super::*;
-use crate::config::{BackgroundSync, Threads, WhenFull};
+use crate::config::{BackgroundSync, Durability, Threads, WhenFull};
 use crate::disk::MemoryDisk;
 use crate::engine::{EngineOptions, NewTopic};
 use crate::error::ErrorKind;
+use crate::group::schema::committed_key;
 use crate::group::{Commit, CommitMode};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::record::{BorrowedBatch, Record};
@@ -199,6 +203,20 @@ fn a_deleted_topics_offsets_are_forgotten_for_good() {
         assert_eq!(&**all[0].0.topic_name(), "returns");
     }
     drop(engine);
+}
+
+/// Two threads make sure of a topic: the slower one looked before the other had made it. Once it
+/// took along what was committed for the new topic meanwhile.
+#[test]
+fn what_is_committed_for_a_topic_that_is_there_is_not_forgotten() {
+    let (disk, engine, offsets) = store();
+    let orders = topic(&engine, "orders", 9);
+    offsets.commit("g", &forward(&orders, 5), Durability::Process).unwrap();
+    offsets.forget_topic("orders").unwrap();
+    assert_eq!(offset_of(&offsets, "g", &orders), Some(5));
+    let (engine, offsets) = reopen(&disk, &engine);
+    let orders = engine.topic("orders").unwrap().partition(PartitionId::new(0)).unwrap();
+    assert_eq!(offset_of(&offsets, "g", &orders), Some(5));
 }
 
 #[test]

@@ -67,8 +67,8 @@ impl Producers {
         self.entries.len()
     }
 
-    pub(crate) fn highest_id(&self) -> Option<ProducerId> {
-        self.entries.keys().copied().max()
+    pub(crate) fn highest_below(&self, limit: ProducerId) -> Option<ProducerId> {
+        self.entries.keys().copied().filter(|id| *id < limit).max()
     }
 
     /// The lowest offset whose transaction is not decided for every reader.

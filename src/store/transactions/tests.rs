@@ -9,6 +9,7 @@
 mod crashes;
 #[cfg(feature = "sim")]
 mod faults;
+mod handed_over;
 #[cfg(feature = "sim")]
 mod model;
 mod overtaken;
@@ -20,9 +21,9 @@ use crate::config::{BackgroundSync, Durability, Threads, TopicConfig};
 use crate::consumer::Consumer;
 use crate::disk::{Disk, MemoryDisk};
 use crate::error::{ErrorKind, Outcome};
-use crate::ids::Offset;
+use crate::ids::{Offset, ProducerEpoch, ProducerId};
 use crate::producer::TransactionalProducer;
-use crate::record::Record;
+use crate::record::{ProducerIdentity, Record};
 use crate::store::Store;
 use crate::time::{ManualClock, Timestamp};
 use crate::txn::TransactionPhase;
@@ -344,4 +345,54 @@ fn tasks_commit_too() {
     drop(Box::pin(transaction.commit_async())); // never polled: it is aborted
     assert!(store.open_transactions().unwrap().is_empty());
     assert_eq!(values(&store, "a", 0), ["x"]);
+}
+
+/// The numbers of producers come from outside too. Once one at their very end, resumed by mistake,
+/// left none for anybody else, for good.
+#[test]
+fn an_identity_from_elsewhere_does_not_use_up_all_others() {
+    let (world, mut store) = store();
+    for id in [i64::MAX, i64::MAX - 1, i64::MAX - 1_000] {
+        let far = ProducerIdentity::new(ProducerId::new(id), ProducerEpoch::new(0));
+        let builder = store.producer().resume(far);
+        let a = builder.build().unwrap().topic("a").unwrap();
+        a.send_to(0, Record::new("from far away")).unwrap();
+        for _ in 0..2 {
+            let own = store.producer().idempotent(true).build().unwrap().identity().unwrap();
+            assert!(own.id().get() < 1 << 62, "{own}");
+            store.close().unwrap();
+            store = world.open();
+        }
+        transactional(&store, &id.to_string());
+    }
+}
+
+/// A topic made again under the name, with fewer partitions: the end looks for what is there.
+#[test]
+fn a_topic_that_is_made_again_meanwhile_holds_up_no_end() {
+    let (_, store) = store();
+    let mut producer = transactional(&store, "t");
+    for commits in [true, false] {
+        let transaction = producer.begin().unwrap();
+        transaction.topic("a").unwrap().send_to(1, Record::new("gone")).unwrap();
+        transaction.topic("b").unwrap().send(Record::new("stays")).unwrap();
+        store.delete_topic("a").unwrap();
+        store.ensure_topic("a", TopicConfig::new()).unwrap();
+        transaction.topic("a").unwrap().send_to(0, Record::new("new")).unwrap();
+        if commits {
+            transaction.commit().unwrap()
+        } else {
+            transaction.abort().unwrap()
+        }
+        let phase = store.describe_transaction("t").unwrap().phase();
+        assert!(matches!(
+            phase,
+            TransactionPhase::CompleteCommit | TransactionPhase::CompleteAbort
+        ));
+        assert_eq!(values(&store, "a", 0).len(), usize::from(commits));
+        store.delete_topic("a").unwrap();
+        store.ensure_topic("a", TopicConfig::new().partitions(2)).unwrap();
+    }
+    assert_eq!(values(&store, "b", 0), ["stays"]);
+    assert!(store.open_transactions().unwrap().is_empty());
 }

@@ -129,3 +129,29 @@ fn a_commit_in_doubt_is_asked_for_less_and_less_often() {
     let it = Transactions::open(engine).unwrap();
     assert_eq!(it.describe("t").unwrap().phase(), TransactionPhase::CompleteAbort);
 }
+
+/// The end that uses up the epochs names who goes on, and a power cut took that with all that
+/// spoke of it; what it had written since was of nobody, and open for ever.
+#[test]
+fn who_goes_on_when_epochs_have_run_out_is_known_after_a_power_cut() {
+    for kind in [MarkerKind::Abort, MarkerKind::Commit] {
+        let disk = SimDisk::new(6);
+        let (_engine, partition, it, taken) = open_one(&disk);
+        let mut last = taken.entry.slot.lock().state.as_ref().unwrap().identity();
+        end(&it, &taken, last, MarkerKind::Abort);
+        let most = ProducerEpoch::new(i16::MAX - 1);
+        taken.entry.slot.lock().state.as_mut().unwrap().epoch = most;
+        last = it.begin(&taken).unwrap();
+        it.enlist(&taken, last, &partition).unwrap();
+        write(&partition, last);
+        end(&it, &taken, last, kind);
+        let next = it.begin(&taken).unwrap();
+        assert_ne!(next.id(), last.id(), "the control");
+        it.enlist(&taken, next, &partition).unwrap();
+        write(&partition, next);
+        partition.make_durable(partition.offsets().unwrap().end).unwrap();
+        let engine = engine_on(&on(&disk.crash(Crash::Nothing)));
+        let it = Transactions::open(engine).unwrap();
+        assert_eq!(it.open_in_partitions().unwrap().len(), 0, "{kind:?}");
+    }
+}

@@ -97,3 +97,14 @@ fn a_failed_sync_leaves_a_commit_that_was_made() {
     assert_eq!(error.outcome(), Outcome::NotWritten, "{error}");
     assert!(!is_committed(&offsets, &topic, 2));
 }
+
+/// The commit is made: whatever keeps its sync from being so much as begun.
+#[test]
+fn a_commit_whose_sync_is_not_begun_was_made_all_the_same() {
+    let disk = SimDisk::new(1);
+    let (offsets, topic) = store(&disk);
+    commit(&offsets, &topic, 0, Durability::Process).unwrap();
+    offsets.engine.close().unwrap();
+    let error = pollster::block_on(offsets.make_durable_later("g")).unwrap_err();
+    assert_eq!(error.outcome(), Outcome::WrittenNotDurable, "{error}");
+}
