@@ -85,7 +85,16 @@ impl ShareGroups {
         const OPERATION: &str = "delete share group";
         self.kept.engine.check_writable(OPERATION)?;
         self.kept.engine.check_open(OPERATION)?;
+        let known = self.known(OPERATION, name)?;
+        check_empty(OPERATION, &known)?;
+        let places = self.make_all(&known).unwrap_or_default();
         let mut turn = self.kept.burying.letters.turn(); // nothing is buried meanwhile
+        for place in places {
+            // else a stop between the note's end and the state's would have its letters made again
+            if let Err(error) = self.kept.burying.take_over(&place, &mut turn) {
+                log::warn!("dead letters of `{name}` are not noted as made: {error}");
+            }
+        }
         let mut groups = self.groups.lock();
         let group = groups.get(name).cloned().ok_or_else(|| unknown(OPERATION, name))?;
         check_empty(OPERATION, &group)?;

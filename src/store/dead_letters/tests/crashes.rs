@@ -207,6 +207,42 @@ fn a_stop_anywhere_makes_one_letter_of_each_and_sends_each_back_once() {
     }
 }
 
+/// In the life that deletes it nothing was done yet of what the one before had only noted.
+#[test]
+fn a_group_that_is_deleted_has_no_letter_made_twice_wherever_that_stops() {
+    let disk = SimDisk::new(7);
+    let world = World::on(Arc::new(disk.clone()));
+    let store = world.open();
+    store.ensure_topic("jobs", TopicConfig::new()).unwrap();
+    send(&store, &["first"]);
+    let mut consumer = two_deliveries(&store);
+    poll(&mut consumer).iter().for_each(|record| consumer.ack(record).unwrap());
+    send(&store, &["second"]);
+    disk.record();
+    assert_eq!(reject_all(&mut consumer), 1);
+    tend(&store);
+    let mut noted = 0;
+    for moment in disk.moments() {
+        let image = moment.kill();
+        let store = World::on(Arc::new(image.clone())).open();
+        let is_made = store.describe("g.dlq").is_ok() && values(&store, "g.dlq").len() == 1;
+        image.record();
+        store.delete_group("g").unwrap();
+        for stop in image.moments() {
+            let world = World::on(Arc::new(stop.kill()));
+            let store = world.open();
+            let is_left = store.describe_share_group("g").is_ok();
+            let _consumer = two_deliveries(&store);
+            tend(&store);
+            let context = format!("{} and then {}", moment.operation(), stop.operation());
+            let letters = values(&store, "g.dlq");
+            assert!(once(&letters, &context).len() == 1 || !is_made, "{context}: it is gone");
+            noted += usize::from(is_left && is_made);
+        }
+    }
+    assert!(noted > 0, "the control");
+}
+
 #[test]
 fn a_failing_disk_loses_no_record_and_doubles_no_letter() {
     let mut unfinished = 0;
