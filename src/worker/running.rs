@@ -66,8 +66,9 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Stops it: no new job is begun, but those that polls are just bringing; blocks until the handlers that run have returned and what
-    /// they said is settled. Called from a handler it does not wait for that one.
+    /// Stops it: no new job is begun, but those that polls are just bringing; blocks until the
+    /// handlers that run have returned and what they said is settled. Called from a handler it
+    /// does not wait for that one.
     ///
     /// ```
     /// # use tidelog::JobOutcome;

@@ -109,8 +109,9 @@ impl PreparedProducer {
     /// # Errors
     /// [`AlreadyResolved`](crate::ErrorKind::AlreadyResolved) where it was rolled back;
     /// [`NotFound`](crate::ErrorKind::NotFound) for an id that was never given out, or whose
-    /// outcome is forgotten (the last hundred thousand are remembered), and where one of its topics was deleted since: it stays
-    /// prepared then, as with every outcome [`NotWritten`](crate::Outcome::NotWritten). With
+    /// outcome is forgotten (the last hundred thousand are remembered), and where one of its topics
+    /// was deleted since: it stays prepared then, as with every outcome
+    /// [`NotWritten`](crate::Outcome::NotWritten). With
     /// [`Unknown`](crate::Outcome::Unknown) say it again: that tells.
     ///
     /// ```
