@@ -164,9 +164,7 @@ impl Phase {
             (Phase::Leased { deadline, .. }, Move::Tick { now }) if deadline <= now => {
                 Ok(Moved::To(given_up))
             }
-            (Phase::Parked(due), Move::Tick { now }) if due.at <= now => {
-                Ok(Moved::To(Phase::Available))
-            }
+            (Phase::Parked(due), Move::Tick { now }) if due.at <= now => Ok(Moved::To(given_up)),
             (phase, Move::Tick { .. }) => Ok(Moved::To(phase)),
             (
                 Phase::Leased { .. },

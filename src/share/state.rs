@@ -212,7 +212,7 @@ impl ShareState {
         if let Ok(Moved::To(phase)) = open.phase.after(step, open.count, self.most) {
             let waits = || open.key.is_some_and(|key| self.is_behind(at, key));
             let phase = match phase {
-                Phase::Available if waits() => Phase::Behind,
+                Phase::Available | Phase::Exhausted if waits() => Phase::Behind,
                 phase => phase,
             };
             self.set_open(at, Open { phase, ..open });
@@ -275,8 +275,12 @@ impl ShareState {
         self.most = most;
         let all: Vec<(i64, Open)> = self.open.iter().map(|(at, open)| (*at, *open)).collect();
         for (at, open) in all {
+            let waits = open.key.is_some_and(|key| self.is_behind(at, key));
             let phase = match open.phase {
-                Phase::Available | Phase::Parked(_) if open.count >= most => Phase::Exhausted,
+                // behind an earlier one of its key its turn decides, not the limit of the moment
+                Phase::Available | Phase::Parked(_) if open.count >= most && !waits => {
+                    Phase::Exhausted
+                }
                 Phase::Exhausted if open.count < most => Phase::Available,
                 phase => phase,
             };

@@ -5,7 +5,8 @@ mod reference;
 use std::time::Duration;
 
 use super::change::{Delta, Open};
-use super::deliveries::{Finished, LeaseId, Phase};
+use super::deliveries::{Due, Finished, LeaseId, Phase};
+use super::owed::AtLast;
 use super::saved::{SavedRun, SavedState};
 use super::schema::{Part, fuzz};
 use super::state::{Now, ShareState};
@@ -75,4 +76,35 @@ fn what_is_out_with_its_neighbours_is_not_named_by_itself() {
     state.check();
     assert_eq!((state.open_len(), state.said.len()), (50_000, 1_000));
     assert!(named < 50_000, "{named} ranges in 1,500 changes");
+}
+
+/// Two records of one key that went out and were put off while the group had no order: the front
+/// once, the other three times.
+#[test]
+fn a_limit_that_is_lowered_and_raised_has_nothing_overtake_its_key() {
+    let wall = Timestamp::from_millis(0);
+    let delay = Duration::from_secs(100);
+    let mut state = ShareState::new(0, 5);
+    state.set_at_last(AtLast::Bury);
+    for (at, count) in [(0, 1), (1, 3)] {
+        let phase = Phase::Parked(Due { at: delay, wall, delay });
+        let mut delta = Delta { end: Some(at + 1), ..Delta::default() };
+        delta.open(at, Open { count, phase, key: None });
+        state.apply(&delta);
+    }
+    state.learn_keys(&[(0, 7), (1, 7)]); // there is order from now on
+    state.set_most(3);
+    state.check();
+    state.set_most(5);
+    state.check();
+    assert_eq!(state.ready_len(), 0, "the front still waits");
+    state.set_most(3);
+    state.tick(delay);
+    state.check();
+    assert_eq!(state.ready(9).iter().map(|(at, _)| *at).collect::<Vec<_>>(), [0]);
+    let mut delta = Delta::default();
+    delta.done(0, 0, Finished::Acknowledged);
+    state.apply(&delta);
+    state.check();
+    assert_eq!((state.ready_len(), state.exhausted_len()), (0, 1), "out of deliveries in its turn");
 }
