@@ -137,6 +137,8 @@ impl Walk<'_> {
                 Err(error) if error.is_corrupt() || error.kind() == ErrorKind::TooLarge => {
                     let behind = self.partition.resume_above(next)?.max(next.next());
                     done.stranded += behind.min(end).since(next);
+                    let (topic, id) = (self.partition.topic_name(), self.partition.id());
+                    let error = error.at_partition(topic, id);
                     done.why_stranded.get_or_insert_with(|| error.to_string());
                     (next, cursor) = (behind, None);
                     continue;

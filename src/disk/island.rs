@@ -177,8 +177,9 @@ impl Mapping {
             let len = (end - at).min(pages.len() * PAGE);
             debug_assert!(at.is_multiple_of(PAGE) && at + len <= self.raw.len());
             debug_assert!(len.div_ceil(PAGE) <= pages.len());
-            // SAFETY: the range lies within the mapping, and `pages` has a byte for each of its
-            // pages, which are no smaller than `PAGE` (both asserted).
+            // SAFETY: the range lies within the mapping, and `pages` has a byte for each `PAGE` of
+            // it (both asserted): one for each of the system's pages at least, which are multiples
+            // of that.
             let done = unsafe {
                 let from = self.raw.as_mut_ptr().add(at);
                 libc::mincore(from.cast(), len, pages.as_mut_ptr())

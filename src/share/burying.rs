@@ -25,7 +25,7 @@ use crate::engine::{Alarm, Due, Engine, Partition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, PartitionId};
 use crate::log::FetchLimits;
-use crate::record::{Record, RecordView, Records, TakeRules};
+use crate::record::{Record, Records, TakeRules};
 use crate::sync::Mutex;
 use crate::time::Timestamp;
 use crate::txn::{Part, check_record};
@@ -305,8 +305,7 @@ impl Place {
                 let pinned = self.engine().pinned();
                 let taken = records.take_in(topic, id, batches, from, rules, pinned);
                 let stored = fetched.chunk.as_ref().map_or(0, |chunk| chunk.bytes.len());
-                let plain: usize = records.iter().map(size_of).sum();
-                bytes += stored.max(plain); // compressed ones are many times as large in memory
+                bytes += stored.max(taken.plain_bytes); // in memory they may be many times as large
                 match taken.fault {
                     Some((_, fault)) if taken.records == 0 => {
                         Err(Error::new("read dead letter", fault.cause()).at_offset(from))
@@ -404,8 +403,4 @@ impl Place {
         self.wake_for(ready, &settings); // what waited behind them, and for room
         Ok(())
     }
-}
-
-fn size_of(record: RecordView<'_>) -> usize {
-    record.key().map_or(0, <[u8]>::len) + record.value().map_or(0, <[u8]>::len)
 }

@@ -129,10 +129,10 @@ fn read_back(side: &dyn Side, count: usize, size: usize) -> [f64; 2] {
 
 /// Reads everything once more, after background syncs have ended: values a second.
 fn read_at_rest(side: &dyn Side, count: usize, row: &'static str, unit: f64) -> Option<Figure> {
-    std::thread::sleep(REST);
     if !side.rereads() {
         return None;
     }
+    std::thread::sleep(REST);
     let mut number = 0;
     let began = Instant::now();
     side.read(0, &mut |read| {
