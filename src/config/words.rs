@@ -65,7 +65,8 @@ impl FromStr for TimestampType {
     }
 }
 
-/// What an append does when a `max_bytes` budget has no room for it.
+/// What an append does when a `max_bytes` budget has no room for it. A batch larger than all of the
+/// budget is [`TooLarge`](crate::ErrorKind::TooLarge), whatever is chosen.
 ///
 /// ```
 /// use std::time::Duration;

@@ -120,14 +120,20 @@ impl DeadLetters {
         self.state.lock().moved.get(from).cloned()
     }
 
-    /// Makes sure that nothing is in doubt; fails as long as something is.
-    pub(crate) fn settle(&self, turn: &mut Turn, from: &MovedFrom) -> Result<()> {
+    /// Learns what became of the last publication; fails as long as that is in doubt.
+    pub(crate) fn settle_last(&self, turn: &mut Turn) -> Result<()> {
         if turn.in_doubt.is_some() {
             let is_committed = self.publisher.settle()?;
             if let Some((from, moved)) = turn.in_doubt.take().filter(|_| is_committed) {
                 self.state.lock().moved.insert(from, moved);
             }
         }
+        Ok(())
+    }
+
+    /// Makes sure that nothing is in doubt; fails as long as something is.
+    pub(crate) fn settle(&self, turn: &mut Turn, from: &MovedFrom) -> Result<()> {
+        self.settle_last(turn)?;
         if let Some(error) = &self.unread {
             return Err(error.again());
         }

@@ -3,7 +3,8 @@
 //! A dead-letter topic is walked from its start to the end it had at the beginning; what was sent
 //! back before is passed over, and so is what the caller does not choose: a later redrive may. The
 //! copies and the note of what was sent back are one commit. A letter whose topic is gone, or was
-//! made again, stays, and so does one that cannot be read. The caller's filter runs under no lock.
+//! made again, stays, and so does one that cannot be read: those behind it go. The caller's filter
+//! runs under no lock.
 //! Called by `store`.
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use super::letter::{DeadLetter, sent_back};
 use super::topic::is_of_records;
 use crate::config::IsolationLevel;
 use crate::engine::{Partition, Topic};
-use crate::error::{Cause, Error, ErrorKind, Outcome, Result};
+use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{Offset, PartitionId};
 use crate::log::{Cursor, FetchLimits};
 use crate::record::{Record, RecordView, Records, TakeRules};
@@ -59,10 +60,31 @@ struct Chosen<'a> {
     to: Arc<Partition>,
 }
 
+/// Letters that cannot be read.
+struct Unread {
+    error: Error,
+    /// Where reading goes on behind them; nowhere, where it is not they that are at fault.
+    behind: Option<Offset>,
+    /// How many they are at most.
+    most: u64,
+}
+
+impl From<Error> for Unread {
+    fn from(error: Error) -> Self {
+        Unread { error, behind: None, most: 0 }
+    }
+}
+
 impl Redriven {
     fn strand(&mut self, why: impl FnOnce() -> String) {
-        self.stranded += 1;
-        self.why_stranded.get_or_insert_with(why);
+        self.strand_all(1, why);
+    }
+
+    fn strand_all(&mut self, letters: u64, why: impl FnOnce() -> String) {
+        if letters > 0 {
+            self.stranded += letters;
+            self.why_stranded.get_or_insert_with(why);
+        }
     }
 }
 
@@ -134,16 +156,20 @@ impl Walk<'_> {
                 break;
             }
             let records = match self.read((&mut next, &mut cursor), end) {
-                Err(error) if error.is_corrupt() || error.kind() == ErrorKind::TooLarge => {
-                    let behind = self.partition.resume_above(next)?.max(next.next());
-                    done.stranded += behind.min(end).since(next);
-                    let (topic, id) = (self.partition.topic_name(), self.partition.id());
-                    let error = error.at_partition(topic, id);
-                    done.why_stranded.get_or_insert_with(|| error.to_string());
+                Ok(records) => records,
+                Err(Unread { error, behind: None, .. }) => return Err(error),
+                Err(Unread { error, behind: Some(behind), most }) => {
+                    let last = behind.min(end).get() - 1;
+                    let moved = moved.runs.within(next.get(), last);
+                    let moved: u64 = moved.map(|(from, to, ())| (to - from + 1) as u64).sum();
+                    let letters = behind.min(end).since(next).min(most).saturating_sub(moved);
+                    done.strand_all(letters, || {
+                        let (topic, id) = (self.partition.topic_name(), self.partition.id());
+                        error.at_partition(topic, id).to_string()
+                    });
                     (next, cursor) = (behind, None);
                     continue;
                 }
-                read => read?,
             };
             let left = self.redrive.max_records - done.records;
             self.send_back(&records, &moved, (filter, left), done)?;
@@ -174,13 +200,19 @@ impl Walk<'_> {
         &self,
         (next, cursor): (&mut Offset, &mut Option<Cursor>),
         end: Offset,
-    ) -> Result<Records> {
+    ) -> Result<Records, Unread> {
         let isolation = IsolationLevel::ReadCommitted;
         let limits =
             FetchLimits { bytes: MOST_BYTES, records: MOST as u64, durable_only: false, isolation };
         let plain = self.letters.engine.plain_limit();
         let rules = TakeRules { max_records: MOST, until: Some(end), plain };
-        let fetched = self.partition.fetch(*next, cursor.as_ref(), limits)?;
+        let fetched = match self.partition.fetch(*next, cursor.as_ref(), limits) {
+            Err(error) if error.is_corrupt() => {
+                let behind = self.partition.resume_above(*next)?.max(next.next());
+                return Err(Unread { error, behind: Some(behind), most: u64::MAX });
+            }
+            fetched => fetched?,
+        };
         let mut records = Records::default();
         let Some(batches) = fetched.batches() else {
             *next = if fetched.next_offset > *next { fetched.next_offset } else { end };
@@ -188,12 +220,16 @@ impl Walk<'_> {
         };
         let (topic, id) = (self.partition.topic_name(), self.partition.id());
         let pinned = self.letters.engine.pinned();
-        let taken = records.take_in(topic, id, batches, *next, rules, pinned);
-        if let Some((_, fault)) = taken.fault
+        let taken = records.take_in(topic, id, batches.clone(), *next, rules, pinned);
+        if let Some((at, fault)) = taken.fault
             && taken.records == 0
         {
-            *next = taken.next_offset;
-            return Err(Error::new(OPERATION, fault.cause()).at_offset(*next));
+            *next = taken.next_offset.max(*next);
+            let error = Error::new(OPERATION, fault.cause()).at_offset(*next);
+            let header = batches.header_at(at);
+            let behind = header.map(|header| header.end_offset().max(next.next()));
+            let most = header.map_or(0, |header| u64::from(header.count()));
+            return Err(Unread { error, behind, most });
         }
         *next = if taken.next_offset > *next { taken.next_offset } else { end };
         *cursor = fetched.cursor.filter(|_| fetched.next_offset == *next);
@@ -270,7 +306,7 @@ impl Walk<'_> {
         topic.partition(wanted.unwrap_or_default()).map_err(|error| error.to_string())
     }
 
-    /// Publishes what was chosen in one commit, but what its topic never takes.
+    /// Publishes what was chosen, but what its topic never takes: in one commit, if there is room.
     fn publish(
         &self,
         mut chosen: Vec<Chosen<'_>>,
@@ -305,6 +341,12 @@ impl Walk<'_> {
                 Err(failed) => failed,
             };
             drop(turn);
+            if failed.error.is_full() && chosen.len() > 1 {
+                // there may be room for some of them, and never for all
+                let behind = chosen.split_off(chosen.len() / 2);
+                self.publish(chosen, records, done)?;
+                return self.publish(behind, records, done);
+            }
             let blamed = failed.part.and_then(|part| places.get(part));
             let Some(place) = blamed.filter(|_| is_of_records(failed.error.kind())) else {
                 return Err(failed.error);

@@ -1,9 +1,10 @@
 //! Making room where a `max_bytes` budget is spent: fail, wait, or drop the oldest.
 //!
-//! Dropping takes whole sealed segments, the one with the oldest records first over all partitions
-//! that share the budget, rolling an active segment where there is nothing else. What a hold or
-//! the high watermark keeps stays: if nothing else is left, the append fails as full and says what
-//! keeps it. Runs before the append, under no lock.
+//! What is larger than a budget is refused for good. Dropping takes whole sealed segments, the one
+//! with the oldest records first over all partitions that share the budget, rolling an active
+//! segment where there is nothing else. What a hold or the high watermark keeps stays: if nothing
+//! else is left, the append fails as full and says what keeps it. Runs before the append, under no
+//! lock.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -58,12 +59,14 @@ pub(super) fn give_back(partition: &Partition, room: Room) {
 }
 
 impl Partition {
-    /// How many bytes appends may bring now without a wait; `None` where nothing bounds them. What
-    /// drops its oldest has all of its room, but for the segment it writes to.
-    pub(crate) fn room(&self) -> Option<u64> {
+    /// How many bytes appends may bring now without a wait, of one batch or of several; `None`
+    /// where nothing bounds them. What drops its oldest has all of its room, but where several
+    /// come, for the segment it writes to.
+    pub(crate) fn room(&self, is_one_batch: bool) -> Option<u64> {
         let room = |budget: &Budget| {
             let limit = budget.limit()?;
             Some(match budget.when_full() {
+                WhenFull::DropOldest if is_one_batch => limit,
                 WhenFull::DropOldest => limit / 2,
                 WhenFull::Fail | WhenFull::Block(_) => limit.saturating_sub(budget.used()),
             })
@@ -72,9 +75,17 @@ impl Partition {
         room(&self.topic_budget).into_iter().chain(of_store).min()
     }
 
+    /// Fails where a batch of so many bytes never has room, whatever is removed.
+    pub(crate) fn check_fits(&self, bytes: u64) -> Result<()> {
+        check_fits(self, &self.topic_budget, bytes, Scope::Topic)?;
+        let store = self.store_budget.as_ref();
+        store.map_or(Ok(()), |store| check_fits(self, store, bytes, Scope::Store))
+    }
+
     /// Fails as full where an append of so many bytes would wait for room: for callers that serve
     /// others too.
     pub(crate) fn check_room(&self, bytes: u64) -> Result<()> {
+        self.check_fits(bytes)?;
         let budgets = [(Some(&self.topic_budget), "topic"), (self.store_budget.as_ref(), "store")];
         for (budget, of) in budgets {
             let Some(budget) = budget.filter(|it| matches!(it.when_full(), WhenFull::Block(_)))
@@ -101,17 +112,25 @@ enum Scope {
     Store,
 }
 
+fn check_fits(partition: &Partition, budget: &Budget, bytes: u64, scope: Scope) -> Result<()> {
+    let Some(limit) = budget.limit().filter(|limit| bytes > *limit) else { return Ok(()) };
+    let what = match scope {
+        Scope::Topic => "the batch, of what its topic may hold (`max_bytes`),",
+        Scope::Store => "the batch, of what the store may hold (`max_bytes`),",
+    };
+    let error = Error::new("append", Cause::TooLarge { what, size: bytes, limit });
+    Err(error.at_partition(partition.topic_name(), partition.id()))
+}
+
 #[cold]
 fn make_room(partition: &Partition, budget: &Budget, bytes: u64, scope: Scope) -> Result<Reserved> {
+    check_fits(partition, budget, bytes, scope)?;
     let full = |what: &str| {
         let (of, used) = (if scope == Scope::Topic { "topic" } else { "store" }, budget.used());
         let limit = budget.limit().unwrap_or(u64::MAX);
         let text = format!("{bytes} bytes more than the {used} of {limit} the {of} holds: {what}");
         Error::new("append", Cause::Full(text)).at_partition(partition.topic_name(), partition.id())
     };
-    if budget.limit().is_some_and(|limit| bytes > limit) {
-        return Err(full("the batch alone is larger"));
-    }
     match budget.when_full() {
         WhenFull::Fail => Err(full("`max_bytes` is spent")),
         WhenFull::Block(patience) => {

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::batch::Batch;
 use super::codec::PlainLimit;
 use super::fault::BatchFault;
+use super::header::BatchHeader;
 use super::lend::LentRecords;
 use super::view::RecordView;
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
@@ -69,6 +70,14 @@ pub(crate) struct Batches {
     pub(crate) aborted: Vec<Offset>,
     /// What was found when they were read, if every record can be lent as it lies.
     pub(crate) sound: Option<Sound>,
+}
+
+impl Batches {
+    /// The header of the batch at a position, whatever is wrong with its records: its checksum
+    /// fits, so what the header says of offsets holds.
+    pub(crate) fn header_at(&self, position: usize) -> Option<BatchHeader> {
+        BatchHeader::parse(self.bytes.get(position..)?, usize::MAX).ok()
+    }
 }
 
 /// Batches whose records have all been checked, and need no unpacking.

@@ -8,7 +8,7 @@
 //! nobody for long. A partition that takes nothing at the moment (full, poisoned, led by nobody)
 //! has its entries parked, so that it holds up nobody else's; they are tried again every second. So
 //! are those whose own partition of `__schedule` takes nothing, and what is to become a dead letter
-//! while there is no topic for it.
+//! while there is no topic that takes it.
 //!
 //! Called by `coordinator` with the turn in hand; nothing here holds the state's lock across I/O.
 
@@ -178,6 +178,9 @@ impl Schedule {
                 None => format!("topic `{}` was deleted", target.name),
             },
         };
+        if turn.refused.contains(&key) {
+            return Fate::Park;
+        }
         let Some(buried) = self.dead_letters(turn) else { return Fate::Park };
         let (topic_id, partition) = (target.topic.to_string(), target.partition.to_string());
         let due = key.due.to_string();
@@ -269,24 +272,35 @@ impl Schedule {
             return; // deleted meanwhile: the next attempt sees that
         }
         let now = self.engine.clock().wall();
-        let known = reasons.len();
+        let mut is_known = false;
         if is_of_records(error.kind()) {
-            for (it, fate) in loaded.iter().zip(fates) {
-                let Fate::Publish(partition) = fate else { continue };
-                let Ok(entry) = parse(&it.bytes) else { continue };
-                if (partition.topic_id(), partition.id()) == place
-                    && let Err(error) = check_record(partition, &entry.record, now)
-                    && is_of_records(error.kind())
-                {
-                    reasons.insert(it.key, error.to_string());
+            for (it, fate) in loaded.iter().zip(fates).filter(|(_, it)| it.place() == Some(place)) {
+                let Some(why) = refusal(it, fate, now) else { continue };
+                is_known = true;
+                if let Fate::Publish(_) = fate {
+                    reasons.insert(it.key, why.to_string());
+                } else {
+                    log::error!("a dead letter of the schedule has to wait: {why}");
+                    turn.refused.insert(it.key);
                 }
             }
         }
-        if reasons.len() == known {
+        if !is_known {
             log::warn!("scheduled records have to wait: {error}");
             turn.stuck.insert(place, error);
         }
     }
+}
+
+/// Why its topic never takes what is to go there, if that is so.
+fn refusal(it: &Loaded, fate: &Fate, now: Timestamp) -> Option<Error> {
+    let entry = parse(&it.bytes).ok()?;
+    let refused = match fate {
+        Fate::Publish(to) => check_record(to, &entry.record, now),
+        Fate::Bury(to, obituary) => check_record(to, &dead_letter(entry, obituary), now),
+        Fate::Park => return None, // it has left the portion
+    };
+    refused.err().filter(|why| is_of_records(why.kind()))
 }
 
 /// How many entries of a portion, from the first on, go to as many partitions as one transaction

@@ -12,7 +12,7 @@ use super::schema::{Part, ShareKey};
 use super::settings::{Fate, Intake, RETRIES_OF, Terms};
 use super::state::ShareState;
 use crate::config::Durability;
-use crate::dead_letters::{MovedFrom, Turn};
+use crate::dead_letters::Turn;
 use crate::engine::{Partition, Topic};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{Offset, PartitionId, TopicId};
@@ -85,21 +85,17 @@ impl ShareGroups {
         const OPERATION: &str = "delete share group";
         self.kept.engine.check_writable(OPERATION)?;
         self.kept.engine.check_open(OPERATION)?;
-        let known = self.known(OPERATION, name)?;
-        check_empty(OPERATION, &known)?;
-        let places = self.make_all(&known).unwrap_or_default();
+        let group = self.known(OPERATION, name)?;
+        check_empty(OPERATION, &group)?;
         let mut turn = self.kept.burying.letters.turn(); // nothing is buried meanwhile
-        for place in places {
-            // else a stop between the note's end and the state's would have its letters made again
-            if let Err(error) = self.kept.burying.take_over(&place, &mut turn) {
-                log::warn!("dead letters of `{name}` are not noted as made: {error}");
-            }
-        }
+        self.take_over_all(&group, &mut turn)?;
         let mut groups = self.groups.lock();
-        let group = groups.get(name).cloned().ok_or_else(|| unknown(OPERATION, name))?;
+        if groups.get(name).is_none_or(|known| !Arc::ptr_eq(known, &group)) {
+            return Err(unknown(OPERATION, name)); // by another call meanwhile
+        }
         check_empty(OPERATION, &group)?;
         let mut places = group.places.lock();
-        let keys: Vec<PlaceKey> = places.used.keys().chain(places.saved.keys()).copied().collect();
+        let keys = places.keys();
         places.used.values().for_each(|place| place.slot.lock().is_gone = true);
         if let Err(error) = self.forget(&group, &keys, &mut turn) {
             // what of it is left says so; who comes again begins with what the log has
@@ -116,6 +112,24 @@ impl ShareGroups {
         }
         *places = Places { is_gone: true, ..Places::default() };
         groups.remove(name);
+        Ok(())
+    }
+
+    /// What was noted of a group's places is taken over by their states: else a stop between the
+    /// note's end and the state's would have its letters made again.
+    fn take_over_all(&self, group: &ShareGroup, turn: &mut Turn) -> Result<()> {
+        let burying = &self.kept.burying;
+        burying.letters.settle_last(turn)?;
+        let keys = group.places.lock().keys();
+        for key in keys {
+            let from = group.moved_from(key);
+            if burying.letters.moved(&from).is_some()
+                && let Some(partition) = self.partition(&key)
+            {
+                let place = self.place(group, &partition, super::ShareStart::Earliest)?;
+                burying.finish(&place, &from, turn)?;
+            }
+        }
         Ok(())
     }
 
@@ -186,8 +200,8 @@ impl ShareGroups {
         let mut turn = self.kept.burying.letters.turn();
         for group in self.all() {
             let mut places = group.places.lock();
-            let all = places.used.keys().chain(places.saved.keys());
-            let keys: Vec<PlaceKey> = all.filter(|key| key.0 == topic).copied().collect();
+            let mut keys = places.keys();
+            keys.retain(|key| key.0 == topic);
             let used = places.used.iter().filter(|(key, _)| key.0 == topic);
             used.for_each(|(_, place)| place.slot.lock().is_gone = true);
             self.forget(&group, &keys, &mut turn)?;
@@ -218,7 +232,7 @@ impl ShareGroups {
     fn forget(&self, group: &ShareGroup, keys: &[PlaceKey], turn: &mut Turn) -> Result<()> {
         let mut touched: Vec<PartitionId> = Vec::new();
         for (topic, partition) in keys.iter().copied() {
-            let from = MovedFrom { group: Some(group.name.clone()), topic, partition };
+            let from = group.moved_from((topic, partition));
             self.kept.burying.letters.forget(turn, &[from])?;
             let log_partition = self.log_partition(&group.name, (topic, partition))?;
             let key = |part| ShareKey { part, group: &group.name, topic, partition }.encode();

@@ -217,7 +217,7 @@ impl Burying {
     }
 
     /// The letters are there: the place's state says so, and then no note of it is needed.
-    fn finish(&self, place: &Place, from: &MovedFrom, turn: &mut Turn) -> Result<()> {
+    pub(super) fn finish(&self, place: &Place, from: &MovedFrom, turn: &mut Turn) -> Result<()> {
         let Some(moved) = self.letters.moved(from) else { return Ok(()) };
         place.partition.offsets()?;
         place.finish_buried(&moved)?;

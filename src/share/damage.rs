@@ -9,7 +9,7 @@ use super::place::Place;
 use super::take::Taking;
 use crate::error::{Error, Result};
 use crate::ids::Offset;
-use crate::record::{BatchHeader, Batches, Taken};
+use crate::record::{Batches, Taken};
 
 /// What could not be read, and where what can be read goes on; nowhere, where it is no damage.
 #[derive(Debug)]
@@ -42,12 +42,8 @@ impl Place {
             return None;
         }
         let (at, fault) = taken.fault.take()?;
-        let end = match fault.is_damage() {
-            // its checksum fits, so the header's offsets hold
-            true => BatchHeader::parse(&batches.bytes[at..], usize::MAX).ok(),
-            false => None,
-        };
-        let resume = end.map(|header| header.end_offset().get());
+        let header = batches.header_at(at).filter(|_| fault.is_damage());
+        let resume = header.map(|header| header.end_offset().get());
         let error = Error::new("poll", fault.cause()).at_offset(taken.next_offset);
         Some(Unread { error: self.named(error), resume })
     }

@@ -89,6 +89,20 @@ pub(super) struct Places {
     pub(super) is_gone: bool,
 }
 
+impl ShareGroup {
+    /// Under which its dead letters of a partition are noted.
+    pub(super) fn moved_from(&self, (topic, partition): PlaceKey) -> MovedFrom {
+        MovedFrom { group: Some(self.name.clone()), topic, partition }
+    }
+}
+
+impl Places {
+    /// All it has read.
+    pub(super) fn keys(&self) -> Vec<PlaceKey> {
+        self.used.keys().chain(self.saved.keys()).copied().collect()
+    }
+}
+
 impl ShareGroups {
     /// Reads what the log says. Costs nothing in a store that never had a share group.
     pub(crate) fn open(engine: Arc<Engine>, letters: Arc<DeadLetters>) -> Result<Arc<Self>> {
@@ -237,8 +251,7 @@ impl ShareGroups {
             terms.settings.intake = Intake::GivenBack; // before anybody has come too
         }
         let settings = terms.settings;
-        let from = MovedFrom { group: Some(group.name.clone()), topic: key.0, partition: key.1 };
-        let buried = self.kept.burying.letters.moved(&from);
+        let buried = self.kept.burying.letters.moved(&group.moved_from(key));
         let slot = match places.saved.get(&key) {
             Some(saved) => {
                 let mut saved = saved.clone();

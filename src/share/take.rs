@@ -150,15 +150,16 @@ impl Place {
             let mut records = Records::default();
             let (topic, id) = (self.partition.topic_name(), self.partition.id());
             let pinned = self.engine().pinned();
-            let taken = records.take_in(topic, id, batches, from, rules, pinned);
+            let taken = records.take_in(topic, id, batches.clone(), from, rules, pinned);
             for record in &records {
                 let offset = record.offset().get();
                 if let Some(key) = record.key().filter(|_| wanted.contains(&offset)) {
                     keys.push((offset, hash_of(key)));
                 }
             }
-            if taken.next_offset <= from {
-                (from, cursor) = (self.partition.resume_above(from)?.max(from.next()), None);
+            if let Some((at, _)) = taken.fault {
+                let behind = batches.header_at(at).map(|header| header.end_offset());
+                (from, cursor) = (behind.unwrap_or(from).max(from.next()), None);
                 continue;
             }
             from = taken.next_offset;

@@ -65,8 +65,9 @@ pub struct Redriven {
     /// Letters that the filter did not choose; a later redrive may.
     pub passed_over: u64,
     /// Letters that stay because there is nowhere to send them: their topic is gone, or another one
-    /// has its name, or it does not take them; or they do not say where they come from, or are
-    /// damaged.
+    /// has its name, or it does not take them; or they do not say where they come from, or cannot
+    /// be read (damaged, too large when decompressed, of a codec this build has not): of damage, as
+    /// many as there are offsets that nothing is known of.
     pub stranded: u64,
     /// Why the first one of those stays.
     pub why_stranded: Option<String>,

@@ -146,7 +146,9 @@ impl Store {
     /// [`GroupNotEmpty`](crate::ErrorKind::GroupNotEmpty) while it has members,
     /// [`NotFound`](crate::ErrorKind::NotFound), [`Unsupported`](crate::ErrorKind::Unsupported)
     /// for Kafka's own share and streams groups, whose records lie elsewhere too; those of an
-    /// append.
+    /// append. A share group whose dead letters a stop left noted alone is deleted once its state
+    /// says so too: where the partition they come from cannot be opened that error is returned, and
+    /// nothing is deleted.
     ///
     /// ```
     /// use tidelog::{ErrorKind, Offset, OffsetCommit, Store, TopicConfig};

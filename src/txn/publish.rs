@@ -242,14 +242,16 @@ fn check_part(part: &Part<'_>, now: Timestamp) -> Result<()> {
     let Part { partition, records } = part;
     let placed = |error: Error| error.at_partition(partition.topic_name(), partition.id());
     partition.check_appends().map_err(placed)?;
-    let Some(room) = partition.room() else { return Ok(()) };
+    let is_one = records.len() == 1;
+    let Some(room) = partition.room(is_one) else { return Ok(()) };
     let rules = partition.batch_rules(now).map_err(placed)?;
     let any_size = BatchRules { max_bytes: usize::MAX, ..rules };
     match BorrowedBatch::measure(records, &any_size) {
         // what a record is when it is compressed its append tells, and why it is refused
-        Ok(batch)
-            if batch.size() as u64 > room && (rules.packing.is_plain() || records.len() > 1) =>
-        {
+        Ok(batch) if batch.size() as u64 > room && (rules.packing.is_plain() || !is_one) => {
+            if is_one {
+                partition.check_fits(batch.size() as u64).map_err(placed)?;
+            }
             let text = format!("{} bytes, and room for {room} now", batch.size());
             Err(placed(Error::new("append", Cause::Full(text))))
         }
@@ -264,10 +266,11 @@ pub(crate) fn check_record(
     now: Timestamp,
 ) -> Result<()> {
     let (one, rules) = (std::slice::from_ref(record), partition.batch_rules(now)?);
-    match rules.packing.is_plain() {
-        true => BorrowedBatch::measure(one, &rules).map(drop),
-        false => packed(one, &rules).map(drop),
-    }
+    let size = match rules.packing.is_plain() {
+        true => BorrowedBatch::measure(one, &rules)?.size(),
+        false => packed(one, &rules)?.size(),
+    };
+    partition.check_fits(size as u64)
 }
 
 /// Refuses a program a transactional id that is the store's own.

@@ -20,7 +20,7 @@ fn a_failed_batch_fails_all_its_records_and_no_other() {
         (0..4).map(|_| orders.enqueue_to(partition(0), Record::new(&value)).unwrap()).collect();
     let small = orders.enqueue_to(partition(1), Record::new("small")).unwrap();
     let error = orders.flush().unwrap_err();
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Full, Outcome::NotWritten));
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::TooLarge, Outcome::NotWritten));
     for pending in large {
         let same = pending.wait().unwrap_err();
         assert_eq!(same.to_string(), error.to_string());
@@ -42,11 +42,11 @@ fn a_flush_reports_what_failed_before_it() {
     drop(orders.enqueue(Record::new(&"x".repeat(1_200))).unwrap());
     world.clock.advance(Duration::from_millis(5));
     world.engine.run_due();
-    assert!(orders.flush().unwrap_err().is_full());
+    assert_eq!(orders.flush().unwrap_err().kind(), ErrorKind::TooLarge);
     orders.flush().unwrap();
     drop(orders.enqueue(Record::new(&"x".repeat(1_200))).unwrap());
     let flushed = pollster::block_on(orders.flush_async());
-    assert!(flushed.unwrap_err().is_full());
+    assert_eq!(flushed.unwrap_err().kind(), ErrorKind::TooLarge);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_drop_that_cannot_flush_fails_its_records_quietly() {
     let (_, orders) = world.orders(config, world.producer());
     let pending = orders.enqueue(Record::new(&"x".repeat(1_200))).unwrap();
     drop(orders);
-    assert!(pending.wait().unwrap_err().is_full());
+    assert_eq!(pending.wait().unwrap_err().kind(), ErrorKind::TooLarge);
 }
 
 #[test]
@@ -110,8 +110,8 @@ fn a_close_reports_what_could_not_be_flushed() {
     let config = TopicConfig::new().max_bytes(1_024, WhenFull::Fail);
     let (_, orders) = world.orders(config, world.producer());
     let pending = orders.enqueue(Record::new(&"x".repeat(1_200))).unwrap();
-    assert!(world.engine.close().unwrap_err().is_full());
-    assert!(pending.wait().unwrap_err().is_full());
+    assert_eq!(world.engine.close().unwrap_err().kind(), ErrorKind::TooLarge);
+    assert_eq!(pending.wait().unwrap_err().kind(), ErrorKind::TooLarge);
 }
 
 #[test]

@@ -8,14 +8,14 @@ use crate::disk::{Access, Disk, MemoryDisk};
 use crate::engine::{EngineOptions, NewTopic};
 use crate::error::ErrorKind;
 use crate::ids::{ProducerEpoch, ProducerId};
-use crate::record::{PlainLimit, ProducerIdentity, Record};
+use crate::record::{BorrowedBatch, PlainLimit, ProducerIdentity, Record};
 use crate::state_log::kept::Target;
 use crate::time::{Clock, ManualClock};
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A schedule, with a topic `a` that takes everything and one `full` that takes nothing.
+/// A schedule, with a topic `a` that takes everything and one `full` that has no room now.
 fn begin() -> (ManualClock, Arc<Schedule>) {
     begin_on(Arc::new(MemoryDisk::new()))
 }
@@ -24,8 +24,13 @@ fn begin_on(disk: Arc<dyn Disk>) -> (ManualClock, Arc<Schedule>) {
     let clock = ManualClock::new(START);
     let it = open_on(disk, &clock);
     let new = |name, config| NewTopic { name, config, internal: false };
-    let full = TopicConfig::new().max_bytes(1024, WhenFull::Fail);
+    let full = TopicConfig::new().max_bytes(1 << 20, WhenFull::Fail);
     it.engine.create_topics(&[new("a", TopicConfig::new()), new("full", full)]).unwrap();
+    let full = it.engine.topic("full").unwrap().partition(PartitionId::new(0)).unwrap();
+    let (rules, value) = (full.batch_rules(START).unwrap(), vec![7; 900 << 10]);
+    let filler = [Record::new(&value)];
+    let filler = BorrowedBatch::measure(&filler, &rules).unwrap();
+    full.append(&filler, START, Durability::Process).unwrap();
     (clock, it)
 }
 
@@ -151,6 +156,25 @@ fn a_dead_letter_without_a_topic_to_go_to_holds_up_nobody() {
     step(&it, &clock, 9);
     let ScheduleNumbers { published, dead_letters, pending, stuck, .. } = it.numbers();
     assert_eq!((published, dead_letters, pending, stuck), (2, 1, 0, 0));
+}
+
+#[test]
+fn a_dead_letter_that_its_topic_never_takes_holds_up_no_other() {
+    let (clock, it) = begin();
+    make(&it, "gone", TopicConfig::new());
+    make(&it, "scheduled.dlq", TopicConfig::new().max_bytes(4_096, WhenFull::Fail));
+    add(&it, "gone", &[7; 5_000], When::After(SECOND));
+    add(&it, "gone", b"behind it", When::After(2 * SECOND));
+    it.engine.delete_topic("gone").unwrap();
+    for _ in 0..4 {
+        clock.advance(SECOND);
+        step(&it, &clock, 9);
+    }
+    assert_eq!((it.numbers().dead_letters, it.numbers().stuck), (1, 1));
+    it.engine.alter_topic("scheduled.dlq", TopicConfig::new()).unwrap();
+    clock.advance(SECOND);
+    step(&it, &clock, 9);
+    assert_eq!((it.numbers().dead_letters, it.numbers().pending), (2, 0));
 }
 
 #[test]

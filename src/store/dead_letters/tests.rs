@@ -1,6 +1,7 @@
 //! Dead letters through the public door: which records become some, what they say, what keeps them
 //! waiting and what that costs others. `redrives` sends them back; `crashes` stops a program of all
-//! this at every call to the disk and has calls fail, `lives` runs it at random over many lives.
+//! this at every call to the disk and has calls fail, `lives` runs it at random over many lives;
+//! `room` is about topics that have little of it.
 //!
 //! Some of the names are what users of RocketMQ report broken.
 
@@ -9,6 +10,7 @@ mod crashes;
 #[cfg(feature = "sim")]
 mod lives;
 mod redrives;
+mod room;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +23,7 @@ use crate::ids::{Offset, PartitionId};
 use crate::producer::TopicProducer;
 use crate::record::{OwnedRecord, Record, Records};
 use crate::share_consumer::{LeasedRecords, ShareConsumer, ShareConsumerBuilder};
-use crate::store::{ShareGroupPartition, Store};
+use crate::store::{ShareGroupPartition, Store, StoreBuilder};
 use crate::time::{ManualClock, Timestamp};
 use crate::worker::JobOutcome;
 
@@ -38,9 +40,13 @@ impl World {
         World { disk, clock: ManualClock::new(START) }
     }
 
-    fn open(&self) -> Store {
+    fn builder(&self) -> StoreBuilder {
         let builder = Store::builder("/store").disk(self.disk.clone()).clock(self.clock.clone());
-        builder.threads(Threads::Host).background_sync(BackgroundSync::OFF).open().unwrap()
+        builder.threads(Threads::Host).background_sync(BackgroundSync::OFF)
+    }
+
+    fn open(&self) -> Store {
+        self.builder().open().unwrap()
     }
 
     /// Lets time pass, and the store do what is due then.
@@ -452,21 +458,4 @@ fn a_worker_s_last_error_is_in_the_letter_and_a_panic_s_text() {
     said.sort();
     let said: Vec<&str> = said.iter().map(|(_, text)| text.as_str()).collect();
     assert_eq!(said, ["the handler panicked: out of range", "attempt 2", "an error before"]);
-}
-
-/// However many there are: to try all of them at once would be refused each time.
-#[test]
-fn more_letters_than_their_topic_has_room_for_go_as_far_as_it_has() {
-    let (_, store) = begin();
-    let small = TopicConfig::new().max_bytes(64 << 10, WhenFull::Fail).segment_bytes(16 << 10);
-    store.ensure_topic("g.dlq", small).unwrap();
-    let value = "v".repeat(1_000);
-    send(&store, &vec![value.as_str(); 200]);
-    let mut consumer = builder(&store).max_records(500).build().unwrap();
-    assert_eq!(reject_all(&mut consumer), 200);
-    (0..20).for_each(|_| tend(&store));
-    let letters = records(&store, "g.dlq").len();
-    assert!((30..64).contains(&letters), "{letters} letters of 1,000 bytes in 64 KiB");
-    let state = group(&store);
-    assert_eq!((state.dead_letters, state.owed), (letters as u64, 200 - letters));
 }

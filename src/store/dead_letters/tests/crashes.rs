@@ -243,6 +243,58 @@ fn a_group_that_is_deleted_has_no_letter_made_twice_wherever_that_stops() {
     assert!(noted > 0, "the control");
 }
 
+/// A group of two topics whose deletion meets an error: what it noted of the one is not forgotten
+/// before it is taken over, whatever cannot be had of the other.
+#[test]
+fn a_deletion_that_meets_an_error_has_no_letter_made_twice() {
+    let disk = SimDisk::new(7);
+    let world = World::on(Arc::new(disk.clone()));
+    let store = world.open();
+    for topic in ["jobs", "others"] {
+        store.ensure_topic(topic, TopicConfig::new()).unwrap();
+    }
+    let join = |store: &Store| {
+        let both = store.share_consumer("g").subscribe(["jobs", "others"]);
+        both.max_deliveries(2).build().unwrap()
+    };
+    let mut consumer = join(&store);
+    producer(&store, "others").send(Record::new("other")).unwrap();
+    poll(&mut consumer).iter().for_each(|record| consumer.ack(record).unwrap());
+    send(&store, &["second"]);
+    disk.record();
+    assert_eq!(reject_all(&mut consumer), 1);
+    tend(&store);
+    let is_made = |disk: &SimDisk| {
+        let store = World::on(Arc::new(disk.clone())).open();
+        store.describe("g.dlq").is_ok() && values(&store, "g.dlq").len() == 1
+    };
+    // noted, and not taken over yet
+    let moments = disk.moments();
+    let noted = moments.iter().find(|it| is_made(&it.kill())).expect("a letter").kill();
+    let mut met = 0;
+    for operation in [Operation::Open, Operation::Read, Operation::Write, Operation::Sync] {
+        for nth in 1..=8 {
+            let image = noted.kill();
+            let store = World::on(Arc::new(image.clone())).open();
+            image.record();
+            image.fail(Plan::new(Fault::Error(5)).on(operation).nth(nth));
+            met += usize::from(store.delete_group("g").is_err());
+            image.heal();
+            for stop in image.moments() {
+                for (how, left) in [("kill", stop.kill()), ("cut", stop.crash(Crash::Nothing))] {
+                    let store = World::on(Arc::new(left)).open();
+                    let _consumer = join(&store);
+                    tend(&store);
+                    let at = stop.operation();
+                    let context = format!("{operation:?} {nth} fails; {how} before call {at}");
+                    once(&values(&store, "g.dlq"), &context);
+                }
+            }
+        }
+    }
+    assert!(met > 0, "the control");
+}
+
 #[test]
 fn a_failing_disk_loses_no_record_and_doubles_no_letter() {
     let mut unfinished = 0;

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use super::*;
+#[cfg(feature = "gzip")]
+use crate::config::Compression;
 use crate::disk::Access;
 use crate::store::RedriveBuilder;
 
@@ -141,6 +143,63 @@ fn one_that_its_topic_does_not_take_leaves_its_place_to_the_next() {
     let done = redrive(&store).to("again").max_records(2).run().unwrap();
     assert_eq!((done.records, done.stranded), (2, 2));
     assert_eq!(values(&store, "again"), ["2", "4"]);
+}
+
+#[test]
+fn more_than_their_topic_has_room_for_go_as_far_as_it_has() {
+    for when_full in [WhenFull::Fail, WhenFull::DropOldest] {
+        let (_, store) = begin();
+        let value = "v".repeat(1_000);
+        letters(&store, &[value.as_str(); 50]);
+        let small = TopicConfig::new().max_bytes(16 << 10, when_full).segment_bytes(4 << 10);
+        store.ensure_topic("again", small).unwrap();
+        let done = redrive(&store).to("again").run();
+        let sent = 50 - redrive(&store).count().unwrap().records;
+        match when_full {
+            WhenFull::Fail => {
+                assert_eq!(done.unwrap_err().kind(), ErrorKind::Full);
+                assert!((10..16).contains(&sent), "{sent} letters of 1,000 bytes in 16 KiB");
+            }
+            _ => assert_eq!((done.unwrap().records, sent), (50, 50)),
+        }
+    }
+}
+
+#[test]
+fn one_that_its_topic_never_has_room_for_stays_and_the_others_go() {
+    let (_, store) = begin();
+    let large = "x".repeat(2_000);
+    letters(&store, &["1", &large, "3"]);
+    let small = TopicConfig::new().max_bytes(1_900, WhenFull::Fail);
+    store.ensure_topic("again", small).unwrap();
+    let done = redrive(&store).to("again").run().unwrap();
+    assert_eq!((done.records, done.stranded), (2, 1));
+    assert_eq!(values(&store, "again"), ["1", "3"]);
+    assert!(done.why_stranded.unwrap().contains("max_bytes"));
+}
+
+/// Though nothing but its own header says where the next one begins.
+#[cfg(feature = "gzip")]
+#[test]
+fn a_letter_too_large_to_decompress_keeps_nobody_and_is_counted() {
+    let (world, store) = begin();
+    store.close().unwrap();
+    let store = world.builder().max_decompressed_bytes(10_000).open().unwrap();
+    let packed = TopicConfig::new().compression(Compression::Gzip);
+    store.ensure_topic("g.dlq", packed).unwrap();
+    letters(&store, &["1"]);
+    letters(&store, &[&"x".repeat(100_000), &"y".repeat(100_000)]);
+    letters(&store, &["4"]);
+    letters(&store, &["5"]);
+    let one = redrive(&store).filter(|it| it.value() == Some(b"4"));
+    assert_eq!(one.run().unwrap().records, 1);
+    let done = redrive(&store).run().unwrap();
+    assert_eq!((done.records, done.stranded), (2, 2), "{:?}", done.why_stranded);
+    let back = values(&store, "jobs").split_off(5);
+    assert_eq!(back.iter().map(|it| &it[..1]).collect::<Vec<_>>(), ["4", "1", "5"]);
+    store.close().unwrap();
+    let store = world.open();
+    assert_eq!(redrive(&store).run().unwrap().records, 2, "once they can be read");
 }
 
 #[test]
