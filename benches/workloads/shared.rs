@@ -1,7 +1,9 @@
 //! `shared`: a share group on one partition, and `delays`: delayed delivery.
 //!
 //! `shared` has 200,000 records of 100 bytes taken and acknowledged by 1, 8, 64 and 1,000
-//! consumers, 100 a poll and one by one, with process durability; then some given back for later.
+//! consumers, each on a thread of its own, 100 a poll and one by one, with process durability; by 1
+//! to 10,000 consumers that one thread polls in turn, which is what consumers alone cost each other;
+//! then some given back for later.
 //! `delays` schedules records for a far day, prints what they cost in memory, and then has 100,000
 //! come due within one second, while another thread lingers for a millisecond again and again: how
 //! late they are published, and how late its receipts are. A word says how many are to be pending
@@ -24,6 +26,11 @@ pub fn shared(run: &Run) {
     for (consumers, batch) in [(1, 100), (8, 100), (64, 100), (1000, 100), (1, 1), (8, 1)] {
         let rates: Vec<f64> = (0..run.rounds()).map(|_| drain(jobs, consumers, batch)).collect();
         let name = format!("shared, {consumers} consumers, {batch} a poll: take and ack");
+        print_spread(&name, "records/ms", rates);
+    }
+    for consumers in [1, 8, 64, 1000, 10_000] {
+        let rates = (0..run.rounds()).map(|_| in_turn(jobs, consumers)).collect();
+        let name = format!("shared, {consumers} consumers of one thread, 100 a poll: take and ack");
         print_spread(&name, "records/ms", rates);
     }
     let rates = (0..run.rounds()).map(|_| retries(jobs / 10)).collect();
@@ -76,6 +83,23 @@ fn drain(jobs: u64, consumers: usize, batch: usize) -> f64 {
     let took = start.elapsed();
     threads.into_iter().for_each(|thread| thread.join().expect("a consumer"));
     jobs as f64 / took.as_secs_f64() / 1e3
+}
+
+/// The same where nobody waits for another thread.
+fn in_turn(jobs: u64, consumers: usize) -> f64 {
+    let (_dir, store) = filled(jobs);
+    let mut all: Vec<ShareConsumer> = (0..consumers).map(|_| consumer(&store, 100)).collect();
+    let (start, mut left) = (Instant::now(), jobs.div_ceil(100) * 100);
+    for consumer in (0..consumers).cycle() {
+        let consumer = &mut all[consumer];
+        let leased = consumer.try_poll().expect("a poll");
+        consumer.ack_all(&leased).expect("acknowledged");
+        left -= leased.len() as u64;
+        if left == 0 {
+            break;
+        }
+    }
+    jobs as f64 / start.elapsed().as_secs_f64() / 1e3
 }
 
 fn retries(jobs: u64) -> f64 {
