@@ -2,8 +2,8 @@
 //!
 //! `shared` has 200,000 records of 100 bytes taken and acknowledged by 1, 8, 64 and 1,000
 //! consumers, each on a thread of its own, 100 a poll and one by one, with process durability; by 1
-//! to 10,000 consumers that one thread polls in turn, which is what consumers alone cost each other;
-//! then some given back for later.
+//! to 10,000 consumers that one thread polls in turn, which is what consumers alone cost each
+//! other; then some given back for later.
 //! `delays` schedules records for a far day, prints what they cost in memory, and then has 100,000
 //! come due within one second, while another thread lingers for a millisecond again and again: how
 //! late they are published, and how late its receipts are. A word says how many are to be pending

@@ -1,32 +1,28 @@
 //! The pure state of one group in one partition: which records are finished, leased, owed.
 //!
 //! From `start` on; everything below is finished. Up to `end` records were looked at: each is open,
-//! with a phase, or finished. What is handed out is planned as a [`Delta`] by `take` and here, and
-//! takes effect with [`apply`](ShareState::apply), which cannot fail.
+//! with a phase, or finished. What is handed out is planned as a [`Delta`] by `take`, what is said
+//! of it by `leases`; both take effect with [`apply`](ShareState::apply), which cannot fail.
 //!
 //! Invariants (`check`): each of `start..end` is open or said to be finished; the lists
 //! (ready, parked, leased, exhausted, behind) are those of the phases, and what is owed to the
 //! dead-letter topic is exhausted too; of a key only the earliest open record is ever ready, leased
 //! or out of deliveries.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+mod leases;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::leases::Settled;
 use super::change::{Delta, Open, To};
-use super::deliveries::{
-    Due, Finished, LeaseFault, LeaseId, Move, Moved, Phase, Resolution, Settle,
-};
+use super::deliveries::{Due, Finished, Move, Moved, Phase};
 use super::owed::AtLast;
 use super::saved::{SavedRun, SavedState};
-use crate::dead_letters::Death;
 use crate::ids::LeaderEpoch;
 use crate::state_log::runs::Runs;
 use crate::time::Timestamp;
-
-/// How many settled records are remembered for who says the same again; more where one word was
-/// about more.
-const REMEMBERED: usize = 4_096;
 
 /// How many open records a state out of the log may have: more than are ever left open here.
 const MOST_RESTORED: u64 = 1_000_000;
@@ -59,8 +55,7 @@ pub(super) struct ShareState {
     pub(super) texts: BTreeMap<i64, Arc<str>>,
     /// The open records of each key.
     keys: HashMap<u64, BTreeSet<i64>>,
-    settled: HashMap<i64, (LeaseId, Resolution)>,
-    remembered: VecDeque<i64>,
+    settled: Settled,
     /// What the log's newest snapshot does not say.
     pub(super) touched: Runs<()>,
 }
@@ -87,8 +82,7 @@ impl ShareState {
             exhausted: BTreeSet::new(),
             texts: BTreeMap::new(),
             keys: HashMap::new(),
-            settled: HashMap::new(),
-            remembered: VecDeque::new(),
+            settled: Settled::default(),
             touched: Runs::default(),
         }
     }
@@ -219,57 +213,6 @@ impl ShareState {
         }
     }
 
-    /// Plans what the holder of a lease says of one record; an error changes nothing. `false`
-    /// where the same has been said before, word for word.
-    pub(super) fn plan_settle(
-        &self,
-        (offset, lease): (i64, LeaseId),
-        how: Resolution,
-        now: Now,
-        delta: &mut Delta,
-    ) -> Result<bool, LeaseFault> {
-        let said = (lease, how);
-        if self.settled.get(&offset) == Some(&said) {
-            return Ok(false);
-        }
-        let open = self.find(offset)?;
-        let how = match how {
-            Resolution::Ack => Settle::Ack,
-            Resolution::Reject => self.at_last.rejected(),
-            Resolution::Release { .. }
-                if self.at_last == AtLast::Bury && open.count >= self.most =>
-            {
-                Settle::Bury(Death::Attempts)
-            }
-            Resolution::Release { delay } if delay.is_zero() => Settle::Release(None),
-            Resolution::Release { delay } => {
-                let delay = whole_millis(delay); // what is written is not earlier than what is said
-                let wall = now.wall.saturating_add(delay);
-                let at = now.mono.saturating_add(delay);
-                Settle::Release(Some(Due { at, wall, delay }))
-            }
-        };
-        let to = match open.phase.after(Move::Settle { lease, how }, open.count, self.most)? {
-            Moved::Done(how) => To::Done(how),
-            Moved::To(phase) => To::Open(Open { phase, ..open }),
-        };
-        delta.changes.push((offset, offset, to));
-        delta.settled.push((offset, said));
-        Ok(true)
-    }
-
-    /// Gives up all that a member holds; nothing of that is written.
-    pub(super) fn give_up(&mut self, is_gone: impl Fn(u64) -> bool) {
-        let all: Vec<i64> = self.leased.iter().map(|(_, at)| *at).collect();
-        for at in all {
-            if let Some(Phase::Leased { lease, .. }) = self.open.get(&at).map(|open| open.phase)
-                && is_gone(lease.member)
-            {
-                self.step(at, Move::Settle { lease, how: Settle::Release(None) });
-            }
-        }
-    }
-
     /// Changes how often a record is handed out at most; what is leased keeps its lease.
     pub(super) fn set_most(&mut self, most: u16) {
         self.most = most;
@@ -287,29 +230,6 @@ impl ShareState {
             if phase != open.phase {
                 self.set_open(at, Open { phase, ..open });
             }
-        }
-    }
-
-    /// Moves the end of a lease; nothing of that is written.
-    pub(super) fn extend(
-        &mut self,
-        offset: i64,
-        lease: LeaseId,
-        deadline: Duration,
-    ) -> Result<(), LeaseFault> {
-        let open = self.find(offset)?;
-        let step = Move::Extend { lease, deadline };
-        if let Moved::To(phase) = open.phase.after(step, open.count, self.most)? {
-            self.set_open(offset, Open { phase, ..open });
-        }
-        Ok(())
-    }
-
-    fn find(&self, offset: i64) -> Result<Open, LeaseFault> {
-        match self.open.get(&offset) {
-            Some(open) => Ok(*open),
-            None if offset >= self.end => Err(LeaseFault::NeverTaken),
-            None => Err(self.finished(offset).map_or(LeaseFault::Finished, Finished::fault)),
         }
     }
 
@@ -363,16 +283,7 @@ impl ShareState {
             self.said.set(first, last, run);
         }
         self.note_texts(&delta.texts);
-        for (offset, said) in &delta.settled {
-            if self.settled.insert(*offset, *said).is_none() {
-                self.remembered.push_back(*offset);
-            }
-        }
-        while self.remembered.len() > REMEMBERED.max(delta.settled.len()) {
-            if let Some(offset) = self.remembered.pop_front() {
-                self.settled.remove(&offset);
-            }
-        }
+        self.settled.take_in(&delta.settled);
         self.settle_start();
     }
 
