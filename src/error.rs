@@ -81,7 +81,8 @@ pub enum ErrorKind {
     InvalidArgument,
     /// A record breaks the format's or the topic's rules.
     InvalidRecord,
-    /// A record or batch is larger than the topic allows, or a compressed one than its reader does.
+    /// A record or batch is larger than the topic or the store allows, or a compressed one than its
+    /// reader does.
     TooLarge,
     /// The store, log or handle was closed.
     Closed,

@@ -83,7 +83,8 @@ pub enum WhenFull {
     /// Waits up to this long for room, then fails.
     Block(Duration),
     /// Drops the oldest sealed segments until there is room, rolling the active one if it is the
-    /// only one; never one that a hold keeps: then it fails and names the hold.
+    /// only one; never one that a hold, the high watermark or an open transaction keeps: then it
+    /// fails and names that.
     DropOldest,
 }
 

@@ -137,6 +137,11 @@ impl DeadLetters {
         if let Some(error) = &self.unread {
             return Err(error.again());
         }
+        self.check_decided(from)
+    }
+
+    /// Fails where an earlier life left it open whether records were moved from there.
+    pub(crate) fn check_decided(&self, from: &MovedFrom) -> Result<()> {
         if self.state.lock().undecided.contains(from) {
             let text = "records may have been moved: the next open of the store tells".to_owned();
             let error = Error::new("move dead letters", Cause::InvalidTransactionState(text));

@@ -330,10 +330,7 @@ impl Walk<'_> {
                             delete the old ones";
                 return Err(Error::new(OPERATION, Cause::InvalidArgument(text.to_owned())));
             }
-            let parts = parts_of(&chosen);
-            let places: Vec<Arc<Partition>> =
-                parts.iter().map(|part| part.partition.clone()).collect();
-            let failed = match self.letters.publish(&mut turn, parts, (&from, moved)) {
+            let failed = match self.letters.publish(&mut turn, parts_of(&chosen), (&from, moved)) {
                 Ok(()) => {
                     done.records += chosen.len() as u64;
                     return Ok(());
@@ -341,17 +338,15 @@ impl Walk<'_> {
                 Err(failed) => failed,
             };
             drop(turn);
-            if failed.error.is_full() && chosen.len() > 1 {
+            let is_full = failed.error.is_full() && failed.error.outcome() == Outcome::NotWritten;
+            if is_full && chosen.len() > 1 {
                 // there may be room for some of them, and never for all
                 let behind = chosen.split_off(chosen.len() / 2);
                 self.publish(chosen, records, done)?;
                 return self.publish(behind, records, done);
             }
-            let blamed = failed.part.and_then(|part| places.get(part));
-            let Some(place) = blamed.filter(|_| is_of_records(failed.error.kind())) else {
-                return Err(failed.error);
-            };
-            if self.strand(&mut chosen, place, done) == 0 {
+            let is_of_records = failed.part.is_some() && is_of_records(failed.error.kind());
+            if !is_of_records || self.strand(&mut chosen, done) == 0 {
                 return Err(failed.error);
             }
         }
@@ -360,26 +355,16 @@ impl Walk<'_> {
         Err(error.with_outcome(Outcome::NotWritten))
     }
 
-    /// Takes out what a partition never takes; returns how many those are.
-    fn strand(
-        &self,
-        chosen: &mut Vec<Chosen<'_>>,
-        place: &Arc<Partition>,
-        done: &mut Redriven,
-    ) -> usize {
+    /// Takes out what its partition never takes; returns how many those are.
+    fn strand(&self, chosen: &mut Vec<Chosen<'_>>, done: &mut Redriven) -> usize {
         let now = self.letters.engine.clock().wall();
         let before = chosen.len();
-        chosen.retain(|one| {
-            if !Arc::ptr_eq(&one.to, place) {
-                return true;
+        chosen.retain(|one| match check_record(&one.to, &one.record, now) {
+            Err(error) if is_of_records(error.kind()) => {
+                done.strand(|| error.to_string());
+                false
             }
-            match check_record(place, &one.record, now) {
-                Err(error) if is_of_records(error.kind()) => {
-                    done.strand(|| error.to_string());
-                    false
-                }
-                _ => true,
-            }
+            _ => true,
         });
         before - chosen.len()
     }

@@ -67,5 +67,6 @@ pub(crate) use follow::{FollowOptions, FollowedPartition, Waiting};
 pub(crate) use holds::HoldState;
 pub(crate) use partition::Partition;
 pub use report::OpenReport;
+pub(crate) use room::Needed;
 pub(crate) use timers::Due;
 pub(crate) use topic::Topic;

@@ -6,6 +6,7 @@
 //! else is left, the append fails as full and says what keeps it. Runs before the append, under no
 //! lock.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use super::budget::{Budget, Reserved};
 use super::partition::Partition;
 use crate::config::WhenFull;
 use crate::error::{Cause, Error, Result};
+use crate::ids::TopicId;
 use crate::time::{Timestamp, deadline_after};
 
 /// Room in both budgets of a partition.
@@ -59,20 +61,11 @@ pub(super) fn give_back(partition: &Partition, room: Room) {
 }
 
 impl Partition {
-    /// How many bytes appends may bring now without a wait, of one batch or of several; `None`
-    /// where nothing bounds them. What drops its oldest has all of its room, but where several
-    /// come, for the segment it writes to.
-    pub(crate) fn room(&self, is_one_batch: bool) -> Option<u64> {
-        let room = |budget: &Budget| {
-            let limit = budget.limit()?;
-            Some(match budget.when_full() {
-                WhenFull::DropOldest if is_one_batch => limit,
-                WhenFull::DropOldest => limit / 2,
-                WhenFull::Fail | WhenFull::Block(_) => limit.saturating_sub(budget.used()),
-            })
-        };
-        let of_store = self.store_budget.as_deref().and_then(room);
-        room(&self.topic_budget).into_iter().chain(of_store).min()
+    /// What the smaller of its budgets allows; no batch may be larger.
+    #[inline]
+    pub(crate) fn largest_batch(&self) -> Option<u64> {
+        let of_store = self.store_budget.as_ref().and_then(|store| store.limit());
+        self.topic_budget.limit().into_iter().chain(of_store).min()
     }
 
     /// Fails where a batch of so many bytes never has room, whatever is removed.
@@ -86,7 +79,8 @@ impl Partition {
     /// others too.
     pub(crate) fn check_room(&self, bytes: u64) -> Result<()> {
         self.check_fits(bytes)?;
-        let budgets = [(Some(&self.topic_budget), "topic"), (self.store_budget.as_ref(), "store")];
+        let of_store = (self.store_budget.as_ref(), Scope::Store.name());
+        let budgets = [(Some(&self.topic_budget), Scope::Topic.name()), of_store];
         for (budget, of) in budgets {
             let Some(budget) = budget.filter(|it| matches!(it.when_full(), WhenFull::Block(_)))
             else {
@@ -105,11 +99,65 @@ impl Partition {
     }
 }
 
+/// What is to be appended to several partitions before any of it may be removed again, added up:
+/// they share budgets.
+#[derive(Debug, Default)]
+pub(crate) struct Needed {
+    of_topics: BTreeMap<TopicId, u64>,
+    of_store: u64,
+}
+
+impl Needed {
+    /// Adds what comes to one partition, as one batch or as several. Fails where that never has
+    /// room, and as full where all so far has none now without a wait.
+    pub(crate) fn add(&mut self, to: &Partition, bytes: u64, is_one_batch: bool) -> Result<()> {
+        let sum = self.of_topics.entry(to.topic_id()).or_default();
+        *sum = sum.saturating_add(bytes);
+        check_room(to, (&to.topic_budget, Scope::Topic), (*sum, bytes, is_one_batch))?;
+        let Some(store) = &to.store_budget else { return Ok(()) };
+        self.of_store = self.of_store.saturating_add(bytes);
+        check_room(to, (store, Scope::Store), (self.of_store, bytes, is_one_batch))
+    }
+}
+
+/// Whether a budget has room for what comes to one partition, and for all with it. What drops its
+/// oldest has all of its room; but where several batches come, not for more than half, for the
+/// segment that the first of them lie in is not dropped.
+fn check_room(
+    to: &Partition,
+    (budget, scope): (&Budget, Scope),
+    (all, bytes, is_one_batch): (u64, u64, bool),
+) -> Result<()> {
+    let Some(limit) = budget.limit() else { return Ok(()) };
+    if is_one_batch {
+        check_fits(to, budget, bytes, scope)?;
+    }
+    let room = match budget.when_full() {
+        WhenFull::DropOldest if !is_one_batch && bytes > limit / 2 => limit / 2,
+        WhenFull::DropOldest => limit,
+        WhenFull::Fail | WhenFull::Block(_) => limit.saturating_sub(budget.used()),
+    };
+    if all <= room {
+        return Ok(());
+    }
+    let text = format!("{all} bytes, and the {} has room for {room} now", scope.name());
+    Err(Error::new("append", Cause::Full(text)).at_partition(to.topic_name(), to.id()))
+}
+
 /// Which partitions share a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scope {
     Topic,
     Store,
+}
+
+impl Scope {
+    fn name(self) -> &'static str {
+        match self {
+            Scope::Topic => "topic",
+            Scope::Store => "store",
+        }
+    }
 }
 
 fn check_fits(partition: &Partition, budget: &Budget, bytes: u64, scope: Scope) -> Result<()> {
@@ -124,9 +172,9 @@ fn check_fits(partition: &Partition, budget: &Budget, bytes: u64, scope: Scope) 
 
 #[cold]
 fn make_room(partition: &Partition, budget: &Budget, bytes: u64, scope: Scope) -> Result<Reserved> {
-    check_fits(partition, budget, bytes, scope)?;
+    partition.check_fits(bytes)?; // into both: else room is made in one for nothing
     let full = |what: &str| {
-        let (of, used) = (if scope == Scope::Topic { "topic" } else { "store" }, budget.used());
+        let (of, used) = (scope.name(), budget.used());
         let limit = budget.limit().unwrap_or(u64::MAX);
         let text = format!("{bytes} bytes more than the {used} of {limit} the {of} holds: {what}");
         Error::new("append", Cause::Full(text)).at_partition(partition.topic_name(), partition.id())

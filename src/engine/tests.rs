@@ -220,6 +220,23 @@ fn max_bytes_fails_or_drops_the_oldest() {
 }
 
 #[test]
+fn what_the_store_never_has_room_for_costs_its_topic_nothing() {
+    let (path, options) = (Path::new("/store"), options(memory()));
+    let engine = Engine::open(EngineOptions { max_bytes: Some(5_000), ..options }, path).unwrap();
+    let config = TopicConfig::new().segment_bytes(1024).max_bytes(6_000, WhenFull::DropOldest);
+    let partition = create(&engine, "orders", config).partition(PartitionId::new(0)).unwrap();
+    for _ in 0..8 {
+        append(&partition, &"x".repeat(400), Durability::Process).unwrap();
+    }
+    engine
+        .alter_topic("orders", TopicConfig::new().max_bytes(6_000, WhenFull::DropOldest))
+        .unwrap();
+    let error = append(&partition, &"x".repeat(5_500), Durability::Process).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    assert_eq!(partition.offsets().unwrap().start, Offset::ZERO);
+}
+
+#[test]
 fn background_syncs_and_retention_run_on_the_clock() {
     let clock = ManualClock::new(Timestamp::from_millis(1_700_000_000_000));
     let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());

@@ -12,6 +12,7 @@ use super::core::{Doomed, Files, PartitionLog};
 use super::keeper::{Durable, Keeper, LogFact};
 use super::retain::{CappedHold, Retention, RetentionLimits, RetentionPlan, SegmentFacts, plan};
 use super::snapshots::Newest;
+use crate::config::IsolationLevel;
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
 use crate::segment::Segment;
@@ -129,8 +130,8 @@ impl PartitionLog {
     }
 
     /// Drops the oldest segment, rolling first if it is the active one. Nothing is dropped where
-    /// a hold, a capped one within its cap, or the high watermark keeps it: then the error says
-    /// what does.
+    /// a hold, a capped one within its cap, the high watermark or an open transaction keeps it:
+    /// then the error says what does.
     pub(crate) fn drop_oldest(
         &self,
         hold: Option<(&str, Offset)>,
@@ -154,6 +155,12 @@ impl PartitionLog {
             return Err(
                 self.full(format!("the high watermark keeps the records from {replicated} on"))
             );
+        }
+        // else the end of a transaction would show a part of it
+        let stable = self.offsets.snapshot().bound(IsolationLevel::ReadCommitted);
+        if stable < oldest.end {
+            let text = format!("a transaction that is open keeps the records from {stable} on");
+            return Err(self.full(text));
         }
         let total = facts.iter().map(|segment| segment.bytes).sum();
         if let Some(hold) = capped.iter().find(|hold| hold.keeps(oldest, total, now)) {

@@ -7,7 +7,7 @@
 //!
 //! Locks: the turn, then the state's. The timer only tries for the turn.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -73,8 +73,6 @@ pub(super) struct Turn {
     pub(super) stuck: HashMap<(TopicId, PartitionId), Error>,
     /// Those of the schedule itself that take nothing or cannot be read, each with why.
     pub(super) held: BTreeMap<PartitionId, Error>,
-    /// Entries whose dead letter its topic does not take.
-    pub(super) refused: HashSet<Key>,
     /// Why dead letters have nowhere to go at the moment.
     pub(super) no_dead_letters: Option<Error>,
     /// When all these are tried again.
@@ -335,7 +333,6 @@ impl Turn {
     fn retry(&mut self) {
         self.stuck.clear();
         self.held.clear();
-        self.refused.clear();
         self.no_dead_letters = None;
         (self.retry_at, self.retry_behind) = (None, None);
     }

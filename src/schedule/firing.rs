@@ -12,7 +12,7 @@
 //!
 //! Called by `coordinator` with the turn in hand; nothing here holds the state's lock across I/O.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +64,15 @@ struct Obituary {
     reason: String,
 }
 
+/// What was learnt of a portion's entries while it was tried.
+#[derive(Debug, Default)]
+struct Learnt {
+    /// Why their topic does not take them.
+    reasons: BTreeMap<Key, String>,
+    /// Nor does the one of the dead letters.
+    refused: BTreeSet<Key>,
+}
+
 /// What came of an attempt.
 enum Attempted {
     Published,
@@ -82,12 +91,12 @@ impl Schedule {
         let (held, due): (Vec<_>, Vec<_>) = due.partition(is_held);
         self.park(turn, held.into_iter().map(|it| it.key).collect(), retry);
         let mut loaded = self.load(turn, &due);
-        let mut reasons: BTreeMap<Key, String> = BTreeMap::new();
+        let mut learnt = Learnt::default();
         for attempt in 0..ATTEMPTS {
             if attempt == ATTEMPTS - ALONE {
                 loaded.truncate(1);
             }
-            let fates = self.fates(turn, &mut loaded, &reasons, retry);
+            let fates = self.fates(turn, &mut loaded, &learnt, retry);
             loaded.truncate(to_a_few_targets(&fates));
             if loaded.is_empty() {
                 return Ok(());
@@ -104,7 +113,7 @@ impl Schedule {
                 }
                 Attempted::Refused(place, error) => match half_for(place, &fates[..loaded.len()]) {
                     Some(half) if error.is_full() => loaded.truncate(half),
-                    _ => self.blame(turn, &loaded, &fates, &mut reasons, (place, error)),
+                    _ => self.blame(turn, &loaded, &fates, &mut learnt, (place, error)),
                 },
             }
         }
@@ -116,7 +125,7 @@ impl Schedule {
         &self,
         turn: &mut Turn,
         loaded: &mut Vec<Loaded>,
-        reasons: &BTreeMap<Key, String>,
+        learnt: &Learnt,
         retry: Duration,
     ) -> Vec<Fate> {
         let mut fates = Vec::with_capacity(loaded.len());
@@ -127,7 +136,7 @@ impl Schedule {
                 lost.push(it.key);
                 return false;
             };
-            match self.fate(turn, it.key, &entry, reasons) {
+            match self.fate(turn, it.key, &entry, learnt) {
                 Fate::Park => parked.push(it.key),
                 fate => {
                     fates.push(fate);
@@ -154,18 +163,12 @@ impl Schedule {
         self.state.lock().park(keys);
     }
 
-    fn fate(
-        &self,
-        turn: &mut Turn,
-        key: Key,
-        entry: &Kept<'_>,
-        reasons: &BTreeMap<Key, String>,
-    ) -> Fate {
+    fn fate(&self, turn: &mut Turn, key: Key, entry: &Kept<'_>, learnt: &Learnt) -> Fate {
         let target = entry.target;
         if turn.stuck.contains_key(&(target.topic, target.partition)) {
             return Fate::Park;
         }
-        let reason = match reasons.get(&key) {
+        let reason = match learnt.reasons.get(&key) {
             Some(reason) => reason.clone(),
             None => match self.engine.topic_by_id(target.topic) {
                 Some(topic) => match topic.partition(target.partition) {
@@ -178,7 +181,7 @@ impl Schedule {
                 None => format!("topic `{}` was deleted", target.name),
             },
         };
-        if turn.refused.contains(&key) {
+        if learnt.refused.contains(&key) {
             return Fate::Park;
         }
         let Some(buried) = self.dead_letters(turn) else { return Fate::Park };
@@ -265,27 +268,30 @@ impl Schedule {
         turn: &mut Turn,
         loaded: &[Loaded],
         fates: &[Fate],
-        reasons: &mut BTreeMap<Key, String>,
+        learnt: &mut Learnt,
         (place, error): (Where, Error),
     ) {
         if error.kind() == ErrorKind::NotFound {
             return; // deleted meanwhile: the next attempt sees that
         }
         let now = self.engine.clock().wall();
-        let mut is_known = false;
+        let (mut refused, mut why_refused) = (0, None);
         if is_of_records(error.kind()) {
             for (it, fate) in loaded.iter().zip(fates).filter(|(_, it)| it.place() == Some(place)) {
                 let Some(why) = refusal(it, fate, now) else { continue };
-                is_known = true;
+                refused += 1;
                 if let Fate::Publish(_) = fate {
-                    reasons.insert(it.key, why.to_string());
+                    learnt.reasons.insert(it.key, why.to_string());
                 } else {
-                    log::error!("a dead letter of the schedule has to wait: {why}");
-                    turn.refused.insert(it.key);
+                    learnt.refused.insert(it.key);
+                    why_refused = Some(why);
                 }
             }
         }
-        if !is_known {
+        if let Some(why) = why_refused {
+            log::error!("{refused} dead letters of scheduled records have to wait: {why}");
+        }
+        if refused == 0 {
             log::warn!("scheduled records have to wait: {error}");
             turn.stuck.insert(place, error);
         }

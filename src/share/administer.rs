@@ -123,6 +123,7 @@ impl ShareGroups {
         let keys = group.places.lock().keys();
         for key in keys {
             let from = group.moved_from(key);
+            burying.letters.check_decided(&from)?;
             if burying.letters.moved(&from).is_some()
                 && let Some(partition) = self.partition(&key)
             {
@@ -133,11 +134,12 @@ impl ShareGroups {
         Ok(())
     }
 
-    /// Whether a group may be deleted now.
-    pub(crate) fn check_deletable(&self, name: &str) -> Result<()> {
+    /// Whether a group may be deleted now; does what its deletion could fail with for good.
+    pub(crate) fn prepare_deletion(&self, name: &str) -> Result<()> {
         const OPERATION: &str = "delete share group";
         let group = self.known(OPERATION, name)?;
-        check_empty(OPERATION, &group)
+        check_empty(OPERATION, &group)?;
+        self.take_over_all(&group, &mut self.kept.burying.letters.turn())
     }
 
     /// Moves a group in one partition: what it has open there is forgotten, and it goes on with

@@ -148,7 +148,7 @@ impl Store {
     /// for Kafka's own share and streams groups, whose records lie elsewhere too; those of an
     /// append. A share group whose dead letters a stop left noted alone is deleted once its state
     /// says so too: where the partition they come from cannot be opened that error is returned, and
-    /// nothing is deleted.
+    /// nothing is deleted. After another error some of it may be gone: to say it again is safe.
     ///
     /// ```
     /// use tidelog::{ErrorKind, Offset, OffsetCommit, Store, TopicConfig};
@@ -161,25 +161,17 @@ impl Store {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn delete_group(&self, group: &str) -> Result<()> {
-        let is_shared = self.shares.contains(group);
         let retries = retries_of(group);
-        if self.shares.contains(&retries) {
-            self.shares.check_deletable(&retries)?;
-        }
-        if is_shared {
-            self.shares.check_deletable(group)?; // before anything of a name that is both goes
-        }
+        let mut shares = vec![group, &retries];
+        shares.retain(|name| self.shares.contains(name));
+        // before anything goes of a name that is both, or that has retries
+        shares.iter().try_for_each(|name| self.shares.prepare_deletion(name))?;
         match self.offsets.delete_group(group) {
-            Err(error) if is_shared && error.kind() == ErrorKind::NotFound => {
-                self.shares.delete(group)
-            }
-            Ok(()) if is_shared => self.shares.delete(group),
-            deleted => deleted,
-        }?;
-        match self.shares.contains(&retries) {
-            true => self.shares.delete(&retries),
-            false => Ok(()),
+            // or it went in an earlier call, which failed then
+            Err(error) if error.kind() == ErrorKind::NotFound && !shares.is_empty() => {}
+            deleted => deleted?,
         }
+        shares.iter().try_for_each(|name| self.shares.delete(name))
     }
 
     /// Deletes what a group has committed for a topic, which need not exist any more; returns for

@@ -225,7 +225,9 @@ impl Partition {
     /// [`FencedLeaderEpoch`](crate::ErrorKind::FencedLeaderEpoch) for an epoch that falls.
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where the host does not lead the
     /// partition. Those of the disk name the offset of the batch that met them; those before it are
-    /// in the partition then.
+    /// in the partition then. Where `max_bytes` leaves no room for all of `batches` none is
+    /// appended: [`Full`](crate::ErrorKind::Full), or [`TooLarge`](crate::ErrorKind::TooLarge)
+    /// where it never has room for so much at once.
     ///
     /// ```
     /// use tidelog::{ErrorKind, LeaderEpoch, Offset, RawLimits, Record, Store, TopicConfig};

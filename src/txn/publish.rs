@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::coordinator::{Reached, Taken, Transactions};
 use super::state::TransactionPhase;
 use crate::config::Durability;
-use crate::engine::Partition;
+use crate::engine::{Needed, Partition};
 use crate::error::{Cause, Error, ErrorKind, Outcome, Result};
 use crate::ids::Offset;
 use crate::record::{
@@ -97,9 +97,10 @@ impl Publisher {
     ) -> Result<(), Unpublished> {
         let mut held = self.held.lock();
         let parts = || parts.iter().enumerate().filter(|(_, part)| !part.records.is_empty());
+        let (now, mut needed) = (self.transactions.engine.clock().wall(), Needed::default());
         for (number, part) in parts() {
             // before anything is written: what is aborted takes room all the same
-            check_part(part, self.transactions.engine.clock().wall()).map_err(|error| {
+            check_part(part, now, &mut needed).map_err(|error| {
                 let error = error.with_outcome(Outcome::NotWritten);
                 Unpublished { part: Some(number), error }
             })?;
@@ -236,26 +237,23 @@ impl Publisher {
     }
 }
 
-/// Fails where a partition takes nothing now, or not as much. What is enlisted has to be ended: not
-/// where no marker could be written either.
-fn check_part(part: &Part<'_>, now: Timestamp) -> Result<()> {
+/// Fails where a partition takes nothing now, or not as much beside what is needed so far. What is
+/// enlisted has to be ended: not where no marker could be written either.
+fn check_part(part: &Part<'_>, now: Timestamp, needed: &mut Needed) -> Result<()> {
     let Part { partition, records } = part;
     let placed = |error: Error| error.at_partition(partition.topic_name(), partition.id());
     partition.check_appends().map_err(placed)?;
-    let is_one = records.len() == 1;
-    let Some(room) = partition.room(is_one) else { return Ok(()) };
+    if partition.largest_batch().is_none() {
+        return Ok(());
+    }
     let rules = partition.batch_rules(now).map_err(placed)?;
-    let any_size = BatchRules { max_bytes: usize::MAX, ..rules };
+    let (any_size, is_one) = (BatchRules { max_bytes: usize::MAX, ..rules }, records.len() == 1);
+    if is_one && !rules.packing.is_plain() {
+        return Ok(()); // what it is when it is compressed its append tells
+    }
     match BorrowedBatch::measure(records, &any_size) {
-        // what a record is when it is compressed its append tells, and why it is refused
-        Ok(batch) if batch.size() as u64 > room && (rules.packing.is_plain() || !is_one) => {
-            if is_one {
-                partition.check_fits(batch.size() as u64).map_err(placed)?;
-            }
-            let text = format!("{} bytes, and room for {room} now", batch.size());
-            Err(placed(Error::new("append", Cause::Full(text))))
-        }
-        Ok(_) | Err(_) => Ok(()),
+        Ok(batch) => needed.add(partition, batch.size() as u64, is_one),
+        Err(_) => Ok(()), // why it is refused its append tells
     }
 }
 

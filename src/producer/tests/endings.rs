@@ -10,17 +10,24 @@ use super::*;
 use crate::config::Durability;
 use crate::error::{ErrorKind, Outcome};
 
+/// A topic that has room for a small record alone.
+fn nearly_full(world: &World, partitions: u32) -> (Arc<Topic>, TopicProducer) {
+    let config = TopicConfig::new().partitions(partitions).max_bytes(2_048, WhenFull::Fail);
+    let (topic, orders) = world.orders(config, world.producer());
+    orders.send_to(partition(0), Record::new(&"f".repeat(1_500))).unwrap();
+    (topic, orders)
+}
+
 #[test]
 fn a_failed_batch_fails_all_its_records_and_no_other() {
     let world = World::by_hand();
-    let config = TopicConfig::new().partitions(2).max_bytes(1_024, WhenFull::Fail);
-    let (topic, orders) = world.orders(config, world.producer());
+    let (topic, orders) = nearly_full(&world, 2);
     let value = "x".repeat(300);
     let large: Vec<_> =
         (0..4).map(|_| orders.enqueue_to(partition(0), Record::new(&value)).unwrap()).collect();
     let small = orders.enqueue_to(partition(1), Record::new("small")).unwrap();
     let error = orders.flush().unwrap_err();
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::TooLarge, Outcome::NotWritten));
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Full, Outcome::NotWritten));
     for pending in large {
         let same = pending.wait().unwrap_err();
         assert_eq!(same.to_string(), error.to_string());
@@ -30,23 +37,38 @@ fn a_failed_batch_fails_all_its_records_and_no_other() {
     orders.flush().unwrap(); // it was reported
     let later = orders.enqueue_to(partition(0), Record::new("later")).unwrap();
     orders.flush().unwrap();
-    assert_eq!(later.wait().unwrap().offset().get(), 0, "no offset was used");
-    assert_eq!(values(&topic, 0), ["later"]);
+    assert_eq!(later.wait().unwrap().offset().get(), 1, "no offset was used");
+    assert_eq!(values(&topic, 0)[1..], ["later"]);
+}
+
+#[test]
+fn records_that_fit_one_by_one_are_not_gathered_to_a_batch_that_never_does() {
+    let world = World::by_hand();
+    let config = TopicConfig::new().max_bytes(2_048, WhenFull::DropOldest);
+    let (topic, orders) = world.orders(config, world.producer());
+    let values: Vec<String> = (0..9).map(|number| number.to_string().repeat(300)).collect();
+    let taken: Vec<_> =
+        values.iter().map(|value| orders.enqueue(Record::new(value)).unwrap()).collect();
+    orders.flush().unwrap();
+    let offsets = taken.into_iter().map(|pending| pending.wait().unwrap().offset().get());
+    assert!(offsets.eq(0..9));
+    assert_eq!(super::values(&topic, 0).pop(), values.last().cloned());
+    let error = orders.enqueue(Record::new(&"x".repeat(2_048))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge, "told at once");
 }
 
 #[test]
 fn a_flush_reports_what_failed_before_it() {
     let world = World::by_hand();
-    let config = TopicConfig::new().max_bytes(1_024, WhenFull::Fail);
-    let (_, orders) = world.orders(config, world.producer());
+    let (_, orders) = nearly_full(&world, 1);
     drop(orders.enqueue(Record::new(&"x".repeat(1_200))).unwrap());
     world.clock.advance(Duration::from_millis(5));
     world.engine.run_due();
-    assert_eq!(orders.flush().unwrap_err().kind(), ErrorKind::TooLarge);
+    assert!(orders.flush().unwrap_err().is_full());
     orders.flush().unwrap();
     drop(orders.enqueue(Record::new(&"x".repeat(1_200))).unwrap());
     let flushed = pollster::block_on(orders.flush_async());
-    assert_eq!(flushed.unwrap_err().kind(), ErrorKind::TooLarge);
+    assert!(flushed.unwrap_err().is_full());
 }
 
 #[test]
@@ -70,11 +92,10 @@ fn the_last_handle_to_go_flushes() {
 #[test]
 fn a_drop_that_cannot_flush_fails_its_records_quietly() {
     let world = World::by_hand();
-    let config = TopicConfig::new().max_bytes(1_024, WhenFull::Fail);
-    let (_, orders) = world.orders(config, world.producer());
+    let (_, orders) = nearly_full(&world, 1);
     let pending = orders.enqueue(Record::new(&"x".repeat(1_200))).unwrap();
     drop(orders);
-    assert_eq!(pending.wait().unwrap_err().kind(), ErrorKind::TooLarge);
+    assert!(pending.wait().unwrap_err().is_full());
 }
 
 #[test]
@@ -107,11 +128,10 @@ fn closing_the_store_flushes_and_then_refuses() {
 #[test]
 fn a_close_reports_what_could_not_be_flushed() {
     let world = World::by_hand();
-    let config = TopicConfig::new().max_bytes(1_024, WhenFull::Fail);
-    let (_, orders) = world.orders(config, world.producer());
+    let (_, orders) = nearly_full(&world, 1);
     let pending = orders.enqueue(Record::new(&"x".repeat(1_200))).unwrap();
-    assert_eq!(world.engine.close().unwrap_err().kind(), ErrorKind::TooLarge);
-    assert_eq!(pending.wait().unwrap_err().kind(), ErrorKind::TooLarge);
+    assert!(world.engine.close().unwrap_err().is_full());
+    assert!(pending.wait().unwrap_err().is_full());
 }
 
 #[test]

@@ -195,6 +195,24 @@ fn a_part_there_is_no_room_for_leaves_nothing_behind_anywhere() {
     assert_eq!(end, Offset::new(2), "a record and its marker");
 }
 
+/// Else what comes second makes room with what came first, and a part of all is never seen.
+#[test]
+fn what_drops_its_oldest_keeps_what_an_open_transaction_has_written() {
+    let engine = engine(TopicConfig::new().max_bytes(4_096, WhenFull::DropOldest));
+    let it = publisher(&engine);
+    let publish = |values: &[Vec<u8>]| {
+        let part = |value| Part { partition: partition(&engine, "b"), records: vec![value] };
+        let parts: Vec<Part<'_>> = values.iter().map(|value| part(Record::new(value))).collect();
+        it.publish(&parts, Durability::Process)
+    };
+    let (old, new) = (vec![1; 1_200], [vec![2; 1_400], vec![3; 1_400]]);
+    publish(std::slice::from_ref(&old)).unwrap();
+    let full = publish(&new).unwrap_err().error;
+    assert!(full.is_full() && full.to_string().contains("a transaction that is open"), "{full}");
+    assert_eq!(committed(&engine, "b").0, [old], "and nothing is dropped for it");
+    publish(&new[..1]).unwrap();
+}
+
 #[test]
 fn its_ids_are_not_for_programs() {
     assert_eq!(check_not_own("__tidelog_x").unwrap_err().kind(), ErrorKind::InvalidName);

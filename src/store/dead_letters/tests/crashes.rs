@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::*;
 use crate::disk::{Crash, Fault, IoMode, Operation, Plan, SimDisk};
-use crate::error::Result;
+use crate::error::{Outcome, Result};
 use crate::seeds::{pick, seeds};
 
 /// What the program had been told when a call to the disk was made.
@@ -241,6 +241,64 @@ fn a_group_that_is_deleted_has_no_letter_made_twice_wherever_that_stops() {
         }
     }
     assert!(noted > 0, "the control");
+}
+
+/// Whoever asked hears of it: what was sent is counted, or is in doubt.
+#[test]
+fn a_redrive_whose_commit_is_in_doubt_says_so() {
+    let mut doubtful = 0;
+    for nth in 1..=8 {
+        let disk = SimDisk::new(nth);
+        let store = World::on(Arc::new(disk.clone())).open();
+        for topic in ["jobs", "again"] {
+            store.ensure_topic(topic, TopicConfig::new()).unwrap();
+        }
+        send(&store, &["1", "2", "3", "4", "5", "6"]);
+        reject_all(&mut consumer(&store));
+        tend(&store);
+        disk.fail(Plan::new(Fault::Error(28)).on(Operation::Sync).nth(nth));
+        let done = store.redrive_dead_letters("g.dlq").to("again").max_records(4).run();
+        disk.heal();
+        let sent = values(&store, "again").len() as u64;
+        match done {
+            Ok(done) => assert_eq!((done.records, sent), (4, 4), "sync {nth} fails"),
+            Err(error) if error.outcome() == Outcome::NotWritten => {
+                assert_eq!(sent, 0, "sync {nth} fails: {error}");
+            }
+            Err(_) => doubtful += 1,
+        }
+    }
+    assert!(doubtful > 0, "the control");
+}
+
+/// An ordinary group with records that it gave back: whatever of it goes first, the deletion can
+/// be said again until all of it is gone.
+#[test]
+fn a_deletion_that_failed_halfway_is_ended_by_saying_it_again() {
+    let mut failed = 0;
+    for nth in 1..=12 {
+        let disk = SimDisk::new(nth);
+        let world = World::on(Arc::new(disk.clone()));
+        let store = world.open();
+        store.ensure_topic("jobs", TopicConfig::new()).unwrap();
+        send(&store, &["1", "2"]);
+        let mut consumer = store.consumer("g").subscribe(["jobs"]).build().unwrap();
+        let records = consumer.try_poll().unwrap();
+        consumer.retry_later(&records.iter().next().unwrap(), Duration::from_secs(60)).unwrap();
+        consumer.commit().unwrap();
+        drop(consumer);
+        disk.fail(Plan::new(Fault::Error(5)).on(Operation::Sync).nth(nth));
+        let is_deleted = store.delete_group("g").is_ok();
+        disk.heal();
+        store.close().unwrap_or_default();
+        let store = world.open();
+        failed += usize::from(!is_deleted);
+        let kind = |name| store.delete_group(name).err().map(|error| error.kind());
+        let not_found = Some(ErrorKind::NotFound);
+        assert!([None, not_found].contains(&kind("g")), "sync {nth} failed");
+        assert_eq!([kind("g"), kind("%RETRY%g")], [not_found; 2], "sync {nth} failed");
+    }
+    assert!(failed > 1, "the control");
 }
 
 /// A group of two topics whose deletion meets an error: what it noted of the one is not forgotten

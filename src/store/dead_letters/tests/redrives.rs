@@ -166,6 +166,45 @@ fn more_than_their_topic_has_room_for_go_as_far_as_it_has() {
 }
 
 #[test]
+fn partitions_share_the_room_of_their_topic() {
+    let (_, store) = begin();
+    store.delete_topic("jobs").unwrap();
+    store.ensure_topic("jobs", TopicConfig::new().partitions(4)).unwrap();
+    let jobs = producer(&store, "jobs");
+    for number in 0..200 {
+        jobs.send_to(number % 4, Record::new(&"v".repeat(1_000))).unwrap();
+    }
+    let mut consumer = builder(&store).max_records(500).build().unwrap();
+    while reject_all(&mut consumer) > 0 {}
+    (0..8).for_each(|_| tend(&store));
+    let small = TopicConfig::new().partitions(4).max_bytes(64 << 10, WhenFull::Fail);
+    store.ensure_topic("again", small).unwrap();
+    let error = redrive(&store).to("again").run().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Full);
+    let sent = 200 - redrive(&store).count().unwrap().records;
+    assert!((50..64).contains(&sent), "{sent} letters of 1,000 bytes in 64 KiB");
+    assert_eq!(values(&store, "again").len() as u64, sent);
+}
+
+#[test]
+fn large_ones_for_many_partitions_keep_nobody() {
+    let (_, store) = begin();
+    store.delete_topic("jobs").unwrap();
+    store.ensure_topic("jobs", TopicConfig::new().partitions(6)).unwrap();
+    let jobs = producer(&store, "jobs");
+    for number in 0..6 {
+        jobs.send_to(number, Record::new(&"v".repeat(2_000))).unwrap();
+    }
+    jobs.send_to(0, Record::new("small")).unwrap();
+    let mut consumer = consumer(&store);
+    while reject_all(&mut consumer) > 0 {}
+    (0..8).for_each(|_| tend(&store));
+    store.ensure_topic("again", TopicConfig::new().partitions(6).max_batch_bytes(1_024)).unwrap();
+    let done = redrive(&store).to("again").run().unwrap();
+    assert_eq!((done.records, done.stranded), (1, 6));
+}
+
+#[test]
 fn one_that_its_topic_never_has_room_for_stays_and_the_others_go() {
     let (_, store) = begin();
     let large = "x".repeat(2_000);
