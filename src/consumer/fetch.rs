@@ -208,9 +208,8 @@ impl Consumer {
                 return Ok(None);
             }
             let fetched = slot.partition.fetch(at.offset, at.cursor.as_ref(), limits)?;
-            // of a followed log the fetch alone does not tell the end from files that are outrun
-            let nothing = fetched.chunk.is_none() && fetched.next_offset == at.offset && !follows;
-            Ok((!nothing).then_some(fetched))
+            let nothing = fetched.chunk.is_none() && fetched.next_offset == at.offset;
+            Ok((!nothing || fetched.is_outrun).then_some(fetched))
         };
         if let Some(fetched) = look()? {
             return Ok(Some(fetched));

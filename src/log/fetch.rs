@@ -78,12 +78,16 @@ pub(crate) struct Fetched {
     pub(crate) cursor: Option<Cursor>,
     /// The base offsets of the batches that no reader of the isolation level is to see, in order.
     pub(crate) aborted: Vec<Offset>,
+    /// The writer of a followed log removes its files faster than they can be opened: there may be
+    /// something all the same.
+    pub(crate) is_outrun: bool,
 }
 
 impl Fetched {
     /// Nothing; the next read begins at `next_offset`.
     pub(super) fn nothing(next_offset: Offset, cursor: Option<&Cursor>) -> Self {
-        Fetched { chunk: None, next_offset, cursor: cursor.cloned(), aborted: Vec::new() }
+        let (cursor, aborted) = (cursor.cloned(), Vec::new());
+        Fetched { chunk: None, next_offset, cursor, aborted, is_outrun: false }
     }
 
     /// What of it may be handed out.
@@ -98,7 +102,8 @@ impl Fetched {
         let (segment, position) = (segment.clone(), chunk.next_position);
         let (era, until) = (Era::NONE, None);
         let cursor = Cursor { segment, position, offset: next_offset, era, until };
-        Fetched { chunk: Some(chunk), next_offset, cursor: Some(cursor), aborted: Vec::new() }
+        let (chunk, cursor, aborted) = (Some(chunk), Some(cursor), Vec::new());
+        Fetched { chunk, next_offset, cursor, aborted, is_outrun: false }
     }
 }
 
@@ -106,6 +111,24 @@ impl Fetched {
 pub(super) fn segments_from(segments: &[Arc<Segment>], from: Offset) -> &[Arc<Segment>] {
     let first = segments.partition_point(|segment| segment.base() <= from).saturating_sub(1);
     &segments[first.min(segments.len())..]
+}
+
+/// Where the batch begins that a bound below the end lies within, behind `from`, if it does.
+pub(super) fn base_below(
+    segments: &[Arc<Segment>],
+    from: Offset,
+    (bound, end): (Offset, Offset),
+) -> Result<Option<Offset>> {
+    if bound == end {
+        return Ok(None);
+    }
+    let limits = Limits { bytes: 1, records: 1, bound: end, gapless_from: None };
+    for segment in segments_from(segments, from) {
+        if let Some(chunk) = segment.read(from.max(segment.base()), None, limits)? {
+            return Ok(Some(chunk.first_offset).filter(|base| *base < bound));
+        }
+    }
+    Ok(None)
 }
 
 /// Where `from` lies in a segment, if the last read ended right before it.
@@ -292,32 +315,13 @@ impl PartitionLog {
         }
         // nothing lies between here and the bound: the next read begins there, unless a batch that
         // the bound lies within does
-        let next_offset = match self.base_below(segments, from, (bound, offsets.end))? {
+        let below = base_below(segments, from, (bound, offsets.end));
+        let next_offset = match below.map_err(|error| self.read_failed(error, from))? {
             Some(base) => base.max(from),
             None => bound,
         };
         self.check_gap(from, next_offset)?;
         Ok(Fetched::nothing(next_offset, None))
-    }
-
-    /// Where the batch begins that a bound below the end lies within, behind `from`, if it does.
-    fn base_below(
-        &self,
-        segments: &[Arc<Segment>],
-        from: Offset,
-        (bound, end): (Offset, Offset),
-    ) -> Result<Option<Offset>> {
-        if bound == end {
-            return Ok(None);
-        }
-        let limits = Limits { bytes: 1, records: 1, bound: end, gapless_from: None };
-        for segment in segments_from(segments, from) {
-            let read = segment.read(from.max(segment.base()), None, limits);
-            if let Some(chunk) = read.map_err(|error| self.read_failed(error, from))? {
-                return Ok(Some(chunk.first_offset).filter(|base| *base < bound));
-            }
-        }
-        Ok(None)
     }
 
     /// The batches of a chunk that a reader of that isolation level is not to see.

@@ -12,7 +12,7 @@ use super::{FollowedLog, Patience, View, is_vanished};
 use crate::config::IsolationLevel;
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::ids::{LeaderEpoch, Offset};
-use crate::log::fetch::{Cursor, FetchLimits, Fetched, hint, segments_from};
+use crate::log::fetch::{Cursor, FetchLimits, Fetched, base_below, hint, segments_from};
 use crate::log::lookup::{FoundOffset, OffsetSpec, first_late, newest};
 use crate::log::offsets::OffsetSnapshot;
 use crate::record::BatchHeader;
@@ -55,7 +55,7 @@ impl FollowedLog {
         limits: FetchLimits,
         now: Duration,
     ) -> Result<Fetched> {
-        let nothing = Fetched::nothing(from, None);
+        let nothing = Fetched { is_outrun: true, ..Fetched::nothing(from, None) };
         self.steadily(now, Some(nothing), |view| {
             let bound = limits.bound(&view.offsets);
             self.fetch_in(view, from, cursor, (limits, bound))
@@ -194,8 +194,14 @@ impl FollowedLog {
                 return Ok(Fetched { aborted, ..Fetched::of(segment, chunk) });
             }
         }
-        self.check_gap(view, from, bound)?;
-        Ok(Fetched::nothing(bound, None))
+        // nothing lies between here and the bound: the next read begins there, unless a batch that
+        // the bound lies within does
+        let next_offset = match base_below(&view.segments, from, (bound, offsets.end))? {
+            Some(base) => base.max(from),
+            None => bound,
+        };
+        self.check_gap(view, from, next_offset)?;
+        Ok(Fetched::nothing(next_offset, None))
     }
 
     /// Opens a segment's file, and makes sure that it is this topic's.

@@ -4,6 +4,7 @@
 mod arrival;
 mod beside;
 mod damage;
+mod gaps;
 mod guest_disk;
 #[cfg(feature = "sim")]
 mod left;
