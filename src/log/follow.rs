@@ -33,7 +33,7 @@ use transactions::Transactions;
 use super::checkpoint::read_partition_metadata;
 use super::core::LogName;
 use super::epochs::EpochCache;
-use super::keeper::LogId;
+use super::keeper::{FAR, LogId};
 use super::offsets::OffsetSnapshot;
 use crate::disk::Disk;
 use crate::disk::names::{PARTITION_METADATA, SegmentFile};
@@ -57,10 +57,27 @@ pub(crate) struct FollowFacts {
     pub(crate) recovery_point: Offset,
     /// The epoch of the writer that opened the store last.
     pub(crate) reign: Option<LeaderEpoch>,
-    /// Whether every offset from the start on must be there.
+    /// Whether every offset from the start on must be there, but for those below the next two.
     pub(crate) gapless: bool,
+    /// Compaction may have taken records below it.
+    pub(crate) compacted: Offset,
+    /// A leader may have left out offsets below it.
+    pub(crate) sparse: Offset,
     /// The high watermark, where the host leads the log, as it was recorded last.
     pub(crate) high_watermark: Option<Offset>,
+}
+
+impl FollowFacts {
+    /// The offset from which on none may be missing; `None` where any may.
+    fn gapless_from(&self) -> Option<Offset> {
+        self.gapless.then_some(self.compacted.max(self.sparse))
+    }
+
+    /// Whether the offsets between the end of a segment and the next one may be missing.
+    fn allows_gap(&self, end: Offset, next: Offset) -> bool {
+        let is_far = next <= self.sparse && next.since(end) >= FAR;
+        !self.gapless || next <= self.compacted || is_far
+    }
 }
 
 /// Where the facts come from; asked while a log is looked at.
@@ -270,7 +287,7 @@ impl FollowedLog {
         }
         let path = self.place.path(base, SegmentFile::Log);
         let Some(len) = self.length(&path)?.filter(|len| *len > 0) else { return Ok(None) };
-        let rules = (!facts.gapless, tail.epoch());
+        let rules = (facts.gapless_from(), tail.epoch());
         let mut next = FollowedTail::begin(&self.place, base, len, base, rules)?;
         next.look(facts.reign)?;
         if next.next_offset() == base {
@@ -370,8 +387,8 @@ impl Following {
         let durable = self.restored.as_ref().map_or(point, |restored| restored.end);
         let offsets = OffsetSnapshot {
             start,
-            compacted: Offset::ZERO, // `gapless` says it here
-            sparse: Offset::ZERO,
+            compacted: facts.compacted,
+            sparse: facts.sparse,
             set_watermark: facts.high_watermark.map(|set| set.max(start)),
             recovery_point: point,
             durable,

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use super::index::{IndexedBatch, Indexer};
-use super::scan::{ScanStart, Walk, WalkStep, misfit};
+use super::scan::{ScanStart, Walk, WalkStep, misfit, skips};
 use super::shared::{Place, Segment};
 use crate::disk::{DiskFile, read_full_at};
 use crate::error::{Error, Result};
@@ -69,7 +69,8 @@ pub(crate) struct FollowedTail {
     position: u64,
     next_offset: Offset,
     epoch: Option<LeaderEpoch>,
-    may_skip: bool,
+    /// The offset from which on none may be left out; `None` where any may.
+    gapless_from: Option<Offset>,
     /// Each epoch that begins in what was accepted, with its first offset, until it is taken.
     epochs: Vec<(LeaderEpoch, Offset)>,
     transactional: bool,
@@ -83,14 +84,14 @@ struct Reached {
 
 impl FollowedTail {
     /// Begins a segment whose file is `len` bytes long where its saved indexes vouch for what
-    /// lies below `recovery_point`; nothing else of it is believed yet. Whether offsets may be
-    /// left out, as other writers and compaction do, and the epoch of what lies before.
+    /// lies below `recovery_point`; nothing else of it is believed yet. The offset from which on
+    /// none may be left out, as other writers and compaction do, and the epoch of what lies before.
     pub(crate) fn begin(
         place: &Arc<Place>,
         base: Offset,
         len: u64,
         recovery_point: Offset,
-        (may_skip, floor): (bool, Option<LeaderEpoch>),
+        (gapless_from, floor): (Option<Offset>, Option<LeaderEpoch>),
     ) -> Result<Self> {
         let whole = Segment::on_disk(place.clone(), base, len);
         let ScanStart { position, next_offset, indexer, epoch, .. } =
@@ -104,7 +105,7 @@ impl FollowedTail {
             position,
             next_offset,
             epoch,
-            may_skip,
+            gapless_from,
             epochs,
             transactional: false,
         };
@@ -194,8 +195,8 @@ impl FollowedTail {
                     if header.leader_epoch() > newest {
                         return Ok(Reached { position, beyond: Beyond::NewEpoch });
                     }
-                    let continues = self.may_skip || header.base_offset() == next_offset;
-                    if !continues
+                    let from = self.gapless_from;
+                    if from.is_some_and(|from| skips(header, next_offset, from))
                         || misfit(header, self.segment.base(), next_offset, epoch).is_some()
                     {
                         return Ok(Reached { position, beyond: Beyond::Unfinished });

@@ -169,6 +169,8 @@ fn facts_of(state: &RootState, id: LogId, is_kafkas: bool) -> Option<FollowFacts
         reign: if host_led || is_kafkas { Some(any) } else { state.highest_epoch() },
         // internal topics are compacted, and other writers and leaders may leave gaps
         gapless: !topic.foreign && !topic.internal && !host_led,
+        compacted: kept.map_or(Offset::ZERO, |kept| kept.compacted),
+        sparse: kept.map_or(Offset::ZERO, |kept| kept.sparse),
         high_watermark: kept.filter(|kept| kept.host_led).map(|kept| kept.high_watermark),
     })
 }

@@ -100,7 +100,7 @@ impl Ground for Surveyed<'_> {
     }
 
     fn sparse(&self) -> Offset {
-        if self.view.gapless { Offset::ZERO } else { Offset::new(i64::MAX) }
+        if self.view.gapless { self.view.offsets.sparse } else { Offset::new(i64::MAX) }
     }
 
     fn standing(&self) -> Standing {
@@ -148,8 +148,8 @@ impl Surveyed<'_> {
         let path = place.path(self.first, SegmentFile::Log);
         put(&*place.disk, &place.dir, &path, &self.bytes)
             .map_err(|error| Error::io("follow log", &path, error))?;
-        let (len, floor) = (self.bytes.len() as u64, None);
-        let mut tail = FollowedTail::begin(&place, self.first, len, self.first, (false, floor))?;
+        let (len, rules) = (self.bytes.len() as u64, (facts.gapless_from(), None));
+        let mut tail = FollowedTail::begin(&place, self.first, len, self.first, rules)?;
         let beyond = tail.look(facts.reign)?;
         if beyond != Beyond::Nothing || tail.next_offset() != self.end {
             let reason = "what the journal holds is of an epoch that is not recorded";

@@ -74,7 +74,8 @@ impl FollowedLog {
 
     fn take_in(&self) -> Result<Taken> {
         let before = self.source.facts(self.id)?.ok_or_else(|| self.deleted())?;
-        let (names, is_settled) = self.list(before.gapless)?;
+        let keeps_files = before.gapless && before.compacted == Offset::ZERO;
+        let (names, is_settled) = self.list(keeps_files)?;
         let facts = self.source.facts(self.id)?.ok_or_else(|| self.deleted())?;
         let found = self.standing(&names, facts.log_start)?;
         // what was final only after the listing may lie in files that are not in it
@@ -93,7 +94,8 @@ impl FollowedLog {
             scanned: Vec::new(),
             epoch: None,
             is_moving: !is_settled
-                || (before.reign, before.gapless) != (facts.reign, facts.gapless),
+                || (before.reign, before.gapless, before.compacted)
+                    != (facts.reign, facts.gapless, facts.compacted),
         };
         taking.run(found)?;
         if taking.tail.is_some() || !taking.segments.is_empty() {
@@ -126,9 +128,9 @@ impl FollowedLog {
     /// The names in the directory, and whether they are to be relied on. Where segments are
     /// replaced by others, two listings have to agree: a name that changes meanwhile may be in
     /// none. Where they only come and go, the facts tell which of them went.
-    fn list(&self, gapless: bool) -> Result<(Vec<String>, bool)> {
+    fn list(&self, keeps_files: bool) -> Result<(Vec<String>, bool)> {
         let mut before = self.list_once()?;
-        if gapless {
+        if keeps_files {
             return Ok((before, true));
         }
         for _ in 0..ATTEMPTS {
@@ -290,7 +292,7 @@ impl Taking<'_> {
             self.segments.push(Arc::new(Segment::on_disk(place, base, len)));
             return Ok(Then::GoOn);
         }
-        let rules = (!self.facts.gapless, self.epoch);
+        let rules = (self.facts.gapless_from(), self.epoch);
         let mut tail = FollowedTail::begin(&place, base, len, point, rules)?;
         let beyond = tail.look(self.facts.reign)?;
         self.is_moving |= beyond == Beyond::NewEpoch;
@@ -300,7 +302,8 @@ impl Taking<'_> {
         let reached = tail.next_offset();
         let Some(next) = next else { return Ok(self.stop_at(tail)) };
         let promised = point > self.facts.log_start && reached < point;
-        if reached > next || (reached < next && self.facts.gapless && !promised) {
+        let is_torn = reached < next && !self.facts.allows_gap(reached, next) && !promised;
+        if reached > next || is_torn {
             // a writer would take the rest away
             return Ok(self.stop_at(tail));
         }

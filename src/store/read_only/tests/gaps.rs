@@ -1,10 +1,11 @@
 //! Offsets that are missing: where that is as it should be, and where it is damage.
 
 use super::*;
-use crate::config::{Leadership, TopicConfig};
+use crate::config::{CleanupPolicy, Leadership, TopicConfig};
 use crate::consumer::Consumer;
 use crate::error::Error;
 use crate::ids::LeaderEpoch;
+use crate::log::RawLimits;
 
 /// Everything that a reader of all gets: offsets and values.
 fn all(reader: &mut Consumer) -> Result<Vec<(i64, String)>, Error> {
@@ -17,6 +18,78 @@ fn all(reader: &mut Consumer) -> Result<Vec<(i64, String)>, Error> {
         let offsets = records.iter().map(|record| record.offset().get());
         found.extend(offsets.zip(values(&records)));
     }
+}
+
+fn own(pair: &Pair) -> Vec<(i64, String)> {
+    all(&mut pair.store.reader().assign([("t", 0)]).build().unwrap()).unwrap()
+}
+
+fn followed(reading: &ReadOnlyStore) -> Result<Vec<(i64, String)>, Error> {
+    all(&mut reading.reader().assign([("t", 0)]).build().unwrap())
+}
+
+#[test]
+fn what_compaction_took_from_a_topic_is_not_missed() {
+    let config = TopicConfig::new().cleanup_policy(CleanupPolicy::Compact).segment_bytes(1_024);
+    let pair = Pair::new(config.min_cleanable_dirty_ratio(0.0));
+    let topic = pair.store.producer().build().unwrap().topic("t").unwrap();
+    let mut reader = pair.reading.reader().assign([("t", 0)]).build().unwrap();
+    for round in 0..3 {
+        for number in 0..40 {
+            let value = format!("{round} {number:->80}");
+            topic.send(Record::new(&value).key(["a", "b", "c"][number % 3])).unwrap();
+        }
+        pair.later();
+        let read = all(&mut reader).unwrap();
+        assert!(read.len() > 5, "{round}: {read:?}");
+        for _ in 0..200 {
+            pair.clock.advance(Duration::from_millis(500));
+            pair.store.run_maintenance();
+        }
+    }
+    let left = own(&pair);
+    assert!(left.len() < 60, "the control: {} are left", left.len());
+    pair.later();
+    let found = followed(&pair.reading).unwrap();
+    assert!(left.iter().all(|record| found.contains(record)), "who has followed may have more");
+    let fresh = open_reader(pair.guest.clone(), root(), &pair.clock);
+    assert_eq!(followed(&fresh).unwrap(), left, "by who comes later");
+}
+
+/// The batches of ten records that each lie in a batch of their own.
+fn led(store: &Store) -> Vec<Vec<u8>> {
+    store.create_topic("leader", TopicConfig::new()).unwrap();
+    let topic = store.producer().build().unwrap().topic("leader").unwrap();
+    let leader = store.partition("leader", 0).unwrap();
+    let send = |number: i64| {
+        topic.send(Record::new(&number.to_string())).unwrap();
+        let read = leader.read_batches(Offset::new(number), RawLimits::to_end(1 << 20)).unwrap();
+        read.bytes().to_vec()
+    };
+    (0..10).map(send).collect()
+}
+
+#[test]
+fn what_a_leader_left_out_is_not_missed_when_the_store_leads_again() {
+    let mut pair = Pair::new(TopicConfig::new());
+    let batches = led(&pair.store);
+    let partition = pair.store.partition("t", 0).unwrap();
+    partition.set_leadership(Leadership::HostLed).unwrap();
+    for number in [0, 1, 5, 9] {
+        partition.append_as_follower(&batches[number]).unwrap();
+    }
+    partition.set_high_watermark(Offset::new(10)).unwrap();
+    partition.set_leadership(Leadership::SelfLed).unwrap();
+    pair.send("mine");
+    let expected = [(0, "0"), (1, "1"), (5, "5"), (9, "9"), (10, "mine")];
+    let expected = expected.map(|(offset, value)| (offset, value.to_owned()));
+    assert_eq!(own(&pair), expected);
+    pair.later();
+    assert_eq!(followed(&pair.reading).unwrap(), expected);
+    pair.reopen();
+    pair.send("more");
+    let fresh = open_reader(pair.guest.clone(), root(), &pair.clock);
+    assert_eq!(followed(&fresh).unwrap(), own(&pair));
 }
 
 /// The whole batch is shown once all of it may be.
