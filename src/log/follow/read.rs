@@ -182,7 +182,8 @@ impl FollowedLog {
             return Ok(Fetched::nothing(from, cursor));
         }
         let FetchLimits { bytes, records, .. } = limits;
-        let wanted = Limits { bytes, records, bound, gapless_from: None };
+        let gapless_from = view.gapless.then_some(offsets.gapless_from());
+        let wanted = Limits { bytes, records, bound, gapless_from };
         for segment in segments_from(&view.segments, from) {
             self.open(segment)?;
             let read = segment.read(from.max(segment.base()), hint(cursor, segment, from), wanted);

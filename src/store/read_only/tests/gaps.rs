@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::{CleanupPolicy, Leadership, TopicConfig};
 use crate::consumer::Consumer;
+use crate::disk::Access;
 use crate::error::Error;
 use crate::ids::LeaderEpoch;
 use crate::log::RawLimits;
@@ -111,4 +112,23 @@ fn a_high_watermark_within_a_batch_passes_nothing_over() {
     let found = all(&mut reader).unwrap();
     let expected = [(0, "a"), (1, "b"), (2, "c")];
     assert_eq!(found, expected.map(|(offset, value)| (offset, value.to_owned())));
+}
+
+/// No checksum covers a base offset: what is promised must not be handed out under another.
+#[test]
+fn a_base_offset_that_is_not_what_it_was_is_damage() {
+    let mut pair = Pair::new(TopicConfig::new().segment_bytes(1_500));
+    (0..50).for_each(|number| pair.send(&number.to_string()));
+    pair.reopen();
+    let path = root().join("t-0/00000000000000000000.log");
+    let file = pair.disk.open(&path, Access::Write).unwrap();
+    let mut head = [0; 12];
+    file.read_at(&mut head, 0).unwrap();
+    let second = u64::from(u32::from_be_bytes([head[8], head[9], head[10], head[11]])) + 12;
+    file.write_at(&[1 ^ 8], second + 7).unwrap();
+    let fresh = open_reader(pair.guest.clone(), root(), &pair.clock);
+    let mut reader = fresh.reader().assign([("t", 0)]).build().unwrap();
+    assert_eq!(values(&reader.try_poll().unwrap()), ["0"]);
+    let error = reader.try_poll().unwrap_err();
+    assert!(error.is_corrupt(), "{error}");
 }
