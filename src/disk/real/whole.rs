@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use super::Shared;
@@ -38,6 +39,8 @@ pub(super) struct Whole {
     /// Held through a sync: what one remembers of names must not pass for the work of another. Who
     /// only locks a directory does not wait for it.
     turn: Mutex<()>,
+    /// How often names have changed.
+    changes: AtomicU64,
     names: Mutex<Option<Names>>,
 }
 
@@ -47,7 +50,7 @@ struct Names {
     device: u64,
     /// The sync that began this has succeeded.
     counts: bool,
-    /// Directories by inode, with a number that each change raises.
+    /// Directories by inode, each with the number of its last change, which no other has.
     changed: HashMap<u64, u64>,
 }
 
@@ -107,7 +110,8 @@ impl Whole {
         let found = dirs.into_iter().try_for_each(|dir| {
             let (device, inode) = os::identity_of(dir)?;
             if device == known.device {
-                *known.changed.entry(inode).or_default() += 1;
+                let number = self.changes.fetch_add(1, Ordering::Relaxed) + 1;
+                known.changed.insert(inode, number);
             }
             Ok::<(), io::Error>(())
         });
@@ -143,7 +147,7 @@ impl Whole {
     }
 }
 
-/// Whether and how often a directory has changed.
+/// Whether a directory has changed, and the number of its last change.
 struct Change {
     inode: u64,
     number: Option<u64>,

@@ -1,12 +1,14 @@
 //! Many unsynced files under few descriptors: none is synced before it is asked for, none is taken
 //! for synced that is not.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::super::super::{Access, Disk, DiskFile, IoMode, write_all_at};
 use super::super::{RealDisk, os};
+use super::Names;
 
 /// Files that are kept by a mapping nobody looks into.
 fn anchored(dir: &Path) -> usize {
@@ -105,6 +107,36 @@ fn a_failed_sync_of_one_file_stays_failed_whatever_is_synced_later() {
     disk.sync_ahead(dir);
     let failed = files.iter().filter(|file| file.sync_data().is_err()).count();
     assert_eq!(failed, 1);
+}
+
+/// Its number must not be that of a change which was synced before.
+#[test]
+fn a_name_that_changes_while_all_are_synced_is_synced_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path();
+    let disk = RealDisk::with_budget(IoMode::Positioned, 16);
+    let whole = &disk.shared.whole;
+    let (device, _) = os::identity_of(dir).unwrap();
+    let begin = |counts| {
+        *whole.names.lock() = Some(Names { device, counts, changed: HashMap::new() });
+    };
+    begin(true);
+    whole.changed([dir]);
+    let while_synced = || {
+        begin(false); // somebody syncs everything
+        whole.changed([dir]); // and meanwhile somebody renames a file
+        Ok(())
+    };
+    whole.sync_names(dir, while_synced).unwrap();
+    whole.names.lock().as_mut().unwrap().counts = true;
+    let mut is_synced = false;
+    whole
+        .sync_names(dir, || {
+            is_synced = true;
+            Ok(())
+        })
+        .unwrap();
+    assert!(is_synced, "the name may be in no sync at all");
 }
 
 #[test]
