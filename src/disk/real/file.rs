@@ -7,7 +7,8 @@
 //! can report what became of them. The first failed sync is latched: every later one returns it.
 //!
 //! Locks: one per file, never held across a system call but when the pool closes a dirty victim;
-//! and that of the window ahead, held while a piece of it is made, which nests with no other.
+//! that of the syncs, taken before it, for the system tells a failure once, to one of those who
+//! ask; and that of the window ahead, held while a piece of it is made, which nests with no other.
 //! Called through the trait, and by `pool.rs`, `map.rs`, `whole.rs` and the disk.
 
 use std::fs::{File, OpenOptions};
@@ -38,6 +39,7 @@ pub(super) struct Inner {
     identity: Identity,
     shared: Arc<Shared>,
     lately_used: AtomicBool,
+    syncing: Mutex<()>,
     state: Mutex<State>,
     /// What lies behind the window of its mapped tail, being made ready.
     #[cfg(target_os = "linux")]
@@ -111,6 +113,7 @@ impl Inner {
             identity,
             shared: shared.clone(),
             lately_used: AtomicBool::new(true),
+            syncing: Mutex::new(()),
             state: Mutex::new(state),
             #[cfg(target_os = "linux")]
             ahead: ahead::Window::new(),
@@ -197,6 +200,7 @@ impl Inner {
     }
 
     fn sync(self: &Arc<Self>) -> io::Result<()> {
+        let _turn = self.syncing.lock();
         let (unsynced, is_unknown) = {
             let state = self.state.lock();
             if let Some(failure) = &state.failed {
@@ -214,17 +218,21 @@ impl Inner {
         for map in &unsynced.maps {
             synced = synced.and_then(|()| map.flush());
         }
+        self.end_sync(&unsynced, synced)
+    }
+
+    /// What came of a sync. Should the pool's have failed meanwhile, the system has told that one.
+    fn end_sync(&self, unsynced: &Unsynced, synced: io::Result<()>) -> io::Result<()> {
         let mut state = self.state.lock();
-        match synced {
-            Ok(()) => {
-                state.note_synced(&unsynced);
-                Ok(())
-            }
-            Err(error) => {
-                state.failed.get_or_insert_with(|| Failure::of(&error));
-                Err(error)
-            }
+        if let Err(error) = synced {
+            state.failed.get_or_insert_with(|| Failure::of(&error));
+            return Err(error);
         }
+        if let Some(failure) = &state.failed {
+            return Err(failure.to_error());
+        }
+        state.note_synced(unsynced);
+        Ok(())
     }
 
     /// What a sync of all files on a device that begins now has to cover of this one; `None` where

@@ -40,6 +40,21 @@ fn a_write_that_a_sync_came_into_is_unsynced() {
     assert!(matches!(inner.try_close(), Closing::Closed), "nobody writes to it");
 }
 
+/// The system tells a failure once, to the first who asks.
+#[test]
+fn a_sync_that_the_system_grants_beside_one_that_failed_is_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_disk, inner) = opened(directory.path());
+    inner.change(1, |file| os::write_at(file, b"x", 0)).unwrap();
+    let unsynced = inner.state.lock().unsynced();
+    let failed = io::Error::from_raw_os_error(5);
+    inner.state.lock().failed = Some(Failure::of(&failed)); // the pool's, say
+    let ended = inner.end_sync(&unsynced, Ok(()));
+    assert_eq!(ended.unwrap_err().raw_os_error(), Some(5));
+    assert!(is_unsynced(&inner));
+    assert!(inner.sync().is_err());
+}
+
 /// The sync of the map takes it along, and no sync that may have missed it counts.
 #[cfg(target_os = "linux")]
 #[test]
