@@ -329,7 +329,7 @@ impl Inner {
     #[cfg(target_os = "linux")]
     pub(super) fn change_map(&self, map: &Arc<Mapping>) {
         let mut state = self.state.lock();
-        let is_clean = state.failed.is_none() && state.flushed == state.progress();
+        let is_clean = state.failed.is_none() && state.is_flushed();
         if let Some(before) = state.live.replace(map.clone())
             && !is_clean
         {
@@ -374,7 +374,7 @@ impl Inner {
     #[cfg(target_os = "linux")]
     pub(super) fn retire_map(&self) {
         let mut state = self.state.lock();
-        let is_clean = state.failed.is_none() && state.flushed == state.progress();
+        let is_clean = state.failed.is_none() && state.is_flushed();
         let flushed = state.flushed.take();
         debug_assert!(flushed.is_none() || state.live.is_some());
         if let Some(map) = state.live.take()

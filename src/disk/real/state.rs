@@ -72,6 +72,12 @@ impl State {
         Some(Flushed { published, allocated, covered: self.covered })
     }
 
+    /// Whether a sync has covered all that the live map has, and nobody writes to it.
+    #[cfg(target_os = "linux")]
+    pub(super) fn is_flushed(&self) -> bool {
+        self.flushed == self.progress() && self.writing == 0
+    }
+
     /// Whether the sync of a map takes a change that ends at `end` along.
     pub(super) fn is_covered(&self, end: u64) -> bool {
         self.live.iter().chain(&self.retired).any(|map| map.covers(end))
@@ -96,7 +102,8 @@ impl State {
         self.synced = self.synced.max(done.generation);
         // Should the map have been changed for another meanwhile, its numbers differ too.
         self.flushed = done.progress;
-        if self.covered == done.covered {
+        // a write that is under way may have come too late for it, and counts on a map
+        if self.covered == done.covered && self.writing == 0 {
             self.retired.retain(|map| !done.maps.iter().any(|done| Arc::ptr_eq(done, map)));
         }
     }

@@ -40,6 +40,27 @@ fn a_write_that_a_sync_came_into_is_unsynced() {
     assert!(matches!(inner.try_close(), Closing::Closed), "nobody writes to it");
 }
 
+/// The mapping that was to take it along is not let go of by a sync that may have missed it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_write_over_what_a_mapping_keeps_is_unsynced_where_a_sync_came_into_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_disk, inner) = opened(directory.path());
+    inner.change(5, |file| os::write_at(file, b"dirty", 0)).unwrap();
+    assert!(inner.close_dirty(), "a mapping keeps it");
+    inner
+        .change(1, |file| {
+            inner.sync()?;
+            os::write_at(file, b"D", 0)
+        })
+        .unwrap();
+    let unsynced = inner.state.lock().unsynced();
+    assert!(unsynced.by_descriptor || !unsynced.maps.is_empty());
+    inner.sync().unwrap();
+    let unsynced = inner.state.lock().unsynced();
+    assert!(!unsynced.by_descriptor && unsynced.maps.is_empty());
+}
+
 /// The system tells a failure once, to the first who asks.
 #[test]
 fn a_sync_that_the_system_grants_beside_one_that_failed_is_none() {
