@@ -373,7 +373,12 @@ impl Journal {
     /// What a failed sync left in it is of no use, and must not be met by a later open.
     fn remove(&self, failed: Option<Failed>) {
         let path = self.root.join(JOURNAL);
-        let removed = self.disk.remove_file(&path).and_then(|()| self.disk.sync_dir(&self.root));
+        let gone = match self.disk.remove_file(&path) {
+            // removed before, and its name was not synced then
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        };
+        let removed = gone.and_then(|()| self.disk.sync_dir(&self.root));
         match removed {
             Ok(()) => self.inner.lock().standing = Standing::Gone { failed },
             Err(error) => log::warn!("{}", Error::io("remove journal", &path, error)),

@@ -153,3 +153,20 @@ fn a_journal_is_whole_on_the_disk_before_anything_relies_on_it() {
         }
     }
 }
+
+/// Until the file is gone for good no log is truncated: that must not be for ever.
+#[test]
+fn a_removal_whose_name_could_not_be_synced_is_made_up_for() {
+    let (sim, journal, _) = ready();
+    sim.fail(Plan::new(Fault::Error(5)).on(Operation::Sync));
+    let lost = journal.gather(&extent(0, 1, 2), b"x").unwrap();
+    assert!(journal.settle(lost).is_err());
+    sim.heal();
+    journal.synced(log(0), Offset::new(2));
+    sim.fail(Plan::new(Fault::Error(24)).on(Operation::SyncDir));
+    journal.keep_up(|_| Ok(()));
+    assert!(!has_file(&sim) && !journal.bar(log(0)).unwrap(), "the control");
+    journal.keep_up(|_| Ok(()));
+    assert!(journal.bar(log(0)).unwrap());
+    assert!(!has_file(&sim.crash(Crash::Nothing)));
+}
