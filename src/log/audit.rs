@@ -44,6 +44,8 @@ pub(crate) struct AuditFacts {
     pub(crate) index_interval: u64,
 }
 
+const MISSING: &str = "the segment files are missing";
+
 /// What the audit of a segment came to.
 pub(crate) type SegmentAudited = Result<Audit>;
 
@@ -279,17 +281,24 @@ impl PartitionAudit {
         let AuditFacts { log_start, recovery_point, gapless, .. } = self.facts;
         let first = self.segments.first().map_or(recovery_point, |segment| segment.base());
         if gapless && first > log_start {
-            let what = "the segment files are missing";
             let offsets = Some(log_start..first);
-            let finding = Finding::new(FindingKind::Gap, &self.place.dir, what);
+            let finding = Finding::new(FindingKind::Gap, &self.place.dir, MISSING);
             findings.push(Finding { offsets, ..finding });
         }
     }
 
     /// Whether the log ends before what was promised does.
     fn check_end(&self, end: Offset, findings: &mut Vec<Finding>) {
-        let point = self.facts.recovery_point;
-        let Some(last) = self.segments.last() else { return };
+        let AuditFacts { recovery_point: point, gapless, foreign, .. } = self.facts;
+        let Some(last) = self.segments.last() else {
+            // of a log without gaps its front is missed already; what another hand has left may
+            // have been deleted by it
+            if end < point && !gapless && !foreign {
+                let finding = Finding::new(FindingKind::Gap, &self.place.dir, MISSING);
+                findings.push(Finding { offsets: Some(end..point), ..finding });
+            }
+            return;
+        };
         let told = findings.iter().any(|finding| {
             finding.path == last.path() && finding.offsets.as_ref().is_some_and(|o| o.end >= point)
         });

@@ -168,6 +168,24 @@ fn what_is_wrong_is_found_in_its_place_and_mended() {
     check(&disk, &gone, "repaired");
 }
 
+/// What another program wrote may have gaps, but not where all of it should be.
+#[test]
+fn a_partition_without_any_file_is_missed_whoever_wrote_to_it() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    make(&disk);
+    disk.remove_file(&Path::new(ROOT).join(".kafka_cleanshutdown")).unwrap(); // another's opening
+    open(&disk).close().unwrap();
+    let verifier = Verifier::new(ROOT).disk(disk.clone());
+    assert!(verifier.run().unwrap().is_clean(), "the control");
+    for log in logs(&*disk, 0) {
+        disk.remove_file(&log).unwrap();
+    }
+    let report = verifier.run().unwrap();
+    let found = report.findings().iter().find(|finding| finding.kind() == FindingKind::Gap);
+    let lost = found.unwrap_or_else(|| panic!("nothing is missed: {report}")).offsets().unwrap();
+    assert_eq!((lost.start, lost.end), (Offset::ZERO, Offset::new(END)));
+}
+
 #[test]
 fn a_verification_can_be_broken_off_and_changes_nothing() {
     let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
