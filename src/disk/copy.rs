@@ -61,6 +61,31 @@ pub(crate) fn copy_file_while(
     Ok(done)
 }
 
+/// Whether what a file holds from `position` on begins with all that the file at `path` holds.
+pub(crate) fn begins_with(
+    disk: &dyn Disk,
+    from: &dyn DiskFile,
+    position: u64,
+    path: &Path,
+) -> io::Result<bool> {
+    let begun = disk.open(path, Access::Read)?;
+    let mut buffers = [vec![0; BUFFER as usize], vec![0; BUFFER as usize]]; // 256 KiB
+    let [own, other] = &mut buffers;
+    let mut done = 0;
+    loop {
+        let got = read_full_at(&*begun, own, done)?;
+        if read_full_at(from, &mut other[..got], position.saturating_add(done))? < got
+            || own[..got] != other[..got]
+        {
+            return Ok(false);
+        }
+        done += got as u64;
+        if got < own.len() {
+            return Ok(true);
+        }
+    }
+}
+
 /// Whether a file has more than one name.
 pub(crate) fn is_shared(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
     Ok(disk.metadata(path)?.is_some_and(|found| found.links > 1))

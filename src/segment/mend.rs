@@ -57,19 +57,25 @@ impl Segment {
         rewritten.rename_to_swap()?;
         place.disk.sync_dir(&place.dir).map_err(fail)?;
         let old = place.path(self.base(), SegmentFile::Log);
-        let kept = self.kept_path(out);
+        let kept = self.kept_path(out).map_err(fail)?;
         place.disk.rename(&old, &kept).map_err(|error| Error::io("repair", &old, error))?;
         rewritten.rename_in_place()?;
         place.disk.sync_dir(&place.dir).map_err(fail)?;
         Ok(kept)
     }
 
-    /// Where the log goes whose damage at the first of `out` is cut out.
-    fn kept_path(&self, out: &[Range<u64>]) -> PathBuf {
+    /// Where the log goes whose damage at the first of `out` is cut out: beside what was kept of
+    /// the same place before.
+    fn kept_path(&self, out: &[Range<u64>]) -> std::io::Result<PathBuf> {
         let first = out.first().map_or(0, |out| out.start);
-        let mut path = self.place().path(self.base(), SegmentFile::Log).into_os_string();
-        path.push(format!(".{first}.cut"));
-        PathBuf::from(path)
+        let mut number = 1;
+        loop {
+            let path = self.aside(first, number);
+            if self.place().disk.metadata(&path)?.is_none() {
+                return Ok(path);
+            }
+            number += 1;
+        }
     }
 
     fn write_without(&self, out: &[Range<u64>]) -> Result<Rewritten> {

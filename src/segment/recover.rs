@@ -11,7 +11,7 @@ use super::index_file::{LoadedIndexes, load_indexes};
 use super::legacy::legacy_at;
 use super::scan::{Scan, ScanStart, Stop, Walk, WalkStep, scan};
 use super::shared::Segment;
-use crate::disk::copy::{beside, copy_file};
+use crate::disk::copy::{begins_with, beside, copy_file};
 use crate::disk::names::SegmentFile;
 use crate::disk::{Access, DiskFile};
 use crate::error::{Error, Result};
@@ -228,18 +228,34 @@ impl Segment {
     }
 
     /// Copies the bytes from `position` on into a file beside the segment, synced, and returns
-    /// its path: what recovery cuts off is never thrown away unseen.
+    /// its path: what recovery cuts off is never thrown away unseen, nor what an earlier one has
+    /// saved from the same position. A copy that was cut short is made again.
     pub(crate) fn save_aside(&self, position: u64) -> Result<PathBuf> {
-        let mut path = self.path().into_os_string();
-        path.push(format!(".{position}.cut"));
-        let path = PathBuf::from(path);
         let disk = &self.place().disk;
         let from = self.log()?;
-        let save = || {
-            copy_file(&**disk, &**from, position..u64::MAX, &path)?;
-            disk.sync_dir(&self.place().dir)
-        };
-        save().map_err(|error| Error::io("save aside", &path, error))?;
-        Ok(path)
+        let mut number = 1;
+        loop {
+            let path = self.aside(position, number);
+            let fail = |error| Error::io("save aside", &path, error);
+            let is_anothers = disk.metadata(&path).map_err(fail)?.is_some()
+                && !begins_with(&**disk, &**from, position, &path).map_err(fail)?;
+            if is_anothers {
+                number += 1;
+                continue;
+            }
+            copy_file(&**disk, &**from, position..u64::MAX, &path).map_err(fail)?;
+            disk.sync_dir(&self.place().dir).map_err(fail)?;
+            return Ok(path);
+        }
+    }
+
+    /// Where what was cut off at `position` is saved, for the so manieth time.
+    pub(super) fn aside(&self, position: u64, number: u32) -> PathBuf {
+        let mut path = self.path().into_os_string();
+        path.push(match number {
+            1 => format!(".{position}.cut"),
+            _ => format!(".{position}-{number}.cut"),
+        });
+        PathBuf::from(path)
     }
 }

@@ -168,6 +168,26 @@ fn what_is_wrong_is_found_in_its_place_and_mended() {
     check(&disk, &gone, "repaired");
 }
 
+/// The next batch lies where the one was that was cut out.
+#[test]
+fn what_a_repair_keeps_takes_the_place_of_nothing_that_was_kept_before() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    make(&disk);
+    let log = logs(&*disk, 0).remove(0);
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        change(&*disk, &log, second(&*disk, &log) + 64);
+        let damaged = bytes(&*disk, &log);
+        let repair = Repair::begin_with(Verifier::new(ROOT).disk(disk.clone())).unwrap();
+        let path = repair.run().unwrap().kept()[0].clone();
+        assert_eq!(bytes(&*disk, &path), damaged);
+        kept.push((path, damaged));
+    }
+    for (path, damaged) in kept {
+        assert!(bytes(&*disk, &path) == damaged, "{} is another", path.display());
+    }
+}
+
 /// What another program wrote may have gaps, but not where all of it should be.
 #[test]
 fn a_partition_without_any_file_is_missed_whoever_wrote_to_it() {

@@ -121,6 +121,32 @@ fn what_is_cut_with_whole_batches_in_it_is_saved() {
     assert!(report.torn_tails()[0].saved().is_empty());
 }
 
+#[test]
+fn what_is_saved_takes_the_place_of_nothing_that_was_saved_before() {
+    let bench = Bench::new();
+    let third = batches(0, 3).len();
+    let torn = |flipped: u8| {
+        let mut bytes = batches(0, 8);
+        bytes[third + 70] ^= flipped;
+        bench.put(&Bench::log_path(0), &bytes);
+        let (_, report) = bench.open(facts(0, LastStop::PowerCut));
+        let saved = report.torn_tails()[0].saved()[0].clone();
+        (saved, bytes[third..].to_vec())
+    };
+    let first = torn(1);
+    let second = torn(2);
+    for (path, bytes) in [&first, &second] {
+        assert_eq!(bench.bytes(path), *bytes, "{}", path.display());
+    }
+    // recovery was cut short: what it had saved, or begun to, is saved once
+    bench.put(&second.0, &second.1[..100]);
+    assert_eq!(torn(2), second);
+    assert_eq!(bench.bytes(&second.0), second.1);
+    assert_eq!(torn(1), first);
+    let saved = bench.names().into_iter().filter(|name| name.ends_with(".cut"));
+    assert_eq!(saved.count(), 2);
+}
+
 /// Appends go on right behind the cut: what it took must not come back behind them.
 #[cfg(feature = "sim")]
 #[test]
