@@ -187,7 +187,7 @@ impl DumpedSegment {
         let Some(found) = found.map_err(|error| Error::io(OPERATION, path, error))? else {
             return Ok(None);
         };
-        match entries_of::<E>(&*self.disk, path)? {
+        match entries_of::<E>(&*self.disk, path, u64::MAX)? {
             Some(entries) => Ok(Some(DumpedIndex { bytes: found.len, entries: shown(entries) })),
             None => {
                 let what = "an index whose length is not of whole entries";

@@ -324,8 +324,8 @@ impl IndexAudit {
         let disk = &*segment.place().disk;
         let path = |kind| segment.place().path(segment.base(), kind);
         Ok(IndexAudit {
-            offsets: entries_of(disk, &path(SegmentFile::OffsetIndex))?,
-            times: entries_of(disk, &path(SegmentFile::TimeIndex))?,
+            offsets: entries_of(disk, &path(SegmentFile::OffsetIndex), segment.published())?,
+            times: entries_of(disk, &path(SegmentFile::TimeIndex), segment.published())?,
             next_offset_entry: 0,
             next_time_entry: 0,
             wrong: [None, None],

@@ -51,11 +51,12 @@ where
 {
     let path = Path::new(path);
     let len = disk.metadata(path).expect("found").expect("written").len;
-    let Some(file) = IndexFile::open::<E>(disk, path).expect("a disk that works") else {
+    let Some(file) = IndexFile::open::<E>(disk, path, u64::MAX).expect("a disk that works") else {
         return assert_ne!(len % E::SIZE, 0, "whole entries are readable");
     };
     assert_eq!(file.len(), len / E::SIZE);
-    let entries = entries_of::<E>(disk, path).expect("a disk that works").expect("it opened");
+    let entries =
+        entries_of::<E>(disk, path, u64::MAX).expect("a disk that works").expect("it opened");
     assert_eq!(entries.len() as u64, file.len());
     assert_eq!(file.last::<E>().expect("read").as_ref(), entries.last());
     let is_sorted = entries.windows(2).all(|two| two[0].key() < two[1].key());
@@ -102,7 +103,7 @@ pub(crate) fn offset_index(input: &[u8]) {
     write(&disk, OFFSETS, &offsets);
     write(&disk, TIMES, &times);
     search::<OffsetEntry>(&disk, OFFSETS, &[key, end, 0, u32::MAX]);
-    let loaded = load_indexes(&disk, OFFSETS.as_ref(), TIMES.as_ref(), end);
+    let loaded = load_indexes(&disk, OFFSETS.as_ref(), TIMES.as_ref(), (u64::MAX, end));
     let Some(mut loaded) = loaded.expect("a disk that works") else { return };
     let last = loaded.offsets.last().map(|entry| entry.relative);
     assert!(last.is_none_or(|last| last < end));

@@ -14,6 +14,7 @@ use super::index::{OffsetEntry, SparseIndex, TimeEntry};
 use crate::disk::copy::own;
 use crate::disk::{Access, Disk, DiskFile, read_full_at, write_all_at};
 use crate::error::{Error, Result};
+use crate::record::BatchHeader;
 use crate::sync::atomic::{AtomicI64, Ordering};
 
 /// What a search reads in one piece, once it knows which: less than a page of either kind.
@@ -84,14 +85,21 @@ pub(crate) struct IndexFile {
 const NOT_READ: i64 = i64::MIN;
 
 impl IndexFile {
-    /// Opens an index file; `None` where it is missing or its length cannot be right.
-    pub(crate) fn open<E: Layout>(disk: &dyn Disk, path: &Path) -> Result<Option<Self>> {
+    /// Opens an index file of a log of `log_len` bytes; `None` where it is missing or its length
+    /// cannot be right: no batch has two entries, but that a time index may end with one more.
+    pub(crate) fn open<E: Layout>(
+        disk: &dyn Disk,
+        path: &Path,
+        log_len: u64,
+    ) -> Result<Option<Self>> {
         let Some(metadata) =
             disk.metadata(path).map_err(|error| Error::io("open index", path, error))?
         else {
             return Ok(None);
         };
-        if metadata.is_dir || metadata.len % E::SIZE != 0 {
+        let most = log_len / BatchHeader::LEN as u64 + 1;
+        let is_too_long = metadata.len / E::SIZE > most;
+        if metadata.is_dir || metadata.len % E::SIZE != 0 || is_too_long {
             return Ok(None);
         }
         let file =
@@ -260,8 +268,12 @@ fn write_behind(
 
 /// Every entry of an index file, in order or not; `None` where it is missing or its length cannot
 /// be right.
-pub(crate) fn entries_of<E: Layout>(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<E>>> {
-    IndexFile::open::<E>(disk, path)?.map(|file| file.read_all()).transpose()
+pub(crate) fn entries_of<E: Layout>(
+    disk: &dyn Disk,
+    path: &Path,
+    log_len: u64,
+) -> Result<Option<Vec<E>>> {
+    IndexFile::open::<E>(disk, path, log_len)?.map(|file| file.read_all()).transpose()
 }
 
 /// The entries of both files of a segment, for a writer that goes on with them; `None` where they
@@ -271,12 +283,14 @@ pub(crate) fn load_indexes(
     disk: &dyn Disk,
     offset_path: &Path,
     time_path: &Path,
-    end: u32,
+    (log_len, end): (u64, u32),
 ) -> Result<Option<LoadedIndexes>> {
-    let Some(offsets) = IndexFile::open::<OffsetEntry>(disk, offset_path)? else {
+    let Some(offsets) = IndexFile::open::<OffsetEntry>(disk, offset_path, log_len)? else {
         return Ok(None);
     };
-    let Some(times) = IndexFile::open::<TimeEntry>(disk, time_path)? else { return Ok(None) };
+    let Some(times) = IndexFile::open::<TimeEntry>(disk, time_path, log_len)? else {
+        return Ok(None);
+    };
     let mut offset_entries: Vec<OffsetEntry> = offsets.read_all()?;
     offset_entries.truncate(offset_entries.partition_point(|entry| entry.relative < end));
     let mut time_entries: Vec<TimeEntry> = times.read_all()?;
@@ -324,10 +338,27 @@ mod tests {
         write(offsets, &[7u32, 100].map(u32::to_be_bytes).concat());
         let time = |time: u64, at: u32| [&time.to_be_bytes()[..], &at.to_be_bytes()].concat();
         write(times, &[time(40, 5), time(50, 1000), time(60, 7)].concat());
-        let mut loaded = load_indexes(&disk, offsets, times, 8).unwrap().expect("in order");
+        let loaded = load_indexes(&disk, offsets, times, (1_000, 8));
+        let mut loaded = loaded.unwrap().expect("in order");
         let index = SparseIndex::default();
         write_indexes(&disk, offsets, times, &index, &mut loaded.saved).unwrap();
-        let kept = entries_of::<TimeEntry>(&disk, times).unwrap().expect("whole entries");
+        let kept = entries_of::<TimeEntry>(&disk, times, 1_000).unwrap().expect("whole entries");
         assert_eq!(kept, loaded.times);
+    }
+
+    /// Sparse files are as long as whoever left them wants.
+    #[cfg(feature = "sim")]
+    #[test]
+    fn an_index_that_is_longer_than_its_log_allows_is_not_read() {
+        let disk = crate::disk::SimDisk::new(1);
+        let (offsets, times) = (Path::new("/offsets"), Path::new("/times"));
+        for path in [offsets, times] {
+            disk.open(path, Access::Create).unwrap().set_len(8 << 20).unwrap();
+        }
+        let before = disk.operations();
+        assert!(load_indexes(&disk, offsets, times, (200, 8)).unwrap().is_none());
+        assert!(IndexFile::open::<OffsetEntry>(&disk, offsets, 200).unwrap().is_none());
+        let calls = disk.operations() - before;
+        assert!(calls < 10, "{calls} calls");
     }
 }

@@ -33,7 +33,7 @@ impl Segment {
             &*place.disk,
             &place.path(self.base(), SegmentFile::OffsetIndex),
             &place.path(self.base(), SegmentFile::TimeIndex),
-            below,
+            (self.published(), below),
         )?;
         if let Some(loaded) = loaded
             && let Some(entry) = loaded.offsets.last()

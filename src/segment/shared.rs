@@ -314,10 +314,11 @@ impl Segment {
         let disk = &*self.place.disk;
         let offset_path = self.place.path(self.base, SegmentFile::OffsetIndex);
         let time_path = self.place.path(self.base, SegmentFile::TimeIndex);
-        let Some(offsets) = IndexFile::open::<OffsetEntry>(disk, &offset_path)? else {
+        let len = self.published();
+        let Some(offsets) = IndexFile::open::<OffsetEntry>(disk, &offset_path, len)? else {
             return Ok(None);
         };
-        let Some(times) = IndexFile::open::<TimeEntry>(disk, &time_path)? else {
+        let Some(times) = IndexFile::open::<TimeEntry>(disk, &time_path, len)? else {
             return Ok(None);
         };
         let last = offsets.last::<OffsetEntry>()?;
