@@ -15,6 +15,7 @@
 use std::io;
 
 pub(crate) mod copy;
+pub(crate) mod directory;
 mod family;
 mod file_range;
 #[cfg(target_os = "linux")]

@@ -13,6 +13,7 @@ use super::keeper::{Durable, KnownFacts, LastStop, LogId};
 use super::slots::{self, Slot, SlotKeeper, next_epoch};
 use super::{checkpoint, report::PartitionReport};
 use crate::config::{BackgroundSync, IsolationLevel, TopicConfig};
+use crate::disk::directory::sync_way_to;
 use crate::disk::names::{
     LOCK, PARTITION_METADATA, PartitionDir, STORE_MARKER, parse_partition_dir, parse_segment_file,
 };
@@ -227,6 +228,10 @@ impl LogBuilder {
         let boot_id =
             disk.boot_id().map_err(|error| Error::io("read boot identity", dir, error))?;
         let found = slots::read(&*disk, dir)?;
+        if found.is_none() {
+            // it may have been made a moment ago, by an open that was cut short perhaps
+            sync_way_to(&*disk, dir).map_err(|error| Error::io("open log", dir, error))?;
+        }
         let topic = match &found {
             Some((_, slot)) => Some(slot.topic),
             None => checkpoint::read_partition_metadata(&*disk, &dir.join(PARTITION_METADATA))?,

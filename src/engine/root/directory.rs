@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use crate::disk::Disk;
+use crate::disk::directory::sync_way_to;
 use crate::disk::replace::parent;
 use crate::error::{Error, Result};
 
@@ -27,12 +28,7 @@ pub(crate) fn make(disk: &dyn Disk, path: &Path) -> Result<()> {
 }
 
 /// A root that is new to us may have been made a moment ago by whoever opens it, or by an opening
-/// that was cut short: the marker must not be lost with the directory's name.
+/// that was cut short: the marker must not be lost with the directory's name, nor with one above.
 pub(in crate::engine) fn sync_own_name(disk: &dyn Disk, path: &Path) -> Result<()> {
-    match disk.sync_dir(parent(path)) {
-        Err(error) if error.kind() != std::io::ErrorKind::PermissionDenied => {
-            Err(Error::io("open store directory", path, error))
-        }
-        _ => Ok(()),
-    }
+    sync_way_to(disk, path).map_err(|error| Error::io("open store directory", path, error))
 }

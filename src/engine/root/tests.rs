@@ -287,3 +287,16 @@ fn a_store_without_its_state_or_marker_is_damage_not_kafkas() {
     disk.write(&path(names::STORE_MARKER), &marker);
     open(&disk).unwrap();
 }
+
+/// Who made the directories was killed before it could sync their names.
+#[cfg(feature = "sim")]
+#[test]
+fn every_name_on_the_way_to_a_new_root_is_durable() {
+    let sim = SimDisk::new(1);
+    let root = Path::new("/a/b/store");
+    sim.create_dir_all(root).unwrap();
+    let (opened, opening) = Root::open_or_create(Arc::new(sim.clone()), root).unwrap();
+    begin(&opened, &opening, vec![]);
+    let cut = sim.crash(crate::disk::Crash::Nothing);
+    assert_eq!(marker::read(&cut, root).unwrap(), Some(opened.store_id()));
+}

@@ -53,3 +53,17 @@ fn whoever_waits_to_record_while_a_sync_fails_is_told() {
         assert!(second.as_ref().is_err_and(crate::error::Error::is_poisoned), "{second:?}");
     });
 }
+
+/// It is the log that makes its directory, and those above it.
+#[test]
+#[cfg(feature = "sim")]
+fn a_log_in_a_directory_of_new_ones_is_there_after_a_power_cut() {
+    use crate::config::Durability;
+    use crate::disk::{Crash, SimDisk};
+    let sim = SimDisk::new(1);
+    let open = |sim: SimDisk| Log::builder("/a/b/log").disk(Arc::new(sim)).open().unwrap();
+    let log = open(sim.clone());
+    log.append_with(&[Record::new("paid")], Durability::Power).unwrap();
+    let log = open(sim.crash(Crash::Nothing));
+    assert_eq!(log.end_offset(), Offset::new(1));
+}
