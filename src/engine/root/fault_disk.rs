@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::disk::{Access, DirLock, Disk, DiskFile, Entry, Metadata, TailMap, sealed::Sealed};
+use crate::error::NotBegun;
 use crate::sync::{Arc, Mutex};
 use crate::time::Timestamp;
 
@@ -161,8 +162,13 @@ impl Disk for FaultDisk {
         Ok(())
     }
 
+    /// As the real disk has it: without a descriptor there is no sync.
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        self.strike(Call::SyncDir)
+        const EMFILE: i32 = 24;
+        self.strike(Call::SyncDir).map_err(|error| match error.raw_os_error() {
+            Some(EMFILE) => io::Error::other(NotBegun(error)),
+            _ => error,
+        })
     }
 
     fn lock(&self, _: &Path) -> io::Result<Box<dyn DirLock>> {

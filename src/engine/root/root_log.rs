@@ -8,7 +8,8 @@
 //! Failures. Short of space, the reserve is let go and the write made again; short of it still, or
 //! of descriptors, before the sync: the file is cut back, the call may be made again. Any other
 //! failed write, a failed sync, a failed cut: the latch trips and nothing is recorded any more. A
-//! failed compaction leaves the old file in force, unless the new one has already taken its name.
+//! failed compaction leaves the old file in force, unless the new one has already taken its name:
+//! where no descriptor was to be had for the sync of that, nothing is durable before it is made.
 //!
 //! Invariant: the state in the lock is the fold of the frames below `end`. Fields: `disk`, `root`,
 //! `path` constant, `latch` atomic, the rest inside the lock. Called by the engine from any thread;
@@ -70,6 +71,8 @@ struct Inner {
     /// Shared with whoever opens the root, until then.
     state: Arc<RootState>,
     scratch: Vec<u8>,
+    /// The file has its name, and no sync of that has begun.
+    unnamed: bool,
     /// Nothing may be recorded any more: the store is closed and its lock given up.
     ended: bool,
 }
@@ -205,6 +208,9 @@ impl RootLog {
         if inner.ended {
             return Err(Error::new(OPERATION, Cause::Closed("the store")));
         }
+        if inner.unnamed && durable == Durable::Now {
+            self.sync_name(inner)?;
+        }
         if !facts.is_empty() {
             self.append(inner, facts)?;
         }
@@ -269,6 +275,23 @@ impl RootLog {
         error.with_outcome(Outcome::Unknown)
     }
 
+    /// Makes up for a sync that could not begin when the file was named.
+    fn sync_name(&self, inner: &mut Inner) -> Result<()> {
+        let synced = self.disk.sync_dir(&self.root);
+        let synced = synced.map_err(|error| Error::io("begin state log", &self.path, error));
+        self.named(inner, synced)
+    }
+
+    /// What came of the sync of the file's name; latches unless it was not begun.
+    fn named(&self, inner: &mut Inner, synced: Result<()>) -> Result<()> {
+        match &synced {
+            Err(error) if error.is_of_a_sync_begun() => self.latch.trip(error),
+            Err(_) => inner.unnamed = true,
+            Ok(()) => inner.unnamed = false,
+        }
+        synced
+    }
+
     fn sync_locked(&self, inner: &mut Inner) -> Result<()> {
         let last = inner.next_sequence - 1;
         if inner.durable_through == last {
@@ -299,14 +322,15 @@ impl RootLog {
                 return;
             }
         };
-        if let Err(error) = fresh.name(&*self.disk, &self.root, &self.path, &*file) {
-            // which of the two files has the name now, or after a power cut, is not known
+        let named = fresh.name(&*self.disk, &self.root, &self.path, &*file);
+        if let Err(error) = self.named(inner, named) {
             log::error!("{error}");
-            self.latch.trip(&error);
-            return;
+            if self.latch.is_tripped() {
+                return; // which of the two files has the name now, or after a cut, is not known
+            }
         }
-        let state = std::mem::take(&mut inner.state);
-        *inner = fresh.into_inner(file, state);
+        let (state, unnamed) = (std::mem::take(&mut inner.state), inner.unnamed);
+        *inner = Inner { unnamed, ..fresh.into_inner(file, state) };
     }
 }
 
@@ -383,6 +407,7 @@ impl Fresh {
             compact_above: self.compact_above(),
             state,
             scratch: Vec::new(),
+            unnamed: false,
             ended: false,
         }
     }

@@ -228,6 +228,31 @@ fn a_failed_compaction_loses_nothing() {
     }
 }
 
+/// A shortage of descriptors passes: what is recorded until then is durable after the sync of the
+/// name, and not said to be before.
+#[test]
+fn a_compaction_that_finds_no_descriptor_for_its_name_ends_nothing() {
+    const EMFILE: i32 = 24;
+    let disk = made();
+    let (log, ..) = open(&disk).unwrap();
+    log.record(&[epoch(7)], Durable::Now).unwrap();
+    disk.fail(Call::SyncDir, 0, EMFILE);
+    let partition = PartitionId::new(0);
+    let fact = Fact::RecoveryPoint { id: topic_id(1), partition, offset: 1u32.into() };
+    log.record(&vec![fact; 40_000], Durable::Now).unwrap(); // over 1 MiB at once
+    assert!(disk.has_struck());
+    log.record(&[epoch(8)], Durable::Later).unwrap();
+    disk.fail(Call::SyncDir, 0, EMFILE);
+    let error = log.record(&[epoch(9)], Durable::Now).unwrap_err();
+    assert!(disk.has_struck() && error.is_retriable(), "{error}");
+    log.record(&[epoch(10)], Durable::Now).unwrap();
+    disk.fail(Call::SyncDir, 0, EIO);
+    log.record(&[epoch(11)], Durable::Now).unwrap();
+    assert!(!disk.has_struck(), "the name is durable by now");
+    drop(log);
+    assert_eq!(highest(&open(&disk).unwrap().1), Some(11));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
