@@ -128,7 +128,7 @@ impl PartitionLog {
     }
 
     /// Brings what was published when the turn's sync began to the disk, where it lies.
-    fn cover_by_segments(&self) -> Result<()> {
+    pub(super) fn cover_by_segments(&self) -> Result<()> {
         self.latch.check("sync")?;
         if let Err(error) = self.ready_to_sync() {
             if !error.is_retriable() {

@@ -199,11 +199,11 @@ impl PartitionLog {
         }
     }
 
-    /// A log start is recorded only of a directory that is there.
+    /// A log start is recorded only of a directory that is there, durably: a sync that fails here
+    /// ends writing like any other, for the names it was for may be lost and no later one says so.
     fn make_directory(&self, writer: &mut Writer, now: Timestamp) -> Result<()> {
         self.roll(writer, now)?;
-        self.write_metadata()?;
-        self.sync_names()
+        self.cover_by_segments()
     }
 
     /// Steps 2 and 3.

@@ -147,4 +147,35 @@ mod failing {
         }
         assert!(reopened[0] > 0, "the control: {reopened:?}");
     }
+
+    /// A directory whose sync has failed may have lost its names, whatever the next sync says.
+    #[test]
+    fn a_partition_that_began_with_a_truncation_that_failed_promises_nothing_it_may_lose() {
+        let mut failed = [0; 2];
+        for (at, operation) in [Operation::Sync, Operation::SyncDir].into_iter().enumerate() {
+            for nth in 1.. {
+                let sim = SimDisk::new(nth);
+                let engine = on(&sim);
+                let partition = host_led(&engine, 1).partitions()[0].clone();
+                sim.fail(Plan::new(Fault::Error(5)).on(operation).nth(nth));
+                let cut = engine.truncate_fully_and_start_at(&partition, Offset::new(100));
+                sim.heal();
+                let Err(error) = cut else { break };
+                failed[at] += 1;
+                let again = engine.truncate_fully_and_start_at(&partition, Offset::new(100));
+                assert!(again.is_err(), "{operation:?} {nth}, and then again: {error}");
+                let sent = lead(&partition, 3, "a");
+                let durable = sent.and_then(|at| partition.make_durable(at.next()));
+                let promised = durable.is_ok().then(|| records(&partition));
+                let after = on(&sim.crash(crate::disk::Crash::Nothing));
+                let partition = after.topic("led").unwrap().partitions()[0].clone();
+                let hurt = after.open_report().partitions().iter().map(|it| it.damage().len());
+                assert_eq!(hurt.sum::<usize>(), 0, "{operation:?} {nth}: {error}");
+                if let Some(promised) = promised {
+                    assert_eq!(records(&partition), promised, "{operation:?} {nth}: {error}");
+                }
+            }
+        }
+        assert!(failed.iter().all(|failed| *failed > 1), "the control: {failed:?}");
+    }
 }

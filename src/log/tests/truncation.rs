@@ -316,3 +316,40 @@ fn cut_failing_at(nth: u64, then_reopened: bool) -> Option<Option<Outcome>> {
     assert!(after.report().damage().is_empty(), "{shown}: {:?}", after.report());
     Some(outcome)
 }
+
+/// A directory whose sync has failed may have lost its names for good, whatever the next sync says:
+/// nothing may be promised of a log that began in it.
+#[test]
+#[cfg(feature = "sim")]
+fn a_log_that_began_with_a_truncation_that_failed_promises_nothing_it_may_lose() {
+    use crate::disk::{Crash, Fault, Operation, Plan, SimDisk};
+    let mut failed = [0; 2];
+    for (at, operation) in [Operation::Sync, Operation::SyncDir].into_iter().enumerate() {
+        for nth in 1.. {
+            let sim = SimDisk::new(nth);
+            let log = open(&(Arc::new(sim.clone()) as Arc<dyn Disk>));
+            let target = Offset::new(100);
+            sim.fail(Plan::new(Fault::Error(5)).on(operation).nth(nth));
+            let cut = log.truncate_fully_and_start_at(target);
+            sim.heal();
+            let Err(error) = cut else { break };
+            failed[at] += 1;
+            let shown = format!("{operation:?} {nth}: {error}");
+            let again = log.truncate_fully_and_start_at(target);
+            assert!(again.is_err(), "{shown}: no sync is tried a second time");
+            let appended = log.append_with(&[Record::new("a")], Durability::Power);
+            assert!(
+                appended.is_err() || operation == Operation::Sync,
+                "{shown}: writing has ended"
+            );
+            let promised = if appended.is_ok() { log.end_offset() } else { Offset::ZERO };
+            let after = open(&(Arc::new(sim.crash(Crash::Nothing)) as Arc<dyn Disk>));
+            assert!(after.end_offset() >= promised, "{shown}: {promised} was promised");
+            assert!(after.report().damage().is_empty(), "{shown}: {:?}", after.report());
+            let (start, end) = (after.start_offset(), after.end_offset());
+            let read = (end > start).then(|| after.read(start, 1 << 20).unwrap().len());
+            assert_eq!(read.unwrap_or(0) as u64, end.since(start), "{shown}");
+        }
+    }
+    assert!(failed.iter().all(|failed| *failed > 1), "the control: {failed:?}");
+}
