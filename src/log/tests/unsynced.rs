@@ -55,6 +55,25 @@ fn bytes_beyond_a_clean_recovery_point_are_synced_before_they_count() {
     assert_eq!(offsets(&read_from(&log, 0).unwrap()), [0, 1, 2, 3, 4]);
 }
 
+/// A checkpoint says of the segments behind the active one that no sync needs them any more.
+#[test]
+fn what_is_appended_behind_a_checkpoint_is_synced_by_the_next_sync() {
+    for number in 0..3 {
+        let (sim, mut bench) = on_sim();
+        bench.config = bench.config.segment_bytes(1024);
+        let (log, _) = bench.open(facts(0, LastStop::Clean));
+        while log.size().1 <= number {
+            append(&log, &[7; 100], 1).unwrap();
+        }
+        log.checkpoint().unwrap();
+        let end = Offset::new(append(&log, b"behind it", 2).unwrap() + 1);
+        log.make_durable(end).unwrap();
+        let cut = moved(&bench, sim.crash(Crash::Nothing));
+        let (after, report) = cut.open(facts(0, LastStop::PowerCut));
+        assert_eq!(after.offsets().end(), end, "segment {number}: {report:?}");
+    }
+}
+
 #[test]
 fn what_a_reopening_calls_durable_is_on_the_disk_under_its_name() {
     for mode in [IoMode::Mapped, IoMode::Positioned] {
