@@ -80,15 +80,7 @@ impl Engine {
     /// Makes the next portion of the journal's file or removes it, and syncs the segments of logs
     /// that pin its space.
     pub(super) fn keep_up_journal(&self) {
-        for id in self.requests().take_pinning() {
-            let Some(partition) = self.partition_by_id(id) else { continue };
-            let Ok(log) = partition.log() else { continue };
-            if let Err(error) = log.sync_segments() {
-                log::debug!("{error}"); // the journal asks again, the log says it to its callers
-                partition.note_failure();
-            }
-            partition.signal().notify(); // for those who wait for durable records only
-        }
+        self.sync_pinning(self.requests().take_pinning());
         if self.requests().take_journal()
             && let Ok(owner) = self.owner("maintain")
             && let Some(journal) = &owner.journal
@@ -100,6 +92,29 @@ impl Engine {
                 };
                 owner.root.log().record(&[fact], Durable::Now)
             });
+        }
+    }
+
+    /// Has the journal take a truncation's bar: who keeps it from that is asked as it is now, for
+    /// the maintenance may have taken the request and not come to it, or have failed for a moment.
+    pub(super) fn make_room_in_journal(&self) {
+        if let Ok(owner) = self.owner("truncate")
+            && let Some(journal) = &owner.journal
+        {
+            self.sync_pinning(journal.pinning());
+        }
+        self.keep_up_journal(); // one that has failed goes once nobody needs it
+    }
+
+    fn sync_pinning(&self, logs: Vec<LogId>) {
+        for id in logs {
+            let Some(partition) = self.partition_by_id(id) else { continue };
+            let Ok(log) = partition.log() else { continue };
+            if let Err(error) = log.sync_segments() {
+                log::debug!("{error}"); // the journal asks again, the log says it to its callers
+                partition.note_failure();
+            }
+            partition.signal().notify(); // for those who wait for durable records only
         }
     }
 }

@@ -52,7 +52,7 @@ impl Engine {
             drop(no_point);
             match done {
                 Err(error) if may_be_tried_again(&error) && attempt < ATTEMPTS => {
-                    self.keep_up_journal();
+                    self.make_room_in_journal();
                     attempt += 1;
                 }
                 done => break done,

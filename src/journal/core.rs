@@ -153,7 +153,8 @@ impl Journal {
 
     /// Has earlier frames of a log count no more, durably: it is to be truncated. Its segments are
     /// synced. Blocks for a sync. `false`: there is no room for now, or a failed journal is still
-    /// needed by others; once they have synced their segments, it may be asked again.
+    /// needed by others; once those that [`pinning`](Journal::pinning) names have synced their
+    /// segments, it may be asked again.
     ///
     /// # Errors
     /// That of the sync.
@@ -166,6 +167,15 @@ impl Journal {
         match self.place(|ring, durable| ring.bar(log, durable)) {
             Some(sequence) => Ok(self.settle(Ticket(sequence))? == Kept::Yes),
             None => Ok(false),
+        }
+    }
+
+    /// Those whose segments are to be synced before a bar that was refused finds room.
+    pub(crate) fn pinning(&self) -> Vec<LogId> {
+        match &self.inner.lock().standing {
+            Standing::Ready { ring, .. } => ring.pinning(),
+            Standing::Retired { ring, .. } => ring.pinning_any(),
+            Standing::Asleep | Standing::Missing { .. } | Standing::Gone { .. } => Vec::new(),
         }
     }
 

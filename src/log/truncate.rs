@@ -216,7 +216,7 @@ impl PartitionLog {
         if let Some(journal) = &self.setup.journal
             && !journal.bar(self.setup.id)?
         {
-            let why = "the journal has no room to note a truncation; partitions are synced for it";
+            let why = "the journal has no room to note a truncation, and needs what it holds";
             return Err(Error::new(OPERATION, Cause::Full(why.to_owned())));
         }
         keeper.record(&facts.map(|fact| (self.setup.id, fact)), Durable::Now)?;

@@ -202,3 +202,52 @@ fn a_partition_that_cannot_be_opened_keeps_what_the_journal_has() {
         names.iter().filter(|entry| entry.name.starts_with("tidelog.journal-")).collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// Another partition pins the half that the bar of a truncation would go to, and the maintenance
+/// has taken the request to sync it without having come to that.
+#[test]
+fn a_truncation_is_not_refused_for_what_another_partition_has_in_the_journal() {
+    let mut history = ready(&[Step::Append("a", 0, 6, Power), Step::Background]);
+    let engine = history.engine().unwrap();
+    let partition = engine.topic("b").unwrap().partitions()[0].clone();
+    let log = partition.log().unwrap();
+    let syncs = || log.counters().syncs.get();
+    history.append("a", 0, Power).unwrap();
+    let before = syncs();
+    let mut count = 0;
+    while syncs() == before {
+        history.append("b", 0, Power).unwrap(); // until the journal takes no more of it
+        count += 1;
+        assert!(count < 1_000);
+    }
+    drop(engine.requests().take_pinning());
+    for target in [5, 4, 3, 2, 1] {
+        history.step(Step::Truncate("b", 0, target)).unwrap(); // there is room for two at most
+    }
+    history.append("b", 0, Power).unwrap();
+    drop((engine, partition));
+    cut_power(&mut history);
+    reopen(&mut history, "reopen");
+    history.verify(Promise::Power, "after truncations beside a full journal");
+}
+
+/// A journal that has failed goes once nobody needs it, and nothing in it counts any more then.
+#[test]
+fn a_truncation_is_not_refused_for_a_journal_that_has_failed() {
+    let mut history = ready(APPEND);
+    history.append("a", 1, Power).unwrap();
+    history.disk.fail(Plan::new(Fault::Error(5)).on(Operation::Sync));
+    history.append("b", 0, Power).unwrap_err();
+    let engine = history.engine().unwrap();
+    let partition = engine.topic("b").unwrap().partitions()[0].clone();
+    assert!(engine.reopen(&partition).unwrap().is_some());
+    drop(engine.requests().take_pinning());
+    let journal = engine.owner("test").unwrap().journal.clone().unwrap();
+    assert_eq!(journal.pinning().len(), 2, "the control: both of `a`");
+    history.step(Step::Truncate("a", 0, 1)).unwrap();
+    history.append("a", 0, Power).unwrap();
+    drop((engine, partition));
+    cut_power(&mut history);
+    reopen(&mut history, "reopen");
+    history.verify(Promise::Power, "after a truncation beside a failed journal");
+}
