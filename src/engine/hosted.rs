@@ -14,10 +14,13 @@ use crate::config::{Leadership, TopicConfig};
 use crate::error::Result;
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::log::{
-    Appended, Cursor, Durable, Fetched, LeaderBatches, PartitionLog, RawBatches, RawLimits,
+    Appended, Cursor, Durable, Fetched, HandedOver, LeaderBatches, MOST_DRAWS, PartitionLog,
+    RawBatches, RawLimits, outrun,
 };
 use crate::record::AppendBatch;
 use crate::time::Timestamp;
+
+const OPERATION: &str = "set leadership";
 
 impl Engine {
     /// Has the host lead a partition, or the partition itself again; durable when it returns.
@@ -26,28 +29,41 @@ impl Engine {
         partition: &Arc<Partition>,
         leadership: Leadership,
     ) -> Result<()> {
-        const OPERATION: &str = "set leadership";
         let log = partition.open_log(OPERATION)?;
         if log.leadership() == leadership {
             return Ok(());
         }
-        let epoch = match leadership {
-            Leadership::SelfLed => Some(self.draw_epoch(OPERATION, log)?),
-            Leadership::HostLed => None,
-        };
-        let _no_truncation = self.points.write();
+        for _ in 0..MOST_DRAWS {
+            let epoch = match leadership {
+                Leadership::SelfLed => Some(self.draw_epoch(OPERATION, log)?),
+                Leadership::HostLed => None,
+            };
+            let _no_truncation = self.points.write();
+            let handed = log.set_leadership(leadership, epoch, |watermark| {
+                self.record_leadership(partition, leadership, watermark)
+            })?;
+            if handed == HandedOver::Done {
+                partition.signal().notify(); // the high watermark may have risen
+                return Ok(());
+            }
+        }
+        Err(outrun(OPERATION).at_partition(partition.topic_name(), partition.id()))
+    }
+
+    fn record_leadership(
+        &self,
+        partition: &Partition,
+        leadership: Leadership,
+        watermark: Option<Offset>,
+    ) -> Result<()> {
         let (id, first) = (partition.topic_id(), partition.id());
         let end = PartitionId::new(first.get() + 1);
         let host_led = leadership == Leadership::HostLed;
-        let mut facts = vec![Fact::Leadership { id, first, end, host_led }];
-        if host_led {
-            let offset = log.offsets().durable(); // what a power cut may take is not settled
-            facts.push(Fact::HighWatermark { id, partition: first, offset });
-        }
-        self.owner(OPERATION)?.root.log().record(&facts, Durable::Now)?;
-        log.set_leadership(leadership, epoch);
-        partition.signal().notify(); // the high watermark may have risen
-        Ok(())
+        let leadership = Fact::Leadership { id, first, end, host_led };
+        let watermark =
+            watermark.map(|offset| Fact::HighWatermark { id, partition: first, offset });
+        let facts: Vec<_> = [leadership].into_iter().chain(watermark).collect();
+        self.owner(OPERATION)?.root.log().record(&facts, Durable::Now)
     }
 
     /// Appends a leader's batches as they are; returns where the log ends then.

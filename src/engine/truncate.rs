@@ -44,10 +44,11 @@ impl Engine {
         cut: impl Fn(&PartitionLog, Option<LeaderEpoch>, &dyn Keeper) -> Result<T>,
     ) -> Result<T> {
         let log = partition.open_log("truncate")?;
-        let epoch = self.draw_epoch_of("truncate", log)?;
         let mut attempt = 1;
         let cut = loop {
             let no_point = self.points.write();
+            // of two truncations the one that cuts first has the lower epoch
+            let epoch = self.draw_epoch_of("truncate", log)?;
             let done = cut(log, epoch, self.keeper()?);
             drop(no_point);
             match done {
@@ -83,8 +84,9 @@ impl Engine {
         log: &PartitionLog,
     ) -> Result<LeaderEpoch> {
         let root = &self.owner(operation)?.root;
+        let highest = log.highest_epoch();
         let _one_draw_at_a_time = self.catalog.lock();
-        let epoch = root.log().with_state(|state| state.next_epoch(log.latest_epoch()))?;
+        let epoch = root.log().with_state(|state| state.next_epoch(highest))?;
         let recorded = root.log().record(&[Fact::HighestEpoch { epoch }], Durable::Now);
         recorded.map_err(epoch_of_nobody)?;
         Ok(epoch)

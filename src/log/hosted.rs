@@ -7,6 +7,7 @@
 
 use super::door::Log;
 use super::keeper::Durable;
+use super::led::{HandedOver, MOST_DRAWS, outrun};
 use super::receipt::LogReceipt;
 use super::replicated::LeaderBatches;
 use crate::config::{Durability, Leadership};
@@ -324,15 +325,20 @@ impl Log {
         if self.log.leadership() == leadership {
             return Ok(());
         }
-        let epoch = match leadership {
-            Leadership::SelfLed => Some(self.keeper.draw_epoch(self.log.latest_epoch())?),
-            Leadership::HostLed => None,
-        };
-        let _no_point = self.points.write();
-        let watermark = epoch.is_none().then(|| self.log.offsets().durable());
-        self.keeper.update(Durable::Now, |slot| slot.host_led = watermark)?;
-        self.log.set_leadership(leadership, epoch);
-        Ok(())
+        for _ in 0..MOST_DRAWS {
+            let epoch = match leadership {
+                Leadership::SelfLed => Some(self.keeper.draw_epoch(self.log.highest_epoch())?),
+                Leadership::HostLed => None,
+            };
+            let _no_point = self.points.write();
+            let handed = self.log.set_leadership(leadership, epoch, |watermark| {
+                self.keeper.update(Durable::Now, |slot| slot.host_led = watermark)
+            })?;
+            if handed == HandedOver::Done {
+                return Ok(());
+            }
+        }
+        Err(outrun("set leadership"))
     }
 
     fn take_batches(&self, batches: &[u8]) -> Result<Offset> {

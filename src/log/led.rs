@@ -17,6 +17,25 @@ use crate::ids::{LeaderEpoch, Offset};
 use crate::record::AppendBatch;
 use crate::time::Timestamp;
 
+/// What became of a change of leadership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum HandedOver {
+    Done,
+    /// A leader has reached the epoch that was drawn meanwhile: nothing was recorded, and a higher
+    /// one is to be drawn.
+    Overtaken,
+}
+
+/// How often an epoch is drawn for a log that is to lead itself, while leaders reach each.
+pub(crate) const MOST_DRAWS: usize = 100;
+
+/// The host has gone on making leaders for too long.
+pub(crate) fn outrun(operation: &'static str) -> Error {
+    let why = "leaders of the host's raise its epochs faster than higher ones are drawn";
+    Error::new(operation, Cause::Locked(why.to_owned()))
+}
+
 impl PartitionLog {
     /// Who leads the log.
     pub(crate) fn leadership(&self) -> Leadership {
@@ -26,17 +45,35 @@ impl PartitionLog {
         }
     }
 
-    /// Takes note, in memory, of who leads from now on; nothing changes where it is so already. A
-    /// log that leads itself has `epoch`, which is above every one it knows.
-    pub(crate) fn set_leadership(&self, leadership: Leadership, epoch: Option<LeaderEpoch>) {
+    /// The highest epoch there has been: of a batch, or of this replica as the leader.
+    pub(crate) fn highest_epoch(&self) -> Option<LeaderEpoch> {
+        let writer = self.writer.lock();
+        self.latest_epoch().max(Some(writer.epoch))
+    }
+
+    /// Changes who leads the log, once `record` has recorded that, with the high watermark where
+    /// the host is to set it; nothing changes where it is so already. A log that leads itself has
+    /// `epoch`. All under the writer lock: what a leader appends comes before, or is refused.
+    pub(crate) fn set_leadership(
+        &self,
+        leadership: Leadership,
+        epoch: Option<LeaderEpoch>,
+        record: impl FnOnce(Option<Offset>) -> Result<()>,
+    ) -> Result<HandedOver> {
         let mut writer = self.writer.lock();
         match leadership {
             Leadership::HostLed if writer.lead == Lead::Itself => {
+                record(Some(self.offsets.durable()))?; // what a power cut may take is not settled
                 // what readers may have seen already stays seen
                 self.offsets.set_high_watermark(Some(writer.next_offset));
                 (writer.lead, writer.epoch) = (Lead::Follows, LeaderEpoch::new(0));
             }
             Leadership::SelfLed if writer.lead != Lead::Itself => {
+                let highest = self.latest_epoch().max(Some(writer.epoch));
+                if epoch <= highest {
+                    return Ok(HandedOver::Overtaken);
+                }
+                record(None)?;
                 self.offsets.set_high_watermark(None);
                 writer.lead = Lead::Itself;
                 writer.epoch = epoch.unwrap_or(writer.epoch);
@@ -45,6 +82,7 @@ impl PartitionLog {
             }
             _ => {}
         }
+        Ok(HandedOver::Done)
     }
 
     /// Makes this replica the leader of `epoch`: whoever sends is taken.

@@ -93,6 +93,7 @@ pub use filtered::FilteredRead;
 pub use finding::{Finding, FindingKind, Unvouched};
 pub(crate) use follow::{FactSource, FollowFacts, FollowedLog};
 pub(crate) use keeper::{Durable, Keeper, KnownFacts, LastStop, LogFact, LogId};
+pub(crate) use led::{HandedOver, MOST_DRAWS, outrun};
 pub use lookup::{FoundOffset, OffsetSpec};
 pub(crate) use offsets::OffsetSnapshot;
 pub use producers::ProducerState;

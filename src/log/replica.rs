@@ -97,7 +97,7 @@ impl Log {
     /// The epoch that the log goes on with after a break; `None` where it comes from the host.
     pub(super) fn draw_epoch(&self) -> Result<Option<LeaderEpoch>> {
         match self.log.leadership() {
-            Leadership::SelfLed => self.keeper.draw_epoch(self.log.latest_epoch()).map(Some),
+            Leadership::SelfLed => self.keeper.draw_epoch(self.log.highest_epoch()).map(Some),
             Leadership::HostLed => Ok(None),
         }
     }

@@ -148,6 +148,31 @@ mod failing {
         assert!(reopened[0] > 0, "the control: {reopened:?}");
     }
 
+    /// The epoch is drawn, which takes a sync, and then the partition changes hands: what a leader
+    /// of the host's appends in between is below what the store appends afterwards.
+    #[test]
+    fn a_partition_that_leads_itself_again_begins_above_a_leader_that_came_last() {
+        let sim = SimDisk::new(1);
+        let engine = on(&sim);
+        let partition = host_led(&engine, 1).partitions()[0].clone();
+        lead(&partition, 3, "a").unwrap();
+        sim.fail(Plan::new(Fault::Hang).on(Operation::Sync));
+        std::thread::scope(|scope| {
+            let handed = scope.spawn(|| engine.set_leadership(&partition, Leadership::SelfLed));
+            while !sim.is_hanging() {
+                std::thread::yield_now();
+            }
+            lead(&partition, 9, "b").unwrap();
+            sim.heal();
+            handed.join().unwrap().unwrap();
+        });
+        append(&partition, "c", Durability::Process).unwrap();
+        let epochs = partition.leader_epochs().unwrap();
+        let at: Vec<_> = epochs.iter().map(|(_, at)| at.get()).collect();
+        assert_eq!(at, [0, 1, 2], "{epochs:?}");
+        assert!(epochs[2].0 > LeaderEpoch::new(9), "{epochs:?}");
+    }
+
     /// A directory whose sync has failed may have lost its names, whatever the next sync says.
     #[test]
     fn a_partition_that_began_with_a_truncation_that_failed_promises_nothing_it_may_lose() {
@@ -178,4 +203,33 @@ mod failing {
         }
         assert!(failed.iter().all(|failed| *failed > 1), "the control: {failed:?}");
     }
+}
+
+/// Each draws an epoch, and the one that is drawn later may cut first.
+#[test]
+fn epochs_rise_whichever_of_two_truncations_is_made_first() {
+    let disk = memory();
+    let engine = engine(&disk);
+    let partition = create(&engine, "orders", TopicConfig::new()).partitions()[0].clone();
+    for _ in 0..4 {
+        append(&partition, "a", Durability::Process).unwrap();
+    }
+    let highest = std::sync::Mutex::new(LeaderEpoch::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    let end = partition.offsets().unwrap().end;
+                    let target = Offset::new((end.get() - 1).max(0));
+                    engine.truncate_to(&partition, target).unwrap();
+                    let mut highest = highest.lock().unwrap();
+                    append(&partition, "b", Durability::Process).unwrap();
+                    append(&partition, "c", Durability::Process).unwrap();
+                    let latest = partition.leader_epochs().unwrap().last().unwrap().0;
+                    assert!(latest >= *highest, "{latest} after {highest:?}");
+                    *highest = latest;
+                }
+            });
+        }
+    });
 }

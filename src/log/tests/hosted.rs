@@ -301,3 +301,32 @@ fn a_log_of_a_hosts_stays_poisoned_while_nothing_can_be_recorded_of_it() {
     }
     assert!(poisoned > 0, "the control");
 }
+
+/// The epoch is drawn, which takes a sync, and then the log changes hands: a leader of the host's
+/// that appends in between has the last word on how high that epoch has to be.
+#[test]
+#[cfg(feature = "sim")]
+fn a_log_that_leads_itself_again_begins_above_a_leader_that_came_last() {
+    use crate::disk::{Fault, Operation, Plan, SimDisk};
+    let sim = SimDisk::new(1);
+    let log = open(&(Arc::new(sim.clone()) as Arc<dyn Disk>));
+    log.set_leadership(Leadership::HostLed).unwrap();
+    log.append_as_leader(epoch(3), &[Record::new("a")]).unwrap();
+    sim.fail(Plan::new(Fault::Hang).on(Operation::Sync));
+    std::thread::scope(|scope| {
+        let handed = scope.spawn(|| log.set_leadership(Leadership::SelfLed));
+        while !sim.is_hanging() {
+            std::thread::yield_now();
+        }
+        log.append_as_leader(epoch(9), &[Record::new("b")]).unwrap();
+        sim.heal();
+        handed.join().unwrap().unwrap();
+    });
+    assert_eq!(log.leadership().unwrap(), Leadership::SelfLed);
+    let own = log.append(&[Record::new("c")]).unwrap().epoch();
+    assert!(own > epoch(9), "{own}");
+    let at = |number| Offset::new(number);
+    let epochs = [(epoch(3), at(0)), (epoch(9), at(1)), (own, at(2))];
+    assert_eq!(log.leader_epochs().unwrap(), epochs);
+    log.append_as_leader(epoch(20), &[Record::new("d")]).unwrap_err();
+}

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::Leadership;
+use crate::log::HandedOver;
 use crate::log::keeper::{Durable, LogFact};
 use crate::sync::Mutex;
 
@@ -77,7 +78,8 @@ fn what_is_not_replicated_yet_does_not_give_way_either() {
     let before = bases(&log);
     let now = Timestamp::from_millis(1_000_000);
     let keeper = Told::default();
-    log.set_leadership(Leadership::HostLed, None);
+    let handed = log.set_leadership(Leadership::HostLed, None, |_| Ok(()));
+    assert_eq!(handed.unwrap(), HandedOver::Done);
     log.set_high_watermark(Offset::new(before[1] - 1)).unwrap();
     let error = log.drop_oldest(None, &[], &keeper, now).unwrap_err();
     assert!(error.is_full(), "{error}");
