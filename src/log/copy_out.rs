@@ -88,6 +88,7 @@ pub(crate) struct Cut<'a> {
     sparse: Offset,
     set_watermark: Option<Offset>,
     epochs: Vec<EpochLine>,
+    falls: u64,
     still: MutexGuard<'a, Vec<Doomed>>,
 }
 
@@ -141,7 +142,8 @@ pub(crate) fn cut_all<'a>(logs: &[&'a PartitionLog]) -> Vec<Cut<'a>> {
         let (start, compacted) = (offsets.start, offsets.compacted);
         // a gap below the noted end was recorded before what lies behind it
         let (sparse, set_watermark) = (offsets.sparse.min(noted.end), offsets.set_watermark);
-        Cut { log, noted, start, compacted, sparse, set_watermark, epochs, still }
+        let falls = log.offsets.falls(); // under the trim lock only, too
+        Cut { log, noted, start, compacted, sparse, set_watermark, epochs, falls, still }
     };
     logs.iter().zip(noted).zip(stilled).map(cut).collect()
 }
@@ -162,6 +164,8 @@ pub(crate) struct Secured<'a> {
     pieces: Vec<Piece>,
     offsets: CutOffsets,
     epochs: Vec<EpochLine>,
+    /// How often its offsets had fallen.
+    falls: u64,
     producers: Option<Taken>,
     aborted: Aborted,
 }
@@ -208,7 +212,8 @@ impl<'a> Cut<'a> {
             first_base: pieces.first().map(|piece| piece.segment.base()),
         };
         let Noted { producers, aborted, .. } = self.noted;
-        Ok(Secured { log, pieces, offsets, epochs: self.epochs, producers, aborted })
+        let (epochs, falls) = (self.epochs, self.falls);
+        Ok(Secured { log, pieces, offsets, epochs, falls, producers, aborted })
     }
 }
 
@@ -303,6 +308,8 @@ impl Secured<'_> {
             .filter(|segment| now.iter().any(|listed| Arc::ptr_eq(listed, segment)))
             .map(|segment| segment.base())
             .collect();
+        // a snapshot is of the records below it, which are others where the log was cut since
+        let with_snapshots = self.log.offsets.falls() == self.falls;
         let names = place.disk.list(&place.dir);
         for entry in names.map_err(|error| Error::io(COPY, &place.dir, error))? {
             if entry.name.ends_with(SegmentFile::TransactionIndex.suffix()) {
@@ -310,7 +317,7 @@ impl Secured<'_> {
             }
             let snapshot = entry.name.ends_with(SegmentFile::ProducerSnapshot.suffix());
             let belongs = parse_sidecar(&entry.name).is_some_and(|base| match snapshot {
-                true => base <= self.offsets.end,
+                true => with_snapshots && base <= self.offsets.end,
                 false => bases.contains(&base),
             });
             if !belongs || entry.is_dir {

@@ -79,7 +79,11 @@ impl Bench {
         dir: &Path,
         known: KnownFacts,
     ) -> Result<(PartitionLog, PartitionReport)> {
-        let setup = LogSetup {
+        PartitionLog::open(&self.disk, dir, self.setup(), known)
+    }
+
+    fn setup(&self) -> LogSetup {
+        LogSetup {
             name: LogName { topic: Arc::from("orders"), partition: PartitionId::new(0) },
             id: self.id,
             config: Arc::new(self.config.clone()),
@@ -89,8 +93,7 @@ impl Bench {
             pinned: Arc::default(),
             journal: None,
             plain: crate::record::PlainLimit::DEFAULT,
-        };
-        PartitionLog::open(&self.disk, dir, setup, known)
+        }
     }
 
     fn open(&self, known: KnownFacts) -> (PartitionLog, PartitionReport) {

@@ -7,6 +7,7 @@ mod crashes;
 use super::facts;
 use super::*;
 use crate::ids::{ProducerEpoch, ProducerId, Sequence};
+use crate::log::copy_out::{Sharing, cut_all};
 use crate::log::keeper::{Durable, LastStop, LogFact};
 use crate::record::{Produced, ProducerClaim, ProducerIdentity};
 
@@ -228,4 +229,36 @@ fn a_log_that_never_had_producers_is_not_read_for_them() {
     let (log, _) = bench.open(facts(1, LastStop::Clean));
     assert!(log.writer.lock().producers.is_none());
     assert!(!bench.names().iter().any(|name| name == "tidelog.producers"));
+}
+
+/// Between the moment that a copy shows and the copying of its files the log is cut and goes on
+/// otherwise: what a snapshot of then says is not of the records that the copy has.
+#[test]
+fn a_copy_has_no_snapshot_of_what_the_log_became_after_it() {
+    let mut bench = Bench::new();
+    bench.config = bench.config.segment_bytes(1024);
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    for _ in 0..30 {
+        send(&log, 7, &[0; 100]);
+    }
+    log.checkpoint().unwrap();
+    let dir = Path::new("/copy");
+    let secured = cut_all(&[&log]).remove(0).secure(dir, Sharing::Nothing).unwrap();
+    log.truncate_to(Offset::new(5), Some(LeaderEpoch::new(1)), &Forgetful).unwrap();
+    for _ in 0..15 {
+        send(&log, 9, &[0; 100]);
+    }
+    log.checkpoint().unwrap();
+    let since: Vec<_> = snapshots(&bench).into_iter().filter(|at| (6..=20).contains(at)).collect();
+    assert!(!since.is_empty(), "the control");
+    secured.copy(dir, &|_, _| true).unwrap();
+    secured.finish(dir, bench.setup(), false, &|_, _| true).unwrap();
+    let (copy, _) = bench.try_open_at(dir, facts(30, LastStop::Clean)).unwrap();
+    assert_eq!(next(&copy, 7), 30);
+    for at in since.into_iter().rev() {
+        copy.truncate_to(Offset::new(at), Some(LeaderEpoch::new(2)), &Forgetful).unwrap();
+        let known: Vec<_> =
+            copy.producer_states().iter().map(|state| state.identity().id().get()).collect();
+        assert_eq!((known, next(&copy, 7)), (vec![7], i32::try_from(at).unwrap()), "at {at}");
+    }
 }
