@@ -29,6 +29,9 @@ impl PartitionLog {
         doomed.clear(); // their files go with the directory
         let error = Error::new("delete topic", Cause::Closed("the log"));
         self.latch.trip(&error);
+        for segment in self.segments.load().iter() {
+            segment.set_replaced(); // no read under way puts an index among what is another's
+        }
         // whoever waits, or comes to wait, has written something
         turn.close(&Arc::new(error.with_outcome(Outcome::WrittenNotDurable)));
         if let Some(journal) = &self.setup.journal {

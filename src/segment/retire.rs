@@ -23,6 +23,7 @@ impl Segment {
     /// of the segment, and is not among them. Safe to repeat where it failed half-way.
     pub(crate) fn rename_deleted(&self) -> Result<Vec<PathBuf>> {
         use SegmentFile::{Digests, Log, OffsetIndex, Tags, TimeIndex, TransactionIndex};
+        self.set_replaced(); // no read under way makes one of these names anew
         let place = self.place();
         let mut renamed = Vec::new();
         for kind in [Log, OffsetIndex, TimeIndex, TransactionIndex, Digests, Tags] {

@@ -3,6 +3,7 @@
 //! to be damaged.
 
 use super::*;
+use crate::log::keeper::{Durable, LogFact};
 
 const RECORDS: i64 = 8;
 
@@ -192,5 +193,51 @@ fn the_time_of_a_segment_shorter_than_an_interval_survives_a_power_cut() {
                 assert_eq!(tells, (time(base), 12), "seed {seed}: {}", path.display());
             }
         }
+    }
+}
+
+/// Whoever has a segment still may be about to make its index when it leaves its log. By then the
+/// name may be another's: of a topic made again, or of a log that was cut to begin there.
+#[test]
+fn a_segment_that_has_left_its_log_writes_no_index() {
+    for retired in [true, false] {
+        let mut bench = Bench::new();
+        bench.config = bench.config.segment_bytes(1024).file_delete_delay(Duration::ZERO);
+        let (log, _) = bench.open(facts(0, LastStop::Clean));
+        let mut end = 0;
+        while log.size().1 < 3 {
+            end = append(&log, &[7; 100], time(end)).unwrap() + 1;
+        }
+        log.close().unwrap();
+        let indexes = [SegmentFile::OffsetIndex, SegmentFile::TimeIndex];
+        for kind in indexes {
+            bench.disk.remove_file(&Bench::path(0, kind)).unwrap();
+        }
+        let (log, _) = bench.open(facts(end, LastStop::Clean));
+        let held = log.segments.load()[0].clone();
+        held.log().unwrap();
+        if retired {
+            log.retire();
+            for name in bench.names() {
+                bench.disk.remove_file(&Path::new(DIR).join(name)).unwrap();
+            }
+        } else {
+            log.recovery_point_recorded(Offset::new(end));
+            log.delete_records_before(Offset::new(end), &Forgetful).unwrap();
+            log.unlink_dropped(true).1.unwrap();
+        }
+        let largest = held.largest_timestamp().unwrap().unwrap();
+        assert!(largest > time(0), "its index was made: {largest}");
+        let found = indexes.map(|kind| bench.exists(&Bench::path(0, kind)));
+        assert_eq!(found, [false; 2], "retired: {retired}");
+    }
+}
+
+#[derive(Debug)]
+struct Forgetful;
+
+impl Keeper for Forgetful {
+    fn record(&self, _: &[(LogId, LogFact)], _: Durable) -> Result<()> {
+        Ok(())
     }
 }
