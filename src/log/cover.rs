@@ -17,7 +17,8 @@ impl PartitionLog {
     }
 
     /// Takes the digests of one segment that has none from the file, as it is now. Reads all of
-    /// it; under the trim lock, so that its names stay its own.
+    /// it; under the trim lock, so that its names stay its own. Where space or handles ran out it
+    /// comes again; what cannot be read is left to the next open, so that not each run reads it.
     pub(crate) fn digest_one(&self) -> Result<()> {
         if !self.lacks_digests() {
             return Ok(());
@@ -25,9 +26,17 @@ impl PartitionLog {
         let _names_stay = self.trimming.lock();
         self.check_healthy("take digests")?;
         let Some(segment) = self.bare.lock().pop() else { return Ok(()) };
-        if self.segments.load().iter().any(|known| Arc::ptr_eq(known, &segment)) {
-            segment.mend_digests().map_err(|error| self.named(error))?;
-            segment.digests_are_sealed();
+        if !self.segments.load().iter().any(|known| Arc::ptr_eq(known, &segment)) {
+            return Ok(());
+        }
+        match segment.mend_digests() {
+            Ok(()) => segment.digests_are_sealed(),
+            Err(error) => {
+                if error.is_retriable() {
+                    self.bare.lock().insert(0, segment); // behind those that were not tried yet
+                }
+                return Err(self.named(error));
+            }
         }
         Ok(())
     }

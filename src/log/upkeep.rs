@@ -208,8 +208,8 @@ impl Log {
             self.record_failure();
         }
         self.apply_retention()?;
-        self.log.digest_one()?;
-        self.log.unlink_dropped(false).1
+        let digested = self.log.digest_one();
+        self.log.unlink_dropped(false).1.and(digested)
     }
 
     fn sync_is_due(&self) -> bool {

@@ -386,3 +386,41 @@ fn what_a_cut_leaves_of_unsynced_digests_is_no_fault_and_is_made_again() {
     bench.put(&path, &damaged);
     assert_eq!(faults_of_sidecars(&bench, 0), 1);
 }
+
+/// A full disk in the one moment in which a segment has its turn.
+#[cfg(feature = "sim")]
+#[test]
+fn a_segment_whose_digests_found_no_room_has_another_turn() {
+    use crate::disk::{Fault, Operation, Plan, SimDisk};
+    let (bench, end) = closed();
+    let disk = SimDisk::new(1);
+    disk.create_dir_all(Path::new(DIR)).unwrap();
+    let copy = Bench { disk: Arc::new(disk.clone()), ..bench };
+    let from = bench.disk.clone();
+    for entry in from.list(Path::new(DIR)).unwrap() {
+        let path = Path::new(DIR).join(entry.name);
+        let file = from.open(&path, Access::Read).unwrap();
+        let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+        read_full_at(&*file, &mut bytes, 0).unwrap();
+        copy.put(&path, &bytes);
+    }
+    let (log, _) = copy.open(facts(end, LastStop::AnotherHandClean));
+    let digests = || copy.names().iter().filter(|name| name.ends_with(".digest")).count();
+    disk.fail(Plan::new(Fault::Error(28)).on(Operation::Write).for_ever());
+    for _ in 0..3 {
+        assert!(log.digest_one().unwrap_err().is_retriable());
+        assert!(log.lacks_digests());
+    }
+    disk.heal();
+    while log.lacks_digests() {
+        log.digest_one().unwrap();
+    }
+    assert_eq!(digests(), 2, "all but the last, which its scan has taken");
+    // what cannot be read is not read again and again
+    let (log, _) = copy.open(facts(end, LastStop::AnotherHandClean));
+    disk.fail(Plan::new(Fault::Error(5)).on(Operation::Read).for_ever());
+    log.digest_one().unwrap_err();
+    log.digest_one().unwrap_err();
+    log.digest_one().unwrap();
+    assert!(!log.lacks_digests());
+}
