@@ -76,6 +76,8 @@ pub(super) struct Slot {
     pub(super) committed: Option<(Offset, Durability)>,
     /// The log was truncated below what is committed: the next commit may go back.
     pub(super) truncated: bool,
+    /// How often the log's offsets had fallen when it was last looked for a cut.
+    falls: Option<u64>,
     pub(super) paused: bool,
     /// It appeared after the consumer was built.
     pub(super) is_new: bool,
@@ -97,15 +99,27 @@ impl Slot {
     }
 
     /// A position that was chosen, not reached by reading, takes the epoch of the record before
-    /// it: else nothing would tell that another process has cut the log below it. Where this
-    /// process writes nothing is cut while a consumer lives.
+    /// it: else nothing would tell that the log is cut below it.
     pub(super) fn learn_epoch(&mut self) -> Result<()> {
-        let Some(followed) = self.partition.followed() else { return Ok(()) };
         let Some(at) = self.next().filter(|at| at.epoch.is_none()) else { return Ok(()) };
-        let epoch = followed.epoch_before(at.offset)?;
+        let epoch = self.partition.epoch_before(at.offset)?;
         if let Some(at) = self.next_mut() {
             at.epoch = epoch;
         }
+        Ok(())
+    }
+
+    /// Fails as truncated where the log was cut below the position. Looks only where it may have
+    /// been: whenever another process writes it, and where its offsets have fallen since.
+    pub(super) fn check_cut(&mut self) -> Result<()> {
+        let falls = self.partition.falls()?; // before the epochs: what falls later is met again
+        if self.falls == Some(falls) && self.partition.followed().is_none() {
+            return Ok(());
+        }
+        if let Some(Position { offset, epoch: Some(epoch), .. }) = self.next() {
+            self.partition.check_epoch("poll", *offset, *epoch)?;
+        }
+        self.falls = Some(falls);
         Ok(())
     }
 
@@ -244,6 +258,7 @@ impl Assignment {
             delivered: None,
             committed: None,
             truncated: false,
+            falls: None,
             paused: false,
             is_new,
             queued: false,

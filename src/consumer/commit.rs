@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use super::assignment::{Delivered, Slot};
 use super::handle::Consumer;
+use super::reset::Reset;
 use crate::config::Durability;
 use crate::engine::{Partition, make_all_durable_later};
-use crate::error::{Outcome, Result};
+use crate::error::{Cause, Outcome, Result};
 use crate::group::{Commit, CommitMode, Committed};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::record::RecordView;
@@ -122,7 +123,8 @@ impl Consumer {
     /// after a power cut, as the durability says. On an error nothing was committed, unless its
     /// outcome says that it was and only the sync failed. An offset below the committed one fails
     /// as a regression (seeking back and polling leads there); that is right only after the log
-    /// was truncated, and then allowed.
+    /// was truncated, and then allowed. Where the log no longer reaches what was returned, what is
+    /// left of that is committed; with [`Reset::None`](crate::Reset::None) it fails as out of range.
     ///
     /// ```
     /// # use tidelog::{Durability, Record, Store, TopicConfig};
@@ -327,13 +329,14 @@ impl Consumer {
         let mut parts = Vec::new();
         for index in indexes.iter().copied() {
             let Some(slot) = self.assignment.get(index) else { continue };
-            let Some(Delivered { offset, epoch }) = slot.delivered else {
+            let Some(delivered) = slot.delivered else {
                 parts.extend(self.stood_for(index, slot, durability)?);
                 continue;
             };
             if self.engine.topic_by_id(slot.partition.topic_id()).is_none() {
                 continue; // a deleted topic keeps no offsets
             }
+            let (Delivered { offset, epoch }, mode) = self.to_commit(slot, delivered)?;
             let mut kept = None;
             if let Some((committed, so_durably)) = slot.committed
                 && committed == offset
@@ -352,10 +355,29 @@ impl Consumer {
                 offset,
                 leader_epoch: epoch,
                 kept: kept.filter(|kept| kept.offset() == offset),
-                mode: slot.commit_mode(),
+                mode,
             });
         }
         Ok(parts)
+    }
+
+    /// What a commit of what was handed out says. Where the log was cut and does not reach there
+    /// any more, it is what is left of that, as far as a reset policy may answer for it.
+    fn to_commit(&self, slot: &Slot, delivered: Delivered) -> Result<(Delivered, CommitMode)> {
+        let Delivered { offset, epoch } = delivered;
+        let end = slot.partition.offsets().map_err(|error| slot.named(error))?.end;
+        if offset <= end || self.options.reset == Reset::None {
+            return Ok((delivered, slot.commit_mode()));
+        }
+        let cut = epoch.map(|epoch| slot.partition.check_epoch("commit", offset, epoch));
+        let left = match cut {
+            Some(Err(error)) => match *error.cause() {
+                Cause::LogTruncated { epoch_end, .. } => epoch_end.min(end),
+                _ => return Err(error),
+            },
+            _ => end,
+        };
+        Ok((Delivered { offset: left, epoch: None }, CommitMode::Reset))
     }
 
     /// What another consumer of the group has committed, where this one was handed nothing but

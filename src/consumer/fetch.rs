@@ -143,12 +143,9 @@ impl Consumer {
                 });
             }
         };
-        let Some(slot) = self.assignment.get(index) else { return Ok(Read::Drained) };
-        let Some(at) = slot.next() else { return Ok(Read::Drained) };
-        let from = at.offset;
-        if let Some(epoch) = at.epoch.filter(|_| slot.partition.followed().is_some())
-            && let Err(error) = slot.partition.check_epoch("poll", from, epoch)
-        {
+        let Some(slot) = self.assignment.get_mut(index) else { return Ok(Read::Drained) };
+        let Some(from) = slot.next().map(|at| at.offset) else { return Ok(Read::Drained) };
+        if let Err(error) = slot.check_cut() {
             return self.follow_truncation(index, error);
         }
         let Some(chunk) = fetched.chunk else {
@@ -280,8 +277,10 @@ impl Consumer {
 
     /// Stages a step over offsets that have no records.
     fn step_over(&mut self, index: usize, offset: Offset) {
-        let Some(at) = self.assignment.get(index).and_then(|slot| slot.next()) else { return };
-        let position = Position { offset, epoch: at.epoch, cursor: at.cursor.clone() };
+        let Some(slot) = self.assignment.get(index) else { return };
+        let Some(cursor) = slot.next().map(|at| at.cursor.clone()) else { return };
+        let epoch = slot.partition.epoch_before(offset).ok().flatten(); // others may end on the way
+        let position = Position { offset, epoch, cursor };
         self.go_ahead(index, position, Step::Empty);
     }
 
@@ -294,6 +293,10 @@ impl Consumer {
 
     /// The position lies outside the log: the policy says where to go on.
     fn fall_back(&mut self, index: usize, error: Error) -> Result<Read> {
+        let Some(slot) = self.assignment.get_mut(index) else { return Ok(Read::Drained) };
+        if let Err(cut) = slot.check_cut() {
+            return self.follow_truncation(index, cut); // it says from where on
+        }
         let Some(slot) = self.assignment.get(index) else { return Ok(Read::Drained) };
         let truncated = error.available().zip(error.offset());
         let truncated = truncated.is_some_and(|((_, end), requested)| requested > end);
@@ -309,7 +312,7 @@ impl Consumer {
         Ok(Read::More)
     }
 
-    /// Another process has cut the log below the position and written on: what is there now is
+    /// The log was cut below the position, by its host or by another process: what is there now is
     /// something else, and the policy says where to go on.
     fn follow_truncation(&mut self, index: usize, error: Error) -> Result<Read> {
         let Some(slot) = self.assignment.get(index) else { return Ok(Read::Drained) };

@@ -333,9 +333,8 @@ impl Consumer {
         let slot = self.assignment.get_mut(index)?;
         let mut tags = std::mem::take(&mut slot.tags);
         let at = slot.next()?;
-        let (from, epoch) = (at.offset, at.epoch);
         let reader = (wanted, &mut tags);
-        let ahead = slot.partition.look_ahead(from, at.cursor.as_ref(), *limits, reader);
+        let ahead = slot.partition.look_ahead(at.offset, at.cursor.as_ref(), *limits, reader);
         slot.tags = tags;
         match ahead {
             Ahead::Unknown => None,
@@ -344,6 +343,10 @@ impl Consumer {
                 None
             }
             Ahead::Skipped(Skipped { bytes, next_offset, cursor }) => {
+                if slot.check_cut().is_err() {
+                    return None; // the fetch meets it too
+                }
+                let epoch = slot.partition.epoch_before(next_offset).ok().flatten();
                 let position = Position { offset: next_offset, epoch, cursor: Some(cursor) };
                 self.go_ahead(index, position, Step::Records);
                 self.filtering.note(usize::try_from(bytes / PASSED_OVER).unwrap_or(usize::MAX));

@@ -40,6 +40,7 @@ impl Consumer {
             slot.position = Some(start.position);
             slot.truncated |= start.truncated;
             slot.began = start.began.or(slot.began);
+            slot.learn_epoch().map_err(|error| slot.named(error))?;
         }
         Ok(())
     }

@@ -147,7 +147,10 @@ impl Partition {
     }
 
     /// The log of another process, if the store is open and the topic exists.
-    fn open_followed(&self, operation: &'static str) -> Result<Option<&Arc<FollowedPartition>>> {
+    pub(super) fn open_followed(
+        &self,
+        operation: &'static str,
+    ) -> Result<Option<&Arc<FollowedPartition>>> {
         let Some(followed) = self.followed() else { return Ok(None) };
         self.gate.check(operation)?;
         self.check_exists(operation)?;

@@ -99,6 +99,14 @@ fn may_be_tried_again(error: &Error) -> bool {
 }
 
 impl Partition {
+    /// The epoch of the record before `offset`, as far as it is known.
+    pub(crate) fn epoch_before(&self, offset: Offset) -> Result<Option<LeaderEpoch>> {
+        if let Some(followed) = self.open_followed("look up epoch")? {
+            return followed.epoch_before(offset);
+        }
+        Ok(self.open_log("look up epoch")?.epoch_before(offset))
+    }
+
     /// Where the records of `epoch` end; see [`PartitionLog::end_offset_for_epoch`].
     pub(crate) fn end_offset_for_epoch(
         &self,

@@ -397,6 +397,11 @@ impl PartitionLog {
         }
     }
 
+    /// That of the record before `offset`, if there is one.
+    pub(crate) fn epoch_before(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.epochs.lock().before(offset)
+    }
+
     /// Every epoch with its first offset.
     pub(crate) fn epoch_entries(&self) -> Vec<(LeaderEpoch, Offset)> {
         self.epochs.lock().entries().to_vec()

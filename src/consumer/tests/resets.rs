@@ -175,3 +175,131 @@ fn a_rewind_goes_back_to_where_reading_began() {
         world.offsets.delete_group("g").unwrap();
     }
 }
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A group that began at the end, was given two records, and then lost them and more: its host has
+/// cut the log below where it began.
+fn cut_below(world: &World, policy: Reset, commits: bool) -> Consumer {
+    cut_below_with(world, policy, commits, |builder| builder)
+}
+
+fn cut_below_with(
+    world: &World,
+    policy: Reset,
+    commits: bool,
+    with: impl FnOnce(ConsumerBuilder) -> ConsumerBuilder,
+) -> Consumer {
+    world.create("orders", 1);
+    world.send("orders", 0, &["a", "b", "c"]);
+    let builder = world.group("g").assign([("orders", 0)]).reset(policy);
+    let mut consumer = with(builder).build().unwrap();
+    consumer.seek_to_end("orders", 0).unwrap();
+    world.send("orders", 0, &["d", "e"]);
+    assert_eq!(values(&consumer.try_poll().unwrap()), ["d", "e"]);
+    if commits {
+        consumer.commit().unwrap();
+    }
+    cut(world, 2);
+    consumer
+}
+
+fn cut(world: &World, target: i64) {
+    let partition = world.partition("orders", 0);
+    assert_eq!(world.engine.truncate_to(&partition, Offset::new(target)).unwrap().get(), target);
+}
+
+#[test]
+fn a_commit_after_the_log_was_cut_says_what_is_left() {
+    for policy in [Reset::Latest, Reset::Earliest] {
+        for (commits, polls) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
+            let world = World::new();
+            let mut consumer = cut_below(&world, policy, commits);
+            for _ in 0..polls {
+                assert!(consumer.try_poll().unwrap().is_empty(), "{policy:?}");
+            }
+            for _ in 0..2 {
+                consumer.commit().unwrap();
+                assert_eq!(world.committed("g", "orders", 0), Some(2), "{policy:?}");
+            }
+            assert!(consumer.try_poll().unwrap().is_empty(), "{policy:?}");
+            world.send("orders", 0, &["f"]);
+            assert_eq!(values(&consumer.try_poll().unwrap()), ["f"], "{policy:?}");
+            consumer.commit().unwrap();
+            assert_eq!(world.committed("g", "orders", 0), Some(3), "{policy:?}");
+        }
+    }
+}
+
+#[test]
+fn an_automatic_commit_after_the_log_was_cut_fails_no_poll_and_no_close() {
+    let by_itself = |builder: ConsumerBuilder| builder.auto_commit(SECOND);
+    let world = World::new();
+    let mut consumer = cut_below_with(&world, Reset::Latest, false, by_itself);
+    world.clock.advance(2 * SECOND);
+    assert!(consumer.try_poll().unwrap().is_empty());
+    assert_eq!(world.committed("g", "orders", 0), Some(2));
+    consumer.close().unwrap();
+    let world = World::new();
+    cut_below_with(&world, Reset::Latest, false, by_itself).close().unwrap();
+    assert_eq!(world.committed("g", "orders", 0), Some(2));
+}
+
+#[test]
+fn without_a_policy_a_cut_is_told_and_nothing_is_committed_in_its_place() {
+    let world = World::new();
+    let mut consumer = cut_below(&world, Reset::None, false);
+    assert_eq!(consumer.commit().unwrap_err().kind(), ErrorKind::OffsetOutOfRange);
+    for _ in 0..2 {
+        let error = consumer.try_poll().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LogTruncated, "{error}");
+        assert_eq!(error.partition(), Some(("orders", PartitionId::new(0))));
+    }
+    assert_eq!(world.committed("g", "orders", 0), None);
+    consumer.seek("orders", 0, Offset::new(2)).unwrap();
+    world.send("orders", 0, &["f"]);
+    assert_eq!(values(&consumer.try_poll().unwrap()), ["f"]);
+    consumer.commit().unwrap();
+}
+
+/// What comes at offsets that a consumer has been at is new to it, however far it goes by then.
+#[test]
+fn a_log_that_was_cut_and_has_grown_again_is_read_from_where_it_was_cut() {
+    let new = ["v", "w", "x", "y", "z"];
+    for (policy, expected) in [(Reset::Earliest, &new[..]), (Reset::Latest, &[])] {
+        let world = World::new();
+        let mut consumer = cut_below(&world, policy, false);
+        world.send("orders", 0, &new);
+        assert_eq!(values(&consumer.try_poll().unwrap()), expected, "{policy:?}");
+        world.send("orders", 0, &["f"]);
+        assert_eq!(values(&consumer.try_poll().unwrap()), ["f"], "{policy:?}");
+    }
+    let world = World::new();
+    let mut consumer = cut_below(&world, Reset::None, false);
+    world.send("orders", 0, &new);
+    let error = consumer.try_poll().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LogTruncated, "{error}");
+}
+
+/// A place that was chosen has no record behind it whose epoch would tell.
+#[test]
+fn a_cut_below_a_place_that_was_chosen_is_noticed_too() {
+    for build in [true, false] {
+        let world = World::new();
+        world.create("orders", 1);
+        world.send("orders", 0, &["a", "b", "c", "d"]);
+        let mut reader = world.reader().assign([("orders", 0)]).build().unwrap();
+        if build {
+            reader.seek("orders", 0, Offset::new(4)).unwrap();
+        } else {
+            drop(reader);
+            let commit = OffsetCommit::new("orders", 0, Offset::new(4));
+            built(&world, Reset::None).commit_offsets(&[commit]).unwrap();
+            reader = built(&world, Reset::Earliest);
+            assert!(reader.try_poll().unwrap().is_empty());
+        }
+        cut(&world, 1);
+        world.send("orders", 0, &["v", "w", "x", "y"]);
+        assert_eq!(values(&reader.try_poll().unwrap()), ["v", "w", "x", "y"], "{build}");
+    }
+}

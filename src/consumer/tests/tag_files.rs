@@ -202,3 +202,26 @@ fn no_flipped_bit_hides_a_record() {
     world.reopen();
     assert_eq!(paid(&world, 40), all);
 }
+
+/// Batches that are passed over may be of several epochs, and the last one's counts: else a cut far
+/// ahead would seem to be one below the reader.
+#[test]
+fn a_reader_that_has_passed_over_epochs_is_not_taken_for_cut_off() {
+    let mut world = filled(100);
+    send(&world, 100..107);
+    world.reopen();
+    let builder = world.reader().subscribe(["orders"]).filter(RecordFilter::tags(["paid"]));
+    let mut reader = builder.reset(Reset::None).build().unwrap();
+    reader.seek_to_beginning("orders", 0).unwrap();
+    let mut found = Vec::new();
+    for _ in 0..50 {
+        found.extend(values(&reader.try_poll().unwrap()));
+    }
+    assert_eq!(found.len(), 10, "{found:?}");
+    assert_eq!(reader.position("orders", 0).unwrap(), Offset::new(107));
+    send(&world, 107..109);
+    let partition = world.partition("orders", 0);
+    world.engine.truncate_to(&partition, Offset::new(107)).unwrap();
+    send(&world, 107..108);
+    assert_eq!(values(&reader.try_poll().unwrap()), ["107"]);
+}

@@ -295,9 +295,7 @@ fn check_place(group: &Group, commit: &Commit<'_>) -> Result<()> {
 
 /// The epoch of the record below `offset`, as far as the partition knows.
 fn epoch_before(partition: &Partition, offset: Offset) -> Option<LeaderEpoch> {
-    let entries = partition.log().ok()?.epoch_entries();
-    let below = entries.partition_point(|(_, first)| *first < offset);
-    below.checked_sub(1).map(|at| entries[at].0)
+    partition.log().ok()?.epoch_before(offset)
 }
 
 #[cfg(all(test, not(loom), feature = "sim"))]
