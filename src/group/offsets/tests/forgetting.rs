@@ -62,3 +62,57 @@ fn a_topic_is_not_made_again_before_what_was_committed_for_it_is_forgotten_for_g
     let orders = topic(&engine, "orders", 9);
     assert_eq!(offset_of(&offsets, "g", &orders), None);
 }
+
+/// Groups whose offsets lie in different partitions of the log, the first of which has failed.
+#[test]
+fn a_group_whose_tombstones_fail_keeps_no_other_from_being_forgotten() {
+    let disk = SimDisk::new(3);
+    let (engine, offsets) = open(&disk);
+    let orders = topic(&engine, "orders", 9);
+    let groups: Vec<String> = (0..4).map(|number| format!("g{number}")).collect();
+    let places: BTreeSet<_> =
+        groups.iter().map(|group| offsets.partition_of(group).unwrap()).collect();
+    assert_eq!(places.len(), groups.len(), "the control: one partition each");
+    for group in &groups {
+        offsets.commit(group, &forward(&orders, 5), Durability::Power).unwrap();
+    }
+    engine.delete_topic("orders").unwrap();
+    let first = offsets.log.partition(offsets.partition_of(&groups[0]).unwrap()).unwrap();
+    send(&first, Some(b"no key of ours"), None);
+    disk.fail(Plan::new(Fault::Error(5)).on(Operation::Sync));
+    first.make_durable(first.offsets().unwrap().end).unwrap_err();
+    offsets.forget_topic("orders").unwrap_err();
+    offsets.forget_topic("orders").unwrap_err();
+    let left = |offsets: &OffsetStore, orders: &Partition| -> Vec<String> {
+        let known = |group: &&String| offset_of(offsets, group, orders).is_some();
+        groups.iter().filter(known).cloned().collect()
+    };
+    // a topic made in spite of that, by a process that does not ask, has the first one's alone
+    let (engine, offsets) = open(&disk.crash(Crash::Nothing));
+    let orders = topic(&engine, "orders", 9);
+    drop(offsets);
+    let offsets = OffsetStore::open(engine.clone()).unwrap();
+    assert_eq!(left(&offsets, &orders), groups[..1]);
+}
+
+/// The same of the syncs: of those that are owed, the first fails.
+#[test]
+fn a_sync_of_tombstones_that_fails_keeps_no_other_from_being_made() {
+    let disk = SimDisk::new(4);
+    let (engine, offsets) = open(&disk);
+    let orders = topic(&engine, "orders", 9);
+    let groups: Vec<String> = (0..4).map(|number| format!("g{number}")).collect();
+    for group in &groups {
+        offsets.commit(group, &forward(&orders, 5), Durability::Power).unwrap();
+    }
+    engine.delete_topic("orders").unwrap();
+    disk.fail(Plan::new(Fault::Error(5)).on(Operation::Sync));
+    offsets.forget_topic("orders").unwrap_err();
+    disk.heal();
+    let (engine, offsets) = open(&disk.crash(Crash::Nothing));
+    let orders = topic(&engine, "orders", 9);
+    drop(offsets);
+    let offsets = OffsetStore::open(engine.clone()).unwrap();
+    let known = groups.iter().filter(|group| offset_of(&offsets, group, &orders).is_some());
+    assert_eq!(known.count(), 1, "that of the sync that failed");
+}
