@@ -108,3 +108,25 @@ fn a_commit_whose_sync_is_not_begun_was_made_all_the_same() {
     let error = pollster::block_on(offsets.make_durable_later("g")).unwrap_err();
     assert_eq!(error.outcome(), Outcome::WrittenNotDurable, "{error}");
 }
+
+/// Who takes a partition over asks whether a transaction is about to commit for it, in the turn of
+/// the commits; another member's commit that waits for its sync is not in it any more.
+#[test]
+fn whoever_takes_a_partition_over_waits_for_no_sync_of_a_commit() {
+    let disk = SimDisk::new(1);
+    let (offsets, topic) = store(&disk);
+    let (offsets, topic) = (&*offsets, &*topic);
+    commit(offsets, topic, 0, Durability::Power).unwrap(); // makes files and names
+    disk.fail(Plan::new(Fault::Hang));
+    thread::scope(|scope| {
+        let first = scope.spawn(|| commit(offsets, topic, 0, Durability::Power));
+        assert!(comes_to(|| disk.is_hanging()));
+        let next = topic.partition(PartitionId::new(1)).unwrap();
+        let asked = scope.spawn(move || offsets.is_open("g", &next));
+        let answered = comes_to(|| asked.is_finished());
+        disk.heal();
+        first.join().unwrap().unwrap();
+        assert!(!asked.join().unwrap());
+        assert!(answered, "it waits for the sync");
+    });
+}
