@@ -228,10 +228,7 @@ impl LogBuilder {
         let boot_id =
             disk.boot_id().map_err(|error| Error::io("read boot identity", dir, error))?;
         let found = slots::read(&*disk, dir)?;
-        if found.is_none() {
-            // it may have been made a moment ago, by an open that was cut short perhaps
-            sync_way_to(&*disk, dir).map_err(|error| Error::io("open log", dir, error))?;
-        }
+        make_way(&*disk, dir, found.as_ref())?;
         let topic = match &found {
             Some((_, slot)) => Some(slot.topic),
             None => checkpoint::read_partition_metadata(&*disk, &dir.join(PARTITION_METADATA))?,
@@ -374,6 +371,15 @@ fn lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn DirLock>> {
         }
         _ => Error::io("open log", &path, error),
     })
+}
+
+/// The directory of a log of which nothing is kept may have been made a moment ago, by an open that
+/// was cut short perhaps.
+fn make_way(disk: &dyn Disk, dir: &Path, kept: Option<&(u64, Slot)>) -> Result<()> {
+    match kept {
+        None => sync_way_to(disk, dir).map_err(|error| Error::io("open log", dir, error)),
+        Some(_) => Ok(()),
+    }
 }
 
 fn has_segments(disk: &dyn Disk, dir: &Path) -> Result<bool> {
