@@ -174,7 +174,7 @@ impl Recovery<'_> {
                 self.cut_later(place, &found[at + 1..])?;
                 let end = self.end;
                 let unlisted = std::mem::take(&mut self.unlisted);
-                let beyond = unlisted.into_iter().filter(|base| *base > end).map(|base| (base, 0));
+                let beyond = unlisted.into_iter().filter(|base| *base >= end).map(|base| (base, 0));
                 self.cut_later(place, &beyond.collect::<Vec<_>>())?;
                 break;
             }

@@ -427,3 +427,22 @@ fn empty_files_of_kafkas_go_with_the_segments_behind_a_cut() {
     let known = KnownFacts { adopted: true, ..facts(4, LastStop::Clean) };
     assert_eq!(bench.open(known).0.offsets().end().get(), 4);
 }
+
+/// One right at the cut too: it would stand between what is appended there and the next open.
+#[test]
+fn an_empty_file_of_kafkas_where_a_log_is_cut_goes_with_what_is_behind() {
+    let bench = Bench::new();
+    let whole = batches(0, 4);
+    bench.put(&Bench::log_path(0), &whole[..whole.len() - 10]);
+    bench.put(&Bench::log_path(3), b"");
+    bench.put(&Bench::log_path(8), &batches(8, 10));
+    let (log, _) = bench.open(facts(0, LastStop::AnotherHand));
+    assert_eq!(log.offsets().end().get(), 3);
+    append(&log, b"behind the cut", 1).unwrap();
+    log.close().unwrap();
+    drop(log);
+    let known = KnownFacts { adopted: true, ..facts(4, LastStop::Clean) };
+    let (log, report) = bench.open(known);
+    assert_eq!(log.offsets().end().get(), 4);
+    assert!(!report.is_notable(), "{report:?}");
+}
