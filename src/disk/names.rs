@@ -294,6 +294,21 @@ mod tests {
     }
 
     #[test]
+    fn what_the_journal_has_of_a_partition_is_named_after_it() {
+        let topic = TopicId::from_bytes([0xab; 16]).unwrap();
+        let log = LogId { topic, partition: PartitionId::new(7) };
+        let name = journal_aside(log);
+        assert_eq!(name, format!("{JOURNAL}-{}-7", "ab".repeat(16)));
+        assert_eq!(parse_journal_aside(&name), Some(log));
+        for other in [JOURNAL, &name[..name.len() - 2], &format!("{name}x")] {
+            assert_eq!(parse_journal_aside(other), None, "{other}");
+        }
+        let padded = name.replace("-7", "-07");
+        assert_eq!(parse_journal_aside(&padded), None, "it has one name");
+        assert_eq!(partition_dir("orders", PartitionId::new(7)), "orders-7");
+    }
+
+    #[test]
     fn other_names_are_no_segment_files() {
         for name in [
             "",

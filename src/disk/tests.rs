@@ -116,6 +116,8 @@ fn directories_are_made_listed_and_removed() {
         let entry = |name: &str, is_dir, len| Entry { name: name.to_owned(), is_dir, len };
         assert_eq!(disk.list(root).unwrap(), [entry("x", true, 0)]);
         assert_eq!(disk.list(&dir).unwrap(), [entry("f", false, 5)]);
+        assert_eq!(disk.names(&dir).unwrap(), ["f"]);
+        assert_eq!(kind(disk.names(&root.join("z"))), io::ErrorKind::NotFound);
         let found = disk.metadata(&dir.join("f")).unwrap().unwrap();
         assert_eq!((found.len, found.is_dir), (5, false));
         assert!(found.modified.as_millis() > 0);
@@ -307,6 +309,21 @@ mod copies {
         let mut beyond = [1; 9];
         assert_eq!(read_full_at(&*file, &mut beyond, 10).unwrap(), 5);
         assert_eq!(&beyond, b"56789\x01\x01\x01\x01");
+    }
+
+    /// A signal that came in between is nobody's failure.
+    #[test]
+    fn interrupted_reads_and_writes_are_made_again() {
+        use super::super::{Fault, Operation, Plan};
+        const EINTR: i32 = 4;
+        let sim = SimDisk::new(1);
+        let file = sim.open(Path::new("/a"), Access::Create).unwrap();
+        sim.fail(Plan::new(Fault::Error(EINTR)).on(Operation::Write));
+        write_all_at(&*file, b"once", 0).unwrap();
+        sim.fail(Plan::new(Fault::Error(EINTR)).on(Operation::Read));
+        let mut found = [0; 4];
+        assert_eq!(read_full_at(&*file, &mut found, 0).unwrap(), 4);
+        assert_eq!(&found, b"once");
     }
 
     /// Only what is not there is not there.

@@ -107,3 +107,53 @@ impl Pool {
         dirty.iter().take(1 + self.budget / 8).filter(|file| file.close_dirty()).count() > 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{Access, Disk as _, DiskFile, IoMode, write_all_at};
+    use super::super::RealDisk;
+    use super::*;
+
+    fn open(disk: &RealDisk, dir: &std::path::Path, at: i32) -> Arc<dyn DiskFile> {
+        disk.open(&dir.join(at.to_string()), Access::Create).unwrap()
+    }
+
+    #[test]
+    fn files_that_go_leave_the_queue_and_those_that_are_open_do_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = RealDisk::with_budget(IoMode::Positioned, 64);
+        let held: Vec<_> = (0..60).map(|at| open(&disk, directory.path(), at)).collect();
+        (100..700).for_each(|at| drop(open(&disk, directory.path(), at)));
+        let queue = disk.shared.pool.queue.lock();
+        assert!(queue.len() <= 2 * 64 + 64 + 1, "{}", queue.len());
+        assert_eq!(queue.iter().filter(|file| file.strong_count() > 0).count(), held.len());
+    }
+
+    /// One of ours is closed for it, as long as there is one, and for nothing else.
+    #[cfg(unix)]
+    #[test]
+    fn what_finds_no_descriptor_left_is_tried_again_with_one_of_ours() {
+        const EMFILE: i32 = 24;
+        let directory = tempfile::tempdir().unwrap();
+        let disk = RealDisk::with_budget(IoMode::Positioned, 64);
+        let _held: Vec<_> = (0..3).map(|at| open(&disk, directory.path(), at)).collect();
+        let pool = &disk.shared.pool;
+        let refused = |code: i32| Err::<(), _>(io::Error::from_raw_os_error(code));
+        assert_eq!(pool.relieve(|| refused(2)).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(pool.open_now(), 3);
+        let mut tries = 0;
+        let opened = pool.relieve(|| {
+            tries += 1;
+            if tries < 3 { refused(EMFILE) } else { Ok(()) }
+        });
+        opened.unwrap();
+        assert_eq!((tries, pool.open_now()), (3, 1));
+        let error = pool.relieve(|| refused(EMFILE)).unwrap_err();
+        assert_eq!((error.raw_os_error(), pool.open_now()), (Some(EMFILE), 0));
+        let dirty = open(&disk, directory.path(), 9);
+        write_all_at(&*dirty, b"unsynced", 0).unwrap();
+        let mut tries = [refused(EMFILE), Ok(())].into_iter();
+        pool.relieve(|| tries.next().unwrap()).unwrap();
+        assert_eq!(pool.open_now(), 0);
+    }
+}

@@ -157,3 +157,65 @@ impl Paths {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::super::{Access, Disk as _, IoMode};
+    use super::super::RealDisk;
+
+    /// Paths and handles come and go without end.
+    #[test]
+    fn what_is_closed_is_forgotten_and_what_is_open_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = RealDisk::with_budget(IoMode::Positioned, 16);
+        let path = |at: i32| directory.path().join(at.to_string());
+        let open = |at: i32| disk.open(&path(at), Access::Create).unwrap();
+        let held: Vec<_> = (0..80).map(open).collect();
+        (100..700).for_each(|at| drop(open(at)));
+        (0..50).for_each(|_| drop(open(0)));
+        let paths = disk.shared.registry.paths.lock();
+        assert!(paths.handles.len() <= 2 * held.len() + 64, "{}", paths.handles.len());
+        assert!(paths.handles[&*path(0)].len() <= 2, "{}", paths.handles[&*path(0)].len());
+        for at in 0..80 {
+            let found = paths.handles.get(&*path(at)).into_iter().flatten();
+            assert_eq!(found.filter(|handle| handle.strong_count() > 0).count(), 1, "{at}");
+        }
+    }
+
+    /// Another file may be made at once where one was renamed by its holder.
+    #[test]
+    fn a_file_that_was_moved_and_the_one_in_its_place_go_their_own_ways() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = RealDisk::with_budget(IoMode::Positioned, 16);
+        let path = |name: &str| directory.path().join(name);
+        let moved = disk.open(&path("a"), Access::Create).unwrap();
+        fs::rename(path("a"), path("b")).unwrap();
+        let other = disk.open(&path("a"), Access::Create).unwrap();
+        moved.renamed(&path("b"));
+        moved.renamed(&path("b"));
+        disk.rename(&path("a"), &path("c")).unwrap();
+        assert_eq!((moved.path(), other.path()), (path("b"), path("c")));
+        disk.rename(&path("b"), &path("d")).unwrap();
+        assert_eq!((moved.path(), other.path()), (path("d"), path("c")));
+    }
+
+    /// What cannot be held by its handles keeps its name; what is gone has none to keep.
+    #[cfg(unix)]
+    #[test]
+    fn a_name_goes_once_its_handles_have_their_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = RealDisk::with_budget(IoMode::Positioned, 2);
+        let path = |name: &str| directory.path().join(name);
+        let open = |name: &str| disk.open(&path(name), Access::Create).unwrap();
+        let _closed = [open("gone"), open("loop")];
+        let _others: Vec<_> = (0..9).map(|at| open(&at.to_string())).collect();
+        fs::remove_file(path("gone")).unwrap();
+        disk.rename(&path("8"), &path("gone")).unwrap();
+        fs::remove_file(path("loop")).unwrap();
+        std::os::unix::fs::symlink(path("loop"), path("loop")).unwrap();
+        assert!(disk.remove_file(&path("loop")).is_err());
+        assert!(fs::symlink_metadata(path("loop")).is_ok());
+    }
+}

@@ -4,6 +4,7 @@
 //! [`CHILD`]; without it the child's part returns at once.
 
 mod maps;
+mod system;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -243,7 +244,9 @@ fn a_posix_lock_holder_refuses_us() {
     let path = directory.path().join(".lock");
     let disk = RealDisk::new(IoMode::Positioned).unwrap();
     let mut holder = hold("posix_lock_child", &path);
-    assert_eq!(disk.lock(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    let error = disk.lock(&path).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    assert!(error.to_string().contains("another holder"), "{error}");
     holder.0.kill().unwrap();
     holder.0.wait().unwrap();
     drop(disk.lock(&path).unwrap());

@@ -114,6 +114,23 @@ fn a_write_under_a_map_is_unsynced_until_the_map_is_synced() {
     assert_eq!(maps(), 0);
 }
 
+/// The sync of the map brings its range to the disk, and no more.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_write_behind_a_map_waits_for_a_sync_of_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_disk, inner) = opened_in(IoMode::Mapped, directory.path());
+    let file = RealFile { inner: inner.clone() };
+    let _map = file.map_tail(0, 1 << 20).unwrap().unwrap();
+    for (end, is_behind) in [(1 << 20, false), (1 << 32, true)] {
+        inner.sync().unwrap();
+        inner.change(end, |file| os::write_at(file, b"x", end - 1)).unwrap();
+        assert_eq!(is_unsynced(&inner), is_behind, "up to {end}");
+    }
+    inner.sync().unwrap();
+    assert!(!is_unsynced(&inner));
+}
+
 #[test]
 fn who_looks_for_a_file_that_is_being_renamed_waits_for_its_name() {
     let directory = tempfile::tempdir().unwrap();

@@ -176,3 +176,56 @@ fn every_change_of_names_is_to_be_synced() {
     disk.open(&dir.join("new"), Access::CreateNew).unwrap();
     then("a new file", true, false);
 }
+
+/// What it has not synced is not known, nor what the others' word is worth from then on.
+#[test]
+fn after_a_sync_of_names_that_failed_every_directory_is_synced_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = &directory.path().join("store");
+    let disk = RealDisk::with_budget(IoMode::Positioned, 200);
+    disk.create_dir_all(&dir.join("p")).unwrap();
+    let _files = dirty(&disk, dir, 70);
+    let _lock = disk.lock(&dir.join(".lock")).unwrap();
+    disk.sync_ahead(dir);
+    if !os::syncs_whole(&fs::File::open(dir.join("f0")).unwrap()).unwrap() {
+        println!("SKIP 1: the file system has no sync of everything that counts");
+        return;
+    }
+    let whole = &disk.shared.whole;
+    disk.open(&dir.join("p/new"), Access::CreateNew).unwrap();
+    whole.sync_names(dir, || unreachable!("its names have not changed")).unwrap();
+    // what comes while they are synced may have been missed
+    let beside = || disk.open(&dir.join("p/beside"), Access::CreateNew).map(drop);
+    whole.sync_names(&dir.join("p"), beside).unwrap();
+    assert!(whole.change_of(&dir.join("p")).unwrap().unwrap().number.is_some());
+    let failed = whole.sync_names(&dir.join("p"), || Err(std::io::ErrorKind::Other.into()));
+    assert!(failed.is_err());
+    for again in [dir, &dir.join("p")] {
+        let mut synced = false;
+        let sync = || {
+            synced = true;
+            Ok(())
+        };
+        whole.sync_names(again, sync).unwrap();
+        assert!(synced, "{}", again.display());
+    }
+}
+
+/// Stores come and go; one does not end what another has.
+#[test]
+fn each_directory_that_is_locked_is_known_until_it_is_freed() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = RealDisk::with_budget(IoMode::Positioned, 16);
+    let path = |at: usize| directory.path().join(at.to_string());
+    let lock = |at: usize| {
+        disk.create_dir_all(&path(at)).unwrap();
+        disk.lock(&path(at).join(".lock")).unwrap()
+    };
+    let mut held = vec![lock(0), lock(1)];
+    let is_known = |at: usize| disk.shared.whole.lock_of(&path(at)).is_some();
+    assert!(is_known(0) && is_known(1));
+    held.remove(0).unlock().unwrap();
+    held.push(lock(2));
+    assert!(!is_known(0) && is_known(1) && is_known(2));
+    assert_eq!(disk.shared.whole.locked.lock().len(), 2);
+}
