@@ -124,7 +124,8 @@ impl Consumer {
     /// outcome says that it was and only the sync failed. An offset below the committed one fails
     /// as a regression (seeking back and polling leads there); that is right only after the log
     /// was truncated, and then allowed. Where the log no longer reaches what was returned, what is
-    /// left of that is committed; with [`Reset::None`](crate::Reset::None) it fails as out of range.
+    /// left of that is committed; with [`Reset::None`](crate::Reset::None) it fails as out of
+    /// range.
     ///
     /// ```
     /// # use tidelog::{Durability, Record, Store, TopicConfig};

@@ -67,6 +67,10 @@ fn the_head_of_the_file_has_its_bytes() {
         bytes[bit / 8] ^= 1 << (bit % 8);
         assert!(matches!(FileHead::parse(&bytes), Err(HeadFault::Damage(_))), "bit {bit}");
     }
+    for (half, makes_sense) in [(0, false), (1, true), (1 << 30, true), ((1 << 30) + 1, false)] {
+        let head = FileHead { half, ..head };
+        assert_eq!(FileHead::parse(&head.encode()).is_ok(), makes_sense, "a half of {half}");
+    }
     let mut newer = bytes;
     newer[8..12].copy_from_slice(&2u32.to_be_bytes());
     let crc = crc32c::crc32c(&newer[..36]);

@@ -184,3 +184,6 @@ fn misfit(place: &Place, frame: &Frame, offset: Offset, reason: &str) -> Error {
     );
     Error::corrupt(OPERATION, &path, extent.position, reason).at_offset(offset)
 }
+
+#[cfg(test)]
+mod tests;

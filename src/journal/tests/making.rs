@@ -102,3 +102,12 @@ fn only_a_frame_of_records_has_more_than_its_head() {
         assert_eq!(parse(&frame, 4096, &reign(3)).is_some(), counts, "kind {kind}");
     }
 }
+
+/// What one damaged number could make us read is bounded.
+#[test]
+fn a_half_of_the_file_has_bytes_and_no_more_than_a_gibibyte() {
+    for (half, makes_sense) in [(0, false), (1, true), (1 << 30, true), ((1 << 30) + 1, false)] {
+        let head = FileHead { store: STORE, half };
+        assert_eq!(FileHead::parse(&head.encode()).is_ok(), makes_sense, "a half of {half}");
+    }
+}

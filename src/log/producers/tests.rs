@@ -251,3 +251,54 @@ fn a_snapshot_with_a_producer_or_a_transaction_twice_is_a_fault() {
     let apart = Recorded { transaction_start: None, ..other };
     assert_eq!(decode(&encode(vec![one, apart])).map(|read| read.len()), Ok(2));
 }
+
+#[test]
+fn the_highest_producer_below_a_limit_is_below_it() {
+    let mut all = Producers::new(LIMITS);
+    for producer in [3, 9, 5] {
+        send(&mut all, records(producer, 0, 0, 1, producer)).unwrap();
+    }
+    for (limit, highest) in [(3, None), (4, Some(3)), (5, Some(3)), (6, Some(5)), (99, Some(9))] {
+        let found = all.highest_below(ProducerId::new(limit));
+        assert_eq!(found, highest.map(ProducerId::new), "below {limit}");
+    }
+}
+
+/// A sixteenth more than needed goes at a time, the idlest first, and none that has begun.
+#[test]
+fn room_is_made_of_producers_that_are_idle_and_of_no_more_than_that() {
+    let limits = ProducerLimits { most: 320, ..LIMITS };
+    for _ in 0..4 {
+        let mut all = Producers::new(limits); // in an order of its own
+        for producer in 0..319 {
+            send(&mut all, records(producer, 0, 0, 1, producer)).unwrap();
+        }
+        all.make_room(at(0));
+        assert_eq!(all.len(), 319, "there is room");
+        send(&mut all, records(319, 0, 0, 1, 319)).unwrap();
+        all.make_room(at(0));
+        assert_eq!(all.len(), 300);
+        assert_eq!(all.highest_below(ProducerId::new(20)), None, "the idlest");
+    }
+    let limits = ProducerLimits { most: 32, ..LIMITS };
+    let mut begun = Producers::new(limits);
+    for producer in 0..32 {
+        send(&mut begun, transactional(records(producer, 0, 0, 1, producer))).unwrap();
+    }
+    begun.make_room(at(0));
+    assert_eq!(begun.len(), 32);
+}
+
+#[test]
+fn a_snapshot_of_as_many_producers_as_may_be_is_taken_in_whole() {
+    let limits = ProducerLimits { most: 32, ..LIMITS };
+    let mut all = Producers::new(limits);
+    for producer in 0..32 {
+        send(&mut all, records(producer, 0, 0, 1, producer)).unwrap();
+    }
+    for (most, left) in [(33, 32), (32, 32), (31, 29)] {
+        let mut loaded = Producers::new(ProducerLimits { most, ..LIMITS });
+        assert!(loaded.load(&all.recorded(), Offset::new(32), at(0)));
+        assert_eq!(loaded.len(), left, "{most} at most");
+    }
+}

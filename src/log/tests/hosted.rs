@@ -330,3 +330,46 @@ fn a_log_that_leads_itself_again_begins_above_a_leader_that_came_last() {
     assert_eq!(log.leader_epochs().unwrap(), epochs);
     log.append_as_leader(epoch(20), &[Record::new("d")]).unwrap_err();
 }
+
+/// Neither the epoch nor what readers may see changes with a word that says what is so already.
+#[test]
+fn a_leadership_that_is_set_again_changes_nothing() {
+    let (log, _) = Bench::new().open(facts(0, LastStop::Clean));
+    let set = |leadership, epoch| {
+        let handed = log.set_leadership(leadership, epoch, |_| Ok(())).unwrap();
+        assert_eq!(handed, HandedOver::Done);
+    };
+    append(&log, b"seen", 1).unwrap();
+    set(Leadership::HostLed, None);
+    log.become_leader(epoch(5)).unwrap();
+    append(&log, b"not seen yet", 2).unwrap();
+    let before = log.offsets().snapshot().high_watermark();
+    assert_eq!(before.get(), 1, "the control");
+    set(Leadership::HostLed, None);
+    assert_eq!(log.offsets().snapshot().high_watermark(), before);
+    append(&log, b"it leads still", 3).unwrap();
+    for drawn in [7, 99] {
+        set(Leadership::SelfLed, Some(epoch(drawn)));
+        append(&log, b"its own", 4).unwrap();
+        assert_eq!(log.latest_epoch(), Some(epoch(7)));
+    }
+}
+
+/// Compaction may leave one without records; one that has some and counts none is no batch.
+#[test]
+fn a_batch_that_counts_no_records_has_none() {
+    let emptied = |mut bytes: Vec<u8>| {
+        bytes[57..61].copy_from_slice(&0_u32.to_be_bytes());
+        let length = u32::try_from(bytes.len() - 12).unwrap();
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        let crc = crc32c::crc32c(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        bytes
+    };
+    let (_, log) = host_led();
+    let with_bytes = emptied(of_leader(0, 3));
+    assert!(log.append_as_follower(&with_bytes).unwrap_err().is_corrupt());
+    assert_eq!(log.end_offset().get(), 0);
+    let without = emptied(of_leader(0, 3)[..61].to_vec());
+    assert_eq!(log.append_as_follower(&without).unwrap().get(), 1);
+}

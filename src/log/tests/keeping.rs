@@ -67,3 +67,29 @@ fn a_log_in_a_directory_of_new_ones_is_there_after_a_power_cut() {
     let log = open(sim.crash(Crash::Nothing));
     assert_eq!(log.end_offset(), Offset::new(1));
 }
+
+#[test]
+fn gaps_are_allowed_where_they_may_have_been_made_and_nowhere_else() {
+    let at = Offset::new;
+    let ours = facts(0, LastStop::PowerCut);
+    let compacted = KnownFacts { compacted: at(10), ..ours };
+    for (next, allowed) in [(9, true), (10, true), (11, false)] {
+        assert_eq!(compacted.allows_gap(at(3), at(next)), allowed, "compacted, to {next}");
+    }
+    let far = super::super::keeper::FAR.cast_signed();
+    let sparse = KnownFacts { sparse: at(far + 10), ..ours };
+    for (end, next, is_far) in [
+        (10, far + 10, true),
+        (11, far + 10, false), // it lies within a segment
+        (9, far + 10, true),
+        (10, far + 11, false),
+    ] {
+        assert_eq!(sparse.is_far(at(end), at(next)), is_far, "{end} to {next}");
+        assert_eq!(sparse.allows_gap(at(end), at(next)), is_far, "{end} to {next}");
+    }
+    let adopted = KnownFacts { adopted: true, ours_from: Some(at(7)), ..ours };
+    for (end, allowed) in [(6, true), (7, false), (8, false)] {
+        assert_eq!(adopted.allows_gap(at(end), at(20)), allowed, "adopted, from {end}");
+    }
+    assert!(KnownFacts { ours_from: None, ..adopted }.allows_gap(at(8), at(20)));
+}

@@ -1,5 +1,6 @@
 //! Tests of one log below its door: recovery row by row, upkeep, failures.
 
+mod auditing;
 mod digests;
 mod filtered;
 mod hosted;

@@ -198,6 +198,32 @@ fn a_full_disk_keeps_the_recovery_point_where_its_snapshot_is() {
     assert_eq!(snapshots(&bench), [1, 2]);
 }
 
+/// One that is gone already is gone; one that stays is tried again, and ends what relies on it.
+#[test]
+fn snapshots_are_forgotten_once_they_are_gone() {
+    let bench = Bench::new();
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    let path = |at: i64| Bench::path(at, SegmentFile::ProducerSnapshot);
+    let listed = || log.snapshots.lock().iter().map(|at| at.get()).collect::<Vec<_>>();
+    let checkpoint = || {
+        send(&log, 7, b"more");
+        log.checkpoint().unwrap();
+    };
+    (0..2).for_each(|_| checkpoint());
+    assert_eq!(listed(), [1, 2], "the control");
+    bench.disk.remove_file(&path(1)).unwrap();
+    checkpoint();
+    assert_eq!(listed(), [2, 3]);
+    bench.disk.remove_file(&path(2)).unwrap();
+    bench.disk.create_dir_all(&path(2)).unwrap(); // no file that could be removed
+    checkpoint();
+    assert_eq!(listed(), [2, 3, 4]);
+    assert!(log.remove_all_snapshots().is_err());
+    bench.disk.remove_dir(&path(2)).unwrap();
+    log.remove_all_snapshots().unwrap();
+    assert!(listed().is_empty() && snapshots(&bench).is_empty());
+}
+
 /// Once each for a clean close, a kill, and a power cut, with nothing above the recovery point.
 #[test]
 fn producers_whose_snapshots_are_all_lost_are_learnt_from_the_log() {

@@ -55,7 +55,10 @@ fn every_row_of_the_table_through_files() {
                         assert_eq!(report.torn_tails().len(), 1, "{row}");
                         assert_eq!(log.offsets().end().get(), VALID.max(point), "{row}");
                         assert_eq!(len, valid_len, "{row}");
-                        assert_eq!(report.torn_tails()[0].saved().is_empty(), next.is_none());
+                        // what follows, and of what ends here all that may hold whole batches
+                        let saved = [next.is_some(), next.is_some() && ending == Ending::Bad];
+                        let saved = saved.into_iter().filter(|is_saved| *is_saved).count();
+                        assert_eq!(report.torn_tails()[0].saved().len(), saved, "{row}");
                         assert_eq!(report.torn_tails()[0].bytes(), before - valid_len, "{row}");
                         if let Some(next) = next {
                             assert!(!bench.exists(&Bench::log_path(next)), "{row}");
@@ -419,13 +422,31 @@ fn empty_files_of_kafkas_go_with_the_segments_behind_a_cut() {
     bench.put(&Bench::log_path(0), &whole[..whole.len() - 10]);
     bench.put(&Bench::log_path(6), b"");
     bench.put(&Bench::log_path(8), &batches(8, 10));
-    let (log, _) = bench.open(facts(0, LastStop::AnotherHand));
+    let (log, report) = bench.open(facts(0, LastStop::AnotherHand));
     assert_eq!(log.offsets().end().get(), 3);
+    let torn = &report.torn_tails()[0];
+    assert_eq!(torn.saved().len(), 2, "of an empty file nothing is kept: {torn:?}");
     append(&log, b"behind the cut", 1).unwrap();
     log.close().unwrap();
     assert!(!bench.exists(&Bench::log_path(6)) && !bench.exists(&Bench::log_path(8)));
     let known = KnownFacts { adopted: true, ..facts(4, LastStop::Clean) };
     assert_eq!(bench.open(known).0.offsets().end().get(), 4);
+}
+
+/// What is spoilt is known from the batches; what cannot be read may be whole.
+#[test]
+fn epochs_are_taken_from_the_batches_where_their_file_is_damaged_and_only_there() {
+    let bench = Bench::new();
+    let path = Path::new(DIR).join("leader-epoch-checkpoint");
+    bench.put(&Bench::log_path(0), &batches(0, 3));
+    bench.put(&path, b"spoilt");
+    let (log, _) = bench.try_open(facts(0, LastStop::PowerCut)).unwrap();
+    assert_eq!(log.latest_epoch(), Some(LeaderEpoch::new(0)));
+    drop(log);
+    bench.disk.remove_file(&path).unwrap();
+    bench.disk.create_dir_all(&path).unwrap();
+    let error = bench.try_open(facts(0, LastStop::PowerCut)).unwrap_err();
+    assert_eq!(error.operation(), "read leader epoch checkpoint", "{error}");
 }
 
 /// One right at the cut too: it would stand between what is appended there and the next open.

@@ -157,7 +157,7 @@ fn files_that_were_dropped_are_unlinked_when_they_are_due() {
 #[cfg(feature = "sim")]
 mod failing {
     use super::*;
-    use crate::disk::{Fault, Operation, Plan, SimDisk};
+    use crate::disk::{Crash, Fault, Operation, Plan, SimDisk};
 
     #[test]
     fn files_that_cannot_be_unlinked_are_tried_again_and_missing_ones_are_gone() {
@@ -180,6 +180,51 @@ mod failing {
         let (next, unlinked) = log.unlink_dropped(true);
         unlinked.unwrap();
         assert_eq!((next, deleted().len()), (None, 0));
+    }
+
+    /// Has the power cut off whenever a log start is recorded, and looks where the log ends then.
+    #[derive(Debug)]
+    struct CutAtStart {
+        sim: SimDisk,
+        config: TopicConfig,
+        found: Mutex<Vec<(Offset, Offset)>>,
+    }
+
+    impl Keeper for CutAtStart {
+        fn record(&self, facts: &[(LogId, LogFact)], _: Durable) -> Result<()> {
+            for (_, fact) in facts {
+                let LogFact::LogStart(start) = fact else { continue };
+                let disk = Arc::new(self.sim.crash(Crash::Nothing));
+                let cut = Bench { config: self.config.clone(), ..Bench::on(disk) };
+                let (log, _) = cut.open(super::facts(0, LastStop::PowerCut));
+                self.found.lock().push((*start, log.offsets().end()));
+            }
+            Ok(())
+        }
+    }
+
+    /// A checkpoint finds no room for the epochs; the records themselves have theirs.
+    #[test]
+    fn a_full_disk_has_no_start_recorded_above_what_is_durable() {
+        let sim = SimDisk::new(1);
+        let bench = small(Arc::new(sim.clone()));
+        bench.disk.sync_dir(Path::new("/")).unwrap();
+        let log = log_of(&bench, 1);
+        log.make_durable(log.offsets().end()).unwrap();
+        log.begin_epoch(LeaderEpoch::new(5));
+        while log.size().1 < 4 {
+            append(&log, &[b'x'; 200], 9).unwrap();
+        }
+        sim.fail(Plan::new(Fault::Error(28)).on(Operation::Write).for_ever());
+        assert!(log.checkpoint().unwrap_err().is_full(), "the control");
+        let start = Offset::new(bases(&log)[2]);
+        assert!(log.offsets().durable() < start, "the control");
+        let found = Mutex::default();
+        let keeper = CutAtStart { sim, config: bench.config.clone(), found };
+        log.delete_records_before(start, &keeper).unwrap();
+        let found = keeper.found.lock().clone();
+        assert_eq!(found.len(), 1, "the control: {found:?}");
+        assert!(found[0].0 == start && found[0].1 >= start, "{found:?}");
     }
 
     /// A full disk is another matter: there a deletion may be what ends it.

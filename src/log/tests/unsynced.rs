@@ -117,6 +117,62 @@ fn a_log_that_was_poisoned_with_nothing_in_doubt_is_reopened_too() {
     assert_eq!(append(&log, b"goes on", 2).unwrap(), 1);
 }
 
+#[test]
+fn a_log_that_was_poisoned_is_reopened_where_it_starts() {
+    let (sim, mut bench) = on_sim();
+    bench.config = bench.config.segment_bytes(1024);
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    while log.size().1 < 3 {
+        append(&log, &[b'x'; 200], 1).unwrap();
+    }
+    let start = Offset::new(log.segments.load()[1].base().get() + 1);
+    log.delete_records_before(start, &Anywhere).unwrap();
+    poison(&sim, &log);
+    let end = log.offsets().end();
+    let report = log.reopen(Some(LeaderEpoch::new(7))).unwrap().expect("it was poisoned");
+    assert!(report.damage().is_empty(), "{report:?}");
+    let offsets = log.offsets().snapshot();
+    assert_eq!((offsets.start, offsets.end), (start, end));
+    let below = read_from(&log, start.get() - 1).unwrap_err();
+    assert_eq!(below.kind(), ErrorKind::OffsetOutOfRange, "{below}");
+    assert_eq!(read_from(&log, start.get()).unwrap()[0].0, start.get());
+}
+
+/// How far it wrote is not known: nothing goes on behind it.
+#[test]
+fn an_append_that_panics_ends_the_log() {
+    struct Panics<'a>(BorrowedBatch<'a>);
+    impl crate::record::AppendBatch for Panics<'_> {
+        fn size(&self) -> usize {
+            self.0.size()
+        }
+
+        fn count(&self) -> u32 {
+            self.0.count()
+        }
+
+        fn max_timestamp(&self) -> Option<Timestamp> {
+            self.0.max_timestamp()
+        }
+
+        fn write(&self, _: Stamp, out: &mut [u8], _: impl crate::record::Sum) {
+            out[..20].fill(1);
+            panic!("on purpose");
+        }
+    }
+    let (_, bench) = on_sim();
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    append(&log, b"kept", 1).unwrap();
+    let records = [Record::new(b"lost")];
+    let now = Timestamp::from_millis(1);
+    let batch = Panics(BorrowedBatch::measure(&records, &log.batch_rules(now)).unwrap());
+    let appended = std::panic::AssertUnwindSafe(|| log.append(&batch, now));
+    assert!(std::panic::catch_unwind(appended).is_err());
+    let error = append(&log, b"behind it", 1).unwrap_err();
+    assert!(error.is_poisoned(), "{error}");
+    assert_eq!(offsets(&read_from(&log, 0).unwrap()), [0]);
+}
+
 /// Even where nothing above the recovery point is in doubt: appends go on right behind the cut.
 #[test]
 fn what_is_behind_the_end_of_a_log_that_was_poisoned_is_cut_off() {

@@ -95,6 +95,49 @@ fn after_every_cut_producers_are_what_their_batches_make() {
     assert!(with_snapshots > 50 && shorter > 0, "the control: {with_snapshots}, {shorter}");
 }
 
+/// A recovery from where a segment begins has the producers of that place.
+#[test]
+fn snapshots_that_found_no_room_are_written_by_the_next_checkpoint() {
+    let disk = SimDisk::new(1);
+    disk.create_dir_all(Path::new(DIR)).unwrap();
+    let mut bench = Bench::on(Arc::new(disk.clone()));
+    bench.config = bench.config.segment_bytes(1024);
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    while log.size().1 < 3 {
+        send(&log, 1, &[1; 100]);
+    }
+    disk.fail(Plan::new(Fault::Error(28)).on(Operation::Write).for_ever());
+    assert!(log.checkpoint().unwrap_err().is_full());
+    assert_eq!(snapshots(&bench).len(), 0, "the control");
+    disk.heal();
+    let point = log.checkpoint().unwrap();
+    let rolled = log.segments.load().iter().skip(1).map(|segment| segment.base().get()).collect();
+    let expected: Vec<_> = [rolled, vec![point.get()]].concat();
+    assert_eq!(snapshots(&bench), expected);
+}
+
+/// With its name, and all that it says.
+#[test]
+fn a_snapshot_that_a_checkpoint_made_is_on_the_disk() {
+    let disk = SimDisk::new(1);
+    disk.create_dir_all(Path::new(DIR)).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    let bench = Bench::on(Arc::new(disk.clone()));
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    for _ in 0..3 {
+        send(&log, 1, b"once");
+    }
+    log.checkpoint().unwrap();
+    let path = |at: i64| Path::new(DIR).join(format!("{at:020}.snapshot"));
+    let made: Vec<_> =
+        snapshots(&bench).into_iter().map(|at| (at, bench.bytes(&path(at)))).collect();
+    assert!(!made.is_empty(), "the control");
+    let cut = Bench { disk: Arc::new(disk.crash(Crash::Nothing)), ..bench };
+    for (at, bytes) in made {
+        assert_eq!(cut.bytes(&path(at)), bytes, "{at}");
+    }
+}
+
 /// The log says nothing of them any more: what was written of them must be on the disk by then, and
 /// have its name.
 #[test]
@@ -168,4 +211,41 @@ fn fails_with_sync(operation: Operation, nth: u64) -> bool {
     assert_eq!(known(&log), expected, "{operation:?} {nth}");
     assert_eq!(known(&log), folded(&cut, &log), "{operation:?} {nth}");
     failed
+}
+
+/// What is damaged is not there; what could not be read may be, and nothing is taken for unsent.
+#[test]
+fn producers_are_learnt_from_around_damage_but_not_past_a_failing_disk() {
+    let disk = SimDisk::new(1);
+    disk.create_dir_all(Path::new(DIR)).unwrap();
+    let mut bench = Bench::on(Arc::new(disk.clone()));
+    bench.config = bench.config.segment_bytes(1024);
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    while log.size().1 < 3 {
+        send(&log, 7, &[1; 200]);
+    }
+    let (sent, end) = (next(&log, 7), log.close().unwrap().get());
+    let first = log.segments.load()[0].path();
+    drop(log);
+    let forget = || {
+        for at in snapshots(&bench) {
+            bench.disk.remove_file(&Bench::path(at, SegmentFile::ProducerSnapshot)).unwrap();
+        }
+    };
+    let mut failed = 0;
+    for nth in 1..=40 {
+        forget();
+        disk.fail(Plan::new(Fault::Error(5)).on(Operation::Read).nth(nth));
+        let opened = bench.try_open(facts(end, LastStop::Clean));
+        disk.heal();
+        match opened {
+            Ok((log, _)) => assert_eq!(next(&log, 7), sent, "read {nth}"),
+            Err(error) => failed += usize::from(!error.is_corrupt()),
+        }
+    }
+    assert!(failed > 0, "the control");
+    forget();
+    disk.corrupt(&first, 300, 1).unwrap();
+    let (log, _) = bench.open(facts(end, LastStop::Clean));
+    assert_eq!(next(&log, 7), sent);
 }
