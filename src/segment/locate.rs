@@ -127,7 +127,8 @@ impl Looked<'_> {
     /// Whether the format or the offset of a batch stands at `at`: one of them may have changed.
     fn looks_like_one(&self, at: usize) -> bool {
         let Some(head) = self.head(at) else { return false };
-        let offsets = self.base + i64::from(self.run.first)..self.base + i64::from(self.run.next);
+        let offset = |relative| self.base.saturating_add(i64::from(relative));
+        let offsets = offset(self.run.first)..offset(self.run.next);
         head[MAGIC] == 2 || offsets.contains(&number(&head[BASE]))
     }
 

@@ -28,6 +28,7 @@ use crate::disk::copy::own;
 use crate::disk::{Access, Disk, DiskFile, read_full_at, write_all_at};
 use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
+use crate::record::BatchHeader;
 
 const MAGIC: [u8; 4] = *b"TDLD";
 const VERSION: u32 = 1;
@@ -96,6 +97,13 @@ fn is_unwritten(found: &[u8; HEAD_LEN], right: &[u8; HEAD_LEN]) -> bool {
     found != right && found[begun..].iter().all(|byte| *byte == 0)
 }
 
+/// How many runs a file of so many bytes has room for, beyond those that no segment has: a run is a
+/// batch at least. Sparse files are as long as whoever left them wants.
+fn runs_in(bytes: u64) -> u64 {
+    const MOST: u64 = (1 << 31) / BatchHeader::LEN as u64;
+    (bytes.saturating_sub(HEAD_LEN as u64) / RUN_LEN as u64).min(MOST)
+}
+
 /// What lies under a sidecar's name.
 #[derive(Debug)]
 pub(crate) enum Found {
@@ -162,7 +170,7 @@ impl Sidecar {
         if bytes != head(identity, base) {
             return Ok(Found::Unusable("it names another segment"));
         }
-        let len = file.len().map_err(fail)?.saturating_sub(HEAD_LEN as u64) / RUN_LEN as u64;
+        let len = runs_in(file.len().map_err(fail)?);
         let seed = run_seed(identity, base);
         let mut sidecar = Sidecar { file, seed, len, fences: Vec::new() };
         sidecar.survey()?;
@@ -292,4 +300,16 @@ pub(crate) fn sidecar_bytes(identity: Identity, base: Offset, runs: &[Run]) -> V
     let mut bytes = head(identity, base).to_vec();
     bytes.extend(runs.iter().flat_map(|run| encode(run, seed)));
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sparse_file_is_read_no_further_than_a_segment_goes() {
+        assert_eq!(runs_in(0), 0);
+        assert_eq!(runs_in((HEAD_LEN + 3 * RUN_LEN + 1) as u64), 3);
+        assert!(runs_in(1 << 40) < 1 << 26);
+    }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::disk::copy::is_shared;
 use crate::disk::{Access, Disk, names, write_all_at};
+use crate::error::Error;
 use crate::sync::{Arc, Mutex};
 
 /// What small files and their blocks take, beside two copies of the state log.
@@ -48,11 +49,16 @@ impl Reserve {
         }
         let left = held.saturating_sub(LEAST_STEP.max(self.bytes / STEPS));
         let cut = self.disk.open(&self.path, Access::Write).and_then(|file| file.set_len(left));
-        *held = if cut.is_ok() { left } else { 0 };
-        if let Err(error) = &cut {
-            log::warn!("{}: {error}", self.path.display());
+        if let Err(error) = cut {
+            let error = Error::io("let reserve go", &self.path, error);
+            log::warn!("{error}");
+            if !error.is_retriable() {
+                *held = 0; // else it is still there: no descriptor was to be had, say
+            }
+            return false;
         }
-        cut.is_ok()
+        *held = left;
+        true
     }
 
     /// A file that has another name too is another's, and cutting it would free nothing: it only
@@ -110,5 +116,20 @@ mod tests {
         assert_eq!((steps, len()), (SMALL_FILES / LEAST_STEP, Some(0)));
         reserve.regain();
         assert_eq!(len(), Some(SMALL_FILES));
+    }
+
+    #[cfg(feature = "sim")]
+    #[test]
+    fn space_that_could_not_be_let_go_for_want_of_a_descriptor_is_still_held() {
+        use crate::disk::{Fault, Operation, Plan, SimDisk};
+        const EMFILE: i32 = 24;
+        let (disk, root) = (SimDisk::new(1), Path::new("/store"));
+        disk.create_dir_all(root).unwrap();
+        let reserve = Reserve::found(Arc::new(disk.clone()), root, 0);
+        reserve.regain();
+        disk.fail(Plan::new(Fault::Error(EMFILE)).on(Operation::Open));
+        assert!(!reserve.let_go());
+        disk.heal();
+        assert!(reserve.let_go());
     }
 }
