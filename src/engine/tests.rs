@@ -44,7 +44,7 @@ use crate::disk::{IoMode, MemoryDisk, RealDisk};
 use crate::error::ErrorKind;
 use crate::error::Result;
 use crate::ids::{Offset, PartitionId};
-use crate::log::FetchLimits;
+use crate::log::{Appended, FetchLimits};
 use crate::record::{Batch, BorrowedBatch, Record};
 use crate::time::{ManualClock, Timestamp};
 
@@ -75,10 +75,14 @@ fn create(engine: &Engine, name: &str, config: TopicConfig) -> Arc<Topic> {
 }
 
 fn append(partition: &Partition, value: &str, durability: Durability) -> Result<Offset> {
+    appended(partition, value, durability).map(|appended| appended.base_offset)
+}
+
+fn appended(partition: &Partition, value: &str, durability: Durability) -> Result<Appended> {
     let now = Timestamp::from_millis(1_700_000_000_000);
     let records = [Record::new(value)];
     let batch = BorrowedBatch::measure(&records, &partition.batch_rules(now)?)?;
-    Ok(partition.append(&batch, now, durability)?.base_offset)
+    partition.append(&batch, now, durability)
 }
 
 /// All records from the log start on, with their offsets.
