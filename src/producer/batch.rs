@@ -105,6 +105,8 @@ impl Drop for Promise {
 #[derive(Debug)]
 pub(super) struct LingerBatch {
     pub(super) buffer: BatchBuffer,
+    /// As large as its topic and its store allow one to be.
+    most: usize,
     pub(super) grant: Grant,
     pub(super) promise: Promise,
     /// The strongest word any of its records asked for.
@@ -114,14 +116,21 @@ pub(super) struct LingerBatch {
 }
 
 impl LingerBatch {
-    pub(super) fn new(buffer: BatchBuffer, grant: Grant, helped: Helped) -> Self {
+    pub(super) fn new((buffer, most): (BatchBuffer, usize), grant: Grant, helped: Helped) -> Self {
         LingerBatch {
             buffer,
+            most,
             grant,
             promise: Promise::new(helped),
             durability: Durability::Process,
             due: None,
         }
+    }
+
+    /// Whether it holds records, and never has room with so many bytes more.
+    #[inline]
+    pub(super) fn is_full_for(&self, bytes: usize) -> bool {
+        self.buffer.len() + bytes > self.most && !self.buffer.is_empty()
     }
 
     /// An empty batch ends without anybody having waited for it.

@@ -165,11 +165,12 @@ impl Core {
 
 /// Batches and their memory.
 impl Core {
-    /// A batch for a lane to open. Called under the lane's lock: nothing here waits.
-    pub(super) fn new_batch(&self) -> LingerBatch {
+    /// A batch of at most so many bytes, unless one record brings more, for a lane to open. Called
+    /// under the lane's lock: nothing here waits.
+    pub(super) fn new_batch(&self, most: usize) -> LingerBatch {
         let spare = self.spares.lock().pop();
         let buffer = spare.unwrap_or_else(|| BatchBuffer::new(FIRST_BATCH_BYTES));
-        LingerBatch::new(buffer, Grant::new(&self.memory), self.helped())
+        LingerBatch::new((buffer, most), Grant::new(&self.memory), self.helped())
     }
 
     /// Takes back a batch that stayed empty.

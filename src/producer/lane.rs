@@ -192,7 +192,11 @@ impl Lane {
         core.check_taking()?; // under the lock: what ends the producer seals after it
         let mut after = After::default();
         loop {
-            let batch = queue.open.get_or_insert_with(|| core.new_batch());
+            let batch = queue.open.get_or_insert_with(|| core.new_batch(self.most()));
+            if batch.is_full_for(bound) {
+                after.write = Some(queue.seal_full(core));
+                continue;
+            }
             let first = batch.buffer.is_empty();
             let pushed = if batch.grant.covers(batch.buffer.len() + bound) {
                 batch.buffer.try_push(record, rules)
@@ -230,6 +234,13 @@ impl Lane {
                 }
             }
         }
+    }
+
+    /// Several records that fit one by one are not gathered to a batch that never does.
+    #[cold]
+    fn most(&self) -> usize {
+        let most = self.partition.largest_batch().unwrap_or(u64::MAX);
+        usize::try_from(most).unwrap_or(usize::MAX)
     }
 
     /// Does what a push left to be done.

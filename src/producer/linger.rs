@@ -151,14 +151,10 @@ impl TopicProducer {
         let now = self.core().wall();
         let lane = self.lane_of(wanted, record)?;
         let partition = lane.partition();
-        let mut rules = self
+        let rules = self
             .core()
             .rules(partition, now)
             .map_err(|error: Error| error.at_partition(partition.topic_name(), partition.id()))?;
-        // several that fit one by one are not gathered to a batch that never does
-        if let Some(most) = partition.largest_batch() {
-            rules.max_bytes = rules.max_bytes.min(usize::try_from(most).unwrap_or(usize::MAX));
-        }
         Ok(Place { lane, rules, now, wanted })
     }
 }

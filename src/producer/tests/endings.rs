@@ -53,8 +53,9 @@ fn records_that_fit_one_by_one_are_not_gathered_to_a_batch_that_never_does() {
     let offsets = taken.into_iter().map(|pending| pending.wait().unwrap().offset().get());
     assert!(offsets.eq(0..9));
     assert_eq!(super::values(&topic, 0).pop(), values.last().cloned());
-    let error = orders.enqueue(Record::new(&"x".repeat(2_048))).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::TooLarge, "told at once");
+    let large = orders.enqueue(Record::new(&"x".repeat(2_048))).unwrap();
+    assert_eq!(orders.flush().unwrap_err().kind(), ErrorKind::TooLarge);
+    assert_eq!(large.wait().unwrap_err().kind(), ErrorKind::TooLarge);
 }
 
 #[test]
