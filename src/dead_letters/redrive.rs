@@ -4,8 +4,7 @@
 //! back before is passed over, and so is what the caller does not choose: a later redrive may. The
 //! copies and the note of what was sent back are one commit. A letter whose topic is gone, or was
 //! made again, stays, and so does one that cannot be read: those behind it go. The caller's filter
-//! runs under no lock.
-//! Called by `store`.
+//! runs under no lock. Called by `store`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -2,9 +2,9 @@
 //!
 //! What is larger than a budget is refused for good. Dropping takes whole sealed segments, the one
 //! with the oldest records first over all partitions that share the budget, rolling an active
-//! segment where there is nothing else. What a hold or the high watermark keeps stays: if nothing
-//! else is left, the append fails as full and says what keeps it. Runs before the append, under no
-//! lock.
+//! segment where there is nothing else. What a hold, the high watermark or an open transaction
+//! keeps stays: if nothing else is left, the append fails as full and says what keeps it. Runs
+//! before the append, under no lock.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,7 +62,6 @@ pub(super) fn give_back(partition: &Partition, room: Room) {
 
 impl Partition {
     /// What the smaller of its budgets allows; no batch may be larger.
-    #[inline]
     pub(crate) fn largest_batch(&self) -> Option<u64> {
         let of_store = self.store_budget.as_ref().and_then(|store| store.limit());
         self.topic_budget.limit().into_iter().chain(of_store).min()
@@ -113,17 +112,17 @@ impl Needed {
     pub(crate) fn add(&mut self, to: &Partition, bytes: u64, is_one_batch: bool) -> Result<()> {
         let sum = self.of_topics.entry(to.topic_id()).or_default();
         *sum = sum.saturating_add(bytes);
-        check_room(to, (&to.topic_budget, Scope::Topic), (*sum, bytes, is_one_batch))?;
+        check_all(to, (&to.topic_budget, Scope::Topic), (*sum, bytes, is_one_batch))?;
         let Some(store) = &to.store_budget else { return Ok(()) };
         self.of_store = self.of_store.saturating_add(bytes);
-        check_room(to, (store, Scope::Store), (self.of_store, bytes, is_one_batch))
+        check_all(to, (store, Scope::Store), (self.of_store, bytes, is_one_batch))
     }
 }
 
 /// Whether a budget has room for what comes to one partition, and for all with it. What drops its
 /// oldest has all of its room; but where several batches come, not for more than half, for the
 /// segment that the first of them lie in is not dropped.
-fn check_room(
+fn check_all(
     to: &Partition,
     (budget, scope): (&Budget, Scope),
     (all, bytes, is_one_batch): (u64, u64, bool),

@@ -275,23 +275,24 @@ impl Schedule {
             return; // deleted meanwhile: the next attempt sees that
         }
         let now = self.engine.clock().wall();
-        let (mut refused, mut why_refused) = (0, None);
+        let (mut is_known, mut letters, mut why_refused) = (false, 0, None);
         if is_of_records(error.kind()) {
             for (it, fate) in loaded.iter().zip(fates).filter(|(_, it)| it.place() == Some(place)) {
                 let Some(why) = refusal(it, fate, now) else { continue };
-                refused += 1;
+                is_known = true;
                 if let Fate::Publish(_) = fate {
                     learnt.reasons.insert(it.key, why.to_string());
                 } else {
                     learnt.refused.insert(it.key);
+                    letters += 1;
                     why_refused = Some(why);
                 }
             }
         }
         if let Some(why) = why_refused {
-            log::error!("{refused} dead letters of scheduled records have to wait: {why}");
+            log::error!("{letters} dead letters of scheduled records have to wait: {why}");
         }
-        if refused == 0 {
+        if !is_known {
             log::warn!("scheduled records have to wait: {error}");
             turn.stuck.insert(place, error);
         }

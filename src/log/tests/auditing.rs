@@ -37,17 +37,7 @@ fn closed() -> Closed {
 
 impl Closed {
     fn facts(&self) -> AuditFacts {
-        AuditFacts {
-            recovery_point: Offset::new(self.end),
-            log_start: Offset::ZERO,
-            gapless: true,
-            compacted: Offset::ZERO,
-            sparse: Offset::ZERO,
-            is_live: false,
-            foreign: false,
-            may_lack_id: false,
-            index_interval: self.bench.config.index_interval_bytes,
-        }
+        self.bench.audit_facts(self.end)
     }
 
     fn found(&self, facts: AuditFacts) -> Vec<Finding> {

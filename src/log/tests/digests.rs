@@ -343,17 +343,7 @@ fn a_power_cut_takes_no_digest_below_the_recovery_point() {
 
 /// How often a look at the log's directory finds fault with a sidecar.
 fn faults_of_sidecars(bench: &Bench, recovery_point: i64) -> usize {
-    let facts = AuditFacts {
-        recovery_point: Offset::new(recovery_point),
-        log_start: Offset::ZERO,
-        gapless: true,
-        compacted: Offset::ZERO,
-        sparse: Offset::ZERO,
-        is_live: false,
-        foreign: false,
-        may_lack_id: false,
-        index_interval: bench.config.index_interval_bytes,
-    };
+    let facts = bench.audit_facts(recovery_point);
     let audit = PartitionAudit::list(&bench.disk, Path::new(DIR), bench.id, facts).unwrap();
     let found = audit.audit_all(PlainLimit::DEFAULT).findings;
     found.iter().filter(|finding| finding.kind() == FindingKind::Sidecar).count()

@@ -62,6 +62,21 @@ impl Bench {
         Bench::on(disk)
     }
 
+    /// Of a log that was closed, and begins at 0.
+    fn audit_facts(&self, recovery_point: i64) -> AuditFacts {
+        AuditFacts {
+            recovery_point: Offset::new(recovery_point),
+            log_start: Offset::ZERO,
+            gapless: true,
+            compacted: Offset::ZERO,
+            sparse: Offset::ZERO,
+            is_live: false,
+            foreign: false,
+            may_lack_id: false,
+            index_interval: self.config.index_interval_bytes,
+        }
+    }
+
     fn on(disk: Arc<dyn Disk>) -> Self {
         Bench {
             disk,

@@ -95,17 +95,23 @@ fn after_every_cut_producers_are_what_their_batches_make() {
     assert!(with_snapshots > 50 && shorter > 0, "the control: {with_snapshots}, {shorter}");
 }
 
-/// A recovery from where a segment begins has the producers of that place.
-#[test]
-fn snapshots_that_found_no_room_are_written_by_the_next_checkpoint() {
+/// On a disk that can fail, with records of one producer.
+fn three_segments_of(producer: i64, bytes: usize) -> (SimDisk, Bench, PartitionLog) {
     let disk = SimDisk::new(1);
     disk.create_dir_all(Path::new(DIR)).unwrap();
     let mut bench = Bench::on(Arc::new(disk.clone()));
     bench.config = bench.config.segment_bytes(1024);
     let (log, _) = bench.open(facts(0, LastStop::Clean));
     while log.size().1 < 3 {
-        send(&log, 1, &[1; 100]);
+        send(&log, producer, &vec![1; bytes]);
     }
+    (disk, bench, log)
+}
+
+/// A recovery from where a segment begins has the producers of that place.
+#[test]
+fn snapshots_that_found_no_room_are_written_by_the_next_checkpoint() {
+    let (disk, bench, log) = three_segments_of(1, 100);
     disk.fail(Plan::new(Fault::Error(28)).on(Operation::Write).for_ever());
     assert!(log.checkpoint().unwrap_err().is_full());
     assert_eq!(snapshots(&bench).len(), 0, "the control");
@@ -216,14 +222,7 @@ fn fails_with_sync(operation: Operation, nth: u64) -> bool {
 /// What is damaged is not there; what could not be read may be, and nothing is taken for unsent.
 #[test]
 fn producers_are_learnt_from_around_damage_but_not_past_a_failing_disk() {
-    let disk = SimDisk::new(1);
-    disk.create_dir_all(Path::new(DIR)).unwrap();
-    let mut bench = Bench::on(Arc::new(disk.clone()));
-    bench.config = bench.config.segment_bytes(1024);
-    let (log, _) = bench.open(facts(0, LastStop::Clean));
-    while log.size().1 < 3 {
-        send(&log, 7, &[1; 200]);
-    }
+    let (disk, bench, log) = three_segments_of(7, 200);
     let (sent, end) = (next(&log, 7), log.close().unwrap().get());
     let first = log.segments.load()[0].path();
     drop(log);
