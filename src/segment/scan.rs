@@ -8,6 +8,7 @@
 //! Memory is bounded by the buffer and by the one batch at hand, which is never longer than what
 //! is left of the file.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::index::{IndexedBatch, Indexer, relative};
@@ -253,9 +254,9 @@ fn classify(
 
 /// The first position in `from..end` whose byte is not zero.
 fn first_nonzero(file: &dyn DiskFile, path: &Path, mut from: u64, end: u64) -> Result<Option<u64>> {
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = vec![0; buffer_for(from..end)];
     while from < end {
-        let wanted = usize::try_from(end - from).unwrap_or(BUFFER).min(BUFFER);
+        let wanted = buffer_for(from..end);
         let got = read_full_at(file, &mut buffer[..wanted], from)
             .map_err(|error| Error::io("read segment", path, error))?;
         if let Some(at) = nonzero(&buffer[..got]) {
@@ -267,6 +268,12 @@ fn first_nonzero(file: &dyn DiskFile, path: &Path, mut from: u64, end: u64) -> R
         from += got as u64;
     }
     Ok(None)
+}
+
+/// How much of a stretch is looked at at a time.
+fn buffer_for(stretch: Range<u64>) -> usize {
+    let len = stretch.end.saturating_sub(stretch.start);
+    usize::try_from(len).unwrap_or(BUFFER).min(BUFFER)
 }
 
 /// The first byte that is not zero. Windows of zeros may be a mebibyte, and are looked through
@@ -289,12 +296,12 @@ fn find_batch(
     end: u64,
 ) -> Result<Option<u64>> {
     const MAGIC_AT: usize = 16;
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = vec![0; buffer_for(from..end)];
     let mut start = from;
     // hostile bytes may look like many long batches: check at most four times what there is
     let mut checks_left = end.saturating_sub(from).saturating_mul(4);
     while end.saturating_sub(start) >= BatchHeader::LEN as u64 {
-        let wanted = usize::try_from(end - start).unwrap_or(BUFFER).min(BUFFER);
+        let wanted = buffer_for(start..end);
         let got = read_full_at(file, &mut buffer[..wanted], start)
             .map_err(|error| Error::io("read segment", path, error))?;
         if got < BatchHeader::LEN {
