@@ -37,20 +37,8 @@ impl<'a> Batch<'a> {
         Ok(Batch { header, bytes, plain: None })
     }
 
-    /// The same of one that is as it should be, with the caller's way to a CRC-32C: `None` where
-    /// `verify` says what is wrong.
-    #[inline(always)]
-    pub(crate) fn at_front(bytes: &'a [u8], crc32c_of: impl Fn(&[u8]) -> u32) -> Option<Self> {
-        // first the sum: what was decoded before that call would have to be kept across it
-        let (bytes, crc) = BatchHeader::whole(bytes)?;
-        let fits = crc32c_of(&bytes[at::ATTRIBUTES..]) == crc;
-        let header = if fits { BatchHeader::of_whole(bytes)? } else { return None };
-        Some(Batch { header, bytes, plain: None })
-    }
-
     /// How many records it lends as they are, if nothing is wrong with them; `None` where they are
     /// packed, or [`check_records`](Batch::check_records) says what is.
-    #[inline(always)]
     pub(crate) fn sound_count(&self) -> Option<u32> {
         if self.header.is_control() {
             return Some(0);

@@ -19,6 +19,7 @@ pub(crate) use super::codec::fuzz::{codec, codec_seeds};
 use super::encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, TimestampRule, put};
 use super::fault::BatchFault;
 use super::header::{BatchHeader, Codec, LENGTH_EXCLUDES, MAGIC, at};
+use super::plain::check_agreement;
 use super::records::{Batches, Records, Sound, TakeRules};
 use super::sent::SentBatch;
 use super::single::{Header, Record};
@@ -160,6 +161,7 @@ fn check_batch(batch: &Batch<'_>, pattern: u8) {
     let header = batch.header();
     assert_eq!(batch.bytes().len(), header.size());
     check_control(batch);
+    check_agreement(batch.bytes());
     let mut room = Vec::new();
     match batch.unpacked(&mut room, PlainLimit::bytes(LIMIT)) {
         Ok(unpacked) => check_records(&unpacked, pattern),

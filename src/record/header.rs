@@ -105,16 +105,9 @@ pub(super) struct Opened<'a> {
     pub(super) rest: &'a [u8],
 }
 
-/// The size that a header states, if it has room for the header.
-#[inline(always)]
-fn size_of(head: &[u8; BatchHeader::LEN]) -> Option<usize> {
-    let size = i64::from(i32::from_be_bytes(field(head, at::LENGTH))) + LENGTH_EXCLUDES as i64;
-    usize::try_from(size).ok().filter(|size| *size >= BatchHeader::LEN)
-}
-
 /// Copies a field of `N` bytes; the caller has checked that the header is whole.
 #[inline]
-fn field<const N: usize>(bytes: &[u8; BatchHeader::LEN], at: usize) -> [u8; N] {
+pub(super) fn field<const N: usize>(bytes: &[u8; BatchHeader::LEN], at: usize) -> [u8; N] {
     let mut field = [0; N];
     field.copy_from_slice(&bytes[at..at + N]);
     field
@@ -175,15 +168,18 @@ impl BatchHeader {
         }
     }
 
-    /// The bytes of the batch at the front of `bytes` and the checksum it states, if its format is
-    /// right and all of it is there.
+    /// The size that a header states, if that is one that a batch can have.
     #[inline(always)]
-    pub(super) fn whole(bytes: &[u8]) -> Option<(&[u8], u32)> {
-        let head = bytes.first_chunk::<{ BatchHeader::LEN }>()?;
-        let size = size_of(head).filter(|size| *size <= i32::MAX as usize)?;
-        let is_ours = i8::from_be_bytes(field(head, at::MAGIC)) == MAGIC;
-        let bytes = bytes.get(..size).filter(|_| is_ours)?;
-        Some((bytes, u32::from_be_bytes(field(head, at::CRC))))
+    pub(super) fn size_of(head: &[u8; BatchHeader::LEN]) -> Option<usize> {
+        let length = i32::from_be_bytes(field(head, at::LENGTH));
+        let size = usize::try_from(i64::from(length) + LENGTH_EXCLUDES as i64).ok()?;
+        (Self::LEN..=i32::MAX as usize).contains(&size).then_some(size)
+    }
+
+    /// Whether the records are there for everybody to read: neither compressed nor a marker.
+    #[inline(always)]
+    pub(super) fn is_open(head: &[u8; BatchHeader::LEN]) -> bool {
+        i16::from_be_bytes(field(head, at::ATTRIBUTES)) & (CODEC_MASK | CONTROL) == 0
     }
 
     /// The base offset and the bytes of the records of the batch at the front of `bytes`, which was
@@ -191,32 +187,12 @@ impl BatchHeader {
     #[inline(always)]
     pub(super) fn open(bytes: &[u8]) -> Option<Opened<'_>> {
         let head = bytes.first_chunk::<{ BatchHeader::LEN }>()?;
-        let attributes = i16::from_be_bytes(field(head, at::ATTRIBUTES));
-        if attributes & (CODEC_MASK | CONTROL) != 0 {
+        if !BatchHeader::is_open(head) {
             return None;
         }
-        let (batch, rest) = bytes.split_at_checked(size_of(head)?)?;
+        let (batch, rest) = bytes.split_at_checked(BatchHeader::size_of(head)?)?;
         let base = i64::from_be_bytes(field(head, at::BASE_OFFSET));
         Some(Opened { head, base, records: batch.get(Self::LEN..)?, rest })
-    }
-
-    /// The header at the front of `bytes`, if all of its batch is there and nothing is wrong with
-    /// any field; what is, [`parse`](BatchHeader::parse) says.
-    #[inline(always)]
-    pub(super) fn of_whole(bytes: &[u8]) -> Option<Self> {
-        let head = bytes.first_chunk::<{ BatchHeader::LEN }>()?;
-        let header = BatchHeader::of_verified(head);
-        let size = Self::LEN..=bytes.len().min(i32::MAX as usize);
-        let last = header.base_offset.checked_add(i64::from(header.last_offset_delta))?;
-        let sound = i8::from_be_bytes(field(head, at::MAGIC)) == MAGIC
-            && size.contains(&header.size())
-            && header.attributes & CODEC_MASK <= Codec::Zstd.bits()
-            && header.base_offset >= 0
-            && header.last_offset_delta >= 0
-            && last < i64::MAX
-            && i32::try_from(header.count).is_ok()
-            && i64::from(header.count) <= i64::from(header.last_offset_delta) + 1;
-        sound.then_some(header)
     }
 
     #[inline]

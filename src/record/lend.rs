@@ -35,13 +35,24 @@ fn take_sound(left: &mut &[u8]) -> Option<i32> {
     let (_attributes, mut fields) = record.split_first()?;
     take_i64(&mut fields)?;
     let delta = take_i32(&mut fields)?;
-    take_bytes(&mut fields)?;
-    take_bytes(&mut fields)?;
-    let sound = match take_i32(&mut fields)? {
-        0 => fields.is_empty(),
-        count => Headers::of(fields, u32::try_from(count).ok()?).are_sound(),
-    };
-    sound.then_some(delta)
+    let fields = skip_bytes(skip_bytes(fields)?)?;
+    (fields == [0] || has_sound_headers(fields)).then_some(delta)
+}
+
+/// What follows bytes and their length, or null.
+#[inline(always)]
+fn skip_bytes(mut fields: &[u8]) -> Option<&[u8]> {
+    let len = take_length(&mut fields)?.unwrap_or(0);
+    fields.get(len..)
+}
+
+/// Whether headers, if there are any, are as they should be.
+fn has_sound_headers(mut fields: &[u8]) -> bool {
+    match take_i32(&mut fields).map(u32::try_from) {
+        Some(Ok(0)) => fields.is_empty(),
+        Some(Ok(count)) => Headers::of(fields, count).are_sound(),
+        _ => false,
+    }
 }
 
 /// Takes a record off the front; its headers, if it is one as far as they begin.

@@ -1,7 +1,8 @@
 //! Records and record batches: Kafka's format version 2, bytes to records and back, no I/O.
 //!
 //! `header` owns the layout of a batch's first 61 bytes, `batch` reads the records behind them in
-//! place, `codec` decompresses and compresses them, `encode` and `buffer` write, `produced` says
+//! place, `plain` looks at such a batch as nearly all are, `lend` walks over records once they are
+//! checked, `codec` decompresses and compresses them, `encode` and `buffer` write, `produced` says
 //! for whom, `marker` is the end of a transaction, `pack` compresses what they wrote, `sent`
 //! takes in what others made, `rewrite` writes again what compaction keeps, `deduplicated` has the
 //! id that a record is sent once under, `single`, `records` and `view` are what programs hand in
@@ -23,6 +24,7 @@ mod header;
 mod lend;
 mod marker;
 mod pack;
+mod plain;
 mod produced;
 mod records;
 mod rewrite;
@@ -47,6 +49,7 @@ pub(crate) use header::BatchHeader;
 pub use marker::MarkerKind;
 pub(crate) use marker::{Marker, MarkerBatch};
 pub(crate) use pack::{check_built, packed};
+pub(crate) use plain::{Follows, Plain};
 pub use produced::ProducerIdentity;
 pub(crate) use produced::{Produced, ProducerClaim, ProducerStamp};
 pub(crate) use records::{Batches, Sound, TakeRules, Taken};

@@ -47,7 +47,7 @@ fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
 }
 
-fn stamp(offset: i64, epoch: i32) -> Stamp {
+pub(super) fn stamp(offset: i64, epoch: i32) -> Stamp {
     Stamp {
         base_offset: Offset::new(offset),
         leader_epoch: LeaderEpoch::new(epoch),
@@ -55,7 +55,7 @@ fn stamp(offset: i64, epoch: i32) -> Stamp {
     }
 }
 
-fn create() -> BatchRules {
+pub(super) fn create() -> BatchRules {
     rules(TimestampRule::Create { now: at(5_000), before_max: None, after_max: None })
 }
 
@@ -75,7 +75,7 @@ fn written(batch: &impl AppendBatch, stamp: Stamp) -> Vec<u8> {
     bytes
 }
 
-fn encoded(records: &[Record<'_>], rules: &BatchRules, stamp: Stamp) -> Vec<u8> {
+pub(super) fn encoded(records: &[Record<'_>], rules: &BatchRules, stamp: Stamp) -> Vec<u8> {
     written(&BorrowedBatch::measure(records, rules).unwrap(), stamp)
 }
 

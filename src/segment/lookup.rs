@@ -8,13 +8,13 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use super::collect::Region;
 use super::index::{OffsetEntry, TimeEntry, relative};
 use super::index_file::Found;
-use super::scan::{Walk, WalkStep, misfit, skips};
+use super::scan::{Walk, WalkStep, misfit};
 use super::shared::Segment;
-use crate::disk::crc32c_of;
 use crate::error::{Error, Result};
-use crate::ids::{LeaderEpoch, Offset};
+use crate::ids::Offset;
 use crate::record::{Batch, BatchFault, BatchHeader, PlainLimit, Sound};
 use crate::time::Timestamp;
 
@@ -99,7 +99,7 @@ impl Segment {
     ) -> Result<Option<Chunk>> {
         let published = self.published();
         let mut region = Region::empty();
-        loop {
+        let first_offset = loop {
             if position >= published {
                 return Ok(None);
             }
@@ -122,85 +122,21 @@ impl Segment {
                     let fail = |fault: BatchFault| self.unreadable(fault, position, from);
                     return Batch::verify(region.from(position)).map(|_| None).map_err(fail);
                 }
-                break;
+                break header.base_offset();
             }
             position += header.size() as u64;
-        }
-        let chunk = self.collect(&region, position, from, limits, u64::MAX)?;
+        };
+        let first = (position, first_offset);
+        let chunk = self.collect(&region, first, from, limits, u64::MAX)?;
         let have = (region.start, &region.bytes);
         match self.misfit_in(position, chunk.next_position, have)? {
             None => Ok(Some(chunk)),
             // what lies before is handed out first; the next read meets it
             Some(misfit) if misfit.bytes.start > position => {
-                self.collect(&region, position, from, limits, misfit.bytes.start).map(Some)
+                self.collect(&region, first, from, limits, misfit.bytes.start).map(Some)
             }
             Some(misfit) => Err(self.misfit_error(&misfit)),
         }
-    }
-
-    /// Takes whole batches out of a region that holds at least the first of them, up to `end`.
-    fn collect(
-        &self,
-        region: &Region,
-        first: u64,
-        from: Offset,
-        limits: Limits,
-        end: u64,
-    ) -> Result<Chunk> {
-        let (all, end) = (region.from(first), end.saturating_sub(first));
-        let mut taken = 0;
-        let mut first_offset = None;
-        let mut next_offset = self.base();
-        let mut epoch: Option<LeaderEpoch> = None;
-        let mut records = 0;
-        let mut sound = Some(0);
-        loop {
-            let rest = all.get(taken..).unwrap_or(&[]);
-            let wanted = taken == 0 || (taken < limits.bytes && records < limits.records);
-            if rest.len() < BatchHeader::LEN || !wanted || taken as u64 >= end {
-                break;
-            }
-            let fault = match Batch::at_front(rest, crc32c_of) {
-                Some(batch) => {
-                    let header = batch.header();
-                    let within = taken + header.size() <= limits.bytes || taken == 0;
-                    let gap = limits.gapless_from.is_some_and(|gapless_from| {
-                        taken > 0 && skips(header, next_offset, gapless_from)
-                    });
-                    if header.end_offset() > limits.bound || !within || gap {
-                        break;
-                    }
-                    match misfit(header, self.base(), next_offset, epoch) {
-                        None => {
-                            first_offset.get_or_insert(header.base_offset());
-                            next_offset = header.end_offset();
-                            epoch = header.leader_epoch().max(epoch);
-                            records += u64::from(header.count());
-                            taken += header.size();
-                            sound = sound.and_then(|sum: usize| {
-                                Some(sum + batch.sound_count()? as usize) // u32 fits
-                            });
-                            continue;
-                        }
-                        Some(wrong) => BatchFault::Header(wrong),
-                    }
-                }
-                None => match Batch::verify(rest) {
-                    Err(fault) => fault,
-                    Ok(_) => break, // the bytes cannot have changed meanwhile
-                },
-            };
-            // what lies before is handed out first; the next read meets the fault again
-            if taken > 0 {
-                break;
-            }
-            return Err(self.unreadable(fault, first, from));
-        }
-        let position = first + taken as u64;
-        let bytes = region.slice(first, position);
-        let first_offset = first_offset.unwrap_or(from);
-        let sound = sound.map(|records| Sound { records, first_offset, next_offset, epoch });
-        Ok(Chunk { bytes, first_offset, next_position: position, next_offset, sound })
     }
 
     fn header_at(
@@ -223,7 +159,7 @@ impl Segment {
 
     /// The error of bytes that are no batch.
     #[cold]
-    fn unreadable(&self, fault: BatchFault, position: u64, from: Offset) -> Error {
+    pub(super) fn unreadable(&self, fault: BatchFault, position: u64, from: Offset) -> Error {
         let looked = match fault {
             BatchFault::Legacy { .. } => self.legacy_at(position),
             _ => Ok(None),
@@ -399,46 +335,4 @@ pub(super) fn first_at_least(
         }
     }
     Ok(None)
-}
-
-/// Bytes of a segment at hand, and where they begin.
-#[derive(Debug)]
-struct Region {
-    start: u64,
-    bytes: Bytes,
-}
-
-impl Region {
-    fn empty() -> Self {
-        Region { start: 0, bytes: Bytes::new() }
-    }
-
-    /// Has at least `least` bytes from `position`, or all that are published; reads `ahead` bytes
-    /// where it must read.
-    fn cover(
-        &mut self,
-        segment: &Segment,
-        position: u64,
-        least: usize,
-        ahead: usize,
-        published: u64,
-    ) -> Result<()> {
-        let end_of = |len: usize| position.saturating_add(len as u64).min(published);
-        let held_end = self.start + self.bytes.len() as u64;
-        if position < self.start || held_end < end_of(least) {
-            self.bytes = segment.bytes(position, end_of(least.max(ahead)))?;
-            self.start = position;
-        }
-        Ok(())
-    }
-
-    fn from(&self, position: u64) -> &[u8] {
-        let at = usize::try_from(position.saturating_sub(self.start)).unwrap_or(usize::MAX);
-        self.bytes.get(at..).unwrap_or(&[])
-    }
-
-    fn slice(&self, start: u64, end: u64) -> Bytes {
-        let at = |position: u64| usize::try_from(position - self.start).unwrap_or(0);
-        self.bytes.slice(at(start)..at(end))
-    }
 }

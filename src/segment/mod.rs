@@ -11,6 +11,7 @@
 
 mod audit;
 mod buffers;
+mod collect;
 mod cover;
 mod cut_point;
 mod digest;

@@ -13,6 +13,7 @@ use crate::record::batch::Batch;
 use crate::record::fault::BatchFault;
 use crate::record::header::{BatchHeader, Codec, at};
 use crate::record::lend::{LentRecords, are_sound};
+use crate::record::plain::check_agreement;
 use crate::record::single::Record;
 
 fn parse(bytes: &[u8]) -> Result<BatchHeader, BatchFault> {
@@ -21,6 +22,7 @@ fn parse(bytes: &[u8]) -> Result<BatchHeader, BatchFault> {
 
 /// Reads everything there is to read; the first fault met.
 fn read_all(bytes: &[u8]) -> Result<u32, BatchFault> {
+    check_agreement(bytes);
     let batch = Batch::verify(bytes)?;
     let control = batch.control();
     let checked = batch.check_records();

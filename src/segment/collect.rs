@@ -1,0 +1,168 @@
+//! Takes whole, checked batches out of bytes that were read.
+//!
+//! Nearly all batches are plain: they follow one another, lie within all limits, and each of their
+//! records can be lent as it lies. `walk` goes over those in one loop that keeps a few numbers of
+//! them. It says nothing of the first that is different: that one is looked at by itself, with one
+//! rule after the other, and the walk goes on behind it. What is wrong with a batch, only this slow
+//! look says.
+//!
+//! Called by `lookup`, which finds where to begin and reads the bytes.
+
+use bytes::Bytes;
+
+use super::index::relative;
+use super::lookup::{Chunk, Limits};
+use super::scan::{misfit, skips};
+use super::shared::Segment;
+use crate::disk::crc32c_of;
+use crate::error::Result;
+use crate::ids::{LeaderEpoch, Offset};
+use crate::record::{Batch, BatchFault, BatchHeader, Follows, Plain, Sound};
+
+/// What was taken so far.
+#[derive(Debug)]
+struct Collected {
+    bytes: usize,
+    next_offset: Offset,
+    epoch: Option<LeaderEpoch>,
+    records: u64,
+    /// How many of them can be lent as they lie; `None` once some cannot.
+    sound: Option<usize>,
+}
+
+impl Segment {
+    /// Takes whole batches out of a region that holds at least the first of them, which begins at
+    /// `first` with `first_offset`, up to `end`.
+    pub(super) fn collect(
+        &self,
+        region: &Region,
+        (first, first_offset): (u64, Offset),
+        from: Offset,
+        limits: Limits,
+        end: u64,
+    ) -> Result<Chunk> {
+        let all = region.from(first);
+        let end = usize::try_from(end.saturating_sub(first)).unwrap_or(usize::MAX);
+        let (next_offset, sound) = (first_offset, Some(0));
+        let mut taken = Collected { bytes: 0, next_offset, epoch: None, records: 0, sound };
+        loop {
+            self.walk(all, limits, end, &mut taken);
+            let left = all.get(taken.bytes..).unwrap_or(&[]);
+            match self.step(left, limits, end, &mut taken) {
+                Ok(true) => {}
+                Ok(false) => break,
+                // what lies before is handed out first; the next read meets the fault again
+                Err(_) if taken.bytes > 0 => break,
+                Err(fault) => return Err(self.unreadable(fault, first, from)),
+            }
+        }
+        let Collected { bytes, next_offset, epoch, sound, .. } = taken;
+        let next_position = first + bytes as u64;
+        let bytes = region.slice(first, next_position);
+        let sound = sound.map(|records| Sound { records, first_offset, next_offset, epoch });
+        Ok(Chunk { bytes, first_offset, next_position, next_offset, sound })
+    }
+
+    /// Takes plain batches, up to the first that is not, or may not be taken any more.
+    #[inline(always)]
+    fn walk(&self, all: &[u8], limits: Limits, end: usize, taken: &mut Collected) {
+        let within = &all[..all.len().min(limits.bytes)];
+        let end = end.min(within.len());
+        let (mut at, mut next_offset, mut records) =
+            (taken.bytes, taken.next_offset, taken.records);
+        let mut leader_epoch = taken.epoch.map_or(-1, LeaderEpoch::get);
+        let may_skip = limits.gapless_from.is_none();
+        while at < end && records < limits.records {
+            let follows = Follows { next_offset, may_skip, leader_epoch };
+            let Some(batch) = Plain::at_front(&within[at..], follows, crc32c_of) else { break };
+            let last = batch.last_offset;
+            if last >= limits.bound || relative(self.base(), last).is_none() {
+                break;
+            }
+            (next_offset, leader_epoch) = (last.next(), batch.leader_epoch);
+            records += u64::from(batch.count);
+            at += batch.size;
+        }
+        let more = usize::try_from(records - taken.records).unwrap_or(usize::MAX);
+        taken.sound = taken.sound.map(|sound| sound.saturating_add(more));
+        (taken.bytes, taken.next_offset, taken.records) = (at, next_offset, records);
+        taken.epoch = LeaderEpoch::from_wire(leader_epoch);
+    }
+
+    /// Takes one batch, whatever it is, from what is left; whether it did, and what is wrong.
+    #[inline(never)]
+    fn step(
+        &self,
+        left: &[u8],
+        limits: Limits,
+        end: usize,
+        taken: &mut Collected,
+    ) -> Result<bool, BatchFault> {
+        let is_first = taken.bytes == 0;
+        let wanted = is_first || (taken.bytes < limits.bytes && taken.records < limits.records);
+        if left.len() < BatchHeader::LEN || !wanted || taken.bytes >= end {
+            return Ok(false);
+        }
+        let batch = Batch::verify(left)?;
+        let header = batch.header();
+        let within = taken.bytes + header.size() <= limits.bytes || is_first;
+        let gap = limits.gapless_from.is_some_and(|gapless_from| {
+            !is_first && skips(header, taken.next_offset, gapless_from)
+        });
+        if header.end_offset() > limits.bound || !within || gap {
+            return Ok(false);
+        }
+        if let Some(wrong) = misfit(header, self.base(), taken.next_offset, taken.epoch) {
+            return Err(BatchFault::Header(wrong));
+        }
+        taken.next_offset = header.end_offset();
+        taken.epoch = header.leader_epoch().max(taken.epoch);
+        taken.records += u64::from(header.count());
+        taken.bytes += header.size();
+        let sound = taken.sound.zip(batch.sound_count());
+        taken.sound = sound.map(|(sum, more)| sum + more as usize); // u32 fits
+        Ok(true)
+    }
+}
+
+/// Bytes of a segment at hand, and where they begin.
+#[derive(Debug)]
+pub(super) struct Region {
+    pub(super) start: u64,
+    pub(super) bytes: Bytes,
+}
+
+impl Region {
+    pub(super) fn empty() -> Self {
+        Region { start: 0, bytes: Bytes::new() }
+    }
+
+    /// Has at least `least` bytes from `position`, or all that are published; reads `ahead` bytes
+    /// where it must read.
+    pub(super) fn cover(
+        &mut self,
+        segment: &Segment,
+        position: u64,
+        least: usize,
+        ahead: usize,
+        published: u64,
+    ) -> Result<()> {
+        let end_of = |len: usize| position.saturating_add(len as u64).min(published);
+        let held_end = self.start + self.bytes.len() as u64;
+        if position < self.start || held_end < end_of(least) {
+            self.bytes = segment.bytes(position, end_of(least.max(ahead)))?;
+            self.start = position;
+        }
+        Ok(())
+    }
+
+    pub(super) fn from(&self, position: u64) -> &[u8] {
+        let at = usize::try_from(position.saturating_sub(self.start)).unwrap_or(usize::MAX);
+        self.bytes.get(at..).unwrap_or(&[])
+    }
+
+    fn slice(&self, start: u64, end: u64) -> Bytes {
+        let at = |position: u64| usize::try_from(position - self.start).unwrap_or(0);
+        self.bytes.slice(at(start)..at(end))
+    }
+}
