@@ -35,6 +35,8 @@ mod view;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::one_batch;
 
 pub use batch::Headers;
 pub(crate) use batch::{Batch, ControlRecord, RecordIter};

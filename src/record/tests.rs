@@ -5,12 +5,14 @@
 
 mod damage;
 mod model;
+mod one;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::records as other;
 use proptest::prelude::*;
 
 use self::model::{Model, batch, model, models};
+pub(crate) use self::one::one_batch;
 use super::batch::Batch;
 use super::buffer::BatchBuffer;
 use super::encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, TimestampRule};

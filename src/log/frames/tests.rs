@@ -4,14 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::config::Packing;
 use crate::disk::MemoryDisk;
-use crate::ids::{LeaderEpoch, PartitionId, TopicId};
+use crate::ids::{PartitionId, TopicId};
 use crate::journal::Extent;
 use crate::log::LogId;
-use crate::record::{AppendBatch as _, BatchRules, BorrowedBatch, Record, Stamp, TimestampRule};
+use crate::record::one_batch;
 use crate::segment::Tenancy;
-use crate::time::Timestamp;
 
 /// A log whose last segment begins at `segment`.
 struct List {
@@ -26,20 +24,7 @@ struct List {
 }
 
 fn batch(base: i64, epoch: i32, value: &str) -> Bytes {
-    let rules = BatchRules {
-        timestamps: TimestampRule::Append { now: Timestamp::from_millis(1) },
-        max_bytes: 1 << 20,
-        keyed: false,
-        tagged: false,
-        packing: Packing::default(),
-    };
-    let records = [Record::new(value)];
-    let batch = BorrowedBatch::measure(&records, &rules).unwrap();
-    let mut bytes = vec![0; batch.size()];
-    let leader_epoch = LeaderEpoch::new(epoch);
-    let stamp = Stamp { base_offset: Offset::new(base), leader_epoch, producer: None };
-    batch.write(stamp, &mut bytes, crc32c::crc32c_append);
-    bytes.into()
+    one_batch(base, epoch, value.as_bytes(), 1).into()
 }
 
 fn header(bytes: &Bytes) -> (i64, i64) {

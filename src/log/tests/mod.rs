@@ -38,8 +38,8 @@ use crate::disk::{Access, Disk, MemoryDisk, read_full_at, write_all_at};
 use crate::error::{ErrorKind, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 use crate::record::{
-    AppendBatch as _, BatchRules, BorrowedBatch, PlainLimit, Record, Records, Stamp, TakeRules,
-    TimestampRule,
+    BatchRules, BorrowedBatch, PlainLimit, Record, Records, Stamp, TakeRules, TimestampRule,
+    one_batch,
 };
 use crate::time::{ManualClock, Timestamp};
 use std::sync::Arc;
@@ -169,20 +169,7 @@ fn facts(recovery_point: i64, last_stop: LastStop) -> KnownFacts {
 
 /// One batch of one record at `base`.
 fn batch(base: i64, value: &[u8]) -> Vec<u8> {
-    let rules = BatchRules {
-        timestamps: TimestampRule::Append { now: Timestamp::from_millis(base + 1) },
-        max_bytes: 1 << 20,
-        keyed: false,
-        tagged: false,
-        packing: Packing::default(),
-    };
-    let records = [Record::new(value)];
-    let batch = BorrowedBatch::measure(&records, &rules).unwrap();
-    let mut bytes = vec![0; batch.size()];
-    let stamp =
-        Stamp { base_offset: Offset::new(base), leader_epoch: LeaderEpoch::new(0), producer: None };
-    batch.write(stamp, &mut bytes, crc32c::crc32c_append);
-    bytes
+    one_batch(base, 0, value, base + 1)
 }
 
 /// Batches of one record each, `first..end`.

@@ -6,34 +6,11 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 
 use super::replica::Replica;
-use crate::config::Packing;
 use crate::disk::Crash;
 use crate::error::ErrorKind;
 use crate::ids::{LeaderEpoch, Offset};
 use crate::log::RawLimits;
-use crate::record::{AppendBatch as _, BatchRules, BorrowedBatch, Record, Stamp, TimestampRule};
-use crate::time::Timestamp;
-
-/// A batch of one record, as a leader would have written it.
-fn batch_at(base: Offset, epoch: i32, value: &[u8]) -> Vec<u8> {
-    let rules = BatchRules {
-        timestamps: TimestampRule::Append { now: Timestamp::from_millis(1) },
-        max_bytes: 1 << 20,
-        keyed: false,
-        tagged: false,
-        packing: Packing::default(),
-    };
-    let records = [Record::new(value)];
-    let batch = BorrowedBatch::measure(&records, &rules).unwrap();
-    let leader_epoch = LeaderEpoch::new(epoch);
-    let mut bytes = vec![0; batch.size()];
-    batch.write(
-        Stamp { base_offset: base, leader_epoch, producer: None },
-        &mut bytes,
-        crc32c::crc32c_append,
-    );
-    bytes
-}
+use crate::record::{Record, one_batch};
 
 pub struct Cluster {
     replicas: Vec<Replica>,
@@ -95,7 +72,8 @@ impl Cluster {
     fn leave_out(&self, offsets: i64, what: &str) {
         let leader = &self.replicas[self.leader];
         let base = Offset::new(leader.end().get() + offsets);
-        let batch = batch_at(base, self.epoch, format!("{} behind a gap", self.number).as_bytes());
+        let value = format!("{} behind a gap", self.number);
+        let batch = one_batch(base.get(), self.epoch, value.as_bytes(), 1);
         let done = leader.partition().append_as_follower(&batch);
         done.unwrap_or_else(|error| panic!("{what}: {error}"));
         leader.partition().become_leader(LeaderEpoch::new(self.epoch)).unwrap();
