@@ -152,9 +152,9 @@ impl Journal {
     }
 
     /// Has earlier frames of a log count no more, durably: it is to be truncated. Its segments are
-    /// synced. Blocks for a sync. `false`: there is no room for now, or a failed journal is still
-    /// needed by others; once those that [`pinning`](Journal::pinning) names have synced their
-    /// segments, it may be asked again.
+    /// synced. Blocks for a sync, where it has any. `false`: there is no room for now, which takes
+    /// very many logs, or a failed journal is still needed by others; once those that
+    /// [`pinning`](Journal::pinning) names have synced their segments, it may be asked again.
     ///
     /// # Errors
     /// That of the sync.
@@ -162,6 +162,7 @@ impl Journal {
         match &self.inner.lock().standing {
             Standing::Asleep | Standing::Missing { .. } | Standing::Gone { .. } => return Ok(true),
             Standing::Retired { .. } => return Ok(false),
+            Standing::Ready { ring, .. } if !ring.has_frames(log) => return Ok(true),
             Standing::Ready { .. } => {}
         }
         match self.place(|ring, durable| ring.bar(log, durable)) {

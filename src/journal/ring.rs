@@ -5,7 +5,8 @@
 //! written over only when no log pins it: each has synced its segments beyond its frames there.
 //! The last frame of a lap says so (`oldest`) and is synced before the next lap's first byte is
 //! written, so a torn beginning of a lap is never taken for a loss. Room for that frame is always
-//! kept.
+//! kept, and for one bar of each log that has frames: a log that can sync its segments no more pins
+//! its half for good, and others are to be truncated all the same.
 //!
 //! Pure but for the bytes it holds; under the journal's lock.
 
@@ -19,6 +20,8 @@ const LAP_END: u64 = HEAD as u64;
 const _: () = assert!(HEAD.is_multiple_of(ALIGN));
 /// A frame takes at most this part of a half.
 const PART: u64 = 8;
+/// Bars that may come have room kept for them in at most this part of a half.
+const BARS: u64 = 4;
 
 /// Bytes for one place of the file.
 #[derive(Debug, Default)]
@@ -51,6 +54,8 @@ pub(super) struct Ring {
     first: [u64; 2],
     /// Logs whose segments are not synced beyond their frames in each half, and how far those go.
     pins: [HashMap<LogId, Offset>; 2],
+    /// Logs that have frames no bar has taken back, and the lap of the last one.
+    framed: HashMap<LogId, u64>,
     runs: Vec<Run>,
 }
 
@@ -64,6 +69,7 @@ impl Ring {
             next_sequence: 1,
             first: [1, 1],
             pins: Default::default(),
+            framed: HashMap::new(),
             runs: Vec::new(),
         }
     }
@@ -80,6 +86,8 @@ impl Ring {
         self.lap += 1;
         self.place = 0;
         self.first[self.this()] = self.next_sequence;
+        let lap = self.lap;
+        self.framed.retain(|_, last| *last + 1 >= lap); // earlier ones are written over
     }
 
     /// The half of the lap at hand; the other is the one before's.
@@ -108,10 +116,16 @@ impl Ring {
     pub(super) fn add(&mut self, extent: &Extent, batches: &[u8], durable_through: u64) -> Placed {
         let size = frame_size(batches.len()).map(|size| size as u64);
         let size = size.filter(|_| Self::takes(self.half, batches.len() as u64));
-        let Some(size) = size.filter(|size| size + LAP_END <= self.half) else {
+        let most = self.half - self.half / BARS;
+        let Some(size) = size.filter(|size| size + LAP_END <= most) else {
             return Placed::TooLarge;
         };
-        let Some(turned) = self.make_room(size, durable_through) else { return Placed::Pinned };
+        let framed = self.framed.len() as u64 + u64::from(!self.has_frames(extent.log));
+        let bars = (framed * LAP_END).min(self.half / BARS);
+        let Some(turned) = self.make_room(size + bars, durable_through) else {
+            return Placed::Pinned;
+        };
+        self.framed.insert(extent.log, self.lap);
         let pins = &mut self.pins[usize::from(!self.lap.is_multiple_of(2))];
         pins.insert(extent.log, extent.end);
         let sequence = self.next_sequence;
@@ -119,16 +133,22 @@ impl Ring {
         Placed::At { sequence, turned }
     }
 
+    /// Whether frames of the log may count, so that it takes a bar to end that.
+    pub(super) fn has_frames(&self, log: LogId) -> bool {
+        self.framed.contains_key(&log)
+    }
+
     /// Gathers a bar: earlier frames of the log count no more. It counts as long as any of them.
     pub(super) fn bar(&mut self, log: LogId, durable_through: u64) -> Placed {
         let Some(turned) = self.make_room(LAP_END, durable_through) else { return Placed::Pinned };
         let sequence = self.next_sequence;
+        self.framed.remove(&log);
         self.put(Content::Bar(log), durable_through);
         Placed::At { sequence, turned }
     }
 
-    /// Sees to it that a frame of that size fits into the lap at hand; returns who pins the lap
-    /// that ended for it. `None` while the lap before is pinned.
+    /// Sees to it that so many bytes fit into the lap at hand; returns who pins the lap that ended
+    /// for it. `None` while the lap before is pinned.
     fn make_room(&mut self, size: u64, durable_through: u64) -> Option<Vec<LogId>> {
         if self.place + size + LAP_END <= self.half {
             return Some(Vec::new());

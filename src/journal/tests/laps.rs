@@ -69,6 +69,34 @@ fn laps_take_turns_and_wait_for_who_pins_them() {
     assert_eq!(written.found().unwrap(), all, "the first lap counts no more");
 }
 
+/// A log that pins its half for good leaves room to bar all others that have frames.
+#[test]
+fn there_is_room_for_a_bar_of_each_log_that_has_frames() {
+    for count in 1..=6 {
+        let mut written = Written::new();
+        let _ = written.add(0, 1); // never synced
+        let mut end = 0;
+        loop {
+            end += 1;
+            let number = 1 + u8::try_from(end % count).unwrap();
+            match written.add(number, end) {
+                Placed::At { .. } => {}
+                other => break assert_eq!(other, Placed::Pinned),
+            }
+            written.sync();
+            written.ring.synced(log(number), Offset::new(end));
+        }
+        for number in 1..=u8::try_from(count).unwrap() {
+            assert!(written.ring.has_frames(log(number)), "{number} of {count}");
+            let placed = written.ring.bar(log(number), written.durable);
+            assert!(matches!(placed, Placed::At { .. }), "{number} of {count}: {placed:?}");
+            assert!(!written.ring.has_frames(log(number)), "{number} of {count}");
+            written.sync();
+        }
+        assert_eq!(written.found().unwrap(), [(log(0), 1)], "all others are taken back");
+    }
+}
+
 /// A ring that is in its third lap, the half of the first written over.
 fn third_lap() -> Written {
     let mut written = Written::new();

@@ -231,6 +231,43 @@ fn a_truncation_is_not_refused_for_what_another_partition_has_in_the_journal() {
     history.verify(Promise::Power, "after truncations beside a full journal");
 }
 
+/// What only the journal has of it must stay there until it is reopened, so its half is never free.
+#[test]
+fn a_partition_that_is_poisoned_keeps_no_other_from_appends_truncations_and_deletions() {
+    let mut history = ready(&[Step::Append("a", 0, 6, Power), Step::Append("a", 1, 6, Power)]);
+    history.step(Step::Background).unwrap();
+    let engine = history.engine().unwrap();
+    let [poisoned, other] =
+        ["a", "b"].map(|topic| engine.topic(topic).unwrap().partitions()[0].clone());
+    history.append("a", 0, Power).unwrap();
+    history.append("a", 1, Power).unwrap();
+    history.disk.fail(Plan::new(Fault::Error(5)).on(Operation::Sync));
+    poisoned.log().unwrap().sync_segments().unwrap_err();
+    let syncs = || other.log().unwrap().counters().syncs.get();
+    let before = syncs();
+    let mut count = 0;
+    while syncs() == before {
+        history.append("b", 0, Power).unwrap(); // until the journal takes no more
+        count += 1;
+        assert!(count < 1_000);
+    }
+    for target in [5, 4, 3, 2, 1] {
+        for (topic, partition) in [("a", 1), ("b", 0)] {
+            history.step(Step::Truncate(topic, partition, target)).unwrap();
+            history.append(topic, partition, Power).unwrap();
+        }
+        history.step(Step::Background).unwrap();
+    }
+    let journal = engine.owner("test").unwrap().journal.clone().unwrap();
+    assert!(!journal.pinning().is_empty(), "the control: it is still pinned");
+    history.step(Step::DeleteRecords("a", 1, 1)).unwrap();
+    history.step(Step::Delete("b")).unwrap();
+    drop((engine, poisoned, other, journal));
+    cut_power(&mut history);
+    reopen(&mut history, "reopen");
+    history.verify(Promise::Power, "beside a poisoned partition");
+}
+
 /// A journal that has failed goes once nobody needs it, and nothing in it counts any more then.
 #[test]
 fn a_truncation_is_not_refused_for_a_journal_that_has_failed() {
