@@ -67,7 +67,7 @@ impl Consumer {
         loop {
             let until = if self.stage.has_records() { enough_at } else { deadline };
             match self.wait_until(until) {
-                Woken::Ready => {}
+                Woken::Ready => self.engine.look_for_news()?,
                 Woken::TimedOut | Woken::Interrupted => {
                     self.engine.check_open("poll")?;
                     return Ok(self.hand_out());

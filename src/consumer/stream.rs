@@ -89,6 +89,7 @@ impl Consumer {
     fn look(&mut self, cx: &mut Context<'_>) -> Poll<Result<Records>> {
         if self.waiting.is_some() {
             self.be_polling()?;
+            self.engine.look_for_news()?; // what it was woken for may be that there is none
         } else {
             let polling = self.begin_poll()?;
             let begun = self.engine.clock().monotonic();

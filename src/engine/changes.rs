@@ -28,6 +28,12 @@ impl CatalogChanges {
         self.count.load(Ordering::Acquire)
     }
 
+    /// Nothing has changed, and whoever waits is to look for itself: the state log could not be
+    /// read, which no partition tells. Called with no lock held, as below.
+    pub(super) fn rouse(&self) {
+        self.signal.notify();
+    }
+
     /// The table shows a change. Called with no lock of readers held: it may run wakers.
     pub(super) fn announce(&self) {
         self.count.fetch_add(1, Ordering::AcqRel);

@@ -137,7 +137,9 @@ impl Due for Follower {
         }
         let engine = self.engine.get().and_then(Weak::upgrade)?;
         if let Err(error) = self.look_at_all(&engine) {
-            log::debug!("{error}"); // whoever reads next meets it
+            // whoever waits is woken and meets it: without the state log nothing else would come
+            log::debug!("{error}");
+            engine.catalog_changes.rouse();
         }
         Some(now.saturating_add(self.interval))
     }
@@ -180,8 +182,9 @@ fn facts_of(state: &RootState, id: LogId, is_kafkas: bool) -> Option<FollowFacts
 pub(crate) struct Waiting(Arc<Follower>);
 
 impl Engine {
-    /// What a poll does first: looks at what it waited for before, if the last look is older than
-    /// the interval. Where this process writes, appends tell by themselves.
+    /// What a poll does first, and once it was woken: looks at what it waited for before, if the
+    /// last look that went well is older than the interval. Where this process writes, appends
+    /// tell by themselves.
     pub(crate) fn look_for_news(&self) -> Result<()> {
         match self.follower() {
             Some(follower) if follower.looked_at_all.is_due(follower.now(), follower.interval) => {

@@ -111,3 +111,30 @@ fn a_poll_that_waits_is_woken_by_what_another_writes() {
     assert_eq!(values(&reader.poll(Duration::from_secs(60)).unwrap()), ["hello"]);
     drop(writing.join().unwrap());
 }
+
+#[test]
+fn a_poll_that_waits_is_told_that_the_store_can_be_followed_no_more() {
+    use std::sync::mpsc::channel;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.create_topic("t", TopicConfig::new()).unwrap();
+    let reading = Store::open_read_only(dir.path()).unwrap();
+    let (told, answers) = channel();
+    let reader = || reading.reader().assign([("t", 0)]).build().unwrap();
+    for (is_task, mut reader) in [(false, reader()), (true, reader())] {
+        let told = told.clone();
+        std::thread::spawn(move || {
+            let answer = match is_task {
+                false => reader.poll(Duration::from_secs(60)),
+                true => pollster::block_on(reader.poll_async()),
+            };
+            told.send(answer)
+        });
+    }
+    std::thread::sleep(Duration::from_millis(100)); // both have looked, and wait
+    std::fs::remove_file(dir.path().join("tidelog.state")).unwrap();
+    for _ in 0..2 {
+        let answer = answers.recv_timeout(Duration::from_secs(20)).expect("it is woken");
+        assert!(answer.unwrap_err().is_corrupt());
+    }
+}
