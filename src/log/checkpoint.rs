@@ -21,8 +21,9 @@ use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 use crate::segment::Place;
 
-/// The largest text file that is read: some five million lines, far above any real directory.
-const MAX_TEXT: usize = 256 << 20;
+/// The largest file that is read whole: some five million lines of text. A root takes no more
+/// partitions than its files have room for; epochs beyond it are learnt from the batches.
+pub(crate) const MOST_SMALL: usize = 256 << 20;
 
 pub(super) const WRITE_METADATA: &str = "write partition metadata";
 pub(super) const WRITE_EPOCHS: &str = "write leader epoch checkpoint";
@@ -221,7 +222,7 @@ pub(crate) fn read_small_file(
     path: &Path,
     operation: &'static str,
 ) -> Result<Option<Vec<u8>>> {
-    read_file(disk, path, MAX_TEXT).map_err(|error| match error.kind() {
+    read_file(disk, path, MOST_SMALL).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => Error::corrupt(operation, path, 0, error.to_string()),
         _ => Error::io(operation, path, error),
     })

@@ -16,7 +16,9 @@ impl Store {
     ///
     /// # Errors
     /// [`AlreadyExists`](ErrorKind::AlreadyExists), [`InvalidName`](ErrorKind::InvalidName),
-    /// [`InvalidConfig`](ErrorKind::InvalidConfig), those of the operating system.
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig), those of the operating system;
+    /// [`TooLarge`](ErrorKind::TooLarge) where the store's files have no room for more: for some
+    /// 600,000 partitions of all topics there is.
     ///
     /// ```
     /// use tidelog::{ErrorKind, Store, TopicConfig};
@@ -214,7 +216,8 @@ impl Store {
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound), [`InvalidArgument`](ErrorKind::InvalidArgument) for
-    /// fewer than there are, [`InvalidConfig`](ErrorKind::InvalidConfig) for too many.
+    /// fewer than there are, [`InvalidConfig`](ErrorKind::InvalidConfig) for too many of one topic,
+    /// [`TooLarge`](ErrorKind::TooLarge) as [`Store::create_topic`].
     ///
     /// ```
     /// use tidelog::{Store, TopicConfig};

@@ -12,6 +12,7 @@
 //!
 //! Called by the engine only.
 
+mod capacity;
 mod closed;
 pub(crate) mod directory;
 pub(crate) mod exports;

@@ -17,6 +17,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::capacity::Capacity;
 use super::fact::Fact;
 pub(crate) use super::frame::TornTail;
 use super::frame::{self, Fault, HEADER_LEN, Header, MAX_PAYLOAD, VERSION};
@@ -28,7 +29,7 @@ use crate::disk::replace::replace_file;
 use crate::disk::{Access, Disk, DiskFile, names, write_all_at};
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::log::Durable;
-use crate::log::checkpoint::read_small_file;
+use crate::log::checkpoint::{MOST_SMALL, read_small_file};
 use crate::sync::{Arc, Mutex};
 
 /// Below this size a state log is never compacted.
@@ -70,6 +71,7 @@ struct Inner {
     compact_above: u64,
     /// Shared with whoever opens the root, until then.
     state: Arc<RootState>,
+    capacity: Capacity,
     scratch: Vec<u8>,
     /// The file has its name, and no sync of that has begun.
     unnamed: bool,
@@ -157,7 +159,8 @@ impl RootLog {
         let reserve = Reserve::found(disk.clone(), root, fresh.bytes.len() as u64);
         let file = using(&reserve, || fresh.write(&*disk, &path))?;
         fresh.name(&*disk, root, &path, &*file)?;
-        let inner = Mutex::new(fresh.into_inner(file, state.clone()));
+        let capacity = Capacity::of(&state, MOST_SMALL as u64);
+        let inner = Mutex::new(fresh.into_inner(file, state.clone(), capacity));
         let root = root.to_owned();
         let log = RootLog { disk, root, path, latch: Latch::default(), reserve, inner };
         Ok((log, state, report))
@@ -181,9 +184,9 @@ impl RootLog {
     /// Records `facts` as one: all of them or none will be found.
     ///
     /// # Errors
-    /// `InvalidArgument` or `TooLarge` for what could not be read back; `Full` and other passing
-    /// shortages, after which nothing was written; anything else is final (`Poisoned` from then
-    /// on), and its outcome unknown.
+    /// `InvalidArgument` or `TooLarge` for what could not be read back, be it for all that is
+    /// there; `Full` and other passing shortages, after which nothing was written; anything else
+    /// is final (`Poisoned` from then on), and its outcome unknown.
     pub(crate) fn record(&self, facts: &[Fact], durable: Durable) -> Result<()> {
         self.record_locked(&mut self.inner.lock(), facts, durable)
     }
@@ -212,6 +215,7 @@ impl RootLog {
             self.sync_name(inner)?;
         }
         if !facts.is_empty() {
+            inner.capacity.admit(&inner.state, facts)?;
             self.append(inner, facts)?;
         }
         if durable == Durable::Now {
@@ -241,26 +245,39 @@ impl RootLog {
     }
 
     fn append(&self, inner: &mut Inner, facts: &[Fact]) -> Result<()> {
-        const OPERATION: &str = "record facts";
         let mut bytes = std::mem::take(&mut inner.scratch);
-        bytes.clear();
-        let framed =
-            frame::put_frame(&mut bytes, inner.next_sequence, inner.durable_through, facts);
-        let written = match framed {
-            Err(size) => {
-                let (size, limit) = (size as u64, MAX_PAYLOAD as u64);
-                Err(Error::new(OPERATION, Cause::TooLarge { what: "a set of facts", size, limit }))
-            }
-            Ok(()) => using(&self.reserve, || {
+        let written = self.frame(inner, facts, &mut bytes).and_then(|()| {
+            using(&self.reserve, || {
                 write_all_at(&*inner.file, &bytes, inner.end)
                     .map_err(|error| self.write_failed(inner, error))
-            }),
-        };
+            })
+        });
         let len = bytes.len() as u64;
         inner.scratch = bytes;
         written?;
         inner.end += len;
         inner.next_sequence += 1;
+        Ok(())
+    }
+
+    /// Makes the next frame; where the file would get too long to be read again, for one that is
+    /// begun anew.
+    fn frame(&self, inner: &mut Inner, facts: &[Fact], bytes: &mut Vec<u8>) -> Result<()> {
+        for attempt in 0.. {
+            bytes.clear();
+            frame::put_frame(bytes, inner.next_sequence, inner.durable_through, facts)
+                .map_err(|size| too_large("a set of facts", size as u64, MAX_PAYLOAD as u64))?;
+            let (end, limit) = (inner.end + bytes.len() as u64, inner.capacity.limit());
+            if end <= limit {
+                break;
+            }
+            if attempt > 0 {
+                return Err(too_large("the state log", end, limit));
+            }
+            let fresh = Fresh::of(&inner.state, &inner.header, inner.next_sequence);
+            self.begin_anew(inner, fresh)?;
+            self.latch.check("record facts").map_err(|error| error.at_path(&self.path))?;
+        }
         Ok(())
     }
 
@@ -314,24 +331,31 @@ impl RootLog {
         if inner.end <= inner.compact_above {
             return;
         }
-        let file = match fresh.write(&*self.disk, &self.path) {
-            Ok(file) => file,
-            Err(error) => {
-                log::warn!("the state log grows on: {error}");
-                inner.compact_above = inner.end + COMPACT_FLOOR;
-                return;
-            }
-        };
+        if let Err(error) = self.begin_anew(inner, fresh) {
+            log::warn!("the state log grows on: {error}");
+            inner.compact_above = inner.end + COMPACT_FLOOR;
+        }
+    }
+
+    /// Puts a new file in place of this one; fails where that stays in force.
+    fn begin_anew(&self, inner: &mut Inner, fresh: Fresh) -> Result<()> {
+        let file = fresh.write(&*self.disk, &self.path)?;
         let named = fresh.name(&*self.disk, &self.root, &self.path, &*file);
         if let Err(error) = self.named(inner, named) {
             log::error!("{error}");
             if self.latch.is_tripped() {
-                return; // which of the two files has the name now, or after a cut, is not known
+                return Ok(()); // which of the two has the name now, or after a cut, is not known
             }
         }
         let (state, unnamed) = (std::mem::take(&mut inner.state), inner.unnamed);
-        *inner = Inner { unnamed, ..fresh.into_inner(file, state) };
+        let capacity = Capacity::of(&state, inner.capacity.limit());
+        *inner = Inner { unnamed, ..fresh.into_inner(file, state, capacity) };
+        Ok(())
     }
+}
+
+fn too_large(what: &'static str, size: u64, limit: u64) -> Error {
+    Error::new("record facts", Cause::TooLarge { what, size, limit })
 }
 
 /// Runs `write`; where the disk has no room for it, again on the space in reserve, step by step.
@@ -397,7 +421,12 @@ impl Fresh {
         named.map_err(|error| Error::io("begin state log", path, error))
     }
 
-    fn into_inner(self, file: Arc<dyn DiskFile>, state: Arc<RootState>) -> Inner {
+    fn into_inner(
+        self,
+        file: Arc<dyn DiskFile>,
+        state: Arc<RootState>,
+        capacity: Capacity,
+    ) -> Inner {
         Inner {
             file,
             header: self.header,
@@ -406,6 +435,7 @@ impl Fresh {
             durable_through: self.header.snapshot_through,
             compact_above: self.compact_above(),
             state,
+            capacity,
             scratch: Vec::new(),
             unnamed: false,
             ended: false,

@@ -343,9 +343,19 @@ impl RootState {
         for topic in self.topics.values() {
             snapshot_topic(topic, &mut facts);
         }
-        let deleted = self.deleted.iter();
-        facts.extend(deleted.map(|(id, name)| Fact::TopicDeleted { id: *id, name: name.clone() }));
+        facts.extend(self.snapshot_deleted());
         facts
+    }
+
+    /// The facts of a snapshot that make its topics.
+    pub(super) fn snapshot_topics(&self) -> impl Iterator<Item = Fact> {
+        self.topics.values().map(created)
+    }
+
+    /// And those that tell of deleted ones whose files may remain.
+    pub(super) fn snapshot_deleted(&self) -> impl Iterator<Item = Fact> {
+        let deleted = self.deleted.iter();
+        deleted.map(|(id, name)| Fact::TopicDeleted { id: *id, name: name.clone() })
     }
 
     fn snapshot_opening(&self, facts: &mut Vec<Fact>) {
@@ -366,16 +376,21 @@ impl RootState {
     }
 }
 
-fn snapshot_topic(topic: &TopicState, facts: &mut Vec<Fact>) {
-    let id = topic.id;
-    facts.push(Fact::TopicCreated {
-        id,
+/// The fact that makes a topic as it is, but for what is known of its partitions.
+fn created(topic: &TopicState) -> Fact {
+    Fact::TopicCreated {
+        id: topic.id,
         name: topic.name.to_string(),
         config: topic.config.clone(),
         partitions: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),
         adopted: topic.adopted,
         internal: topic.internal,
-    });
+    }
+}
+
+fn snapshot_topic(topic: &TopicState, facts: &mut Vec<Fact>) {
+    let id = topic.id;
+    facts.push(created(topic));
     if topic.foreign && !topic.adopted {
         facts.push(Fact::OthersWrote { id });
     }

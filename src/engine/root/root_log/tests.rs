@@ -287,3 +287,5 @@ proptest! {
         }
     }
 }
+
+mod capacity;
