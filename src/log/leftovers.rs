@@ -201,9 +201,7 @@ impl Tidying<'_> {
                 if !self.has_origin(swap, standing)? {
                     continue;
                 }
-                let mut aside = swap.path.clone().into_os_string();
-                aside.push(".cut");
-                let aside = PathBuf::from(aside);
+                let aside = self.aside(swap)?;
                 log::warn!("{}: a rewrite that is not whole is put aside", aside.display());
                 let renamed = self.disk.rename(&swap.path, &aside);
                 renamed.map_err(|error| Error::io("tidy log", &swap.path, error))?;
@@ -214,6 +212,25 @@ impl Tidying<'_> {
         let is_left = |path: &Path| swapped.iter().any(|found| found.path == path);
         let whole = ends.iter().filter(|(swap, _, is_whole)| *is_whole && is_left(&swap.path));
         Ok(whole.map(|(swap, end, _)| (swap.base, *end)).collect())
+    }
+
+    /// Where a rewritten log goes that is not whole: beside what was put there before.
+    fn aside(&self, swap: &Found) -> Result<PathBuf> {
+        let mut number = 1;
+        loop {
+            let mut path = swap.path.clone().into_os_string();
+            path.push(match number {
+                1 => ".cut".to_owned(),
+                _ => format!("-{number}.cut"),
+            });
+            let path = PathBuf::from(path);
+            let there = self.disk.metadata(&path);
+            let there = there.map_err(|error| Error::io("tidy log", &path, error))?;
+            if there.is_none() {
+                return Ok(path);
+            }
+            number += 1;
+        }
     }
 
     /// Whether a segment stands that a rewritten one's first records came from.

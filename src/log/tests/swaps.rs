@@ -74,6 +74,21 @@ fn a_rewrite_that_is_not_whole_takes_nothing_from_what_stands() {
 }
 
 #[test]
+fn a_second_rewrite_that_is_not_whole_is_put_beside_the_first() {
+    let (bench, end, all) = closed();
+    let first = Bench::log_path(bases(&bench)[0]);
+    let swap = first.with_extension("log.swap");
+    for put in [&b"one"[..], b"two", b"three"] {
+        bench.put(&swap, put);
+        let (log, _) = bench.open(facts(end, LastStop::Clean));
+        assert_eq!(all_of(&log, end), all);
+    }
+    let aside = ["log.swap.cut", "log.swap-2.cut", "log.swap-3.cut"];
+    let aside = aside.map(|name| bench.bytes(&first.with_extension(name)));
+    assert_eq!(aside, [b"one".to_vec(), b"two".to_vec(), b"three".to_vec()]);
+}
+
+#[test]
 fn a_rewrite_that_is_whole_takes_the_place_of_what_stands() {
     let (bench, end, all) = closed();
     let first = bases(&bench)[0];
