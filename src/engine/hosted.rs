@@ -30,6 +30,7 @@ impl Engine {
         leadership: Leadership,
     ) -> Result<()> {
         let log = partition.open_log(OPERATION)?;
+        let _neither_cut_nor_reopened = partition.recast.lock();
         if log.leadership() == leadership {
             return Ok(());
         }
@@ -47,6 +48,9 @@ impl Engine {
                 return Ok(());
             }
         }
+        // where one of the draws was recorded, it is not what holds
+        let watermark = log.offsets().set_watermark().map(|set| set.min(log.offsets().durable()));
+        self.record_leadership(partition, log.leadership(), watermark)?;
         Err(outrun(OPERATION).at_partition(partition.topic_name(), partition.id()))
     }
 

@@ -2,8 +2,8 @@
 //!
 //! An append goes through the gate, takes its room from the budgets, is appended, wakes who waits,
 //! and, if power durability was asked for, waits for the sync. Holds are numbers that those above
-//! push down: retention keeps what lies at or above the lowest. A partition whose directory is
-//! lost or cannot be read exists all the same; each call to it says why it fails.
+//! push down: retention keeps what lies at or above the lowest. A partition whose directory cannot
+//! be read exists all the same; each call to it says why it fails.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -43,6 +43,8 @@ pub(crate) struct Partition {
     pub(super) holds: Mutex<Holds>,
     /// That the log is poisoned has been recorded.
     pub(super) failure_noted: AtomicBool,
+    /// Held while the log is cut, reopened or changes hands: each draws an epoch for what follows.
+    pub(super) recast: Mutex<()>,
 }
 
 /// What a partition stands on.
@@ -51,8 +53,7 @@ pub(super) enum Backing {
     Log(Box<PartitionLog>),
     /// Another process may be writing to it.
     Followed(Arc<FollowedPartition>),
-    /// It could not be opened, and this is why. What an unclean stop left of it is still to be
-    /// recovered if it is in doubt.
+    /// It could not be opened, and why; whether what an unclean stop left is to be recovered.
     Failed {
         error: Error,
         in_doubt: bool,
@@ -86,6 +87,7 @@ impl Partition {
             gate: new.gate,
             deleted: AtomicBool::new(false),
             failure_noted: AtomicBool::new(false),
+            recast: Mutex::default(),
         }
     }
 

@@ -34,6 +34,7 @@ impl Engine {
     /// point.
     pub(crate) fn reopen(&self, partition: &Arc<Partition>) -> Result<Option<PartitionReport>> {
         let log = partition.open_log("reopen partition")?;
+        let _neither_cut_nor_handed_over = partition.recast.lock();
         if log.check_healthy("reopen partition").is_ok() {
             return Ok(None);
         }

@@ -338,6 +338,10 @@ impl Log {
                 return Ok(());
             }
         }
+        // where one of the draws was recorded, it is not what holds
+        let offsets = self.log.offsets();
+        let watermark = offsets.set_watermark().map(|set| set.min(offsets.durable()));
+        self.keeper.update(Durable::Now, |slot| slot.host_led = watermark)?;
         Err(outrun("set leadership"))
     }
 

@@ -6,7 +6,8 @@
 //! the latest one, in the log or given to this replica, is fenced. The high watermark lies within
 //! what the log holds, is recorded with recovery points, and falls where the log is cut.
 //!
-//! All of it changes under the writer lock. Called by both doors.
+//! All of it changes under the writer lock, but nothing is recorded under it: a sync would hold up
+//! whoever appends. Called by both doors.
 
 use super::append::Appended;
 use super::core::{Lead, PartitionLog, Writer};
@@ -22,8 +23,8 @@ use crate::time::Timestamp;
 #[must_use]
 pub(crate) enum HandedOver {
     Done,
-    /// A leader has reached the epoch that was drawn meanwhile: nothing was recorded, and a higher
-    /// one is to be drawn.
+    /// A leader has reached the epoch that was drawn meanwhile: a higher one is to be drawn, and
+    /// until then the log is led as before, whatever was recorded.
     Overtaken,
 }
 
@@ -53,34 +54,40 @@ impl PartitionLog {
 
     /// Changes who leads the log, once `record` has recorded that, with the high watermark where
     /// the host is to set it; nothing changes where it is so already. A log that leads itself has
-    /// `epoch`. All under the writer lock: what a leader appends comes before, or is refused.
+    /// `epoch`. Appends go on until it is recorded: what a leader appends comes before, or is
+    /// refused. One at a time, and neither beside a truncation nor a reopening: the caller sees to
+    /// that.
     pub(crate) fn set_leadership(
         &self,
         leadership: Leadership,
         epoch: Option<LeaderEpoch>,
         record: impl FnOnce(Option<Offset>) -> Result<()>,
     ) -> Result<HandedOver> {
+        let watermark = match (leadership, self.leadership()) {
+            // what a power cut may take is not settled
+            (Leadership::HostLed, Leadership::SelfLed) => Some(self.offsets.durable()),
+            (Leadership::SelfLed, Leadership::HostLed) if epoch > self.highest_epoch() => None,
+            (Leadership::SelfLed, Leadership::HostLed) => return Ok(HandedOver::Overtaken),
+            _ => return Ok(HandedOver::Done),
+        };
+        record(watermark)?;
         let mut writer = self.writer.lock();
         match leadership {
-            Leadership::HostLed if writer.lead == Lead::Itself => {
-                record(Some(self.offsets.durable()))?; // what a power cut may take is not settled
+            Leadership::HostLed => {
                 // what readers may have seen already stays seen
                 self.offsets.set_high_watermark(Some(writer.next_offset));
                 (writer.lead, writer.epoch) = (Lead::Follows, LeaderEpoch::new(0));
             }
-            Leadership::SelfLed if writer.lead != Lead::Itself => {
-                let highest = self.latest_epoch().max(Some(writer.epoch));
-                if epoch <= highest {
-                    return Ok(HandedOver::Overtaken);
-                }
-                record(None)?;
+            Leadership::SelfLed if epoch <= self.latest_epoch().max(Some(writer.epoch)) => {
+                return Ok(HandedOver::Overtaken);
+            }
+            Leadership::SelfLed => {
                 self.offsets.set_high_watermark(None);
                 writer.lead = Lead::Itself;
                 writer.epoch = epoch.unwrap_or(writer.epoch);
                 writer.epoch_entered = false;
                 self.settle_transactions(&mut writer);
             }
-            _ => {}
         }
         Ok(HandedOver::Done)
     }

@@ -60,24 +60,10 @@ mod failing {
     use crate::disk::{Fault, Operation, Plan, SimDisk};
     use crate::error::Outcome;
     use crate::log::{Durable, LeaderBatches};
-    use crate::record::{AppendBatch as _, Stamp};
-
-    /// One batch of one record as a leader of epoch 1 has it.
-    fn of_leader(partition: &Partition, base: i64) -> Vec<u8> {
-        let records = [Record::new("a leader's")];
-        let batch = BorrowedBatch::measure(&records, &partition.batch_rules(NOW).unwrap()).unwrap();
-        let mut bytes = vec![0; batch.size()];
-        let (base_offset, leader_epoch) = (Offset::new(base), LeaderEpoch::new(1));
-        batch.write(
-            Stamp { base_offset, leader_epoch, producer: None },
-            &mut bytes,
-            crc32c::crc32c_append,
-        );
-        bytes
-    }
+    use crate::record::one_batch;
 
     fn follow(engine: &Engine, partition: &Arc<Partition>, base: i64) -> Result<Offset> {
-        let bytes = of_leader(partition, base);
+        let bytes = one_batch(base, 1, b"a leader's", NOW.as_millis());
         engine.append_as_follower(partition, &LeaderBatches::check(&bytes)?, NOW)
     }
 
@@ -171,6 +157,92 @@ mod failing {
         let at: Vec<_> = epochs.iter().map(|(_, at)| at.get()).collect();
         assert_eq!(at, [0, 1, 2], "{epochs:?}");
         assert!(epochs[2].0 > LeaderEpoch::new(9), "{epochs:?}");
+    }
+
+    /// Lets `beside` run while `work` waits for its `nth` sync; whether it ended before that did.
+    fn beside_sync<T: Send>(
+        (sim, nth): (&SimDisk, u64),
+        work: impl FnOnce() -> T + Send,
+        beside: impl FnOnce() + Send,
+    ) -> (T, bool) {
+        sim.fail(Plan::new(Fault::Hang).on(Operation::Sync).nth(nth));
+        std::thread::scope(|scope| {
+            let work = scope.spawn(work);
+            while !sim.is_hanging() {
+                std::thread::yield_now();
+            }
+            let beside = scope.spawn(beside);
+            let long = std::time::Instant::now() + std::time::Duration::from_millis(500);
+            while !beside.is_finished() && std::time::Instant::now() < long {
+                std::thread::yield_now();
+            }
+            let ended = beside.is_finished();
+            sim.heal();
+            beside.join().unwrap();
+            (work.join().unwrap(), ended)
+        })
+    }
+
+    /// Both ways: what is appended while the change is recorded, which takes a sync.
+    #[test]
+    fn whoever_appends_does_not_wait_while_a_change_of_leadership_is_recorded() {
+        let sim = SimDisk::new(1);
+        let engine = on(&sim);
+        let partition = create(&engine, "orders", TopicConfig::new()).partitions()[0].clone();
+        let hand = |leadership| engine.set_leadership(&partition, leadership);
+        let (handed, ended) = beside_sync(
+            (&sim, 1),
+            || hand(Leadership::HostLed),
+            || {
+                append(&partition, "a", Durability::Process).unwrap();
+            },
+        );
+        handed.unwrap();
+        assert!(ended, "it waited");
+        assert_eq!(partition.offsets().unwrap().high_watermark().get(), 1, "it was seen");
+        append(&partition, "b", Durability::Process).unwrap_err();
+        // the first sync is that of the epoch, and a leader has reached it before it holds
+        lead(&partition, 3, "b").unwrap();
+        let (handed, ended) = beside_sync(
+            (&sim, 2),
+            || hand(Leadership::SelfLed),
+            || {
+                lead(&partition, 9, "c").unwrap();
+            },
+        );
+        handed.unwrap();
+        assert!(ended, "it waited");
+        append(&partition, "d", Durability::Process).unwrap();
+        let epochs = partition.leader_epochs().unwrap();
+        assert!(epochs.is_sorted() && epochs.last().unwrap().0.get() > 9, "{epochs:?}");
+        let killed = on(&sim.kill());
+        let partition = killed.topic("orders").unwrap().partitions()[0].clone();
+        assert_eq!(partition.leadership().unwrap(), Leadership::SelfLed);
+        assert_eq!(records(&partition).len(), 4);
+    }
+
+    /// The reopening puts a new writer in place, which knows who led the log when it began.
+    #[test]
+    fn a_partition_that_changes_hands_beside_a_reopening_is_led_as_was_said_last() {
+        let sim = SimDisk::new(1);
+        let engine = on(&sim);
+        let partition = create(&engine, "orders", TopicConfig::new()).partitions()[0].clone();
+        append(&partition, "a", Durability::Power).unwrap();
+        sim.fail(Plan::new(Fault::Error(5)).on(Operation::Sync));
+        append(&partition, "b", Durability::Power).unwrap_err();
+        sim.heal();
+        let (reopened, _) = beside_sync(
+            (&sim, 2), // the first is that of the epoch
+            || engine.reopen(&partition),
+            || engine.set_leadership(&partition, Leadership::HostLed).unwrap(),
+        );
+        assert!(reopened.unwrap().is_some());
+        assert_eq!(partition.leadership().unwrap(), Leadership::HostLed);
+        lead(&partition, 99, "c").unwrap();
+        append(&partition, "d", Durability::Process).unwrap();
+        let refused = engine.set_leadership(&partition, Leadership::SelfLed);
+        refused.unwrap();
+        append(&partition, "e", Durability::Process).unwrap();
     }
 
     /// A directory whose sync has failed may have lost its names, whatever the next sync says.
