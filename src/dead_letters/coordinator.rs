@@ -23,6 +23,8 @@ use crate::txn::{Part, Publisher, Transactions, Unpublished};
 
 /// Where the notes lie.
 const TOPIC: &str = "__dead_letters";
+/// Notes that are forgotten in one batch, at most.
+const MOST_FORGOTTEN: usize = 4096;
 /// Its one partition.
 const PARTITION: PartitionId = PartitionId::new(0);
 
@@ -182,15 +184,16 @@ impl DeadLetters {
     }
 
     /// Forgets notes that are of no use any more; durably, for what is said of those records from
-    /// now on must not be laid over. Blocks for syncs.
+    /// now on must not be laid over. Blocks for a sync, for one more where there are very many.
     pub(crate) fn forget(&self, _turn: &mut Turn, all: &[MovedFrom]) -> Result<()> {
-        for from in all {
-            if self.state.lock().moved.contains_key(from) {
-                let key = from.encode()?;
-                let change = Change { key: &key, value: None };
-                self.log.append(PARTITION, &[change], Durability::Power)?;
-                self.state.lock().moved.remove(from);
-            }
+        let of_use = |from: &&MovedFrom| self.state.lock().moved.contains_key(*from);
+        let known: Vec<&MovedFrom> = all.iter().filter(of_use).collect();
+        for portion in known.chunks(MOST_FORGOTTEN) {
+            let keys: Vec<_> = portion.iter().map(|from| from.encode()).collect::<Result<_>>()?;
+            let changes: Vec<_> = keys.iter().map(|key| Change { key, value: None }).collect();
+            self.log.append(PARTITION, &changes, Durability::Power)?;
+            let mut state = self.state.lock();
+            portion.iter().for_each(|from| drop(state.moved.remove(*from)));
         }
         Ok(())
     }

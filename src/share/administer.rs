@@ -233,9 +233,9 @@ impl ShareGroups {
     /// Writes tombstones, and makes them durable.
     fn forget(&self, group: &ShareGroup, keys: &[PlaceKey], turn: &mut Turn) -> Result<()> {
         let mut touched: Vec<PartitionId> = Vec::new();
+        let notes: Vec<_> = keys.iter().map(|key| group.moved_from(*key)).collect();
+        self.kept.burying.letters.forget(turn, &notes)?;
         for (topic, partition) in keys.iter().copied() {
-            let from = group.moved_from((topic, partition));
-            self.kept.burying.letters.forget(turn, &[from])?;
             let log_partition = self.log_partition(&group.name, (topic, partition))?;
             let key = |part| ShareKey { part, group: &group.name, topic, partition }.encode();
             let (update, snapshot) = (key(Part::Update)?, key(Part::Snapshot)?);

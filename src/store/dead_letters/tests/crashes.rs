@@ -380,3 +380,23 @@ fn a_failing_disk_loses_no_record_and_doubles_no_letter() {
     }
     assert!(unfinished > 1, "the control: {unfinished}");
 }
+
+/// As for a topic of very many partitions that is deleted, and its group.
+#[test]
+fn all_notes_of_a_topic_are_forgotten_by_one_sync() {
+    use crate::dead_letters::{Moved, MovedFrom};
+    let disk = SimDisk::new(1);
+    let store = World::on(Arc::new(disk.clone())).open();
+    store.ensure_topic("jobs", TopicConfig::new().partitions(8)).unwrap();
+    let topic = store.engine.topic("jobs").unwrap().id();
+    let letters = &store.letters;
+    let of = |number| MovedFrom { group: None, topic, partition: PartitionId::new(number) };
+    for number in 0..8 {
+        letters.publish(&mut letters.turn(), vec![], (&of(number), Moved::default())).unwrap();
+    }
+    assert!((0..8).all(|number| letters.moved(&of(number)).is_some()));
+    let before = disk.syncs();
+    letters.forget_topic(topic).unwrap();
+    assert_eq!(disk.syncs() - before, 1);
+    assert!((0..8).all(|number| letters.moved(&of(number)).is_none()));
+}
