@@ -15,7 +15,7 @@ use super::coordinator::{Schedule, Turn};
 use super::state::{Key, PARTITIONS};
 use crate::config::IsolationLevel;
 use crate::engine::Partition;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::ids::{Offset, PartitionId};
 use crate::log::FetchLimits;
 use crate::record::{Batch, BatchFault, PlainLimit};
@@ -155,16 +155,26 @@ impl Schedule {
     }
 
     /// Whether the log has an entry of that key there.
+    ///
+    /// # Errors
+    /// `Corrupt` where that cannot be told.
     pub(super) fn lies_at(&self, place: Place) -> Result<bool> {
         let Place { key, offset } = place;
         let partition = self.log.partition(key.partition())?;
         if offset < Offset::ZERO || offset >= partition.offsets()?.end {
             return Ok(false);
         }
+        let fetched = match partition.fetch(offset, None, limits(1)) {
+            Err(error) if error.kind() == ErrorKind::OffsetOutOfRange => return Ok(false),
+            fetched => fetched?,
+        };
+        let Some(chunk) = fetched.chunk else { return Ok(false) };
         let mut lies = false;
-        read_at(&partition, &[(offset, 0)], |_, found, _| {
-            lies = found == key;
-            ControlFlow::Break(())
+        let read = Batch::verify(&chunk.bytes[..]).and_then(|batch| {
+            entries_of(&batch, &mut |found, at, _: &[u8]| lies |= (found, at) == (key, offset))
+        });
+        read.map_err(|fault| {
+            Error::new("read schedule", Cause::Corrupt(fault.to_string())).at_offset(offset)
         })?;
         Ok(lies)
     }

@@ -13,8 +13,9 @@ impl Store {
     ///
     /// # Errors
     /// [`AlreadyResolved`](crate::ErrorKind::AlreadyResolved) once it is published or cancelled;
-    /// [`NotFound`](crate::ErrorKind::NotFound) for an id that this store has not given out; those
-    /// of an append. With the outcome
+    /// [`NotFound`](crate::ErrorKind::NotFound) for an id that this store has not given out;
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) where what was scheduled cannot be read: it may be
+    /// cancelled once it was due and has been put aside; those of an append. With the outcome
     /// [`WrittenNotDurable`](crate::Outcome::WrittenNotDurable) it is cancelled, but after a power
     /// cut it may be pending again. With [`Unknown`](crate::Outcome::Unknown) its publication was
     /// decided in an earlier life and is not finished: the next open of the store tells.

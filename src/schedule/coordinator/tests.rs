@@ -269,6 +269,25 @@ fn what_is_damaged_and_put_aside_may_be_cancelled() {
 }
 
 #[test]
+fn that_what_is_damaged_cannot_be_cancelled_before_its_time_is_told_as_damage() {
+    let disk = Arc::new(MemoryDisk::new());
+    let (_, it) = begin_on(disk.clone());
+    let one = add(&it, "a", b"x", When::After(SECOND));
+    let path = format!("/store/__schedule-{}/00000000000000000000.log", one.key.partition());
+    let file = disk.open(Path::new(&path), Access::Write).unwrap();
+    let mut byte = [0];
+    file.read_at(&mut byte, 80).unwrap();
+    file.write_at(&[byte[0] ^ 0xff], 80).unwrap();
+    assert_eq!(it.cancel(&one).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(it.numbers().pending, 1);
+    let other = ScheduleId { offset: one.offset.next(), ..one };
+    assert_eq!(it.cancel(&other).unwrap_err().kind(), ErrorKind::NotFound);
+    file.write_at(&byte, 80).unwrap();
+    it.cancel(&one).unwrap();
+    assert_eq!(it.numbers().pending, 0);
+}
+
+#[test]
 fn a_portion_is_bounded_by_bytes_however_small_those_before_are() {
     let (clock, it) = begin();
     let large = vec![7; 1 << 20];
