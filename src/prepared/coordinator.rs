@@ -332,9 +332,10 @@ impl Prepared {
 
     /// Keeps what was asked, for the lives to come.
     pub(super) fn record_questions(&self, sequence: u64, questions: Questions) -> Result<()> {
-        let _turn = self.lane(sequence).turn.lock();
-        if !matches!(self.state.lock().get(sequence), Known::Pending(_)) {
-            return Ok(()); // resolved meanwhile: its tombstone is there
+        let turn = self.lane(sequence).turn.lock();
+        let is_in_doubt = turn.in_doubt.is_some_and(|it| it.sequence == sequence);
+        if is_in_doubt || !matches!(self.state.lock().get(sequence), Known::Pending(_)) {
+            return Ok(()); // resolved meanwhile, or perhaps: its tombstone is there
         }
         let (key, value) = (Key::Questions(sequence).encode(), questions.encode());
         let change = Change { key: &key, value: Some(&value) };

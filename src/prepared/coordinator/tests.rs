@@ -211,6 +211,45 @@ fn what_is_forgotten_while_a_commit_is_in_doubt_leaves_the_log_in_this_life() {
     assert!(settled > 0);
 }
 
+/// The tombstone of what was asked goes with the outcome: what lay behind it would stay for ever.
+#[test]
+#[cfg(feature = "sim")]
+fn what_was_asked_is_not_noted_while_a_commit_is_in_doubt() {
+    use crate::disk::{Fault, Operation, Plan, SimDisk};
+    let mut settled = 0;
+    for nth in 1..=20 {
+        let disk = SimDisk::new(nth);
+        let world = World::new(Arc::new(disk.clone()));
+        let it = world.open(9);
+        let sequence = prepare(&it);
+        disk.fail(Plan::new(Fault::Error(5)).on(Operation::Sync).nth(nth));
+        let _ = it.resolve(sequence, Outcome::Committed);
+        disk.heal();
+        if it.lane(sequence).turn.lock().in_doubt.is_none() {
+            continue;
+        }
+        let _ = it.record_questions(sequence, Questions { asked: 3, is_parked: false });
+        let is_settled = (0..60).any(|_| {
+            world.clock.advance(10 * SECOND);
+            it.engine.run_due();
+            it.resolve(sequence, Outcome::Committed).is_ok()
+        });
+        if !is_settled {
+            continue;
+        }
+        settled += 1;
+        let mut is_noted = false;
+        let take = |record: Replayed<'_>| {
+            if record.key == Some(&Key::Questions(sequence).encode()[..]) {
+                is_noted = record.value.is_some();
+            }
+        };
+        it.log.replay(take).unwrap();
+        assert!(!is_noted, "sync {nth}");
+    }
+    assert!(settled > 0, "the control");
+}
+
 /// The process was killed between the outcome and its sync, or that failed: it lies in the log, and
 /// may not stay there.
 #[test]
