@@ -30,13 +30,13 @@ impl Segment {
             let path = place.path(self.base(), kind);
             let fail = |error| Error::io("drop segment", &path, error);
             let gone = place.dir.join(leftover_file(self.base(), kind, Leftover::Deleted));
-            if place.disk.metadata(&path).map_err(fail)?.is_none() {
-                if place.disk.metadata(&gone).map_err(fail)?.is_some() {
-                    renamed.push(gone);
-                }
+            let is_there = place.disk.metadata(&path).map_err(fail)?.is_some();
+            if !is_there && place.disk.metadata(&gone).map_err(fail)?.is_none() {
                 continue;
             }
-            place.disk.rename(&path, &gone).map_err(fail)?;
+            if is_there {
+                place.disk.rename(&path, &gone).map_err(fail)?;
+            }
             if kind == SegmentFile::Log
                 && let Some(file) = self.opened_log()
             {
