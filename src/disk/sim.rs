@@ -328,7 +328,7 @@ impl Disk for SimDisk {
                 }
             }
         }
-        Ok(())
+        world.faults.answer()
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
@@ -396,13 +396,14 @@ impl Disk for SimDisk {
         }
         let change = vec![(from_dir, from_name, None), (to_dir, to_name, Some(moved))];
         world.names_mut().change(change);
-        Ok(())
+        world.faults.answer()
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut world = self.shared.world.lock();
         world.enter(Operation::Link)?;
-        world.names_mut().link(from, to)
+        world.names_mut().link(from, to)?;
+        world.faults.answer()
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
@@ -415,7 +416,7 @@ impl Disk for SimDisk {
             Some(Link::Directory(_)) => return Err(io::ErrorKind::IsADirectory.into()),
             None => return Err(io::ErrorKind::NotFound.into()),
         }
-        Ok(())
+        world.faults.answer()
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
@@ -428,7 +429,7 @@ impl Disk for SimDisk {
             return Err(io::ErrorKind::DirectoryNotEmpty.into());
         }
         world.names_mut().change(vec![(dir, name, None)]);
-        Ok(())
+        world.faults.answer()
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

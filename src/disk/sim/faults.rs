@@ -55,6 +55,15 @@ pub enum Operation {
     Publish,
 }
 
+impl Operation {
+    /// Whether a call of this kind may fail and have had its effect all the same. A write says how
+    /// much it has done, and a failed sync leaves its doubt.
+    fn may_be_done(self) -> bool {
+        use Operation::{CreateDir, Link, RemoveDir, RemoveFile, Rename, SetLen};
+        matches!(self, CreateDir | Rename | Link | RemoveFile | RemoveDir | SetLen)
+    }
+}
+
 /// What a planned call does instead of its work.
 ///
 /// ```
@@ -68,6 +77,9 @@ pub enum Fault {
     /// Fails with this number of the operating system (5 is EIO, 28 ENOSPC) and has no effect;
     /// a failed sync also leaves what it was to save in doubt for good.
     Error(i32),
+    /// Does its work and fails with this number all the same. Strikes changes to names and lengths:
+    /// the first of them that is not before its turn.
+    DoneError(i32),
     /// A write stores at most this many bytes and says so. Meant for [`Operation::Write`] only.
     ShortWrite(usize),
     /// A read returns at most this many bytes. Meant for [`Operation::Read`] only.
@@ -99,6 +111,7 @@ pub struct Plan {
     nth: u64,
     is_lasting: bool,
     seen: u64,
+    has_struck: bool,
 }
 
 impl Plan {
@@ -111,12 +124,12 @@ impl Plan {
     /// ```
     pub fn new(fault: Fault) -> Self {
         let operation = match fault {
-            Fault::Error(_) | Fault::Lie => None,
+            Fault::Error(_) | Fault::DoneError(_) | Fault::Lie => None,
             Fault::Hang => Some(Operation::Sync),
             Fault::ShortWrite(_) => Some(Operation::Write),
             Fault::ShortRead(_) => Some(Operation::Read),
         };
-        Plan { fault, operation, nth: 1, is_lasting: false, seen: 0 }
+        Plan { fault, operation, nth: 1, is_lasting: false, seen: 0, has_struck: false }
     }
 
     /// Only calls of this kind count.
@@ -168,8 +181,15 @@ impl Plan {
             return None;
         }
         self.seen += 1;
-        let is_struck = self.seen == self.nth || (self.is_lasting && self.seen > self.nth);
-        is_struck.then_some(self.fault)
+        let can_strike = match self.fault {
+            Fault::DoneError(_) => operation.may_be_done(),
+            _ => true,
+        };
+        if self.seen < self.nth || !can_strike || (self.has_struck && !self.is_lasting) {
+            return None;
+        }
+        self.has_struck = true;
+        Some(self.fault)
     }
 }
 
@@ -179,6 +199,8 @@ pub(super) struct Faults {
     pub(super) operations: u64,
     pub(super) syncs: u64,
     pub(super) cut_at: Option<u64>,
+    /// What a call that is under way says once it has done its work.
+    afterwards: Option<i32>,
     /// A sync waits for the disk to be healed.
     pub(super) hanging: bool,
     plans: Vec<Plan>,
@@ -198,9 +220,11 @@ impl Faults {
     pub(super) fn strike(&mut self, operation: Operation) -> io::Result<usize> {
         let mut limit = usize::MAX;
         let mut errno = None;
+        self.afterwards = None;
         for plan in &mut self.plans {
             match plan.strikes(operation) {
                 Some(Fault::Error(number)) => errno = errno.or(Some(number)),
+                Some(Fault::DoneError(number)) => self.afterwards = Some(number),
                 Some(Fault::ShortWrite(bytes) | Fault::ShortRead(bytes)) => limit = bytes,
                 Some(Fault::Lie) => limit = 0,
                 Some(Fault::Hang) => self.hanging = true,
@@ -211,5 +235,10 @@ impl Faults {
             Some(number) => Err(io::Error::from_raw_os_error(number)),
             None => Ok(limit),
         }
+    }
+
+    /// The answer of a call that has done its work.
+    pub(super) fn answer(&mut self) -> io::Result<()> {
+        self.afterwards.take().map_or(Ok(()), |number| Err(io::Error::from_raw_os_error(number)))
     }
 }

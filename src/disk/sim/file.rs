@@ -98,7 +98,7 @@ impl DiskFile for SimFile {
         file.set_len(index(len)?);
         file.overwrites.note(len, u64::MAX);
         file.modified = modified;
-        Ok(())
+        world.faults.answer()
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -411,3 +411,28 @@ fn contents_that_nobody_can_reach_are_forgotten() {
     held.read_at(&mut bytes, 0).unwrap();
     assert_eq!(&bytes, b"held");
 }
+
+#[test]
+fn a_change_that_is_done_may_be_said_to_have_failed() {
+    let disk = SimDisk::new(1);
+    let file = write(&disk, "f", b"abcdef");
+    let late = || Plan::new(Fault::DoneError(5));
+    disk.fail(late().nth(2));
+    file.set_len(5).unwrap();
+    file.write_at(b"x", 0).unwrap(); // the second, and no such change
+    let error = file.set_len(3).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(5));
+    file.set_len(4).unwrap();
+    assert_eq!(read(&disk, "f").as_deref(), Some(&b"xbc\0"[..]), "all three of them are done");
+    disk.fail(late().for_ever());
+    disk.rename("f".as_ref(), "g".as_ref()).unwrap_err();
+    disk.link("g".as_ref(), "h".as_ref()).unwrap_err();
+    disk.remove_file("g".as_ref()).unwrap_err();
+    let error = disk.remove_file("g".as_ref()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotFound, "it has a reason of its own");
+    disk.create_dir_all("d/e".as_ref()).unwrap_err();
+    disk.remove_dir("d/e".as_ref()).unwrap_err();
+    let left = disk.list(Path::new(ROOT_DIR)).unwrap();
+    let left: Vec<_> = left.iter().map(|entry| &entry.name[..]).collect();
+    assert_eq!(left, ["d", "h"]);
+}

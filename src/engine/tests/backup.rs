@@ -318,11 +318,11 @@ fn a_backup_that_fails_at_any_call_harms_nothing() {
     let mut images = HashSet::new();
     for sharing in [Sharing::Links, Sharing::Nothing] {
         let total = calls_of_a_backup(2, sharing);
-        for errno in [5, 28] {
+        for fault in [Fault::Error(5), Fault::Error(28), Fault::DoneError(5)] {
             for nth in cuts(total, pick(12, 120, 100_000)) {
-                let context = format!("{sharing:?}, error {errno} at call {nth}");
+                let context = format!("{sharing:?}, {fault:?} at call {nth}");
                 let (mut history, expected) = prepared(2);
-                history.disk.fail(Plan::new(Fault::Error(errno)).nth(nth));
+                history.disk.fail(Plan::new(fault).nth(nth));
                 let done = back_up(&history, sharing);
                 history.disk.heal();
                 states += 1;

@@ -72,7 +72,11 @@ fn fail_at(
 fn any_call_may_fail_once_and_nothing_is_lost() {
     let suite = Suite::new("engine-faults");
     let faults = [ENOSPC, EIO, EMFILE, EROFS].map(Fault::Error);
-    let faults = faults.into_iter().chain([Fault::ShortWrite(3), Fault::ShortRead(7)]);
+    let faults = faults.into_iter().chain([
+        Fault::ShortWrite(3),
+        Fault::ShortRead(7),
+        Fault::DoneError(EIO),
+    ]);
     for fault in faults {
         for (name, steps) in SCENARIOS {
             for seed in seeds(2, 2, 50) {

@@ -209,7 +209,8 @@ fn journal_control_without_it_records_are_missed() {
 fn journal_faults_any_call_may_fail_once_and_nothing_is_lost() {
     let suite = Suite::new("journal_faults");
     let faults = [28, 5, 24, 30].map(Fault::Error);
-    let faults = faults.into_iter().chain([Fault::ShortWrite(3), Fault::ShortRead(7)]);
+    let faults =
+        faults.into_iter().chain([Fault::ShortWrite(3), Fault::ShortRead(7), Fault::DoneError(5)]);
     for fault in faults {
         for (name, steps) in SCENARIOS {
             let steps = scenario(steps);

@@ -120,7 +120,8 @@ fn any_call_of_a_compaction_may_fail_and_nothing_is_lost() {
     let (mut tally, mut failures) = (Tally::default(), 0);
     let since = std::time::Instant::now();
     let faults = [28, 5, 24, 30].map(Fault::Error).into_iter();
-    for fault in faults.chain([Fault::ShortWrite(3), Fault::ShortRead(7)]) {
+    let others = [Fault::ShortWrite(3), Fault::ShortRead(7), Fault::DoneError(5)];
+    for fault in faults.chain(others) {
         for seed in seeds(2, 2, 30) {
             let (total, _) = operations(SCENARIO, seed);
             for nth in cuts(total, pick(60, 100, 100_000)) {
