@@ -385,3 +385,6 @@ pub(crate) fn in_forked_child(child: impl FnOnce() -> i32) -> i32 {
     assert_eq!(waited, pid);
     libc::WEXITSTATUS(status)
 }
+
+#[cfg(all(test, target_os = "linux", not(loom), not(shuttle)))]
+mod tests;

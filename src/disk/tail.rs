@@ -300,6 +300,8 @@ mod tests {
         assert_eq!(bounds.window(10, 40), 10..50);
         bounds.publish(20);
         assert_eq!((bounds.published(), bounds.allocated()), (20, 50));
+        assert!(bounds.enlarged(99).is_err());
+        assert_eq!(bounds.enlarged(100).unwrap().capacity(), 100);
     }
 
     #[test]

@@ -73,6 +73,7 @@ fn opening_minds_what_exists() {
         assert!(made.is_empty().unwrap());
         assert_eq!(kind(disk.open(&path, Access::CreateNew)), io::ErrorKind::AlreadyExists);
         write_all_at(&*made, b"kept", 0).unwrap();
+        assert!(!made.is_empty().unwrap());
         let again = disk.open(&path, Access::Create).unwrap();
         assert_eq!(content(&*again), b"kept");
         let reader = disk.open(&path, Access::Read).unwrap();
@@ -133,6 +134,18 @@ fn directories_are_made_listed_and_removed() {
         disk.sync_dir(root).unwrap();
         assert!(disk.sync_dir(&dir).is_err());
     });
+}
+
+/// A store on it takes a restart for one only where there was one.
+#[test]
+fn a_disk_in_memory_has_a_root_and_a_boot_of_its_own() {
+    let disk = MemoryDisk::new();
+    assert_eq!(
+        kind(disk.open(std::path::Path::new("/"), Access::Read)),
+        io::ErrorKind::IsADirectory
+    );
+    assert_eq!(disk.boot_id().unwrap(), disk.boot_id().unwrap());
+    assert_ne!(disk.boot_id().unwrap(), MemoryDisk::new().boot_id().unwrap());
 }
 
 #[test]
@@ -273,6 +286,61 @@ mod copies {
         file.sync_data().unwrap();
         sim.sync_dir(Path::new("/")).unwrap();
         (sim, bytes)
+    }
+
+    #[test]
+    fn a_file_begins_with_another_where_every_byte_of_that_is_there() {
+        use super::super::copy::begins_with;
+        let (sim, bytes) = filled();
+        let from = sim.open(Path::new("/from"), Access::Read).unwrap();
+        let begins = |start: usize, end: usize, change: Option<usize>| {
+            let mut begun = bytes[start..end].to_vec();
+            change.into_iter().for_each(|at| begun[at] ^= 1);
+            let path = Path::new("/begun");
+            let file = sim.open(path, Access::Create).unwrap();
+            file.set_len(0).unwrap();
+            write_all_at(&*file, &begun, 0).unwrap();
+            begins_with(&sim, &*from, start as u64, path).unwrap()
+        };
+        let len = bytes.len();
+        assert!(begins(0, len, None) && begins(100, len, None) && begins(7, 7, None));
+        assert!(begins(100, 200, None) && begins(0, 128 << 10, None));
+        for at in [0, 1, (128 << 10) - 1, 128 << 10, len - 1] {
+            assert!(!begins(0, len, Some(at)), "byte {at} is another");
+        }
+        write_all_at(&*sim.open(Path::new("/begun"), Access::Write).unwrap(), b"more", len as u64)
+            .unwrap();
+        assert!(!begins_with(&sim, &*from, 0, Path::new("/begun")).unwrap(), "it is longer");
+    }
+
+    /// A root has no name; what this user may not open, or no call is for, cannot be helped; but
+    /// the directory itself is to have one after a power cut.
+    #[test]
+    fn the_names_on_the_way_are_synced_as_far_as_they_can_be() {
+        use super::super::directory::sync_way_to;
+        let (denied, invalid, lost) = (13, 22, 5);
+        let syncs = |dir: &str| {
+            let sim = SimDisk::new(1);
+            sim.create_dir_all(Path::new(dir)).unwrap();
+            let before = sim.operations();
+            sync_way_to(&sim, Path::new(dir)).unwrap();
+            sim.operations() - before
+        };
+        assert_eq!(["/", "/a", "/a/b", "/a/b/c"].map(syncs), [1, 1, 2, 3]);
+        for (code, fails) in [
+            (denied, [false, false, false]),
+            (invalid, [true, false, false]),
+            (lost, [true, true, true]),
+        ] {
+            for (above, fails) in fails.into_iter().enumerate() {
+                let sim = SimDisk::new(1);
+                sim.create_dir_all(Path::new("/a/b/c")).unwrap();
+                let nth = above as u64 + 1;
+                sim.fail(Plan::new(Fault::Error(code)).on(Operation::SyncDir).nth(nth));
+                let synced = sync_way_to(&sim, Path::new("/a/b/c"));
+                assert_eq!(synced.is_err(), fails, "error {code}, {above} above: {synced:?}");
+            }
+        }
     }
 
     fn read(sim: &SimDisk, path: &str) -> Vec<u8> {

@@ -151,4 +151,23 @@ mod tests {
         none.add_all(&after);
         assert_eq!(none, after);
     }
+
+    /// A list that nothing leaves grows as long as the log is written to.
+    #[test]
+    fn what_was_aborted_below_the_logs_first_segment_is_forgotten_and_nothing_else() {
+        let entry = |producer: i64, first, last| AbortedTransaction {
+            producer_id: ProducerId::new(producer),
+            first: Offset::new(first),
+            last: Offset::new(last),
+            last_stable: Offset::new(first),
+        };
+        let entries = [entry(1, 0, 3), entry(2, 1, 7), entry(1, 4, 9)];
+        let all: Aborted = entries.into_iter().collect();
+        for (first, left) in [(0, 0), (3, 0), (4, 1), (7, 1), (8, 2), (9, 2), (10, 3), (99, 3)] {
+            let mut dropped = all.clone();
+            dropped.drop_below(Offset::new(first));
+            let expected: Aborted = entries[left..].iter().copied().collect();
+            assert_eq!(dropped, expected, "below {first}");
+        }
+    }
 }

@@ -417,3 +417,6 @@ fn tell(report: &PartitionReport) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -323,3 +323,6 @@ impl Offsets {
         self.high_watermark.fetch_max(start.get(), Ordering::AcqRel);
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

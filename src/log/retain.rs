@@ -210,6 +210,21 @@ mod tests {
         assert_eq!(planned(0, keep(0)), Some((3, 30, true)));
     }
 
+    /// What compaction has emptied costs nothing, and an empty active segment is made anew for
+    /// nothing.
+    #[test]
+    fn segments_without_bytes_go_for_no_size_and_an_empty_active_one_never() {
+        let mut segments = three();
+        segments[0].bytes = 0;
+        let keep = RetentionLimits { bytes: Some(200), ..limits() };
+        assert_eq!(plan(&segments, Timestamp::from_millis(0), &keep, &[]).plan, None);
+        let mut segments = three();
+        segments[2].bytes = 0;
+        let age = RetentionLimits { age: Some(Duration::from_secs(1)), ..limits() };
+        let plan = plan(&segments, Timestamp::from_millis(1 << 40), &age, &[]).plan.unwrap();
+        assert_eq!((plan.segments, plan.takes_active), (2, false));
+    }
+
     #[test]
     fn the_start_offset_frees_whole_segments_but_never_the_last() {
         let start = |offset| RetentionLimits { log_start: Offset::new(offset), ..limits() };

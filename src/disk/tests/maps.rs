@@ -82,6 +82,23 @@ fn large_appends_go_by_position_beside_the_map() {
     });
 }
 
+/// Who writes by position into a window that is lent has the last word on those bytes alone.
+#[test]
+fn a_write_by_position_into_a_lent_window_takes_its_own_bytes() {
+    everywhere(|place| {
+        for position in [0_usize, 3, 8] {
+            let Some((file, mut map)) = tail(place, b"", 4096) else { return };
+            map.allocate(64).unwrap();
+            map.window(0, 16).fill(b'w');
+            write_all_at(&*file, b"by", position as u64).unwrap();
+            map.publish(16);
+            let mut expected = [b'w'; 16];
+            expected[position..position + 2].copy_from_slice(b"by");
+            assert_eq!(map.reader().view(0, 16).unwrap(), expected[..], "at {position}");
+        }
+    });
+}
+
 #[test]
 fn a_map_goes_on_in_a_larger_one() {
     everywhere(|place| {

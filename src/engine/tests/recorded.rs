@@ -67,3 +67,36 @@ fn a_recovery_point_of_kafkas_above_the_end_is_no_promise_of_ours_after_a_kill()
         assert!(recorded.get() <= 3, "cleanly: {cleanly}, {recorded} is recorded as ours");
     }
 }
+
+/// Kafka goes by them: no line for what has no directory, and a start where it lies within a file.
+#[test]
+fn a_close_leaves_kafkas_checkpoints_of_what_has_records() {
+    let disk = memory();
+    let engine = engine(&disk);
+    let value = "x".repeat(400); // two of them fill a segment
+    let log_of = |name: &str, records: usize| {
+        let config = TopicConfig::new().segment_bytes(1024);
+        let partition = create(&engine, name, config).partitions()[0].clone();
+        for _ in 0..records {
+            append(&partition, &value, Durability::Process).unwrap();
+        }
+        partition
+    };
+    log_of("empty", 0);
+    log_of("whole", 3);
+    engine.delete_records_before(&log_of("even", 7), Offset::new(4)).unwrap();
+    engine.delete_records_before(&log_of("odd", 7), Offset::new(5)).unwrap();
+    engine.close().unwrap();
+    let lines = |name: &str| {
+        let file = disk.open(&Path::new("/store").join(name), Access::Read).unwrap();
+        let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+        crate::disk::read_full_at(&*file, &mut bytes, 0).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        let mut lines: Vec<_> = text.lines().skip(2).map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    };
+    assert_eq!(lines(names::RECOVERY_POINTS), ["even 0 7", "odd 0 7", "whole 0 3"]);
+    assert_eq!(lines(names::HIGH_WATERMARKS), ["even 0 7", "odd 0 7", "whole 0 3"]);
+    assert_eq!(lines(names::LOG_STARTS), ["odd 0 5"]);
+}

@@ -30,6 +30,9 @@ fn a_failed_sync_is_told_to_those_whose_frames_were_in_it_and_the_file_goes_at_l
     sim.heal();
     assert_eq!(commit(&journal, &extent(3, 0, 1), b"x"), Kept::No, "from now on");
     assert!(!journal.bar(log(0)).unwrap(), "the others still need it");
+    let mut needing = journal.pinning();
+    needing.sort_by_key(|log| log.partition);
+    assert_eq!(needing, [0, 1, 2].map(log), "whose segments are to be synced first");
     let mut pinning = asked.0.lock().1.clone();
     pinning.sort_by_key(|log| log.partition);
     assert_eq!(pinning, [0, 1, 2].map(log));
@@ -40,6 +43,10 @@ fn a_failed_sync_is_told_to_those_whose_frames_were_in_it_and_the_file_goes_at_l
     let refuse = |_| Err(Error::new("record", Cause::Closed("the keeper")));
     journal.keep_up(refuse);
     assert!(has_file(&sim), "its end is not recorded");
+    sim.fail(Plan::new(Fault::Error(5)).on(Operation::RemoveFile));
+    journal.keep_up(|_| Ok(()));
+    sim.heal();
+    assert!(has_file(&sim), "it could not be removed, and is to be");
     journal.keep_up(|told| {
         assert_eq!(told, Use::Ends);
         assert!(has_file(&sim), "it is recorded first");

@@ -88,3 +88,51 @@ fn a_store_that_keeps_its_journal_loses_what_was_not_finished_alone() {
     remove_files(&sim, Path::new(ROOT), false);
     assert_eq!(len(&sim, &journal_path()), None);
 }
+
+/// One that has a body all the same was written by nobody.
+#[test]
+fn only_a_frame_of_records_has_more_than_its_head() {
+    for (kind, counts) in [(1_u32, true), (2, false), (3, false), (4, false)] {
+        let mut frame = one_frame(4096, b"12345678");
+        frame[12..16].copy_from_slice(&kind.to_be_bytes());
+        let crc = crc32c::crc32c(&4096_u64.to_be_bytes());
+        let crc = crc32c::crc32c_append(crc, &frame[..8]);
+        let crc = crc32c::crc32c_append(crc, &frame[12..]);
+        frame[8..12].copy_from_slice(&crc.to_be_bytes());
+        assert_eq!(parse(&frame, 4096, &reign(3)).is_some(), counts, "kind {kind}");
+    }
+}
+
+/// What one damaged number could make us read is bounded.
+#[test]
+fn a_half_of_the_file_has_bytes_and_no_more_than_a_gibibyte() {
+    for (half, makes_sense) in [(0, false), (1, true), (1 << 30, true), ((1 << 30) + 1, false)] {
+        let head = FileHead { store: STORE, half };
+        assert_eq!(FileHead::parse(&head.encode()).is_ok(), makes_sense, "a half of {half}");
+    }
+}
+
+/// What could not be opened may hold records: it is not taken for missing.
+#[test]
+fn a_journal_that_cannot_be_opened_is_an_error_and_no_missing_one() {
+    let sim = SimDisk::new(1);
+    assert_eq!(used(&sim, 3), Kept::Yes);
+    sim.fail(Plan::new(Fault::Error(5)).on(Operation::Open).for_ever());
+    let error = read(&sim, &journal_path(), &reign(3)).unwrap_err();
+    assert!(!error.is_corrupt(), "{error}");
+    assert!(crate::journal::file::read_head(&sim, &journal_path()).is_err());
+    sim.heal();
+    assert_eq!(read(&sim, &journal_path(), &reign(3)).unwrap().unwrap().len(), 1);
+    assert!(crate::journal::file::read_head(&sim, Path::new("/none")).unwrap().is_none());
+}
+
+/// Nothing counts in a file whose head is damaged: an unclean open has refused it before.
+#[test]
+fn a_file_with_a_damaged_head_is_replaced_by_the_next_reign() {
+    let sim = SimDisk::new(1);
+    assert_eq!(used(&sim, 3), Kept::Yes);
+    sim.corrupt(&journal_path(), 9, 0xff).unwrap();
+    assert!(crate::journal::file::read_head(&sim, &journal_path()).unwrap_err().is_corrupt());
+    assert_eq!(used(&sim, 4), Kept::Yes);
+    assert_eq!(read(&sim, &journal_path(), &reign(4)).unwrap().unwrap().len(), 1);
+}

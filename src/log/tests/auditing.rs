@@ -218,3 +218,114 @@ fn the_name_of_the_topic_is_there_and_is_its_own() {
     let nothing = AuditFacts { recovery_point: Offset::ZERO, ..log.facts() };
     assert!(!log.kinds(nothing).contains(&fault[0]), "it is made again from the catalog");
 }
+
+impl Closed {
+    fn audit(&self, facts: AuditFacts) -> PartitionAudit {
+        PartitionAudit::list(&self.bench.disk, Path::new(DIR), self.bench.id, facts).unwrap()
+    }
+}
+
+#[test]
+fn a_look_through_counts_what_it_reads() {
+    let log = closed();
+    let audit = log.audit(log.facts());
+    let lens = log.bases.iter().map(|base| log.bench.bytes(&Bench::log_path(*base)).len() as u64);
+    assert_eq!((audit.bytes(), audit.segments().len()), (lens.sum(), 3));
+    let done = audit.audit_all(PlainLimit::DEFAULT);
+    let end = u64::try_from(log.end).unwrap();
+    assert_eq!((done.records, done.batches, done.findings.len()), (end, end, 0));
+}
+
+/// One that was called off says nothing of where its file ends.
+#[test]
+fn a_look_that_was_called_off_finds_nothing_that_it_has_not_seen() {
+    let log = closed();
+    let audit = log.audit(log.facts());
+    let audits = (0..3).map(|at| audit.audit(at, PlainLimit::DEFAULT, &|_| at != 1));
+    let done = audit.conclude(audits.collect());
+    assert!(done.findings.is_empty(), "{:?}", done.findings);
+    assert!(done.records < u64::try_from(log.end).unwrap(), "the control");
+}
+
+/// Retention takes files while it looks; nothing else does.
+#[test]
+fn a_file_that_goes_meanwhile_is_no_fault_of_a_log_that_is_being_written() {
+    for (is_live, is_gone, expected) in [(true, true, 0), (true, false, 1), (false, true, 1)] {
+        let log = closed();
+        let audit = log.audit(AuditFacts { is_live, ..log.facts() });
+        let path = Bench::log_path(0);
+        log.bench.disk.remove_file(&path).unwrap();
+        if !is_gone {
+            log.bench.disk.create_dir_all(&path).unwrap(); // nothing that can be read
+        }
+        let mut found = audit.audit_all(PlainLimit::DEFAULT).findings;
+        found.retain(|finding| finding.kind() == FindingKind::Unreadable);
+        assert_eq!(found.len(), expected, "live {is_live}, gone {is_gone}: {found:?}");
+    }
+}
+
+#[test]
+fn an_epoch_that_began_below_the_log_start_needs_no_line() {
+    let log = closed();
+    let path = Path::new(DIR).join(LEADER_EPOCHS);
+    log.bench.put(&path, b"0\n1\n0 0\n");
+    let from = |start: i64| AuditFacts { log_start: Offset::new(start), ..log.facts() };
+    assert_eq!(log.kinds(from(0)), [(Epochs, None)], "the control");
+    assert_eq!(log.kinds(from(log.begun)), NONE);
+}
+
+/// What `repair` does with what was found.
+#[test]
+fn a_log_is_mended_where_its_files_lie() {
+    let log = closed();
+    let audit = log.audit(log.facts());
+    let second = Bench::log_path(log.bases[1]);
+    assert_eq!(audit.owned(&second).unwrap().base().get(), log.bases[1]);
+    assert!(audit.owned(&Bench::log_path(7777)).is_none());
+    let epochs = Path::new(DIR).join(LEADER_EPOCHS);
+    let whole = log.bench.bytes(&epochs);
+    log.bench.put(&epochs, b"garbage");
+    let found = audit.audit_all(PlainLimit::DEFAULT);
+    assert_eq!(found.findings.iter().map(Finding::kind).collect::<Vec<_>>(), [Epochs]);
+    audit.mend_epochs(&found.epochs).unwrap();
+    assert_eq!(log.bench.bytes(&epochs), whole);
+    let half_done = second.with_extension("log.cleaned");
+    log.bench.put(&half_done, b"a rewrite that was cut short");
+    audit.tidy().unwrap();
+    assert!(!log.bench.exists(&half_done));
+    assert_eq!(log.kinds(log.facts()), NONE);
+}
+
+#[test]
+fn a_lone_log_is_looked_through_by_what_its_keeper_file_says() {
+    use crate::disk::names::KEEPER;
+    use crate::log::audit::{list_lone, unlisted};
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let dir = Path::new("/wal");
+    let config = TopicConfig::new().segment_bytes(1024);
+    let log = Log::builder(dir).disk(disk.clone()).config(config).open().unwrap();
+    while log.log.size().1 < 3 {
+        log.append(&[Record::new(&[1; 400][..])]).unwrap();
+    }
+    let second = log.log.segments.load()[1].path();
+    log.close().unwrap();
+    let looked = || {
+        let (mut found, audits) = list_lone(&disk, dir, false).unwrap();
+        let all = audits.iter().flat_map(|audit| audit.audit_all(PlainLimit::DEFAULT).findings);
+        found.extend(all);
+        found.iter().map(Finding::kind).collect::<Vec<_>>()
+    };
+    assert_eq!(looked(), []);
+    assert_eq!(list_lone(&disk, dir, false).unwrap().1.len(), 1);
+    disk.remove_file(&second).unwrap();
+    assert!(looked().contains(&Gap), "nothing may be missing in it: {:?}", looked());
+    let keeper = dir.join(KEEPER);
+    disk.open(&keeper, Access::Write).unwrap().set_len(3).unwrap();
+    assert_eq!(looked(), [FindingKind::State]);
+    disk.remove_file(&keeper).unwrap();
+    disk.create_dir_all(&keeper).unwrap();
+    let error = list_lone(&disk, dir, false).unwrap_err();
+    assert_eq!(unlisted(dir, &error).kind(), FindingKind::Unreadable, "{error}");
+    let corrupt = crate::error::Error::corrupt("list", dir, 0, "it lies");
+    assert_eq!(unlisted(dir, &corrupt).kind(), FindingKind::State);
+}

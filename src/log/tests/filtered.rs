@@ -95,3 +95,48 @@ fn filtered_reads_agree_with_plain_ones_over_cuts() {
         compare(&log, &mut random, seed);
     }
 }
+
+/// A read that a host bounds is bounded, and what it does not look at it counts.
+#[test]
+fn a_filtered_read_ends_at_its_limit_and_counts_what_it_passes_over() {
+    let disk = Arc::new(MemoryDisk::new());
+    let log = open(&disk);
+    for tag in ["paid", "sent", "paid", "paid"] {
+        for _ in 0..40 {
+            log.append(&[Record::new(format!("{tag} of many").as_bytes()).tag(tag)]).unwrap();
+        }
+    }
+    let of = |tag: &str| RecordFilter::tags([tag]);
+    let first = log.read_filtered(Offset::ZERO, 1, &of("paid")).unwrap();
+    assert_eq!((first.scanned(), first.next_offset().get()), (1, 1));
+    let few = log.read_filtered(Offset::ZERO, 300, &of("paid")).unwrap();
+    assert!((2..40).contains(&few.matched()), "{few:?}");
+    let sent = log.read_filtered(Offset::ZERO, 1 << 20, &of("sent")).unwrap();
+    assert_eq!((sent.matched(), sent.next_offset().get()), (40, 160));
+    assert!(sent.passed_over_bytes() > 1000, "{sent:?}");
+    assert!(sent.scanned() < 160 && sent.passed_over_bytes() < log.log.size().0, "{sent:?}");
+    // what is passed over costs a little: a read without a match ends too
+    let none = log.read_filtered(Offset::ZERO, 1 << 20, &of("back")).unwrap();
+    assert_eq!((none.matched(), none.next_offset().get()), (0, 160));
+    assert!(none.passed_over_bytes() > sent.passed_over_bytes());
+    let part = log.read_filtered(Offset::ZERO, 20, &of("back")).unwrap();
+    assert!((1..160).contains(&part.next_offset().get()), "{part:?}");
+}
+
+/// What was found before it is had first.
+#[test]
+fn a_filtered_read_ends_before_damage_and_the_next_one_meets_it() {
+    let disk = Arc::new(MemoryDisk::new());
+    let log = open(&disk);
+    for _ in 0..3 {
+        log.append(&[Record::new("paid").tag("paid")]).unwrap();
+    }
+    let path = log.log.segments.load()[0].path();
+    let size = log.log.size().0 / 3;
+    write_all_at(&*disk.open(&path, Access::Write).unwrap(), b"bad", size + 64).unwrap();
+    let filter = RecordFilter::tags(["paid"]);
+    let before = log.read_filtered(Offset::ZERO, 1 << 20, &filter).unwrap();
+    assert_eq!((before.matched(), before.next_offset().get()), (1, 1));
+    let error = log.read_filtered(Offset::new(1), 1 << 20, &filter).unwrap_err();
+    assert!(error.is_corrupt() && error.position() == Some(size), "{error}");
+}

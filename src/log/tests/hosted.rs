@@ -373,3 +373,22 @@ fn a_batch_that_counts_no_records_has_none() {
     let without = emptied(of_leader(0, 3)[..61].to_vec());
     assert_eq!(log.append_as_follower(&without).unwrap().get(), 1);
 }
+
+/// Each leader's first record is where its epoch begins, also that of one who led before.
+#[test]
+fn every_epoch_that_appends_is_entered_where_it_begins() {
+    let (_, log) = host_led();
+    for (number, records) in [(5, 2), (6, 1), (6, 1), (8, 1)] {
+        for _ in 0..records {
+            log.append_as_leader(epoch(number), &[Record::new("a")]).unwrap();
+        }
+    }
+    let begun = [(epoch(5), 0), (epoch(6), 2), (epoch(8), 4)];
+    let begun = begun.map(|(epoch, at)| (epoch, Offset::new(at)));
+    assert_eq!(log.leader_epochs().unwrap(), begun);
+    log.become_follower().unwrap();
+    log.truncate_to(Offset::new(4)).unwrap();
+    assert_eq!(log.leader_epochs().unwrap(), begun[..2]);
+    log.append_as_leader(epoch(8), &[Record::new("again")]).unwrap();
+    assert_eq!(log.leader_epochs().unwrap(), begun);
+}

@@ -1,5 +1,6 @@
 //! Tests of one log below its door: recovery row by row, upkeep, failures.
 
+mod appending;
 mod auditing;
 mod digests;
 mod filtered;
@@ -7,10 +8,12 @@ mod hosted;
 mod indexes;
 mod keeping;
 mod lines;
+mod lone;
 mod lookups;
 mod maps;
 mod producers;
 mod recovery;
+mod said;
 mod swaps;
 mod transactions;
 mod trimming;

@@ -3,6 +3,7 @@
 mod aborted;
 #[cfg(feature = "sim")]
 mod crashes;
+mod relearning;
 
 use super::facts;
 use super::*;

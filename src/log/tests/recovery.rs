@@ -467,3 +467,16 @@ fn an_empty_file_of_kafkas_where_a_log_is_cut_goes_with_what_is_behind() {
     assert_eq!(log.offsets().end().get(), 4);
     assert!(!report.is_notable(), "{report:?}");
 }
+
+/// It may be older than the roll that ended the segment: what lies behind the last batch is no part
+/// of it, and Kafka would drop every segment behind.
+#[test]
+fn a_segment_that_ends_at_the_recovery_point_is_looked_at_too() {
+    let bench = Bench::new();
+    let whole = batches(0, 3);
+    bench.put(&Bench::log_path(0), &[&whole[..], &[0; 300]].concat());
+    bench.put(&Bench::log_path(3), &batches(3, 5));
+    let (log, report) = bench.open(facts(3, LastStop::KilledSameBoot));
+    assert_eq!(offsets(&read_from(&log, 0).unwrap()), [0, 1, 2, 3, 4], "{report:?}");
+    assert_eq!(bench.bytes(&Bench::log_path(0)).len(), whole.len());
+}

@@ -73,6 +73,23 @@ fn a_rewrite_that_is_not_whole_takes_nothing_from_what_stands() {
     }
 }
 
+/// One of two is not: neither takes the place of what it came from, and nothing is removed.
+#[test]
+fn of_two_rewrites_both_are_put_aside_where_one_is_not_whole() {
+    let (bench, end, all) = closed();
+    let [first, second, ..] = bases(&bench)[..] else { panic!("three segments") };
+    let swap = |base| Bench::log_path(base).with_extension("log.swap");
+    let whole = bench.bytes(&Bench::log_path(first));
+    bench.put(&swap(first), &whole);
+    let torn = bench.bytes(&Bench::log_path(second));
+    bench.put(&swap(second), &torn[..torn.len() / 2]);
+    let before = bases(&bench);
+    let (log, report) = bench.open(facts(end, LastStop::Clean));
+    assert_eq!(bases(&bench), before, "{report:?}");
+    assert_eq!(all_of(&log, end), all);
+    assert_eq!(report.put_aside().len(), 2, "{report:?}");
+}
+
 #[test]
 fn a_second_rewrite_that_is_not_whole_is_put_beside_the_first() {
     let (bench, end, all) = closed();

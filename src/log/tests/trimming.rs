@@ -117,6 +117,21 @@ fn a_plan_of_retention_from_before_a_truncation_takes_nothing() {
 }
 
 /// What was rolled since the last checkpoint is sealed by the next one, whatever was dropped.
+/// Since when the active segment has waited to be rolled.
+#[test]
+fn the_active_segment_is_as_old_as_its_first_batch() {
+    let bench = Bench::new();
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    assert_eq!(log.active_since().unwrap(), None, "there is none");
+    append(&log, b"first", 1000).unwrap();
+    append(&log, b"second", 2000).unwrap();
+    assert_eq!(log.active_since().unwrap(), Some(Timestamp::from_millis(1000)));
+    log.roll_active(Timestamp::from_millis(3000)).unwrap();
+    assert_eq!(log.active_since().unwrap(), None, "it is empty");
+    append(&log, b"third", 4000).unwrap();
+    assert_eq!(log.active_since().unwrap(), Some(Timestamp::from_millis(4000)));
+}
+
 #[test]
 fn segments_that_stay_are_sealed_beside_those_that_go() {
     let bench = small(Arc::new(MemoryDisk::new()));

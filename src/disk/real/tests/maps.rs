@@ -132,3 +132,103 @@ fn pages_that_are_on_the_device_alone_are_brought_in_before_they_are_lent() {
     assert!(view.iter().all(|byte| *byte == 7));
     assert_eq!(major_faults(), before, "what the device gave only when it was looked at");
 }
+
+/// Bytes of a mapped file that this process's pages have and the system was not told to write.
+#[cfg(target_os = "linux")]
+fn dirty_bytes_of(path: &Path) -> u64 {
+    let maps = fs::read_to_string("/proc/self/smaps").unwrap();
+    let (mut of_file, mut dirty) = (false, 0);
+    for line in maps.lines() {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            Some("Shared_Dirty:" | "Private_Dirty:") if of_file => {
+                dirty += words.next().unwrap().parse::<u64>().unwrap() << 10;
+            }
+            Some(word) if !word.ends_with(':') => {
+                of_file = line.ends_with(&*path.to_string_lossy());
+            }
+            _ => {}
+        }
+    }
+    dirty
+}
+
+/// A sync that only said so would be found out by a power cut.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_sync_has_the_system_write_what_was_stored_through_a_map() {
+    const TMPFS: u64 = 0x0102_1994;
+    let directory = tempfile::tempdir().unwrap();
+    if rustix::fs::statfs(directory.path()).unwrap().f_type as u64 == TMPFS {
+        println!("SKIP 1: the file system has nothing to write to");
+        return;
+    }
+    let path = directory.path().join("f");
+    let disk = RealDisk::new(IoMode::Mapped).unwrap();
+    let file = disk.open(&path, Access::Create).unwrap();
+    let mut map = file.map_tail(0, 1 << 20).unwrap().unwrap();
+    map.allocate(64 << 10).unwrap();
+    file.sync_data().unwrap();
+    map.window(0, 64 << 10).fill(7);
+    map.publish(64 << 10);
+    assert!(dirty_bytes_of(&path) >= 64 << 10, "the control");
+    file.sync_data().unwrap();
+    assert_eq!(dirty_bytes_of(&path), 0);
+}
+
+/// How much of a mapped file's pages this process has.
+#[cfg(target_os = "linux")]
+fn resident_bytes_of(path: &Path) -> u64 {
+    let maps = fs::read_to_string("/proc/self/smaps").unwrap();
+    let own = maps.lines().skip_while(|line| !line.ends_with(&*path.to_string_lossy()));
+    let resident = own.skip(1).find_map(|line| line.strip_prefix("Rss:")).unwrap();
+    resident.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// A sync looks at each page that is mapped and dirty; those far behind a writer need not be.
+#[test]
+#[cfg(target_os = "linux")]
+fn pages_far_behind_the_writer_are_let_go_and_come_back_when_they_are_looked_at() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("f");
+    let disk = RealDisk::new(IoMode::Mapped).unwrap();
+    let file = disk.open(&path, Access::Create).unwrap();
+    let mut map = file.map_tail(0, 32 << 20).unwrap().unwrap();
+    let step = 1 << 20;
+    for at in (0..16).map(|number| number * step) {
+        map.allocate(at + step).unwrap();
+        map.window(at, 1 << 20).fill(u8::try_from(at / step).unwrap() + 1);
+        map.publish(at + step);
+    }
+    let resident = resident_bytes_of(&path);
+    assert!(resident < 10 << 20, "{resident} of {} bytes", 16 * step);
+    let view = map.reader().view(0, 16 * step).unwrap();
+    for (at, bytes) in view.chunks(1 << 20).enumerate() {
+        let expected = u8::try_from(at).unwrap() + 1;
+        assert!(bytes.iter().all(|byte| *byte == expected), "piece {at}");
+    }
+}
+
+/// However the end of a view lies to the pages: one too many is refused only where it is not there.
+#[test]
+#[cfg(target_os = "linux")]
+fn views_end_anywhere_and_are_refused_where_the_file_was_cut() {
+    const PAGE: u64 = 4096;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("f");
+    let disk = RealDisk::new(IoMode::Mapped).unwrap();
+    let file = disk.open(&path, Access::Create).unwrap();
+    write_all_at(&*file, &vec![7; 4 * 4096], 0).unwrap();
+    let map = file.map_tail(4 * PAGE, 4 * PAGE).unwrap().unwrap();
+    let reader = map.reader();
+    for start in [0, 1, PAGE, PAGE + 9] {
+        for end in [PAGE + 10, 2 * PAGE - 1, 2 * PAGE, 2 * PAGE + 1, 4 * PAGE - 1, 4 * PAGE] {
+            assert_eq!(reader.view(start, end).unwrap().len() as u64, end - start);
+        }
+    }
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(PAGE).unwrap();
+    for end in [2 * PAGE, 3 * PAGE, 3 * PAGE + 1, 4 * PAGE] {
+        let error = reader.view(0, end).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EIO), "up to {end}");
+    }
+}
