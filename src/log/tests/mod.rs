@@ -1,9 +1,11 @@
 //! Tests of one log below its door: recovery row by row, upkeep, failures.
 
 mod appending;
+mod asked;
 mod auditing;
 mod digests;
 mod filtered;
+mod followed;
 mod hosted;
 mod indexes;
 mod keeping;

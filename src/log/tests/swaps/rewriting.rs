@@ -75,6 +75,9 @@ fn a_swap_is_recorded_and_leaves_nothing_of_what_it_replaced() {
     };
     assert_eq!(log.size().0 + freed, before);
     assert!(freed > 0);
+    let mut left = 0;
+    log.take_freed(|_, bytes| left = bytes);
+    assert_eq!(left, freed, "a budget has them back");
     let facts = keeper.facts.lock().clone();
     assert!(facts.contains(&LogFact::Compacted(sealed[0].end)), "{facts:?}");
     assert_eq!(log.compacted_size(), new.len());
