@@ -149,3 +149,15 @@ mod files {
         assert_eq!(error.path(), Some(path.as_path()));
     }
 }
+
+/// It is not read into memory, and no disk is to blame.
+#[test]
+fn a_text_beyond_all_reason_is_corrupt() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("leader-epoch-checkpoint");
+    let file = std::fs::File::create(&path).unwrap();
+    file.set_len(MAX_TEXT as u64 + 1).unwrap(); // no byte of it is on the disk
+    let disk = crate::disk::RealDisk::for_directory(directory.path()).unwrap();
+    let error = read_epochs(&disk, &path).unwrap_err();
+    assert!(error.is_corrupt() && error.path() == Some(&*path), "{error}");
+}

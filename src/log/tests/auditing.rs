@@ -265,6 +265,27 @@ fn a_file_that_goes_meanwhile_is_no_fault_of_a_log_that_is_being_written() {
 }
 
 #[test]
+fn what_ends_below_the_log_start_is_no_fault_and_a_cut_file_is_one() {
+    let log = closed();
+    let path = Bench::log_path(0);
+    let bytes = log.bench.bytes(&path);
+    log.bench.put(&path, &bytes[..bytes.len() - 3]);
+    let about = |facts: AuditFacts| {
+        let mut kinds = log.kinds(facts);
+        kinds.retain(|(kind, _)| matches!(kind, Batch | Gap | FindingKind::Digest));
+        kinds
+    };
+    let second = log.bases[1];
+    let found = about(log.facts());
+    assert_eq!(found.len(), 1, "and no gap besides: {found:?}");
+    assert_eq!(found[0].1, Some((second - 1, second)), "{found:?}");
+    assert_eq!(about(AuditFacts { log_start: Offset::new(second), ..log.facts() }), NONE);
+    let log = closed();
+    log.add_to_segment(2, b"torn");
+    assert_eq!(log.kinds(log.facts()), [(TornTail, None)], "no offset is lost by it");
+}
+
+#[test]
 fn an_epoch_that_began_below_the_log_start_needs_no_line() {
     let log = closed();
     let path = Path::new(DIR).join(LEADER_EPOCHS);
@@ -328,4 +349,24 @@ fn a_lone_log_is_looked_through_by_what_its_keeper_file_says() {
     assert_eq!(unlisted(dir, &error).kind(), FindingKind::Unreadable, "{error}");
     let corrupt = crate::error::Error::corrupt("list", dir, 0, "it lies");
     assert_eq!(unlisted(dir, &corrupt).kind(), FindingKind::State);
+}
+
+/// Between the offset where one segment ends and the next begins a leader may have left many out.
+#[test]
+fn a_leaders_wide_gap_is_none_and_a_gap_says_where_it_is() {
+    let far = super::super::keeper::FAR.cast_signed();
+    let bench = Bench::new();
+    bench.put(&Bench::log_path(0), &batches(0, 1));
+    bench.put(&Bench::log_path(far + 1), &batch(far + 1, b"behind it"));
+    let gaps = |sparse: i64| {
+        let known = AuditFacts { sparse: Offset::new(sparse), ..bench.audit_facts(far + 2) };
+        let audit = PartitionAudit::list(&bench.disk, Path::new(DIR), bench.id, known).unwrap();
+        let mut found = audit.audit_all(PlainLimit::DEFAULT).findings;
+        found.retain(|finding| finding.kind() == Gap);
+        found
+    };
+    assert_eq!(gaps(far + 1).len(), 0);
+    let found = gaps(0);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].what().contains("the next segment begins"), "{found:?}");
 }

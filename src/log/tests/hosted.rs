@@ -392,3 +392,48 @@ fn every_epoch_that_appends_is_entered_where_it_begins() {
     log.append_as_leader(epoch(8), &[Record::new("again")]).unwrap();
     assert_eq!(log.leader_epochs().unwrap(), begun);
 }
+
+/// What is missing between two segments is known to be lost: a gap that fits lies within one.
+#[test]
+fn a_segment_begins_behind_the_last_record_but_behind_a_wide_gap() {
+    let far = super::super::keeper::FAR.cast_signed();
+    for (next, begins) in [(10, 1), (far, 1), (far + 1, far + 1), (far + 2, far + 2)] {
+        let (disk, log) = host_led();
+        let large = |base: i64| {
+            let mut bytes = batch(base, &[1; 600]);
+            bytes[12..16].copy_from_slice(&3_i32.to_be_bytes());
+            bytes
+        };
+        log.append_as_follower(&large(0)).unwrap();
+        log.append_as_follower(&large(next)).unwrap();
+        let names = disk.list(Path::new("/log")).unwrap().into_iter().map(|entry| entry.name);
+        let digits = names.filter_map(|name| name.strip_suffix(".log").map(str::to_owned));
+        let mut bases: Vec<i64> = digits.map(|digits| digits.parse().unwrap()).collect();
+        bases.sort_unstable();
+        assert_eq!(bases, [0, begins], "the next record has offset {next}");
+        log.set_high_watermark(log.end_offset()).unwrap();
+        assert_eq!(offsets_of(&log), [0, next]);
+    }
+}
+
+/// A full disk has written nothing of it: the log goes on once there is room.
+#[cfg(feature = "sim")]
+#[test]
+fn a_leaders_batch_that_found_no_room_may_be_sent_again() {
+    use crate::disk::{Fault, Operation, Plan, SimDisk};
+    use crate::error::Outcome;
+    let sim = SimDisk::new(1);
+    let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+    let log = open(&disk);
+    log.set_leadership(Leadership::HostLed).unwrap();
+    log.append_as_follower(&of_leader(0, 3)).unwrap();
+    let mut large = batch(1, &[1; 1200]);
+    large[12..16].copy_from_slice(&3_i32.to_be_bytes());
+    sim.fail(Plan::new(Fault::Error(28)).on(Operation::Open).for_ever());
+    let error = log.append_as_follower(&large).unwrap_err();
+    assert_eq!((error.is_full(), error.outcome()), (true, Outcome::NotWritten), "{error}");
+    sim.heal();
+    log.append_as_follower(&large).unwrap();
+    log.set_high_watermark(log.end_offset()).unwrap();
+    assert_eq!(offsets_of(&log), [0, 1]);
+}

@@ -193,6 +193,29 @@ fn a_log_that_leads_itself_goes_on_behind_a_cut_under_another_epoch() {
     assert!(first.epoch() > second);
 }
 
+/// Who sends again learns the epoch that the batch has, whoever leads by then.
+#[test]
+fn a_batch_that_was_sent_again_is_answered_with_the_epoch_of_the_first_time() {
+    use crate::ids::{ProducerEpoch, ProducerId, Sequence};
+    use crate::record::ProducerIdentity;
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let producer = ProducerIdentity::new(ProducerId::new(7), ProducerEpoch::new(0));
+    let send = |log: &Log, number: i32| {
+        let number = Sequence::new(number).unwrap();
+        log.append_produced(&[Record::new("x")], producer, number).unwrap()
+    };
+    let mut sent = Vec::new();
+    for number in 0..3 {
+        let log = open(&disk, TopicConfig::new());
+        append(&log, b"the epoch begins before it");
+        sent.push(send(&log, number).epoch());
+    }
+    assert!(sent[0] < sent[1] && sent[1] < sent[2], "the control: each open has its own, {sent:?}");
+    let log = open(&disk, TopicConfig::new());
+    let again = send(&log, 2); // the last one is known after an open
+    assert_eq!((again.is_duplicate(), again.epoch()), (true, sent[2]));
+}
+
 #[cfg(feature = "sim")]
 mod on_a_failing_disk {
     use super::*;

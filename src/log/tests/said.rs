@@ -55,6 +55,25 @@ fn a_report_names_what_is_damaged_and_what_was_put_aside() {
 }
 
 #[test]
+fn a_receipt_says_what_was_appended() {
+    let disk = Arc::new(MemoryDisk::new());
+    let log = open(&disk, "/wal");
+    let records = [Record::new("a").timestamp(at(7)), Record::new("b").timestamp(at(9))];
+    let plain = log.append(&records).unwrap();
+    assert_eq!((plain.first_offset().get(), plain.next_offset().get()), (0, 2));
+    assert_eq!((plain.sequence(), plain.is_duplicate()), (None, false));
+    assert_eq!(plain.timestamp(), Some(at(9)), "the largest of the records' own");
+    let produced = log.append_produced(&[Record::new("c")], of(7), number(0)).unwrap();
+    assert_eq!((produced.sequence(), produced.is_duplicate()), (Some(number(0)), false));
+    let again = log.append_produced(&[Record::new("c")], of(7), number(0)).unwrap();
+    assert_eq!((again.first_offset(), again.is_duplicate()), (produced.first_offset(), true));
+    let config = TopicConfig::new().timestamp_type(crate::config::TimestampType::LogAppendTime);
+    log.set_config(config).unwrap();
+    let stamped = log.append(&records).unwrap();
+    assert_eq!(stamped.timestamp(), Some(at(1_000_000)));
+}
+
+#[test]
 fn offsets_are_found_by_place_and_time_with_the_epoch_before_them() {
     let disk = Arc::new(MemoryDisk::new());
     for _ in 0..2 {
@@ -149,4 +168,56 @@ fn producers_and_their_transactions_are_told_as_they_are() {
     assert_eq!((aborted.producer_id, aborted.first.get()), (ProducerId::new(9), 2));
     let all = log.read_batches(Offset::ZERO, RawLimits::to_end(1 << 20)).unwrap();
     assert!(all.aborted().is_empty(), "who reads all of it is told nothing of them");
+}
+
+/// Also where it lies behind what readers are not shown.
+#[test]
+fn damage_is_named_by_its_place_in_its_file() {
+    let disk = Arc::new(MemoryDisk::new());
+    let log = open(&disk, "/wal");
+    log.append_transactional(&[Record::new("is not shown")], of(8), number(0)).unwrap();
+    log.append_marker(of(8), 4, MarkerKind::Abort).unwrap();
+    let at = log.log.size().0;
+    log.append(&[Record::new("a")]).unwrap();
+    log.append(&[Record::new("b")]).unwrap();
+    let path = Path::new("/wal/00000000000000000000.log");
+    write_all_at(&*disk.open(path, Access::Write).unwrap(), b"bad", at + 64).unwrap();
+    for from in [0, 2] {
+        let error = log.read(Offset::new(from), 1 << 20).unwrap_err();
+        assert_eq!(
+            (error.position(), error.path()),
+            (Some(at), Some(path)),
+            "from {from}: {error}"
+        );
+    }
+}
+
+/// Whatever took the place of the log's end.
+#[test]
+fn what_was_aborted_is_not_shown_after_a_cut_behind_it() {
+    let disk = Arc::new(MemoryDisk::new());
+    let log = open(&disk, "/wal");
+    log.append_transactional(&[Record::new("is not shown")], of(8), number(0)).unwrap();
+    log.append_marker(of(8), 4, MarkerKind::Abort).unwrap();
+    for value in ["stays", "is cut off"] {
+        log.append(&[Record::new(value)]).unwrap();
+    }
+    log.truncate_to(Offset::new(3)).unwrap();
+    let records = log.read(Offset::ZERO, 1 << 20).unwrap();
+    let values: Vec<_> = records.iter().filter_map(|record| record.value()).collect();
+    assert_eq!(values, [b"stays"]);
+}
+
+/// Otherwise the first batch is had whatever its size.
+#[test]
+fn a_strict_read_of_batches_brings_nothing_that_is_larger_than_its_limit() {
+    let disk = Arc::new(MemoryDisk::new());
+    let log = open(&disk, "/wal");
+    log.append(&[Record::new("a")]).unwrap();
+    let size = usize::try_from(log.log.size().0).unwrap();
+    let read = |limits| log.read_batches(Offset::ZERO, limits).unwrap();
+    assert_eq!(read(RawLimits::to_end(size).strict()).bytes().len(), size);
+    let none = read(RawLimits::to_end(size - 1).strict());
+    assert_eq!((none.bytes().len(), none.next_offset()), (0, Offset::ZERO));
+    assert_eq!(read(RawLimits::to_end(1)).bytes().len(), size);
 }
