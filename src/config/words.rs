@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::{Cause, Error};
+use crate::time::millis;
 
 /// How much a write survives once its call has returned `Ok`.
 ///
@@ -92,7 +93,7 @@ impl fmt::Display for WhenFull {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             WhenFull::Fail => f.write_str("fail"),
-            WhenFull::Block(deadline) => write!(f, "block:{}", deadline.as_millis()),
+            WhenFull::Block(deadline) => write!(f, "block:{}", millis(*deadline)),
             WhenFull::DropOldest => f.write_str("drop-oldest"),
         }
     }

@@ -51,6 +51,33 @@ fn every_setting_reads_what_it_writes() {
     assert!(TopicConfig::new().changed_entries().is_empty());
 }
 
+/// What a topic is made with has to be read again when its store is opened.
+#[test]
+fn the_largest_values_are_read_as_they_are_written() {
+    let ever = Duration::MAX;
+    let config = TopicConfig::new()
+        .segment_ms(ever)
+        .segment_jitter(ever)
+        .retention(ever)
+        .retention_bytes(i64::MAX as u64)
+        .min_compaction_lag(ever)
+        .max_compaction_lag(Some(ever))
+        .delete_retention(ever)
+        .file_delete_delay(ever)
+        .timestamp_before_max(Some(ever))
+        .timestamp_after_max(Some(ever))
+        .max_bytes(i64::MAX as u64, WhenFull::Block(ever))
+        .retain_for("g", HoldCap::age(ever).and_bytes(u64::MAX))
+        .producer_id_expiration(ever)
+        .flush_records(Some(i64::MAX as u64))
+        .flush_interval(Some(ever))
+        .deduplicate(ever);
+    config.validate().unwrap();
+    let entries = config.changed_entries();
+    let read = TopicConfig::from_entries(1, &entries).unwrap();
+    assert_eq!(read.changed_entries(), entries);
+}
+
 #[test]
 fn values_out_of_range_are_refused_with_the_range_and_unit() {
     for (key, value, says) in [
