@@ -254,7 +254,9 @@ impl Pass {
         let Some(rewrite) = output.close()? else { return Ok(Progress::More) };
         let old: Vec<_> =
             self.sealed[group.clone()].iter().map(|sealed| sealed.segment.clone()).collect();
+        let unreadable = rewriting.sieve.unreadable_from;
         let compacted = rewriting.mapped_end.min(self.facts[group.end - 1].end);
+        let compacted = unreadable.map_or(compacted, |from| compacted.min(from));
         match log.swap_in(&old, &rewrite.finish(aborted)?, compacted, keeper)? {
             Swapped::Done { freed } => self.freed += freed,
             // the log start has passed them: the next pass does it all again

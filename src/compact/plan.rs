@@ -13,8 +13,8 @@
 //! old to wait. The active segment is never compacted.
 //!
 //! **Together.** Neighbours whose sizes, indexes and offsets fit one segment become one, as with
-//! Kafka: else a log that is compacted often would fall into ever smaller segments. A segment with
-//! an index of aborted transactions is left as it is.
+//! Kafka: else a log that is compacted often would fall into ever smaller segments. What their
+//! indexes of aborted transactions say goes into the one's.
 
 use std::ops::Range;
 

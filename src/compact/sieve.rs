@@ -17,7 +17,8 @@
 //! about other records. That is safe: what goes is only superseded by a later record that can be
 //! read and stays. One thing could be lost by them: a tombstone whose older value lies in such a
 //! batch must not go, or the value would be back. So **above the first such batch no last tombstone
-//! of a key goes.**
+//! of a key goes.** The next open may be able to read it, with another limit or codec, and then its
+//! keys have to be mapped: so what is recorded to be compacted ends where it begins.
 //!
 //! An emptied batch goes too, unless it alone says how far its producer has come. The last batch of
 //! what is written stays, emptied if need be: see `log::swap`.
@@ -73,15 +74,15 @@ pub(super) fn readable<'r>(
 pub(super) struct Sieve {
     rules: Rules,
     pub(super) transactions: Transactions,
-    /// A batch that cannot be read lies below.
-    unreadable_below: bool,
+    /// Where the first batch begins that cannot be read, of those that were met.
+    pub(super) unreadable_from: Option<Offset>,
     /// Where compressed records are decompressed.
     room: Vec<u8>,
 }
 
 impl Sieve {
     pub(super) fn new(rules: Rules, transactions: Transactions) -> Self {
-        Sieve { rules, transactions, unreadable_below: false, room: Vec::new() }
+        Sieve { rules, transactions, unreadable_from: None, room: Vec::new() }
     }
 
     /// What becomes of the next batch.
@@ -98,7 +99,7 @@ impl Sieve {
         let fate = match readable(batch, &mut room, self.rules.plain) {
             Some(batch) => self.sift_readable(&batch, map),
             None => {
-                self.unreadable_below = true;
+                self.unreadable_from.get_or_insert(header.base_offset());
                 Ok(Fate::Whole)
             }
         };
@@ -114,7 +115,7 @@ impl Sieve {
             Ok(Some(ControlRecord::Other(_))) => return Fate::Whole,
             Ok(None) => return self.without_records(batch), // it was emptied before
             Err(_) => {
-                self.unreadable_below = true;
+                self.unreadable_from.get_or_insert(header.base_offset());
                 return Fate::Whole;
             }
         };
@@ -170,7 +171,7 @@ impl Sieve {
     /// Whether the tombstones of a batch have been there for long enough.
     fn is_over(&self, header: &BatchHeader) -> bool {
         let horizon = header.delete_horizon();
-        !self.unreadable_below && horizon.is_some_and(|horizon| horizon <= self.rules.now)
+        self.unreadable_from.is_none() && horizon.is_some_and(|horizon| horizon <= self.rules.now)
     }
 
     fn horizon(&self) -> Timestamp {

@@ -15,12 +15,14 @@ use crate::log::{
     Attention, Cursor, Durable, FetchLimits, Keeper, KnownFacts, LastStop, LogFact, LogId, LogName,
     LogSetup, PartitionLog,
 };
-use crate::record::{Batch, BatchRules, BorrowedBatch, Record, TimestampRule};
+use crate::record::{Batch, BatchRules, BorrowedBatch, PlainLimit, Record, TimestampRule};
 use crate::sync::Mutex;
 use crate::time::{ManualClock, Timestamp};
 
 mod beside;
 mod transactions;
+#[cfg(feature = "gzip")]
+mod unreadable;
 mod vouching;
 
 const DIR: &str = "/state-0";
@@ -59,6 +61,8 @@ struct Bench {
     clock: ManualClock,
     id: LogId,
     kept: Kept,
+    /// What a batch may take decompressed for it to be read.
+    plain: PlainLimit,
     /// Key and value by offset.
     history: BTreeMap<i64, (String, Option<String>)>,
 }
@@ -74,6 +78,7 @@ impl Bench {
             clock: ManualClock::new(Timestamp::from_millis(1_000_000)),
             id: LogId { topic: TopicId::random(), partition: PartitionId::new(0) },
             kept: Kept::default(),
+            plain: PlainLimit::DEFAULT,
             history: BTreeMap::new(),
         }
     }
@@ -89,7 +94,7 @@ impl Bench {
             attention: Arc::new(Unattended),
             pinned: Arc::default(),
             journal: None,
-            plain: crate::record::PlainLimit::DEFAULT,
+            plain: self.plain,
         };
         let [point, start, compacted] = *self.kept.0.lock();
         let known = KnownFacts {
