@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::batch::{Helped, LingerBatch, Ticket};
 use super::builder::{BufferFull, Settings};
 use super::lane::{Lane, closed};
-use super::lanes::Lanes;
+use super::lanes::{Failures, Lanes};
 use super::memory::{Grant, Memory};
 use crate::config::Threads;
 use crate::deduplication::Deduplication;
@@ -45,6 +45,8 @@ pub(super) struct Core {
     handles: AtomicUsize,
     ended: AtomicBool,
     topics: Mutex<HashMap<TopicId, Arc<Lanes>>>,
+    /// The first failure among topics that are gone, which no flush of the producer has told yet.
+    left: Arc<Failures>,
     spares: Mutex<Vec<BatchBuffer>>,
     errands: Errands,
 }
@@ -77,6 +79,7 @@ impl Core {
             handles: AtomicUsize::new(1),
             ended: AtomicBool::new(false),
             topics: Mutex::new(HashMap::new()),
+            left: Arc::default(),
             spares: Mutex::new(Vec::new()),
             errands: Errands::default(),
         });
@@ -274,8 +277,13 @@ impl Core {
     pub(super) fn lanes_of(&self, topic: Arc<Topic>) -> Arc<Lanes> {
         let mut topics = self.topics.lock();
         if !topics.contains_key(&topic.id()) {
-            let alive = |lanes: &Arc<Lanes>| !lanes.topic().is_deleted() || lanes.holds_records();
-            topics.retain(|_, lanes| alive(lanes));
+            topics.retain(|_, lanes| {
+                let stays = !lanes.topic().is_deleted() || lanes.owes_answers();
+                if !stays {
+                    self.left.note_first_of(lanes.failures());
+                }
+                stays
+            });
         }
         let made = || Arc::new(Lanes::new(topic.clone(), self.this.clone()));
         topics.entry(topic.id()).or_insert_with(made).clone()
@@ -340,13 +348,18 @@ impl Core {
     }
 
     pub(super) fn flush_all(&self) -> Result<()> {
-        self.flush(&self.all_lanes())
+        let flushed = self.flush(&self.all_lanes());
+        self.left.take().map_or(flushed, Err)
     }
 
     pub(super) fn flush_all_async(
         &self,
     ) -> impl Future<Output = Result<()>> + Send + Unpin + 'static + use<> {
-        self.flush_async(self.all_lanes())
+        let (flushing, left) = (self.flush_async(self.all_lanes()), self.left.clone());
+        Box::pin(async move {
+            let flushed = flushing.await;
+            left.take().map_or(flushed, Err)
+        })
     }
 
     /// Takes nothing more and brings out what there is.
@@ -409,8 +422,9 @@ impl Due for Core {
         called.iter().for_each(|lane| lane.answer());
         if self.errands.sweep.swap(false, Ordering::AcqRel) {
             let topics = self.all_lanes();
-            called = lanes(&topics).collect();
-            called.iter().for_each(|lane| drop(lane.seal()));
+            let swept: Vec<_> = lanes(&topics).collect();
+            swept.iter().for_each(|lane| drop(lane.seal()));
+            called.extend(swept); // what was called may be of a topic that is gone
         }
         // all appends first: they free memory and cost little, syncs take their time
         for lane in &called {

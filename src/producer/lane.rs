@@ -167,6 +167,11 @@ impl Lane {
         self.unwritten.load(Ordering::Acquire) > 0
     }
 
+    /// Whether a batch of it has not ended.
+    pub(super) fn owes_answers(&self) -> bool {
+        !self.queue.lock().tickets.is_empty()
+    }
+
     /// Marks the lane as on the list of errands; `false` if it was.
     pub(super) fn call(&self) -> bool {
         !self.called.swap(true, Ordering::AcqRel)

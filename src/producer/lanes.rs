@@ -117,9 +117,10 @@ impl Lanes {
         (0..made).filter_map(|index| self.get(index)).cloned().collect()
     }
 
-    /// Whether anything lingers.
-    pub(super) fn holds_records(&self) -> bool {
-        self.made().iter().any(|lane| lane.holds_records())
+    /// Whether the ending of a batch is still to be told: it lingers, is under way or waits for a
+    /// sync.
+    pub(super) fn owes_answers(&self) -> bool {
+        self.made().iter().any(|lane| lane.owes_answers())
     }
 
     #[cold]
@@ -161,6 +162,14 @@ impl Failures {
     pub(super) fn note(&self, error: &Error) {
         let error = error.again();
         self.first.lock().get_or_insert(error);
+    }
+
+    /// Remembers what another would report, which goes on doing so.
+    pub(super) fn note_first_of(&self, other: &Failures) {
+        let first = other.first.lock().as_ref().map(Error::again);
+        if let Some(error) = first {
+            self.note(&error);
+        }
     }
 
     pub(super) fn take(&self) -> Option<Error> {

@@ -5,6 +5,7 @@
 
 mod endings;
 mod flushing;
+mod left;
 mod lingering;
 mod sending;
 
