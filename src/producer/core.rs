@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::batch::{Helped, LingerBatch, Ticket};
+use super::batch::{Ending, Helped, LingerBatch, Ticket};
 use super::builder::{BufferFull, Settings};
 use super::lane::{Lane, closed};
 use super::lanes::{Failures, Lanes};
@@ -316,9 +316,23 @@ impl Core {
             lane.write(self);
             lane.sync();
         }
-        let endings = tickets.iter().filter_map(|ticket| ticket.wait(None));
+        let endings = tickets.iter().map(|ticket| self.ending_of(ticket, topics));
         let failed = endings.filter_map(|ending| ending.as_ref().as_ref().err().map(Error::again));
         report(topics, failed.reduce(|first, _| first))
+    }
+
+    /// Waits for a batch to end. Another's append may leave its sync to the timer after the syncs
+    /// of this flush. A host that is in here may be who runs that, and a store that closes has none
+    /// left: so then syncs that are left are looked for.
+    fn ending_of(&self, ticket: &Ticket, topics: &[Arc<Lanes>]) -> Ending {
+        const NAP: Duration = Duration::from_millis(1);
+        let untimed = self.engine.is_run_by_host() || self.engine.gate().is_closed();
+        loop {
+            if let Some(ending) = ticket.wait(untimed.then(|| deadline_after(NAP))) {
+                return ending;
+            }
+            lanes(topics).for_each(|lane| lane.sync());
+        }
     }
 
     /// The same without waiting: appends are made here, syncs by the timer.

@@ -1,10 +1,14 @@
 //! Batches that somebody has to remember: left to the timer, or of a topic that is gone.
 
+use std::sync::Barrier;
+use std::sync::mpsc;
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use super::*;
 use crate::config::Durability;
 use crate::error::ErrorKind;
+use crate::wait::WaitSet;
 
 #[test]
 fn a_sync_that_is_owed_to_a_topic_that_is_gone_outlives_a_sweep() {
@@ -48,4 +52,40 @@ fn a_flush_tells_of_records_whose_topic_is_gone() {
         assert_eq!(flushed.unwrap_err().partition(), Some((name, partition(0))));
         producer.flush().unwrap(); // it was told
     }
+}
+
+/// Stays in its wake-up until it is let go.
+struct Slow(Barrier, Barrier);
+
+impl Wake for Slow {
+    fn wake(self: Arc<Self>) {
+        self.0.wait();
+        self.1.wait();
+    }
+}
+
+/// Between an append and its sync readers are woken, which takes as long as it takes.
+#[test]
+fn a_flush_makes_the_sync_that_another_leaves_to_a_host_that_waits_in_it() {
+    let world = World::by_hand();
+    let builder = world.producer().durability(Durability::Power).batch_records(1);
+    let (topic, orders) = world.orders(TopicConfig::new(), builder);
+    let slow = Arc::new(Slow(Barrier::new(2), Barrier::new(2)));
+    let waker = Waker::from(slow.clone());
+    let waiting = WaitSet::new();
+    let registration = waiting.register(topic.partition(partition(0)).unwrap().signal(), 0);
+    waiting.arm(&registration);
+    assert!(waiting.poll_wait(&mut Context::from_waker(&waker)).is_pending());
+    let sender = orders.clone();
+    let sending = std::thread::spawn(move || sender.enqueue(Record::new("v")).unwrap());
+    slow.0.wait(); // appended
+    let (tell, told) = mpsc::channel();
+    let flushing = std::thread::spawn(move || drop(tell.send(orders.flush())));
+    std::thread::sleep(Duration::from_millis(50)); // it has looked for syncs and waits
+    slow.1.wait();
+    let sent = sending.join().unwrap();
+    let flushed = told.recv_timeout(Duration::from_secs(10));
+    flushed.expect("nobody else would end it").unwrap();
+    flushing.join().unwrap();
+    assert_eq!(sent.try_get().unwrap().unwrap().offset().get(), 0);
 }
