@@ -7,7 +7,7 @@
 use super::partition::Partition;
 use crate::config::{Durability, Leadership};
 use crate::engine::Partition as EnginePartition;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::log::{Appended, LeaderBatches, LogReceipt, RawBatches, RawLimits};
 use crate::record::{AppendBatch as _, BorrowedBatch, Record, SentBatch, packed};
@@ -200,10 +200,17 @@ impl Partition {
         self.store.not_internal("append batch", self.topic())?;
         let engine = &self.store.engine;
         let now = engine.clock().wall();
-        let rules = self.partition.batch_rules(now)?;
-        let batch = SentBatch::check(batch, &rules, engine.plain_limit())?;
-        let appended = append(&self.partition, &batch, now)?;
-        Ok(LogReceipt::of(&appended, batch.max_timestamp()))
+        let appended = || {
+            let rules = self.partition.batch_rules(now)?;
+            let batch = SentBatch::check(batch, &rules, engine.plain_limit())?;
+            let appended = append(&self.partition, &batch, now)?;
+            Ok(LogReceipt::of(&appended, batch.max_timestamp()))
+        };
+        appended().map_err(|error| self.placed(error))
+    }
+
+    fn placed(&self, error: Error) -> Error {
+        error.at_partition(self.partition.topic_name(), self.partition.id())
     }
 
     /// Appends whole batches as the leader has them, one after the other in `batches`: offsets,
@@ -243,9 +250,10 @@ impl Partition {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn append_as_follower(&self, batches: &[u8]) -> Result<Offset> {
-        let batches = LeaderBatches::check(batches)?;
-        let now = self.store.engine.clock().wall();
-        self.store.engine.append_as_follower(&self.partition, &batches, now)
+        let engine = &self.store.engine;
+        LeaderBatches::check(batches)
+            .and_then(|it| engine.append_as_follower(&self.partition, &it, engine.clock().wall()))
+            .map_err(|error| self.placed(error))
     }
 
     /// How far readers see: everything below is there for good, as the host says it. The end of the
@@ -338,14 +346,17 @@ impl Partition {
     fn append_led(&self, epoch: LeaderEpoch, records: &[Record<'_>]) -> Result<LogReceipt> {
         self.store.not_internal("append as leader", self.topic())?;
         let now = self.store.engine.clock().wall();
-        let rules = self.partition.batch_rules(now)?;
-        if rules.packing.is_plain() {
-            let batch = BorrowedBatch::measure(records, &rules)?;
+        let appended = || {
+            let rules = self.partition.batch_rules(now)?;
+            if rules.packing.is_plain() {
+                let batch = BorrowedBatch::measure(records, &rules)?;
+                let appended = self.partition.append_as_leader(epoch, &batch, now)?;
+                return Ok(LogReceipt::of(&appended, batch.max_timestamp()));
+            }
+            let batch = packed(records, &rules)?;
             let appended = self.partition.append_as_leader(epoch, &batch, now)?;
-            return Ok(LogReceipt::of(&appended, batch.max_timestamp()));
-        }
-        let batch = packed(records, &rules)?;
-        let appended = self.partition.append_as_leader(epoch, &batch, now)?;
-        Ok(LogReceipt::of(&appended, batch.max_timestamp()))
+            Ok(LogReceipt::of(&appended, batch.max_timestamp()))
+        };
+        appended().map_err(|error| self.placed(error))
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Leadership, Threads, TopicConfig};
+use crate::config::{Durability, Leadership, Threads, TopicConfig};
 use crate::disk::{Disk, MemoryDisk};
 use crate::error::ErrorKind;
 use crate::ids::{LeaderEpoch, Offset};
@@ -133,4 +133,20 @@ fn what_a_truncation_has_cut_off_is_not_seen_again_nor_taken_twice() {
     let again = orders.append_as_follower(sent.bytes()).unwrap_err();
     assert_eq!(again.kind(), ErrorKind::UnexpectedOffset);
     assert_eq!(orders.end_offset().unwrap().get(), 2);
+}
+
+#[test]
+fn what_is_refused_names_its_partition() {
+    let store = open(&(Arc::new(MemoryDisk::new()) as Arc<dyn Disk>));
+    store.create_topic("orders", TopicConfig::new().partitions(2)).unwrap();
+    let orders = store.partition("orders", 1).unwrap();
+    let errors = [
+        orders.append_batch(&[1, 2, 3], Durability::Process).unwrap_err(),
+        orders.append_batch_as_leader(EPOCH, &[1, 2, 3]).unwrap_err(),
+        orders.append_as_leader(EPOCH, &[]).unwrap_err(),
+        orders.append_as_follower(&[1, 2, 3]).unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.partition(), Some(("orders", orders.id())), "{error}");
+    }
 }
