@@ -5,13 +5,16 @@
 //! value and headers. What changes is the count, the length, the checksum, the largest timestamp
 //! where the record that had it is gone, and the base timestamp, from which deltas are counted
 //! and which may be a delete horizon instead (`kafka-format.md` 1.1). The codec stays too: what is
-//! kept of a compressed batch is compressed again, at the codec's default level.
+//! kept of a compressed batch is compressed again, at the codec's default level. Only where that
+//! would expand to more than readers take, for what shrank badly has gone, is it written plain.
 
 use super::batch::{Batch, BatchRecord};
-use super::codec;
+use super::codec::{self, PlainLimit};
 use super::encode::{delta, put};
 use super::fault::BatchFault;
-use super::header::{BatchHeader, Codec, DELETE_HORIZON, KEPT_WHEN_EMPTIED, LENGTH_EXCLUDES, at};
+use super::header::{
+    BatchHeader, CODEC_MASK, Codec, DELETE_HORIZON, KEPT_WHEN_EMPTIED, LENGTH_EXCLUDES, at,
+};
 use super::varint;
 use crate::config::TimestampType;
 use crate::time::Timestamp;
@@ -58,19 +61,25 @@ impl Batch<'_> {
             self.put_record(&mut out, &record, delta(timestamp, base));
             count += 1;
         }
-        if horizon.is_some() {
-            let attributes = header.attributes() | DELETE_HORIZON;
-            put(&mut out, at::ATTRIBUTES, attributes.to_be_bytes());
-        }
         put(&mut out, at::BASE_TIMESTAMP, base.unwrap_or(-1).to_be_bytes());
         if header.timestamp_type() == TimestampType::CreateTime {
             put(&mut out, at::MAX_TIMESTAMP, newest.to_be_bytes());
         }
         put(&mut out, at::COUNT, count.to_be_bytes());
+        let mut attributes = header.attributes();
+        if horizon.is_some() {
+            attributes |= DELETE_HORIZON;
+        }
         if header.codec() != Codec::None && !header.is_control() {
             let plain = out.split_off(BatchHeader::LEN);
             codec::pack(header.codec(), None, &plain, &mut out)?;
+            if plain.len() > PlainLimit::DEFAULT.of(out.len() - BatchHeader::LEN) {
+                attributes &= !CODEC_MASK;
+                out.truncate(BatchHeader::LEN);
+                out.extend_from_slice(&plain);
+            }
         }
+        put(&mut out, at::ATTRIBUTES, attributes.to_be_bytes());
         Ok(sealed(out))
     }
 

@@ -27,13 +27,17 @@ type KeyValue<'a> = (Option<&'a str>, Option<&'a str>);
 
 /// A batch of records at `base`, each ten milliseconds after the one before.
 fn batch(base: i64, records: &[KeyValue<'_>]) -> Vec<u8> {
+    batch_within(1 << 20, base, records)
+}
+
+fn batch_within(max_bytes: usize, base: i64, records: &[KeyValue<'_>]) -> Vec<u8> {
     let rules = BatchRules {
         timestamps: TimestampRule::Create {
             now: Timestamp::from_millis(1000),
             before_max: None,
             after_max: None,
         },
-        max_bytes: 1 << 20,
+        max_bytes,
         keyed: false,
         tagged: false,
         packing: Packing::default(),
@@ -74,7 +78,7 @@ fn compressed(plain: &[u8], codec: Compression) -> Vec<u8> {
     let packing = Packing::default().by(codec, None);
     let packed = packed(
         &records,
-        &BatchRules { timestamps, max_bytes: 1 << 20, keyed: false, tagged: false, packing },
+        &BatchRules { timestamps, max_bytes: 4 << 20, keyed: false, tagged: false, packing },
     )
     .unwrap();
     let mut bytes = vec![0; packed.size()];
@@ -406,5 +410,38 @@ fn the_logs_limit_says_which_batches_are_looked_into() {
         assert_eq!(sift(&mut one, &bytes, &map), Fate::Whole, "{codec}");
         one.rules.plain = PlainLimit::bytes(1 << 10);
         assert!(matches!(sift(&mut one, &bytes, &map), Fate::Rewritten(_)), "{codec}");
+    }
+}
+
+/// Readers take a batch that expands to 32 times its size, or to 8 MiB: one whose records that
+/// shrink badly go must not become one that is more than that.
+#[test]
+fn what_is_left_of_a_batch_is_never_more_than_readers_take() {
+    let mut seed = 7_u64;
+    let mut noise = String::new();
+    while noise.len() < 900_000 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        noise.push_str(&format!("{seed:x}"));
+    }
+    let blank = "x".repeat(9 << 20);
+    let map = map(&[("noise", 50), ("blank", 11)]);
+    for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+        if check_built("test", codec).is_err() {
+            continue;
+        }
+        let mut room = Vec::new();
+        let records = [(Some("noise"), Some(&*noise)), (Some("blank"), Some(&*blank))];
+        let plain = batch_within(32 << 20, 10, &records);
+        let bytes = compressed(&plain, codec);
+        let sent = Batch::verify(&bytes).unwrap();
+        assert_ne!(sent.header().attributes() & 7, 0, "{codec}");
+        sent.unpacked(&mut room, PlainLimit::DEFAULT).unwrap();
+        let thin = rewritten(sift(&mut sieve(0, 100), &bytes, &map));
+        let left = Batch::verify(&thin).unwrap();
+        let left = left.unpacked(&mut room, PlainLimit::DEFAULT).unwrap();
+        left.check_records().unwrap();
+        let values: Vec<_> =
+            left.records().unwrap().map(|record| record.unwrap().value().unwrap().len()).collect();
+        assert_eq!(values, [9 << 20], "{codec}");
     }
 }
