@@ -241,14 +241,15 @@ impl Core {
 
     /// Starts a sweep; returns how long to wait for its room, or that it is not waited for.
     fn ask_for_room(&self, needed: usize) -> Result<Duration> {
+        // for one that never has room as well: a batch may have made way for it
+        self.errands.sweep.store(true, Ordering::Release);
+        self.tell_timer();
         let limit = self.memory.limit();
         if needed > limit {
             let (size, limit) = (needed as u64, limit as u64);
             let what = "the record, which has to fit into the producer's buffer,";
             return Err(Error::new("enqueue", Cause::TooLarge { what, size, limit }));
         }
-        self.errands.sweep.store(true, Ordering::Release);
-        self.tell_timer();
         match self.settings.when_buffer_full {
             BufferFull::Block(patience) => Ok(patience),
             BufferFull::Fail => Err(self.full("it is being flushed")),

@@ -269,7 +269,7 @@ impl Lane {
 
     /// Appends what is sealed, and leaves the sync that it needs to the timer.
     #[cold]
-    fn clear(self: &Arc<Self>, core: &Core) {
+    pub(super) fn clear(self: &Arc<Self>, core: &Core) {
         if self.write(core) {
             core.call_soon(self);
         }

@@ -183,9 +183,13 @@ impl Place<'_> {
         record: &Record<'_>,
     ) -> Result<Option<Taken>> {
         let core: &Core = producer.core();
-        let taken = match self.lane.push(core, record, &self.rules, producer.word())? {
-            Pushed::Taken(taken) => taken,
-            Pushed::NoRoom => return Ok(None),
+        let taken = match self.lane.push(core, record, &self.rules, producer.word()) {
+            Ok(Pushed::Taken(taken)) => taken,
+            Ok(Pushed::NoRoom) => return Ok(None), // what made way for it is swept out
+            Err(error) => {
+                self.lane.clear(core); // a batch that made way for it is nobody else's to write
+                return Err(error);
+            }
         };
         self.lane.follow_up(core, &taken);
         producer.tell_taken(self.wanted, self.lane, size_bound(record));

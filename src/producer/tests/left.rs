@@ -1,4 +1,5 @@
-//! Batches that somebody has to remember: left to the timer, or of a topic that is gone.
+//! Batches that somebody has to remember: sealed by one who then failed, left to the timer, or of
+//! a topic that is gone.
 
 use std::sync::Barrier;
 use std::sync::mpsc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::Durability;
 use crate::error::ErrorKind;
+use crate::sync::Mutex;
 use crate::wait::WaitSet;
 
 #[test]
@@ -51,6 +53,60 @@ fn a_flush_tells_of_records_whose_topic_is_gone() {
         };
         assert_eq!(flushed.unwrap_err().partition(), Some((name, partition(0))));
         producer.flush().unwrap(); // it was told
+    }
+}
+
+/// A clock that does something else when it is asked, once.
+#[derive(Clone, Debug)]
+struct Meddling(ManualClock, Arc<Mutex<Option<Meddler>>>);
+
+struct Meddler(Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for Meddler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meddler")
+    }
+}
+
+impl Clock for Meddling {
+    fn wall(&self) -> Timestamp {
+        self.0.wall()
+    }
+
+    fn monotonic(&self) -> Duration {
+        let meddler = self.1.lock().take();
+        if let Some(Meddler(meddle)) = meddler {
+            meddle();
+        }
+        self.0.monotonic()
+    }
+}
+
+/// The record that opens a batch has its time read outside the lane's lock. Whoever comes between
+/// seals that batch, and then fails.
+#[test]
+fn a_batch_that_made_way_for_a_record_that_is_refused_is_written() {
+    let clock = Meddling(ManualClock::new(START), Arc::default());
+    let engine = open(Threads::Host, Arc::new(clock.clone()), Arc::new(MemoryDisk::new()));
+    let small = TopicConfig::new().max_bytes(2_048, WhenFull::Fail);
+    // a record that is too large for the topic, and one that is too large to linger
+    for (name, config, buffer_bytes) in
+        [("orders", small.clone().max_batch_bytes(1_000), 1 << 20), ("bills", small, 2_500)]
+    {
+        engine.create_topics(&[NewTopic { name, config, internal: false }]).unwrap();
+        let builder = builder(&engine).batch_bytes(1_000).buffer_bytes(buffer_bytes);
+        let orders = builder.build().unwrap().topic(name).unwrap();
+        let other = orders.clone();
+        let meddle = move || {
+            let refused = other.enqueue(Record::new(&"x".repeat(3_000))).unwrap_err();
+            assert_ne!(refused.kind(), ErrorKind::Full, "{refused}");
+        };
+        *clock.1.lock() = Some(Meddler(Box::new(meddle)));
+        let first = orders.enqueue(Record::new("first")).unwrap();
+        assert!(clock.1.lock().is_none(), "the other came between");
+        clock.0.advance(Duration::from_secs(1));
+        engine.run_due();
+        assert!(first.try_get().is_some(), "its time is long over");
     }
 }
 
