@@ -53,7 +53,8 @@ pub struct DumpedPartition {
 fn is_kafkas(name: &str) -> bool {
     let passing = |leftover| matches!(leftover, Leftover::None | Leftover::Deleted);
     match parse_segment_file(name) {
-        Some((_, kind, leftover)) => kind != SegmentFile::Digests && passing(leftover),
+        Some((_, SegmentFile::Digests | SegmentFile::Tags, _)) => false,
+        Some((_, _, leftover)) => passing(leftover),
         None => [LEADER_EPOCHS, PARTITION_METADATA].contains(&name),
     }
 }
@@ -293,5 +294,29 @@ impl DumpedPartition {
     /// ```
     pub fn topic_id(&self) -> Result<Option<TopicId>> {
         read_partition_metadata(&*self.disk, &self.dir.join(PARTITION_METADATA))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::names::segment_file;
+
+    #[test]
+    fn what_this_library_adds_to_a_segment_is_none_of_kafkas_files() {
+        use SegmentFile::{Digests, Log, OffsetIndex, Tags, TimeIndex, TransactionIndex};
+        for (kind, is_theirs) in [
+            (Log, true),
+            (OffsetIndex, true),
+            (TimeIndex, true),
+            (TransactionIndex, true),
+            (SegmentFile::ProducerSnapshot, true),
+            (Digests, false),
+            (Tags, false),
+        ] {
+            let name = segment_file(Offset::ZERO, kind);
+            assert_eq!(is_kafkas(&name), is_theirs, "{name}");
+            assert_eq!(is_kafkas(&format!("{name}.deleted")), is_theirs, "{name}");
+        }
     }
 }
