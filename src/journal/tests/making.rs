@@ -89,20 +89,6 @@ fn a_store_that_keeps_its_journal_loses_what_was_not_finished_alone() {
     assert_eq!(len(&sim, &journal_path()), None);
 }
 
-/// One that has a body all the same was written by nobody.
-#[test]
-fn only_a_frame_of_records_has_more_than_its_head() {
-    for (kind, counts) in [(1_u32, true), (2, false), (3, false), (4, false)] {
-        let mut frame = one_frame(4096, b"12345678");
-        frame[12..16].copy_from_slice(&kind.to_be_bytes());
-        let crc = crc32c::crc32c(&4096_u64.to_be_bytes());
-        let crc = crc32c::crc32c_append(crc, &frame[..8]);
-        let crc = crc32c::crc32c_append(crc, &frame[12..]);
-        frame[8..12].copy_from_slice(&crc.to_be_bytes());
-        assert_eq!(parse(&frame, 4096, &reign(3)).is_some(), counts, "kind {kind}");
-    }
-}
-
 /// What one damaged number could make us read is bounded.
 #[test]
 fn a_half_of_the_file_has_bytes_and_no_more_than_a_gibibyte() {

@@ -156,7 +156,7 @@ fn a_text_beyond_all_reason_is_corrupt() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("leader-epoch-checkpoint");
     let file = std::fs::File::create(&path).unwrap();
-    file.set_len(MAX_TEXT as u64 + 1).unwrap(); // no byte of it is on the disk
+    file.set_len(MOST_SMALL as u64 + 1).unwrap(); // no byte of it is on the disk
     let disk = crate::disk::RealDisk::for_directory(directory.path()).unwrap();
     let error = read_epochs(&disk, &path).unwrap_err();
     assert!(error.is_corrupt() && error.path() == Some(&*path), "{error}");

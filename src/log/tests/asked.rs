@@ -10,7 +10,7 @@ use crate::log::counting::Count;
 use crate::log::keeper::{Durable, LogFact};
 use crate::log::replay::Whole;
 use crate::log::replicated::LeaderBatches;
-use crate::record::{Batch, ProducerIdentity};
+use crate::record::{AppendBatch, Batch, ProducerIdentity};
 
 #[derive(Debug)]
 struct Forgetful;
