@@ -210,6 +210,7 @@ impl Trial {
         let fault = match (on, self.random.random_range(0..4)) {
             (Operation::Write, 0) => Fault::ShortWrite(self.random.random_range(1..100)),
             (Operation::Read, 0) => Fault::ShortRead(self.random.random_range(1..100)),
+            (_, 1) if self.random.random_bool(0.5) => Fault::DoneError(5),
             (_, 1) => Fault::Error(5),
             (_, 2) => Fault::Error(24),
             _ => Fault::Error(28),

@@ -21,8 +21,8 @@ use crate::stage::{Setup, open_log};
 use crate::story::Model;
 use crate::verdict::{Promise, later};
 
-/// EINTR, EIO, EMFILE, EFBIG, ENOSPC, EROFS, EDQUOT; and half the work.
-const FAULTS: [Fault; 10] = [
+/// EINTR, EIO, EMFILE, EFBIG, ENOSPC, EROFS, EDQUOT; half the work; and all of it, with an error.
+const FAULTS: [Fault; 11] = [
     Fault::Error(4),
     Fault::Error(5),
     Fault::Error(24),
@@ -33,6 +33,7 @@ const FAULTS: [Fault; 10] = [
     Fault::ShortWrite(3),
     Fault::ShortWrite(0),
     Fault::ShortRead(7),
+    Fault::DoneError(5),
 ];
 
 /// What one failing call led to.
@@ -155,14 +156,15 @@ fn any_call_that_failed_half_way_leaves_nothing_for_a_recovery_to_cut() {
 #[test]
 fn a_truncation_that_failed_half_way_says_so() {
     let mut half = 0;
-    for nth in 1..80 {
+    let faults = [Fault::Error(5), Fault::DoneError(5)];
+    for (fault, nth) in faults.into_iter().flat_map(|fault| (1..80).map(move |nth| (fault, nth))) {
         let disk = SimDisk::new(nth);
         let setup = Setup { is_log: true, ..Setup::default() };
         let log = open_log(&disk, &later(), &setup).expect("opened");
         for _ in 0..8 {
             log.append(&[Record::new(&"x".repeat(200))]).expect("appended");
         }
-        disk.fail(Plan::new(Fault::Error(5)).nth(nth));
+        disk.fail(Plan::new(fault).nth(nth));
         let cut = log.truncate_to(Offset::new(3));
         let outcome = cut.as_ref().err().map(Error::outcome);
         let killed = disk.kill();
@@ -173,7 +175,7 @@ fn a_truncation_that_failed_half_way_says_so() {
             Some(Outcome::NotWritten) => end == 8,
             Some(_) => (3..=8).contains(&end),
         };
-        assert!(fits, "call {nth}: {cut:?}, and it ends at {end}");
+        assert!(fits, "{fault:?}, call {nth}: {cut:?}, and it ends at {end}");
         half += u64::from(outcome == Some(Outcome::Unknown) && end < 8);
     }
     assert!(half > 0, "no failure meets it half cut");

@@ -140,10 +140,15 @@ impl Lives {
     /// A life: a little work, and a stop somewhere in it.
     fn live(&mut self) -> (Promise, SimDisk) {
         if self.random.random_bool(0.2) {
-            let numbers = [4, 5, 24, 28];
-            let fault = Fault::Error(numbers[self.random.random_range(0..numbers.len())]);
-            let operations =
-                [Operation::Write, Operation::Sync, Operation::Rename, Operation::Open];
+            let faults = [4, 5, 24, 28].map(Fault::Error).into_iter();
+            let faults: Vec<Fault> = faults.chain([Fault::DoneError(5)]).collect();
+            let fault = faults[self.random.random_range(0..faults.len())];
+            let operations = match fault {
+                Fault::DoneError(_) => {
+                    [Operation::SetLen, Operation::RemoveFile, Operation::Rename, Operation::Link]
+                }
+                _ => [Operation::Write, Operation::Sync, Operation::Rename, Operation::Open],
+            };
             let on = operations[self.random.random_range(0..operations.len())];
             let nth = self.random.random_range(1..8);
             self.stage.disk.fail(Plan::new(fault).on(on).nth(nth));
