@@ -61,6 +61,27 @@ pub(crate) fn copy_file_while(
     Ok(done)
 }
 
+/// Whether a failed [`link`](Disk::link) says that a file can have no second name there, and is to
+/// be copied.
+pub(crate) fn is_unlinkable(error: &io::Error) -> bool {
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
+    matches!(error.kind(), CrossesDevices | PermissionDenied | TooManyLinks | Unsupported)
+}
+
+/// Gives the file at `from` the name `to` as well, which must be free, or has a copy there where it
+/// can have no second name.
+///
+/// # Errors
+/// Those of the operating system.
+pub(crate) fn keep_as(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
+    match disk.link(from, to) {
+        Err(error) if is_unlinkable(&error) => {
+            copy_file(disk, &*disk.open(from, Access::Read)?, 0..u64::MAX, to).map(drop)
+        }
+        linked => linked,
+    }
+}
+
 /// Whether what a file holds from `position` on begins with all that the file at `path` holds.
 pub(crate) fn begins_with(
     disk: &dyn Disk,

@@ -20,7 +20,7 @@ use super::claims::Taken;
 use super::core::{Doomed, LogSetup, PartitionLog, Writer};
 use super::keeper::{KnownFacts, LastStop, LogId};
 use super::snapshots::write_snapshot;
-use crate::disk::copy::{copy_file, copy_file_while};
+use crate::disk::copy::{copy_file, copy_file_while, is_unlinkable};
 use crate::disk::names::{
     LEADER_EPOCHS, PARTITION_METADATA, SegmentFile, parse_sidecar, segment_file,
 };
@@ -29,7 +29,6 @@ use crate::error::{Cause, Error, Result};
 use crate::ids::Offset;
 use crate::segment::Segment;
 use crate::sync::MutexGuard;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -219,7 +218,6 @@ impl<'a> Cut<'a> {
 
 /// Gives a final segment's log a second name in `dir`, unless there can be none.
 fn link(disk: &dyn Disk, segment: &Segment, len: u64, dir: &Path) -> Result<bool> {
-    use io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
     let from = segment.path();
     let fail = |error| Error::io("link segment", &from, error);
     let found = disk.metadata(&from).map_err(fail)?;
@@ -228,10 +226,8 @@ fn link(disk: &dyn Disk, segment: &Segment, len: u64, dir: &Path) -> Result<bool
     }
     match disk.link(&from, &dir.join(segment_file(segment.base(), SegmentFile::Log))) {
         Ok(()) => Ok(true),
-        Err(error) => match error.kind() {
-            CrossesDevices | PermissionDenied | TooManyLinks | Unsupported => Ok(false),
-            _ => Err(fail(error)),
-        },
+        Err(error) if is_unlinkable(&error) => Ok(false),
+        Err(error) => Err(fail(error)),
     }
 }
 

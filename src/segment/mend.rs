@@ -4,7 +4,7 @@
 //! No file is changed in place, for a hard link may be another store's: what is mended is written
 //! beside, synced and renamed. A rewritten segment takes the way of compaction (`rewrite`), so that
 //! a stop in the middle leaves what an open finishes or takes back; the old log is kept under a
-//! name that ends in `.cut`.
+//! name that ends in `.cut`, which it has before.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -14,6 +14,7 @@ use super::scan::{Walk, WalkStep};
 use super::shared::Segment;
 use super::sidecar::sidecar_bytes;
 use super::vouchers::Vouchers;
+use crate::disk::copy::keep_as;
 use crate::disk::names::SegmentFile;
 use crate::disk::replace::replace_file;
 use crate::error::{Error, Result};
@@ -53,12 +54,14 @@ impl Segment {
         let place = self.place();
         let fail = |error| Error::io("repair", &place.dir, error);
         let rewritten = self.write_without(out)?;
+        // before anything may take its place: stopped behind that, an open ends what was begun
+        let old = place.path(self.base(), SegmentFile::Log);
+        let kept = self.kept_path(out).map_err(fail)?;
+        let named = keep_as(&*place.disk, &old, &kept);
+        named.map_err(|error| Error::io("repair", &old, error))?;
         place.disk.sync_dir(&place.dir).map_err(fail)?;
         rewritten.rename_to_swap()?;
         place.disk.sync_dir(&place.dir).map_err(fail)?;
-        let old = place.path(self.base(), SegmentFile::Log);
-        let kept = self.kept_path(out).map_err(fail)?;
-        place.disk.rename(&old, &kept).map_err(|error| Error::io("repair", &old, error))?;
         rewritten.rename_in_place()?;
         place.disk.sync_dir(&place.dir).map_err(fail)?;
         Ok(kept)

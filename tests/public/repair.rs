@@ -396,13 +396,25 @@ mod crash {
     use crate::common::budget::Budget;
     use tidelog::disk::{Crash, SimDisk};
 
-    fn damaged(seed: u64) -> (SimDisk, Vec<i64>) {
+    /// A damaged store, the offsets that are gone, and the two logs that are to be kept as they are.
+    fn damaged(seed: u64) -> (SimDisk, Vec<i64>, [Vec<u8>; 2]) {
         let disk = SimDisk::new(seed);
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         make(&shared);
         let gone = damage(&disk);
         drop(shared);
-        (disk.kill(), gone)
+        let disk = disk.kill();
+        let logs = logs(&disk, 0);
+        let damaged = [bytes(&disk, &logs[0]), bytes(&disk, &logs[1])];
+        (disk, gone, damaged)
+    }
+
+    /// The bytes of all that was kept of the first partition.
+    fn kept(disk: &SimDisk) -> Vec<Vec<u8>> {
+        let dir = Path::new(ROOT).join("orders-0");
+        let entries = disk.list(&dir).unwrap().into_iter();
+        let kept = entries.filter(|entry| entry.name.ends_with(".cut"));
+        kept.map(|entry| bytes(disk, &dir.join(entry.name))).collect()
     }
 
     fn repair(disk: &SimDisk) -> tidelog::Result<()> {
@@ -413,7 +425,7 @@ mod crash {
     #[test]
     fn a_repair_cut_short_at_any_call_is_finished_by_the_next() {
         let began = std::time::Instant::now();
-        let (disk, _) = damaged(0);
+        let (disk, ..) = damaged(0);
         let before = disk.operations();
         repair(&disk).unwrap();
         let total = disk.operations() - before;
@@ -422,11 +434,14 @@ mod crash {
         for cut in (1..=total).step_by(stride) {
             for crash in [Crash::Nothing, Crash::Everything, Crash::Random(cut)] {
                 let context = format!("cut {cut} of {total}, {crash:?}");
-                let (disk, gone) = damaged(cut);
+                let (disk, gone, damaged) = damaged(cut);
                 disk.cut_after(cut);
                 let _ = repair(&disk); // cut short
                 let disk = disk.crash(crash);
                 repair(&disk).unwrap_or_else(|error| panic!("{context}: {error}"));
+                let kept = kept(&disk);
+                let lacks = damaged.iter().position(|log| !kept.contains(log));
+                assert_eq!(lacks, None, "{context}: a log that was damaged is not kept");
                 let disk: Arc<dyn Disk> = Arc::new(disk);
                 check(&disk, &gone, &context);
                 states += 1;
