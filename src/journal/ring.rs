@@ -82,17 +82,26 @@ impl Ring {
 
     /// Ends the lap at hand and begins the next.
     fn turn(&mut self, durable_through: u64) {
+        // what the end of the lap before took back counts until that end is on the disk
+        if durable_through + 1 >= self.first[self.this()] {
+            let lap = self.lap;
+            self.framed.retain(|_, last| *last + 1 >= lap);
+        }
         self.put(Content::LapEnd, durable_through);
         self.lap += 1;
         self.place = 0;
         self.first[self.this()] = self.next_sequence;
-        let lap = self.lap;
-        self.framed.retain(|_, last| *last + 1 >= lap); // earlier ones are written over
     }
 
     /// The half of the lap at hand; the other is the one before's.
     fn this(&self) -> usize {
         usize::from(!self.lap.is_multiple_of(2))
+    }
+
+    /// The lap at hand.
+    #[cfg(test)]
+    pub(super) fn lap(&self) -> u64 {
+        self.lap
     }
 
     /// The last sequence that was given out.

@@ -69,6 +69,37 @@ fn laps_take_turns_and_wait_for_who_pins_them() {
     assert_eq!(written.found().unwrap(), all, "the first lap counts no more");
 }
 
+/// Until the end of a lap is on the disk, what lies in the lap before counts there: a truncation
+/// that went without a bar would have it come back.
+#[test]
+fn frames_count_until_the_end_of_their_lap_is_on_the_disk() {
+    let mut written = Written::new();
+    let _ = written.add(1, 1); // it pins its lap
+    let mut end = 0;
+    let mut next = |written: &mut Written| {
+        end += 1;
+        let placed = written.add(0, end);
+        written.ring.synced(log(0), Offset::new(end));
+        placed
+    };
+    while let Placed::At { .. } = next(&mut written) {
+        written.sync();
+    }
+    written.ring.synced(log(1), Offset::new(1));
+    let placed = next(&mut written); // what ends the lap is gathered with it
+    assert!(matches!(placed, Placed::At { .. }), "{placed:?}");
+    assert!(written.found().unwrap().contains(&(log(1), 1)), "the disk still says so");
+    assert!(written.ring.has_frames(log(1)), "it needs a bar");
+    written.sync();
+    assert!(!written.found().unwrap().contains(&(log(1), 1)), "the disk says so no more");
+    let lap = written.ring.lap();
+    while written.ring.lap() == lap {
+        assert!(matches!(next(&mut written), Placed::At { .. }));
+        written.sync();
+    }
+    assert!(!written.ring.has_frames(log(1)), "nothing is left to bar");
+}
+
 /// A log that pins its half for good leaves room to bar all others that have frames.
 #[test]
 fn there_is_room_for_a_bar_of_each_log_that_has_frames() {
