@@ -11,7 +11,7 @@ use super::partition::Partition;
 use super::room;
 use super::root::fact::Fact;
 use crate::config::{Leadership, TopicConfig};
-use crate::error::Result;
+use crate::error::{Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::log::{
     Appended, Cursor, Durable, Fetched, HandedOver, LeaderBatches, MOST_DRAWS, PartitionLog,
@@ -30,28 +30,48 @@ impl Engine {
         leadership: Leadership,
     ) -> Result<()> {
         let log = partition.open_log(OPERATION)?;
-        let _neither_cut_nor_reopened = partition.recast.lock();
+        let neither_cut_nor_reopened = partition.recast.lock();
         if log.leadership() == leadership {
             return Ok(());
         }
-        for _ in 0..MOST_DRAWS {
-            let epoch = match leadership {
-                Leadership::SelfLed => Some(self.draw_epoch(OPERATION, log)?),
-                Leadership::HostLed => None,
-            };
-            let _no_truncation = self.points.write();
-            let handed = log.set_leadership(leadership, epoch, |watermark| {
-                self.record_leadership(partition, leadership, watermark)
-            })?;
-            if handed == HandedOver::Done {
-                partition.signal().notify(); // the high watermark may have risen
-                return Ok(());
+        let mut ended = outrun(OPERATION).at_partition(partition.topic_name(), partition.id());
+        for attempt in 0..MOST_DRAWS {
+            match self.hand_over(partition, log, leadership) {
+                Ok(HandedOver::Done) => {
+                    drop(neither_cut_nor_reopened);
+                    partition.signal().notify(); // the high watermark may have risen
+                    return Ok(());
+                }
+                Ok(HandedOver::Overtaken) => {}
+                Err(error) if attempt == 0 => return Err(error),
+                Err(error) => {
+                    ended = error;
+                    break;
+                }
             }
         }
         // where one of the draws was recorded, it is not what holds
         let watermark = log.offsets().set_watermark().map(|set| set.min(log.offsets().durable()));
-        self.record_leadership(partition, log.leadership(), watermark)?;
-        Err(outrun(OPERATION).at_partition(partition.topic_name(), partition.id()))
+        self.record_leadership(partition, log.leadership(), watermark)
+            .map_err(|error| error.with_outcome(Outcome::Unknown))?;
+        Err(ended)
+    }
+
+    /// Tries it once, under an epoch that is drawn for it.
+    fn hand_over(
+        &self,
+        partition: &Partition,
+        log: &PartitionLog,
+        leadership: Leadership,
+    ) -> Result<HandedOver> {
+        let epoch = match leadership {
+            Leadership::SelfLed => Some(self.draw_epoch(OPERATION, log)?),
+            Leadership::HostLed => None,
+        };
+        let _no_truncation = self.points.write();
+        log.set_leadership(leadership, epoch, |watermark| {
+            self.record_leadership(partition, leadership, watermark)
+        })
     }
 
     fn record_leadership(

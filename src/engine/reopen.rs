@@ -34,7 +34,7 @@ impl Engine {
     /// point.
     pub(crate) fn reopen(&self, partition: &Arc<Partition>) -> Result<Option<PartitionReport>> {
         let log = partition.open_log("reopen partition")?;
-        let _neither_cut_nor_handed_over = partition.recast.lock();
+        let neither_cut_nor_handed_over = partition.recast.lock();
         if log.check_healthy("reopen partition").is_ok() {
             return Ok(None);
         }
@@ -46,6 +46,7 @@ impl Engine {
         partition.failure_noted.store(false, Ordering::Release);
         log::warn!("{}-{} was reopened", partition.topic_name(), partition.id());
         let failed = self.checkpoint(std::slice::from_ref(partition), Durable::Now);
+        drop(neither_cut_nor_handed_over); // wakers are the host's
         partition.signal().notify();
         failed.map_or(Ok(Some(report)), Err)
     }

@@ -44,7 +44,7 @@ impl Engine {
         cut: impl Fn(&PartitionLog, Option<LeaderEpoch>, &dyn Keeper) -> Result<T>,
     ) -> Result<T> {
         let log = partition.open_log("truncate")?;
-        let _neither_reopened_nor_handed_over = partition.recast.lock();
+        let neither_reopened_nor_handed_over = partition.recast.lock();
         let mut attempt = 1;
         let cut = loop {
             let no_point = self.points.write();
@@ -62,6 +62,7 @@ impl Engine {
         };
         partition.note_failure();
         partition.give_back_freed();
+        drop(neither_reopened_nor_handed_over); // wakers are the host's
         partition.signal().notify();
         cut
     }

@@ -11,7 +11,7 @@ use super::led::{HandedOver, MOST_DRAWS, outrun};
 use super::receipt::LogReceipt;
 use super::replicated::LeaderBatches;
 use crate::config::{Durability, Leadership};
-use crate::error::Result;
+use crate::error::{Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::record::{AppendBatch as _, Record, SentBatch};
 
@@ -325,24 +325,37 @@ impl Log {
         if self.log.leadership() == leadership {
             return Ok(());
         }
-        for _ in 0..MOST_DRAWS {
-            let epoch = match leadership {
-                Leadership::SelfLed => Some(self.keeper.draw_epoch(self.log.highest_epoch())?),
-                Leadership::HostLed => None,
-            };
-            let _no_point = self.points.write();
-            let handed = self.log.set_leadership(leadership, epoch, |watermark| {
-                self.keeper.update(Durable::Now, |slot| slot.host_led = watermark)
-            })?;
-            if handed == HandedOver::Done {
-                return Ok(());
+        let mut ended = outrun("set leadership");
+        for attempt in 0..MOST_DRAWS {
+            match self.hand_over(leadership) {
+                Ok(HandedOver::Done) => return Ok(()),
+                Ok(HandedOver::Overtaken) => {}
+                Err(error) if attempt == 0 => return Err(error),
+                Err(error) => {
+                    ended = error;
+                    break;
+                }
             }
         }
         // where one of the draws was recorded, it is not what holds
         let offsets = self.log.offsets();
         let watermark = offsets.set_watermark().map(|set| set.min(offsets.durable()));
-        self.keeper.update(Durable::Now, |slot| slot.host_led = watermark)?;
-        Err(outrun("set leadership"))
+        self.keeper
+            .update(Durable::Now, |slot| slot.host_led = watermark)
+            .map_err(|error| error.with_outcome(Outcome::Unknown))?;
+        Err(ended)
+    }
+
+    /// Tries it once, under an epoch that is drawn for it.
+    fn hand_over(&self, leadership: Leadership) -> Result<HandedOver> {
+        let epoch = match leadership {
+            Leadership::SelfLed => Some(self.keeper.draw_epoch(self.log.highest_epoch())?),
+            Leadership::HostLed => None,
+        };
+        let _no_point = self.points.write();
+        self.log.set_leadership(leadership, epoch, |watermark| {
+            self.keeper.update(Durable::Now, |slot| slot.host_led = watermark)
+        })
     }
 
     fn take_batches(&self, batches: &[u8]) -> Result<Offset> {
