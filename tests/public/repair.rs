@@ -396,7 +396,7 @@ mod crash {
     use crate::common::budget::Budget;
     use tidelog::disk::{Crash, SimDisk};
 
-    /// A damaged store, the offsets that are gone, and the two logs that are to be kept as they are.
+    /// A damaged store, the offsets that are gone, and the two logs that are to be kept.
     fn damaged(seed: u64) -> (SimDisk, Vec<i64>, [Vec<u8>; 2]) {
         let disk = SimDisk::new(seed);
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());

@@ -1,5 +1,5 @@
-//! A log as one who only reads it takes it in, beside the one who writes: what is recorded, and what
-//! lies in the directory, make what is shown.
+//! A log as one who only reads it takes it in, beside the one who writes: what is recorded, and
+//! what lies in the directory, make what is shown.
 
 use super::*;
 use crate::disk::names::PARTITION_METADATA;

@@ -1,5 +1,5 @@
-//! What is learnt of producers when a log is opened, and what of it is kept: from files that another
-//! hand left, that are missing, that cannot be read, or that lie where nobody needs them.
+//! What is learnt of producers when a log is opened, and what of it is kept: from files that
+//! another hand left, that are missing, that cannot be read, or that lie where nobody needs them.
 
 use super::*;
 use crate::disk::RealDisk;
