@@ -382,6 +382,13 @@ pub trait TailMap: sealed::Sealed + Send + fmt::Debug {
     /// lost, and the call may be made again.
     fn allocate(&mut self, end: u64) -> io::Result<()>;
 
+    /// Says that `bytes` behind the allocated end will be wanted soon. Where a thread makes windows
+    /// ready ahead ([`Windows`]) it begins with them, as far as the map reaches; what comes of it
+    /// the next [`allocate`](TailMap::allocate) finds. Elsewhere nothing happens.
+    fn prepare(&mut self, bytes: u64) {
+        let _ = bytes;
+    }
+
     /// Says that positioned writes have extended the file to `end`, without a gap above the
     /// allocated end: so a batch too large for the window is written to the file itself, from
     /// the published end on, and then published. Below the allocated end there is nothing to say.

@@ -292,8 +292,11 @@ impl sealed::Sealed for Shared {}
 impl Windows for Shared {
     fn ready(&self, goes_on: &dyn Fn() -> bool) {
         self.ahead.serve(goes_on, |file| {
-            if let Some(file) = file.upgrade() {
-                file.ahead.serve();
+            if let Some(file) = file.upgrade()
+                && file.ahead.is_asked_for()
+                && let Ok(opened) = file.descriptor()
+            {
+                file.ahead.serve(&opened);
             }
         });
     }

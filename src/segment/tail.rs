@@ -25,6 +25,10 @@ const FIRST_WINDOW: u64 = 4 << 10;
 /// The largest window: its zeroing is the longest pause an append meets, and costs two system
 /// calls, which more than two thousand small appends share.
 const LARGEST_WINDOW: u64 = 512 << 10;
+const FIRST: Window = Window { calm: 0, next: FIRST_WINDOW };
+/// From this size on a window's successor is asked for at once, from a thread that may have one
+/// ready in time; of a smaller one when half of it is full: it may be the log's last for long.
+const BUSY_WINDOW: u64 = 256 << 10;
 /// How much of a file is mapped at first, and by what it is multiplied once that is full. Many
 /// small maps lie side by side and share pages of page tables, which large ones do not: an append
 /// to one of thousands of logs waits for those as much as for anything.
@@ -61,12 +65,21 @@ pub(crate) struct Tail {
     segment: Arc<Segment>,
     /// The largest timestamp of the first batch; without one the time the segment was made counts.
     born: i64,
+    window: Window,
     digester: Digester,
     file: Arc<dyn DiskFile>,
-    window: u64,
     created: Timestamp,
     /// Where a batch is put together that is written by position.
     scratch: Vec<u8>,
+}
+
+/// What lies ahead of a mapped segment.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    /// Up to there a batch is stored without a further look; never above what is allocated.
+    calm: u64,
+    /// How large the next one is to be.
+    next: u64,
 }
 
 #[derive(Debug)]
@@ -100,7 +113,7 @@ impl Tail {
             file,
             map: MapState::Untried,
             end,
-            window: FIRST_WINDOW,
+            window: FIRST,
             capacity: limits.segment_bytes.max(end),
             indexer,
             limits,
@@ -187,7 +200,7 @@ impl Tail {
         let mut fits_map = true;
         let stored = match &mut self.map {
             MapState::Mapped(map) if batch.size() < LARGE_BATCH => {
-                fits_map = end <= map.allocated()
+                fits_map = end <= self.window.calm
                     || grow(&mut **map, &mut self.window, end, self.capacity, &self.segment)
                         .map_err(|error| Error::io("append", &self.segment.path(), error))?;
                 fits_map.then(|| {
@@ -333,7 +346,7 @@ impl Tail {
     /// Gives back memory until the next append, which takes it up again by itself.
     pub(crate) fn rest(&mut self) {
         self.scratch = Vec::new();
-        self.window = FIRST_WINDOW; // it is busy no more
+        self.window.next = FIRST_WINDOW; // it is busy no more
         if let MapState::Mapped(map) = &mut self.map {
             map.rest();
         }
@@ -379,27 +392,39 @@ fn enlarge(map: &mut dyn TailMap, end: u64, limit: u64, segment: &Segment) -> bo
     }
 }
 
-/// Readies the next window: four times the last one while the segment stays busy, never past the
-/// segment's limit unless the batch itself reaches there. `false`: the map does not reach as far.
+/// Where a batch is about to end beyond the calm part of the window: asks for the next one, or,
+/// where the window ends too, readies that. It is four times the last one while the segment stays
+/// busy, never past the segment's limit unless the batch itself reaches there. `false`: the map
+/// does not reach as far.
 #[cold]
 fn grow(
     map: &mut dyn TailMap,
-    window: &mut u64,
+    window: &mut Window,
     end: u64,
     limit: u64,
     segment: &Segment,
 ) -> std::io::Result<bool> {
-    let page_end = end.next_multiple_of(FIRST_WINDOW);
-    let wanted = map.allocated().saturating_add(*window).min(limit).max(page_end);
-    // the last page may reach past the segment's limit; the map's capacity ends there
-    let mut wanted = wanted.min(limit.max(end));
-    if end <= map.capacity() {
-        wanted = wanted.min(map.capacity()); // a larger map once a batch needs it
-    } else if !enlarge(map, wanted, limit, segment) {
-        return Ok(false);
+    let allocated = map.allocated();
+    if end > allocated {
+        let page_end = end.next_multiple_of(FIRST_WINDOW);
+        let wanted = allocated.saturating_add(window.next).min(limit).max(page_end);
+        // the last page may reach past the segment's limit; the map's capacity ends there
+        let mut wanted = wanted.min(limit.max(end));
+        if end <= map.capacity() {
+            wanted = wanted.min(map.capacity()); // a larger map once a batch needs it
+        } else if !enlarge(map, wanted, limit, segment) {
+            return Ok(false);
+        }
+        map.allocate(wanted)?;
+        window.next = (window.next * 4).min(LARGEST_WINDOW);
+        let size = map.allocated() - allocated;
+        if size < BUSY_WINDOW {
+            window.calm = end.max(map.allocated() - size / 2);
+            return Ok(true);
+        }
     }
-    map.allocate(wanted)?;
-    *window = (*window * 4).min(LARGEST_WINDOW);
+    map.prepare(window.next);
+    window.calm = map.allocated();
     Ok(true)
 }
 

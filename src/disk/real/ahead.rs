@@ -1,9 +1,9 @@
 //! Windows that another thread makes ready while the one before is still being filled.
 //!
 //! Writing zeros is most of what a busy writer's appends cost: half of its time goes into pages
-//! that are new. So a writer whose windows are large asks for the next one as soon as it has begun
-//! one, and a thread that serves does there what the writer would have done: zeros first, then the
-//! pages of the map. Where nobody serves, or too late, the writer does it itself, as ever.
+//! that are new. So a writer asks for the next window before it has filled one, and a thread that
+//! serves does there what the writer would have done: zeros first, then the pages of the map. Where
+//! nobody serves, or too late, the writer does it itself, as ever.
 //!
 //! Invariants. A window lies behind what its writer knows to be allocated, so nobody stores into it
 //! before it is taken. Its lock is held while it is made ready: who writes by position, cuts the
@@ -22,18 +22,22 @@ use crate::sync::{Condvar, Mutex};
 /// a window.
 const PIECE: u64 = if cfg!(test) { 8 << 10 } else { 256 << 10 };
 
-/// So many windows wait at most, for each keeps a descriptor open: where more are wanted than are
-/// made, their writers make them.
-const MOST_WAITING: usize = 64;
+/// So many windows wait at most: where more are wanted than are made, their writers make them.
+/// The newest is made first. A writer of many logs in turn comes back to the oldest first: who met
+/// him there would have him wait for each that is being made, all the way.
+const MOST_WAITING: usize = if cfg!(test) { 64 } else { 4_096 };
 
 /// What makes a file ready to be stored into.
 pub(super) trait Job: Send {
+    /// What it is done through; nobody keeps it open for a job that waits.
+    type File;
+
     /// Where it begins and ends.
     fn bounds(&self) -> (u64, u64);
     /// Zeros, and pages in the map.
-    fn run(&self, from: u64, to: u64) -> io::Result<()>;
+    fn run(&self, file: &Self::File, from: u64, to: u64) -> io::Result<()>;
     /// Cuts the file there.
-    fn cut(&self, end: u64) -> io::Result<()>;
+    fn cut(&self, file: &Self::File, end: u64) -> io::Result<()>;
 }
 
 #[derive(Debug, Default)]
@@ -74,20 +78,25 @@ impl<J: Job> Window<J> {
         *self.stage.lock() = Stage::Ready { from, to: from, job: Some(Box::new(job)) };
     }
 
+    /// Whether there is something to do.
+    pub(super) fn is_asked_for(&self) -> bool {
+        matches!(&*self.stage.lock(), Stage::Ready { job: Some(_), .. })
+    }
+
     /// Makes it ready, piece by piece, as long as it is asked for.
-    pub(super) fn serve(&self) {
-        while self.serve_piece() {}
+    pub(super) fn serve(&self, file: &J::File) {
+        while self.serve_piece(file) {}
     }
 
     /// Whether there is more to do.
-    fn serve_piece(&self) -> bool {
+    fn serve_piece(&self, file: &J::File) -> bool {
         let mut stage = self.stage.lock();
         let Stage::Ready { to, job, .. } = &mut *stage else { return false };
         let Some(wanted) = job else { return false };
         let all = wanted.bounds().1;
         let next = (*to + PIECE).min(all);
-        if let Err(error) = wanted.run(*to, next) {
-            match wanted.cut(*to) {
+        if let Err(error) = wanted.run(file, *to, next) {
+            match wanted.cut(file, *to) {
                 Ok(()) => *job = None,
                 Err(_) => *stage = Stage::Littered,
             }
@@ -169,7 +178,7 @@ impl<T> Queue<T> {
         self.serving.load(Ordering::Relaxed) > 0
     }
 
-    /// Has a window served in its turn; whether that will be.
+    /// Has a window served, the newest first; whether that will be.
     pub(super) fn offer(&self, window: T) -> bool {
         let mut waiting = self.waiting.lock();
         if waiting.windows.len() >= MOST_WAITING {
@@ -195,7 +204,7 @@ impl<T> Queue<T> {
                 seen = waiting.wakes;
                 continue;
             }
-            let next = waiting.windows.pop_front();
+            let next = waiting.windows.pop_back();
             drop(waiting);
             next.map(&serve);
         }

@@ -23,30 +23,28 @@ static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 const KEPT_BEHIND: u64 = 1 << 20;
 /// How much is let go at a time.
 const LET_GO: u64 = 4 << 20;
-/// From this size on the next window is asked for ahead: of a log that is as busy as that.
-const LEAST_AHEAD: u64 = if cfg!(test) { 8 << 10 } else { 256 << 10 };
-
 /// The next window, as another thread makes it ready.
 #[derive(Debug)]
 pub(super) struct Ahead {
-    file: Arc<File>,
     mapping: Arc<Mapping>,
     from: u64,
     to: u64,
 }
 
 impl Job for Ahead {
+    type File = File;
+
     fn bounds(&self) -> (u64, u64) {
         (self.from, self.to)
     }
 
-    fn run(&self, from: u64, to: u64) -> io::Result<()> {
-        zero_ahead(&self.file, from, to)?;
+    fn run(&self, file: &File, from: u64, to: u64) -> io::Result<()> {
+        zero_ahead(file, from, to)?;
         self.mapping.populate(from, to)
     }
 
-    fn cut(&self, end: u64) -> io::Result<()> {
-        self.file.set_len(end)
+    fn cut(&self, file: &File, end: u64) -> io::Result<()> {
+        file.set_len(end)
     }
 }
 
@@ -87,19 +85,6 @@ impl RealTail {
             Taken::UpTo(end) => self.writer.raise_allocated(end),
             Taken::Littered => self.cut_first = true,
             Taken::Nothing => {}
-        }
-    }
-
-    /// Asks for a window of that size, as far as the map reaches.
-    fn ask_ahead(&self, size: u64) {
-        let from = self.allocated();
-        let to = from.saturating_add(size).min(self.capacity());
-        if size < LEAST_AHEAD || from >= to || !self.file.has_servers() {
-            return;
-        }
-        if let Ok(file) = self.file.descriptor() {
-            let mapping = self.writer.mapping().clone();
-            self.file.ask_ahead(Ahead { file, mapping, from, to });
         }
     }
 
@@ -147,14 +132,21 @@ impl TailMap for RealTail {
         if !self.writer.bounds().check_allocate(end)? {
             return Ok(());
         }
-        let size = end - self.allocated();
         self.take_ahead();
         if self.allocated() < end {
             self.extend(end)?;
         }
         self.let_go_behind();
-        self.ask_ahead(size);
         Ok(())
+    }
+
+    fn prepare(&mut self, bytes: u64) {
+        let from = self.allocated();
+        let to = from.saturating_add(bytes).min(self.capacity());
+        if from < to && self.file.has_servers() {
+            let mapping = self.writer.mapping().clone();
+            self.file.ask_ahead(Ahead { mapping, from, to });
+        }
     }
 
     fn written(&mut self, end: u64) {

@@ -2,9 +2,10 @@
 //! that go on meanwhile, and files whose map cannot grow.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use super::*;
-use crate::disk::{IoMode, LARGEST_MAP, RealDisk};
+use crate::disk::{IoMode, LARGEST_MAP, RealDisk, Windows};
 
 /// A mebibyte or so of records, some of them too large for the window.
 const COUNT: i64 = 1_200;
@@ -106,4 +107,54 @@ fn a_log_left_alone_begins_with_small_windows_again() {
     log.checkpoint().unwrap();
     let then = growth(&log, &file, COUNT..2 * COUNT);
     assert_eq!(then[..3], [4 << 10, 16 << 10, 64 << 10], "of {then:?}");
+}
+
+/// Ends who serves, however a test ends.
+struct Serving<'a>(&'a dyn Windows, &'a AtomicBool);
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        self.1.store(false, Ordering::Release);
+        self.0.wake();
+    }
+}
+
+/// Windows of 4, 16 and 64 KiB, and what is left of the map.
+#[test]
+fn a_window_that_is_half_full_has_the_next_one_behind_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let Ok(disk) = RealDisk::new(IoMode::Mapped) else { return };
+    let windows = disk.windows().unwrap();
+    let bench = Bench::on(Arc::new(disk));
+    let (log, _) = bench.try_open_at(directory.path(), facts(0, LastStop::Clean)).unwrap();
+    let file = directory.path().join("00000000000000000000.log");
+    let len = || std::fs::metadata(&file).unwrap().len();
+    let (goes_on, is_served) = (AtomicBool::new(true), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            windows.ready(&|| {
+                is_served.store(true, Ordering::Release);
+                goes_on.load(Ordering::Acquire)
+            });
+        });
+        let _serving = Serving(&*windows, &goes_on);
+        let until = Instant::now() + Duration::from_secs(60);
+        let wait_for = |is_so: &dyn Fn() -> bool| {
+            while !is_so() {
+                assert!(Instant::now() < until, "the file is {} bytes long", len());
+                std::thread::yield_now();
+            }
+        };
+        wait_for(&|| is_served.load(Ordering::Acquire));
+        let mut end = 0;
+        for (window, size, next) in [(4, 4, 20), (20, 16, 84), (84, 64, 256)] {
+            while log.size().0 <= (window - size / 2) << 10 {
+                assert!(end == 0 || len() == window << 10, "{} bytes", len());
+                append(&log, &value(end), end).unwrap();
+                end += 1;
+            }
+            wait_for(&|| len() == next << 10);
+        }
+        check(&log, end);
+    });
 }

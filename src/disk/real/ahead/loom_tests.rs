@@ -25,16 +25,18 @@ impl End {
 struct Zeros(Arc<End>, u64);
 
 impl Job for Zeros {
+    type File = ();
+
     fn bounds(&self) -> (u64, u64) {
         (self.1, self.1 + 2 * PIECE)
     }
 
-    fn run(&self, _: u64, to: u64) -> io::Result<()> {
+    fn run(&self, (): &(), _: u64, to: u64) -> io::Result<()> {
         self.0.change(to);
         Ok(())
     }
 
-    fn cut(&self, _: u64) -> io::Result<()> {
+    fn cut(&self, (): &(), _: u64) -> io::Result<()> {
         unreachable!("nothing fails")
     }
 }
@@ -45,7 +47,7 @@ fn asked() -> (Arc<End>, Arc<Window<Zeros>>, thread::JoinHandle<()>) {
     let window = Arc::new(Window::new());
     window.ask(Zeros(end.clone(), 10));
     let served = window.clone();
-    let server = thread::spawn(move || served.serve());
+    let server = thread::spawn(move || served.serve(&()));
     (end, window, server)
 }
 

@@ -18,15 +18,17 @@ struct Fails {
 }
 
 impl Job for Fails {
+    type File = ();
+
     fn bounds(&self) -> (u64, u64) {
         (10, 20)
     }
 
-    fn run(&self, _: u64, _: u64) -> io::Result<()> {
+    fn run(&self, (): &(), _: u64, _: u64) -> io::Result<()> {
         Err(io::ErrorKind::StorageFull.into())
     }
 
-    fn cut(&self, end: u64) -> io::Result<()> {
+    fn cut(&self, (): &(), end: u64) -> io::Result<()> {
         assert_eq!(end, 10);
         if self.is_undone { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
     }
@@ -36,15 +38,15 @@ impl Job for Fails {
 fn a_window_that_failed_is_nothing_or_has_to_be_cut() {
     let window = Window::new();
     window.ask(Fails { is_undone: true });
-    window.serve();
+    window.serve(&());
     assert_eq!(window.take(10), Taken::Nothing);
     window.ask(Fails { is_undone: false });
-    window.serve();
+    window.serve(&());
     window.give_way(15);
     assert_eq!(window.take(15), Taken::Littered);
     assert_eq!(window.take(15), Taken::Nothing, "it is told once");
     window.ask(Fails { is_undone: false });
-    window.serve();
+    window.serve(&());
     window.call_in();
     assert_eq!(window.take(10), Taken::Nothing, "the file was cut");
 }
@@ -53,11 +55,13 @@ fn a_window_that_failed_is_nothing_or_has_to_be_cut() {
 struct Pieces(u64);
 
 impl Job for Pieces {
+    type File = ();
+
     fn bounds(&self) -> (u64, u64) {
         (10, 10 + 3 * PIECE)
     }
 
-    fn run(&self, from: u64, to: u64) -> io::Result<()> {
+    fn run(&self, (): &(), from: u64, to: u64) -> io::Result<()> {
         assert_eq!(to - from, PIECE);
         match from < 10 + self.0 * PIECE {
             true => Ok(()),
@@ -65,7 +69,7 @@ impl Job for Pieces {
         }
     }
 
-    fn cut(&self, end: u64) -> io::Result<()> {
+    fn cut(&self, (): &(), end: u64) -> io::Result<()> {
         assert_eq!(end, 10 + self.0 * PIECE);
         Ok(())
     }
@@ -76,36 +80,38 @@ fn what_was_made_before_a_failure_or_a_call_is_ready() {
     for made in 0..=3 {
         let window = Window::new();
         window.ask(Pieces(made));
-        window.serve();
+        window.serve(&());
         let end = 10 + made * PIECE;
         let expected = if made > 0 { Taken::UpTo(end) } else { Taken::Nothing };
         assert_eq!(window.take(10), expected);
     }
     let window = Window::new();
     window.ask(Pieces(3));
-    assert!(window.serve_piece());
+    assert!(window.serve_piece(&()));
     assert_eq!(window.take(10), Taken::UpTo(10 + PIECE));
-    assert!(!window.serve_piece(), "the rest is asked for no more");
+    assert!(!window.serve_piece(&()), "the rest is asked for no more");
     window.ask(Pieces(3));
-    assert!(window.serve_piece());
+    assert!(window.serve_piece(&()));
     window.give_way(11);
-    assert!(!window.serve_piece());
+    assert!(!window.serve_piece(&()));
     assert_eq!(window.take(11), Taken::UpTo(10 + PIECE));
 }
 
 struct Made;
 
 impl Job for Made {
+    type File = ();
+
     fn bounds(&self) -> (u64, u64) {
         (10, 20)
     }
 
-    fn run(&self, from: u64, to: u64) -> io::Result<()> {
+    fn run(&self, (): &(), from: u64, to: u64) -> io::Result<()> {
         assert_eq!((from, to), (10, 20));
         Ok(())
     }
 
-    fn cut(&self, _: u64) -> io::Result<()> {
+    fn cut(&self, (): &(), _: u64) -> io::Result<()> {
         unreachable!("nothing failed")
     }
 }
@@ -115,8 +121,8 @@ fn what_is_ready_is_taken_by_who_stands_before_its_end_and_behind_its_beginning(
     let made = || {
         let window = Window::new();
         window.ask(Made);
-        window.serve();
-        window.serve(); // who was asked twice comes twice
+        window.serve(&());
+        window.serve(&()); // who was asked twice comes twice
         window
     };
     assert_eq!(made().take(9), Taken::Nothing, "what lies between is not ready");
@@ -135,12 +141,12 @@ fn what_is_ready_is_taken_by_who_stands_before_its_end_and_behind_its_beginning(
     let asked = Window::new();
     asked.ask(Made);
     asked.give_way(12);
-    asked.serve();
+    asked.serve(&());
     assert_eq!(asked.take(12), Taken::Nothing);
 }
 
 #[test]
-fn no_more_windows_wait_than_may_keep_descriptors() {
+fn no_more_windows_wait_than_may() {
     let queue = Queue::new();
     assert_eq!((0..MOST_WAITING + 5).filter(|window| queue.offer(*window)).count(), MOST_WAITING);
     let goes_on = AtomicBool::new(true);
@@ -150,7 +156,8 @@ fn no_more_windows_wait_than_may_keep_descriptors() {
         served.borrow_mut().push(window);
         goes_on.store(served.borrow().len() < 3, Ordering::Relaxed);
     });
-    assert_eq!(*served.borrow(), [0, 1, 2], "in the order in which they were asked for");
+    let newest = [MOST_WAITING - 1, MOST_WAITING - 2, MOST_WAITING - 3];
+    assert_eq!(*served.borrow(), newest, "the newest first");
     assert!(!queue.is_served() && queue.waiting.lock().windows.is_empty());
 }
 
@@ -185,6 +192,7 @@ fn the_window_behind_is_ready_before_it_is_needed() {
                 break;
             }
             map.allocate(end).unwrap();
+            map.prepare(WINDOW);
             thread::sleep(Duration::from_millis(1));
             is_ahead = file.len().unwrap() == map.allocated() + WINDOW;
         }
@@ -219,8 +227,9 @@ fn a_window_that_waits_gives_way_to_a_positioned_write() {
         thread::scope(|scope| {
             scope.spawn(|| windows.ready(&goes_on));
             turn.wait(); // somebody serves, and is not at it yet
-            let asked = map.allocate(WINDOW);
-            let done = asked.and_then(|()| write_all_at(&*file, &vec![7; written], WINDOW));
+            let allocated = map.allocate(WINDOW);
+            map.prepare(WINDOW);
+            let done = allocated.and_then(|()| write_all_at(&*file, &vec![7; written], WINDOW));
             turn.wait();
             done.unwrap();
         });
@@ -234,16 +243,16 @@ fn a_window_that_waits_gives_way_to_a_positioned_write() {
     }
 }
 
-/// Of many logs few are busy, and each window that waits keeps a descriptor.
 #[test]
-fn large_windows_alone_are_asked_for_and_none_where_nobody_serves() {
+fn a_window_is_asked_for_where_somebody_serves_as_far_as_the_map_reaches() {
     let directory = tempfile::tempdir().unwrap();
     let Ok(disk) = RealDisk::new(IoMode::Mapped) else { return };
     let windows = disk.windows().unwrap();
     let file = disk.open(&directory.path().join("f"), Access::Create).unwrap();
-    let mut map = file.map_tail(0, 1 << 20).unwrap().unwrap();
+    let mut map = file.map_tail(0, 2 * WINDOW).unwrap().unwrap();
     let mut asked_by = |size: u64| {
         map.allocate(map.allocated() + size).unwrap();
+        map.prepare(WINDOW);
         disk.shared.ahead.waiting.lock().windows.len()
     };
     assert_eq!(asked_by(WINDOW), 0, "nobody serves");
@@ -256,12 +265,11 @@ fn large_windows_alone_are_asked_for_and_none_where_nobody_serves() {
     let found = thread::scope(|scope| {
         scope.spawn(|| windows.ready(&goes_on));
         turn.wait();
-        let found = [4 << 10, 8 << 10].map(&mut asked_by);
+        let found = [WINDOW / 2, WINDOW / 2].map(&mut asked_by);
         turn.wait();
         found
     });
-    assert_eq!(found, [0, 1], "a page, and two");
-    assert_eq!(asked_by(WINDOW), 0, "nobody serves any more");
+    assert_eq!(found, [1, 1], "behind the map there is none");
 }
 
 /// A tail as its log uses it.
@@ -286,6 +294,7 @@ impl Tail<'_> {
         if end > map.allocated() {
             let wanted = (map.allocated() + WINDOW).min(map.capacity()).max(end);
             map.allocate(wanted).unwrap();
+            map.prepare(WINDOW);
         }
         map.window(self.bytes.len() as u64, bytes.len()).copy_from_slice(bytes);
         map.publish(end);
