@@ -3,6 +3,7 @@
 mod appending;
 mod asked;
 mod auditing;
+mod copying;
 mod digests;
 mod filtered;
 mod followed;
