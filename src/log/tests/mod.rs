@@ -5,6 +5,7 @@ mod asked;
 mod auditing;
 mod copying;
 mod digests;
+mod fetching;
 mod filtered;
 mod followed;
 mod hosted;
