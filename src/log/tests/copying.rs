@@ -80,7 +80,7 @@ fn shared(bench: &Bench) -> Vec<i64> {
     shared.map(|(name, ..)| name.strip_suffix(".log").unwrap().parse().unwrap()).collect()
 }
 
-/// And those that are not are there to be read, whatever the log does with them.
+/// All others are copied, and what was taken over is counted as what it is.
 #[test]
 fn segments_are_shared_that_will_never_change_again() {
     type Ready = fn(&PartitionLog);
@@ -227,7 +227,7 @@ fn who_looks_on_may_end_it_at_each_segment() {
     }
 }
 
-/// Made once, they are not to be made again: by the segments, and what is the log's own alone.
+/// It need not be made again then. What else lies in the directory is none of the log's.
 #[test]
 fn what_lies_beside_final_segments_is_copied_with_them() {
     let bench = small();

@@ -1,5 +1,5 @@
-//! What a read says of the place that it came to: of a batch that turned out bad, and of the epoch
-//! before an offset.
+//! What a read says of the place that it came to: of a batch that turned out bad, of offsets that
+//! are not there, and of the epoch before one.
 
 use super::*;
 
@@ -31,6 +31,28 @@ fn a_batch_that_turned_out_bad_is_named_by_its_file_and_its_place_there() {
     assert_eq!(error.path(), Some(&*Bench::log_path(0)));
     assert_eq!(error.position(), Some(2 * size as u64), "{error}");
     assert_eq!(log.counters().failed_reads.get(), failed + 1);
+}
+
+/// Compaction took the first; the second was lost, with all that readers are to be told of it.
+#[test]
+fn a_gap_that_may_be_there_is_no_damage_beside_one_that_is() {
+    let bench = Bench::new();
+    bench.put(&Bench::log_path(0), &batches(0, 3));
+    bench.put(&Bench::log_path(5), &batches(5, 8));
+    let compacted = Offset::new(8);
+    let known = KnownFacts { compacted, ..facts(12, LastStop::PowerCut) };
+    let (log, report) = bench.open(known);
+    let damage: Vec<_> =
+        report.damage().iter().map(|lost| (lost.from().get(), lost.to().get())).collect();
+    assert_eq!(damage, [(8, 12)], "the control");
+    for from in [3, 4] {
+        let fetched = log.fetch(Offset::new(from), None, FetchLimits::all(1)).unwrap();
+        assert_eq!(fetched.chunk.unwrap().first_offset.get(), 5, "from {from}");
+    }
+    for from in [8, 11] {
+        let lost = log.fetch(Offset::new(from), None, FetchLimits::all(1)).unwrap_err();
+        assert!(lost.is_corrupt(), "from {from}: {lost}");
+    }
 }
 
 /// A position is kept with it, so that a truncation is noticed.
