@@ -3,7 +3,9 @@
 mod appending;
 mod asked;
 mod auditing;
+mod copying;
 mod digests;
+mod fetching;
 mod filtered;
 mod followed;
 mod hosted;

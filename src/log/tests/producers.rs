@@ -289,3 +289,30 @@ fn a_copy_has_no_snapshot_of_what_the_log_became_after_it() {
         assert_eq!((known, next(&copy, 7)), (vec![7], i32::try_from(at).unwrap()), "at {at}");
     }
 }
+
+/// A truncation of the copy goes back to them; and of what came after the moment it knows nothing.
+#[test]
+fn a_copy_has_the_snapshots_of_its_records_and_no_later_ones() {
+    let mut bench = Bench::new();
+    bench.config = bench.config.segment_bytes(1024);
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    let fill = |to| {
+        for _ in 0..to {
+            send(&log, 7, &[0; 100]);
+        }
+        log.checkpoint().unwrap();
+    };
+    fill(30);
+    let dir = Path::new("/copy");
+    let secured = cut_all(&[&log]).remove(0).secure(dir, Sharing::Nothing).unwrap();
+    fill(20);
+    secured.copy(dir, &|_, _| true).unwrap();
+    let copied: Vec<i64> = {
+        let names = bench.disk.list(dir).unwrap().into_iter().map(|entry| entry.name);
+        names.filter_map(|name| name.strip_suffix(".snapshot")?.parse().ok()).collect()
+    };
+    let (until, beyond): (Vec<_>, Vec<_>) =
+        snapshots(&bench).into_iter().partition(|at| *at <= secured.offsets().end.get());
+    assert!(until.len() > 1 && !beyond.is_empty(), "the control: {until:?}, {beyond:?}");
+    assert_eq!(copied, until);
+}

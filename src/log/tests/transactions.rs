@@ -2,6 +2,7 @@
 //! `lives` plays random ones beside a reference.
 
 mod lives;
+mod overtaken;
 
 use super::*;
 use crate::config::Durability;

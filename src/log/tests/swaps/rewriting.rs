@@ -90,6 +90,21 @@ fn a_swap_is_recorded_and_leaves_nothing_of_what_it_replaced() {
     assert!(!bench.names().iter().any(is_left), "{:?}", bench.names());
 }
 
+/// The files of the old ones may have got other names by then.
+#[test]
+fn a_look_at_the_segments_that_a_swap_overtakes_is_taken_again_at_the_new_ones() {
+    let (bench, log, sealed) = sealed();
+    let new = rewritten(&bench, &log, &sealed[0]);
+    let looks = std::cell::Cell::new(0);
+    let seen = log.over_segments(|segments, _| {
+        if looks.replace(looks.get() + 1) == 0 {
+            swap(&log, &sealed[0], &new, &Told::default())?;
+        }
+        Ok(segments[0].published())
+    });
+    assert_eq!((looks.get(), seen.unwrap()), (2, new.len()));
+}
+
 /// What was deleted meanwhile does not come back.
 #[test]
 fn a_swap_that_a_deletion_has_overtaken_changes_nothing() {
