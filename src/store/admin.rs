@@ -114,15 +114,25 @@ impl Store {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn ensure_topic(&self, name: &str, config: TopicConfig) -> Result<()> {
-        match self.create_topic(name, config.clone()) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            created => return created,
+        loop {
+            match self.create_topic(name, config.clone()) {
+                // with a path it is no topic, but a directory in its way
+                Err(error)
+                    if error.kind() == ErrorKind::AlreadyExists && error.path().is_none() => {}
+                created => return created,
+            }
+            match self.accept_topic(name, &config) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {} // deleted since
+                accepted => return accepted,
+            }
         }
+    }
+
+    fn accept_topic(&self, name: &str, config: &TopicConfig) -> Result<()> {
         let topic = self.engine.topic(name)?;
-        match difference(&topic, &config) {
+        match difference(&topic, config) {
             Some(("partitions", difference)) => Err(exists(name, difference)),
-            Some(_) if topic.is_adopted() => self.alter_topic(name, config),
-            None if topic.is_adopted() => self.alter_topic(name, config),
+            _ if topic.is_adopted() => self.alter_topic(name, config.clone()),
             Some((_, difference)) => Err(exists(name, difference)),
             None => Ok(()),
         }

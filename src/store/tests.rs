@@ -4,6 +4,7 @@
 mod broadcast;
 mod deduplication;
 mod hosted;
+mod naming;
 mod priorities;
 #[cfg(feature = "sim")]
 mod replicas;

@@ -215,7 +215,8 @@ impl RootLog {
             self.sync_name(inner)?;
         }
         if !facts.is_empty() {
-            inner.capacity.admit(&inner.state, facts)?;
+            let admitted = inner.capacity.admit(&inner.state, facts);
+            admitted.map_err(|error| error.at_path(&self.path))?;
             self.append(inner, facts)?;
         }
         if durable == Durable::Now {
@@ -265,14 +266,15 @@ impl RootLog {
     fn frame(&self, inner: &mut Inner, facts: &[Fact], bytes: &mut Vec<u8>) -> Result<()> {
         for attempt in 0.. {
             bytes.clear();
-            frame::put_frame(bytes, inner.next_sequence, inner.durable_through, facts)
-                .map_err(|size| too_large("a set of facts", size as u64, MAX_PAYLOAD as u64))?;
+            frame::put_frame(bytes, inner.next_sequence, inner.durable_through, facts).map_err(
+                |size| self.too_large("a set of facts", size as u64, MAX_PAYLOAD as u64),
+            )?;
             let (end, limit) = (inner.end + bytes.len() as u64, inner.capacity.limit());
             if end <= limit {
                 break;
             }
             if attempt > 0 {
-                return Err(too_large("the state log", end, limit));
+                return Err(self.too_large("the state log", end, limit));
             }
             let fresh = Fresh::of(&inner.state, &inner.header, inner.next_sequence);
             self.begin_anew(inner, fresh)?;
@@ -337,6 +339,10 @@ impl RootLog {
         }
     }
 
+    fn too_large(&self, what: &'static str, size: u64, limit: u64) -> Error {
+        Error::new("record facts", Cause::TooLarge { what, size, limit }).at_path(&self.path)
+    }
+
     /// Puts a new file in place of this one; fails where that stays in force.
     fn begin_anew(&self, inner: &mut Inner, fresh: Fresh) -> Result<()> {
         let file = fresh.write(&*self.disk, &self.path)?;
@@ -352,10 +358,6 @@ impl RootLog {
         *inner = Inner { unnamed, ..fresh.into_inner(file, state, capacity) };
         Ok(())
     }
-}
-
-fn too_large(what: &'static str, size: u64, limit: u64) -> Error {
-    Error::new("record facts", Cause::TooLarge { what, size, limit })
 }
 
 /// Runs `write`; where the disk has no room for it, again on the space in reserve, step by step.

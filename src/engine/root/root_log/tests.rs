@@ -143,7 +143,7 @@ fn what_could_not_be_read_back_is_refused_before_it_is_written() {
     let name = "n".repeat(1 << 20);
     let long = vec![Fact::TopicDeleted { id: topic_id(1), name }; 20];
     let error = log.record(&long, Durable::Now).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    assert_eq!((error.kind(), error.path()), (ErrorKind::TooLarge, Some(&*state_path())));
     assert_eq!(disk.read(&state_path()), before);
     log.record(&[epoch(1)], Durable::Now).unwrap();
 }

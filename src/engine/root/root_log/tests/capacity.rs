@@ -59,6 +59,7 @@ fn what_could_not_be_read_again_is_refused_before_it_is_written() {
         }
     };
     assert_eq!((refused.kind(), refused.outcome()), (ErrorKind::TooLarge, Outcome::NotWritten));
+    assert_eq!(refused.path(), Some(&*state_path()), "{refused}");
     assert!(made.len() > 5, "{refused}");
     let more = Fact::PartitionsAdded { id: made[0], total: 100 };
     assert_eq!(log.record(&[more], Durable::Now).unwrap_err().kind(), ErrorKind::TooLarge);
