@@ -1,0 +1,98 @@
+//! What became of transactions, told from files that were sealed before the reader came.
+
+use super::*;
+use crate::ids::ProducerId;
+
+impl Beside {
+    fn send(&self, id: i64) {
+        let now = Timestamp::from_millis(1_000_000);
+        let records = [Record::new(&[7; 300][..])];
+        let batch = BorrowedBatch::measure(&records, &self.log.batch_rules(now)).unwrap();
+        let identity = identity(id);
+        let claim = Some(ProducerClaim { identity, sequence: None, transactional: true });
+        self.log.append(&Produced { batch: &batch, claim }, now).unwrap();
+    }
+
+    fn end(&self, id: i64, kind: MarkerKind) {
+        let marker = Marker { kind, coordinator_epoch: 0 };
+        self.log.append_marker(identity(id), marker, Timestamp::from_millis(1_000_000)).unwrap();
+    }
+
+    /// What offset 3 has was aborted, and that of 5 committed; the rest is plain, but for markers.
+    fn with_transactions() -> Self {
+        let it = Beside::new();
+        it.fill(3);
+        it.send(7);
+        it.end(7, MarkerKind::Abort);
+        it.send(8);
+        it.end(8, MarkerKind::Commit);
+        it.fill(5);
+        it.record(|facts| facts.recovery_point = Offset::new(12));
+        it
+    }
+}
+
+/// All that is to be seen, but for what is told of markers.
+fn check(shown: &[i64]) {
+    assert!([5, 7, 11].iter().all(|offset| shown.contains(offset)), "{shown:?}");
+    assert!(!shown.contains(&3), "{shown:?}");
+}
+
+fn identity(id: i64) -> ProducerIdentity {
+    ProducerIdentity::new(ProducerId::new(id), ProducerEpoch::new(0))
+}
+
+const COMMITTED: IsolationLevel = IsolationLevel::ReadCommitted;
+
+#[test]
+fn what_was_aborted_in_files_that_nobody_looked_through_is_not_shown() {
+    let it = Beside::with_transactions();
+    assert!(it.bases().len() > 2, "the control");
+    it.look(0);
+    let (found, error) = it.read_as(0, COMMITTED);
+    assert!(error.is_none(), "{error:?}");
+    check(&found);
+}
+
+#[test]
+fn damage_does_not_hide_what_became_of_transactions_behind_it() {
+    let it = Beside::with_transactions();
+    let path = Bench::log_path(0);
+    let mut bytes = it.bench.bytes(&path);
+    bytes[200] ^= 1;
+    it.bench.put(&path, &bytes);
+    it.look(0);
+    assert!(it.read_as(0, COMMITTED).1.expect("damage").is_corrupt());
+    let resume = it.followed.resume_above(Offset::ZERO, Duration::ZERO).unwrap().get();
+    assert!(resume <= 3, "the control: {resume}");
+    let (found, error) = it.read_as(resume, COMMITTED);
+    assert!(error.is_none(), "{error:?}");
+    check(&found);
+    assert_eq!(it.followed.offsets().first_unstable, None);
+}
+
+/// The file has gone between the look and the reading of it, and is back later.
+#[test]
+fn what_cannot_be_read_is_not_decided_until_it_can_be() {
+    let it = Beside::with_transactions();
+    it.look(0);
+    it.read_as(0, COMMITTED);
+    let base = it.bases()[1];
+    let (disk, path) = (it.bench.disk.clone(), Bench::log_path(base));
+    let aside = path.with_extension("aside");
+    let back = (disk.clone(), path.clone(), aside.clone());
+    it.meanwhile(move |asked, _| {
+        if asked == Asked::Held {
+            disk.rename(&path, &aside).unwrap();
+        }
+        Ok(())
+    });
+    it.record(|facts| facts.reign = Some(LeaderEpoch::new(1)));
+    it.look(0);
+    assert_eq!(it.followed.offsets().first_unstable, Some(Offset::new(base)));
+    *it.recorded.happens.lock() = None;
+    back.0.rename(&back.2, &back.1).unwrap();
+    it.fill(1);
+    it.look(0);
+    assert_eq!(it.followed.offsets().first_unstable, None);
+}
