@@ -10,12 +10,10 @@ mod told;
 
 use super::*;
 use crate::disk::names::PARTITION_METADATA;
-use crate::ids::{ProducerEpoch, ProducerId};
 use crate::journal::Frame;
 use crate::log::checkpoint::format_partition_metadata;
 use crate::log::follow::{FactSource, FollowFacts, FollowedLog};
 use crate::log::keeper::{Durable, LogFact};
-use crate::record::{Marker, MarkerKind, Produced, ProducerClaim, ProducerIdentity};
 use crate::sync::Mutex;
 
 #[derive(Debug)]
@@ -369,43 +367,4 @@ fn a_rewrite_under_way_is_read_where_it_is_whole() {
         };
         assert_eq!(it.all(), expected, "whole {is_whole}, cleaned {is_cleaned}");
     }
-}
-
-#[test]
-fn who_reads_what_was_committed_waits_for_what_is_open_and_is_not_shown_what_was_aborted() {
-    let it = Beside::new();
-    let now = Timestamp::from_millis(1_000_000);
-    let identity = |id| ProducerIdentity::new(ProducerId::new(id), ProducerEpoch::new(0));
-    let send = |id: i64| {
-        let records = [Record::new(b"in a transaction")];
-        let batch = BorrowedBatch::measure(&records, &it.log.batch_rules(now)).unwrap();
-        let claim =
-            Some(ProducerClaim { identity: identity(id), sequence: None, transactional: true });
-        it.log.append(&Produced { batch: &batch, claim }, now).unwrap();
-    };
-    let end = |id: i64, kind| {
-        let marker = Marker { kind, coordinator_epoch: 0 };
-        it.log.append_marker(identity(id), marker, now).unwrap();
-    };
-    let committed = || it.read_as(0, IsolationLevel::ReadCommitted).0;
-    append(&it.log, b"plain", 1).unwrap();
-    it.look(0);
-    send(7);
-    send(8);
-    append(&it.log, b"plain too", 1).unwrap();
-    it.look(0);
-    assert_eq!(committed(), [0], "offset 1 is open");
-    assert_eq!(it.followed.offsets().first_unstable, Some(Offset::new(1)));
-    end(7, MarkerKind::Commit);
-    it.look(0);
-    assert_eq!(committed(), [0, 1]);
-    end(8, MarkerKind::Abort);
-    it.look(0);
-    assert_eq!(it.followed.offsets().first_unstable, None);
-    let late = Beside::follow(&it.bench, &it.recorded);
-    late.look(Duration::ZERO).unwrap();
-    let shown = committed();
-    assert!(shown.contains(&0) && shown.contains(&1) && shown.contains(&3), "{shown:?}");
-    assert!(!shown.contains(&2), "it was aborted: {shown:?}");
-    assert_eq!(late.offsets().first_unstable, None);
 }

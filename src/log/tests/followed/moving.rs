@@ -27,7 +27,7 @@ impl Beside {
 
     /// Read on another disk by one who comes only now.
     fn on(self, before: impl FnMut(Call, &Path) -> io::Result<()> + Send + 'static) -> Self {
-        let disk = Stepped::new(&self.bench.disk, before);
+        let disk = Stepped::over(&self.bench.disk, before);
         Beside { followed: Beside::follow_on(&disk, &self.bench, &self.recorded), ..self }
     }
 }

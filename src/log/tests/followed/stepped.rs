@@ -28,7 +28,7 @@ impl std::fmt::Debug for Stepped {
 }
 
 impl Stepped {
-    pub(super) fn new(
+    pub(super) fn over(
         disk: &Arc<dyn Disk>,
         before: impl FnMut(Call, &Path) -> io::Result<()> + Send + 'static,
     ) -> Arc<dyn Disk> {

@@ -1,7 +1,8 @@
-//! What became of transactions, told from files that were sealed before the reader came.
+//! What became of transactions: told as they end, and from files that nobody looked through.
 
 use super::*;
-use crate::ids::ProducerId;
+use crate::ids::{ProducerEpoch, ProducerId};
+use crate::record::{Marker, MarkerKind, Produced, ProducerClaim, ProducerIdentity};
 
 impl Beside {
     fn send(&self, id: i64) {
@@ -43,6 +44,32 @@ fn identity(id: i64) -> ProducerIdentity {
 }
 
 const COMMITTED: IsolationLevel = IsolationLevel::ReadCommitted;
+
+#[test]
+fn who_reads_what_was_committed_waits_for_what_is_open_and_is_not_shown_what_was_aborted() {
+    let it = Beside::new();
+    let committed = || it.read_as(0, COMMITTED).0;
+    it.fill(1);
+    it.look(0);
+    it.send(7);
+    it.send(8);
+    it.fill(1);
+    it.look(0);
+    assert_eq!(committed(), [0], "offset 1 is open");
+    assert_eq!(it.followed.offsets().first_unstable, Some(Offset::new(1)));
+    it.end(7, MarkerKind::Commit);
+    it.look(0);
+    assert_eq!(committed(), [0, 1]);
+    it.end(8, MarkerKind::Abort);
+    it.look(0);
+    assert_eq!(it.followed.offsets().first_unstable, None);
+    let late = Beside::follow(&it.bench, &it.recorded);
+    late.look(Duration::ZERO).unwrap();
+    let shown = committed();
+    assert!(shown.contains(&0) && shown.contains(&1) && shown.contains(&3), "{shown:?}");
+    assert!(!shown.contains(&2), "it was aborted: {shown:?}");
+    assert_eq!(late.offsets().first_unstable, None);
+}
 
 #[test]
 fn what_was_aborted_in_files_that_nobody_looked_through_is_not_shown() {
