@@ -109,6 +109,7 @@ fn an_empty_file_counts_where_the_log_begins_or_ends() {
     let none = Told::default();
     let surrounded: Files<'_> = &[(0, &[0, 1, 2, 3, 4]), (3, &[]), (5, &[5]), (6, &[6])];
     assert_eq!(shown(surrounded, none), (0, 7, (0..7).collect(), false));
+    assert_eq!(shown(&surrounded[..3], none), (0, 6, (0..6).collect(), false));
     let in_front: Files<'_> = &[(0, &[]), (5, &[5]), (6, &[6])];
     assert_eq!(shown(in_front, Told { foreign: true, ..none }), (0, 7, vec![5, 6], false));
     let behind = Beside::of(&[(0, &[0, 1, 2]), (3, &[])]);

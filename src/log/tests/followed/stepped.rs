@@ -10,6 +10,7 @@ pub(super) enum Call {
     Names,
     Open,
     Length,
+    Read,
 }
 
 type Before = Box<dyn FnMut(Call, &Path) -> io::Result<()> + Send>;
@@ -120,6 +121,7 @@ impl DiskFile for SteppedFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.disk.step(Call::Read, &self.file.path())?;
         self.file.read_at(buffer, position)
     }
 

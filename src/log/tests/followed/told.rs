@@ -1,5 +1,8 @@
 //! What became of transactions: told as they end, and from files that nobody looked through.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::stepped::{Call, Stepped};
 use super::*;
 use crate::ids::{ProducerEpoch, ProducerId};
 use crate::record::{Marker, MarkerKind, Produced, ProducerClaim, ProducerIdentity};
@@ -122,4 +125,36 @@ fn what_cannot_be_read_is_not_decided_until_it_can_be() {
     it.fill(1);
     it.look(0);
     assert_eq!(it.followed.offsets().first_unstable, None);
+}
+
+/// Once, as a device may: what it hid is no damage, and is read at the next look.
+#[test]
+fn a_read_that_failed_hides_nothing_of_what_became_of_transactions() {
+    let it = Beside::with_transactions();
+    let base = it.bases()[1];
+    let (path, fails) = (Bench::log_path(base), Arc::new(AtomicBool::new(false)));
+    let armed = fails.clone();
+    let disk = Stepped::over(&it.bench.disk, move |call, read| {
+        match call == Call::Read && read == path && armed.swap(false, Ordering::Relaxed) {
+            true => Err(std::io::Error::other("a device error")),
+            false => Ok(()),
+        }
+    });
+    let it = Beside { followed: Beside::follow_on(&disk, &it.bench, &it.recorded), ..it };
+    it.look(0);
+    it.read_as(0, COMMITTED);
+    let arms = fails.clone();
+    it.meanwhile(move |asked, _| {
+        arms.fetch_or(asked == Asked::Held, Ordering::Relaxed);
+        Ok(())
+    });
+    it.record(|facts| facts.reign = Some(LeaderEpoch::new(1)));
+    it.look(0);
+    assert!(!fails.load(Ordering::Relaxed), "the control: it failed");
+    assert_eq!(it.followed.offsets().first_unstable, Some(Offset::new(base)));
+    *it.recorded.happens.lock() = None;
+    it.fill(1);
+    it.look(0);
+    assert_eq!(it.followed.offsets().first_unstable, None);
+    check(&it.read_as(0, COMMITTED).0);
 }
