@@ -2,9 +2,10 @@
 //!
 //! What can be read is a [`View`]: segments, offsets and epochs as they were at one look, behind
 //! an atomic pointer. A look costs one small read behind the last batch and a question each for
-//! the next segment's name and for the last one's file; only where that does not explain what is
-//! there (a new reign of a writer, a file that is gone or was cut, bytes that stay unfinished) the
-//! directory is surveyed again.
+//! the next segment's name and for the last one's file, and where what is recorded has changed one
+//! for the last batch in that; only where this does not explain what is there (a new reign of a
+//! writer, a file that is gone or was cut, bytes that stay unfinished) the directory is surveyed
+//! again.
 //!
 //! Order within a survey, and why: the facts are read that the writer has recorded, the directory
 //! is listed, the facts are read again, then the files. A log start is recorded before files go, a
@@ -18,6 +19,7 @@
 //!
 //! Locks: `following`, held across the reads of a look, never while anyone is woken.
 
+mod patience;
 mod read;
 mod restore;
 mod survey;
@@ -27,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use patience::is_vanished;
 use restore::Restored;
 use transactions::Transactions;
 
@@ -35,8 +38,8 @@ use super::core::LogName;
 use super::epochs::EpochCache;
 use super::keeper::{FAR, LogId};
 use super::offsets::OffsetSnapshot;
-use crate::disk::Disk;
 use crate::disk::names::{PARTITION_METADATA, SegmentFile};
+use crate::disk::{Access, Disk};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::journal::Frame;
@@ -134,6 +137,8 @@ pub(crate) struct FollowedLog {
     following: Mutex<Following>,
     /// A reader, or a look, has met a transactional batch.
     transactional: AtomicBool,
+    /// The directory was seen to be another topic's: what was opened there is not read.
+    taken_over: AtomicBool,
     counters: LogCounters,
 }
 
@@ -183,6 +188,7 @@ impl FollowedLog {
             view: ArcSwap::from_pointee(view),
             following: Mutex::default(),
             transactional: AtomicBool::new(false),
+            taken_over: AtomicBool::new(false),
             counters: LogCounters::default(),
         }
     }
@@ -211,6 +217,9 @@ impl FollowedLog {
         }
         if following.facts != Some(facts) {
             following.learn(facts);
+            if !following.tail.as_ref().map_or(Ok(true), |tail| self.still_ends(tail))? {
+                return self.survey(following, now);
+            }
         }
         if following.tail.is_none() && self.has_directory()? {
             return self.survey(following, now);
@@ -252,21 +261,24 @@ impl FollowedLog {
             if !matches!(seen, Ok(Beyond::Nothing)) {
                 break seen;
             }
-            match self.successor(&tail, facts) {
-                Ok(Some(next)) => {
-                    let done = std::mem::replace(&mut tail, next).finish();
-                    debug_assert!(
-                        following.segments.last().is_some_and(|last| Arc::ptr_eq(last, &done))
-                    );
-                    following.segments.push(tail.segment().clone());
-                    for (epoch, first) in tail.take_epochs() {
-                        following.epochs.assign(epoch, first);
-                    }
-                    self.note_transactional(&tail);
-                }
+            let next = match self.successor(&tail, facts) {
+                Ok(Some(next)) => next,
                 Ok(None) => break seen,
                 Err(error) => break Err(error),
+            };
+            // a truncation puts a copy in the place of the file it cuts before anything follows
+            match self.still_ends(&tail) {
+                Ok(true) => {}
+                Ok(false) => break Ok(Beyond::Cut),
+                Err(error) => break Err(error),
             }
+            let done = std::mem::replace(&mut tail, next).finish();
+            debug_assert!(following.segments.last().is_some_and(|last| Arc::ptr_eq(last, &done)));
+            following.segments.push(tail.segment().clone());
+            for (epoch, first) in tail.take_epochs() {
+                following.epochs.assign(epoch, first);
+            }
+            self.note_transactional(&tail);
         };
         following.tail = Some(tail);
         seen
@@ -306,6 +318,22 @@ impl FollowedLog {
         match open {
             Err(error) if is_vanished(&error) => Ok(true),
             open => Ok(open? < named),
+        }
+    }
+
+    /// Whether the last batch that counts lies where it was in the file that the name leads to. A
+    /// truncation in the same reign, as hosts have it done that lead a log, is seen by this alone;
+    /// it is recorded before, and what comes in the place of what was cut off is shown only once
+    /// more has been.
+    fn still_ends(&self, tail: &FollowedTail) -> Result<bool> {
+        let path = self.place.path(tail.segment().base(), SegmentFile::Log);
+        let ended = match self.place.disk.open(&path, Access::Read) {
+            Ok(file) => tail.still_ends_in(&*file),
+            Err(error) => Err(Error::io("follow log", &path, error)),
+        };
+        match ended {
+            Err(error) if is_vanished(&error) => Ok(false),
+            ended => ended,
         }
     }
 
@@ -350,7 +378,10 @@ impl FollowedLog {
     fn check_identity(&self) -> Result<()> {
         let path = self.place.dir.join(PARTITION_METADATA);
         match read_partition_metadata(&*self.place.disk, &path) {
-            Ok(Some(id)) if id != self.id.topic => Err(self.deleted()),
+            Ok(Some(id)) if id != self.id.topic => {
+                self.taken_over.store(true, Ordering::Release);
+                Err(self.deleted())
+            }
             Ok(_) => Ok(()),
             Err(error) if error.is_corrupt() => Ok(()), // torn by a power cut: it says nothing
             Err(error) => Err(error),
@@ -423,41 +454,4 @@ impl Following {
         let gone = below(facts.log_start);
         self.segments.drain(..gone);
     }
-}
-
-/// How often something is tried that a writer may outrun.
-#[derive(Debug)]
-struct Patience {
-    /// Tries left while nothing changes.
-    still: usize,
-    /// Tries left in all.
-    all: usize,
-    most: usize,
-    known: Option<FollowFacts>,
-}
-
-impl Patience {
-    fn new(still: usize, all: usize) -> Self {
-        Patience { still, all, most: still, known: None }
-    }
-
-    /// Counts a try, after which the writer was known to have recorded this; says whether there
-    /// may be another.
-    fn lasts(&mut self, known: Option<FollowFacts>) -> bool {
-        let went_on = known != self.known;
-        self.known = known;
-        self.all = self.all.saturating_sub(1);
-        self.still = if went_on { self.most - 1 } else { self.still.saturating_sub(1) };
-        self.still > 0 && self.all > 0
-    }
-
-    /// Whether the writer went on to the last.
-    fn is_outrun(&self) -> bool {
-        self.all == 0
-    }
-}
-
-/// Whether a file was not there any more: renamed, removed or replaced since it was listed.
-fn is_vanished(error: &Error) -> bool {
-    matches!(error.cause(), Cause::Io(io) if io.kind() == std::io::ErrorKind::NotFound)
 }

@@ -17,6 +17,7 @@ use super::shared::{Place, Segment};
 use crate::disk::{DiskFile, read_full_at};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
+use crate::record::BatchHeader;
 use crate::sync::atomic::{Ordering, fence};
 
 /// Bytes of a batch before which it has no length: offset and length.
@@ -74,6 +75,8 @@ pub(crate) struct FollowedTail {
     /// Each epoch that begins in what was accepted, with its first offset, until it is taken.
     epochs: Vec<(LeaderEpoch, Offset)>,
     transactional: bool,
+    /// The last batch that was accepted here, and where it begins.
+    last: Option<(u64, BatchHeader)>,
 }
 
 /// Where the batches that fit end.
@@ -108,6 +111,7 @@ impl FollowedTail {
             gapless_from,
             epochs,
             transactional: false,
+            last: None,
         };
         tail.publish();
         Ok(tail)
@@ -130,6 +134,15 @@ impl FollowedTail {
     /// Whether any batch that was accepted belongs to a transaction.
     pub(crate) fn is_transactional(&self) -> bool {
         self.transactional
+    }
+
+    /// Whether the last batch that was accepted lies where it was in a file.
+    pub(crate) fn still_ends_in(&self, file: &dyn DiskFile) -> Result<bool> {
+        let Some((position, last)) = self.last else { return Ok(true) };
+        let mut head = [0; BatchHeader::LEN];
+        let got = read_full_at(file, &mut head, position);
+        let got = got.map_err(|error| Error::io("follow segment", &file.path(), error))?;
+        Ok(BatchHeader::parse(&head[..got], last.size()).is_ok_and(|found| found == last))
     }
 
     /// The epoch of the last batch that counts.
@@ -155,11 +168,11 @@ impl FollowedTail {
             let reached = self.reach(&*file, seen.position, newest, |header, position| {
                 let batch = IndexedBatch::of(header, position);
                 transactional |= header.is_transactional();
-                accepted.push((batch, header.base_offset(), header.leader_epoch()));
+                accepted.push((batch, *header));
             })?;
             self.transactional |= transactional;
-            for (batch, first, epoch) in accepted {
-                self.accept(batch, first, epoch);
+            for (batch, header) in accepted {
+                self.accept(batch, header);
             }
             debug_assert!(self.position == reached.position && self.position >= from);
             self.publish();
@@ -167,7 +180,9 @@ impl FollowedTail {
         Ok(seen.beyond)
     }
 
-    fn accept(&mut self, batch: IndexedBatch, first: Offset, epoch: Option<LeaderEpoch>) {
+    fn accept(&mut self, batch: IndexedBatch, header: BatchHeader) {
+        let (first, epoch) = (header.base_offset(), header.leader_epoch());
+        self.last = Some((batch.position, header));
         if let Some(begun) = epoch.filter(|_| epoch > self.epoch) {
             self.epoch = epoch;
             self.epochs.push((begun, first));
@@ -183,7 +198,7 @@ impl FollowedTail {
         file: &dyn DiskFile,
         end: u64,
         newest: Option<LeaderEpoch>,
-        mut take: impl FnMut(&crate::record::BatchHeader, u64),
+        mut take: impl FnMut(&BatchHeader, u64),
     ) -> Result<Reached> {
         let mut walk = Walk::new(file, self.position, end);
         let (mut position, mut next_offset, mut epoch) =

@@ -8,7 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{FollowedLog, Patience, View, is_vanished};
+use super::patience::{Patience, is_vanished};
+use super::{FollowedLog, View};
 use crate::config::IsolationLevel;
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::ids::{LeaderEpoch, Offset};
@@ -207,6 +208,9 @@ impl FollowedLog {
 
     /// Opens a segment's file, and makes sure that it is this topic's.
     fn open(&self, segment: &Segment) -> Result<()> {
+        if self.taken_over.load(Ordering::Acquire) {
+            return Err(self.deleted());
+        }
         if !segment.is_opened() {
             segment.log()?;
             self.check_identity()?;

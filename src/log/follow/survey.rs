@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{FollowFacts, FollowedLog, Following, Patience, is_vanished};
+use super::patience::{Patience, is_vanished};
+use super::{FollowFacts, FollowedLog, Following};
 use crate::disk::names::{LEADER_EPOCHS, Leftover, SegmentFile, leftover_file, parse_segment_file};
 use crate::disk::{Access, DiskFile};
 use crate::error::{Error, Result};

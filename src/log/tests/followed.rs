@@ -1,14 +1,19 @@
 //! A log as one who only reads it takes it in, beside the one who writes: what is recorded, and
 //! what lies in the directory, make what is shown.
 
+mod changes;
+mod judged;
+mod moving;
+mod restored;
+mod stepped;
+mod told;
+
 use super::*;
 use crate::disk::names::PARTITION_METADATA;
-use crate::ids::{ProducerEpoch, ProducerId};
 use crate::journal::Frame;
 use crate::log::checkpoint::format_partition_metadata;
 use crate::log::follow::{FactSource, FollowFacts, FollowedLog};
 use crate::log::keeper::{Durable, LogFact};
-use crate::record::{Marker, MarkerKind, Produced, ProducerClaim, ProducerIdentity};
 use crate::sync::Mutex;
 
 #[derive(Debug)]
@@ -20,21 +25,58 @@ impl Keeper for Anywhere {
     }
 }
 
+/// What is asked of what the writer has recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// What was known at the last look at it: also where a reader gives up, or tries again.
+    Known,
+    /// The facts as they are: before a directory is listed, and after.
+    Facts,
+    /// What the journal holds: behind a survey.
+    Held,
+}
+
+/// What the writer does before it is answered, and what it has recorded by then.
+type Happens = Box<dyn FnMut(Asked, &mut FollowFacts) -> Result<()> + Send>;
+
 /// What the writer has recorded, as the test says.
-#[derive(Debug)]
-struct Recorded(Mutex<Option<FollowFacts>>);
+#[derive(Default)]
+struct Recorded {
+    facts: Mutex<Option<FollowFacts>>,
+    held: Mutex<Vec<Frame>>,
+    happens: Mutex<Option<Happens>>,
+}
+
+impl std::fmt::Debug for Recorded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorded").finish_non_exhaustive()
+    }
+}
+
+impl Recorded {
+    fn happen(&self, asked: Asked) -> Result<()> {
+        let mut facts = self.facts.lock();
+        match (&mut *self.happens.lock(), &mut *facts) {
+            (Some(happens), Some(facts)) => happens(asked, facts),
+            _ => Ok(()),
+        }
+    }
+}
 
 impl FactSource for Recorded {
     fn known(&self, _: LogId) -> Option<FollowFacts> {
-        *self.0.lock()
+        self.happen(Asked::Known).unwrap();
+        *self.facts.lock()
     }
 
     fn facts(&self, _: LogId) -> Result<Option<FollowFacts>> {
-        Ok(*self.0.lock())
+        self.happen(Asked::Facts)?;
+        Ok(*self.facts.lock())
     }
 
     fn held(&self, _: LogId) -> Result<Vec<Frame>> {
-        Ok(Vec::new())
+        self.happen(Asked::Held)?;
+        Ok(self.held.lock().clone())
     }
 }
 
@@ -50,7 +92,8 @@ impl Beside {
         let bench = Bench::new();
         let bench = Bench { config: bench.config.segment_bytes(1024), ..bench };
         let (log, _) = bench.open(facts(0, LastStop::Clean));
-        let recorded = Arc::new(Recorded(Mutex::new(Some(FollowFacts {
+        let recorded = Arc::new(Recorded::default());
+        *recorded.facts.lock() = Some(FollowFacts {
             log_start: Offset::ZERO,
             recovery_point: Offset::ZERO,
             reign: Some(LeaderEpoch::new(0)),
@@ -58,19 +101,36 @@ impl Beside {
             compacted: Offset::ZERO,
             sparse: Offset::ZERO,
             high_watermark: None,
-        }))));
+        });
         let followed = Beside::follow(&bench, &recorded);
         Beside { bench, log, recorded, followed }
     }
 
     fn follow(bench: &Bench, recorded: &Arc<Recorded>) -> FollowedLog {
+        Beside::follow_on(&bench.disk, bench, recorded)
+    }
+
+    fn follow_on(disk: &Arc<dyn Disk>, bench: &Bench, recorded: &Arc<Recorded>) -> FollowedLog {
         let name = LogName { topic: Arc::from("orders"), partition: PartitionId::new(0) };
         let reading = (0, PlainLimit::DEFAULT);
-        FollowedLog::new(&bench.disk, Path::new(DIR), (name, bench.id), reading, recorded.clone())
+        FollowedLog::new(disk, Path::new(DIR), (name, bench.id), reading, recorded.clone())
+    }
+
+    /// The same, read by one who comes only now.
+    fn late(self) -> Self {
+        Beside { followed: Beside::follow(&self.bench, &self.recorded), ..self }
     }
 
     fn record(&self, change: impl FnOnce(&mut FollowFacts)) {
-        change(self.recorded.0.lock().as_mut().unwrap());
+        change(self.recorded.facts.lock().as_mut().unwrap());
+    }
+
+    /// From now on this happens whenever what is recorded is asked for.
+    fn meanwhile(
+        &self,
+        happens: impl FnMut(Asked, &mut FollowFacts) -> Result<()> + Send + 'static,
+    ) {
+        *self.recorded.happens.lock() = Some(Box::new(happens));
     }
 
     fn look(&self, second: u64) -> bool {
@@ -145,7 +205,7 @@ fn each_look_shows_what_was_appended_from_segment_to_segment() {
     assert_eq!(find(OffsetSpec::Latest).unwrap().unwrap().offset().get(), end);
     assert_eq!(find(OffsetSpec::MaxTimestamp).unwrap().unwrap().offset().get(), 0);
     // one who comes later takes all of it in at once
-    let late = Beside { followed: Beside::follow(&it.bench, &it.recorded), ..it };
+    let late = it.late();
     assert!(late.look(0));
     assert_eq!(late.all(), (0..end).collect::<Vec<_>>());
 }
@@ -214,14 +274,14 @@ fn a_segment_that_is_lost_is_a_gap_that_reads_as_damage() {
     assert_eq!(it.read(bases[2]).0, (bases[2]..12).collect::<Vec<_>>());
     // and one in front, and one behind
     it.bench.disk.remove_file(&Bench::log_path(0)).unwrap();
-    let front = Beside { followed: Beside::follow(&it.bench, &it.recorded), ..it };
+    let front = it.late();
     front.look(0);
     let resume = |from| front.followed.resume_above(Offset::new(from), Duration::ZERO).unwrap();
     assert_eq!(resume(0).get(), bases[2]);
     assert!(front.read(0).1.unwrap().is_corrupt());
     // where gaps are allowed there is none
     front.record(|facts| facts.compacted = Offset::new(bases[2]));
-    let gone_by = Beside { followed: Beside::follow(&front.bench, &front.recorded), ..front };
+    let gone_by = front.late();
     gone_by.look(0);
     assert_eq!(gone_by.all(), (bases[2]..12).collect::<Vec<_>>());
 }
@@ -258,7 +318,7 @@ fn a_directory_of_another_topic_is_not_read() {
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     it.bench.disk.remove_file(&path).unwrap();
     it.bench.disk.create_dir_all(&path).unwrap();
-    let late = Beside { followed: Beside::follow(&it.bench, &it.recorded), ..it };
+    let late = it.late();
     let error = late.followed.look(Duration::ZERO).unwrap_err();
     assert_ne!(error.kind(), ErrorKind::NotFound, "{error}");
 }
@@ -307,43 +367,4 @@ fn a_rewrite_under_way_is_read_where_it_is_whole() {
         };
         assert_eq!(it.all(), expected, "whole {is_whole}, cleaned {is_cleaned}");
     }
-}
-
-#[test]
-fn who_reads_what_was_committed_waits_for_what_is_open_and_is_not_shown_what_was_aborted() {
-    let it = Beside::new();
-    let now = Timestamp::from_millis(1_000_000);
-    let identity = |id| ProducerIdentity::new(ProducerId::new(id), ProducerEpoch::new(0));
-    let send = |id: i64| {
-        let records = [Record::new(b"in a transaction")];
-        let batch = BorrowedBatch::measure(&records, &it.log.batch_rules(now)).unwrap();
-        let claim =
-            Some(ProducerClaim { identity: identity(id), sequence: None, transactional: true });
-        it.log.append(&Produced { batch: &batch, claim }, now).unwrap();
-    };
-    let end = |id: i64, kind| {
-        let marker = Marker { kind, coordinator_epoch: 0 };
-        it.log.append_marker(identity(id), marker, now).unwrap();
-    };
-    let committed = || it.read_as(0, IsolationLevel::ReadCommitted).0;
-    append(&it.log, b"plain", 1).unwrap();
-    it.look(0);
-    send(7);
-    send(8);
-    append(&it.log, b"plain too", 1).unwrap();
-    it.look(0);
-    assert_eq!(committed(), [0], "offset 1 is open");
-    assert_eq!(it.followed.offsets().first_unstable, Some(Offset::new(1)));
-    end(7, MarkerKind::Commit);
-    it.look(0);
-    assert_eq!(committed(), [0, 1]);
-    end(8, MarkerKind::Abort);
-    it.look(0);
-    assert_eq!(it.followed.offsets().first_unstable, None);
-    let late = Beside::follow(&it.bench, &it.recorded);
-    late.look(Duration::ZERO).unwrap();
-    let shown = committed();
-    assert!(shown.contains(&0) && shown.contains(&1) && shown.contains(&3), "{shown:?}");
-    assert!(!shown.contains(&2), "it was aborted: {shown:?}");
-    assert_eq!(late.offsets().first_unstable, None);
 }
