@@ -23,6 +23,8 @@ use crate::time::Timestamp;
 
 /// Kafka's `delete.retention.ms`.
 const DELETE_RETENTION: Duration = Duration::from_secs(24 * 3600);
+/// How long a segment gets at most, which is what Kafka's `segment.bytes` can say.
+const MOST_BYTES: u64 = i32::MAX as u64;
 
 /// How a pass goes about it.
 #[derive(Clone, Copy, Debug)]
@@ -240,6 +242,8 @@ impl Pass {
                 return Ok(Progress::Done(Done { freed, next_from, wanted }));
             };
             let base = self.facts[group.start].base;
+            let bytes: u64 = self.facts[group.clone()].iter().map(|segment| segment.bytes).sum();
+            rewriting.sieve.spare = MOST_BYTES.saturating_sub(bytes);
             let rewrite = log.begin_rewrite(base)?;
             rewriting.output = Some(Output::new(rewrite, group, base));
         }

@@ -18,7 +18,9 @@
 //! read and stays. One thing could be lost by them: a tombstone whose older value lies in such a
 //! batch must not go, or the value would be back. So **above the first such batch no last tombstone
 //! of a key goes.** The next open may be able to read it, with another limit or codec, and then its
-//! keys have to be mapped: so what is recorded to be compacted ends where it begins.
+//! keys have to be mapped: so what is recorded to be compacted ends where it begins. A batch that
+//! would grow by more than its segment has to `spare` (its records have to be written plain) is
+//! treated alike.
 //!
 //! An emptied batch goes too, unless it alone says how far its producer has come. The last batch of
 //! what is written stays, emptied if need be: see `log::swap`.
@@ -74,15 +76,17 @@ pub(super) fn readable<'r>(
 pub(super) struct Sieve {
     rules: Rules,
     pub(super) transactions: Transactions,
-    /// Where the first batch begins that cannot be read, of those that were met.
+    /// Where the first batch begins that cannot be read, or not written, of those that were met.
     pub(super) unreadable_from: Option<Offset>,
+    /// By how much what is written may still be longer than what it is written of.
+    pub(super) spare: u64,
     /// Where compressed records are decompressed.
     room: Vec<u8>,
 }
 
 impl Sieve {
     pub(super) fn new(rules: Rules, transactions: Transactions) -> Self {
-        Sieve { rules, transactions, unreadable_from: None, room: Vec::new() }
+        Sieve { rules, transactions, unreadable_from: None, spare: u64::MAX, room: Vec::new() }
     }
 
     /// What becomes of the next batch.
@@ -141,7 +145,7 @@ impl Sieve {
         }
     }
 
-    fn sift_readable(&self, batch: &Batch<'_>, map: &KeyMap) -> Result<Fate, BatchFault> {
+    fn sift_readable(&mut self, batch: &Batch<'_>, map: &KeyMap) -> Result<Fate, BatchFault> {
         let header = batch.header();
         let mut keep = Vec::new();
         let mut fresh_tombstone = false;
@@ -165,7 +169,14 @@ impl Sieve {
         if kept == keep.len() && horizon.is_none() {
             return Ok(Fate::Whole);
         }
-        batch.thinned(&keep, horizon).map(Fate::Rewritten)
+        let bytes = batch.thinned(&keep, horizon)?;
+        let growth = (bytes.len() as u64).saturating_sub(header.size() as u64);
+        if growth > self.spare {
+            self.unreadable_from.get_or_insert(header.base_offset());
+            return Ok(Fate::Whole);
+        }
+        self.spare -= growth;
+        Ok(Fate::Rewritten(bytes))
     }
 
     /// Whether the tombstones of a batch have been there for long enough.

@@ -443,5 +443,14 @@ fn what_is_left_of_a_batch_is_never_more_than_readers_take() {
         let values: Vec<_> =
             left.records().unwrap().map(|record| record.unwrap().value().unwrap().len()).collect();
         assert_eq!(values, [9 << 20], "{codec}");
+        let Some(growth) = (thin.len() as u64).checked_sub(bytes.len() as u64) else {
+            continue; // it shrinks less, and so is compressed still
+        };
+        let mut with_room = Sieve { spare: growth, ..sieve(0, 100) };
+        assert_eq!(sift(&mut with_room, &bytes, &map), Fate::Rewritten(thin), "{codec}");
+        assert_eq!((with_room.spare, with_room.unreadable_from), (0, None));
+        let mut without = Sieve { spare: growth - 1, ..sieve(0, 100) };
+        assert_eq!(sift(&mut without, &bytes, &map), Fate::Whole, "no segment takes it, {codec}");
+        assert_eq!(without.unreadable_from, Some(Offset::new(10)), "no tombstone behind it goes");
     }
 }
