@@ -68,6 +68,7 @@ mod tests {
     fn the_first_failure_wins() {
         let latch = Latch::default();
         latch.check("append").unwrap();
+        assert!(!latch.is_tripped());
         let fail = |errno| {
             Error::io("sync segment", Path::new("x.log"), io::Error::from_raw_os_error(errno))
         };
@@ -81,5 +82,6 @@ mod tests {
         assert!(!error.to_string().contains("No space"), "{error}");
         latch.lift();
         latch.check("append").unwrap();
+        assert!(!latch.is_tripped());
     }
 }

@@ -130,12 +130,6 @@ impl Overwrites {
         self.ranges.clear();
     }
 
-    /// Whether a window is out.
-    #[cfg(feature = "sim")]
-    pub(super) fn is_lent(&self) -> bool {
-        self.lent
-    }
-
     pub(super) fn note(&mut self, start: u64, end: u64) {
         if self.lent && start < end {
             self.ranges.push((start, end));

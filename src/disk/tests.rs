@@ -362,6 +362,27 @@ mod copies {
         assert_eq!(read(&sim.crash(Crash::Nothing), "/to"), bytes[100..]);
     }
 
+    #[test]
+    fn what_can_have_no_second_name_is_copied_and_any_other_failure_is_told() {
+        use super::super::copy::keep_as;
+        use super::super::{Fault, Operation, Plan};
+        let (lost, other_device) = (5, 18);
+        let cases = [(None, Some(2)), (Some(other_device), Some(1)), (Some(lost), None)];
+        for (failure, links) in cases {
+            let (sim, bytes) = filled();
+            if let Some(number) = failure {
+                sim.fail(Plan::new(Fault::Error(number)).on(Operation::Link));
+            }
+            let kept = keep_as(&sim, Path::new("/from"), Path::new("/to"));
+            assert_eq!(kept.is_ok(), links.is_some(), "error {failure:?}: {kept:?}");
+            let found = sim.metadata(Path::new("/to")).unwrap();
+            assert_eq!(found.map(|found| found.links), links, "error {failure:?}");
+            if links.is_some() {
+                assert_eq!(read(&sim, "/to"), bytes, "error {failure:?}");
+            }
+        }
+    }
+
     /// A call may do less than it was asked for.
     #[test]
     fn short_reads_and_writes_are_gone_on_with_where_they_ended() {

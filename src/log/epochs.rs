@@ -144,6 +144,9 @@ mod tests {
         assert_eq!(epochs.entries(), cache(&[(1, 0), (2, 10), (3, 20)]).entries());
         epochs.assign(LeaderEpoch::new(5), Offset::new(10));
         assert_eq!(epochs.entries(), cache(&[(1, 0), (5, 10)]).entries());
+        let mut epochs = cache(&[(1, 0), (2, 10), (4, 20)]);
+        epochs.assign(LeaderEpoch::new(2), Offset::new(15));
+        assert_eq!(epochs.entries(), cache(&[(1, 0), (2, 15)]).entries());
     }
 
     /// Else its file would be written again with the same in it, or what it has would stay.
@@ -220,6 +223,15 @@ mod tests {
         assert_eq!(epochs.entries(), cache(&[(2, 15), (4, 20)]).entries());
         epochs.truncate_from_end(Offset::new(20));
         assert_eq!(epochs.entries(), cache(&[(2, 15)]).entries());
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_still_to_be_written() {
+        let mut epochs = cache(&[(1, 0), (2, 10)]);
+        let taken = epochs.take_changed();
+        assert_eq!(epochs.take_changed(), None);
+        epochs.set_changed();
+        assert_eq!(epochs.take_changed(), taken);
     }
 
     #[test]

@@ -92,11 +92,6 @@ impl SimContents {
         self.pending.is_empty() && self.limbo.is_empty() && self.lengths.is_empty()
     }
 
-    /// Whether a process has anything of it that its end takes away.
-    pub(super) fn is_held(&self) -> bool {
-        self.is_mapped || self.overwrites.is_lent()
-    }
-
     /// A file that lies on the device with these bytes.
     fn settled(bytes: Arc<Vec<u8>>, modified: Timestamp) -> Self {
         let charged = bytes.len() as u64;

@@ -183,7 +183,7 @@ impl World {
 
     /// Without what the old process had of its files.
     pub(super) fn restarted(mut self) -> World {
-        for contents in self.state.files.values_mut().filter(|contents| contents.is_held()) {
+        for contents in self.state.files.values_mut().filter(|contents| contents.is_mapped) {
             let contents = Arc::make_mut(contents);
             contents.is_mapped = false;
             contents.overwrites = Overwrites::default();

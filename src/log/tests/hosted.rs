@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::config::Leadership;
+use crate::error::Outcome;
 use crate::ids::{ProducerEpoch, ProducerId, Sequence};
 use crate::record::ProducerIdentity;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -329,6 +330,46 @@ fn a_log_that_leads_itself_again_begins_above_a_leader_that_came_last() {
     let epochs = [(epoch(3), at(0)), (epoch(9), at(1)), (own, at(2))];
     assert_eq!(log.leader_epochs().unwrap(), epochs);
     log.append_as_leader(epoch(20), &[Record::new("d")]).unwrap_err();
+}
+
+/// That it leads itself was recorded when a leader of the host's that had the last epoch there is
+/// came between: what is recorded says again what holds.
+#[test]
+#[cfg(feature = "sim")]
+fn a_log_that_could_not_take_the_lead_after_all_is_its_hosts_at_the_next_open() {
+    use crate::disk::{Crash, Fault, Operation, Plan, SimDisk};
+    let sim = SimDisk::new(1);
+    let log = open(&(Arc::new(sim.clone()) as Arc<dyn Disk>));
+    log.set_leadership(Leadership::HostLed).unwrap();
+    log.append_as_leader(epoch(3), &[Record::new("a")]).unwrap();
+    sim.fail(Plan::new(Fault::Hang).on(Operation::Sync).nth(2)); // behind that of the drawing
+    let handed = std::thread::scope(|scope| {
+        let handed = scope.spawn(|| log.set_leadership(Leadership::SelfLed));
+        while !sim.is_hanging() {
+            std::thread::yield_now();
+        }
+        log.append_as_leader(epoch(i32::MAX), &[Record::new("b")]).unwrap();
+        sim.heal();
+        handed.join().unwrap()
+    });
+    assert_eq!(handed.unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(log.leadership().unwrap(), Leadership::HostLed);
+    let after: Arc<dyn Disk> = Arc::new(sim.crash(Crash::Everything));
+    assert_eq!(open(&after).leadership().unwrap(), Leadership::HostLed);
+}
+
+#[test]
+#[cfg(feature = "sim")]
+fn a_log_that_could_draw_no_epoch_has_not_changed_hands_and_says_so() {
+    use crate::disk::{Fault, Operation, Plan, SimDisk};
+    let sim = SimDisk::new(1);
+    let log = open(&(Arc::new(sim.clone()) as Arc<dyn Disk>));
+    log.set_leadership(Leadership::HostLed).unwrap();
+    sim.fail(Plan::new(Fault::Error(5)).on(Operation::Sync));
+    let refused = log.set_leadership(Leadership::SelfLed).unwrap_err();
+    assert_eq!(refused.outcome(), Outcome::NotWritten, "{refused}");
+    assert_eq!(refused.operation(), "draw leader epoch");
+    assert_eq!(log.leadership().unwrap(), Leadership::HostLed);
 }
 
 /// Neither the epoch nor what readers may see changes with a word that says what is so already.

@@ -205,6 +205,27 @@ fn the_window_behind_is_ready_before_it_is_needed() {
     });
 }
 
+/// What was stored into a window that the file has no more would be a signal.
+#[test]
+fn a_window_that_is_ready_goes_where_the_file_is_cut_before_it() {
+    let directory = tempfile::tempdir().unwrap();
+    with_a_server(|disk| {
+        let file = disk.open(&directory.path().join("f"), Access::Create).unwrap();
+        let mut map = file.map_tail(0, 64 << 20).unwrap().unwrap();
+        let until = Instant::now() + Duration::from_secs(60);
+        while file.len().unwrap() == map.allocated() && Instant::now() < until {
+            map.allocate(map.allocated() + WINDOW).unwrap();
+            map.prepare(WINDOW);
+            thread::sleep(Duration::from_millis(1));
+        }
+        let allocated = map.allocated();
+        assert!(file.len().unwrap() > allocated, "the control");
+        file.set_len(allocated).unwrap();
+        map.allocate(allocated + 1).unwrap();
+        assert_eq!(file.len().unwrap(), map.allocated());
+    });
+}
+
 /// Zeros behind the writer's back would be a hole in what it has acknowledged.
 #[test]
 fn a_window_that_waits_gives_way_to_a_positioned_write() {

@@ -131,6 +131,25 @@ fn a_write_behind_a_map_waits_for_a_sync_of_the_file() {
     assert!(!is_unsynced(&inner));
 }
 
+/// How many of them there were is how a sync knows of one that came after the last.
+#[cfg(target_os = "linux")]
+#[test]
+fn writes_under_a_map_are_counted_on_whatever_is_written_behind_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_disk, inner) = opened_in(IoMode::Mapped, directory.path());
+    let file = RealFile { inner: inner.clone() };
+    let _map = file.map_tail(0, 1 << 20).unwrap().unwrap();
+    let write = |end| inner.change(end, |file| os::write_at(file, b"x", end - 1)).unwrap();
+    let maps = || inner.state.lock().unsynced().maps.len();
+    write(5);
+    assert_eq!(maps(), 1);
+    inner.sync().unwrap();
+    assert_eq!(maps(), 0);
+    write(1 << 32);
+    write(5);
+    assert_eq!(maps(), 1);
+}
+
 #[test]
 fn who_looks_for_a_file_that_is_being_renamed_waits_for_its_name() {
     let directory = tempfile::tempdir().unwrap();

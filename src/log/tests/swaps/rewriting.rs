@@ -136,6 +136,30 @@ fn a_swap_that_is_not_recorded_leaves_the_log_as_it_was() {
     assert_eq!(offsets(&found), (0..log.offsets().end().get()).collect::<Vec<_>>());
 }
 
+/// They cannot be made again, and a power cut may have kept their renaming and not the log's.
+#[test]
+fn digests_of_a_finished_rewrite_stay_with_it_whichever_name_they_have() {
+    for (at, is_named) in [(0, false), (0, true), (1, false), (1, true)] {
+        let (bench, log, sealed) = sealed();
+        let new = rewritten(&bench, &log, &sealed[at]);
+        let end = log.offsets().end().get();
+        log.close().unwrap();
+        new.rename_to_swap().unwrap();
+        let digests = Bench::path(sealed[at].segment.base().get(), SegmentFile::Digests);
+        let swap = digests.with_extension("digest.swap");
+        let own = bench.bytes(&swap);
+        assert_ne!(own, bench.bytes(&digests), "the control");
+        if is_named {
+            bench.disk.rename(&swap, &digests).unwrap();
+        }
+        let known = KnownFacts { compacted: sealed[at].end, ..facts(end, LastStop::Clean) };
+        let (log, report) = bench.open(known);
+        assert_eq!(bench.bytes(&digests), own, "segment {at}, named: {is_named}");
+        assert!(report.damage().is_empty(), "segment {at}, named: {is_named}: {report:?}");
+        assert_eq!(all_of(&log, end).last().unwrap().0, end - 1);
+    }
+}
+
 /// It is whole, so all of it is asked about; what grows beside it is not.
 #[test]
 fn a_swapped_segment_is_covered_and_the_active_one_grows_on() {
