@@ -19,6 +19,7 @@
 //!
 //! Locks: `following`, held across the reads of a look, never while anyone is woken.
 
+mod doubts;
 mod patience;
 mod read;
 mod restore;

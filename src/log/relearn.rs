@@ -19,7 +19,8 @@
 //! on the log, which is read for that from an older snapshot where the newest lies above it. A file
 //! that cannot be right has the log read from its segment on.
 //!
-//! A batch that cannot be read is stepped over like any damage. Nothing is written here but the
+//! A batch that cannot be read is stepped over; what can be read behind it counts even where only
+//! who asks for its offset gets there: readers do. Nothing is written here but the
 //! removal of what misleads; snapshots are made by the next checkpoint.
 
 use std::collections::BTreeSet;
@@ -145,8 +146,7 @@ impl PartitionLog {
             let fetched = match self.fetch_all(next, cursor.as_ref(), STRETCH) {
                 Ok(fetched) => fetched,
                 Err(error) if error.is_corrupt() => {
-                    let resume = self.resume_above(next)?;
-                    (next, cursor) = (resume.max(next.next()), None);
+                    (next, cursor) = (self.readable_above(next)?, None);
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -173,5 +173,28 @@ impl PartitionLog {
             (next, cursor) = (fetched.next_offset, fetched.cursor);
         }
         Ok(aborted)
+    }
+
+    /// Where batches can be read again behind damage at `damaged`, be it only by who asks for their
+    /// offset. In steps that double, then by halves: several damaged batches in a row may hide what
+    /// lies between them.
+    fn readable_above(&self, damaged: Offset) -> Result<Offset> {
+        let named = self.resume_above(damaged)?.max(damaged.next());
+        let (mut low, mut high, mut step) = (damaged.get(), named.get(), 1);
+        while high - low > 1 {
+            let at = if high == named.get() { low + step } else { low + (high - low) / 2 };
+            if at >= named.get() {
+                break;
+            }
+            match self.fetch_all(Offset::new(at), None, 1) {
+                Ok(fetched) => {
+                    let first = fetched.chunk.map_or(at, |chunk| chunk.first_offset.get());
+                    high = first.clamp(low + 1, at);
+                }
+                Err(error) if error.is_corrupt() => (low, step) = (at, step * 2),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Offset::new(high))
     }
 }

@@ -114,6 +114,9 @@ impl FollowedLog {
     }
 
     pub(super) fn resume_in(&self, view: &View, offset: Offset) -> Result<Offset> {
+        if let Some(behind) = self.behind_doubt(view, offset)? {
+            return Ok(behind);
+        }
         let (segments, end) = (&view.segments, view.offsets.end);
         if let Some(first) = segments.first().filter(|first| first.base() > offset) {
             return Ok(first.base().min(end)); // everything before it is missing
@@ -127,6 +130,20 @@ impl FollowedLog {
             }
         }
         Ok(next.max(offset))
+    }
+
+    /// Where a batch ends that can be read and is in doubt for what follows it: the next one lies
+    /// there. In what was passed over itself only what is named is gone on to.
+    fn behind_doubt(&self, view: &View, offset: Offset) -> Result<Option<Offset>> {
+        let Some(told) = &view.transactions else { return Ok(None) };
+        let all = (FetchLimits::all(1), view.offsets.end);
+        let chunk = match self.fetch_in(view, offset, None, all) {
+            Err(error) if error.is_corrupt() => None,
+            fetched => fetched?.chunk,
+        };
+        let doubt = chunk.and_then(|chunk| told.doubts().first_in(&chunk));
+        let doubt = doubt.filter(|header| !told.doubts().has_skipped(header));
+        Ok(doubt.map(|header| header.end_offset()))
     }
 
     /// Runs `read` on the view, and on a new one if that fails for what may have changed. A reader
@@ -187,8 +204,12 @@ impl FollowedLog {
         let wanted = Limits { bytes, records, bound, gapless_from };
         for segment in segments_from(&view.segments, from) {
             self.open(segment)?;
-            let read = segment.read(from.max(segment.base()), hint(cursor, segment, from), wanted);
-            if let Some(chunk) = read? {
+            let (at, hint) = (from.max(segment.base()), hint(cursor, segment, from));
+            if let Some(mut chunk) = segment.read(at, hint, wanted)? {
+                if let Some(bound) = sure_below(view, &chunk, limits.isolation) {
+                    let sure = segment.read(at, hint, Limits { bound, ..wanted })?;
+                    chunk = sure.unwrap_or(chunk); // what is in doubt comes first
+                }
                 self.check_gap(view, from, chunk.first_offset)?;
                 self.check_reign(view, segment, &chunk)?;
                 let aborted = self.aborted_in(view, segment, &chunk, limits.isolation)?;
@@ -228,7 +249,7 @@ impl FollowedLog {
     }
 
     /// The batches of a chunk that a reader of that isolation level is not to see. Where the view
-    /// cannot tell, it fails, and the next view can.
+    /// cannot tell, it fails: the next view can, but for what damage leaves in doubt.
     fn aborted_in(
         &self,
         view: &View,
@@ -240,6 +261,11 @@ impl FollowedLog {
             return Ok(Vec::new());
         }
         if let Some(told) = &view.transactions {
+            if let Some(header) = told.doubts().first_in(chunk) {
+                let (path, offset) = (segment.path(), header.base_offset());
+                let unknown = "damage hides what became of a transaction".to_owned();
+                return Err(Error::corrupt("read", &path, 0, unknown).at_offset(offset));
+            }
             return Ok(told.aborted().batches_in(chunk));
         }
         let mut bytes = &chunk.bytes[..];
@@ -269,4 +295,11 @@ impl FollowedLog {
         }
         Ok(())
     }
+}
+
+/// Where the first batch of a chunk begins that is in doubt, for who reads what was committed.
+fn sure_below(view: &View, chunk: &Chunk, isolation: IsolationLevel) -> Option<Offset> {
+    let told = view.transactions.as_ref()?;
+    let doubts = (isolation == IsolationLevel::ReadCommitted).then(|| told.doubts());
+    Some(doubts?.first_in(chunk)?.base_offset())
 }

@@ -4,13 +4,15 @@
 //! What the writer knows of them is in its memory, and what it has saved may be behind. So the
 //! first reader that meets a transactional batch has the log read once from its start; from then on
 //! each look goes on from where the last one ended. A log without transactions costs nothing. Where
-//! something cannot be read, what lies behind it is not decided here until it can be.
+//! something cannot be read, what lies behind it is not decided here until it can be; damage is
+//! passed over as readers do it, and leaves `doubts`.
 //!
 //! A survey, which takes the directory in anew, begins again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::doubts::Doubts;
 use super::{FollowedLog, View};
 use crate::error::Result;
 use crate::ids::{Offset, ProducerId};
@@ -29,6 +31,7 @@ pub(super) struct Transactions {
     next: Offset,
     open: BTreeMap<ProducerId, Offset>,
     aborted: Arc<Aborted>,
+    doubts: Arc<Doubts>,
 }
 
 impl Transactions {
@@ -36,10 +39,32 @@ impl Transactions {
         &self.aborted
     }
 
+    pub(super) fn doubts(&self) -> &Doubts {
+        &self.doubts
+    }
+
     /// The first offset whose fate is not known, in a log that ends at `end`.
     pub(super) fn first_unstable(&self, end: Offset) -> Option<Offset> {
         let unread = (self.next < end).then_some(self.next);
         self.open.values().copied().chain(unread).min()
+    }
+
+    /// Passes over damage. What was open there may have ended in it: it holds readers up no more.
+    fn skip_to(&mut self, resumed: Offset) {
+        let open = std::mem::take(&mut self.open);
+        Arc::make_mut(&mut self.doubts).push(self.next..resumed, open);
+        self.next = resumed;
+    }
+
+    /// The log begins at `start`. What was open where looking ended may have ended below that.
+    fn begin_at(&mut self, start: Offset) {
+        if self.next < start {
+            self.open.clear();
+            self.next = start;
+        }
+        if self.doubts.reach_below(start) {
+            Arc::make_mut(&mut self.doubts).drop_below(start);
+        }
     }
 
     fn push(&mut self, batch: &Batch<'_>) {
@@ -77,7 +102,7 @@ impl FollowedLog {
 
     fn read_transactions(&self, told: &mut Transactions, view: &View) -> Result<()> {
         let all = (FetchLimits::all(STRETCH), view.offsets.end);
-        told.next = told.next.max(view.offsets.start);
+        told.begin_at(view.offsets.start);
         let mut cursor = None;
         while told.next < view.offsets.end {
             let fetched = match self.fetch_in(view, told.next, cursor.as_ref(), all) {
@@ -87,7 +112,8 @@ impl FollowedLog {
                     if resumed <= told.next {
                         return Err(error);
                     }
-                    (told.next, cursor) = (resumed, None);
+                    told.skip_to(resumed);
+                    cursor = None;
                     continue;
                 }
                 Err(error) => return Err(error),

@@ -180,6 +180,83 @@ fn a_snapshot_that_speaks_of_what_lies_behind_it_is_not_believed() {
     assert_eq!([7, 8, 9].map(|id| next(&log, id)), [4, 1, 0]);
 }
 
+/// The offsets at which a batch is shown at `read_committed` to who begins at one of them.
+fn shown(log: &PartitionLog) -> std::collections::BTreeSet<i64> {
+    let isolation = IsolationLevel::ReadCommitted;
+    let limits = FetchLimits { records: 1, isolation, ..FetchLimits::all(1) };
+    let end = log.offsets().end().get();
+    let fetched = (0..end).filter_map(|from| log.fetch(Offset::new(from), None, limits).ok());
+    let batches = fetched.filter_map(|fetched| {
+        let first = fetched.chunk?.first_offset;
+        (!fetched.aborted.contains(&first)).then_some(first.get())
+    });
+    batches.collect()
+}
+
+/// The log is read from its start, and passes over more than cannot be read; what was aborted the
+/// files say.
+#[test]
+fn without_a_snapshot_damage_shows_nobody_what_was_aborted() {
+    let (bench, end, expected) = filled();
+    for at in snapshots(&bench) {
+        bench.disk.remove_file(&Bench::path(at, SegmentFile::ProducerSnapshot)).unwrap();
+    }
+    let (log, _) = bench.open(facts(end, LastStop::Clean));
+    let bases: Vec<_> = log.segments.load().iter().map(|segment| segment.base().get()).collect();
+    let whole = shown(&log);
+    drop(log);
+    for base in bases {
+        let path = Bench::log_path(base);
+        let bytes = bench.bytes(&path);
+        let mut damaged = bytes.clone();
+        damaged[70] ^= 1;
+        bench.put(&path, &damaged);
+        for stop in [LastStop::Clean, LastStop::KilledSameBoot, LastStop::AnotherHandClean] {
+            let (log, _) = bench.open(facts(end, stop));
+            assert_eq!(aborted(&log), expected, "{base} {stop:?}");
+            let shown = shown(&log);
+            assert!(shown.is_subset(&whole) && shown.len() > 1, "{base} {stop:?}: {shown:?}");
+        }
+        bench.put(&path, &bytes);
+    }
+}
+
+/// Nothing names what lies behind the damage in its segment, but readers find it by its offset.
+#[test]
+fn what_is_found_behind_damage_by_its_offset_tells_what_was_aborted() {
+    let bench = with_small_segments();
+    let bench = Bench { config: bench.config.index_interval_bytes(4096), ..bench };
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    fill(&log);
+    let whole = shown(&log);
+    let first: Vec<_> = log.segments.load().iter().map(|segment| segment.base().get()).collect();
+    let end = log.close().unwrap().get();
+    let files: Vec<_> = bench.names().into_iter().map(|name| Path::new(DIR).join(name)).collect();
+    let files: Vec<_> = files.into_iter().map(|path| (bench.bytes(&path), path)).collect();
+    for (base, lost) in first.iter().flat_map(|base| [(base, "snapshot"), (base, "txnindex")]) {
+        for name in bench.names() {
+            bench.disk.remove_file(&Path::new(DIR).join(name)).unwrap();
+        }
+        let is_lost = |path: &Path| {
+            let extension = path.extension();
+            extension.is_some_and(|extension| extension == lost || extension == "digest")
+        };
+        for (bytes, path) in files.iter().filter(|(_, path)| !is_lost(path)) {
+            bench.put(path, bytes);
+        }
+        if base % 3 == 2 {
+            continue; // the marker itself: what it said is gone
+        }
+        let mut damaged = bench.bytes(&Bench::log_path(*base));
+        damaged[70] ^= 1;
+        bench.put(&Bench::log_path(*base), &damaged);
+        let point = if lost == "snapshot" { end.min(base + 3) } else { end };
+        let (log, _) = bench.open(facts(point, LastStop::KilledSameBoot));
+        let shown = shown(&log);
+        assert!(shown.is_subset(&whole), "{base}, no {lost}: {:?}", shown.difference(&whole));
+    }
+}
+
 /// What has not changed since the last checkpoint costs the next one nothing.
 #[cfg(feature = "sim")]
 mod unchanged {
