@@ -182,7 +182,8 @@ impl PartitionLog {
         let named = self.resume_above(damaged)?.max(damaged.next());
         let (mut low, mut high, mut step) = (damaged.get(), named.get(), 1);
         while high - low > 1 {
-            let at = if high == named.get() { low + step } else { low + (high - low) / 2 };
+            let is_reached = high < named.get();
+            let at = if is_reached { low + (high - low) / 2 } else { low.saturating_add(step) };
             if at >= named.get() {
                 break;
             }
@@ -191,7 +192,7 @@ impl PartitionLog {
                     let first = fetched.chunk.map_or(at, |chunk| chunk.first_offset.get());
                     high = first.clamp(low + 1, at);
                 }
-                Err(error) if error.is_corrupt() => (low, step) = (at, step * 2),
+                Err(error) if error.is_corrupt() => (low, step) = (at, step.saturating_mul(2)),
                 Err(error) => return Err(error),
             }
         }
