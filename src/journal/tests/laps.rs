@@ -1,7 +1,7 @@
 //! Laps over the two halves: what is written over, what a torn or damaged file still says.
 
 use super::*;
-use crate::journal::frame::ALIGN;
+use crate::journal::frame::{ALIGN, frame_size};
 use crate::journal::ring::{Placed, Ring};
 
 /// A ring and the file that its runs make.
@@ -235,4 +235,23 @@ fn frames_of_one_sync_lie_one_behind_the_other() {
             }
         }
     }
+}
+
+/// Of however many logs: what else would be kept for bars is left to frames.
+#[test]
+fn the_room_for_bars_takes_a_quarter_of_a_half_at_most() {
+    let mut ring = Ring::new(reign(3), HALF);
+    let (mut frames, mut laps) = (0, Vec::new());
+    for number in 0..120 {
+        let lap = ring.lap();
+        let placed = ring.add(&extent(number, 0, 1), &[number], ring.last_sequence());
+        assert!(matches!(placed, Placed::At { .. }), "{number}: {placed:?}");
+        if ring.lap() > lap {
+            laps.push(std::mem::take(&mut frames));
+        }
+        frames += 1;
+        ring.synced(log(number), Offset::new(1));
+    }
+    let room = HALF - HALF / 4 - HEAD as u64;
+    assert_eq!(laps, [room / frame_size(1).unwrap() as u64; 5]);
 }

@@ -370,3 +370,14 @@ fn a_leaders_wide_gap_is_none_and_a_gap_says_where_it_is() {
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].what().contains("the next segment begins"), "{found:?}");
 }
+
+/// It may begin anywhere, so nothing is missed in front of it.
+#[test]
+fn a_log_with_gaps_that_has_lost_all_its_segments_misses_what_was_promised() {
+    let log = closed();
+    (0..3).for_each(|number| log.remove_segment(number));
+    let with_gaps = AuditFacts { gapless: false, ..log.facts() };
+    assert_eq!(log.kinds(with_gaps), [(Gap, Some((0, log.end)))]);
+    let foreign = AuditFacts { foreign: true, ..with_gaps };
+    assert_eq!(log.kinds(foreign), NONE, "another hand may have deleted them");
+}

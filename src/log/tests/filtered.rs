@@ -140,3 +140,42 @@ fn a_filtered_read_ends_before_damage_and_the_next_one_meets_it() {
     let error = log.read_filtered(Offset::new(1), 1 << 20, &filter).unwrap_err();
     assert!(error.is_corrupt() && error.position() == Some(size), "{error}");
 }
+
+/// Its checksum fits, and what it holds are no records.
+#[test]
+fn a_filtered_read_ends_before_a_batch_that_cannot_be_taken_apart() {
+    let disk = Arc::new(MemoryDisk::new());
+    let log = open(&disk);
+    for _ in 0..3 {
+        log.append(&[Record::new("paid").tag("paid")]).unwrap();
+    }
+    let path = log.log.segments.load()[0].path();
+    let size = log.log.size().0 / 3;
+    let file = disk.open(&path, Access::Write).unwrap();
+    let mut bytes = vec![0; usize::try_from(size).unwrap()];
+    read_full_at(&*file, &mut bytes, size).unwrap();
+    bytes[61] ^= 2; // the length of its record
+    let crc = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    write_all_at(&*file, &bytes, size).unwrap();
+    let filter = RecordFilter::tags(["paid"]);
+    let before = log.read_filtered(Offset::ZERO, 1 << 20, &filter).unwrap();
+    assert_eq!((before.matched(), before.next_offset().get()), (1, 1));
+    let error = log.read_filtered(Offset::new(1), 1 << 20, &filter).unwrap_err();
+    assert!(error.is_corrupt() && error.position() == Some(size), "{error}");
+}
+
+/// Their file would be of less than the segment with the next append.
+#[test]
+fn a_filtered_read_makes_no_file_of_tags_for_a_segment_that_grows() {
+    let disk = Arc::new(MemoryDisk::new());
+    let log = open(&disk);
+    log.append(&[Record::new("paid").tag("paid")]).unwrap();
+    let tags = Path::new("/wal").join(segment_file(Offset::ZERO, SegmentFile::Tags));
+    log.close().unwrap();
+    let _ = disk.remove_file(&tags);
+    let log = open(&disk);
+    let read = log.read_filtered(Offset::ZERO, 1 << 20, &RecordFilter::tags(["sent"])).unwrap();
+    assert_eq!((read.scanned(), read.next_offset().get()), (1, 1));
+    assert_eq!(disk.metadata(&tags).unwrap(), None);
+}

@@ -272,6 +272,7 @@ fn a_leaders_gaps_are_recorded_without_the_writer_lock_and_without_a_truncation(
         let now = Timestamp::from_millis(0);
         let followed = log.log.append_as_follower(&batches, now, (&keeper, &log.points)).unwrap();
         assert!(followed.failure.is_none() && followed.end.get() == base + 1);
+        assert_eq!(followed.bytes, batches.size());
         assert_eq!(keeper.1.load(Ordering::Relaxed), recorded, "at {base}");
     }
 }
@@ -396,23 +397,41 @@ fn a_leadership_that_is_set_again_changes_nothing() {
     }
 }
 
+/// The batch with no records counted, and these attributes.
+fn emptied(mut bytes: Vec<u8>, attributes: u16) -> Vec<u8> {
+    bytes[21..23].copy_from_slice(&attributes.to_be_bytes());
+    bytes[57..61].copy_from_slice(&0_u32.to_be_bytes());
+    let length = u32::try_from(bytes.len() - 12).unwrap();
+    bytes[8..12].copy_from_slice(&length.to_be_bytes());
+    let crc = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
 /// Compaction may leave one without records; one that has some and counts none is no batch.
 #[test]
 fn a_batch_that_counts_no_records_has_none() {
-    let emptied = |mut bytes: Vec<u8>| {
-        bytes[57..61].copy_from_slice(&0_u32.to_be_bytes());
-        let length = u32::try_from(bytes.len() - 12).unwrap();
-        bytes[8..12].copy_from_slice(&length.to_be_bytes());
-        let crc = crc32c::crc32c(&bytes[21..]);
-        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-        bytes
-    };
     let (_, log) = host_led();
-    let with_bytes = emptied(of_leader(0, 3));
-    assert!(log.append_as_follower(&with_bytes).unwrap_err().is_corrupt());
-    assert_eq!(log.end_offset().get(), 0);
-    let without = emptied(of_leader(0, 3)[..61].to_vec());
+    for codec in 0..2 {
+        let with_bytes = emptied(of_leader(0, 3), codec);
+        assert!(log.append_as_follower(&with_bytes).unwrap_err().is_corrupt(), "codec {codec}");
+        assert_eq!(log.end_offset().get(), 0);
+    }
+    let without = emptied(of_leader(0, 3)[..61].to_vec(), 0);
     assert_eq!(log.append_as_follower(&without).unwrap().get(), 1);
+}
+
+/// Its transaction has left the log whole: none begins with it.
+#[test]
+fn a_marker_that_compaction_has_emptied_concerns_no_producer() {
+    let (_, log) = host_led();
+    let mut bytes = of_leader(0, 3)[..61].to_vec();
+    bytes[43..51].copy_from_slice(&7_i64.to_be_bytes());
+    bytes[51..53].copy_from_slice(&0_i16.to_be_bytes());
+    let (transactional, control) = (0x10, 0x20);
+    log.append_as_follower(&emptied(bytes, transactional | control)).unwrap();
+    assert_eq!(log.end_offset().get(), 1);
+    assert!(log.log.producer_states().is_empty(), "{:?}", log.log.producer_states());
 }
 
 /// Each leader's first record is where its epoch begins, also that of one who led before.
@@ -477,4 +496,36 @@ fn a_leaders_batch_that_found_no_room_may_be_sent_again() {
     log.append_as_follower(&large).unwrap();
     log.set_high_watermark(log.end_offset()).unwrap();
     assert_eq!(offsets_of(&log), [0, 1]);
+}
+
+/// A leader has reached its epoch meanwhile: the log is led as before, also after a stop.
+#[test]
+fn a_leadership_that_comes_too_late_is_not_recorded() {
+    let (log, _) = Bench::new().open(facts(0, LastStop::Clean));
+    let handed = log.set_leadership(Leadership::HostLed, None, |_| Ok(())).unwrap();
+    assert_eq!(handed, HandedOver::Done);
+    log.become_leader(epoch(5)).unwrap();
+    for late in [None, Some(epoch(4)), Some(epoch(5))] {
+        let handed = log.set_leadership(Leadership::SelfLed, late, |_| panic!("under {late:?}"));
+        assert_eq!(handed.unwrap(), HandedOver::Overtaken);
+    }
+    assert_eq!(log.leadership(), Leadership::HostLed);
+}
+
+/// A power cut has taken the segment behind a leader's gap, which no other segment reaches across.
+#[test]
+fn the_journal_gives_back_a_segment_behind_a_leaders_wide_gap() {
+    use crate::journal::{Extent, Frame};
+    let bench = Bench::new();
+    bench.put(&Bench::log_path(0), b"");
+    let base = super::super::keeper::FAR.cast_signed() * 4;
+    let sparse = Offset::new(base);
+    let known = KnownFacts { sparse, ..facts(0, LastStop::PowerCut) };
+    let (log, _) = bench.open(known);
+    let end = Offset::new(base + 1);
+    let extent = Extent { log: bench.id, segment: sparse, position: 0, first: sparse, end };
+    let frame = Frame { extent, batches: batch(base, b"behind it").into() };
+    assert_eq!(log.replay(&[frame]).unwrap(), 1);
+    assert!(bench.exists(&Bench::log_path(base)));
+    assert_eq!(read_from(&log, base).unwrap(), [(base, b"behind it".to_vec())]);
 }

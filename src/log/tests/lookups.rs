@@ -124,3 +124,19 @@ fn jitter_brings_a_roll_forward_and_never_puts_it_off() {
     assert!(rolled_at.iter().all(|at| (600..=1020).contains(at)), "{rolled_at:?}");
     assert!(rolled_at.iter().any(|at| *at != rolled_at[0]), "{rolled_at:?}");
 }
+
+/// In each of two segments, the second of which has one more that is later and out of reach.
+#[test]
+fn the_newest_record_in_reach_is_the_first_with_its_time() {
+    let mut bench = Bench::new();
+    bench.config = bench.config.segment_bytes(1024);
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    while log.size().1 < 2 {
+        append(&log, &[1; 200], 5).unwrap();
+    }
+    let bound = Offset::new(append(&log, b"later", 9).unwrap());
+    let (segments, offsets) = (log.segments.load_full(), log.offsets().snapshot());
+    let plain = PlainLimit::DEFAULT;
+    let found = super::super::lookup::newest(&segments, (offsets, bound), plain, |_| Ok(()));
+    assert_eq!(found.unwrap(), Some((Offset::ZERO, Timestamp::from_millis(5))));
+}

@@ -316,3 +316,16 @@ fn a_copy_has_the_snapshots_of_its_records_and_no_later_ones() {
     assert!(until.len() > 1 && !beyond.is_empty(), "the control: {until:?}, {beyond:?}");
     assert_eq!(copied, until);
 }
+
+#[test]
+fn an_expiration_that_changes_counts_for_producers_that_are_known() {
+    let bench = Bench::new();
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    send(&log, 7, b"once");
+    let later = Timestamp::from_millis(1_060_000);
+    let next = || log.next_sequence(of(7), later).unwrap().get();
+    assert_eq!(next(), 1);
+    let config = bench.config.clone().producer_id_expiration(Duration::from_secs(60));
+    log.set_config(Arc::new(config));
+    assert_eq!(next(), 0, "it is forgotten");
+}

@@ -1,5 +1,7 @@
 //! Every row of the verdict's table through files, torn tails, damage, leftovers, lost files.
 
+mod ends;
+
 use super::super::verdict::{Ending, Successor, Verdict, judge};
 use super::*;
 

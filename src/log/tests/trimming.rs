@@ -263,3 +263,13 @@ mod failing {
         assert!(failed > 0, "the control");
     }
 }
+
+/// However many there are: no sync looks at them any more.
+#[test]
+fn a_checkpoint_settles_all_segments_but_the_active_one() {
+    let bench = small(Arc::new(MemoryDisk::new()));
+    let log = log_of(&bench, 4);
+    log.checkpoint().unwrap();
+    let settled: Vec<_> = log.segments.load().iter().map(|segment| segment.is_settled()).collect();
+    assert_eq!(settled, [true, true, true, false]);
+}

@@ -393,3 +393,19 @@ mod unchanged {
         checkpoint_names_nothing(&sim, &log);
     }
 }
+
+/// They are learnt from the indexes where nothing else says that there were producers.
+#[test]
+fn what_was_aborted_is_known_where_all_else_about_producers_is_lost() {
+    let (bench, end, expected) = filled();
+    let (log, _) = bench.open(facts(end, LastStop::Clean));
+    (0..3).for_each(|_| plain(&log, b"an open looks at these alone"));
+    let end = log.close().unwrap().get();
+    drop(log);
+    for at in snapshots(&bench) {
+        bench.disk.remove_file(&Bench::path(at, SegmentFile::ProducerSnapshot)).unwrap();
+    }
+    bench.disk.remove_file(&Path::new(DIR).join("tidelog.producers")).unwrap();
+    let (log, _) = bench.open(facts(end, LastStop::Clean));
+    assert_eq!(aborted(&log), expected);
+}
