@@ -127,9 +127,10 @@ impl Sieve {
             return Fate::Whole;
         }
         match header.delete_horizon() {
-            None => {
-                batch.thinned(&[true], Some(self.horizon())).map_or(Fate::Whole, Fate::Rewritten)
-            }
+            None => match batch.thinned(&[true], Some(self.horizon())) {
+                Ok(bytes) if self.has_room(header, &bytes) => Fate::Rewritten(bytes),
+                _ => Fate::Whole,
+            },
             Some(horizon) if horizon <= self.rules.now => self.without_records(batch),
             Some(_) => Fate::Whole,
         }
@@ -170,13 +171,19 @@ impl Sieve {
             return Ok(Fate::Whole);
         }
         let bytes = batch.thinned(&keep, horizon)?;
-        let growth = (bytes.len() as u64).saturating_sub(header.size() as u64);
-        if growth > self.spare {
+        if !self.has_room(header, &bytes) {
             self.unreadable_from.get_or_insert(header.base_offset());
             return Ok(Fate::Whole);
         }
-        self.spare -= growth;
         Ok(Fate::Rewritten(bytes))
+    }
+
+    /// Takes what `bytes` are longer than the batch they were made of, if there is as much to spare.
+    fn has_room(&mut self, header: &BatchHeader, bytes: &[u8]) -> bool {
+        let growth = (bytes.len() as u64).saturating_sub(header.size() as u64);
+        let left = self.spare.checked_sub(growth);
+        self.spare = left.unwrap_or(self.spare);
+        left.is_some()
     }
 
     /// Whether the tombstones of a batch have been there for long enough.

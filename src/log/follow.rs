@@ -217,10 +217,12 @@ impl FollowedLog {
             return self.survey(following, now);
         }
         if following.facts != Some(facts) {
-            following.learn(facts);
+            // learnt once it has been asked: where that fails, or nothing comes of the survey, the
+            // next look asks again
             if !following.tail.as_ref().map_or(Ok(true), |tail| self.still_ends(tail))? {
                 return self.survey(following, now);
             }
+            following.learn(facts);
         }
         if following.tail.is_none() && self.has_directory()? {
             return self.survey(following, now);

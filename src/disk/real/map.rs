@@ -23,6 +23,7 @@ static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 const KEPT_BEHIND: u64 = 1 << 20;
 /// How much is let go at a time.
 const LET_GO: u64 = 4 << 20;
+
 /// The next window, as another thread makes it ready.
 #[derive(Debug)]
 pub(super) struct Ahead {

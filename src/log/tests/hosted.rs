@@ -3,7 +3,6 @@
 
 use super::*;
 use crate::config::Leadership;
-use crate::error::Outcome;
 use crate::ids::{ProducerEpoch, ProducerId, Sequence};
 use crate::record::ProducerIdentity;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -363,6 +362,7 @@ fn a_log_that_could_not_take_the_lead_after_all_is_its_hosts_at_the_next_open() 
 #[cfg(feature = "sim")]
 fn a_log_that_could_draw_no_epoch_has_not_changed_hands_and_says_so() {
     use crate::disk::{Fault, Operation, Plan, SimDisk};
+    use crate::error::Outcome;
     let sim = SimDisk::new(1);
     let log = open(&(Arc::new(sim.clone()) as Arc<dyn Disk>));
     log.set_leadership(Leadership::HostLed).unwrap();
