@@ -178,7 +178,7 @@ impl Sieve {
         Ok(Fate::Rewritten(bytes))
     }
 
-    /// Takes what `bytes` are longer than the batch they were made of, if there is as much to spare.
+    /// Takes what `bytes` are longer than the batch they were made of, if so much is to spare.
     fn has_room(&mut self, header: &BatchHeader, bytes: &[u8]) -> bool {
         let growth = (bytes.len() as u64).saturating_sub(header.size() as u64);
         let left = self.spare.checked_sub(growth);
