@@ -19,7 +19,7 @@ const MOST_BATCHES: usize = 512;
 /// Longer runs are, too.
 const MOST_BYTES: u64 = 4 << 20;
 
-/// How many batches before the place where lengths lead nowhere may be to blame.
+/// How many batches may be to blame for a length that leads astray.
 const LAST_SUSPECTS: usize = 3;
 
 const BASE: std::ops::Range<usize> = 0..8;
@@ -71,26 +71,30 @@ struct Looked<'a> {
 
 impl Looked<'_> {
     fn fitness(&self) -> Fitness {
-        let (mut places, derailed) = self.walk(0);
+        let (places, derailed) = self.walk(0);
         if places.len() > MOST_BATCHES {
             return Fitness::None;
         }
-        if !derailed {
-            return self.one_field(&places).unwrap_or(Fitness::None);
-        }
-        // a length led astray, the last one or one shortly before it, whose end looked like a
-        // batch by chance: try every place at which a whole batch follows, or the end
-        for _ in 0..LAST_SUSPECTS {
-            let Some((suspect, _)) = places.pop() else { break };
+        let found = if derailed { None } else { self.one_field(&places) };
+        found.or_else(|| self.one_length(&places, derailed)).unwrap_or(Fitness::None)
+    }
+
+    /// The run, if a length has changed. One that led nowhere is the last one's, or of one shortly
+    /// before it whose end looked like a batch by chance; one that led to where a later batch
+    /// begins, or to the run's end, left its own batch with a checksum that does not fit. Every
+    /// place is tried at which a whole batch follows, or the end.
+    fn one_length(&self, places: &[(usize, usize)], derailed: bool) -> Option<Fitness> {
+        let is_whole = |(start, end): (usize, usize)| {
+            self.bytes.get(start..end).is_some_and(|bytes| Batch::verify(bytes).is_ok())
+        };
+        let suspects = (0..places.len()).rev().filter(|at| derailed || !is_whole(places[*at]));
+        suspects.take(LAST_SUSPECTS).find_map(|at| {
+            let suspect = places[at].0;
             let mut ends = suspect + BatchHeader::LEN..=self.bytes.len();
-            let found = ends.find_map(|end| {
-                self.may_begin(end).then(|| self.length(&places, suspect, end)).flatten()
-            });
-            if let Some(found) = found {
-                return found;
-            }
-        }
-        Fitness::None
+            ends.find_map(|end| {
+                self.may_begin(end).then(|| self.length(&places[..at], suspect, end)).flatten()
+            })
+        })
     }
 
     /// The batches from `at` on as their lengths lead, and whether that leads astray.

@@ -65,6 +65,18 @@ fn all_by(log: &PartitionLog, end: i64, bytes: usize) -> (Vec<(i64, Vec<u8>)>, V
     (found, lost)
 }
 
+/// All records come back but one, which is told lost.
+fn costs_one_batch(bench: &Bench, whole: &[(i64, Vec<u8>)], bytes: usize, place: &str) {
+    let end = whole.len() as i64;
+    let (log, _) = bench.open(facts(end, LastStop::Clean));
+    let (found, lost) = all_by(&log, end, bytes);
+    assert_eq!(lost.len(), 1, "{place}: lost {lost:?}");
+    assert_eq!(found.len() + lost.len(), whole.len(), "{place}: lost {lost:?}");
+    for record in &found {
+        assert!(whole.contains(record), "{place}: {record:?}");
+    }
+}
+
 #[test]
 fn every_open_bit_of_every_batch_is_noticed_and_costs_that_batch_alone() {
     let (bench, end) = closed();
@@ -86,18 +98,34 @@ fn every_open_bit_of_every_batch_is_noticed_and_costs_that_batch_alone() {
                 let mut flipped = bytes.clone();
                 flipped[start + bit / 8] ^= 1 << (bit % 8);
                 bench.put(&path, &flipped);
-                let (log, _) = bench.open(known);
-                let (found, lost) = all_by(&log, end, [1, 300, 1 << 20][bit % 3]);
                 let place = format!("{} at {start} bit {bit}", path.display());
-                assert_eq!(lost.len(), 1, "{place}: lost {lost:?}");
-                assert_eq!(found.len() + lost.len(), whole.len(), "{place}: lost {lost:?}");
-                for record in &found {
-                    assert!(whole.contains(record), "{place}: {record:?}");
-                }
+                costs_one_batch(&bench, &whole, [1, 300, 1 << 20][bit % 3], &place);
             }
             start += length as usize + 12;
         }
         bench.put(&path, &bytes);
+    }
+}
+
+#[test]
+fn a_length_that_leads_to_a_later_batch_or_the_runs_end_costs_its_own_batch_alone() {
+    let (bench, end) = closed();
+    let whole = all_of(&bench.open(facts(end, LastStop::Clean)).0, end).0;
+    let path = Bench::log_path(0);
+    let bytes = bench.bytes(&path);
+    let length = |at: usize| u32::from_be_bytes(bytes[at + 8..at + 12].try_into().unwrap());
+    let after = |at: &usize| Some(at + 12 + length(*at) as usize).filter(|at| *at < bytes.len());
+    let starts: Vec<_> = std::iter::successors(Some(0), after).collect();
+    for (number, start) in starts.iter().enumerate() {
+        for later in starts.iter().skip(number + 2).copied().chain([bytes.len()]) {
+            let mut astray = bytes.clone();
+            let length = (later - start - 12) as u32;
+            astray[start + 8..start + 12].copy_from_slice(&length.to_be_bytes());
+            if astray != bytes {
+                bench.put(&path, &astray);
+                costs_one_batch(&bench, &whole, 1, &format!("{start} leads to {later}"));
+            }
+        }
     }
 }
 
