@@ -20,8 +20,7 @@
 //! that cannot be right has the log read from its segment on.
 //!
 //! A batch that cannot be read is stepped over; what can be read behind it counts even where only
-//! who asks for its offset gets there: readers do. Between several that are damaged one may be
-//! missed. Nothing is written here but the removal of what misleads; snapshots are made by the next
+//! who asks for its offset gets there: readers do. Nothing is written here but the removal of what misleads; snapshots are made by the next
 //! checkpoint.
 
 use std::collections::BTreeSet;
@@ -32,7 +31,7 @@ use super::core::PartitionLog;
 use super::keeper::LastStop;
 use super::producers::ProducedBatch;
 use super::snapshots::Newest;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::Offset;
 use crate::record::Batch;
 use crate::segment::AbortedTransaction;
@@ -59,6 +58,8 @@ impl Seen {
 
 /// Bytes that are looked through at a time.
 const STRETCH: usize = 1 << 20;
+/// The same right behind damage, which seldom comes alone.
+const LEAST_STRETCH: usize = 4 << 10;
 
 impl PartitionLog {
     /// Learns who its producers are, and what became of their transactions, before anything is
@@ -142,12 +143,14 @@ impl PartitionLog {
         let segments = self.segments.load();
         let bases = segments.iter().rev().take(2).map(|segment| segment.base());
         let mut bases: Vec<_> = bases.filter(|base| *base > from).collect();
-        let (mut next, mut cursor) = (from, None);
+        let (mut next, mut cursor, mut stretch) = (from, None, STRETCH);
+        let mut named = from;
         while next < end {
-            let fetched = match self.fetch_all(next, cursor.as_ref(), STRETCH) {
+            let fetched = match self.fetch_all(next, cursor.as_ref(), stretch) {
                 Ok(fetched) => fetched,
                 Err(error) if error.is_corrupt() => {
-                    (next, cursor) = (self.readable_above(next)?, None);
+                    (next, cursor) = (self.look_behind(next, &error, &mut named)?, None);
+                    stretch = LEAST_STRETCH;
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -172,31 +175,26 @@ impl PartitionLog {
                 break;
             }
             (next, cursor) = (fetched.next_offset, fetched.cursor);
+            stretch = STRETCH.min(stretch * 4);
         }
         Ok(aborted)
     }
 
-    /// Where batches can be read again behind damage at `damaged`, be it only by who asks for their
-    /// offset. In steps that double, then by halves: several damaged batches in a row may hide what
-    /// lies between them.
-    fn readable_above(&self, damaged: Offset) -> Result<Offset> {
-        let named = self.resume_above(damaged)?.max(damaged.next());
-        let (mut low, mut high, mut step) = (damaged.get(), named.get(), 1);
-        while high - low > 1 {
-            let is_reached = high < named.get();
-            let at = if is_reached { low + (high - low) / 2 } else { low.saturating_add(step) };
-            if at >= named.get() {
-                break;
-            }
-            match self.fetch_all(Offset::new(at), None, 1) {
-                Ok(fetched) => {
-                    let first = fetched.chunk.map_or(at, |chunk| chunk.first_offset.get());
-                    high = first.clamp(low + 1, at);
-                }
-                Err(error) if error.is_corrupt() => (low, step) = (at, step.saturating_mul(2)),
-                Err(error) => return Err(error),
-            }
+    /// Where to look on behind a batch that cannot be read: at the next one, by the length that its
+    /// header says, since readers may find that by its offset. Where no header leads on, at the
+    /// next that is `named`, which lies behind the damage that was met before as well.
+    fn look_behind(&self, damaged: Offset, error: &Error, named: &mut Offset) -> Result<Offset> {
+        if *named <= damaged {
+            *named = self.resume_above(damaged)?.max(damaged.next());
         }
-        Ok(Offset::new(high))
+        let segments = self.segments.load();
+        let count = segments.partition_point(|segment| segment.base() <= damaged);
+        let segment = count.checked_sub(1).and_then(|at| segments.get(at));
+        let segment = segment.filter(|segment| error.path() == Some(&*segment.path()));
+        let led = match segment.zip(error.position()) {
+            Some((segment, position)) => segment.led_behind(position)?,
+            None => None,
+        };
+        Ok(led.map_or(*named, |led| led.clamp(damaged.next(), *named)))
     }
 }

@@ -129,6 +129,25 @@ impl Segment {
         Ok(run.filter(|run| run.first <= relative).map_or(0, |run| u64::from(run.start)))
     }
 
+    /// The offset behind the batch at `position`, which cannot be read, that who asks for it may
+    /// get: the next batch's, as far as this one's header says where that begins.
+    pub(crate) fn led_behind(&self, position: u64) -> Result<Option<Offset>> {
+        if let Some(misfit) = self.misfit_in(position, position + 1, (0, &Bytes::new()))? {
+            return Ok(Some(misfit.offsets.end));
+        }
+        let header = |position: u64| {
+            let end = self.published().min(position.saturating_add(BatchHeader::LEN as u64));
+            if position >= end {
+                return Ok(None);
+            }
+            let left = usize::try_from(self.published() - position).unwrap_or(usize::MAX);
+            Ok(BatchHeader::parse(&self.bytes(position, end)?, left).ok())
+        };
+        let Some(damaged) = header(position)? else { return Ok(None) };
+        let next = header(position + damaged.size() as u64)?;
+        Ok(next.map(|next| next.base_offset()))
+    }
+
     /// Whether nothing speaks against the header of the batch at `position`.
     fn is_vouched(&self, position: u64) -> Result<bool> {
         match self.vouch(position, position + 1) {

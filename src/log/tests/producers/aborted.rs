@@ -2,7 +2,7 @@
 //! is not what it should be, and none that is written without need.
 
 use super::*;
-use crate::record::{Marker, MarkerKind};
+use crate::record::{BatchHeader, Marker, MarkerKind};
 use crate::segment::{AbortedTransaction, transaction_index_bytes};
 
 fn end_transaction(log: &PartitionLog, id: i64, kind: MarkerKind) {
@@ -254,6 +254,40 @@ fn what_is_found_behind_damage_by_its_offset_tells_what_was_aborted() {
         let (log, _) = bench.open(facts(point, LastStop::KilledSameBoot));
         let shown = shown(&log);
         assert!(shown.is_subset(&whole), "{base}, no {lost}: {:?}", shown.difference(&whole));
+    }
+}
+
+/// Markers that lie between damaged batches are found, however many those are.
+#[test]
+fn a_marker_between_damaged_batches_tells_what_was_aborted() {
+    for (before, after) in (1..6).flat_map(|before| (1..8).map(move |after| (before, after))) {
+        let bench = Bench::new();
+        let bench = Bench { config: bench.config.index_interval_bytes(1 << 20), ..bench };
+        let (log, _) = bench.open(facts(0, LastStop::Clean));
+        for _ in 0..3 {
+            send_in(&log, 3, &[2; 100], true);
+            (0..before).for_each(|_| plain(&log, &[1; 100]));
+            end_transaction(&log, 3, MarkerKind::Abort);
+            (0..after).for_each(|_| plain(&log, &[1; 100]));
+        }
+        let expected = aborted(&log);
+        let end = log.close().unwrap().get();
+        drop(log);
+        for at in snapshots(&bench) {
+            bench.disk.remove_file(&Bench::path(at, SegmentFile::ProducerSnapshot)).unwrap();
+        }
+        bench.disk.remove_file(&Bench::path(0, SegmentFile::Digests)).unwrap();
+        bench.disk.remove_file(&Bench::path(0, SegmentFile::TransactionIndex)).unwrap();
+        let (mut bytes, mut at) = (bench.bytes(&Bench::log_path(0)), 0);
+        while let Ok(header) = BatchHeader::parse(&bytes[at..], usize::MAX) {
+            if !header.is_transactional() {
+                bytes[at + 70] ^= 1;
+            }
+            at += header.size();
+        }
+        bench.put(&Bench::log_path(0), &bytes);
+        let (log, _) = bench.open(facts(end, LastStop::Clean));
+        assert_eq!(aborted(&log), expected, "{before} before, {after} after");
     }
 }
 
