@@ -107,6 +107,7 @@ mod time;
 #[path = "disk/real/ahead.rs"]
 mod ahead;
 #[cfg(not(loom))]
+mod clock;
 pub mod disk;
 #[cfg(not(loom))]
 mod record;
@@ -170,6 +171,7 @@ mod store;
 #[doc(hidden)]
 pub mod fuzzing;
 
+pub use clock::SystemClock;
 #[cfg(not(loom))]
 pub use config::{
     BackgroundSync, CleanupPolicy, Compression, Durability, HoldCap, Journal, Leadership, Priority,
@@ -238,7 +240,7 @@ pub use store::{
     ResetTo, ScheduleStats, ShareGroupDescription, ShareGroupPartition, StoppedRecord, Store,
     StoreBuilder, StoreStats, TopicDescription, TopicStats,
 };
-pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+pub use time::{Clock, ManualClock, Timestamp};
 #[cfg(not(loom))]
 pub use txn::{OpenTransaction, TransactionDescription, TransactionPhase};
 

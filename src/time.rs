@@ -5,7 +5,6 @@
 //! monotonic face never goes back. The timeout of a call that blocks (`poll`, `wait`) is the
 //! caller's own and runs in real time whatever the clock. A clock is never called under a lock.
 
-use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -67,6 +66,11 @@ impl Timestamp {
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {
         Timestamp(self.0.saturating_sub(millis(duration)))
+    }
+
+    /// The time of day by the system, for what no store decides by.
+    pub(crate) fn now() -> Self {
+        SystemTime::now().into()
     }
 
     /// The timestamp of a field on disk, where a negative number stands for none.
@@ -165,83 +169,6 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
     fn watch(&self, moved: Arc<dyn Fn() + Send + Sync>) -> bool {
         let _ = moved;
         false
-    }
-}
-
-/// The machine's own clock.
-///
-/// ```
-/// use tidelog::{Clock, SystemClock};
-/// assert!(SystemClock::new().wall().as_millis() > 0);
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct SystemClock {
-    origin: Instant,
-}
-
-impl SystemClock {
-    /// A clock whose monotonic face counts from now.
-    ///
-    /// ```
-    /// let clock = tidelog::SystemClock::new();
-    /// # let _ = clock;
-    /// ```
-    pub fn new() -> Self {
-        SystemClock { origin: Instant::now() }
-    }
-}
-
-impl Default for SystemClock {
-    fn default() -> Self {
-        SystemClock::new()
-    }
-}
-
-/// One millisecond of the system's time: when it begins, when the next does, and its name. Telling
-/// a time apart from these two costs less than dividing it, and most calls of a thread that calls
-/// often come within the millisecond of the call before.
-type Millisecond = (SystemTime, SystemTime, Timestamp);
-
-thread_local! {
-    /// That of this thread's last reading of the wall.
-    static LAST_MILLISECOND: Cell<Millisecond> =
-        const { Cell::new((UNIX_EPOCH, UNIX_EPOCH, Timestamp(0))) };
-}
-
-/// The millisecond of a time, exactly as [`Timestamp::from`] has it.
-#[inline]
-fn millisecond_of(now: SystemTime) -> Timestamp {
-    let (begin, end, known) = LAST_MILLISECOND.get();
-    if begin <= now && now < end { known } else { new_millisecond(now) }
-}
-
-#[cold]
-fn new_millisecond(now: SystemTime) -> Timestamp {
-    let timestamp = Timestamp::from(now);
-    let since = u64::try_from(timestamp.0).ok().map(Duration::from_millis);
-    let begin = since.and_then(|since| UNIX_EPOCH.checked_add(since));
-    let end = begin.and_then(|begin| begin.checked_add(Duration::from_millis(1)));
-    // before 1970 a millisecond is rounded the other way: there none is kept
-    if let (Some(begin), Some(end)) = (begin, end)
-        && begin <= now
-    {
-        LAST_MILLISECOND.set((begin, end, timestamp));
-    }
-    timestamp
-}
-
-impl Clock for SystemClock {
-    fn wall(&self) -> Timestamp {
-        millisecond_of(SystemTime::now())
-    }
-
-    fn wall_rounded_up(&self) -> Timestamp {
-        let now = SystemTime::now();
-        Timestamp::from(now.checked_add(FRACTION).unwrap_or(now))
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.origin.elapsed()
     }
 }
 
@@ -366,24 +293,4 @@ pub(crate) fn deadline_after(patience: Duration) -> Instant {
 /// Whether a deadline is over.
 pub(crate) fn is_over(deadline: Instant) -> bool {
     Instant::now() >= deadline
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_millisecond_that_is_known_has_the_name_that_dividing_gives_it() {
-        let at = |nanos: u64| UNIX_EPOCH + Duration::from_nanos(nanos);
-        let mut times = vec![UNIX_EPOCH - Duration::from_nanos(1), UNIX_EPOCH];
-        for millis in [1_u64, 2, 1_700_000_000_000, 5, 1_700_000_000_000] {
-            let nanos = millis * 1_000_000;
-            times.extend([nanos - 1, nanos, nanos + 1, nanos + 999_999, nanos + 1_000_000].map(at));
-        }
-        times.push(UNIX_EPOCH - Duration::from_micros(1_500));
-        for time in times {
-            assert_eq!(millisecond_of(time), Timestamp::from(time), "{time:?}");
-            assert_eq!(millisecond_of(time), Timestamp::from(time), "{time:?} again");
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! The one place of `unsafe`: the memory of a mapped tail, the fork mark, the lock call that no
-//! safe crate has, the hint of what is stored into next, and in `checksum` the processor's own
-//! instruction.
+//! safe crate has, the hint of what is stored into next, and in `checksum` and `ticks` the processor's
+//! own instructions.
 //!
 //! Why the mapping is sound. A [`Mapping`] is the shared memory of one file from position 0. Its
 //! published end only rises. `&[u8]` is made only of bytes below it, `&mut [u8]` only of bytes at
@@ -28,6 +28,8 @@ use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use super::tail::Bounds;
 
 pub(super) mod checksum;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod ticks;
 
 /// How much address space is left to others where a file is mapped.
 const SPARE: usize = 4 << 20;

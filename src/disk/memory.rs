@@ -17,7 +17,7 @@ use bytes::Bytes;
 use super::tail::{Backing, Bounds, BufferedTail, Overwrites};
 use super::{Access, DirLock, Disk, DiskFile, Entry, Metadata, TailMap, sealed};
 use crate::sync::{Mutex, RwLock};
-use crate::time::{Clock as _, SystemClock, Timestamp};
+use crate::time::Timestamp;
 
 mod lock;
 
@@ -120,7 +120,7 @@ pub(super) fn is_root(normal: &Path) -> bool {
 }
 
 fn now() -> Timestamp {
-    SystemClock::new().wall()
+    Timestamp::now()
 }
 
 impl Tree {

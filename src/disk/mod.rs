@@ -43,6 +43,7 @@ pub(crate) use island::checksum::{crc32c_append, crc32c_of};
 pub(crate) use island::in_forked_child;
 pub use memory::MemoryDisk;
 pub use real::RealDisk;
+pub(crate) use real::{tells_time_by_ticks, ticks};
 #[cfg(feature = "sim")]
 pub use sim::{Crash, Fault, Moment, Operation, Plan, SimDisk};
 #[cfg(test)]

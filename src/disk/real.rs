@@ -28,6 +28,12 @@ mod state;
 mod tests;
 mod whole;
 
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(crate) use super::island::ticks::ticks;
+pub(crate) use os::tells_time_by_ticks;
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+pub(crate) use os::ticks;
+
 /// The disk of the operating system. Clones share one pool of descriptors.
 ///
 /// The pool holds at most a quarter of the process's limit of open files (64 to 4,096), read when

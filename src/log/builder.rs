@@ -12,6 +12,7 @@ use super::door::{Asked, Log};
 use super::keeper::{Durable, KnownFacts, LastStop, LogId};
 use super::slots::{self, Slot, SlotKeeper, next_epoch};
 use super::{checkpoint, report::PartitionReport};
+use crate::clock::SystemClock;
 use crate::config::{BackgroundSync, IsolationLevel, TopicConfig};
 use crate::disk::directory::sync_way_to;
 use crate::disk::names::{
@@ -22,7 +23,7 @@ use crate::disk::{DirLock, Disk, RealDisk};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{Offset, PartitionId, TopicId};
 use crate::record::{PlainLimit, TakeRules};
-use crate::time::{Clock, SystemClock};
+use crate::time::Clock;
 use std::sync::Arc;
 
 /// How a [`Log`] is opened; made by [`Log::builder`].

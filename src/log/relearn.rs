@@ -20,8 +20,8 @@
 //! that cannot be right has the log read from its segment on.
 //!
 //! A batch that cannot be read is stepped over; what can be read behind it counts even where only
-//! who asks for its offset gets there: readers do. Nothing is written here but the removal of what misleads; snapshots are made by the next
-//! checkpoint.
+//! who asks for its offset gets there: readers do. Nothing is written here but the removal of what
+//! misleads; snapshots are made by the next checkpoint.
 
 use std::collections::BTreeSet;
 use std::ops::Range;

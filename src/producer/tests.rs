@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use super::partitioner::{Partitioner, RoundRobin};
 use super::*;
+use crate::clock::SystemClock;
 use crate::config::{BackgroundSync, IsolationLevel, Threads, TopicConfig, WhenFull};
 use crate::deduplication::Deduplication;
 use crate::disk::{Disk, MemoryDisk};
@@ -22,7 +23,7 @@ use crate::ids::PartitionId;
 use crate::log::FetchLimits;
 use crate::record::{Batch, Record};
 use crate::schedule::Schedule;
-use crate::time::{Clock, ManualClock, SystemClock, Timestamp};
+use crate::time::{Clock, ManualClock, Timestamp};
 use crate::txn::Transactions;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::handle::Store;
+use crate::clock::SystemClock;
 use crate::config::{BackgroundSync, Journal, OffsetsRetention, Threads, WhenFull};
 use crate::disk::{Disk, IoMode, MemoryDisk, RealDisk};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Cause, Error, Result};
 use crate::record::PlainLimit;
-use crate::time::{Clock, SystemClock};
+use crate::time::Clock;
 
 /// Builds a [`Store`].
 ///

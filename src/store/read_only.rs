@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::describe::TopicDescription;
 use super::handle::Store;
 use super::stats::StoreStats;
+use crate::clock::SystemClock;
 use crate::config::{IsolationLevel, Threads};
 use crate::consumer::ConsumerBuilder;
 use crate::disk::{Disk, IoMode, RealDisk};
@@ -18,7 +19,7 @@ use crate::error::{Cause, Error, Result};
 use crate::group::{Committed, OffsetStore};
 use crate::ids::{Offset, PartitionId};
 use crate::record::PlainLimit;
-use crate::time::{Clock, SystemClock, Timestamp, deadline_after};
+use crate::time::{Clock, Timestamp, deadline_after};
 
 /// A store that another process may be writing to, or none: open for reading alone.
 ///

@@ -242,3 +242,23 @@ pub(super) fn open_dir(dir: &Path) -> io::Result<Option<File>> {
 pub(super) fn open_dir(_dir: &Path) -> io::Result<Option<File>> {
     Ok(None)
 }
+
+/// Whether the system tells its own time by the processor's counter of ticks: then that runs at
+/// one rate on all processors, asleep or not, and may be read.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(crate) fn tells_time_by_ticks() -> bool {
+    static TELLS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    const SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    *TELLS.get_or_init(|| std::fs::read_to_string(SOURCE).is_ok_and(|name| name.trim() == "tsc"))
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+pub(crate) fn tells_time_by_ticks() -> bool {
+    false
+}
+
+/// The counter, for who knows that there is one.
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+pub(crate) fn ticks() -> u64 {
+    0
+}

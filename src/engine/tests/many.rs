@@ -47,7 +47,7 @@ fn child(phase: &str) {
         at = Instant::now();
     };
     let options =
-        EngineOptions { clock: Arc::new(crate::time::SystemClock::new()), ..options(disk) };
+        EngineOptions { clock: Arc::new(crate::clock::SystemClock::new()), ..options(disk) };
     let engine = Engine::open(options, Path::new(&dir)).unwrap();
     lap("open");
     let names: Vec<String> = (0..count).map(|number| format!("topic-{number}")).collect();
