@@ -107,6 +107,8 @@ struct View {
     gapless: bool,
     /// Once a transactional batch was met.
     transactions: Option<Transactions>,
+    /// When the directory was taken in.
+    surveyed: Duration,
 }
 
 /// What a look goes on from.
@@ -173,6 +175,7 @@ impl FollowedLog {
             reign: None,
             gapless: false,
             transactions: None,
+            surveyed: Duration::ZERO,
         };
         FollowedLog {
             name,
@@ -309,6 +312,7 @@ impl FollowedLog {
             return Ok(None);
         }
         self.check_identity()?;
+        next.segment().recognise();
         Ok(Some(next))
     }
 
@@ -369,8 +373,8 @@ impl FollowedLog {
             following.transactions = Some(told);
         }
         let same_told = shown.transactions.is_some() == view.transactions.is_some();
-        if same_told && same_segments && shown.offsets == view.offsets && shown.reign == facts.reign
-        {
+        let same_look = shown.surveyed == view.surveyed && shown.reign == facts.reign;
+        if same_told && same_segments && same_look && shown.offsets == view.offsets {
             return;
         }
         self.view.store(Arc::new(view));
@@ -433,7 +437,8 @@ impl Following {
         epochs.truncate_from_start(start);
         let (reign, gapless) = (facts.reign, facts.gapless);
         let segments = self.all_segments();
-        View { segments, offsets, epochs, reign, gapless, transactions: None }
+        let (transactions, surveyed) = (None, self.surveyed);
+        View { segments, offsets, epochs, reign, gapless, transactions, surveyed }
     }
 
     /// Where the log ends for a reader. What was promised and is not there is behind a gap that

@@ -42,6 +42,17 @@ impl Segment {
         self.log.get().is_some()
     }
 
+    /// Whether the open file is known to be this topic's.
+    pub(crate) fn is_recognised(&self) -> bool {
+        self.recognised.load(Ordering::Acquire)
+    }
+
+    /// The directory was this topic's when the file was open already.
+    pub(crate) fn recognise(&self) {
+        debug_assert!(self.is_opened());
+        self.recognised.store(true, Ordering::Release);
+    }
+
     /// Lets go of the index in memory of a segment whose index files another process has sealed.
     pub(crate) fn let_index_go(&self) {
         self.growing.store(None);

@@ -55,31 +55,42 @@ impl Doubts {
         });
     }
 
-    /// The first batch of a chunk that is in doubt.
-    pub(super) fn first_in(&self, chunk: &Chunk) -> Option<BatchHeader> {
+    /// The first batch of a chunk that is in doubt, and where in the chunk it begins.
+    pub(super) fn first_in(&self, chunk: &Chunk) -> Option<(usize, BatchHeader)> {
         if self.skipped.last().is_none_or(|last| last.end <= chunk.first_offset) {
             return None;
         }
-        let mut bytes = &chunk.bytes[..];
-        while let Ok(header) = BatchHeader::parse(bytes, bytes.len()) {
-            let is_data = header.is_transactional() && !header.is_control();
-            if is_data && (self.has_skipped(&header) || self.has_left_open(&header)) {
-                return Some(header);
-            }
-            bytes = &bytes[header.size()..];
-        }
-        None
+        let is_skipped =
+            |header: &BatchHeader| is_data(header) && holds(&self.skipped, header.base_offset());
+        headers(chunk).find(|(_, header)| is_skipped(header) || self.was_left_open(header))
     }
 
-    /// Whether a batch lies in what was passed over.
-    pub(super) fn has_skipped(&self, header: &BatchHeader) -> bool {
-        holds(&self.skipped, header.base_offset())
+    /// Where those end with which a chunk begins whose transaction was open where damage began.
+    pub(super) fn end_of_first(&self, chunk: &Chunk) -> Option<Offset> {
+        let doubted = headers(chunk).take_while(|(_, header)| self.was_left_open(header));
+        doubted.last().map(|(_, header)| header.end_offset())
     }
 
-    fn has_left_open(&self, header: &BatchHeader) -> bool {
+    fn was_left_open(&self, header: &BatchHeader) -> bool {
         let of_producer = header.producer_id().and_then(|producer| self.left_open.get(&producer));
-        of_producer.is_some_and(|ranges| holds(ranges, header.base_offset()))
+        is_data(header) && of_producer.is_some_and(|ranges| holds(ranges, header.base_offset()))
     }
+}
+
+fn is_data(header: &BatchHeader) -> bool {
+    header.is_transactional() && !header.is_control()
+}
+
+/// The headers of a chunk's batches, and where in it each begins.
+fn headers(chunk: &Chunk) -> impl Iterator<Item = (usize, BatchHeader)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let bytes = chunk.bytes.get(at..)?;
+        let header = BatchHeader::parse(bytes, bytes.len()).ok()?;
+        let begins = at;
+        at += header.size();
+        Some((begins, header))
+    })
 }
 
 /// Whether one of these ranges, which are in order, holds an offset.

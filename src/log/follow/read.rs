@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::patience::{Patience, is_vanished};
-use super::{FollowedLog, View};
+use super::{FollowedLog, PATIENCE, View};
 use crate::config::IsolationLevel;
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::ids::{LeaderEpoch, Offset};
@@ -23,6 +23,10 @@ use crate::sync::atomic::Ordering;
 
 /// How often a read is tried on views that surveys have shown.
 const ATTEMPTS: usize = 3;
+/// What is said of a batch whose transaction's end lies in what was passed over.
+const UNKNOWN_FATE: &str = "damage hides what became of a transaction";
+/// Bytes in which it is looked for where doubts end, at a time.
+const STRETCH: usize = 64 << 10;
 /// How often where the writer goes on each time.
 const OUTRUN: usize = 10;
 
@@ -132,18 +136,27 @@ impl FollowedLog {
         Ok(next.max(offset))
     }
 
-    /// Where a batch ends that can be read and is in doubt for what follows it: the next one lies
-    /// there. In what was passed over itself only what is named is gone on to.
+    /// Where the batches end that can be read and are in doubt for what follows them: the next one
+    /// lies there. In what was passed over itself only what is named is gone on to.
     fn behind_doubt(&self, view: &View, offset: Offset) -> Result<Option<Offset>> {
         let Some(told) = &view.transactions else { return Ok(None) };
-        let all = (FetchLimits::all(1), view.offsets.end);
-        let chunk = match self.fetch_in(view, offset, None, all) {
-            Err(error) if error.is_corrupt() => None,
-            fetched => fetched?.chunk,
-        };
-        let doubt = chunk.and_then(|chunk| told.doubts().first_in(&chunk));
-        let doubt = doubt.filter(|header| !told.doubts().has_skipped(header));
-        Ok(doubt.map(|header| header.end_offset()))
+        let all = (FetchLimits::all(STRETCH), view.offsets.end);
+        let (mut behind, mut cursor) = (None, None);
+        loop {
+            let from = behind.unwrap_or(offset);
+            let fetched = match self.fetch_in(view, from, cursor.as_ref(), all) {
+                Err(error) if error.is_corrupt() || error.kind() == ErrorKind::OffsetOutOfRange => {
+                    return Ok(behind);
+                }
+                fetched => fetched?,
+            };
+            let doubted = fetched.chunk.and_then(|chunk| told.doubts().end_of_first(&chunk));
+            match doubted.filter(|end| *end > from) {
+                Some(end) => behind = Some(end),
+                None => return Ok(behind),
+            }
+            cursor = fetched.cursor.filter(|_| behind == Some(fetched.next_offset));
+        }
     }
 
     /// Runs `read` on the view, and on a new one if that fails for what may have changed. A reader
@@ -161,6 +174,10 @@ impl FollowedLog {
                 Err(error) if error.kind() != ErrorKind::OffsetOutOfRange => error,
                 done => return done.map_err(|error| self.named(error)),
             };
+            if is_doubt(&error) && view.surveyed.saturating_add(PATIENCE) > now {
+                self.counters.failed_reads.add(1);
+                return Err(self.named(error));
+            }
             // only a vanished file may be the writer's doing each time anew
             let facts = is_vanished(&error).then(|| self.source.known(self.id)).flatten();
             if !patience.lasts(facts) {
@@ -232,9 +249,10 @@ impl FollowedLog {
         if self.taken_over.load(Ordering::Acquire) {
             return Err(self.deleted());
         }
-        if !segment.is_opened() {
+        if !segment.is_recognised() {
             segment.log()?;
             self.check_identity()?;
+            segment.recognise();
         }
         Ok(())
     }
@@ -261,10 +279,11 @@ impl FollowedLog {
             return Ok(Vec::new());
         }
         if let Some(told) = &view.transactions {
-            if let Some(header) = told.doubts().first_in(chunk) {
+            if let Some((at, header)) = told.doubts().first_in(chunk) {
                 let (path, offset) = (segment.path(), header.base_offset());
-                let unknown = "damage hides what became of a transaction".to_owned();
-                return Err(Error::corrupt("read", &path, 0, unknown).at_offset(offset));
+                let position = chunk.next_position - (chunk.bytes.len() - at) as u64;
+                let doubt = Error::corrupt("read", &path, position, UNKNOWN_FATE.to_owned());
+                return Err(doubt.at_offset(offset));
             }
             return Ok(told.aborted().batches_in(chunk));
         }
@@ -297,9 +316,15 @@ impl FollowedLog {
     }
 }
 
+/// Of a batch that nobody knows the fate of. That is told by reading all of the log, which so soon
+/// after a survey would tell the same.
+fn is_doubt(error: &Error) -> bool {
+    matches!(error.cause(), Cause::Corrupt(what) if what == UNKNOWN_FATE)
+}
+
 /// Where the first batch of a chunk begins that is in doubt, for who reads what was committed.
 fn sure_below(view: &View, chunk: &Chunk, isolation: IsolationLevel) -> Option<Offset> {
     let told = view.transactions.as_ref()?;
     let doubts = (isolation == IsolationLevel::ReadCommitted).then(|| told.doubts());
-    Some(doubts?.first_in(chunk)?.base_offset())
+    Some(doubts?.first_in(chunk)?.1.base_offset())
 }

@@ -102,6 +102,8 @@ impl FollowedLog {
         if taking.tail.is_some() || !taking.segments.is_empty() {
             self.check_identity()?;
         }
+        let opened = taking.segments.iter().filter(|segment| segment.is_opened());
+        opened.for_each(|segment| segment.recognise());
         let file: Vec<_> = epochs_file.iter().map(|line| (line.epoch, line.start)).collect();
         let mut following = Following {
             facts: Some(facts),

@@ -1,6 +1,6 @@
 //! What became of transactions: told as they end, and from files that nobody looked through.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::stepped::{Call, Stepped};
 use super::*;
@@ -259,6 +259,44 @@ fn a_read_ends_before_what_damage_leaves_in_doubt() {
     let all = FetchLimits::all(1 << 20);
     let fetched = it.followed.fetch(Offset::ZERO, None, all, Duration::ZERO).unwrap();
     assert_eq!(fetched.next_offset.get(), 2, "who is shown all has no doubts");
+}
+
+/// Many batches of one transaction, whose marker is damaged: they are told of at once, by one look
+/// at the log, with their place.
+#[test]
+fn batches_in_doubt_cost_one_survey_and_are_passed_together() {
+    let it = Beside::new();
+    it.fill(1);
+    let first = it.log.size().0;
+    it.send(7);
+    let second = it.log.size().0;
+    (0..2).for_each(|_| it.send(7));
+    let marker = usize::try_from(it.log.size().0 - second).unwrap() + 70;
+    it.end(7, MarkerKind::Abort);
+    it.fill(6);
+    it.record(|facts| facts.recovery_point = Offset::new(11));
+    assert_eq!(it.bases()[1..3], [2, 5], "the control: over two segments");
+    damage(&it, 2, marker);
+    it.look(0);
+    it.read_as(0, COMMITTED);
+    let surveys = Arc::new(AtomicUsize::new(0));
+    let counted = surveys.clone();
+    it.meanwhile(move |asked, _| {
+        counted.fetch_add(usize::from(asked == Asked::Held), Ordering::Relaxed);
+        Ok(())
+    });
+    let (_, error) = it.read_as(1, COMMITTED);
+    let error = error.unwrap();
+    assert_eq!((error.offset(), error.position()), (Some(Offset::new(1)), Some(first)), "{error}");
+    let resumed = it.followed.resume_above(Offset::new(1), Duration::ZERO).unwrap();
+    assert_eq!(resumed.get(), 4, "where the marker lies");
+    assert_eq!(surveys.load(Ordering::Relaxed), 0, "it was looked at a moment ago");
+    let later = Duration::from_secs(9);
+    let limits = FetchLimits { isolation: COMMITTED, ..FetchLimits::all(1) };
+    it.followed.fetch(Offset::new(2), None, limits, later).unwrap_err();
+    assert_eq!(surveys.load(Ordering::Relaxed), 1, "only now it may be another's");
+    let beyond = it.followed.resume_above(Offset::new(99), Duration::ZERO).unwrap();
+    assert_eq!(beyond.get(), 99);
 }
 
 /// A reader that fell behind: the marker is not there any more.
