@@ -320,13 +320,15 @@ impl Writer {
         {
             use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
             let end = (position + size.min(NEAR)).min(self.bounds.capacity());
-            for at in (position..end).step_by(64) {
+            let mut at = position; // `step_by` would divide
+            while at < end {
                 debug_assert!(at < self.mapping.raw.len() as u64);
                 // SAFETY: it is inside the mapping (the bounds' capacity); a hint reads nothing,
                 // stores nothing and raises no fault.
                 unsafe {
                     _mm_prefetch::<_MM_HINT_ET0>(self.mapping.raw.as_ptr().add(at as usize).cast());
                 }
+                at += 64;
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
