@@ -108,6 +108,7 @@ mod time;
 mod ahead;
 #[cfg(not(loom))]
 mod clock;
+#[cfg(not(loom))]
 pub mod disk;
 #[cfg(not(loom))]
 mod record;
@@ -171,6 +172,7 @@ mod store;
 #[doc(hidden)]
 pub mod fuzzing;
 
+#[cfg(not(loom))]
 pub use clock::SystemClock;
 #[cfg(not(loom))]
 pub use config::{

@@ -68,7 +68,8 @@ impl Timestamp {
         Timestamp(self.0.saturating_sub(millis(duration)))
     }
 
-    /// The time of day by the system, for what no store decides by.
+    /// The time of day by the system, for who has no clock: when a file in memory was changed.
+    #[cfg(not(loom))]
     pub(crate) fn now() -> Self {
         SystemTime::now().into()
     }
@@ -101,6 +102,7 @@ impl fmt::Display for Timestamp {
 }
 
 /// What is added to round up to a whole millisecond.
+#[cfg(not(loom))]
 pub(crate) const FRACTION: Duration = Duration::from_nanos(999_999);
 
 /// Whole milliseconds of a duration, capped at the largest `i64`.

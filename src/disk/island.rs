@@ -1,6 +1,6 @@
 //! The one place of `unsafe`: the memory of a mapped tail, the fork mark, the lock call that no
-//! safe crate has, the hint of what is stored into next, and in `checksum` and `ticks` the processor's
-//! own instructions.
+//! safe crate has, the hint of what is stored into next, and in `checksum` and `ticks` the
+//! processor's own instructions.
 //!
 //! Why the mapping is sound. A [`Mapping`] is the shared memory of one file from position 0. Its
 //! published end only rises. `&[u8]` is made only of bytes below it, `&mut [u8]` only of bytes at

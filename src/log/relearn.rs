@@ -61,6 +61,14 @@ const STRETCH: usize = 1 << 20;
 /// The same right behind damage, which seldom comes alone.
 const LEAST_STRETCH: usize = 4 << 10;
 
+/// What is known of damage that was met.
+struct Met {
+    /// The next place behind it that an index or a digest names.
+    named: Offset,
+    /// Where in its segment it was met last.
+    position: Option<u64>,
+}
+
 impl PartitionLog {
     /// Learns who its producers are, and what became of their transactions, before anything is
     /// appended.
@@ -144,12 +152,12 @@ impl PartitionLog {
         let bases = segments.iter().rev().take(2).map(|segment| segment.base());
         let mut bases: Vec<_> = bases.filter(|base| *base > from).collect();
         let (mut next, mut cursor, mut stretch) = (from, None, STRETCH);
-        let mut named = from;
+        let mut met = Met { named: from, position: None };
         while next < end {
             let fetched = match self.fetch_all(next, cursor.as_ref(), stretch) {
                 Ok(fetched) => fetched,
                 Err(error) if error.is_corrupt() => {
-                    (next, cursor) = (self.look_behind(next, &error, &mut named)?, None);
+                    (next, cursor) = (self.look_behind(next, &error, &mut met)?, None);
                     stretch = LEAST_STRETCH;
                     continue;
                 }
@@ -183,18 +191,24 @@ impl PartitionLog {
     /// Where to look on behind a batch that cannot be read: at the next one, by the length that its
     /// header says, since readers may find that by its offset. Where no header leads on, at the
     /// next that is `named`, which lies behind the damage that was met before as well.
-    fn look_behind(&self, damaged: Offset, error: &Error, named: &mut Offset) -> Result<Offset> {
-        if *named <= damaged {
-            *named = self.resume_above(damaged)?.max(damaged.next());
+    ///
+    /// No place is gone on from twice: a header that leads nowhere new has no other chance.
+    fn look_behind(&self, damaged: Offset, error: &Error, met: &mut Met) -> Result<Offset> {
+        if met.named <= damaged {
+            met.named = self.resume_above(damaged)?.max(damaged.next());
         }
+        if error.position().is_none() || error.position() == met.position {
+            return Ok(met.named);
+        }
+        met.position = error.position();
         let segments = self.segments.load();
         let count = segments.partition_point(|segment| segment.base() <= damaged);
         let segment = count.checked_sub(1).and_then(|at| segments.get(at));
         let segment = segment.filter(|segment| error.path() == Some(&*segment.path()));
         let led = match segment.zip(error.position()) {
-            Some((segment, position)) => segment.led_behind(position)?,
+            Some((segment, position)) => segment.led_behind(damaged, position)?,
             None => None,
         };
-        Ok(led.map_or(*named, |led| led.clamp(damaged.next(), *named)))
+        Ok(led.filter(|led| *led > damaged).map_or(met.named, |led| led.min(met.named)))
     }
 }

@@ -7,6 +7,8 @@
 //!
 //! Asked on the way to an error only, and bounded: runs of many batches are not looked into.
 
+use std::cell::Cell;
+
 use bytes::Bytes;
 
 use super::digest::{Fold, OpenHeader, Run, Seed};
@@ -21,6 +23,10 @@ const MOST_BYTES: u64 = 4 << 20;
 
 /// How many batches may be to blame for a length that leads astray.
 const LAST_SUSPECTS: usize = 3;
+
+/// Bytes that are summed at most to find out which length it was, and how many a try counts for.
+const WORK: usize = 64 << 20;
+const TRIED: usize = 64 << 10;
 
 const BASE: std::ops::Range<usize> = 0..8;
 const LENGTH: std::ops::Range<usize> = 8..12;
@@ -57,7 +63,8 @@ impl Segment {
         }
         let bytes = self.bytes(start, end)?;
         let seed = Seed::of(self.place().identity, self.base());
-        Ok(Looked { bytes: &bytes, run, seed, base: self.base().get() }.fitness())
+        Ok(Looked { bytes: &bytes, run, seed, base: self.base().get(), work: Cell::new(WORK) }
+            .fitness())
     }
 }
 
@@ -67,6 +74,8 @@ struct Looked<'a> {
     run: &'a Run,
     seed: Seed,
     base: i64,
+    /// Bytes that may still be summed to find a length: values may look like batches everywhere.
+    work: Cell<usize>,
 }
 
 impl Looked<'_> {
@@ -84,9 +93,7 @@ impl Looked<'_> {
     /// begins, or to the run's end, left its own batch with a checksum that does not fit. Every
     /// place is tried at which a whole batch follows, or the end.
     fn one_length(&self, places: &[(usize, usize)], derailed: bool) -> Option<Fitness> {
-        let is_whole = |(start, end): (usize, usize)| {
-            self.bytes.get(start..end).is_some_and(|bytes| Batch::verify(bytes).is_ok())
-        };
+        let is_whole = |(start, _): (usize, usize)| self.is_whole_at(start);
         let suspects = (0..places.len()).rev().filter(|at| derailed || !is_whole(places[*at]));
         suspects.take(LAST_SUSPECTS).find_map(|at| {
             let suspect = places[at].0;
@@ -101,6 +108,9 @@ impl Looked<'_> {
     fn walk(&self, mut at: usize) -> (Vec<(usize, usize)>, bool) {
         let mut places = Vec::new();
         while at < self.bytes.len() {
+            if places.len() > MOST_BATCHES {
+                return (places, true); // too many to look into
+            }
             let end = self.head(at).and_then(|head| self.end_of(at, &head));
             let Some(end) = end else {
                 // what begins here is no batch, or has no length: the one before, or this one
@@ -137,8 +147,16 @@ impl Looked<'_> {
     }
 
     fn may_begin(&self, at: usize) -> bool {
-        at == self.bytes.len()
-            || (self.bytes.get(at + MAGIC) == Some(&2) && Batch::verify(&self.bytes[at..]).is_ok())
+        at == self.bytes.len() || (self.bytes.get(at + MAGIC) == Some(&2) && self.is_whole_at(at))
+    }
+
+    /// Whether a whole batch begins at `at`, while there is work left.
+    fn is_whole_at(&self, at: usize) -> bool {
+        let bytes = &self.bytes[at..];
+        let Ok(header) = BatchHeader::parse(bytes, bytes.len()) else { return false };
+        let left = self.work.get().checked_sub(TRIED.max(header.size()));
+        self.work.set(left.unwrap_or(0));
+        left.is_some() && Batch::verify(bytes).is_ok()
     }
 
     /// The run, if the batch at `suspect` ends at `end` and nothing else has changed.

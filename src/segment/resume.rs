@@ -129,9 +129,10 @@ impl Segment {
         Ok(run.filter(|run| run.first <= relative).map_or(0, |run| u64::from(run.start)))
     }
 
-    /// The offset behind the batch at `position`, which cannot be read, that who asks for it may
-    /// get: the next batch's, as far as this one's header says where that begins.
-    pub(crate) fn led_behind(&self, position: u64) -> Result<Option<Offset>> {
+    /// An offset above `damaged` that who asks for it may get, where what was asked for cannot be
+    /// read for what lies at `position`: that of the batch there, or the next one's as far as this
+    /// one's header says where that begins.
+    pub(crate) fn led_behind(&self, damaged: Offset, position: u64) -> Result<Option<Offset>> {
         if let Some(misfit) = self.misfit_in(position, position + 1, (0, &Bytes::new()))? {
             return Ok(Some(misfit.offsets.end));
         }
@@ -141,10 +142,16 @@ impl Segment {
                 return Ok(None);
             }
             let left = usize::try_from(self.published() - position).unwrap_or(usize::MAX);
-            Ok(BatchHeader::parse(&self.bytes(position, end)?, left).ok())
+            match self.bytes(position, end) {
+                Err(error) if error.is_corrupt() => Ok(None),
+                bytes => Ok(BatchHeader::parse(&bytes?, left).ok()),
+            }
         };
-        let Some(damaged) = header(position)? else { return Ok(None) };
-        let next = header(position + damaged.size() as u64)?;
+        let Some(first) = header(position)? else { return Ok(None) };
+        if first.base_offset() > damaged {
+            return Ok(Some(first.base_offset()));
+        }
+        let next = header(position + first.size() as u64)?;
         Ok(next.map(|next| next.base_offset()))
     }
 

@@ -261,6 +261,57 @@ fn a_read_ends_before_what_damage_leaves_in_doubt() {
     assert_eq!(fetched.next_offset.get(), 2, "who is shown all has no doubts");
 }
 
+/// Of transactions that ended before the damage or begin behind it nothing is in doubt, nor of
+/// markers in what was passed over.
+#[test]
+fn what_damage_does_not_hide_is_shown_as_ever() {
+    let it = Beside::new();
+    it.send(8);
+    it.end(8, MarkerKind::Commit);
+    it.send(7);
+    it.fill(1); // damaged
+    it.send(9);
+    it.end(9, MarkerKind::Commit);
+    it.send(7);
+    it.end(7, MarkerKind::Commit);
+    it.fill(3);
+    it.record(|facts| facts.recovery_point = Offset::new(11));
+    assert_eq!(it.bases()[1..3], [3, 6], "the control");
+    damage(&it, 3, 200);
+    it.look(0);
+    it.read_as(0, COMMITTED);
+    it.look(0);
+    assert_eq!(behind_damage(&it, 0), (vec![0, 1, 6, 7, 8, 9, 10], vec![2, 3]));
+    let (found, error) = it.read_as(4, COMMITTED);
+    assert_eq!((found, error.unwrap().offset()), (vec![], Some(Offset::new(4))));
+    let (found, error) = it.read_as(5, COMMITTED);
+    assert!(error.is_none() && found == (5..11).collect::<Vec<_>>(), "{found:?} {error:?}");
+}
+
+/// The doubts that lie wholly below it are forgotten, no others.
+#[test]
+fn doubts_above_the_start_outlive_a_deletion() {
+    let it = Beside::new();
+    it.send(7);
+    it.fill(3);
+    it.send(8);
+    it.fill(5);
+    it.record(|facts| facts.recovery_point = Offset::new(10));
+    assert_eq!(it.bases()[..4], [0, 2, 4, 6], "the control");
+    damage(&it, 0, 500); // behind the first transaction's records
+    damage(&it, 4, 500); // behind the second's
+    it.look(0);
+    it.read_as(0, COMMITTED);
+    it.look(0);
+    assert_eq!(behind_damage(&it, 0), (vec![2, 3, 6, 7, 8, 9], vec![0, 1, 4, 5]));
+    it.log.delete_records_before(Offset::new(3), &Anywhere).unwrap();
+    for seconds in 0..2 {
+        it.record(|facts| facts.log_start = Offset::new(3 + i64::try_from(seconds).unwrap()));
+        it.look(seconds);
+        assert_eq!(behind_damage(&it, 4), (vec![6, 7, 8, 9], vec![4, 5]), "from {}", 3 + seconds);
+    }
+}
+
 /// Many batches of one transaction, whose marker is damaged: they are told of at once, by one look
 /// at the log, with their place.
 #[test]

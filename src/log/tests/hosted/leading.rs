@@ -1,4 +1,5 @@
-//! Who leads a log, itself or its host: who may append, under which epoch, and how it changes hands.
+//! Who leads a log, itself or its host: who may append, under which epoch, and how it changes
+//! hands.
 
 use super::*;
 
