@@ -17,7 +17,6 @@ use super::{FollowedLog, View};
 use crate::error::Result;
 use crate::ids::{Offset, ProducerId};
 use crate::log::aborted::Aborted;
-use crate::log::fetch::FetchLimits;
 use crate::record::{Batch, ControlRecord};
 use crate::segment::AbortedTransaction;
 
@@ -101,11 +100,10 @@ impl FollowedLog {
     }
 
     fn read_transactions(&self, told: &mut Transactions, view: &View) -> Result<()> {
-        let all = (FetchLimits::all(STRETCH), view.offsets.end);
         told.begin_at(view.offsets.start);
         let mut cursor = None;
         while told.next < view.offsets.end {
-            let fetched = match self.fetch_in(view, told.next, cursor.as_ref(), all) {
+            let fetched = match self.fetch_all_in(view, told.next, cursor.as_ref(), STRETCH) {
                 Ok(fetched) => fetched,
                 Err(error) if error.is_corrupt() => {
                     let resumed = self.resume_in(view, told.next)?;

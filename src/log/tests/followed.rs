@@ -2,6 +2,7 @@
 //! what lies in the directory, make what is shown.
 
 mod changes;
+mod doubted;
 mod judged;
 mod moving;
 mod restored;
