@@ -309,6 +309,7 @@ impl FollowedLog {
             return Ok(None);
         }
         self.check_identity()?;
+        next.segment().identify();
         Ok(Some(next))
     }
 

@@ -98,6 +98,8 @@ pub(crate) struct Segment {
     settled: AtomicBool,
     /// Another segment has taken its place, and perhaps its names; see `retire`.
     pub(super) replaced: AtomicBool,
+    /// A reader of another process's files has seen whose the log file is that is open.
+    pub(super) identified: AtomicBool,
     /// How many entries of the growing indexes their files have; under `making_index`.
     pub(super) making_index: Mutex<SavedEntries>,
     pub(super) cover: Cover,
@@ -121,6 +123,7 @@ impl Segment {
             littered: AtomicBool::new(false),
             settled: AtomicBool::new(false),
             replaced: AtomicBool::new(false),
+            identified: AtomicBool::new(false),
             making_index: Mutex::new(SavedEntries::default()),
             cover: Cover::of_file(),
             tags: Tags::default(),

@@ -281,14 +281,16 @@ impl FollowedLog {
         Ok(Fetched::nothing(next_offset, None))
     }
 
-    /// Opens a segment's file, and makes sure that it is this topic's.
+    /// Opens a segment's file, and makes sure that it is this topic's: so does everyone until one
+    /// has.
     fn open(&self, segment: &Segment) -> Result<()> {
         if self.taken_over.load(Ordering::Acquire) {
             return Err(self.deleted());
         }
-        if !segment.is_opened() {
+        if !segment.is_identified() {
             segment.log()?;
             self.check_identity()?;
+            segment.identify();
         }
         Ok(())
     }

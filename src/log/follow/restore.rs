@@ -154,7 +154,9 @@ impl Surveyed<'_> {
             return Err(Error::corrupt("replay journal", &path, 0, reason));
         }
         let epochs = tail.take_epochs();
-        Ok(Some(Restored { segment: tail.finish(), end: self.end, epochs }))
+        let segment = tail.finish();
+        segment.identify(); // it was made here
+        Ok(Some(Restored { segment, end: self.end, epochs }))
     }
 }
 

@@ -99,8 +99,9 @@ impl FollowedLog {
                     != (facts.reign, facts.gapless, facts.compacted),
         };
         taking.run(found)?;
-        if taking.tail.is_some() || !taking.segments.is_empty() {
+        if !taking.segments.is_empty() {
             self.check_identity()?;
+            taking.segments.iter().for_each(|segment| segment.identify());
         }
         let file: Vec<_> = epochs_file.iter().map(|line| (line.epoch, line.start)).collect();
         let mut following = Following {

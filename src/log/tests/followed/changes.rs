@@ -143,21 +143,6 @@ fn what_newer_facts_promise_and_is_not_there_is_damage_at_the_next_look() {
     assert!(it.read(0).1.unwrap().is_corrupt());
 }
 
-#[test]
-fn a_directory_that_became_another_topics_is_never_read() {
-    let it = Beside::new();
-    it.fill(9);
-    it.record(|facts| facts.recovery_point = Offset::new(9));
-    it.look(0);
-    let path = Path::new(DIR).join(PARTITION_METADATA);
-    it.bench.put(&path, &format_partition_metadata(TopicId::random()));
-    for attempt in 0..2 {
-        let (found, error) = it.read(0);
-        assert!(found.is_empty(), "{attempt}: {found:?}");
-        assert_eq!(error.unwrap().kind(), ErrorKind::NotFound, "{attempt}");
-    }
-}
-
 /// Under another name for a moment, which no fact tells of.
 #[test]
 fn a_file_that_is_being_renamed_is_read_where_it_lies() {

@@ -1,4 +1,5 @@
-//! A disk for readers on which the test does something before a call.
+//! A disk for readers on which the test does something before a call. The calls that it makes on
+//! its part are just made.
 
 use std::io;
 
@@ -19,7 +20,7 @@ type Before = Box<dyn FnMut(Call, &Path) -> io::Result<()> + Send>;
 #[derive(Clone)]
 pub(super) struct Stepped {
     disk: Arc<dyn Disk>,
-    before: Arc<Mutex<Before>>,
+    before: Arc<Mutex<Option<Before>>>,
 }
 
 impl std::fmt::Debug for Stepped {
@@ -33,11 +34,16 @@ impl Stepped {
         disk: &Arc<dyn Disk>,
         before: impl FnMut(Call, &Path) -> io::Result<()> + Send + 'static,
     ) -> Arc<dyn Disk> {
-        Arc::new(Stepped { disk: disk.clone(), before: Arc::new(Mutex::new(Box::new(before))) })
+        let before: Before = Box::new(before);
+        Arc::new(Stepped { disk: disk.clone(), before: Arc::new(Mutex::new(Some(before))) })
     }
 
     fn step(&self, call: Call, path: &Path) -> io::Result<()> {
-        (self.before.lock())(call, path)
+        let taken = self.before.lock().take();
+        let Some(mut before) = taken else { return Ok(()) };
+        let stepped = before(call, path);
+        *self.before.lock() = Some(before);
+        stepped
     }
 }
 
