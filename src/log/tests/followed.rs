@@ -2,6 +2,7 @@
 //! what lies in the directory, make what is shown.
 
 mod changes;
+mod cut;
 mod doubted;
 mod identified;
 mod judged;
@@ -91,7 +92,10 @@ struct Beside {
 
 impl Beside {
     fn new() -> Self {
-        let bench = Bench::new();
+        Beside::of_writer(Bench::new())
+    }
+
+    fn of_writer(bench: Bench) -> Self {
         let bench = Bench { config: bench.config.segment_bytes(1024), ..bench };
         let (log, _) = bench.open(facts(0, LastStop::Clean));
         let recorded = Arc::new(Recorded::default());

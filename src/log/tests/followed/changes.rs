@@ -3,7 +3,7 @@
 use super::*;
 
 /// The host's epochs are no reigns of ours: any may come.
-fn led_by_a_host(facts: &mut FollowFacts) {
+pub(super) fn led_by_a_host(facts: &mut FollowFacts) {
     facts.reign = Some(LeaderEpoch::new(i32::MAX));
     facts.gapless = false;
 }
