@@ -64,6 +64,9 @@ impl Transactions {
         if self.doubts.reach_below(start) {
             Arc::make_mut(&mut self.doubts).drop_below(start);
         }
+        if !self.aborted.marked_in(Offset::ZERO..start).is_empty() {
+            Arc::make_mut(&mut self.aborted).drop_below(start);
+        }
     }
 
     fn push(&mut self, batch: &Batch<'_>) {
@@ -129,5 +132,29 @@ impl FollowedLog {
             (told.next, cursor) = (fetched.next_offset, fetched.cursor);
         }
         Ok(())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// A reader may follow a log for as long as that is written to.
+    #[test]
+    fn what_was_aborted_below_the_logs_start_is_forgotten() {
+        let entry = |producer: i64, first, last| {
+            let (first, last) = (Offset::new(first), Offset::new(last));
+            AbortedTransaction::new(ProducerId::new(producer), first, last, last.next())
+        };
+        let entries = [entry(1, 0, 3), entry(2, 1, 7), entry(1, 4, 9)];
+        let aborted = Arc::new(entries.into_iter().collect());
+        let mut told = Transactions { next: Offset::new(10), aborted, ..Transactions::default() };
+        for (start, left) in [(0, 0), (3, 0), (4, 1), (7, 1), (8, 2), (10, 3)] {
+            let before = told.aborted.clone();
+            told.begin_at(Offset::new(start));
+            assert_eq!(*told.aborted, entries[left..].iter().copied().collect(), "from {start}");
+            let is_same = Arc::ptr_eq(&before, &told.aborted);
+            assert!(is_same == (*before == *told.aborted), "copied where something goes: {start}");
+        }
     }
 }

@@ -178,3 +178,22 @@ fn what_was_open_below_what_was_deleted_holds_no_reader_up() {
     assert!(error.is_none(), "{error:?}");
     assert_eq!(found, (2..11).collect::<Vec<_>>());
 }
+
+/// A host that has all records go may have the log begin anywhere; the files are as they were then.
+#[test]
+fn what_was_aborted_is_not_shown_either_where_the_log_begins_before_it_again() {
+    let it = Beside::new();
+    it.send(7);
+    it.end(7, MarkerKind::Abort);
+    it.fill(9);
+    assert!(it.bases()[1] > 2, "the control: no file goes");
+    it.look(0);
+    it.read_as(0, COMMITTED);
+    for begins in [0, 2, 0] {
+        it.record(|facts| facts.log_start = Offset::new(begins));
+        it.look(0);
+        let (found, error) = it.read_as(begins, COMMITTED);
+        assert!(error.is_none(), "{error:?}");
+        assert!(!found.contains(&0) && found.contains(&2), "from {begins}: {found:?}");
+    }
+}
