@@ -98,18 +98,14 @@ impl Aborted {
 
     /// The base offsets of the batches in a chunk that are left out.
     pub(super) fn batches_in(&self, chunk: &Chunk) -> Vec<Offset> {
-        let mut left_out = Vec::new();
         if self.entries.last().is_none_or(|last| last.last < chunk.first_offset) {
-            return left_out;
+            return Vec::new();
         }
-        let mut bytes = &chunk.bytes[..];
-        while let Ok(header) = BatchHeader::parse(bytes, bytes.len()) {
-            if header.is_transactional() && !header.is_control() && self.covers(&header) {
-                left_out.push(header.base_offset());
-            }
-            bytes = &bytes[header.size()..];
-        }
-        left_out
+        let headers = chunk.headers().map(|(_, header)| header);
+        let left_out = headers.filter(|header| {
+            header.is_transactional() && !header.is_control() && self.covers(header)
+        });
+        left_out.map(|header| header.base_offset()).collect()
     }
 }
 

@@ -1,11 +1,8 @@
 //! One partition's log that another process may be writing to: read, followed, never changed.
 //!
 //! What can be read is a [`View`]: segments, offsets and epochs as they were at one look, behind
-//! an atomic pointer. A look costs one small read behind the last batch and a question each for
-//! the next segment's name and for the last one's file, and where what is recorded has changed one
-//! for the last batch in that; only where this does not explain what is there (a new reign of a
-//! writer, a file that is gone or was cut, bytes that stay unfinished) the directory is surveyed
-//! again.
+//! an atomic pointer. A look goes on from the one before (`look`); only where that does not explain
+//! what is there the directory is surveyed again (`survey`).
 //!
 //! Order within a survey, and why: the facts are read that the writer has recorded, the directory
 //! is listed, the facts are read again, then the files. A log start is recorded before files go, a
@@ -20,6 +17,7 @@
 //! Locks: `following`, held across the reads of a look, never while anyone is woken.
 
 mod doubts;
+mod look;
 mod patience;
 mod read;
 mod restore;
@@ -30,7 +28,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use patience::is_vanished;
 use restore::Restored;
 use transactions::Transactions;
 
@@ -39,19 +36,16 @@ use super::core::LogName;
 use super::epochs::EpochCache;
 use super::keeper::{FAR, LogId};
 use super::offsets::OffsetSnapshot;
-use crate::disk::names::{PARTITION_METADATA, SegmentFile};
-use crate::disk::{Access, Disk};
+use crate::disk::Disk;
+use crate::disk::names::PARTITION_METADATA;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::journal::Frame;
 use crate::record::PlainLimit;
-use crate::segment::{Beyond, FollowedTail, Place, Segment, Tenancy};
+use crate::segment::{FollowedTail, Place, Segment, Tenancy};
 use crate::stats::LogCounters;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
-
-/// How long bytes that stay unfinished are left alone between two surveys.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the writer has recorded of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,8 +101,6 @@ struct View {
     gapless: bool,
     /// Once a transactional batch was met.
     transactions: Option<Transactions>,
-    /// When the directory was taken in.
-    surveyed: Duration,
 }
 
 /// What a look goes on from.
@@ -175,7 +167,6 @@ impl FollowedLog {
             reign: None,
             gapless: false,
             transactions: None,
-            surveyed: Duration::ZERO,
         };
         FollowedLog {
             name,
@@ -197,166 +188,6 @@ impl FollowedLog {
         }
     }
 
-    /// Looks for what has come and gone; says whether the offsets have changed.
-    pub(crate) fn look(&self, now: Duration) -> Result<bool> {
-        let mut following = self.following.lock();
-        let before = self.view.load().offsets;
-        self.look_locked(&mut following, now).map_err(|error| self.named(error))?;
-        Ok(self.view.load().offsets != before)
-    }
-
-    fn look_locked(&self, following: &mut Following, now: Duration) -> Result<()> {
-        let facts = self.source.known(self.id).ok_or_else(|| self.deleted())?;
-        let goes_on = following
-            .facts
-            .is_some_and(|known| (known.reign, known.gapless) == (facts.reign, facts.gapless));
-        if !goes_on {
-            return self.survey(following, now);
-        }
-        if following.restored.is_some() && following.facts == Some(facts) {
-            return Ok(()); // nobody has recovered it, so nobody appends
-        }
-        if following.restored.is_some() {
-            return self.survey(following, now);
-        }
-        if following.facts != Some(facts) {
-            // learnt once it has been asked: where that fails, or nothing comes of the survey, the
-            // next look asks again
-            if !following.tail.as_ref().map_or(Ok(true), |tail| self.still_ends(tail))? {
-                return self.survey(following, now);
-            }
-            following.learn(facts);
-        }
-        if following.tail.is_none() && self.has_directory()? {
-            return self.survey(following, now);
-        }
-        let beyond = match self.advance(following, &facts) {
-            Err(error) if is_vanished(&error) => return self.survey(following, now),
-            advanced => advanced?,
-        };
-        let missing = following.seen() < facts.recovery_point;
-        if missing && facts.recovery_point > following.promised {
-            return self.survey(following, now);
-        }
-        let stuck = beyond == Beyond::Unfinished || missing;
-        let patient = following.surveyed.saturating_add(PATIENCE) > now;
-        let replaced = match (&following.tail, beyond) {
-            (Some(tail), Beyond::Nothing) => self.is_replaced(tail.segment())?,
-            _ => false,
-        };
-        match beyond {
-            _ if replaced => self.survey(following, now),
-            Beyond::Cut | Beyond::NewEpoch => self.survey(following, now),
-            _ if stuck && !patient => self.survey(following, now),
-            _ => {
-                self.show(following);
-                Ok(())
-            }
-        }
-    }
-
-    /// Accepts what was appended, from segment to segment.
-    fn advance(&self, following: &mut Following, facts: &FollowFacts) -> Result<Beyond> {
-        let Some(mut tail) = following.tail.take() else { return Ok(Beyond::Nothing) };
-        let seen = loop {
-            let seen = tail.look(facts.reign);
-            for (epoch, first) in tail.take_epochs() {
-                following.epochs.assign(epoch, first);
-            }
-            self.note_transactional(&tail);
-            if !matches!(seen, Ok(Beyond::Nothing)) {
-                break seen;
-            }
-            let next = match self.successor(&tail, facts) {
-                Ok(Some(next)) => next,
-                Ok(None) => break seen,
-                Err(error) => break Err(error),
-            };
-            // a truncation puts a copy in the place of the file it cuts before anything follows
-            match self.still_ends(&tail) {
-                Ok(true) => {}
-                Ok(false) => break Ok(Beyond::Cut),
-                Err(error) => break Err(error),
-            }
-            let done = std::mem::replace(&mut tail, next).finish();
-            debug_assert!(following.segments.last().is_some_and(|last| Arc::ptr_eq(last, &done)));
-            following.segments.push(tail.segment().clone());
-            for (epoch, first) in tail.take_epochs() {
-                following.epochs.assign(epoch, first);
-            }
-            self.note_transactional(&tail);
-        };
-        following.tail = Some(tail);
-        seen
-    }
-
-    /// From the first transactional batch on, looks tell what became of transactions.
-    fn note_transactional(&self, tail: &FollowedTail) {
-        if tail.is_transactional() {
-            self.transactional.store(true, Ordering::Release);
-        }
-    }
-
-    /// The segment that begins where the tail ends, once it holds a batch.
-    fn successor(&self, tail: &FollowedTail, facts: &FollowFacts) -> Result<Option<FollowedTail>> {
-        let base = tail.next_offset();
-        if base == tail.segment().base() {
-            return Ok(None);
-        }
-        let path = self.place.path(base, SegmentFile::Log);
-        let Some(len) = self.length(&path)?.filter(|len| *len > 0) else { return Ok(None) };
-        let rules = (facts.gapless_from(), tail.epoch());
-        let mut next = FollowedTail::begin(&self.place, base, len, base, rules)?;
-        next.look(facts.reign)?;
-        if next.next_offset() == base {
-            return Ok(None);
-        }
-        self.check_identity()?;
-        next.segment().recognise();
-        Ok(Some(next))
-    }
-
-    /// Whether the name leads to another file than the one that is open: an empty segment is made
-    /// anew where an earlier one of its name was dropped. The same file has grown at most.
-    fn is_replaced(&self, segment: &Segment) -> Result<bool> {
-        let path = self.place.path(segment.base(), SegmentFile::Log);
-        let Some(named) = self.length(&path)? else { return Ok(true) };
-        let open = segment.log()?.len().map_err(|error| Error::io("follow log", &path, error));
-        match open {
-            Err(error) if is_vanished(&error) => Ok(true),
-            open => Ok(open? < named),
-        }
-    }
-
-    /// Whether the last batch that counts lies where it was in the file that the name leads to. A
-    /// truncation in the same reign, as hosts have it done that lead a log, is seen by this alone;
-    /// it is recorded before, and what comes in the place of what was cut off is shown only once
-    /// more has been.
-    fn still_ends(&self, tail: &FollowedTail) -> Result<bool> {
-        let path = self.place.path(tail.segment().base(), SegmentFile::Log);
-        let ended = match self.place.disk.open(&path, Access::Read) {
-            Ok(file) => tail.still_ends_in(&*file),
-            Err(error) => Err(Error::io("follow log", &path, error)),
-        };
-        match ended {
-            Err(error) if is_vanished(&error) => Ok(false),
-            ended => ended,
-        }
-    }
-
-    /// Whether there is more than the name: the directory comes with the first batch.
-    fn has_directory(&self) -> Result<bool> {
-        let dir = &*self.place.dir;
-        let found = self.place.disk.metadata(dir);
-        Ok(found.map_err(|error| Error::io("follow log", dir, error))?.is_some())
-    }
-
-    fn length(&self, path: &std::path::Path) -> Result<Option<u64>> {
-        let found = self.place.disk.metadata(path);
-        let found = found.map_err(|error| Error::io("follow log", path, error))?;
-        Ok(found.filter(|found| !found.is_dir).map(|found| found.len))
-    }
-
     /// Shows readers what is known now.
     fn show(&self, following: &mut Following) {
         let Some(facts) = following.facts else { return };
@@ -373,8 +204,8 @@ impl FollowedLog {
             following.transactions = Some(told);
         }
         let same_told = shown.transactions.is_some() == view.transactions.is_some();
-        let same_look = shown.surveyed == view.surveyed && shown.reign == facts.reign;
-        if same_told && same_segments && same_look && shown.offsets == view.offsets {
+        if same_told && same_segments && shown.offsets == view.offsets && shown.reign == facts.reign
+        {
             return;
         }
         self.view.store(Arc::new(view));
@@ -437,8 +268,7 @@ impl Following {
         epochs.truncate_from_start(start);
         let (reign, gapless) = (facts.reign, facts.gapless);
         let segments = self.all_segments();
-        let (transactions, surveyed) = (None, self.surveyed);
-        View { segments, offsets, epochs, reign, gapless, transactions, surveyed }
+        View { segments, offsets, epochs, reign, gapless, transactions: None }
     }
 
     /// Where the log ends for a reader. What was promised and is not there is behind a gap that
@@ -447,19 +277,5 @@ impl Following {
         let start = self.facts.map_or(Offset::ZERO, |facts| facts.log_start);
         let end = self.seen().max(self.promised).max(start);
         self.restored.as_ref().map_or(end, |restored| end.max(restored.end))
-    }
-
-    /// Takes over new facts of the same reign.
-    fn learn(&mut self, facts: FollowFacts) {
-        self.facts = Some(facts);
-        self.promised = self.promised.min(facts.recovery_point); // it is lowered before a cut
-        let below = |offset: Offset| {
-            let later = self.segments.iter().skip(1);
-            later.take_while(|next| next.base() <= offset).count()
-        };
-        let sealed = below(facts.recovery_point);
-        self.segments[..sealed].iter().for_each(|segment| segment.let_index_go());
-        let gone = below(facts.log_start);
-        self.segments.drain(..gone);
     }
 }

@@ -37,20 +37,15 @@ impl Segment {
         segment
     }
 
-    /// Whether the log file was ever opened.
-    pub(crate) fn is_opened(&self) -> bool {
-        self.log.get().is_some()
+    /// Whether the log file that is open is known to be of the log's own topic.
+    pub(crate) fn is_identified(&self) -> bool {
+        self.identified.load(Ordering::Acquire)
     }
 
-    /// Whether the open file is known to be this topic's.
-    pub(crate) fn is_recognised(&self) -> bool {
-        self.recognised.load(Ordering::Acquire)
-    }
-
-    /// The directory was this topic's when the file was open already.
-    pub(crate) fn recognise(&self) {
-        debug_assert!(self.is_opened());
-        self.recognised.store(true, Ordering::Release);
+    /// Says that the directory was the log's own topic's after the file was opened, if it is open.
+    pub(crate) fn identify(&self) {
+        let is_opened = self.log.get().is_some();
+        self.identified.fetch_or(is_opened, Ordering::AcqRel);
     }
 
     /// Lets go of the index in memory of a segment whose index files another process has sealed.

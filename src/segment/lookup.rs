@@ -57,6 +57,19 @@ pub(crate) struct Chunk {
     pub(crate) sound: Option<Sound>,
 }
 
+impl Chunk {
+    /// The header of each batch, with the position at which that begins.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (u64, BatchHeader)> {
+        let mut bytes = &self.bytes[..];
+        std::iter::from_fn(move || {
+            let header = BatchHeader::parse(bytes, bytes.len()).ok()?;
+            let position = self.next_position - bytes.len() as u64;
+            bytes = &bytes[header.size()..];
+            Some((position, header))
+        })
+    }
+}
+
 impl Segment {
     /// Reads whole batches from the one that holds `from`, or the first above it. `hint` is a
     /// position this segment gave out as the place of `from`. `None` where nothing lies between

@@ -98,8 +98,8 @@ pub(crate) struct Segment {
     settled: AtomicBool,
     /// Another segment has taken its place, and perhaps its names; see `retire`.
     pub(super) replaced: AtomicBool,
-    /// For who reads another process's files: that it was asked whose they are once it was open.
-    pub(super) recognised: AtomicBool,
+    /// A reader of another process's files has seen whose the log file is that is open.
+    pub(super) identified: AtomicBool,
     /// How many entries of the growing indexes their files have; under `making_index`.
     pub(super) making_index: Mutex<SavedEntries>,
     pub(super) cover: Cover,
@@ -123,7 +123,7 @@ impl Segment {
             littered: AtomicBool::new(false),
             settled: AtomicBool::new(false),
             replaced: AtomicBool::new(false),
-            recognised: AtomicBool::new(false),
+            identified: AtomicBool::new(false),
             making_index: Mutex::new(SavedEntries::default()),
             cover: Cover::of_file(),
             tags: Tags::default(),

@@ -55,42 +55,41 @@ impl Doubts {
         });
     }
 
-    /// The first batch of a chunk that is in doubt, and where in the chunk it begins.
-    pub(super) fn first_in(&self, chunk: &Chunk) -> Option<(usize, BatchHeader)> {
-        if self.skipped.last().is_none_or(|last| last.end <= chunk.first_offset) {
-            return None;
-        }
-        let is_skipped =
-            |header: &BatchHeader| is_data(header) && holds(&self.skipped, header.base_offset());
-        headers(chunk).find(|(_, header)| is_skipped(header) || self.was_left_open(header))
+    /// Whether anything at an offset or above it may be in doubt.
+    pub(super) fn reach_above(&self, offset: Offset) -> bool {
+        self.skipped.last().is_some_and(|last| last.end > offset)
     }
 
-    /// Where those end with which a chunk begins whose transaction was open where damage began.
-    pub(super) fn end_of_first(&self, chunk: &Chunk) -> Option<Offset> {
-        let doubted = headers(chunk).take_while(|(_, header)| self.was_left_open(header));
-        doubted.last().map(|(_, header)| header.end_offset())
+    /// The first batch of a chunk that is in doubt, and where in the file it begins.
+    pub(super) fn first_in(&self, chunk: &Chunk) -> Option<(u64, BatchHeader)> {
+        let mut headers = chunk.headers().filter(|_| self.reach_above(chunk.first_offset));
+        headers.find(|(_, header)| self.has_skipped(header) || self.has_left_open(header))
     }
 
-    fn was_left_open(&self, header: &BatchHeader) -> bool {
-        let of_producer = header.producer_id().and_then(|producer| self.left_open.get(&producer));
-        is_data(header) && of_producer.is_some_and(|ranges| holds(ranges, header.base_offset()))
+    /// Where those batches end with which a chunk begins and that are in doubt for what follows
+    /// them; `None` where it begins with another.
+    pub(super) fn end_of_left_open(&self, chunk: &Chunk) -> Option<Offset> {
+        let headers = chunk.headers().map(|(_, header)| header);
+        let in_doubt =
+            headers.take_while(|header| self.has_left_open(header) && !self.has_skipped(header));
+        in_doubt.last().map(|header| header.end_offset())
+    }
+
+    /// Whether a batch lies in what was passed over.
+    fn has_skipped(&self, header: &BatchHeader) -> bool {
+        is_data_of_transaction(header) && holds(&self.skipped, header.base_offset())
+    }
+
+    fn has_left_open(&self, header: &BatchHeader) -> bool {
+        let producer = header.producer_id().filter(|_| is_data_of_transaction(header));
+        let of_producer = producer.and_then(|producer| self.left_open.get(&producer));
+        of_producer.is_some_and(|ranges| holds(ranges, header.base_offset()))
     }
 }
 
-fn is_data(header: &BatchHeader) -> bool {
+/// Whether what became of a transaction decides whether a batch is shown.
+pub(super) fn is_data_of_transaction(header: &BatchHeader) -> bool {
     header.is_transactional() && !header.is_control()
-}
-
-/// The headers of a chunk's batches, and where in it each begins.
-fn headers(chunk: &Chunk) -> impl Iterator<Item = (usize, BatchHeader)> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let bytes = chunk.bytes.get(at..)?;
-        let header = BatchHeader::parse(bytes, bytes.len()).ok()?;
-        let begins = at;
-        at += header.size();
-        Some((begins, header))
-    })
 }
 
 /// Whether one of these ranges, which are in order, holds an offset.

@@ -8,8 +8,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::doubts::is_data_of_transaction;
 use super::patience::{Patience, is_vanished};
-use super::{FollowedLog, PATIENCE, View};
+use super::{FollowedLog, View};
 use crate::config::IsolationLevel;
 use crate::error::{Cause, Error, ErrorKind, Result};
 use crate::ids::{LeaderEpoch, Offset};
@@ -23,12 +24,34 @@ use crate::sync::atomic::Ordering;
 
 /// How often a read is tried on views that surveys have shown.
 const ATTEMPTS: usize = 3;
-/// What is said of a batch whose transaction's end lies in what was passed over.
-const UNKNOWN_FATE: &str = "damage hides what became of a transaction";
-/// Bytes in which it is looked for where doubts end, at a time.
+/// Bytes that are looked through at a time for where doubt ends.
 const STRETCH: usize = 64 << 10;
 /// How often where the writer goes on each time.
 const OUTRUN: usize = 10;
+
+/// Why a view gives no answer.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// It may be out of date.
+    Unread(Error),
+    /// Damage hides what became of a transaction: of a view that was taken anew this is the last
+    /// word.
+    InDoubt(Error),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Failed::Unread(error)
+    }
+}
+
+impl Failed {
+    fn into_error(self) -> Error {
+        match self {
+            Failed::Unread(error) | Failed::InDoubt(error) => error,
+        }
+    }
+}
 
 impl FollowedLog {
     /// The offsets as of the last look. What is durable is what the writer has recorded as such.
@@ -76,7 +99,7 @@ impl FollowedLog {
         self.steadily(now, None, |view| {
             let open = |segment: &Segment| self.open(segment);
             let bound = view.offsets.bound(isolation);
-            wanted.find(
+            Ok(wanted.find(
                 (view.offsets, isolation),
                 || newest(&view.segments, (view.offsets, bound), self.plain, open),
                 |at| {
@@ -84,7 +107,7 @@ impl FollowedLog {
                     first_late(&view.segments, reach, (at, self.plain), open)
                 },
                 |offset| view.epochs.before(offset),
-            )
+            )?)
         })
     }
 
@@ -114,7 +137,7 @@ impl FollowedLog {
 
     /// Where reading may go on behind damage at `offset`.
     pub(crate) fn resume_above(&self, offset: Offset, now: Duration) -> Result<Offset> {
-        self.steadily(now, None, |view| self.resume_in(view, offset))
+        self.steadily(now, None, |view| Ok(self.resume_in(view, offset)?))
     }
 
     pub(super) fn resume_in(&self, view: &View, offset: Offset) -> Result<Offset> {
@@ -140,23 +163,22 @@ impl FollowedLog {
     /// lies there. In what was passed over itself only what is named is gone on to.
     fn behind_doubt(&self, view: &View, offset: Offset) -> Result<Option<Offset>> {
         let Some(told) = &view.transactions else { return Ok(None) };
-        let all = (FetchLimits::all(STRETCH), view.offsets.end);
-        let (mut behind, mut cursor) = (None, None);
-        loop {
-            let from = behind.unwrap_or(offset);
-            let fetched = match self.fetch_in(view, from, cursor.as_ref(), all) {
-                Err(error) if error.is_corrupt() || error.kind() == ErrorKind::OffsetOutOfRange => {
-                    return Ok(behind);
-                }
+        let (mut next, mut cursor) = (offset, None);
+        while told.doubts().reach_above(next) {
+            let fetched = match self.fetch_all_in(view, next, cursor.as_ref(), STRETCH) {
+                // the log may begin behind it by now
+                Err(error) if error.is_corrupt() || is_out_of_range(&error) => break,
                 fetched => fetched?,
             };
-            let doubted = fetched.chunk.and_then(|chunk| told.doubts().end_of_first(&chunk));
-            match doubted.filter(|end| *end > from) {
-                Some(end) => behind = Some(end),
-                None => return Ok(behind),
+            let Some(chunk) = &fetched.chunk else { break };
+            let behind = told.doubts().end_of_left_open(chunk);
+            next = behind.unwrap_or(next);
+            if behind != Some(fetched.next_offset) {
+                break;
             }
-            cursor = fetched.cursor.filter(|_| behind == Some(fetched.next_offset));
+            cursor = fetched.cursor;
         }
+        Ok(Some(next).filter(|next| *next > offset))
     }
 
     /// Runs `read` on the view, and on a new one if that fails for what may have changed. A reader
@@ -165,53 +187,68 @@ impl FollowedLog {
         &self,
         now: Duration,
         outrun: Option<T>,
-        read: impl Fn(&View) -> Result<T>,
+        read: impl Fn(&View) -> Result<T, Failed>,
     ) -> Result<T> {
         let mut patience = Patience::new(ATTEMPTS, OUTRUN);
+        let mut is_fresh = false;
         loop {
             let view = self.view.load_full();
-            let error = match read(&view) {
-                Err(error) if error.kind() != ErrorKind::OffsetOutOfRange => error,
-                done => return done.map_err(|error| self.named(error)),
+            let (error, is_final) = match read(&view) {
+                Ok(done) => return Ok(done),
+                Err(Failed::InDoubt(error)) => (error, is_fresh),
+                Err(Failed::Unread(error)) if is_out_of_range(&error) => {
+                    return Err(self.named(error));
+                }
+                Err(Failed::Unread(error)) => (error, false),
             };
-            if is_doubt(&error) && view.surveyed.saturating_add(PATIENCE) > now {
-                self.counters.failed_reads.add(1);
-                return Err(self.named(error));
-            }
             // only a vanished file may be the writer's doing each time anew
             let facts = is_vanished(&error).then(|| self.source.known(self.id)).flatten();
-            if !patience.lasts(facts) {
+            if is_final || !patience.lasts(facts) {
                 if let Some(outrun) = outrun.filter(|_| patience.is_outrun()) {
                     return Ok(outrun);
                 }
                 self.counters.failed_reads.add(1);
                 return Err(self.named(error));
             }
-            self.renew(&view, now)?;
+            is_fresh |= self.renew(&view, now)?;
         }
     }
 
-    /// Takes the directory in again, unless someone has meanwhile. That costs each failing read
-    /// of damage a scan of what is not synced: what only looks like damage must not pass for it.
-    fn renew(&self, read: &Arc<View>, now: Duration) -> Result<()> {
+    /// Takes the directory in again, unless someone has meanwhile; says whether what is shown now
+    /// was taken in by this. That costs each failing read of damage a scan of what is not synced:
+    /// what only looks like damage must not pass for it.
+    fn renew(&self, read: &Arc<View>, now: Duration) -> Result<bool> {
         let mut following = self.following.lock();
-        if Arc::ptr_eq(read, &self.view.load()) {
-            self.survey(&mut following, now).map_err(|error| self.named(error))?;
+        if !Arc::ptr_eq(read, &self.view.load()) {
+            return Ok(false);
         }
-        Ok(())
+        self.survey(&mut following, now).map_err(|error| self.named(error))?;
+        Ok(!Arc::ptr_eq(read, &self.view.load())) // one that was outrun shows nothing new
     }
 
-    pub(super) fn fetch_in(
+    /// Reads for somebody to whom everything is shown: of that nothing is in doubt.
+    pub(super) fn fetch_all_in(
+        &self,
+        view: &View,
+        from: Offset,
+        cursor: Option<&Cursor>,
+        bytes: usize,
+    ) -> Result<Fetched> {
+        let all = (FetchLimits::all(bytes), view.offsets.end);
+        self.fetch_in(view, from, cursor, all).map_err(Failed::into_error)
+    }
+
+    fn fetch_in(
         &self,
         view: &View,
         from: Offset,
         cursor: Option<&Cursor>,
         (limits, bound): (FetchLimits, Offset),
-    ) -> Result<Fetched> {
+    ) -> Result<Fetched, Failed> {
         let offsets = view.offsets;
         if from < offsets.start || from > offsets.end {
             let (requested, start, end) = (from, offsets.start, offsets.end);
-            return Err(Error::new("read", Cause::OutOfRange { requested, start, end }));
+            return Err(Error::new("read", Cause::OutOfRange { requested, start, end }).into());
         }
         if from >= bound {
             return Ok(Fetched::nothing(from, cursor));
@@ -244,15 +281,16 @@ impl FollowedLog {
         Ok(Fetched::nothing(next_offset, None))
     }
 
-    /// Opens a segment's file, and makes sure that it is this topic's.
+    /// Opens a segment's file, and makes sure that it is this topic's: so does everyone until one
+    /// has.
     fn open(&self, segment: &Segment) -> Result<()> {
         if self.taken_over.load(Ordering::Acquire) {
             return Err(self.deleted());
         }
-        if !segment.is_recognised() {
+        if !segment.is_identified() {
             segment.log()?;
             self.check_identity()?;
-            segment.recognise();
+            segment.identify();
         }
         Ok(())
     }
@@ -274,28 +312,21 @@ impl FollowedLog {
         segment: &Segment,
         chunk: &Chunk,
         isolation: IsolationLevel,
-    ) -> Result<Vec<Offset>> {
+    ) -> Result<Vec<Offset>, Failed> {
         if isolation == IsolationLevel::ReadUncommitted {
             return Ok(Vec::new());
         }
         if let Some(told) = &view.transactions {
-            if let Some((at, header)) = told.doubts().first_in(chunk) {
-                let (path, offset) = (segment.path(), header.base_offset());
-                let position = chunk.next_position - (chunk.bytes.len() - at) as u64;
-                let doubt = Error::corrupt("read", &path, position, UNKNOWN_FATE.to_owned());
-                return Err(doubt.at_offset(offset));
+            if let Some(batch) = told.doubts().first_in(chunk) {
+                let unknown = "damage hides what became of a transaction";
+                return Err(Failed::InDoubt(corrupt(segment, batch, unknown)));
             }
             return Ok(told.aborted().batches_in(chunk));
         }
-        let mut bytes = &chunk.bytes[..];
-        while let Ok(header) = BatchHeader::parse(bytes, bytes.len()) {
-            if header.is_transactional() && !header.is_control() {
-                self.transactional.store(true, Ordering::Release);
-                let (path, offset) = (segment.path(), header.base_offset());
-                let unknown = "a batch of a transaction whose end was not looked for".to_owned();
-                return Err(Error::corrupt("read", &path, 0, unknown).at_offset(offset));
-            }
-            bytes = &bytes[header.size()..];
+        if let Some(batch) = chunk.headers().find(|(_, header)| is_data_of_transaction(header)) {
+            self.transactional.store(true, Ordering::Release);
+            let unknown = "a batch of a transaction whose end was not looked for";
+            return Err(corrupt(segment, batch, unknown).into());
         }
         Ok(Vec::new())
     }
@@ -303,28 +334,27 @@ impl FollowedLog {
     /// Fails where a batch is of a reign that the view does not know: the file was cut and has
     /// grown again since the view was taken.
     fn check_reign(&self, view: &View, segment: &Segment, chunk: &Chunk) -> Result<()> {
-        let mut bytes = &chunk.bytes[..];
-        while let Ok(header) = BatchHeader::parse(bytes, bytes.len()) {
-            if header.leader_epoch() > view.reign {
-                let (path, offset) = (segment.path(), header.base_offset());
-                let newer = "a batch of an epoch that is not recorded".to_owned();
-                return Err(Error::corrupt("read", &path, 0, newer).at_offset(offset));
-            }
-            bytes = &bytes[header.size()..];
+        let unknown = chunk.headers().find(|(_, header)| header.leader_epoch() > view.reign);
+        match unknown {
+            None => Ok(()),
+            Some(batch) => Err(corrupt(segment, batch, "a batch of an epoch that is not recorded")),
         }
-        Ok(())
     }
 }
 
-/// Of a batch that nobody knows the fate of. That is told by reading all of the log, which so soon
-/// after a survey would tell the same.
-fn is_doubt(error: &Error) -> bool {
-    matches!(error.cause(), Cause::Corrupt(what) if what == UNKNOWN_FATE)
+fn is_out_of_range(error: &Error) -> bool {
+    error.kind() == ErrorKind::OffsetOutOfRange
+}
+
+/// What is wrong with a batch that begins at a position.
+fn corrupt(segment: &Segment, (position, header): (u64, BatchHeader), reason: &str) -> Error {
+    let error = Error::corrupt("read", &segment.path(), position, reason);
+    error.at_offset(header.base_offset())
 }
 
 /// Where the first batch of a chunk begins that is in doubt, for who reads what was committed.
 fn sure_below(view: &View, chunk: &Chunk, isolation: IsolationLevel) -> Option<Offset> {
     let told = view.transactions.as_ref()?;
     let doubts = (isolation == IsolationLevel::ReadCommitted).then(|| told.doubts());
-    Some(doubts?.first_in(chunk)?.1.base_offset())
+    doubts?.first_in(chunk).map(|(_, header)| header.base_offset())
 }

@@ -18,7 +18,6 @@ use crate::disk::names::SegmentFile;
 use crate::disk::{Access, Disk, MemoryDisk, write_all_at};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
-use crate::log::fetch::FetchLimits;
 use crate::log::frames::{Goes, Ground, Standing, lay};
 use crate::record::Batch;
 use crate::segment::{Beyond, FollowedTail, Place, Segment, misfit};
@@ -94,8 +93,7 @@ impl Ground for Surveyed<'_> {
         if offset >= self.first {
             return Ok(self.added_at(offset));
         }
-        let all = (FetchLimits::all(1), self.view.offsets.end);
-        let fetched = self.log.fetch_in(&self.view, offset, None, all)?;
+        let fetched = self.log.fetch_all_in(&self.view, offset, None, 1)?;
         Ok(fetched.chunk.map(|chunk| chunk.bytes))
     }
 
@@ -156,7 +154,9 @@ impl Surveyed<'_> {
             return Err(Error::corrupt("replay journal", &path, 0, reason));
         }
         let epochs = tail.take_epochs();
-        Ok(Some(Restored { segment: tail.finish(), end: self.end, epochs }))
+        let segment = tail.finish();
+        segment.identify(); // it was made here
+        Ok(Some(Restored { segment, end: self.end, epochs }))
     }
 }
 

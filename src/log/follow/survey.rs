@@ -99,11 +99,10 @@ impl FollowedLog {
                     != (facts.reign, facts.gapless, facts.compacted),
         };
         taking.run(found)?;
-        if taking.tail.is_some() || !taking.segments.is_empty() {
+        if !taking.segments.is_empty() {
             self.check_identity()?;
+            taking.segments.iter().for_each(|segment| segment.identify());
         }
-        let opened = taking.segments.iter().filter(|segment| segment.is_opened());
-        opened.for_each(|segment| segment.recognise());
         let file: Vec<_> = epochs_file.iter().map(|line| (line.epoch, line.start)).collect();
         let mut following = Following {
             facts: Some(facts),

@@ -17,7 +17,6 @@ use super::{FollowedLog, View};
 use crate::error::Result;
 use crate::ids::{Offset, ProducerId};
 use crate::log::aborted::Aborted;
-use crate::log::fetch::FetchLimits;
 use crate::record::{Batch, ControlRecord};
 use crate::segment::AbortedTransaction;
 
@@ -65,6 +64,9 @@ impl Transactions {
         if self.doubts.reach_below(start) {
             Arc::make_mut(&mut self.doubts).drop_below(start);
         }
+        if !self.aborted.marked_in(Offset::ZERO..start).is_empty() {
+            Arc::make_mut(&mut self.aborted).drop_below(start);
+        }
     }
 
     fn push(&mut self, batch: &Batch<'_>) {
@@ -101,11 +103,10 @@ impl FollowedLog {
     }
 
     fn read_transactions(&self, told: &mut Transactions, view: &View) -> Result<()> {
-        let all = (FetchLimits::all(STRETCH), view.offsets.end);
         told.begin_at(view.offsets.start);
         let mut cursor = None;
         while told.next < view.offsets.end {
-            let fetched = match self.fetch_in(view, told.next, cursor.as_ref(), all) {
+            let fetched = match self.fetch_all_in(view, told.next, cursor.as_ref(), STRETCH) {
                 Ok(fetched) => fetched,
                 Err(error) if error.is_corrupt() => {
                     let resumed = self.resume_in(view, told.next)?;
@@ -131,5 +132,29 @@ impl FollowedLog {
             (told.next, cursor) = (fetched.next_offset, fetched.cursor);
         }
         Ok(())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// A reader may follow a log for as long as that is written to.
+    #[test]
+    fn what_was_aborted_below_the_logs_start_is_forgotten() {
+        let entry = |producer: i64, first, last| {
+            let (first, last) = (Offset::new(first), Offset::new(last));
+            AbortedTransaction::new(ProducerId::new(producer), first, last, last.next())
+        };
+        let entries = [entry(1, 0, 3), entry(2, 1, 7), entry(1, 4, 9)];
+        let aborted = Arc::new(entries.into_iter().collect());
+        let mut told = Transactions { next: Offset::new(10), aborted, ..Transactions::default() };
+        for (start, left) in [(0, 0), (3, 0), (4, 1), (7, 1), (8, 2), (10, 3)] {
+            let before = told.aborted.clone();
+            told.begin_at(Offset::new(start));
+            assert_eq!(*told.aborted, entries[left..].iter().copied().collect(), "from {start}");
+            let is_same = Arc::ptr_eq(&before, &told.aborted);
+            assert!(is_same == (*before == *told.aborted), "copied where something goes: {start}");
+        }
     }
 }

@@ -2,6 +2,9 @@
 //! what lies in the directory, make what is shown.
 
 mod changes;
+mod cut;
+mod doubted;
+mod identified;
 mod judged;
 mod moving;
 mod restored;
@@ -89,7 +92,10 @@ struct Beside {
 
 impl Beside {
     fn new() -> Self {
-        let bench = Bench::new();
+        Beside::of_writer(Bench::new())
+    }
+
+    fn of_writer(bench: Bench) -> Self {
         let bench = Bench { config: bench.config.segment_bytes(1024), ..bench };
         let (log, _) = bench.open(facts(0, LastStop::Clean));
         let recorded = Arc::new(Recorded::default());
@@ -302,25 +308,6 @@ fn bytes_that_are_no_batch_yet_are_left_out_until_they_are_one() {
     it.look(5);
     it.look(10);
     assert_eq!(it.all(), [0, 1]);
-}
-
-/// Made again under the name, it is another topic's.
-#[test]
-fn a_directory_of_another_topic_is_not_read() {
-    let it = Beside::new();
-    it.fill(1);
-    let path = Path::new(DIR).join(PARTITION_METADATA);
-    it.bench.put(&path, b"torn by a power cut");
-    assert!(it.look(0), "it says nothing");
-    it.bench.put(&path, &format_partition_metadata(TopicId::random()));
-    it.fill(9);
-    let error = it.followed.look(Duration::ZERO).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
-    it.bench.disk.remove_file(&path).unwrap();
-    it.bench.disk.create_dir_all(&path).unwrap();
-    let late = it.late();
-    let error = late.followed.look(Duration::ZERO).unwrap_err();
-    assert_ne!(error.kind(), ErrorKind::NotFound, "{error}");
 }
 
 /// An empty segment is made anew where an earlier one of its name was dropped.

@@ -3,7 +3,7 @@
 use super::*;
 
 /// The host's epochs are no reigns of ours: any may come.
-fn led_by_a_host(facts: &mut FollowFacts) {
+pub(super) fn led_by_a_host(facts: &mut FollowFacts) {
     facts.reign = Some(LeaderEpoch::new(i32::MAX));
     facts.gapless = false;
 }
@@ -31,27 +31,6 @@ fn what_a_host_had_cut_off_is_not_shown_in_place_of_what_took_its_place() {
         assert_eq!(it.all(), (0..=count).collect::<Vec<_>>(), "{count} of {size}");
         assert_eq!(it.followed.epoch_entries(), it.log.epoch_entries(), "{count} of {size}");
     }
-}
-
-/// What was recorded of the truncation has been looked at before the file is cut.
-#[test]
-fn what_a_host_cuts_off_is_seen_gone_whenever_that_happens() {
-    let it = Beside::new();
-    it.record(led_by_a_host);
-    it.fill(3);
-    it.record(|facts| facts.high_watermark = Some(Offset::new(1)));
-    it.look(0);
-    it.look(0);
-    it.log.truncate_to(Offset::new(1), Some(LeaderEpoch::new(4)), &Anywhere).unwrap();
-    for _ in 0..2 {
-        append(&it.log, &[8; 300], 6).unwrap(); // as long as what went
-    }
-    it.look(0);
-    assert_eq!(it.all(), [0], "what came is not recorded");
-    it.record(|facts| facts.high_watermark = Some(Offset::new(3)));
-    it.look(0);
-    assert_eq!(it.all(), [0, 1, 2]);
-    assert_eq!(it.followed.epoch_entries(), it.log.epoch_entries());
 }
 
 /// What the reader knows is as it was: the truncation is seen where it goes on to the next file.
@@ -162,40 +141,6 @@ fn what_newer_facts_promise_and_is_not_there_is_damage_at_the_next_look() {
     it.look(0);
     assert_eq!(it.followed.offsets().end.get(), 12);
     assert!(it.read(0).1.unwrap().is_corrupt());
-}
-
-#[test]
-fn a_directory_that_became_another_topics_is_never_read() {
-    let it = Beside::new();
-    it.fill(9);
-    it.record(|facts| facts.recovery_point = Offset::new(9));
-    it.look(0);
-    let path = Path::new(DIR).join(PARTITION_METADATA);
-    it.bench.put(&path, &format_partition_metadata(TopicId::random()));
-    for attempt in 0..2 {
-        let (found, error) = it.read(0);
-        assert!(found.is_empty(), "{attempt}: {found:?}");
-        assert_eq!(error.unwrap().kind(), ErrorKind::NotFound, "{attempt}");
-    }
-}
-
-/// Whose the directory is cannot be asked the first time, when the file is open already.
-#[test]
-fn a_file_that_was_opened_before_its_directory_could_be_asked_is_asked_for_again() {
-    let it = Beside::new();
-    it.fill(9);
-    it.record(|facts| facts.recovery_point = Offset::new(9));
-    it.look(0);
-    let path = Path::new(DIR).join(PARTITION_METADATA);
-    it.bench.disk.remove_file(&path).unwrap();
-    it.bench.disk.create_dir_all(&path).unwrap();
-    let (found, error) = it.read(0);
-    assert!(found.is_empty() && error.is_some(), "the control: it cannot be asked: {found:?}");
-    it.bench.disk.remove_dir(&path).unwrap();
-    it.bench.put(&path, &format_partition_metadata(TopicId::random()));
-    let (found, error) = it.read(0);
-    assert!(found.is_empty(), "{found:?}");
-    assert_eq!(error.unwrap().kind(), ErrorKind::NotFound);
 }
 
 /// Under another name for a moment, which no fact tells of.

@@ -1,4 +1,5 @@
-//! A disk for readers on which the test does something before a call.
+//! A disk on which the test does something before a call. The calls that it makes on its part are
+//! just made.
 
 use std::io;
 
@@ -11,15 +12,24 @@ pub(super) enum Call {
     Open,
     Length,
     Read,
+    /// Of those that change anything, which a reader is refused.
+    Change,
 }
 
 type Before = Box<dyn FnMut(Call, &Path) -> io::Result<()> + Send>;
 
-/// Leads to another disk; refuses what changes anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum User {
+    Reader,
+    Writer,
+}
+
+/// Leads to another disk; refuses a reader what changes anything.
 #[derive(Clone)]
 pub(super) struct Stepped {
     disk: Arc<dyn Disk>,
-    before: Arc<Mutex<Before>>,
+    user: User,
+    before: Arc<Mutex<Option<Before>>>,
 }
 
 impl std::fmt::Debug for Stepped {
@@ -33,16 +43,36 @@ impl Stepped {
         disk: &Arc<dyn Disk>,
         before: impl FnMut(Call, &Path) -> io::Result<()> + Send + 'static,
     ) -> Arc<dyn Disk> {
-        Arc::new(Stepped { disk: disk.clone(), before: Arc::new(Mutex::new(Box::new(before))) })
+        Stepped::of(User::Reader, disk, Box::new(before))
+    }
+
+    /// For a writer, whose every change is one step.
+    pub(super) fn under_writer(
+        disk: &Arc<dyn Disk>,
+        before: impl FnMut(Call, &Path) -> io::Result<()> + Send + 'static,
+    ) -> Arc<dyn Disk> {
+        Stepped::of(User::Writer, disk, Box::new(before))
+    }
+
+    fn of(user: User, disk: &Arc<dyn Disk>, before: Before) -> Arc<dyn Disk> {
+        let before = Arc::new(Mutex::new(Some(before)));
+        Arc::new(Stepped { disk: disk.clone(), user, before })
+    }
+
+    fn change(&self, path: &Path) -> io::Result<()> {
+        match self.user {
+            User::Reader => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+            User::Writer => self.step(Call::Change, path),
+        }
     }
 
     fn step(&self, call: Call, path: &Path) -> io::Result<()> {
-        (self.before.lock())(call, path)
+        let taken = self.before.lock().take();
+        let Some(mut before) = taken else { return Ok(()) };
+        let stepped = before(call, path);
+        *self.before.lock() = Some(before);
+        stepped
     }
-}
-
-fn refused<T>() -> io::Result<T> {
-    Err(io::ErrorKind::ReadOnlyFilesystem.into())
 }
 
 impl Sealed for Stepped {}
@@ -54,8 +84,9 @@ impl Disk for Stepped {
         Ok(Arc::new(SteppedFile { file, disk }))
     }
 
-    fn create_dir_all(&self, _: &Path) -> io::Result<()> {
-        refused()
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.change(path)?;
+        self.disk.create_dir_all(path)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
@@ -67,28 +98,34 @@ impl Disk for Stepped {
         self.disk.metadata(path)
     }
 
-    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
-        refused()
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change(from)?;
+        self.disk.rename(from, to)
     }
 
-    fn link(&self, _: &Path, _: &Path) -> io::Result<()> {
-        refused()
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change(from)?;
+        self.disk.link(from, to)
     }
 
-    fn remove_file(&self, _: &Path) -> io::Result<()> {
-        refused()
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.change(path)?;
+        self.disk.remove_file(path)
     }
 
-    fn remove_dir(&self, _: &Path) -> io::Result<()> {
-        refused()
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.change(path)?;
+        self.disk.remove_dir(path)
     }
 
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        refused()
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.change(path)?;
+        self.disk.sync_dir(path)
     }
 
-    fn lock(&self, _: &Path) -> io::Result<Box<dyn DirLock>> {
-        refused()
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
+        self.change(path)?;
+        self.disk.lock(path)
     }
 
     fn boot_id(&self) -> io::Result<[u8; 16]> {
@@ -113,7 +150,9 @@ impl DiskFile for SteppedFile {
         self.file.path()
     }
 
-    fn renamed(&self, _: &Path) {}
+    fn renamed(&self, path: &Path) {
+        self.file.renamed(path);
+    }
 
     fn len(&self) -> io::Result<u64> {
         self.disk.step(Call::Length, &self.file.path())?;
@@ -125,19 +164,23 @@ impl DiskFile for SteppedFile {
         self.file.read_at(buffer, position)
     }
 
-    fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
-        refused()
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize> {
+        self.disk.change(&self.file.path())?;
+        self.file.write_at(bytes, position)
     }
 
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        refused()
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.disk.change(&self.file.path())?;
+        self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        refused()
+        self.disk.change(&self.file.path())?;
+        self.file.sync_data()
     }
 
+    /// No writes but those that are seen.
     fn map_tail(&self, _: u64, _: u64) -> io::Result<Option<Box<dyn TailMap>>> {
-        refused()
+        Ok(None)
     }
 }
