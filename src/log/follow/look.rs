@@ -3,12 +3,12 @@
 //! It costs one small read behind the last batch and a question each for the next segment's name
 //! and for the last one's file. Where what is recorded has changed, and while a truncation may be
 //! under way, that file is opened by its name too and the last batch read in it. Only where this
-//! does not explain what is there (a new reign of a writer, a file that is gone, was cut or has been
-//! replaced, bytes that stay unfinished) the directory is surveyed.
+//! does not explain what is there (a new reign of a writer, a file that is gone, was cut or has
+//! been replaced, bytes that stay unfinished) the directory is surveyed.
 //!
-//! A truncation records first that no more than up to where it cuts is final. Then it puts a copy in
-//! the place of the file that it cuts; whoever has that open sees nothing of it, and nothing more is
-//! recorded before something is appended and synced.
+//! A truncation records first that no more than up to where it cuts is final. Then it puts a copy
+//! in the place of the file that it cuts; whoever has that open sees nothing of it, and nothing
+//! more is recorded before something is appended and synced.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -186,8 +186,8 @@ impl FollowedLog {
 }
 
 impl FollowFacts {
-    /// Whether what was told of a log may still hold. One that begins earlier than before does so by
-    /// a truncation, and what was told of what lay there is forgotten.
+    /// Whether what was told of a log may still hold. One that begins earlier than before does so
+    /// by a truncation, and what was told of what lay there is forgotten.
     fn goes_on_to(&self, facts: &FollowFacts) -> bool {
         (self.reign, self.gapless) == (facts.reign, facts.gapless)
             && self.log_start <= facts.log_start

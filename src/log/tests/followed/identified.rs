@@ -73,7 +73,7 @@ fn a_directory_that_became_another_topics_is_never_read() {
     }
 }
 
-/// As where the process has no descriptor left: the file is open then, and nobody knows whose it is.
+/// As where no descriptor is left: the file is open then, and nobody knows whose it is.
 #[test]
 fn a_file_whose_owner_could_not_be_asked_for_is_not_read_at_the_next_attempt() {
     let fails = Arc::new(AtomicBool::new(false));
