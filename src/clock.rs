@@ -20,6 +20,11 @@ use crate::time::{Clock, FRACTION, Timestamp};
 
 /// The machine's own clock.
 ///
+/// Where the system tells its own time by the processor's counter of ticks (Linux on x86-64, clock
+/// source `tsc`), a thread looks at the system's clock once a millisecond and at the counter in
+/// between: the time of day is the system's, to the millisecond, but for the one in which that is
+/// set.
+///
 /// ```
 /// use tidelog::{Clock, SystemClock};
 /// assert!(SystemClock::new().wall().as_millis() > 0);
