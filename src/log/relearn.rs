@@ -65,8 +65,8 @@ const LEAST_STRETCH: usize = 4 << 10;
 struct Met {
     /// The next place behind it that an index or a digest names.
     named: Offset,
-    /// Where in its segment it was met last.
-    position: Option<u64>,
+    /// Where it was met last: the segment, and the position in that.
+    place: Option<(Offset, u64)>,
 }
 
 impl PartitionLog {
@@ -152,7 +152,7 @@ impl PartitionLog {
         let bases = segments.iter().rev().take(2).map(|segment| segment.base());
         let mut bases: Vec<_> = bases.filter(|base| *base > from).collect();
         let (mut next, mut cursor, mut stretch) = (from, None, STRETCH);
-        let mut met = Met { named: from, position: None };
+        let mut met = Met { named: from, place: None };
         while next < end {
             let fetched = match self.fetch_all(next, cursor.as_ref(), stretch) {
                 Ok(fetched) => fetched,
@@ -197,18 +197,17 @@ impl PartitionLog {
         if met.named <= damaged {
             met.named = self.resume_above(damaged)?.max(damaged.next());
         }
-        if error.position().is_none() || error.position() == met.position {
-            return Ok(met.named);
-        }
-        met.position = error.position();
         let segments = self.segments.load();
         let count = segments.partition_point(|segment| segment.base() <= damaged);
         let segment = count.checked_sub(1).and_then(|at| segments.get(at));
         let segment = segment.filter(|segment| error.path() == Some(&*segment.path()));
-        let led = match segment.zip(error.position()) {
-            Some((segment, position)) => segment.led_behind(damaged, position)?,
-            None => None,
+        let Some((segment, position)) = segment.zip(error.position()) else {
+            return Ok(met.named);
         };
+        if met.place.replace((segment.base(), position)) == Some((segment.base(), position)) {
+            return Ok(met.named);
+        }
+        let led = segment.led_behind(damaged, position)?;
         Ok(led.filter(|led| *led > damaged).map_or(met.named, |led| led.min(met.named)))
     }
 }
