@@ -261,6 +261,20 @@ mod tests {
         println!("{by_ticks} of {calls} by ticks, {}", clock.has_ticks);
     }
 
+    #[test]
+    fn while_the_ticks_say_so_the_system_is_not_asked() {
+        let clock = SystemClock::new();
+        let name = Timestamp::from_millis(7);
+        let (begin, end) = (UNIX_EPOCH, UNIX_EPOCH); // the clock itself says another
+        let held = |ticks| LAST.set(Millisecond { ticks, begin, end, name });
+        held((0, u64::MAX));
+        assert_eq!(clock.wall() == name, clock.has_ticks);
+        for over in [(0, 0), (u64::MAX, u64::MAX)] {
+            held(over);
+            assert_ne!(clock.wall(), name, "{over:?}");
+        }
+    }
+
     /// The counter runs at three ticks a nanosecond; what the machine slept no instant counts.
     #[test]
     fn the_rate_is_never_taken_too_high() {

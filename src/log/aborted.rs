@@ -102,9 +102,8 @@ impl Aborted {
             return Vec::new();
         }
         let headers = chunk.headers().map(|(_, header)| header);
-        let left_out = headers.filter(|header| {
-            header.is_transactional() && !header.is_control() && self.covers(header)
-        });
+        let left_out =
+            headers.filter(|header| header.is_data_of_transaction() && self.covers(header));
         left_out.map(|header| header.base_offset()).collect()
     }
 }

@@ -266,9 +266,8 @@ fn take_in(bytes: &[u8], batches: &[Batch<'_>], flags: u8, pattern: u8) {
     let mut records = Records::default();
     let (topic, pinned) = (Arc::from("topic"), Arc::new(PinCounter::default()));
     let whole = Bytes::copy_from_slice(bytes);
-    let is_aborted = |header: &BatchHeader| {
-        flags & COMMITTED_ONLY != 0 && header.is_transactional() && !header.is_control()
-    };
+    let is_aborted =
+        |header: &BatchHeader| flags & COMMITTED_ONLY != 0 && header.is_data_of_transaction();
     let aborted = batches.iter().map(Batch::header).filter(|header| is_aborted(header));
     let aborted = aborted.map(BatchHeader::base_offset).collect();
     let is_rising =

@@ -276,6 +276,12 @@ impl BatchHeader {
         self.attributes & CONTROL != 0
     }
 
+    /// Whether what becomes of a transaction decides who is shown the batch.
+    #[inline]
+    pub(crate) fn is_data_of_transaction(&self) -> bool {
+        self.is_transactional() && !self.is_control()
+    }
+
     /// Whether the base timestamp is a delete horizon.
     #[inline]
     pub(crate) fn has_delete_horizon(&self) -> bool {

@@ -77,19 +77,14 @@ impl Doubts {
 
     /// Whether a batch lies in what was passed over.
     fn has_skipped(&self, header: &BatchHeader) -> bool {
-        is_data_of_transaction(header) && holds(&self.skipped, header.base_offset())
+        header.is_data_of_transaction() && holds(&self.skipped, header.base_offset())
     }
 
     fn has_left_open(&self, header: &BatchHeader) -> bool {
-        let producer = header.producer_id().filter(|_| is_data_of_transaction(header));
+        let producer = header.producer_id().filter(|_| header.is_data_of_transaction());
         let of_producer = producer.and_then(|producer| self.left_open.get(&producer));
         of_producer.is_some_and(|ranges| holds(ranges, header.base_offset()))
     }
-}
-
-/// Whether what became of a transaction decides whether a batch is shown.
-pub(super) fn is_data_of_transaction(header: &BatchHeader) -> bool {
-    header.is_transactional() && !header.is_control()
 }
 
 /// Whether one of these ranges, which are in order, holds an offset.

@@ -8,7 +8,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::doubts::is_data_of_transaction;
 use super::patience::{Patience, is_vanished};
 use super::{FollowedLog, View};
 use crate::config::IsolationLevel;
@@ -323,7 +322,7 @@ impl FollowedLog {
             }
             return Ok(told.aborted().batches_in(chunk));
         }
-        if let Some(batch) = chunk.headers().find(|(_, header)| is_data_of_transaction(header)) {
+        if let Some(batch) = chunk.headers().find(|(_, header)| header.is_data_of_transaction()) {
             self.transactional.store(true, Ordering::Release);
             let unknown = "a batch of a transaction whose end was not looked for";
             return Err(corrupt(segment, batch, unknown).into());
