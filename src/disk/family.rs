@@ -364,6 +364,12 @@ pub trait TailMap: sealed::Sealed + Send + fmt::Debug {
     /// How far the file is mapped.
     fn capacity(&self) -> u64;
 
+    /// Where in memory lies what each append looks at of this map: hints for the processor, which
+    /// nothing depends on. They change where the file is mapped anew.
+    fn lines(&self) -> [usize; 2] {
+        [0; 2]
+    }
+
     /// Maps the file anew, `capacity` bytes of it. [`reader`](TailMap::reader) is another one then;
     /// those that were taken before go on with what was published before.
     ///

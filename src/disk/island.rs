@@ -1,6 +1,5 @@
 //! The one place of `unsafe`: the memory of a mapped tail, the fork mark, the lock call that no
-//! safe crate has, the hint of what is stored into next, and in `checksum` and `ticks` the
-//! processor's own instructions.
+//! safe crate has, and in `checksum`, `near` and `ticks` the processor's own instructions.
 //!
 //! Why the mapping is sound. A [`Mapping`] is the shared memory of one file from position 0. Its
 //! published end only rises. `&[u8]` is made only of bytes below it, `&mut [u8]` only of bytes at
@@ -29,13 +28,12 @@ use super::tail::Bounds;
 
 pub(super) mod checksum;
 #[cfg(target_arch = "x86_64")]
+pub(super) mod near;
+#[cfg(target_arch = "x86_64")]
 pub(super) mod ticks;
 
 /// How much address space is left to others where a file is mapped.
 const SPARE: usize = 4 << 20;
-/// So many bytes of the next batch are brought near at most: what follows the processor guesses.
-#[cfg(target_arch = "x86_64")]
-const NEAR: u64 = 256;
 /// What the system's advice is given for; larger pages are multiples of it.
 const PAGE: usize = 4096;
 
@@ -306,33 +304,8 @@ impl Writer {
     /// Hands the bytes below `end` to readers.
     #[inline]
     pub(super) fn publish(&mut self, end: u64) {
-        let size = end - self.bounds.published();
         self.bounds.publish(end);
         self.mapping.published.store(end, Ordering::Release);
-        self.bring_near(end, size);
-    }
-
-    /// Has the processor fetch what the next batch of that size is stored into. Of one log it
-    /// would guess as much by itself; of many in turn, each batch waited for its lines.
-    #[inline]
-    fn bring_near(&self, position: u64, size: u64) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-            let end = (position + size.min(NEAR)).min(self.bounds.capacity());
-            let mut at = position; // `step_by` would divide
-            while at < end {
-                debug_assert!(at < self.mapping.raw.len() as u64);
-                // SAFETY: it is inside the mapping (the bounds' capacity); a hint reads nothing,
-                // stores nothing and raises no fault.
-                unsafe {
-                    _mm_prefetch::<_MM_HINT_ET0>(self.mapping.raw.as_ptr().add(at as usize).cast());
-                }
-                at += 64;
-            }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = (position, size);
     }
 }
 

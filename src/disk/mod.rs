@@ -23,6 +23,7 @@ mod island;
 pub(crate) mod latch;
 mod memory;
 pub(crate) mod names;
+mod near;
 mod real;
 pub(crate) mod replace;
 #[cfg(feature = "sim")]
@@ -42,6 +43,7 @@ pub(crate) use island::checksum::{crc32c_append, crc32c_of};
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) use island::in_forked_child;
 pub use memory::MemoryDisk;
+pub(crate) use near::Near;
 pub use real::RealDisk;
 pub(crate) use real::{tells_time_by_ticks, ticks};
 #[cfg(feature = "sim")]

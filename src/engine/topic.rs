@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use super::budget::Budget;
 use super::partition::Partition;
 use crate::config::TopicConfig;
+use crate::disk::Near;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{PartitionId, TopicId};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -104,6 +105,11 @@ impl Topic {
     #[inline]
     pub(crate) fn partition_count(&self) -> usize {
         self.partition_count.load(Ordering::Acquire)
+    }
+
+    /// Where what every send looks at lies.
+    pub(crate) fn near(&self) -> Near {
+        Near::of(&self.partition_count)
     }
 
     /// The partition of that number.

@@ -99,6 +99,9 @@ impl PartitionLog {
     pub(crate) fn append<B: AppendBatch>(&self, batch: &B, now: Timestamp) -> Result<Appended> {
         // no closure, which would be a body of code of its own
         let mut section = self.enter();
+        if let Some(tail) = &section.writer.tail {
+            tail.fetch_near(batch.size());
+        }
         let appended = match section.writer.lead {
             Lead::Itself | Lead::Leads => self.append_locked(&mut section.writer, batch, now),
             Lead::Follows => Err(Error::new("append", Cause::NotLeader)),

@@ -20,7 +20,7 @@ use super::core::Core;
 use super::lanes::Failures;
 use super::topic_name::TopicName;
 use crate::config::Durability;
-use crate::engine::{Due, Partition};
+use crate::engine::{Due, Partition, PartitionNear};
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{Offset, PartitionId};
 use crate::record::{BatchRules, Record};
@@ -41,6 +41,7 @@ pub(super) struct Lane {
     id: PartitionId,
     /// Batches with records that are not in the log yet.
     unwritten: AtomicUsize,
+    near: PartitionNear,
     /// That of the topic, for receipts.
     name: TopicName,
     core: Weak<Core>,
@@ -136,6 +137,7 @@ impl Lane {
     ) -> Self {
         Lane {
             id: partition.id(),
+            near: partition.near(),
             partition,
             name,
             core,
@@ -150,6 +152,12 @@ impl Lane {
     #[inline]
     pub(super) fn partition(&self) -> &Arc<Partition> {
         &self.partition
+    }
+
+    /// Where what an append looks at behind the partition lies.
+    #[inline]
+    pub(super) fn near(&self) -> PartitionNear {
+        self.near
     }
 
     #[inline]

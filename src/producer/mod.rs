@@ -23,6 +23,7 @@ mod lane;
 mod lanes;
 mod linger;
 mod memory;
+mod near;
 mod numbered;
 mod once;
 pub(crate) mod partitioner;

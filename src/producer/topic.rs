@@ -11,6 +11,7 @@ use super::band::Band;
 use super::core::Core;
 use super::handle::Lease;
 use super::lanes::Lanes;
+use super::near::TopicNear;
 use super::pending::Pending;
 use super::receipt::{BatchReceipt, Receipt};
 use crate::config::{Durability, Priority};
@@ -46,6 +47,7 @@ pub struct TopicProducer {
     lease: Lease,
     lanes: Arc<Lanes>,
     durability: Durability,
+    pub(super) near: Option<TopicNear>,
     /// Of a topic with priority lanes.
     band: Option<Arc<Band>>,
 }
@@ -54,7 +56,8 @@ impl TopicProducer {
     pub(super) fn new(lease: Lease, lanes: Arc<Lanes>) -> Self {
         let durability = lease.core().settings().durability;
         let band = Band::of(lanes.topic(), Priority::default());
-        TopicProducer { lease, lanes, durability, band }
+        let near = TopicNear::of(&lanes);
+        TopicProducer { lease, lanes, durability, near, band }
     }
 
     pub(super) fn in_band(&self, band: Arc<Band>) -> Self {

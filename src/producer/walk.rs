@@ -166,8 +166,14 @@ impl TopicProducer {
         wanted: Option<PartitionId>,
         record: &Record<'_>,
     ) -> Result<Receipt> {
+        if let Some(near) = self.near {
+            near.fetch();
+        }
         let now = self.core().wall();
         let lane = self.lane_of(wanted, record)?;
+        if self.near.is_none() {
+            lane.near().fetch(); // one of several: where it lies is known now
+        }
         if self.core().settings().identity.is_some() {
             return self.send_one_apart(lane, wanted, record, now);
         }

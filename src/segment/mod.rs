@@ -38,6 +38,7 @@ mod tail;
 mod transaction_index;
 mod unshare;
 mod vouchers;
+mod window;
 
 pub(crate) use audit::{Audit, AuditRules, Fault, Wrong};
 pub(crate) use digest::{Identity, Origin};

@@ -1,9 +1,8 @@
 //! The writer's side of the active segment: where a batch goes, and what happens when it cannot.
 //!
 //! Small batches are stored into a mapped window that was first written with zeros, so that the
-//! space is there before it is touched; the window starts at 4 KiB and grows while the segment
-//! stays busy, and so does what is mapped of the file, from 256 KiB on. Large batches, and all of
-//! them on a disk without maps, are positioned writes into the same file. Either way the bytes
+//! space is there before it is touched (`window`). Large batches, and all of them on a disk
+//! without maps, are positioned writes into the same file. Either way the bytes
 //! beyond the published end are zeros (mapped) or absent (positioned) before the next append: a
 //! failed append puts that back, and where it cannot, says so, and its log takes no more.
 //!
@@ -13,29 +12,19 @@ use super::digest::{DigestedBatch, Digester, OpenHeader, Origin};
 use super::index::{IndexedBatch, Indexer, relative};
 use super::shared::Segment;
 use super::tags::TaggedBatch;
-use crate::disk::{DiskFile, TailMap, crc32c_append, write_all_at};
+use super::window::{Window, enlarge, grow, map_size};
+use crate::disk::{DiskFile, Near, TailMap, crc32c_append, write_all_at};
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::Offset;
 use crate::record::{AppendBatch, Stamp, TagBits};
 use crate::time::Timestamp;
 use std::sync::Arc;
 
-/// The first window, and what an idle partition keeps.
-const FIRST_WINDOW: u64 = 4 << 10;
-/// The largest window: its zeroing is the longest pause an append meets, and costs two system
-/// calls, which more than two thousand small appends share.
-const LARGEST_WINDOW: u64 = 512 << 10;
-const FIRST: Window = Window { calm: 0, next: FIRST_WINDOW };
-/// From this size on a window's successor is asked for at once, from a thread that may have one
-/// ready in time; of a smaller one when half of it is full: it may be the log's last for long.
-const BUSY_WINDOW: u64 = 256 << 10;
-/// How much of a file is mapped at first, and by what it is multiplied once that is full. Many
-/// small maps lie side by side and share pages of page tables, which large ones do not: an append
-/// to one of thousands of logs waits for those as much as for anything.
-const FIRST_MAP: u64 = 256 << 10;
-const MAP_GROWTH: u64 = 16;
 /// Batches from this size on are written by position: the copy into a map costs more.
 const LARGE_BATCH: usize = 64 << 10;
+
+/// So many bytes of the next batch are asked for at most: what follows the processor guesses.
+const MOST_FETCHED: usize = 256;
 
 /// When the segment is full.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +41,7 @@ pub(crate) struct TailLimits {
 /// The first batch has no timestamp, or is still to come.
 const UNBORN: i64 = i64::MIN;
 
-/// The end of the active segment. In front lies what every append looks at, on four cache lines.
+/// The end of the active segment. In front lies what every append looks at, on five cache lines.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Tail {
@@ -67,19 +56,21 @@ pub(crate) struct Tail {
     born: i64,
     window: Window,
     digester: Digester,
+    near: TailNear,
     file: Arc<dyn DiskFile>,
     created: Timestamp,
     /// Where a batch is put together that is written by position.
     scratch: Vec<u8>,
 }
 
-/// What lies ahead of a mapped segment.
-#[derive(Clone, Copy, Debug)]
-struct Window {
-    /// Up to there a batch is stored without a further look; never above what is allocated.
-    calm: u64,
-    /// How large the next one is to be.
-    next: u64,
+/// Where in memory lies what an append looks at behind pointers.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+struct TailNear {
+    /// Of the map.
+    map: [Near; 2],
+    /// What the next batch is stored into.
+    next: Near,
 }
 
 #[derive(Debug)]
@@ -92,6 +83,9 @@ enum MapState {
 }
 
 impl Tail {
+    /// So many cache lines at its front an append looks at.
+    pub(crate) const LINES: usize = 5;
+
     /// Takes over a segment that is `published` bytes long, indexed by `indexer`.
     pub(crate) fn new(
         segment: Arc<Segment>,
@@ -110,10 +104,11 @@ impl Tail {
         Ok(Tail {
             digester: segment.digester(Origin::Append),
             segment,
+            near: TailNear::default(),
             file,
             map: MapState::Untried,
             end,
-            window: FIRST,
+            window: Window::FIRST,
             capacity: limits.segment_bytes.max(end),
             indexer,
             limits,
@@ -126,6 +121,22 @@ impl Tail {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.end == 0
+    }
+
+    /// Has the processor fetch what an append of `bytes` looks at behind pointers and stores into:
+    /// who goes round many logs would wait for one after the other.
+    #[inline(always)] // see `producer::walk`
+    pub(crate) fn fetch_near(&self, bytes: usize) {
+        self.near.map[0].fetch();
+        self.near.map[1].fetch();
+        Near::of(&*self.segment).fetch();
+        self.near.next.fetch_all(bytes.min(MOST_FETCHED));
+    }
+
+    /// Where the next batch is expected to be stored.
+    #[cfg(test)]
+    pub(crate) fn next_near(&self) -> Near {
+        self.near.next
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
@@ -200,11 +211,15 @@ impl Tail {
         let mut fits_map = true;
         let stored = match &mut self.map {
             MapState::Mapped(map) if batch.size() < LARGE_BATCH => {
-                fits_map = end <= self.window.calm
-                    || grow(&mut **map, &mut self.window, end, self.capacity, &self.segment)
-                        .map_err(|error| Error::io("append", &self.segment.path(), error))?;
+                if end > self.window.calm {
+                    fits_map =
+                        grow(&mut **map, &mut self.window, end, self.capacity, &self.segment)
+                            .map_err(|error| Error::io("append", &self.segment.path(), error))?;
+                    self.near.map = map.lines().map(Near::at);
+                }
                 fits_map.then(|| {
                     let window = map.window(position, batch.size());
+                    self.near.next = Near::behind(window);
                     batch.write(stamp, window, crc32c_append);
                     OpenHeader::of(window)
                 })
@@ -225,6 +240,7 @@ impl Tail {
             map.publish(end);
         }
         self.end = end;
+        self.near.next.fetch_all(batch.size().min(MOST_FETCHED)); // for the next one
         self.segment.publish(end, self.indexer.largest_timestamp());
         if self.limits.tags {
             self.note_tags(batch, (position, end), (first, next));
@@ -346,7 +362,7 @@ impl Tail {
     /// Gives back memory until the next append, which takes it up again by itself.
     pub(crate) fn rest(&mut self) {
         self.scratch = Vec::new();
-        self.window.next = FIRST_WINDOW; // it is busy no more
+        self.window.rest();
         if let MapState::Mapped(map) = &mut self.map {
             map.rest();
         }
@@ -368,66 +384,6 @@ impl Tail {
     }
 }
 
-/// How much of a file is to be mapped that reaches to `end`, which is at most its limit or, with a
-/// batch that goes beyond, its end.
-fn map_size(end: u64, limit: u64) -> u64 {
-    let sizes = std::iter::successors(Some(FIRST_MAP), |size| size.checked_mul(MAP_GROWTH));
-    let size = sizes.into_iter().find(|size| *size > end).unwrap_or(u64::MAX);
-    size.min(limit).max(end)
-}
-
-/// Maps the file anew, up to `end` at least; `false` where that cannot be had (too many maps, no
-/// memory).
-#[cold]
-fn enlarge(map: &mut dyn TailMap, end: u64, limit: u64, segment: &Segment) -> bool {
-    match map.enlarge(map_size(end, limit)) {
-        Ok(()) => {
-            segment.set_map(map.reader());
-            true
-        }
-        Err(error) => {
-            log::warn!("{} is not mapped any further: {error}", segment.path().display());
-            false
-        }
-    }
-}
-
-/// Where a batch is about to end beyond the calm part of the window: asks for the next one, or,
-/// where the window ends too, readies that. It is four times the last one while the segment stays
-/// busy, never past the segment's limit unless the batch itself reaches there. `false`: the map
-/// does not reach as far.
-#[cold]
-fn grow(
-    map: &mut dyn TailMap,
-    window: &mut Window,
-    end: u64,
-    limit: u64,
-    segment: &Segment,
-) -> std::io::Result<bool> {
-    let allocated = map.allocated();
-    if end > allocated {
-        let page_end = end.next_multiple_of(FIRST_WINDOW);
-        let wanted = allocated.saturating_add(window.next).min(limit).max(page_end);
-        // the last page may reach past the segment's limit; the map's capacity ends there
-        let mut wanted = wanted.min(limit.max(end));
-        if end <= map.capacity() {
-            wanted = wanted.min(map.capacity()); // a larger map once a batch needs it
-        } else if !enlarge(map, wanted, limit, segment) {
-            return Ok(false);
-        }
-        map.allocate(wanted)?;
-        window.next = (window.next * 4).min(LARGEST_WINDOW);
-        let size = map.allocated() - allocated;
-        if size < BUSY_WINDOW {
-            window.calm = end.max(map.allocated() - size / 2);
-            return Ok(true);
-        }
-    }
-    map.prepare(window.next);
-    window.calm = map.allocated();
-    Ok(true)
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use std::mem::{offset_of, size_of};
@@ -440,5 +396,6 @@ mod tests {
         assert_eq!(offset_of!(Tail, map), 0);
         assert_eq!(size_of::<Indexer>(), 64);
         assert!(offset_of!(Tail, digester) + Digester::CHANGED <= 4 * 64);
+        assert!(offset_of!(Tail, near) + size_of::<TailNear>() <= Tail::LINES * 64);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::*;
-use crate::disk::{IoMode, LARGEST_MAP, RealDisk, Windows};
+use crate::disk::{IoMode, LARGEST_MAP, Near, RealDisk, Windows};
 
 /// A mebibyte or so of records, some of them too large for the window.
 const COUNT: i64 = 1_200;
@@ -157,4 +157,21 @@ fn a_window_that_is_half_full_has_the_next_one_behind_it() {
         }
         check(&log, end);
     });
+}
+
+#[test]
+fn the_processor_is_asked_for_where_the_next_batch_goes() {
+    let directory = tempfile::tempdir().unwrap();
+    let Ok(disk) = RealDisk::new(IoMode::Mapped) else { return };
+    let bench = Bench::on(Arc::new(disk));
+    let (log, _) = bench.try_open_at(directory.path(), facts(0, LastStop::Clean)).unwrap();
+    append(&log, &[7; 100], 0).unwrap();
+    let segment = log.segments.load()[0].clone();
+    for number in 1..20 {
+        let from = segment.published();
+        let asked = log.writer.lock().tail.as_ref().unwrap().next_near();
+        append(&log, &[7; 100], number).unwrap();
+        let stored = segment.bytes(from, segment.published()).unwrap();
+        assert_eq!(Near::of(&*stored), asked, "record {number}");
+    }
 }

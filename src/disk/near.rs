@@ -1,0 +1,78 @@
+//! Where something lies that is going to be looked at: for the processor, which fetches it
+//! meanwhile.
+//!
+//! Who goes round thousands of logs finds each of them in no cache, and behind each pointer waits
+//! for the one before. So the addresses of what an append looks at are kept as numbers where it
+//! begins, and all are asked for at once. Nothing depends on such a number: where it is of another
+//! day the wrong line is fetched. On processors that cannot be asked nothing happens.
+
+/// The address of something, or nowhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Near(usize);
+
+impl Near {
+    /// As far as one fetch goes.
+    pub(crate) const LINE: usize = 64;
+
+    /// Where `what` lies.
+    #[inline]
+    pub(crate) fn of<T: ?Sized>(what: &T) -> Self {
+        Near(std::ptr::from_ref(what).cast::<()>().addr())
+    }
+
+    /// Where that address says.
+    pub(crate) const fn at(address: usize) -> Self {
+        Near(address)
+    }
+
+    /// Where the next byte behind `bytes` lies.
+    #[inline]
+    pub(crate) fn behind(bytes: &[u8]) -> Self {
+        Near(bytes.as_ptr_range().end.addr())
+    }
+
+    /// What lies `bytes` further on.
+    #[inline]
+    pub(crate) const fn plus(self, bytes: usize) -> Self {
+        Near(self.0.wrapping_add(bytes))
+    }
+
+    /// Has the line fetched that it lies on.
+    #[inline(always)] // an instruction
+    pub(crate) fn fetch(self) {
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        super::island::near::fetch_line(self.0);
+    }
+
+    /// Has the lines fetched of `bytes` from there on.
+    #[inline]
+    pub(crate) fn fetch_all(self, bytes: usize) {
+        let mut at = 0; // `step_by` would divide
+        while at < bytes {
+            self.plus(at).fetch();
+            at += Near::LINE;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_that_of_what_lies_there() {
+        let bytes = [0_u8; 3 * Near::LINE];
+        let (front, rest) = bytes.split_at(Near::LINE);
+        assert_eq!(Near::of(rest), Near::of(&bytes).plus(Near::LINE));
+        assert_eq!(Near::behind(front), Near::of(rest));
+        assert_eq!(Near::at(rest.as_ptr().addr()), Near::of(rest));
+    }
+
+    #[test]
+    fn any_address_may_be_asked_for() {
+        for near in [Near::default(), Near::of(&7), Near::at(usize::MAX)] {
+            near.fetch();
+            near.fetch_all(3 * Near::LINE + 1);
+        }
+    }
+}
