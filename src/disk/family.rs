@@ -366,8 +366,9 @@ pub trait TailMap: sealed::Sealed + Send + fmt::Debug {
 
     /// Where in memory lies what each append looks at of this map: hints for the processor, which
     /// nothing depends on. They change where the file is mapped anew.
-    fn lines(&self) -> [usize; 2] {
-        [0; 2]
+    #[doc(hidden)]
+    fn lines(&self) -> Option<[usize; 2]> {
+        None
     }
 
     /// Maps the file anew, `capacity` bytes of it. [`reader`](TailMap::reader) is another one then;

@@ -13,7 +13,7 @@
 //! `docs/durability.md`.
 //!
 //! Touching memory beyond the file's end is no unsoundness but a SIGBUS: the writer's bounds keep
-//! below what was allocated. Called by `real/` only.
+//! below what was allocated. The mapping is called by `real/` only.
 #![allow(unsafe_code)]
 
 use std::fs::File;

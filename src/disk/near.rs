@@ -6,9 +6,18 @@
 //! begins, and all are asked for at once. Nothing depends on such a number: where it is of another
 //! day the wrong line is fetched. On processors that cannot be asked nothing happens.
 
-/// The address of something, or nowhere.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The address of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Near(usize);
+
+/// What is as good as nowhere: an address where nothing lies has no page to be found by, which is
+/// looked for each time.
+impl Default for Near {
+    fn default() -> Self {
+        static NOTHING: u8 = 0;
+        Near::of(&NOTHING)
+    }
+}
 
 impl Near {
     /// As far as one fetch goes.
@@ -47,11 +56,15 @@ impl Near {
     /// Has the lines fetched of `bytes` from there on.
     #[inline]
     pub(crate) fn fetch_all(self, bytes: usize) {
-        let mut at = 0; // `step_by` would divide
-        while at < bytes {
-            self.plus(at).fetch();
-            at += Near::LINE;
+        for line in 0..self.lines_of(bytes) {
+            self.plus(line * Near::LINE).fetch();
         }
+    }
+
+    /// On how many lines so many bytes from there on lie.
+    #[inline]
+    fn lines_of(self, bytes: usize) -> usize {
+        (self.0 % Near::LINE + bytes).div_ceil(Near::LINE)
     }
 }
 
@@ -66,6 +79,14 @@ mod tests {
         assert_eq!(Near::of(rest), Near::of(&bytes).plus(Near::LINE));
         assert_eq!(Near::behind(front), Near::of(rest));
         assert_eq!(Near::at(rest.as_ptr().addr()), Near::of(rest));
+    }
+
+    #[test]
+    fn bytes_lie_on_as_many_lines_as_they_touch() {
+        let line = Near::at(7 * Near::LINE);
+        for (at, bytes, lines) in [(0, 64, 1), (0, 65, 2), (1, 64, 2), (22, 170, 3), (23, 170, 4)] {
+            assert_eq!(line.plus(at).lines_of(bytes), lines, "{bytes} bytes from {at} on");
+        }
     }
 
     #[test]

@@ -1,4 +1,9 @@
 //! Where what an append looks at behind a partition lies; see `disk::near`.
+//!
+//! Taken down once, by whoever makes a lane for the partition (`producer::lane`): a partition keeps
+//! its log, its budget and its signal for good, so the addresses stay right. One that has no log to
+//! append to has nowhere in its place, which is asked for in vain: appends to it fail anyway.
+//! Fetched by `producer::walk`, for a topic's only partition through its handle (`producer::near`).
 
 use super::partition::Partition;
 use crate::disk::Near;

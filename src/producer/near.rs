@@ -20,9 +20,12 @@ pub(super) struct TopicNear {
 }
 
 impl TopicNear {
-    /// `None` where a record may go to one of several partitions.
+    /// `None` where a record may go to one of several partitions, as far as is known by now.
     pub(super) fn of(lanes: &Lanes) -> Option<Self> {
-        let lane = lanes.lane(PartitionId::new(0)).ok().filter(|_| lanes.are_single())?;
+        if lanes.topic().partition_count() != 1 {
+            return None; // and no lane is made of those that may never be sent to
+        }
+        let lane = lanes.lane(PartitionId::new(0)).ok()?;
         Some(TopicNear {
             lanes: Near::of(lanes),
             topic: lanes.topic().near(),

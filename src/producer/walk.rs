@@ -171,7 +171,7 @@ impl TopicProducer {
         }
         let now = self.core().wall();
         let lane = self.lane_of(wanted, record)?;
-        if self.near.is_none() {
+        if self.near.is_none() || lane.id() != PartitionId::new(0) {
             lane.near().fetch(); // one of several: where it lies is known now
         }
         if self.core().settings().identity.is_some() {

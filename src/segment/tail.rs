@@ -215,7 +215,8 @@ impl Tail {
                     fits_map =
                         grow(&mut **map, &mut self.window, end, self.capacity, &self.segment)
                             .map_err(|error| Error::io("append", &self.segment.path(), error))?;
-                    self.near.map = map.lines().map(Near::at);
+                    self.near.map =
+                        map.lines().map(|lines| lines.map(Near::at)).unwrap_or_default();
                 }
                 fits_map.then(|| {
                     let window = map.window(position, batch.size());
@@ -291,6 +292,7 @@ impl Tail {
         stamp: Stamp,
         position: u64,
     ) -> Result<OpenHeader> {
+        self.near = TailNear::default(); // what comes next may go anywhere
         self.scratch.resize(batch.size(), 0);
         batch.write(stamp, &mut self.scratch, crc32c_append);
         let header = OpenHeader::of(&self.scratch).unwrap_or_default();

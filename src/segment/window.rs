@@ -1,4 +1,4 @@
-//! How far the file of an active segment is mapped, and how much of that is ready to be stored into.
+//! How far the file of an active segment is mapped, and how much of that may be stored into.
 //!
 //! A window of zeros lies ahead of what is written. It starts at 4 KiB and grows while the segment
 //! stays busy, and so does what is mapped of the file, from 256 KiB on; of a busy one the next is

@@ -185,6 +185,21 @@ fn resident_bytes_of(path: &Path) -> u64 {
     resident.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
+/// For the processor: the map itself, and what it shares with readers, which is another where the
+/// file is mapped anew.
+#[test]
+fn where_a_map_lies_is_told_and_changes_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = RealDisk::new(IoMode::Mapped).unwrap();
+    let file = disk.open(&directory.path().join("f"), Access::Create).unwrap();
+    let mut map = file.map_tail(0, 1 << 20).unwrap().unwrap();
+    let [own, shared] = map.lines().unwrap();
+    assert_eq!(own, std::ptr::from_ref(&*map).cast::<()>().addr());
+    map.enlarge(2 << 20).unwrap();
+    let [still, other] = map.lines().unwrap();
+    assert!(still == own && other != shared && ![0, own].contains(&other));
+}
+
 /// A sync looks at each page that is mapped and dirty; those far behind a writer need not be.
 #[test]
 #[cfg(target_os = "linux")]

@@ -148,3 +148,29 @@ fn a_look_opens_no_file_while_nothing_that_was_seen_can_be_cut_off() {
         assert_eq!(opens.load(Ordering::Relaxed), expected, "reign {reign}, final up to {point}");
     }
 }
+
+/// All of it may be final by the next look: what is recorded then says that there is something to
+/// ask.
+#[test]
+fn what_is_in_the_place_of_what_was_cut_is_seen_though_all_of_it_is_final() {
+    for led in [|_: &mut FollowFacts| {}, led_by_a_host] {
+        let it = Beside::new();
+        let recorded = |end: i64, point: i64| {
+            it.record(|facts| {
+                facts.high_watermark = facts.high_watermark.map(|_| Offset::new(end));
+                facts.recovery_point = Offset::new(point);
+            });
+        };
+        it.record(led);
+        it.fill(3);
+        recorded(3, 0);
+        it.look(0);
+        assert_eq!(followed_bytes(&it.followed).unwrap(), own_bytes(&it.log), "the control");
+        it.record(|facts| facts.reign = facts.reign.max(Some(LeaderEpoch::new(4))));
+        it.log.truncate_to(Offset::new(2), Some(LeaderEpoch::new(4)), &*it.recorded).unwrap();
+        it.fill(1); // the file is as long again
+        recorded(3, 3);
+        it.look(0);
+        assert_eq!(followed_bytes(&it.followed).unwrap(), own_bytes(&it.log));
+    }
+}
