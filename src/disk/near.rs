@@ -53,18 +53,15 @@ impl Near {
         super::island::near::fetch_line(self.0);
     }
 
-    /// Has the lines fetched of `bytes` from there on.
+    /// Has the lines fetched of `bytes`, one at least, from there on.
     #[inline]
     pub(crate) fn fetch_all(self, bytes: usize) {
-        for line in 0..self.lines_of(bytes) {
-            self.plus(line * Near::LINE).fetch();
+        let mut at = 0; // `step_by` would divide
+        while at < bytes {
+            self.plus(at).fetch();
+            at += Near::LINE;
         }
-    }
-
-    /// On how many lines so many bytes from there on lie.
-    #[inline]
-    fn lines_of(self, bytes: usize) -> usize {
-        (self.0 % Near::LINE + bytes).div_ceil(Near::LINE)
+        self.plus(bytes.wrapping_sub(1)).fetch(); // often on one more line
     }
 }
 
@@ -79,14 +76,6 @@ mod tests {
         assert_eq!(Near::of(rest), Near::of(&bytes).plus(Near::LINE));
         assert_eq!(Near::behind(front), Near::of(rest));
         assert_eq!(Near::at(rest.as_ptr().addr()), Near::of(rest));
-    }
-
-    #[test]
-    fn bytes_lie_on_as_many_lines_as_they_touch() {
-        let line = Near::at(7 * Near::LINE);
-        for (at, bytes, lines) in [(0, 64, 1), (0, 65, 2), (1, 64, 2), (22, 170, 3), (23, 170, 4)] {
-            assert_eq!(line.plus(at).lines_of(bytes), lines, "{bytes} bytes from {at} on");
-        }
     }
 
     #[test]

@@ -23,7 +23,8 @@ impl LogNear {
     pub(crate) fn fetch(self) {
         self.0.plus(offset_of!(PartitionLog, rules)).fetch();
         self.0.plus(offset_of!(PartitionLog, offsets)).fetch();
-        self.0.plus(offset_of!(PartitionLog, writer)).fetch_all(WRITER_LINES * Near::LINE);
+        let writer = self.0.plus(offset_of!(PartitionLog, writer)); // where a line begins
+        (0..WRITER_LINES).for_each(|line| writer.plus(line * Near::LINE).fetch());
     }
 }
 
