@@ -45,27 +45,3 @@ impl TopicNear {
         self.behind.fetch();
     }
 }
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use crate::{Record, Store, TopicConfig};
-
-    #[test]
-    fn of_a_topic_with_one_partition_alone_it_is_known_where_a_record_goes() {
-        let store = Store::in_memory().unwrap();
-        let one = store.ensure_topic("one", TopicConfig::new());
-        let two = store.ensure_topic("two", TopicConfig::new().partitions(2));
-        one.and(two).unwrap();
-        let producer = store.producer().build().unwrap();
-        let (one, two) = (producer.topic("one").unwrap(), producer.topic("two").unwrap());
-        assert!(one.near.is_some() && two.near.is_none());
-        // another partition comes later: what is known of the first is of no harm
-        store.add_partitions("one", 3).unwrap();
-        for (topic, partitions) in [(one, 3), (two, 2)] {
-            let sent: std::collections::HashSet<_> = (0..90)
-                .map(|key: u8| topic.send(Record::new("value").key(&[key])).unwrap().partition())
-                .collect();
-            assert_eq!(sent.len(), partitions);
-        }
-    }
-}

@@ -334,3 +334,22 @@ fn many_threads_share_a_producer() {
     }
     assert_eq!(total, THREADS * RECORDS);
 }
+
+/// Where a record goes is known before, of a topic with one partition alone; that others come later
+/// is of no harm.
+#[test]
+fn what_is_known_of_where_records_go_is_a_hint() {
+    let world = World::by_hand();
+    for (name, partitions) in [("one", 1), ("two", 2)] {
+        world.create(name, TopicConfig::new().partitions(partitions));
+    }
+    let producer = world.producer().build().unwrap();
+    let (one, two) = (producer.topic("one").unwrap(), producer.topic("two").unwrap());
+    assert!(one.near.is_some() && two.near.is_none());
+    world.engine.add_partitions("one", 3).unwrap();
+    for (topic, partitions) in [(one, 3), (two, 2)] {
+        let send = |key: u8| topic.send(Record::new("value").key(&[key])).unwrap().partition();
+        let sent: std::collections::HashSet<_> = (0..90).map(send).collect();
+        assert_eq!(sent.len(), partitions);
+    }
+}
