@@ -2,9 +2,9 @@
 //!
 //! Small batches are stored into a mapped window that was first written with zeros, so that the
 //! space is there before it is touched (`window`). Large batches, and all of them on a disk
-//! without maps, are positioned writes into the same file. Either way the bytes
-//! beyond the published end are zeros (mapped) or absent (positioned) before the next append: a
-//! failed append puts that back, and where it cannot, says so, and its log takes no more.
+//! without maps, are positioned writes into the same file. Either way the bytes beyond the
+//! published end are zeros (mapped) or absent (positioned) before the next append: a failed append
+//! puts that back, and where it cannot, says so, and its log takes no more.
 //!
 //! Owned by the log's writer lock; readers see a batch once `publish` has run.
 

@@ -188,6 +188,7 @@ fn resident_bytes_of(path: &Path) -> u64 {
 /// For the processor: the map itself, and what it shares with readers, which is another where the
 /// file is mapped anew.
 #[test]
+#[cfg(target_os = "linux")]
 fn where_a_map_lies_is_told_and_changes_with_it() {
     let directory = tempfile::tempdir().unwrap();
     let disk = RealDisk::new(IoMode::Mapped).unwrap();
