@@ -209,6 +209,13 @@ pub(super) struct Parsed<'a> {
     pub(super) content: Content<'a>,
 }
 
+/// How far on the next place is where a frame may begin.
+pub(super) fn begins(bytes: &[u8]) -> Option<usize> {
+    let mut places = bytes.chunks_exact(ALIGN);
+    let nth = places.position(|place| place.first_chunk() == Some(&MAGIC))?;
+    Some(nth * ALIGN)
+}
+
 /// The frame of `reign` at the front of `bytes`, which lie at `at` in the file.
 pub(super) fn parse<'a>(bytes: &'a [u8], at: u64, reign: &Reign) -> Option<Parsed<'a>> {
     let head = bytes.first_chunk::<HEAD>().filter(|head| head[..4] == MAGIC)?;

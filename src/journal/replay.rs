@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::file::{head_of, read_head};
 use super::frame::{
-    ALIGN, Content, Extent, FILE_HEAD, FileHead, HEAD, Parsed, Reign, Standing, StoreId,
+    ALIGN, Content, Extent, FILE_HEAD, FileHead, HEAD, Parsed, Reign, Standing, StoreId, begins,
     frame_size, parse, put,
 };
 use crate::disk::Disk;
@@ -131,7 +131,8 @@ fn collect<'a>(
     let place = |position: u64| usize::try_from(position).unwrap_or(usize::MAX).min(bytes.len());
     let start = FILE_HEAD + number * half;
     let (mut at, end) = (place(start), place(start + half));
-    while at < end {
+    while let Some(skipped) = begins(&bytes[at..end]) {
+        at += skipped;
         match parse(&bytes[at..end], at as u64, reign) {
             Some(frame) if frame.standing.lap % 2 == number => {
                 found.push(Placed { at, frame });

@@ -227,7 +227,7 @@ fn random_lives_lose_nothing_that_was_promised() {
     let suite = Suite::new("random-crashes");
     let lives = Budget::get().pick(20, 23, 40);
     let test = "lives::random_lives_lose_nothing_that_was_promised";
-    let seeds: Vec<u64> = seeds(40, 3400, 200_000).collect();
+    let seeds: Vec<u64> = seeds(40, 4300, 200_000).collect();
     each(&seeds, |seed| {
         repeatable("crashes", test, *seed, || {
             let mut one = Lives::new(*seed);

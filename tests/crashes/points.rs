@@ -15,7 +15,7 @@ use crate::common::budget::Budget;
 use crate::common::crew::{each, is_portion, portion};
 use crate::common::suite::Suite;
 use crate::runs::Run;
-use crate::scenarios::{SCENARIOS, every, light};
+use crate::scenarios::{Cost, SCENARIOS, every, light};
 use crate::story::Model;
 use crate::verdict::{Found, Promise};
 
@@ -53,8 +53,9 @@ pub fn mix(seed: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// All choices among so many changes: at most `most`, of which the first few are always taken.
-pub fn choices(changes: usize, most: usize) -> Vec<Choice> {
+/// Choices among so many changes: where they are few every one, else with so many random ones. At
+/// most `most`, of which the first two are always taken.
+fn choices(changes: usize, most: usize, random: u64) -> Vec<Choice> {
     let mut all = vec![Choice::None];
     if changes > 0 {
         all.push(Choice::All);
@@ -65,7 +66,7 @@ pub fn choices(changes: usize, most: usize) -> Vec<Choice> {
         _ => {
             all.extend((0..changes).map(Choice::Alone));
             all.extend((0..changes).map(Choice::AllBut));
-            all.extend((0..64).map(Choice::Random));
+            all.extend((0..random).map(Choice::Random));
         }
     }
     if all.len() > most {
@@ -76,6 +77,11 @@ pub fn choices(changes: usize, most: usize) -> Vec<Choice> {
     all
 }
 
+/// The figure of this run's budget.
+fn count(small: u64, ci: u64, deep: u64) -> usize {
+    usize::try_from(Budget::get().pick(small, ci, deep)).expect("64 bits")
+}
+
 /// What was seen of one scenario: each image once, and each model it was compared with.
 #[derive(Default)]
 struct Seen {
@@ -83,11 +89,31 @@ struct Seen {
     compared: HashSet<(u64, usize)>,
 }
 
+/// How much is looked at of a moment.
+#[derive(Clone, Copy)]
+struct Most {
+    choices: usize,
+    random: u64,
+}
+
+impl Most {
+    fn of(cost: Cost) -> Self {
+        let choices = match cost {
+            Cost::Quick => count(2, 24, 2000),
+            Cost::Fair => count(2, 8, 2000),
+            Cost::Dear => count(2, 4, 2000),
+            Cost::Heavy => count(2, 6, 6),
+        };
+        let is_quick = cost == Cost::Quick;
+        Most { choices, random: if is_quick { Budget::get().pick(64, 64, 1000) } else { 64 } }
+    }
+}
+
 /// Judges what each choice leaves at a moment; how much is gone that was promised less.
-fn cut_at(run: &Run, moment: &Moment, most: usize, seen: &mut Seen, suite: &Suite) -> u64 {
+fn cut_at(run: &Run, moment: &Moment, most: Most, seen: &mut Seen, suite: &Suite) -> u64 {
     let mut gone = 0;
     let (told, model) = run.model(moment);
-    for choice in choices(moment.changes(), most) {
+    for choice in choices(moment.changes(), most.choices, most.random) {
         let mut disk = moment.cut(|change| choice.keeps(change));
         let image = disk.image_hash();
         suite.state(&run.name, image);
@@ -146,15 +172,13 @@ pub fn losses_on_a_lying_disk() -> u64 {
 #[test]
 fn a_cut_at_any_point_takes_nothing_that_was_promised() {
     let suite = Suite::new("crash-points");
-    let most = usize::try_from(Budget::get().pick(2, 8, 2000)).unwrap();
     let gone = AtomicU64::new(0);
     let small = Budget::get() == Budget::Small;
-    let plays = portion(every().filter(|(one, _)| !(small && one.is_heavy)));
+    let plays = portion(every().filter(|(one, _)| !(small && one.cost == Cost::Heavy)));
     each(&plays, |(scenario, mode)| {
         let run = Run::of(scenario, *mode);
         let mut seen = Seen::default();
-        let most = if scenario.is_heavy { most.min(6) } else { most };
-        let most = if scenario.thinned(2) > 1 { most.min(4) } else { most };
+        let most = Most::of(scenario.cost);
         // the end too, where every sync that was left out shows
         let some = run.moments.iter().step_by(if small { 12 } else { scenario.thinned(6) });
         for moment in some.chain(run.moments.last()) {
@@ -184,7 +208,7 @@ impl Recovery<'_> {
         }
         let moments = disk.moments();
         for moment in moments.iter().skip(1) {
-            for choice in choices(moment.changes(), self.most) {
+            for choice in choices(moment.changes(), self.most, 64) {
                 let mut next = moment.cut(|change| choice.keeps(change));
                 let image = next.image_hash();
                 if !self.suite.state((&self.run.name, deep), image) {
@@ -205,17 +229,16 @@ impl Recovery<'_> {
 #[test]
 fn a_recovery_cut_short_anywhere_is_recovered_from() {
     let suite = Suite::new("crash-recovery");
-    let budget = Budget::get();
-    let count = |small, ci, deep| usize::try_from(budget.pick(small, ci, deep)).unwrap();
-    let (moments, most) = (count(1, 1, u64::MAX), count(3, 8, 200));
+    let most = count(3, 8, 200);
     each(&portion(light()), |(scenario, mode)| {
         let run = Run::of(scenario, *mode);
+        let moments = count(1, if scenario.cost == Cost::Quick { 10 } else { 1 }, u64::MAX);
         // evenly spread, and never none: a stride over the calls' numbers would miss short runs
         let stride = (run.moments.len() / moments).max(1);
         for moment in run.moments.iter().skip(stride / 2).step_by(stride) {
             let (_, model) = run.model(moment);
             let of_all = [Choice::None, Choice::All, Choice::Random(moment.operation())];
-            let is_deep = budget == Budget::Deep;
+            let is_deep = Budget::get() == Budget::Deep;
             let nth = moment.operation() as usize % of_all.len();
             for choice in if is_deep { &of_all[..] } else { &of_all[nth..=nth] } {
                 let disk = moment.cut(|change| choice.keeps(change));

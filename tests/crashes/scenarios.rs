@@ -11,8 +11,8 @@
 use std::time::Duration;
 
 use tidelog::Durability::{Power, Process};
-use tidelog::Journal;
 use tidelog::disk::{IoMode, SimDisk};
+use tidelog::{Journal, TopicConfig};
 
 use crate::common::budget::Budget;
 use crate::stage::{Stage, small};
@@ -24,14 +24,22 @@ pub struct Scenario {
     pub name: &'static str,
     door: Open,
     journal: Journal,
-    /// Its files are large: it is stopped at fewer points, and in one suite only.
-    pub is_heavy: bool,
-    /// Each of its states costs several of another's, for the logs of state that are opened with
-    /// it: but in deep runs it has fewer.
-    pub is_dear: bool,
+    pub cost: Cost,
     /// What is there before it begins: nothing fails meanwhile, and nothing is recorded.
     before: fn(&mut Stage),
     play: fn(&mut Stage),
+}
+
+/// What one of its states costs: what is cheap is looked at most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cost {
+    Quick,
+    /// Several times that: a journal is read with it, or a backup.
+    Fair,
+    /// As much, for the logs of state that are opened with it: but in deep runs it has fewer.
+    Dear,
+    /// Its files are large: it is stopped at fewer points, and in one suite only.
+    Heavy,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,13 +50,13 @@ enum Open {
 
 const fn store(name: &'static str, play: fn(&mut Stage)) -> Scenario {
     let (door, journal, before) = (Open::Store, Journal::Off, Stage::open);
-    Scenario { name, door, journal, is_heavy: false, is_dear: false, before, play }
+    Scenario { name, door, journal, cost: Cost::Quick, before, play }
 }
 
 /// With a journal, as small as it can be.
 const fn journaled(name: &'static str, play: fn(&mut Stage)) -> Scenario {
     let journal = Journal::Bytes(1 << 20);
-    Scenario { journal, before: journals::made, ..store(name, play) }
+    Scenario { journal, before: journals::made, ..store(name, play).fair() }
 }
 
 const fn log(name: &'static str, play: fn(&mut Stage)) -> Scenario {
@@ -56,17 +64,21 @@ const fn log(name: &'static str, play: fn(&mut Stage)) -> Scenario {
 }
 
 impl Scenario {
-    const fn heavy(self) -> Scenario {
-        Scenario { is_heavy: true, ..self }
+    const fn fair(self) -> Scenario {
+        Scenario { cost: Cost::Fair, ..self }
     }
 
     const fn dear(self) -> Scenario {
-        Scenario { is_dear: true, ..self }
+        Scenario { cost: Cost::Dear, ..self }
+    }
+
+    const fn heavy(self) -> Scenario {
+        Scenario { cost: Cost::Heavy, ..self }
     }
 
     /// By how much less is looked at in it.
     pub fn thinned(&self, by: usize) -> usize {
-        if self.is_dear && Budget::get() != Budget::Deep { by } else { 1 }
+        if self.cost == Cost::Dear && Budget::get() != Budget::Deep { by } else { 1 }
     }
 
     /// In place of an open door.
@@ -99,13 +111,13 @@ pub const SCENARIOS: &[Scenario] = &[
     store("group-deletion", group_deletion),
     store("first-open", first_open).after(nothing),
     store("huge-appends", huge_appends).heavy(),
-    store("state-log", state_log).heavy(),
+    store("state-log", state_log).after(long_state_log).heavy(),
     store("digests", digests),
     store("tags", tagged::tags),
     store("expiry", copies::expiry).after(copies::short_memory),
     store("compaction", copies::compaction).after(copies::long_history).heavy(),
-    store("backup", copies::backup).after(copies::for_a_backup),
-    store("backup-and-go-on", copies::backup_and_go_on).after(copies::for_a_backup),
+    store("backup", copies::backup).after(copies::for_a_backup).fair(),
+    store("backup-and-go-on", copies::backup_and_go_on).after(copies::for_a_backup).fair(),
     store("adopt", copies::adopt).after(copies::of_kafka),
     journaled("journal-append", journals::append),
     journaled("journal-roll", journals::roll),
@@ -159,7 +171,7 @@ pub const MODES: [IoMode; 2] = [IoMode::Mapped, IoMode::Positioned];
 
 /// Every scenario in every mode, but for the heavy ones.
 pub fn light() -> impl Iterator<Item = (&'static Scenario, IoMode)> {
-    every().filter(|(scenario, _)| !scenario.is_heavy)
+    every().filter(|(scenario, _)| scenario.cost != Cost::Heavy)
 }
 
 /// Every scenario in every mode; `TIDELOG_SCENARIO=roll` takes those whose names begin so.
@@ -405,19 +417,26 @@ fn huge_appends(stage: &mut Stage) {
     stage.send("a", 0, 1, Power);
 }
 
-/// The state log is begun anew.
-fn state_log(stage: &mut Stage) {
+/// A state log with room for few more records.
+fn long_state_log(stage: &mut Stage) {
+    stage.open();
     stage.create("a", 1, small());
     stage.send("a", 0, 2, Process);
-    let cap = tidelog::HoldCap::bytes(1 << 20);
-    let long = |number: u64| small().retain_for(format!("{number:0>200}"), cap);
     while stage.disk_bytes("/store/tidelog.state") < (1 << 20) - 1000 {
-        stage.alter("a", long(stage.disk.operations()));
+        stage.alter("a", held_for(stage.disk.operations()));
     }
-    stage.begin();
-    (0..4).for_each(|number| stage.alter("a", long(number)));
+}
+
+/// The state log is begun anew.
+fn state_log(stage: &mut Stage) {
+    (0..4).for_each(|number| stage.alter("a", held_for(number)));
     stage.send("a", 0, 1, Power);
     stage.create("b", 1, small());
+}
+
+/// A long record in the state log.
+fn held_for(number: u64) -> TopicConfig {
+    small().retain_for(format!("{number:0>200}"), tidelog::HoldCap::bytes(1 << 20))
 }
 
 fn two_topics(stage: &mut Stage) {
