@@ -17,6 +17,7 @@ use crate::disk::{Access, Disk, DiskFile, read_full_at, write_all_at};
 use crate::error::{Cause, Error, Result};
 
 const MAKE: &str = "make journal";
+pub(super) const READ: &str = "read journal";
 /// Bytes written at a time.
 const CHUNK: usize = 256 << 10;
 /// Bytes written and synced before other work has its turn.
@@ -37,26 +38,22 @@ pub(super) fn half_of(size: u64) -> u64 {
 /// # Errors
 /// `NewerVersion`, `Corrupt`, those of the disk.
 pub(super) fn read_head(disk: &dyn Disk, path: &Path) -> Result<Option<FileHead>> {
-    const OPERATION: &str = "read journal";
-    let fail = |error| Error::io(OPERATION, path, error);
-    let file = match disk.open(path, Access::Read) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(fail(error)),
-    };
-    let mut bytes = [0; FILE_LEN];
-    let got = read_full_at(&*file, &mut bytes, 0).map_err(fail)?;
-    head_of(&bytes[..got], path).map(Some)
+    match disk.open(path, Access::Read) {
+        Ok(file) => head_in(&*file, path).map(Some),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(READ, path, error)),
+    }
 }
 
-/// The head at the front of a file's bytes.
-pub(super) fn head_of(bytes: &[u8], path: &Path) -> Result<FileHead> {
-    const OPERATION: &str = "read journal";
-    FileHead::parse(bytes).map_err(|fault| match fault {
+/// The head of an open file.
+pub(super) fn head_in(file: &dyn DiskFile, path: &Path) -> Result<FileHead> {
+    let mut bytes = [0; FILE_LEN];
+    let got = read_full_at(file, &mut bytes, 0).map_err(|error| Error::io(READ, path, error))?;
+    FileHead::parse(&bytes[..got]).map_err(|fault| match fault {
         HeadFault::Newer { found } => {
-            Error::new(OPERATION, Cause::NewerVersion { found, known: VERSION }).at_path(path)
+            Error::new(READ, Cause::NewerVersion { found, known: VERSION }).at_path(path)
         }
-        HeadFault::Damage(reason) => Error::corrupt(OPERATION, path, 0, reason),
+        HeadFault::Damage(reason) => Error::corrupt(READ, path, 0, reason),
     })
 }
 

@@ -216,17 +216,26 @@ pub(super) fn begins(bytes: &[u8]) -> Option<usize> {
     Some(nth * ALIGN)
 }
 
-/// The frame of `reign` at the front of `bytes`, which lie at `at` in the file.
-pub(super) fn parse<'a>(bytes: &'a [u8], at: u64, reign: &Reign) -> Option<Parsed<'a>> {
+/// How long the frame of `reign` at the front of `bytes` says it is, and what it takes with its
+/// padding.
+fn lengths(bytes: &[u8], reign: &Reign) -> Option<(usize, usize)> {
     let head = bytes.first_chunk::<HEAD>().filter(|head| head[..4] == MAGIC)?;
     let len = usize::try_from(word(head, LEN_AT)).ok().filter(|len| *len >= HEAD)?;
     let of_reign = sixteen(head, 16) == reign.store
         && i32::from_be_bytes(std::array::from_fn(|i| head[32 + i])) == reign.epoch.get();
-    if !of_reign {
-        return None;
-    }
+    of_reign.then(|| (len, len.next_multiple_of(ALIGN)))
+}
+
+/// How many bytes what looks like a frame of `reign` asks for; its head will do.
+pub(super) fn claimed(bytes: &[u8], reign: &Reign) -> Option<usize> {
+    lengths(bytes, reign).map(|(_, size)| size)
+}
+
+/// The frame of `reign` at the front of `bytes`, which lie at `at` in the file.
+pub(super) fn parse<'a>(bytes: &'a [u8], at: u64, reign: &Reign) -> Option<Parsed<'a>> {
+    let (len, size) = lengths(bytes, reign)?;
+    let head = bytes.first_chunk::<HEAD>()?;
     let whole = bytes.get(..len)?;
-    let size = len.next_multiple_of(ALIGN);
     let padding = bytes.get(len..size)?;
     if checksum(at, whole) != word(head, CRC_AT) || padding.iter().any(|byte| *byte != 0) {
         return None;

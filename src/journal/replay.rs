@@ -4,24 +4,29 @@
 //! from the oldest that counts on are taken as long as their sequences have no gap. A gap is a torn
 //! end unless some frame knows that what is missing was durable: that is damage, and an error.
 //!
+//! The file is looked through a part at a time, and frames that count no more are let go of on the
+//! way: what is held is what counts, however large the file is.
+//!
 //! Frames of a partition that could not be recovered are put aside in a file of the same layout, by
 //! [`encode_aside`], so that the next reign does not lose them.
 
+use std::collections::VecDeque;
+use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
 
-use super::file::{head_of, read_head};
+use super::file::{READ, head_in};
 use super::frame::{
     ALIGN, Content, Extent, FILE_HEAD, FileHead, HEAD, Parsed, Reign, Standing, StoreId, begins,
-    frame_size, parse, put,
+    claimed, frame_size, parse, put,
 };
-use crate::disk::Disk;
-use crate::disk::replace::read_file;
+use crate::disk::{Access, Disk, DiskFile, read_full_at};
 use crate::error::{Error, Result};
-use crate::ids::LeaderEpoch;
+use crate::ids::{LeaderEpoch, LogId};
 
-const OPERATION: &str = "read journal";
+/// Bytes read at a time, but for frames that are longer.
+pub(super) const WINDOW: usize = 256 << 10;
 
 /// Batches of one partition that were durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,102 +50,182 @@ pub(super) struct Gap {
 /// `NewerVersion`; `Corrupt` where what was durable is missing, or the file is another store's;
 /// those of the disk. Nothing was changed then.
 pub(crate) fn read(disk: &dyn Disk, path: &Path, reign: &Reign) -> Result<Option<Vec<Frame>>> {
-    let Some(head) = read_head(disk, path)? else { return Ok(None) };
+    let fail = |error| Error::io(READ, path, error);
+    let file = match disk.open(path, Access::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(fail(error)),
+    };
+    let head = head_in(&*file, path)?;
     if head.store != reign.store {
-        return Err(Error::corrupt(OPERATION, path, 12, "it belongs to another store"));
+        return Err(Error::corrupt(READ, path, 12, "it belongs to another store"));
     }
-    let len = usize::try_from(FILE_HEAD + 2 * head.half).unwrap_or(usize::MAX);
-    let bytes = read_file(disk, path, len).map_err(|error| match error.kind() {
-        std::io::ErrorKind::InvalidData => Error::corrupt(OPERATION, path, 0, error.to_string()),
-        _ => Error::io(OPERATION, path, error),
-    })?;
-    let bytes = Bytes::from(bytes.unwrap_or_default());
-    head_of(&bytes, path)?;
-    scan(&bytes, head.half, reign).map_err(|gap| {
+    let (len, most) = (file.len().map_err(fail)?, FILE_HEAD + 2 * head.half);
+    if len > most {
+        let reason = format!("the file is {len} bytes long, at most {most} are expected");
+        return Err(Error::corrupt(READ, path, 0, reason));
+    }
+    let found = gather(&*file, head.half, reign).map_err(fail)?;
+    in_order(found).map_err(|gap| {
         let reason = format!("frame {}, which was durable, is damaged or gone", gap.sequence);
-        Error::corrupt(OPERATION, path, gap.position, reason)
+        Error::corrupt(READ, path, gap.position, reason)
     })
 }
 
 /// A frame and where it lies.
-#[derive(Clone, Copy, Debug)]
-struct Placed<'a> {
-    at: usize,
-    frame: Parsed<'a>,
+#[derive(Debug)]
+struct Placed {
+    at: u64,
+    size: u64,
+    standing: Standing,
+    taken: Taken,
 }
 
-/// Takes what counts from the bytes of a whole file; `None` where nothing is of the reign.
-pub(super) fn scan(bytes: &Bytes, half: u64, reign: &Reign) -> Result<Option<Vec<Frame>>, Gap> {
-    let mut found = Vec::new();
-    for number in 0..2 {
-        collect(bytes, half, number, reign, &mut found);
-    }
-    found.sort_by_key(|placed| placed.frame.standing.sequence);
-    let standings = || found.iter().map(|placed| placed.frame.standing);
-    let Some(oldest) = standings().map(|standing| standing.oldest).max() else {
-        return Ok(None);
-    };
-    let vouched = standings().map(|standing| standing.durable_through).max().unwrap_or(0);
-    let mut expected = oldest;
-    let mut before: Option<Placed<'_>> = None;
-    let mut frames = Vec::new();
-    for placed in found.iter().filter(|placed| placed.frame.standing.sequence >= oldest) {
-        let Parsed { standing, content, .. } = placed.frame;
-        if standing.sequence != expected || before.is_some_and(|before| !follows(before, placed)) {
-            break;
-        }
-        match content {
+#[derive(Debug)]
+enum Taken {
+    Records(Frame),
+    LapEnd,
+    Bar(LogId),
+}
+
+impl Placed {
+    fn new(at: u64, frame: &Parsed<'_>) -> Placed {
+        let taken = match frame.content {
             Content::Records(extent, batches) => {
-                let start = placed.at + HEAD;
-                let batches = bytes.slice(start..start + batches.len());
-                frames.push(Frame { extent, batches });
+                Taken::Records(Frame { extent, batches: Bytes::copy_from_slice(batches) })
             }
-            Content::Bar(log) => frames.retain(|frame: &Frame| frame.extent.log != log),
-            Content::LapEnd => {}
-        }
-        before = Some(*placed);
-        expected += 1;
+            Content::LapEnd => Taken::LapEnd,
+            Content::Bar(log) => Taken::Bar(log),
+        };
+        Placed { at, size: frame.size as u64, standing: frame.standing, taken }
     }
-    if vouched >= expected {
-        let position = before.map_or(FILE_HEAD, |last| (last.at + last.frame.size) as u64);
+
+    /// Whether this one stands where the one before it leads: behind it in its lap, or first in
+    /// the next.
+    fn follows(&self, before: &Placed) -> bool {
+        let (lap, next) = (before.standing.lap, self.standing.lap);
+        match before.taken {
+            Taken::LapEnd => lap.checked_add(1) == Some(next),
+            Taken::Records(_) | Taken::Bar(_) => next == lap && self.at == before.at + before.size,
+        }
+    }
+}
+
+/// What was found of a reign.
+#[derive(Debug, Default)]
+struct Found {
+    /// Each half's, as they lie there.
+    halves: [VecDeque<Placed>; 2],
+    /// The oldest sequence that counts, as the frames say; `None` where there is none.
+    oldest: Option<u64>,
+    /// Frames up to here were durable.
+    vouched: u64,
+}
+
+impl Found {
+    fn take(&mut self, number: u64, placed: Placed) {
+        self.oldest = self.oldest.max(Some(placed.standing.oldest));
+        self.vouched = self.vouched.max(placed.standing.durable_through);
+        let half = &mut self.halves[usize::from(number == 1)];
+        half.push_back(placed);
+        while half.front().is_some_and(|first| Some(first.standing.sequence) < self.oldest) {
+            half.pop_front();
+        }
+    }
+}
+
+/// Every frame of the reign in a file, but for some that count no more.
+fn gather(file: &dyn DiskFile, half: u64, reign: &Reign) -> io::Result<Found> {
+    let (mut found, len) = (Found::default(), file.len()?);
+    let mut window = Window { file, at: 0, bytes: Vec::new() };
+    for number in 0..2 {
+        let start = FILE_HEAD + number * half;
+        let (mut at, end) = (start, len.min(start + half));
+        while at < end {
+            let bytes = window.read(at, ALIGN, end)?;
+            let Some(skipped) = begins(bytes) else {
+                let passed = bytes.len() - bytes.len() % ALIGN;
+                if passed == 0 {
+                    break; // there is no more of the file
+                }
+                at += passed as u64;
+                continue;
+            };
+            at += skipped as u64;
+            let claimed = claimed(window.read(at, HEAD, end)?, reign);
+            let size = claimed.filter(|size| *size as u64 <= end - at).unwrap_or(0);
+            match parse(window.read(at, size, end)?, at, reign) {
+                Some(frame) if frame.standing.lap % 2 == number => {
+                    found.take(number, Placed::new(at, &frame));
+                    at += frame.size as u64;
+                }
+                _ => at += ALIGN as u64,
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A part of the file.
+struct Window<'a> {
+    file: &'a dyn DiskFile,
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window<'_> {
+    /// What lies from `at` on, `least` bytes or more unless `end` comes first, or the file's own.
+    fn read(&mut self, at: u64, least: usize, end: u64) -> io::Result<&[u8]> {
+        let place = |from: u64, to: u64| usize::try_from(to - from).unwrap_or(usize::MAX);
+        let left = place(at, end);
+        let is_here = at >= self.at && place(self.at, at) + least.min(left) <= self.bytes.len();
+        if !is_here {
+            self.bytes.resize(least.max(WINDOW).min(left), 0);
+            let got = read_full_at(self.file, &mut self.bytes, at)?;
+            self.bytes.truncate(got);
+            self.at = at;
+        }
+        let from = place(self.at, at);
+        Ok(&self.bytes[from..self.bytes.len().min(from.saturating_add(left))])
+    }
+}
+
+/// What counts of what was found; `None` where nothing is of the reign.
+fn in_order(found: Found) -> Result<Option<Vec<Frame>>, Gap> {
+    let Some(oldest) = found.oldest else { return Ok(None) };
+    let mut placed: Vec<Placed> = found.halves.into_iter().flatten().collect();
+    placed.retain(|one| one.standing.sequence >= oldest);
+    placed.sort_by_key(|one| one.standing.sequence);
+    let is_next = |(nth, one): &(usize, &Placed)| {
+        let leads = nth.checked_sub(1).is_none_or(|before| one.follows(&placed[before]));
+        one.standing.sequence == oldest.wrapping_add(*nth as u64) && leads
+    };
+    let whole = placed.iter().enumerate().take_while(is_next).count();
+    let expected = oldest.saturating_add(whole as u64);
+    if found.vouched >= expected {
+        let last = whole.checked_sub(1).map(|last| &placed[last]);
+        let position = last.map_or(FILE_HEAD, |last| last.at + last.size);
         return Err(Gap { position, sequence: expected });
+    }
+    placed.truncate(whole);
+    let mut frames = Vec::new();
+    for one in placed {
+        match one.taken {
+            Taken::Records(frame) => frames.push(frame),
+            Taken::Bar(log) => frames.retain(|frame: &Frame| frame.extent.log != log),
+            Taken::LapEnd => {}
+        }
     }
     Ok(Some(frames))
 }
 
-/// Whether a frame stands where the one before it leads: behind it in its lap, or first in the
-/// next.
-fn follows(before: Placed<'_>, placed: &Placed<'_>) -> bool {
-    let (lap, next) = (before.frame.standing.lap, placed.frame.standing.lap);
-    match before.frame.content {
-        Content::LapEnd => next == lap + 1,
-        Content::Records(..) | Content::Bar(_) => {
-            next == lap && placed.at == before.at + before.frame.size
-        }
-    }
-}
-
-/// The frames of one half.
-fn collect<'a>(
-    bytes: &'a Bytes,
-    half: u64,
-    number: u64,
-    reign: &Reign,
-    found: &mut Vec<Placed<'a>>,
-) {
-    let place = |position: u64| usize::try_from(position).unwrap_or(usize::MAX).min(bytes.len());
-    let start = FILE_HEAD + number * half;
-    let (mut at, end) = (place(start), place(start + half));
-    while let Some(skipped) = begins(&bytes[at..end]) {
-        at += skipped;
-        match parse(&bytes[at..end], at as u64, reign) {
-            Some(frame) if frame.standing.lap % 2 == number => {
-                found.push(Placed { at, frame });
-                at += frame.size;
-            }
-            _ => at += ALIGN,
-        }
-    }
+/// What counts of a whole file that has a head of any kind.
+#[cfg(any(test, fuzzing))]
+pub(super) fn scan(bytes: &Bytes, half: u64, reign: &Reign) -> Result<Option<Vec<Frame>>, Gap> {
+    let disk = crate::disk::MemoryDisk::new();
+    let file = disk.open(Path::new("/journal"), Access::CreateNew).expect("a new file");
+    crate::disk::write_all_at(&*file, bytes, 0).expect("room");
+    in_order(gather(&*file, half, reign).expect("it can be read"))
 }
 
 /// A file that [`read`] returns these frames from, under `reign`.

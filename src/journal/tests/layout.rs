@@ -1,7 +1,8 @@
 //! The bytes of the file's head and of frames, and what of them counts.
 
 use super::*;
-use crate::journal::frame::{FILE_LEN, HeadFault, parse};
+use crate::journal::frame::{ALIGN, FILE_LEN, HeadFault, parse};
+use crate::journal::replay::WINDOW;
 
 fn one_frame(at: u64, batches: &[u8]) -> Vec<u8> {
     let standing = Standing { lap: 2, sequence: 9, durable_through: 8, oldest: 5 };
@@ -132,6 +133,43 @@ fn a_frame_counts_only_where_the_one_before_it_leads() {
     assert_eq!(file(other_half, 1, Content::LapEnd), [1]);
     assert_eq!(file(other_half, 3, Content::LapEnd), [0; 0], "a lap is missing");
     assert_eq!(file(FILE_HEAD + HEAD as u64, 0, Content::LapEnd), [0; 0], "it was the lap's last");
+}
+
+/// The file is read a part at a time: frames that end, or whose heads lie, across two of them, and
+/// frames that are longer than one.
+#[test]
+fn frames_are_found_across_the_parts_that_are_read() {
+    let half = 8 * WINDOW as u64;
+    for short in (0..=2 * HEAD).step_by(ALIGN) {
+        let mut bytes = vec![0; usize::try_from(FILE_HEAD).unwrap()];
+        let first = WINDOW - HEAD - short;
+        let sizes = [first, 16, 3 * WINDOW, 1, WINDOW - HEAD, 0];
+        for (sequence, size) in (1..).zip(sizes) {
+            let standing = Standing { lap: 0, sequence, durable_through: 0, oldest: 1 };
+            let batches = vec![u8::try_from(sequence).unwrap(); size];
+            let content = Content::Records(extent(0, 4, 6), &batches);
+            let at = bytes.len() as u64;
+            put(&mut bytes, at, &reign(3), &standing, content);
+        }
+        bytes.resize(usize::try_from(FILE_HEAD + 2 * half).unwrap(), 0);
+        let frames = scan(&Bytes::from(bytes), half, &reign(3)).unwrap().unwrap();
+        let found: Vec<usize> = frames.iter().map(|frame| frame.batches.len()).collect();
+        assert_eq!(found, sizes, "the first ends {short} bytes before the part");
+    }
+}
+
+/// Numbers that only a hostile hand writes are compared like any others.
+#[test]
+fn the_last_sequence_there_is_counts_up_to_nothing() {
+    let mut bytes = vec![0; usize::try_from(FILE_HEAD).unwrap()];
+    for (lap, sequence) in [(u64::MAX - 1, u64::MAX), (u64::MAX - 1, u64::MAX)] {
+        let standing = Standing { lap, sequence, durable_through: 0, oldest: u64::MAX };
+        let at = bytes.len() as u64;
+        put(&mut bytes, at, &reign(3), &standing, Content::Records(extent(0, 4, 6), b"batch"));
+    }
+    bytes.resize(usize::try_from(FILE_HEAD + 2 * HALF).unwrap(), 0);
+    let frames = scan(&Bytes::from(bytes), HALF, &reign(3)).unwrap().unwrap();
+    assert_eq!(frames.len(), 1);
 }
 
 #[test]
