@@ -30,6 +30,8 @@ struct Lives {
     commits: bool,
     backups: bool,
     transactions: bool,
+    /// Tails are cut off, as hosts that replicate do.
+    cuts: bool,
     seed: u64,
 }
 
@@ -48,8 +50,9 @@ impl Lives {
         let commits = !stage.setup.is_log && random.random_bool(0.05);
         let backups = !stage.setup.is_log && random.random_bool(0.2);
         let transactions = !stage.setup.is_log && random.random_bool(0.04);
+        let cuts = !transactions && random.random_bool(0.2);
         let (model, told) = (Model::default(), 0);
-        Lives { stage, model, told, random, commits, backups, transactions, seed }
+        Lives { stage, model, told, random, commits, backups, transactions, cuts, seed }
     }
 
     fn word(&mut self) -> Durability {
@@ -85,6 +88,9 @@ impl Lives {
 
     fn step(&mut self) {
         let (topic, partition, word) = (self.topic(), self.partition(), self.word());
+        if self.cuts && self.random.random_bool(0.08) {
+            return self.cut(topic, partition);
+        }
         match self.random.random_range(0..25) {
             0..12 => {
                 let count = self.random.random_range(1..4);
@@ -116,6 +122,16 @@ impl Lives {
                 let bytes = self.random.random_range(1500..6000);
                 self.stage.alter(topic, small().retention_bytes(bytes));
             }
+        }
+    }
+
+    /// Cuts a tail off, or lets all go to begin elsewhere.
+    fn cut(&mut self, topic: &'static str, partition: u32) {
+        let Some((start, end)) = self.stage.extent(topic, partition) else { return };
+        if self.random.random_bool(0.8) {
+            self.stage.truncate(topic, partition, self.random.random_range(start..=end));
+        } else {
+            self.stage.start_anew(topic, partition, self.random.random_range(0..=end + 5));
         }
     }
 

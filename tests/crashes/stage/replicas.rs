@@ -21,6 +21,16 @@ impl Stage {
         self.cut(topic, partition, (to, true));
     }
 
+    /// From where to where a partition goes, as the open store has it.
+    pub fn extent(&self, topic: &str, partition: u32) -> Option<(i64, i64)> {
+        let start = match &self.door {
+            Door::Shut => return None,
+            Door::Log(log) => log.start_offset(),
+            Door::Store(store) => store.partition(topic, partition).ok()?.start_offset().ok()?,
+        };
+        Some((start.get(), self.end(topic, partition)?))
+    }
+
     fn cut(&mut self, topic: &'static str, partition: u32, (to, is_whole): (i64, bool)) {
         if !self.is_open() || !self.has(topic) {
             return;
