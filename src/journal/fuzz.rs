@@ -56,7 +56,7 @@ fn file(mut feed: Feed<'_>, flags: u8) {
         assert!(frame.size <= bytes.len() && frame.size.is_multiple_of(ALIGN));
     }
     let whole = Bytes::from(bytes);
-    let found = scan(&whole, HALF, &reign());
+    let found = scan(&whole, HALF, &reign()).0;
     for frame in found.iter().flatten().flatten() {
         assert!(frame.batches.len() <= whole.len());
     }
@@ -164,6 +164,7 @@ fn ring(mut feed: Feed<'_>) {
     }
     let after_stop = stopped(ring, &mut file, &durable_file, &mut feed);
     let found = scan(&Bytes::from(after_stop), HALF, &reign())
+        .0
         .unwrap_or_else(|gap| panic!("what was durable is missing: {gap:?}"))
         .unwrap_or_default();
     let place = all.iter().position(|(_, frame)| Some(frame) == found.first());

@@ -4,8 +4,8 @@
 //! from the oldest that counts on are taken as long as their sequences have no gap. A gap is a torn
 //! end unless some frame knows that what is missing was durable: that is damage, and an error.
 //!
-//! The file is looked through a part at a time, and frames that count no more are let go of on the
-//! way: what is held is what counts, however large the file is.
+//! The file is looked through a part at a time, and frames that are known to count no more are let
+//! go of on the way: what is held is what counts, and at most a half's frames of the lap before.
 //!
 //! Frames of a partition that could not be recovered are put aside in a file of the same layout, by
 //! [`encode_aside`], so that the next reign does not lose them.
@@ -65,7 +65,7 @@ pub(crate) fn read(disk: &dyn Disk, path: &Path, reign: &Reign) -> Result<Option
         let reason = format!("the file is {len} bytes long, at most {most} are expected");
         return Err(Error::corrupt(READ, path, 0, reason));
     }
-    let found = gather(&*file, head.half, reign).map_err(fail)?;
+    let found = gather(&*file, head.half, reign, WINDOW).map_err(fail)?;
     in_order(found).map_err(|gap| {
         let reason = format!("frame {}, which was durable, is damaged or gone", gap.sequence);
         Error::corrupt(READ, path, gap.position, reason)
@@ -123,21 +123,26 @@ struct Found {
 }
 
 impl Found {
-    fn take(&mut self, number: u64, placed: Placed) {
-        self.oldest = self.oldest.max(Some(placed.standing.oldest));
-        self.vouched = self.vouched.max(placed.standing.durable_through);
-        let half = &mut self.halves[usize::from(number == 1)];
-        half.push_back(placed);
-        while half.front().is_some_and(|first| Some(first.standing.sequence) < self.oldest) {
-            half.pop_front();
+    /// Takes a frame that lies in half `number`. What counts no more is let go of, be it this one:
+    /// the oldest that counts only becomes younger.
+    fn take(&mut self, number: u64, at: u64, frame: &Parsed<'_>) {
+        self.oldest = self.oldest.max(Some(frame.standing.oldest));
+        self.vouched = self.vouched.max(frame.standing.durable_through);
+        if Some(frame.standing.sequence) >= self.oldest {
+            self.halves[usize::from(number == 1)].push_back(Placed::new(at, frame));
+        }
+        for half in &mut self.halves {
+            while half.front().is_some_and(|first| Some(first.standing.sequence) < self.oldest) {
+                half.pop_front();
+            }
         }
     }
 }
 
 /// Every frame of the reign in a file, but for some that count no more.
-fn gather(file: &dyn DiskFile, half: u64, reign: &Reign) -> io::Result<Found> {
+fn gather(file: &dyn DiskFile, half: u64, reign: &Reign, window: usize) -> io::Result<Found> {
     let (mut found, len) = (Found::default(), file.len()?);
-    let mut window = Window { file, at: 0, bytes: Vec::new() };
+    let mut window = Window { file, size: window, at: 0, bytes: Vec::new() };
     for number in 0..2 {
         let start = FILE_HEAD + number * half;
         let (mut at, end) = (start, len.min(start + half));
@@ -156,7 +161,7 @@ fn gather(file: &dyn DiskFile, half: u64, reign: &Reign) -> io::Result<Found> {
             let size = claimed.filter(|size| *size as u64 <= end - at).unwrap_or(0);
             match parse(window.read(at, size, end)?, at, reign) {
                 Some(frame) if frame.standing.lap % 2 == number => {
-                    found.take(number, Placed::new(at, &frame));
+                    found.take(number, at, &frame);
                     at += frame.size as u64;
                 }
                 _ => at += ALIGN as u64,
@@ -169,6 +174,8 @@ fn gather(file: &dyn DiskFile, half: u64, reign: &Reign) -> io::Result<Found> {
 /// A part of the file.
 struct Window<'a> {
     file: &'a dyn DiskFile,
+    /// Bytes read at a time.
+    size: usize,
     at: u64,
     bytes: Vec<u8>,
 }
@@ -180,7 +187,7 @@ impl Window<'_> {
         let left = place(at, end);
         let is_here = at >= self.at && place(self.at, at) + least.min(left) <= self.bytes.len();
         if !is_here {
-            self.bytes.resize(least.max(WINDOW).min(left), 0);
+            self.bytes.resize(least.max(self.size).min(left), 0);
             let got = read_full_at(self.file, &mut self.bytes, at)?;
             self.bytes.truncate(got);
             self.at = at;
@@ -219,14 +226,24 @@ fn in_order(found: Found) -> Result<Option<Vec<Frame>>, Gap> {
     Ok(Some(frames))
 }
 
-/// What counts of a whole file that has a head of any kind.
+/// What counts of a whole file that has a head of any kind, and how many frames are held at the end
+/// of looking through it. How much is read at a time makes no difference.
 #[cfg(any(test, fuzzing))]
-pub(super) fn scan(bytes: &Bytes, half: u64, reign: &Reign) -> Result<Option<Vec<Frame>>, Gap> {
+pub(super) fn scan(bytes: &Bytes, half: u64, reign: &Reign) -> (Counted, usize) {
     let disk = crate::disk::MemoryDisk::new();
     let file = disk.open(Path::new("/journal"), Access::CreateNew).expect("a new file");
     crate::disk::write_all_at(&*file, bytes, 0).expect("room");
-    in_order(gather(&*file, half, reign).expect("it can be read"))
+    let [wide, narrow, odd] = [WINDOW, ALIGN, HEAD + 3 * ALIGN + 5].map(|window| {
+        let found = gather(&*file, half, reign, window).expect("it can be read");
+        let held = found.halves.iter().map(VecDeque::len).sum();
+        (in_order(found), held)
+    });
+    assert!(wide == narrow && wide == odd, "{wide:?}, {narrow:?}, {odd:?}");
+    wide
 }
+
+#[cfg(any(test, fuzzing))]
+pub(super) type Counted = Result<Option<Vec<Frame>>, Gap>;
 
 /// A file that [`read`] returns these frames from, under `reign`.
 pub(crate) fn encode_aside(frames: &[Frame], reign: &Reign) -> Vec<u8> {

@@ -71,8 +71,8 @@ fn choices(changes: usize, most: usize, random: u64) -> Vec<Choice> {
     }
     if all.len() > most {
         let rest = all.split_off(2);
-        let stride = rest.len().div_ceil(most.saturating_sub(2).max(1));
-        all.extend(rest.into_iter().step_by(stride));
+        let left = most.saturating_sub(2);
+        all.extend(rest.iter().step_by(rest.len().div_ceil(left.max(1))).take(left));
     }
     all
 }
@@ -82,11 +82,21 @@ fn count(small: u64, ci: u64, deep: u64) -> usize {
     usize::try_from(Budget::get().pick(small, ci, deep)).expect("64 bits")
 }
 
-/// What was seen of one scenario: each image once, and each model it was compared with.
+/// What was seen of one scenario: each image once, and each model it was compared with. What an
+/// early moment allows a later one may not.
 #[derive(Default)]
 struct Seen {
     images: HashMap<u64, Result<Found, String>>,
-    compared: HashSet<(u64, usize)>,
+    /// The image, how far the story went, and after what kind of stop.
+    compared: HashSet<(u64, usize, Stop)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Stop {
+    Cut,
+    Kill,
+    /// In recovery; that many more stops are to come.
+    Recovery(u32),
 }
 
 /// How much is looked at of a moment.
@@ -99,10 +109,10 @@ struct Most {
 impl Most {
     fn of(cost: Cost) -> Self {
         let choices = match cost {
-            Cost::Quick => count(2, 24, 2000),
-            Cost::Fair => count(2, 8, 2000),
-            Cost::Dear => count(2, 4, 2000),
-            Cost::Heavy => count(2, 6, 6),
+            Cost::Quick => count(3, 24, 2000),
+            Cost::Fair => count(3, 8, 2000),
+            Cost::Dear => count(3, 4, 2000),
+            Cost::Heavy => count(3, 6, 6),
         };
         let is_quick = cost == Cost::Quick;
         Most { choices, random: if is_quick { Budget::get().pick(64, 64, 1000) } else { 64 } }
@@ -117,7 +127,7 @@ fn cut_at(run: &Run, moment: &Moment, most: Most, seen: &mut Seen, suite: &Suite
         let mut disk = moment.cut(|change| choice.keeps(change));
         let image = disk.image_hash();
         suite.state(&run.name, image);
-        if !seen.compared.insert((image, told)) {
+        if !seen.compared.insert((image, told, Stop::Cut)) {
             continue;
         }
         let repeat = || format!("{} before call {}, {choice:?}", run.name, moment.operation());
@@ -138,17 +148,22 @@ fn cut_at(run: &Run, moment: &Moment, most: Most, seen: &mut Seen, suite: &Suite
 }
 
 /// The end of the process takes nothing that was acknowledged.
-fn kill_at(run: &Run, moment: &Moment, suite: &Suite) {
+fn kill_at(run: &Run, moment: &Moment, seen: &mut Seen, suite: &Suite) {
+    let image = moment.cut(|_| true).image_hash();
+    let is_first = suite.state((&run.name, "kill"), image);
+    let (told, model) = run.model(moment);
+    if !seen.compared.insert((image, told, Stop::Kill)) {
+        return;
+    }
     let mut disk = moment.kill();
-    if suite.state((&run.name, "kill"), moment.cut(|_| true).image_hash()) {
-        let (_, model) = run.model(moment);
-        let judged = run.judge(&mut disk, &model, Promise::Process);
-        let judged = judged.and_then(|_| run.judge_further(&mut disk));
+    let mut judged = run.judge(&mut disk, &model, Promise::Process).map(drop);
+    if is_first {
+        judged = judged.and_then(|()| run.judge_further(&mut disk));
         // the next process relies on what the last one said of itself, those after it do not
-        let judged = judged.and_then(|()| run.go_on(&mut moment.kill()));
-        if let Err(error) = judged {
-            suite.fail(error, format!("{} before call {}, kill", run.name, moment.operation()));
-        }
+        judged = judged.and_then(|()| run.go_on(&mut moment.kill()));
+    }
+    if let Err(error) = judged {
+        suite.fail(error, format!("{} before call {}, kill", run.name, moment.operation()));
     }
 }
 
@@ -183,7 +198,7 @@ fn a_cut_at_any_point_takes_nothing_that_was_promised() {
         let some = run.moments.iter().step_by(if small { 12 } else { scenario.thinned(6) });
         for moment in some.chain(run.moments.last()) {
             gone.fetch_add(cut_at(&run, moment, most, &mut seen, &suite), Ordering::Relaxed);
-            kill_at(&run, moment, &suite);
+            kill_at(&run, moment, &mut seen, &suite);
         }
     });
     let seen = is_portion() || gone.into_inner() > 0; // some scenarios promise no less
@@ -195,13 +210,14 @@ fn a_cut_at_any_point_takes_nothing_that_was_promised() {
 /// Stops the recovery of what a crash left at each of its points, so many deep.
 struct Recovery<'a> {
     run: &'a Run,
+    told: usize,
     model: &'a Model,
     suite: &'a Suite,
     most: usize,
 }
 
 impl Recovery<'_> {
-    fn stop(&mut self, disk: &SimDisk, deep: u32, path: &str) {
+    fn stop(&self, disk: &SimDisk, deep: u32, path: &str, seen: &mut Seen) {
         disk.record();
         if let Err(error) = self.run.look(&mut disk.clone()) {
             return self.suite.fail(error, path);
@@ -211,15 +227,19 @@ impl Recovery<'_> {
             for choice in choices(moment.changes(), self.most, 64) {
                 let mut next = moment.cut(|change| choice.keeps(change));
                 let image = next.image_hash();
-                if !self.suite.state((&self.run.name, deep), image) {
+                self.suite.state((&self.run.name, deep), image);
+                if !seen.compared.insert((image, self.told, Stop::Recovery(deep))) {
                     continue;
                 }
                 let path = format!("{path}, {choice:?} before call {}", moment.operation());
-                if let Err(error) = self.run.judge(&mut next, self.model, Promise::Power) {
+                let found = seen.images.entry(image).or_insert_with(|| self.run.look(&mut next));
+                let checked = found.as_ref().map_err(String::clone);
+                let checked = checked.and_then(|found| self.model.check(found, Promise::Power));
+                if let Err(error) = checked {
                     self.suite.fail(error, &path);
                 } else if deep > 1 && image.is_multiple_of(16) {
                     let again = moment.cut(|change| choice.keeps(change));
-                    self.stop(&again, deep - 1, &path);
+                    self.stop(&again, deep - 1, &path, seen);
                 }
             }
         }
@@ -229,14 +249,15 @@ impl Recovery<'_> {
 #[test]
 fn a_recovery_cut_short_anywhere_is_recovered_from() {
     let suite = Suite::new("crash-recovery");
-    let most = count(3, 8, 200);
+    let most = count(4, 8, 200);
     each(&portion(light()), |(scenario, mode)| {
         let run = Run::of(scenario, *mode);
-        let moments = count(1, if scenario.cost == Cost::Quick { 10 } else { 1 }, u64::MAX);
+        let mut seen = Seen::default();
+        let moments = count(1, if scenario.cost == Cost::Quick { 14 } else { 1 }, u64::MAX);
         // evenly spread, and never none: a stride over the calls' numbers would miss short runs
-        let stride = (run.moments.len() / moments).max(1);
+        let stride = run.moments.len().div_ceil(moments).max(1);
         for moment in run.moments.iter().skip(stride / 2).step_by(stride) {
-            let (_, model) = run.model(moment);
+            let (told, model) = run.model(moment);
             let of_all = [Choice::None, Choice::All, Choice::Random(moment.operation())];
             let is_deep = Budget::get() == Budget::Deep;
             let nth = moment.operation() as usize % of_all.len();
@@ -245,7 +266,8 @@ fn a_recovery_cut_short_anywhere_is_recovered_from() {
                 let path = format!("{} before call {}, {choice:?}", run.name, moment.operation());
                 let deep = if scenario.name.contains("open") { 3 } else { 2 };
                 let (run, model, suite) = (&run, &model, &suite);
-                Recovery { run, model, suite, most }.stop(&disk, deep, &path);
+                let recovery = Recovery { run, told, model, suite, most };
+                recovery.stop(&disk, deep, &path, &mut seen);
             }
         }
     });

@@ -104,6 +104,16 @@ fn the_journal_goes_around() {
 }
 
 #[test]
+fn the_state_log_is_begun_anew() {
+    let scenario = scenario("state-log");
+    let mut stage = scenario.stage(IoMode::Mapped);
+    let before = stage.disk_bytes("/store/tidelog.state");
+    scenario.play_unrecorded(&mut stage);
+    let after = stage.disk_bytes("/store/tidelog.state");
+    assert!(after < before / 4, "of {before} {after} are left");
+}
+
+#[test]
 fn the_offsets_are_compacted_and_a_backup_is_made() {
     for mode in MODES {
         let compaction = scenario("compaction");

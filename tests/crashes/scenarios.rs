@@ -36,7 +36,7 @@ pub enum Cost {
     Quick,
     /// Several times that: a journal is read with it, or a backup.
     Fair,
-    /// As much, for the logs of state that are opened with it: but in deep runs it has fewer.
+    /// As much, for the logs of state that are opened with it: it has fewer, but in deep runs.
     Dear,
     /// Its files are large: it is stopped at fewer points, and in one suite only.
     Heavy,

@@ -115,10 +115,7 @@ fn read_journal(root: &FollowedRoot) -> Result<Frames> {
             kept.is_some_and(|kept| frame.extent.end <= kept.recovery_point)
         };
         for frame in frames.into_iter().filter(|frame| !is_final(frame)) {
-            let Frame { extent, batches } = frame;
-            // not to keep the whole file for a part of it
-            let batches = bytes::Bytes::copy_from_slice(&batches);
-            by_log.entry(extent.log).or_default().push(Frame { extent, batches });
+            by_log.entry(frame.extent.log).or_default().push(frame);
         }
         break;
     }

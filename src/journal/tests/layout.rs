@@ -121,7 +121,7 @@ fn a_frame_counts_only_where_the_one_before_it_leads() {
         (standing.lap, standing.sequence) = (lap, 2);
         put(&mut bytes, second_at, &reign(3), &standing, Content::Records(extent(1, 0, 1), b"2"));
         bytes.resize(usize::try_from(FILE_HEAD + 2 * HALF).unwrap(), 0);
-        let frames = scan(&Bytes::from(bytes), HALF, &reign(3)).unwrap().unwrap();
+        let frames = scan(&Bytes::from(bytes), HALF, &reign(3)).0.unwrap().unwrap();
         frames.iter().map(|frame| frame.extent.end.get()).collect::<Vec<_>>()
     };
     let records = Content::Records(extent(0, 4, 6), b"batch");
@@ -152,7 +152,7 @@ fn frames_are_found_across_the_parts_that_are_read() {
             put(&mut bytes, at, &reign(3), &standing, content);
         }
         bytes.resize(usize::try_from(FILE_HEAD + 2 * half).unwrap(), 0);
-        let frames = scan(&Bytes::from(bytes), half, &reign(3)).unwrap().unwrap();
+        let frames = scan(&Bytes::from(bytes), half, &reign(3)).0.unwrap().unwrap();
         let found: Vec<usize> = frames.iter().map(|frame| frame.batches.len()).collect();
         assert_eq!(found, sizes, "the first ends {short} bytes before the part");
     }
@@ -168,7 +168,7 @@ fn the_last_sequence_there_is_counts_up_to_nothing() {
         put(&mut bytes, at, &reign(3), &standing, Content::Records(extent(0, 4, 6), b"batch"));
     }
     bytes.resize(usize::try_from(FILE_HEAD + 2 * HALF).unwrap(), 0);
-    let frames = scan(&Bytes::from(bytes), HALF, &reign(3)).unwrap().unwrap();
+    let frames = scan(&Bytes::from(bytes), HALF, &reign(3)).0.unwrap().unwrap();
     assert_eq!(frames.len(), 1);
 }
 
@@ -180,7 +180,7 @@ fn what_was_durable_and_is_gone_is_told_with_its_place() {
     put(&mut bytes, FILE_HEAD, &reign(3), &standing, content);
     let position = bytes.len() as u64;
     bytes.resize(usize::try_from(FILE_HEAD + 2 * HALF).unwrap(), 0);
-    let gap = scan(&Bytes::from(bytes), HALF, &reign(3)).unwrap_err();
+    let gap = scan(&Bytes::from(bytes), HALF, &reign(3)).0.unwrap_err();
     assert_eq!((gap.position, gap.sequence), (position, 2));
 }
 
