@@ -12,7 +12,8 @@ use hdrhistogram::Histogram;
 use tidelog::{Record, Store, TopicConfig, TopicProducer};
 
 use crate::place::Place;
-use crate::rounds::{Run, histogram, keep, print, scheduled};
+use crate::rounds::{Run, histogram, keep, print};
+use crate::tails;
 
 const VALUE: [u8; 100] = [7; 100];
 
@@ -35,57 +36,10 @@ pub fn single100(run: &Run) {
     let place = Place::new(run.name);
     let (_store, topic) = topic(&place);
     run.criterion(run.name, Throughput::Elements(round), || send(&topic, round));
-    let mut times = histogram();
-    let mut slow = Slow::default();
-    for _ in 0..run.count(5_000_000) / LOOK {
-        let waited = scheduled().1;
-        let mut longest = Duration::ZERO;
-        let mut before = Instant::now();
-        for _ in 0..LOOK {
-            black_box(topic.send(Record::new(&VALUE)).expect("an append"));
-            let now = Instant::now();
-            keep(&mut times, now - before);
-            longest = longest.max(now - before);
-            before = now;
-        }
-        if longest > SLOW {
-            slow.note(longest, scheduled().1.saturating_sub(waited));
-        }
-    }
+    let sends = run.count(5_000_000);
+    let (times, slow) = tails::closed_loop(&topic, |times, _| times.len() >= sends);
     print("single100, each send", &times);
     slow.print();
-}
-
-/// Sends between two looks at how long the thread has waited for a processor.
-const LOOK: u64 = 250;
-/// What is a slow send.
-const SLOW: Duration = Duration::from_millis(1);
-
-/// What slow sends have waited for: a processor that others had, or the system itself.
-#[derive(Default)]
-struct Slow {
-    sends: u32,
-    longest_queued: Duration,
-    longest_held: Duration,
-    held: u32,
-}
-
-impl Slow {
-    fn note(&mut self, took: Duration, queued: Duration) {
-        self.sends += 1;
-        let held = took.saturating_sub(queued);
-        self.longest_queued = self.longest_queued.max(took.min(queued));
-        self.longest_held = self.longest_held.max(held);
-        self.held += u32::from(held > SLOW);
-    }
-
-    fn print(&self) {
-        println!(
-            "single100, sends over {SLOW:?}: {}, of which {} were held for as long by the system \
-             itself, {:?} at most; a processor was waited for {:?} at most",
-            self.sends, self.held, self.longest_held, self.longest_queued
-        );
-    }
 }
 
 /// One thread enqueues 100-byte records with default lingering and waits for every receipt.

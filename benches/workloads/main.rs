@@ -21,6 +21,7 @@ mod read;
 mod rebalance;
 mod rounds;
 mod shared;
+mod tails;
 mod topics;
 mod transactions;
 mod upkeep;
@@ -56,6 +57,7 @@ const WORKLOADS: &[(&str, Workload)] = &[
     ("journal", journal::journal),
     ("transactions", transactions::transactions),
     ("wake", wake::wake),
+    ("tails", tails::tails),
     ("create", many::create),
     ("open10k", many::open10k),
     ("open1k", many::open1k),

@@ -110,7 +110,7 @@ pub fn child() {
 }
 
 /// Has another process fill a store, and kills it.
-fn fill(dir: &Path, count: u64, most: &str) {
+pub fn fill(dir: &Path, count: u64, most: &str) {
     let mut filling = Command::new(std::env::current_exe().expect("this program"))
         .env(CHILD, format!("{count}:{most}:{}", dir.display()))
         .stdout(Stdio::piped())

@@ -25,7 +25,7 @@ fn bytes_and_compactions(stats: &StoreStats) -> (u64, u64) {
 }
 
 /// Writes and compacts once; megabytes a second, and what part of them is left.
-fn compacted(place: &Place, records: u64) -> (f64, f64) {
+pub fn compacted(place: &Place, records: u64) -> (f64, f64) {
     let _ = std::fs::remove_dir_all(&place.0);
     let clock = ManualClock::new(Timestamp::from_millis(START));
     let builder = Store::builder(&place.0).clock(clock.clone()).threads(Threads::Host);

@@ -57,7 +57,7 @@ fn open_loop(name: &str, spin: Duration, records: u32) {
 }
 
 /// Sleeps for the most of it and spins for the rest.
-fn wait_until(at: Instant) {
+pub fn wait_until(at: Instant) {
     loop {
         let left = at.saturating_duration_since(Instant::now());
         match left {

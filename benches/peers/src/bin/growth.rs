@@ -3,7 +3,7 @@
 //! Each axis is measured by itself, everything else at its usual value, each point three times,
 //! the least time taken, so that what else the machine does shows least. Prints a Markdown table
 //! an axis and draws it as SVG: flat, or with its slope to be explained. `--large` goes to the
-//! sizes that take long: 4 GiB of log, 1,000 members, 10,000 segments.
+//! sizes that take long: 20 GiB of log, 1,000 members, 10,000 segments.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -105,7 +105,7 @@ fn log_size(place: &Place, large: bool) -> Vec<Curve> {
     let value = vec![7; 1000];
     let values: Vec<_> = (0..60).map(|_| Record::new(&value)).collect();
     let mut end = 0;
-    for mib in [1, 4, 16, 64, 256, 1024, 4096] {
+    for mib in [1, 4, 16, 64, 256, 1024, 4096, 20480] {
         if mib > 1024 && !large {
             break;
         }

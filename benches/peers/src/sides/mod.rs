@@ -5,6 +5,7 @@
 //! it can do with that promise, and in no others. krabka-log needs a newer compiler than the rest:
 //! `--features krabka`.
 
+mod batches;
 mod commitlog;
 mod fjall;
 #[cfg(feature = "krabka")]
@@ -193,5 +194,21 @@ pub const NEIGHBOURS: &[Neighbour] = &[
         synced: "-",
         works: &["many100", "batch1k"],
         open: raw::open_new_file,
+    },
+    Neighbour {
+        name: "raw batches, warm",
+        checks: "CRC-32C a batch",
+        plain: "kill -9; never synced",
+        synced: "-",
+        works: &["single100", "linger100", "topics1000", "topics10000"],
+        open: batches::open_warm,
+    },
+    Neighbour {
+        name: "raw batches, new pages",
+        checks: "CRC-32C a batch",
+        plain: "kill -9; never synced",
+        synced: "-",
+        works: &["single100", "linger100", "topics1000"],
+        open: batches::open_new,
     },
 ];
