@@ -5,6 +5,7 @@
 //! spinning threads. Prints percentiles; beside them, in the same run, the parked and the spinning
 //! hand-over of two bare threads.
 
+use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ pub fn wake(run: &Run) {
     let trips = run.count(ROUND_TRIPS);
     ping_pong(trips);
     bare_park(run.count(5_000));
-    bare_spin(trips);
+    [0, 1, 3].into_iter().for_each(|lines| bare_spin(trips, lines));
 }
 
 /// Sends on time, whatever became of the records before; the value is the intended time.
@@ -131,9 +132,15 @@ fn bare_park(trips: u64) {
     print("bare park and unpark, one way", &histogram);
 }
 
-/// What two spinning threads take by themselves.
-fn bare_spin(trips: u64) {
+/// What two spinning threads take by themselves, and with so many lines of memory that the one
+/// stores and the other loads: a record has two and its log's end another.
+fn bare_spin(trips: u64, lines: usize) {
     let turn = AtomicU64::new(0);
+    let handed: Vec<Line> = (0..lines).map(|_| Line::default()).collect();
+    let hand = |trip: u64| handed.iter().for_each(|line| line.0.store(trip, Ordering::Relaxed));
+    let take = || {
+        handed.iter().for_each(|line| _ = black_box(line.0.load(Ordering::Relaxed)));
+    };
     let mut histogram = histogram();
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -141,17 +148,26 @@ fn bare_spin(trips: u64) {
                 while turn.load(Ordering::Acquire) != 2 * trip + 1 {
                     std::hint::spin_loop();
                 }
+                take();
+                hand(trip);
                 turn.store(2 * trip + 2, Ordering::Release);
             }
         });
         for trip in 0..trips {
             let sent = Instant::now();
+            hand(trip);
             turn.store(2 * trip + 1, Ordering::Release);
             while turn.load(Ordering::Acquire) != 2 * trip + 2 {
                 std::hint::spin_loop();
             }
+            take();
             keep(&mut histogram, sent.elapsed() / 2);
         }
     });
-    print("bare spinning, one way", &histogram);
+    print(&format!("bare spinning, {lines} lines handed over, one way"), &histogram);
 }
+
+/// A line of memory, as two processors hand it to each other: they may fetch its neighbour too.
+#[derive(Default)]
+#[repr(align(128))]
+struct Line(AtomicU64);

@@ -208,7 +208,7 @@ pub const NEIGHBOURS: &[Neighbour] = &[
         checks: "CRC-32C a batch",
         plain: "kill -9; never synced",
         synced: "-",
-        works: &["single100", "linger100", "topics1000"],
+        works: &["single100", "linger100"],
         open: batches::open_new,
     },
 ];
