@@ -39,6 +39,7 @@ pub fn tails(run: &Run) {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let beside = Beside { dir: &place.0, store: &store, stop: &stop, small: run.is_test };
+            let told = Told(&stop);
             scope.spawn(move || noise(&beside));
             // what it takes to begin is not what is measured
             std::thread::sleep(Duration::from_millis(run.count(1_000)));
@@ -48,8 +49,17 @@ pub fn tails(run: &Run) {
             });
             print(&format!("tails {name}, each send"), &times);
             slow.print();
-            stop.store(true, Ordering::Relaxed);
+            drop(told);
         });
+    }
+}
+
+/// Tells the noise to end, also where a send has failed: the scope would wait for it for ever.
+struct Told<'a>(&'a AtomicBool);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -20,6 +20,8 @@ const HEADER: usize = 61;
 const SUMMED: usize = 21;
 const LINGERING: usize = 64 << 10;
 const WINDOW: usize = 512 << 10;
+/// What is written ahead; its own pages are there from the first time on.
+static ZEROS: [u8; WINDOW] = [0; WINDOW];
 /// Of a stream: what the workloads of one stream append, with room to spare.
 const ALONE: usize = 224 << 20;
 
@@ -44,10 +46,9 @@ fn stream(job: &Job<'_>, topic: usize, is_warm: bool) -> Mutex<Stream> {
     // the workloads of many streams append 400,000 values in all
     let size = if job.topics == 1 { ALONE } else { 200 * (400_000 / job.topics + 2) };
     let size = size.next_multiple_of(4096);
-    let zeros = vec![0; WINDOW];
     let warm = if is_warm { size } else { 0 };
     for at in (0..warm).step_by(WINDOW) {
-        file.write_all_at(&zeros[..WINDOW.min(size - at)], at as u64).expect("room");
+        file.write_all_at(&ZEROS[..WINDOW.min(size - at)], at as u64).expect("room");
     }
     file.set_len(size as u64).expect("a length");
     // SAFETY: nobody else has the file, and nobody truncates it
@@ -76,8 +77,7 @@ impl Stream {
     fn reserve(&mut self, size: usize) {
         while self.ready < self.at + size {
             let window = WINDOW.min(self.map.len() - self.ready);
-            let zeros = vec![0; window];
-            self.file.write_all_at(&zeros, self.ready as u64).expect("room");
+            self.file.write_all_at(&ZEROS[..window], self.ready as u64).expect("room");
             self.map.advise_range(Advice::PopulateWrite, self.ready, window).expect("pages");
             self.ready += window;
         }
