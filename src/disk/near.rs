@@ -53,6 +53,13 @@ impl Near {
         super::island::near::fetch_line(self.0);
     }
 
+    /// Has the line fetched that it lies on, to be stored into.
+    #[inline(always)] // an instruction
+    pub(crate) fn fetch_to_write(self) {
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        super::island::near::fetch_line_to_write(self.0);
+    }
+
     /// Has the lines fetched of `bytes`, one at least, from there on.
     #[inline]
     pub(crate) fn fetch_all(self, bytes: usize) {
@@ -62,6 +69,14 @@ impl Near {
             at += Near::LINE;
         }
         self.plus(bytes.wrapping_sub(1)).fetch(); // often on one more line
+    }
+
+    /// Has so many lines fetched from there on.
+    #[inline(always)] // instructions
+    pub(crate) fn fetch_lines<const LINES: usize>(self) {
+        for line in 0..LINES {
+            self.plus(line * Near::LINE).fetch();
+        }
     }
 }
 
@@ -83,6 +98,8 @@ mod tests {
         for near in [Near::default(), Near::of(&7), Near::at(usize::MAX)] {
             near.fetch();
             near.fetch_all(3 * Near::LINE + 1);
+            near.fetch_lines::<3>();
+            near.fetch_to_write();
         }
     }
 }

@@ -198,7 +198,7 @@ impl Partition {
         durability: Durability,
     ) -> Result<Appended> {
         let appended = self.append_quietly(batch, now)?;
-        self.announce([&appended]);
+        self.announce([appended.base_offset]);
         if durability == Durability::Power || self.is_flush_due() {
             self.make_durable_in(self.log()?, appended.end_offset)?;
         }
@@ -209,7 +209,7 @@ impl Partition {
     /// an append is acknowledged.
     #[inline]
     pub(crate) fn is_flush_due(&self) -> bool {
-        self.log().is_ok_and(PartitionLog::is_flush_due)
+        matches!(&self.backing, Backing::Log(log) if log.is_flush_due())
     }
 
     /// The same, process-durable and without waking anybody: for callers who hold a lock of their

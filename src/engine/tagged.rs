@@ -7,23 +7,23 @@
 
 use super::partition::Partition;
 use crate::ids::Offset;
-use crate::log::{Ahead, Appended, Cursor, FetchLimits, TagReader};
+use crate::log::{Ahead, Cursor, FetchLimits, TagReader};
 use crate::record::TagBits;
 
 impl Partition {
-    /// Wakes who waits for what was appended; of those who wait for some tags, those whom it may
-    /// concern. With no lock held: it may run wakers.
-    #[inline]
-    pub(crate) fn announce<'a>(&self, appended: impl IntoIterator<Item = &'a Appended>) {
+    /// Wakes who waits for what was appended, batches that begin at `bases`; of those who wait for
+    /// some tags, those whom it may concern. With no lock held: it may run wakers.
+    #[inline(always)] // see `producer::walk`
+    pub(crate) fn announce(&self, bases: impl IntoIterator<Item = Offset>) {
         self.signal().notify_wanting(|| {
-            let shown = appended.into_iter().map(|appended| self.shown_by(appended));
+            let shown = bases.into_iter().map(|base| self.shown_by(base));
             shown.fold(TagBits::NONE, TagBits::and).word()
         });
     }
 
     #[cold]
-    fn shown_by(&self, appended: &Appended) -> TagBits {
-        self.log().map_or(TagBits::ANY, |log| log.shown_by(appended.base_offset))
+    fn shown_by(&self, base: Offset) -> TagBits {
+        self.log().map_or(TagBits::ANY, |log| log.shown_by(base))
     }
 
     /// What lies from `from` on, as far as the tags of batches tell.

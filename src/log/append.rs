@@ -16,7 +16,6 @@ use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset, Sequence};
 use crate::record::{AppendBatch, ProducerClaim, ProducerStamp, Stamp};
 use crate::segment::{Indexer, Segment, Tail};
-use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
 use crate::time::Timestamp;
 use std::sync::Arc;
@@ -46,35 +45,14 @@ impl Appended {
     }
 }
 
-/// The writer lock, and what was rolled when it was taken. If it is given back by a panic, the log
-/// is latched first.
-pub(super) struct Section<'a> {
-    latch: &'a Latch,
-    pub(super) writer: MutexGuard<'a, Writer>,
-    rolled: usize,
-    left: bool,
-}
+/// Held while the writer's state is changed, and forgotten at the end: dropped by a panic on the
+/// way, it latches the log. Made behind the lock, so that it goes before that does.
+struct Unfinished<'a>(&'a Latch);
 
-impl Drop for Section<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if !self.left {
-            self.unwound();
-        }
-    }
-}
-
-impl Section<'_> {
-    /// Gives the lock back; `true`: segments were rolled meanwhile.
-    #[inline(always)] // see `producer::walk`
-    pub(super) fn leave(mut self) -> bool {
-        self.left = true;
-        self.writer.rolled.len() > self.rolled
-    }
-
+impl Drop for Unfinished<'_> {
     #[cold]
-    fn unwound(&self) {
-        self.latch.trip(&Error::new("append", Cause::Panicked("an append")));
+    fn drop(&mut self) {
+        self.0.trip(&Error::new("append", Cause::Panicked("an append")));
     }
 }
 
@@ -98,15 +76,19 @@ impl PartitionLog {
     #[inline(always)] // see `producer::walk`
     pub(crate) fn append<B: AppendBatch>(&self, batch: &B, now: Timestamp) -> Result<Appended> {
         // no closure, which would be a body of code of its own
-        let mut section = self.enter();
-        if let Some(tail) = &section.writer.tail {
-            tail.fetch_near(batch.size());
+        let mut writer = self.writer.lock();
+        let unfinished = Unfinished(&self.latch);
+        let rolled = writer.rolled.len();
+        if let Some(tail) = &writer.tail {
+            tail.fetch_near();
         }
-        let appended = match section.writer.lead {
-            Lead::Itself | Lead::Leads => self.append_locked(&mut section.writer, batch, now),
+        let appended = match writer.lead {
+            Lead::Itself | Lead::Leads => self.append_locked(&mut writer, batch, now),
             Lead::Follows => Err(Error::new("append", Cause::NotLeader)),
         };
-        let rolled = section.leave();
+        let rolled = writer.rolled.len() > rolled;
+        std::mem::forget(unfinished);
+        drop(writer);
         match appended {
             Ok(appended) => {
                 self.tell_appended(rolled);
@@ -128,19 +110,16 @@ impl PartitionLog {
 
     /// Runs `append` under the writer lock; the maintainer is told after that.
     pub(super) fn appending<T>(&self, append: impl FnOnce(&mut Writer) -> Result<T>) -> Result<T> {
-        let mut section = self.enter();
-        let appended = append(&mut section.writer);
-        let rolled = section.leave();
+        let mut writer = self.writer.lock();
+        let unfinished = Unfinished(&self.latch);
+        let rolled = writer.rolled.len();
+        let appended = append(&mut writer);
+        let rolled = writer.rolled.len() > rolled;
+        std::mem::forget(unfinished);
+        drop(writer);
         let appended = appended.map_err(|error| self.not_appended(error))?;
         self.tell_appended(rolled);
         Ok(appended)
-    }
-
-    #[inline(always)] // see `producer::walk`
-    fn enter(&self) -> Section<'_> {
-        let writer = self.writer.lock();
-        let rolled = writer.rolled.len();
-        Section { latch: &self.latch, writer, rolled, left: false }
     }
 
     /// The maintainer is told what it has to know of an append.
@@ -157,7 +136,7 @@ impl PartitionLog {
         self.named(error)
     }
 
-    #[inline]
+    #[inline(always)] // see `producer::walk`
     pub(super) fn check_takes(&self, writer: &Writer) -> Result<()> {
         self.latch.check("append")?;
         match &writer.refuses {
@@ -211,7 +190,10 @@ impl PartitionLog {
         let base_offset = writer.next_offset;
         let end_offset = end_of(writer, batch)?;
         let last_offset = Offset::new(end_offset.get() - 1);
-        let due = writer.tail.as_ref().is_none_or(|tail| tail.is_due(batch, last_offset, now));
+        let due = match &writer.tail {
+            Some(tail) => tail.is_due(batch, last_offset, now),
+            None => true,
+        };
         if due || writer.tail.as_ref().is_some_and(Tail::is_empty) {
             self.check_fits_segment(batch.size())?;
         }

@@ -323,7 +323,7 @@ impl PartitionLog {
     }
 
     /// Whether more records are unsynced than an append may leave so.
-    #[inline]
+    #[inline(always)] // see `producer::walk`
     pub(crate) fn is_flush_due(&self) -> bool {
         let most = self.flush_after.load(Ordering::Relaxed);
         most != u64::MAX && self.offsets.end().since(self.offsets.durable()) >= most

@@ -7,13 +7,10 @@
 //! Written under the log's writer lock, read by whoever is about to append.
 
 use crate::config::{Compression, Packing, TimestampType, TopicCompression, TopicConfig};
-use crate::record::{BatchRules, TimestampRule};
-use crate::time::{Timestamp, millis};
+use crate::record::{BatchRules, Reach, TimestampRule};
+use crate::time::Timestamp;
 use crate::wait::Numbers;
-use std::time::Duration;
 
-/// No bound on timestamps.
-const UNBOUNDED: u64 = u64::MAX;
 /// Flags, in the byte that `TopicCompression::to_bits` leaves free.
 const KEYED: u64 = 1 << 24;
 const APPEND_TIME: u64 = 2 << 24;
@@ -44,8 +41,7 @@ impl RulesCell {
 fn numbers(config: &TopicConfig) -> [u64; 4] {
     // a batch goes whole into one segment
     let max_bytes = config.max_batch_bytes.min(config.segment_bytes);
-    let bound =
-        |most: Option<Duration>| most.map_or(UNBOUNDED, |most| millis(most).cast_unsigned());
+    let bound = |most| Reach::of(most).as_millis().cast_unsigned();
     let mut flags = 0;
     if config.cleanup_policy.compacts() {
         flags |= KEYED;
@@ -67,7 +63,7 @@ fn rules(
     now: Timestamp,
     (own, level): (Compression, Option<i32>),
 ) -> BatchRules {
-    let bound = |millis| (millis != UNBOUNDED).then(|| Duration::from_millis(millis));
+    let bound = |millis: u64| Reach::from_millis(millis.cast_signed());
     let timestamps = if packing & APPEND_TIME != 0 {
         TimestampRule::Append { now }
     } else {

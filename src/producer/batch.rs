@@ -12,10 +12,11 @@ use super::memory::Grant;
 use super::receipt::{MaybeTimestamp, Receipt};
 use super::topic_name::TopicName;
 use crate::config::Durability;
+use crate::disk::Near;
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::log::Appended;
-use crate::record::{AppendBatch, BatchBuffer, Produced, ProducerClaim};
+use crate::record::{AppendBatch, BatchBuffer, BatchRules, Produced, ProducerClaim, Record};
 use crate::sync::Arc as SharedArc;
 use crate::time::Timestamp;
 use crate::wait::Completion;
@@ -115,6 +116,21 @@ pub(super) struct LingerBatch {
     pub(super) due: Option<Duration>,
 }
 
+/// So many bytes beyond a record two lines are asked for, to be stored into: memory that is used
+/// again was read by who appended it, mostly on another processor, which has its lines still.
+const AHEAD: usize = 512;
+
+/// What became of a record that was to join a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Joined {
+    /// It is in, as the record with that index.
+    At(u32),
+    /// The batch holds records, and with this one would be too large.
+    Full,
+    /// There is no memory for it.
+    NoRoom,
+}
+
 impl LingerBatch {
     pub(super) fn new((buffer, most): (BatchBuffer, usize), grant: Grant, helped: Helped) -> Self {
         LingerBatch {
@@ -127,10 +143,29 @@ impl LingerBatch {
         }
     }
 
-    /// Whether it holds records, and never has room with so many bytes more.
-    #[inline]
-    pub(super) fn is_full_for(&self, bytes: usize) -> bool {
-        self.buffer.len() + bytes > self.most && !self.buffer.is_empty()
+    /// Encodes a record behind the others, which takes `bound` bytes at most.
+    #[inline(always)] // see `linger`
+    pub(super) fn join(
+        &mut self,
+        (record, bound): (&Record<'_>, usize),
+        rules: &BatchRules,
+        durability: Durability,
+    ) -> Result<Joined> {
+        let needed = self.buffer.len() + bound;
+        if needed > self.most && !self.buffer.is_empty() {
+            return Ok(Joined::Full);
+        }
+        if !self.grant.covers(needed) {
+            return Ok(Joined::NoRoom);
+        }
+        let Some(index) = self.buffer.try_push(record, rules)? else { return Ok(Joined::Full) };
+        let ahead = Near::of(self.buffer.room()).plus(AHEAD);
+        ahead.fetch_to_write();
+        ahead.plus(Near::LINE).fetch_to_write();
+        if durability == Durability::Power {
+            self.durability = durability;
+        }
+        Ok(Joined::At(index))
     }
 
     /// An empty batch ends without anybody having waited for it.

@@ -177,10 +177,8 @@ impl Core {
     }
 
     /// Takes back a batch that stayed empty.
-    pub(super) fn take_back(&self, batch: Option<LingerBatch>) {
-        if let Some(batch) = batch {
-            self.recycle(batch.discard());
-        }
+    pub(super) fn take_back(&self, batch: LingerBatch) {
+        self.recycle(batch.discard());
     }
 
     /// Keeps a batch's memory for the next, unless it is larger than usual or there are enough.

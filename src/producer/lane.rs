@@ -15,7 +15,7 @@ use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::batch::{LingerBatch, Promise, Ticket, Written};
+use super::batch::{Joined, LingerBatch, Promise, Ticket, Written};
 use super::core::Core;
 use super::lanes::Failures;
 use super::topic_name::TopicName;
@@ -92,8 +92,18 @@ pub(super) struct Taken {
     after: After,
 }
 
+impl Pushed {
+    /// Once a batch was sealed to make way, for which so much is left to be done.
+    fn after(mut self, write: Appender) -> Self {
+        if let Pushed::Taken(taken) = &mut self {
+            taken.after.write.get_or_insert(write);
+        }
+        self
+    }
+}
+
 /// What the lane needs once its lock is free.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct After {
     /// A batch was sealed: who is to append it.
     write: Option<Appender>,
@@ -190,7 +200,8 @@ impl Lane {
         self.called.store(false, Ordering::Release);
     }
 
-    /// Encodes a record into the open batch.
+    /// Encodes a record into the open batch, or into the next one if that has no room for it. No
+    /// loop: what a record brings would be worked out before it, for every way through it.
     #[inline(always)] // see `linger`
     pub(super) fn push(
         &self,
@@ -203,50 +214,58 @@ impl Lane {
         let mut queue = self.queue.lock();
         let queue = &mut *queue;
         core.check_taking()?; // under the lock: what ends the producer seals after it
-        let mut after = After::default();
-        loop {
-            let batch = queue.open.get_or_insert_with(|| core.new_batch(self.most()));
-            if batch.is_full_for(bound) {
-                after.write = Some(queue.seal_full(core));
-                continue;
+        let Some(open) = &mut queue.open else {
+            return self.push_first(core, queue, (record, bound), rules, durability);
+        };
+        match open.join((record, bound), rules, durability) {
+            Ok(Joined::At(index)) => {
+                let ticket = open.promise.ticket().clone();
+                let write = core.is_full(open).then(|| queue.seal_full(core));
+                let after = After { write, set_alarm: false };
+                Ok(Pushed::Taken(Taken { ticket, index, after }))
             }
-            let first = batch.buffer.is_empty();
-            let pushed = if batch.grant.covers(batch.buffer.len() + bound) {
-                batch.buffer.try_push(record, rules)
-            } else {
-                if first {
-                    core.take_back(queue.open.take());
-                }
-                return Ok(Pushed::NoRoom);
-            };
-            match pushed {
-                Ok(Some(index)) => {
-                    let ticket = batch.promise.ticket().clone();
-                    if durability == Durability::Power {
-                        batch.durability = durability;
-                    }
-                    let full = core.is_full(batch);
-                    if first {
-                        self.unwritten.fetch_add(1, Ordering::Release);
-                        queue.tickets.push(ticket.clone());
-                    }
-                    if full {
-                        after.write = Some(queue.seal_full(core));
-                    }
-                    after.set_alarm = first && !full;
-                    return Ok(Pushed::Taken(Taken { ticket, index, after }));
-                }
-                // it would make the batch larger than the topic allows: it begins the next
-                Ok(None) => after.write = Some(queue.seal_full(core)),
-                Err(error) => {
-                    if first {
-                        core.take_back(queue.open.take());
-                    }
-                    let id = self.partition.id();
-                    return Err(error.at_partition(self.partition.topic_name(), id));
-                }
+            Ok(Joined::NoRoom) => Ok(Pushed::NoRoom),
+            Ok(Joined::Full) => {
+                let write = queue.seal_full(core);
+                let pushed = self.push_first(core, queue, (record, bound), rules, durability);
+                pushed.map(|pushed| pushed.after(write))
             }
+            Err(error) => Err(self.placed(error)),
         }
+    }
+
+    /// The same where no batch is open.
+    #[cold]
+    #[inline(never)]
+    fn push_first(
+        &self,
+        core: &Core,
+        queue: &mut Queue,
+        (record, bound): (&Record<'_>, usize),
+        rules: &BatchRules,
+        durability: Durability,
+    ) -> Result<Pushed> {
+        let mut batch = core.new_batch(self.most());
+        let index = match batch.join((record, bound), rules, durability) {
+            Ok(Joined::At(index)) => index,
+            Ok(refused) => {
+                debug_assert_eq!(refused, Joined::NoRoom, "an empty batch is not full");
+                core.take_back(batch);
+                return Ok(Pushed::NoRoom);
+            }
+            Err(error) => {
+                core.take_back(batch);
+                return Err(self.placed(error));
+            }
+        };
+        let ticket = batch.promise.ticket().clone();
+        self.unwritten.fetch_add(1, Ordering::Release);
+        queue.tickets.push(ticket.clone());
+        let full = core.is_full(&batch);
+        queue.open = Some(batch);
+        let write = full.then(|| queue.seal_full(core));
+        let after = After { write, set_alarm: !full };
+        Ok(Pushed::Taken(Taken { ticket, index, after }))
     }
 
     /// Several records that fit one by one are not gathered to a batch that never does.
@@ -341,7 +360,7 @@ impl Lane {
         let written = || done.iter().filter_map(|(_, result)| result.as_ref().ok());
         if written().next().is_some() {
             // wakers are user code: no lock is held
-            self.partition.announce(written().map(|written| &written.appended));
+            self.partition.announce(written().map(|written| written.appended.base_offset));
         }
         let mut waiting = false;
         let flush = self.partition.is_flush_due();

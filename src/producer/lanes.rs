@@ -87,6 +87,13 @@ impl Lanes {
         self.made.load(Ordering::Acquire) == 1
     }
 
+    /// The lane of the only partition, where there is but one.
+    #[inline(always)] // see `walk`
+    pub(super) fn only(&self) -> Option<&Arc<Lane>> {
+        let single = self.are_single() && self.topic.partition_count() == 1;
+        if single { self.first.get() } else { None }
+    }
+
     /// The lane of a partition.
     #[inline]
     pub(super) fn lane(&self, id: PartitionId) -> Result<&Arc<Lane>> {

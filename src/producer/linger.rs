@@ -132,11 +132,21 @@ impl TopicProducer {
     #[inline(always)]
     fn take(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Result<Pending> {
         let place = self.place(wanted, record)?;
+        match place.push(self, record)? {
+            Some(pending) => Ok(pending),
+            None => self.take_with_room(&place, record),
+        }
+    }
+
+    /// The same once there is room for it.
+    #[cold]
+    #[inline(never)]
+    fn take_with_room(&self, place: &Place<'_>, record: &Record<'_>) -> Result<Pending> {
         let mut deadline = None;
         loop {
-            match place.push(self, record)? {
-                Some(pending) => return Ok(pending),
-                None => self.core().wait_for_room(needed(record), &mut deadline)?,
+            self.core().wait_for_room(needed(record), &mut deadline)?;
+            if let Some(pending) = place.push(self, record)? {
+                return Ok(pending);
             }
         }
     }

@@ -32,12 +32,20 @@ use crate::wait::commit::Ride;
 
 impl TopicProducer {
     /// The lane a record goes to, and whether the partitioner chose it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn lane_of(
         &self,
         wanted: Option<PartitionId>,
         record: &Record<'_>,
     ) -> Result<&Arc<Lane>> {
+        match self.lanes().only() {
+            Some(lane) if wanted.is_none() => Ok(lane),
+            _ => self.lane_among(wanted, record),
+        }
+    }
+
+    #[inline(never)]
+    fn lane_among(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Result<&Arc<Lane>> {
         let id = match wanted {
             Some(id) => id,
             None => self.choose(record)?,
@@ -59,15 +67,20 @@ impl TopicProducer {
     }
 
     /// Tells the partitioner of records it chose the partition of.
-    #[inline]
+    #[inline(always)]
     pub(super) fn tell_taken(&self, wanted: Option<PartitionId>, lane: &Lane, bytes: usize) {
         if wanted.is_none() && !self.lanes().are_single() {
-            if let Some(band) = self.band() {
-                return self.tell_taken_in(band, lane.id(), bytes);
-            }
-            let partitioner = &*self.core().settings().partitioner;
-            partitioner::report_taken(partitioner, self.name(), lane.id(), bytes);
+            self.tell_chosen(lane, bytes);
         }
+    }
+
+    #[inline(never)]
+    fn tell_chosen(&self, lane: &Lane, bytes: usize) {
+        if let Some(band) = self.band() {
+            return self.tell_taken_in(band, lane.id(), bytes);
+        }
+        let partitioner = &*self.core().settings().partitioner;
+        partitioner::report_taken(partitioner, self.name(), lane.id(), bytes);
     }
 
     /// The partition that all records of a batch map to.
@@ -188,7 +201,6 @@ impl TopicProducer {
         }
         let records = std::slice::from_ref(record);
         let batch = BorrowedBatch::measure(records, &rules).map_err(placed)?;
-        let batch = Produced { batch: &batch, claim: None };
         let appended = partition.append(&batch, now, self.word()).map_err(placed)?;
         Ok(self.receipt(&self.sent(&batch, lane, wanted, appended)))
     }

@@ -104,6 +104,12 @@ impl BatchBuffer {
         self.fields.size
     }
 
+    /// The memory that is there for more.
+    #[inline]
+    pub(crate) fn room(&self) -> &[u8] {
+        &self.bytes[self.fields.size..]
+    }
+
     /// The timestamp the record at `index` got, for its receipt, where all share one.
     pub(crate) fn append_time(&self) -> Option<Timestamp> {
         (self.fields.attributes & APPEND_TIME != 0)

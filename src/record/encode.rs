@@ -98,8 +98,33 @@ impl BatchRules {
 /// Who sets timestamps, and how far they may lie from the clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum TimestampRule {
-    Create { now: Timestamp, before_max: Option<Duration>, after_max: Option<Duration> },
+    Create { now: Timestamp, before_max: Reach, after_max: Reach },
     Append { now: Timestamp },
+}
+
+/// How far from the clock a timestamp may lie: milliseconds, as they are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reach(i64);
+
+impl Reach {
+    pub(crate) const ANY: Reach = Reach(i64::MAX);
+
+    pub(crate) fn of(most: Option<Duration>) -> Self {
+        most.map_or(Reach::ANY, |most| Reach(millis(most)))
+    }
+
+    #[inline]
+    pub(crate) const fn from_millis(millis: i64) -> Self {
+        Reach(millis)
+    }
+
+    pub(crate) const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    fn duration(self) -> Duration {
+        Duration::from_millis(self.0.unsigned_abs())
+    }
 }
 
 impl TimestampRule {
@@ -137,27 +162,27 @@ pub(super) fn delta(timestamp: i64, base: i64) -> i64 {
     timestamp.wrapping_sub(base)
 }
 
+/// Not made part of its callers: most records leave their timestamp to the clock.
+#[inline(never)]
 fn check_timestamp(
     at: Timestamp,
     now: Timestamp,
-    before_max: Option<Duration>,
-    after_max: Option<Duration>,
+    before_max: Reach,
+    after_max: Reach,
 ) -> Result<i64, RecordRefusal> {
     let timestamp = at.as_millis();
     if timestamp < 0 {
         return Err(RecordRefusal::NegativeTimestamp { timestamp });
     }
-    let distance = timestamp.saturating_sub(now.as_millis());
+    let distance = timestamp.saturating_sub(now.as_millis()); // more than `-i64::MAX`
     let apart = Duration::from_millis(distance.unsigned_abs());
-    match (before_max, after_max) {
-        (_, Some(most)) if distance > millis(most) => {
-            Err(RecordRefusal::TimestampTooNew { ahead: apart, most })
-        }
-        (Some(most), _) if distance < -millis(most) => {
-            Err(RecordRefusal::TimestampTooOld { behind: apart, most })
-        }
-        _ => Ok(timestamp),
+    if distance > after_max.0 {
+        return Err(RecordRefusal::TimestampTooNew { ahead: apart, most: after_max.duration() });
     }
+    if distance < -before_max.0 {
+        return Err(RecordRefusal::TimestampTooOld { behind: apart, most: before_max.duration() });
+    }
+    Ok(timestamp)
 }
 
 /// What a header of nobody's says that a checksum covers: attributes, count, timestamps.
@@ -184,6 +209,8 @@ impl HeaderFields {
     #[inline(always)] // see `producer::walk`
     pub(super) fn write(&self, stamp: Stamp, out: &mut [u8], sum: impl Sum) {
         let count = i32::try_from(self.count).unwrap_or(i32::MAX);
+        let (out, records) = out.split_at_mut(at::RECORDS);
+        let out: &mut [u8; at::RECORDS] = out.try_into().expect("so long it was cut");
         put(out, at::BASE_OFFSET, stamp.base_offset.get().to_be_bytes());
         put(out, at::LEADER_EPOCH, stamp.leader_epoch.get().to_be_bytes());
         put(out, at::MAGIC, MAGIC.to_be_bytes());
@@ -201,7 +228,7 @@ impl HeaderFields {
             put(out, at::BASE_SEQUENCE, Sequence::to_wire(first).to_be_bytes());
         }
         put(out, at::COUNT, count.to_be_bytes());
-        let crc = sum(self.header_sum(stamp, out), &out[at::RECORDS..self.size]);
+        let crc = sum(self.header_sum(stamp, out), &records[..self.size - at::RECORDS]);
         put(out, at::CRC, crc.to_be_bytes());
         put_length(out, self.size);
     }
@@ -209,8 +236,8 @@ impl HeaderFields {
     /// The checksum so far, of what it covers of a header that is written. Most headers say what
     /// the one before said: batches of one record, sent within one millisecond.
     #[inline]
-    fn header_sum(&self, stamp: Stamp, out: &[u8]) -> u32 {
-        let of_out = || crc32c::crc32c(&out[at::ATTRIBUTES..at::RECORDS]);
+    fn header_sum(&self, stamp: Stamp, header: &[u8; at::RECORDS]) -> u32 {
+        let of_out = || crc32c::crc32c(&header[at::ATTRIBUTES..]);
         if stamp.producer.is_some() {
             return of_out();
         }

@@ -16,7 +16,7 @@ use super::batch::{Batch, BatchRecord};
 use super::buffer::BatchBuffer;
 use super::codec::PlainLimit;
 pub(crate) use super::codec::fuzz::{codec, codec_seeds};
-use super::encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, TimestampRule, put};
+use super::encode::{AppendBatch, BatchRules, BorrowedBatch, Reach, Stamp, TimestampRule, put};
 use super::fault::BatchFault;
 use super::header::{BatchHeader, Codec, LENGTH_EXCLUDES, MAGIC, at};
 use super::plain::check_agreement;
@@ -85,8 +85,11 @@ pub(crate) fn batch(input: &[u8]) {
 
 /// What is taken of a producer is a batch that every reader takes, with the producer's records.
 fn sent(bytes: &[u8]) {
-    let timestamps =
-        TimestampRule::Create { now: Timestamp::from_millis(0), before_max: None, after_max: None };
+    let timestamps = TimestampRule::Create {
+        now: Timestamp::from_millis(0),
+        before_max: Reach::ANY,
+        after_max: Reach::ANY,
+    };
     let (max_bytes, packing) = (1 << 20, Packing::default());
     let rules = BatchRules { timestamps, max_bytes, keyed: false, tagged: false, packing };
     let Ok(batch) = SentBatch::check(bytes, &rules, PlainLimit::bytes(LIMIT)) else { return };
@@ -327,12 +330,16 @@ pub(crate) fn encode(input: &[u8]) {
     let mut feed = Feed::new(input);
     let flags = feed.byte();
     let now = Timestamp::from_millis(feed.long().cast_signed() >> (flags & 15));
+    let reach = |bounded: bool, feed: &mut Feed<'_>| match bounded {
+        true => Reach::from_millis(i64::from(feed.word())),
+        false => Reach::ANY,
+    };
     let timestamps = match flags & 0x10 {
         0 => TimestampRule::Append { now },
         _ => TimestampRule::Create {
             now,
-            before_max: (flags & 0x20 != 0).then(|| Duration::from_millis(u64::from(feed.word()))),
-            after_max: (flags & 0x40 != 0).then(|| Duration::from_millis(u64::from(feed.word()))),
+            before_max: reach(flags & 0x20 != 0, &mut feed),
+            after_max: reach(flags & 0x40 != 0, &mut feed),
         },
     };
     let max_bytes = if flags & 0x80 == 0 { 1 << 20 } else { usize::from(feed.short()) };
@@ -435,8 +442,8 @@ pub(crate) fn batch_seeds() -> Vec<Vec<u8>> {
     let rules = BatchRules {
         timestamps: TimestampRule::Create {
             now: Timestamp::from_millis(1_000),
-            before_max: None,
-            after_max: None,
+            before_max: Reach::ANY,
+            after_max: Reach::ANY,
         },
         max_bytes: 1 << 20,
         keyed: false,

@@ -122,6 +122,7 @@ impl AppendBatch for MarkerBatch {
 
 #[cfg(test)]
 mod tests {
+    use super::super::encode::Reach;
     use super::super::produced::ProducerStamp;
     use super::*;
     use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
@@ -132,7 +133,8 @@ mod tests {
         let now = Timestamp::from_millis(2000);
         let identity = ProducerIdentity::new(ProducerId::new(1), ProducerEpoch::new(0));
         let marker = Marker { kind: MarkerKind::Commit, coordinator_epoch: 0 };
-        let timestamps = TimestampRule::Create { now, before_max: None, after_max: None };
+        let timestamps =
+            TimestampRule::Create { now, before_max: Reach::ANY, after_max: Reach::ANY };
         let batch = MarkerBatch::new(identity, marker, &timestamps, now);
         let stamp = Stamp {
             base_offset: Offset::new(7),

@@ -43,7 +43,7 @@ pub(crate) use batch::{Batch, ControlRecord, RecordIter};
 pub(crate) use buffer::BatchBuffer;
 pub(crate) use codec::PlainLimit;
 pub(crate) use deduplicated::DEDUPLICATION_ID;
-pub(crate) use encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, Sum, TimestampRule};
+pub(crate) use encode::{AppendBatch, BatchRules, BorrowedBatch, Reach, Stamp, Sum, TimestampRule};
 pub(crate) use fault::BatchFault;
 pub use filter::RecordFilter;
 pub(crate) use filter::TagBits;

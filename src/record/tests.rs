@@ -15,7 +15,7 @@ use self::model::{Model, batch, model, models};
 pub(crate) use self::one::one_batch;
 use super::batch::Batch;
 use super::buffer::BatchBuffer;
-use super::encode::{AppendBatch, BatchRules, BorrowedBatch, Stamp, TimestampRule};
+use super::encode::{AppendBatch, BatchRules, BorrowedBatch, Reach, Stamp, TimestampRule};
 use super::fault::BatchFault;
 use super::header::BatchHeader;
 use super::single::Record;
@@ -58,7 +58,7 @@ pub(super) fn stamp(offset: i64, epoch: i32) -> Stamp {
 }
 
 pub(super) fn create() -> BatchRules {
-    rules(TimestampRule::Create { now: at(5_000), before_max: None, after_max: None })
+    rules(TimestampRule::Create { now: at(5_000), before_max: Reach::ANY, after_max: Reach::ANY })
 }
 
 fn rules(timestamps: TimestampRule) -> BatchRules {
@@ -226,8 +226,8 @@ fn bad_records_are_refused_whole() {
     let second = std::time::Duration::from_secs(1);
     let narrow = rules(TimestampRule::Create {
         now: at(5_000),
-        before_max: Some(second),
-        after_max: Some(second),
+        before_max: Reach::of(Some(second)),
+        after_max: Reach::of(Some(second)),
     });
     for (time, good) in [(3_999, false), (4_000, true), (6_000, true), (6_001, false), (-1, false)]
     {
@@ -257,8 +257,11 @@ fn indexes(error: &Error) -> Vec<usize> {
 #[test]
 fn a_refused_batch_names_every_record_that_is_wrong() {
     let second = std::time::Duration::from_secs(1);
-    let clock =
-        TimestampRule::Create { now: at(5_000), before_max: Some(second), after_max: Some(second) };
+    let clock = TimestampRule::Create {
+        now: at(5_000),
+        before_max: Reach::of(Some(second)),
+        after_max: Reach::of(Some(second)),
+    };
     let strict = BatchRules { keyed: true, ..rules(clock) };
     let keyed = |time| Record::new("v").key("k").timestamp(at(time));
     let records =
@@ -293,7 +296,8 @@ fn a_refused_batch_names_every_record_that_is_wrong() {
 fn a_clock_before_1970_gives_no_timestamp() {
     for now in [i64::MIN, -5_000, -1] {
         let now = at(now);
-        let unbounded = TimestampRule::Create { now, before_max: None, after_max: None };
+        let unbounded =
+            TimestampRule::Create { now, before_max: Reach::ANY, after_max: Reach::ANY };
         for rule in [TimestampRule::Append { now }, unbounded] {
             let records = [Record::new("a"), Record::new("b").timestamp(at(i64::MAX))];
             let bytes = encoded(&records, &rules(rule), stamp(0, 0));

@@ -10,9 +10,9 @@ pub(super) const fn len(number: i64) -> usize {
     if zigzag < 0x80 {
         return 1; // as most are
     }
-    // one byte per started seven bits
+    // one byte per started seven bits: up to 64 of them, 9/64 of each is as good as a seventh
     let bits = 64 - zigzag.leading_zeros();
-    bits.div_ceil(7) as usize
+    (bits * 9 + 64) as usize / 64
 }
 
 #[inline]
@@ -178,6 +178,12 @@ mod tests {
             [(0, 1), (-1, 1), (63, 1), (-64, 1), (64, 2), (8191, 2), (8192, 3), (i64::MIN, 10)]
         {
             assert_eq!(len(number), bytes, "{number}");
+        }
+        for bits in 1_u32..63 {
+            for number in [1 << (bits - 1), (1 << bits) - 1, -1 << (bits - 1)] {
+                let zigzag = 64 - zigzag(number).leading_zeros();
+                assert_eq!(len(number), zigzag.div_ceil(7) as usize, "{number}");
+            }
         }
     }
 

@@ -181,14 +181,16 @@ impl Digester {
     /// is longer alone is a run of its own. What lies beyond 4 GiB is not covered.
     #[inline]
     pub(crate) fn push(&mut self, batch: DigestedBatch) {
-        let place = (|| {
-            let start = u32::try_from(batch.position).ok()?;
-            let end = u32::try_from(batch.position + batch.size).ok()?;
-            let first = relative(self.base, batch.first)?;
-            let next = u32::try_from(batch.next.get() - self.base.get()).ok()?;
-            Some((start, end, first, next))
-        })();
-        let Some((start, end, first, next)) = place else { return self.close() };
+        let bounds =
+            (batch.position, batch.position + batch.size, batch.next.get() - self.base.get());
+        let (Ok(start), Ok(end), Ok(next), Some(first)) = (
+            u32::try_from(bounds.0),
+            u32::try_from(bounds.1),
+            u32::try_from(bounds.2),
+            relative(self.base, batch.first),
+        ) else {
+            return self.close();
+        };
         let open = self.open.get_or_insert_with(|| {
             let fold = Fold::begin(self.seed, batch.position);
             OpenRun { fold, start, end, first, next }

@@ -291,7 +291,7 @@ impl Indexer {
     #[inline]
     pub(crate) fn is_full(&self, limit_bytes: u64) -> bool {
         let [offsets, times] = self.entries.map(u64::from);
-        offsets >= limit_bytes / 8 || times + 1 >= limit_bytes / 12
+        (offsets + 1) * 8 > limit_bytes || (times + 2) * 12 > limit_bytes
     }
 
     /// Adds the final time entry, which tells the segment's largest timestamp.
@@ -313,6 +313,19 @@ pub(crate) fn relative(base: Offset, offset: Offset) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// In whole entries of eight and twelve bytes, one of the latter kept free.
+    #[test]
+    fn an_index_is_full_when_one_more_entry_would_not_fit() {
+        for (entries, limit) in (0..6).flat_map(|n| (0..6).map(move |m| [n, m])).zip(0..100) {
+            let [offsets, times] = entries.map(u64::from);
+            let indexer = Indexer { entries, ..Indexer::new(Offset::ZERO, 10) };
+            for limit in [limit, offsets * 8, offsets * 8 + 8, times * 12 + 12, times * 12 + 24] {
+                let full = offsets >= limit / 8 || times + 1 >= limit / 12;
+                assert_eq!(indexer.is_full(limit), full, "{entries:?} {limit}");
+            }
+        }
+    }
 
     #[test]
     fn entries_follow_kafkas_rule() {

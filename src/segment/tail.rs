@@ -23,8 +23,8 @@ use std::sync::Arc;
 /// Batches from this size on are written by position: the copy into a map costs more.
 const LARGE_BATCH: usize = 64 << 10;
 
-/// So many bytes of the next batch are asked for at most: what follows the processor guesses.
-const MOST_FETCHED: usize = 256;
+/// So many cache lines of the next batch are asked for: what follows the processor guesses.
+const NEXT_LINES: usize = 4;
 
 /// When the segment is full.
 #[derive(Clone, Copy, Debug)]
@@ -123,14 +123,14 @@ impl Tail {
         self.end == 0
     }
 
-    /// Has the processor fetch what an append of `bytes` looks at behind pointers and stores into:
-    /// who goes round many logs would wait for one after the other.
+    /// Has the processor fetch what an append looks at behind pointers and stores into: who goes
+    /// round many logs would wait for one after the other.
     #[inline(always)] // see `producer::walk`
-    pub(crate) fn fetch_near(&self, bytes: usize) {
+    pub(crate) fn fetch_near(&self) {
         self.near.map[0].fetch();
         self.near.map[1].fetch();
         Near::of(&*self.segment).fetch();
-        self.near.next.fetch_all(bytes.min(MOST_FETCHED));
+        self.near.next.fetch_lines::<NEXT_LINES>();
     }
 
     /// Where the next batch is expected to be stored.
@@ -156,7 +156,7 @@ impl Tail {
     }
 
     /// Whether `batch` belongs into a new segment (`kafka-format.md` 2.2).
-    #[inline]
+    #[inline(always)] // see `producer::walk`
     pub(crate) fn is_due<B: AppendBatch>(
         &self,
         batch: &B,
@@ -218,19 +218,21 @@ impl Tail {
                     self.near.map =
                         map.lines().map(|lines| lines.map(Near::at)).unwrap_or_default();
                 }
-                fits_map.then(|| {
+                if fits_map {
                     let window = map.window(position, batch.size());
                     self.near.next = Near::behind(window);
                     batch.write(stamp, window, crc32c_append);
                     OpenHeader::of(window)
-                })
+                } else {
+                    None
+                }
             }
             _ => None,
         };
         if !fits_map {
             self.map = MapState::Positioned; // the batch reaches beyond the map and its window
         }
-        let header = match stored.flatten() {
+        let header = match stored {
             Some(header) => header,
             None => self.write_by_position(batch, stamp, position)?,
         };
@@ -241,7 +243,7 @@ impl Tail {
             map.publish(end);
         }
         self.end = end;
-        self.near.next.fetch_all(batch.size().min(MOST_FETCHED)); // for the next one
+        self.near.next.fetch_lines::<NEXT_LINES>(); // for the next one
         self.segment.publish(end, self.indexer.largest_timestamp());
         if self.limits.tags {
             self.note_tags(batch, (position, end), (first, next));

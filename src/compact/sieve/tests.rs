@@ -7,7 +7,8 @@ use crate::config::{Compression, Packing};
 use crate::ids::{LeaderEpoch, ProducerEpoch, ProducerId};
 use crate::log::{Aborted, LastBatch};
 use crate::record::{
-    AppendBatch as _, BatchRules, BorrowedBatch, Record, Stamp, TimestampRule, check_built, packed,
+    AppendBatch as _, BatchRules, BorrowedBatch, Reach, Record, Stamp, TimestampRule, check_built,
+    packed,
 };
 use crate::segment::AbortedTransaction;
 
@@ -34,8 +35,8 @@ fn batch_within(max_bytes: usize, base: i64, records: &[KeyValue<'_>]) -> Vec<u8
     let rules = BatchRules {
         timestamps: TimestampRule::Create {
             now: Timestamp::from_millis(1000),
-            before_max: None,
-            after_max: None,
+            before_max: Reach::ANY,
+            after_max: Reach::ANY,
         },
         max_bytes,
         keyed: false,
@@ -72,8 +73,8 @@ fn compressed(plain: &[u8], codec: Compression) -> Vec<u8> {
         .collect();
     let timestamps = TimestampRule::Create {
         now: Timestamp::from_millis(1000),
-        before_max: None,
-        after_max: None,
+        before_max: Reach::ANY,
+        after_max: Reach::ANY,
     };
     let packing = Packing::default().by(codec, None);
     let packed = packed(
@@ -264,8 +265,8 @@ fn the_last_batch_of_a_producer_stays_emptied_and_others_go() {
 fn marker(base: i64, kind: u8) -> Vec<u8> {
     let rules = TimestampRule::Create {
         now: Timestamp::from_millis(1000),
-        before_max: None,
-        after_max: None,
+        before_max: Reach::ANY,
+        after_max: Reach::ANY,
     };
     let rules = BatchRules {
         timestamps: rules,

@@ -10,7 +10,7 @@ use crate::log::counting::Count;
 use crate::log::keeper::{Durable, LogFact};
 use crate::log::replay::Whole;
 use crate::log::replicated::LeaderBatches;
-use crate::record::{AppendBatch, Batch, ProducerIdentity};
+use crate::record::{AppendBatch, Batch, ProducerIdentity, Reach};
 
 #[derive(Debug)]
 struct Forgetful;
@@ -45,8 +45,11 @@ fn a_log_asks_of_batches_what_its_configuration_says() {
         let bench = Bench { config, ..Bench::on(bench.disk.clone()) };
         bench.open(facts(0, LastStop::Clean)).0.batch_rules(now())
     };
-    let create =
-        |before_max, after_max| TimestampRule::Create { now: now(), before_max, after_max };
+    let create = |before: Option<Duration>, after: Option<Duration>| TimestampRule::Create {
+        now: now(),
+        before_max: Reach::of(before),
+        after_max: Reach::of(after),
+    };
     let plain = rules(config());
     assert_eq!((plain.keyed, plain.tagged), (false, false));
     assert_eq!(format!("{:?}", plain.timestamps), format!("{:?}", create(None, None)));

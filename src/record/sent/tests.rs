@@ -6,13 +6,13 @@ use super::*;
 use crate::config::Packing;
 use crate::error::{ErrorKind, RecordRefusal};
 use crate::ids::{LeaderEpoch, ProducerEpoch, ProducerId};
-use crate::record::{BorrowedBatch, Record, packed};
+use crate::record::{BorrowedBatch, Reach, Record, packed};
 
 const NOW: Timestamp = Timestamp::from_millis(10_000);
 
 fn rules() -> BatchRules {
-    let after_max = Some(Duration::from_secs(1));
-    let timestamps = TimestampRule::Create { now: NOW, before_max: None, after_max };
+    let after_max = Reach::of(Some(Duration::from_secs(1)));
+    let timestamps = TimestampRule::Create { now: NOW, before_max: Reach::ANY, after_max };
     let packing = Packing::default();
     BatchRules { timestamps, max_bytes: 1 << 20, keyed: false, tagged: false, packing }
 }
@@ -193,9 +193,9 @@ fn what_a_producer_may_not_send_is_refused_with_its_kind() {
 
 #[test]
 fn every_record_that_breaks_a_rule_of_the_topic_is_named() {
-    let after_max = Some(Duration::from_millis(500));
+    let after_max = Reach::of(Some(Duration::from_millis(500)));
     let now = Timestamp::from_millis(6_000);
-    let timestamps = TimestampRule::Create { now, before_max: None, after_max };
+    let timestamps = TimestampRule::Create { now, before_max: Reach::ANY, after_max };
     let error = check(&sent(), &BatchRules { timestamps, ..rules() }).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidRecord);
     let named: Vec<_> = error.record_errors().iter().map(RecordError::index).collect();
