@@ -20,9 +20,9 @@ use super::os;
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Published bytes that stay mapped behind the writer: what readers at the tail still look at.
-const KEPT_BEHIND: u64 = 1 << 20;
+const KEPT_BEHIND: u64 = 512 << 10;
 /// How much is let go at a time.
-const LET_GO: u64 = 4 << 20;
+const LET_GO: u64 = 1 << 20;
 
 /// The next window, as another thread makes it ready.
 #[derive(Debug)]
