@@ -251,7 +251,7 @@ impl Assignment {
         let slot = Slot {
             partition: partition.clone(),
             topic: topic.clone(),
-            registration: self.set.register_for(partition.signal(), index, self.interest),
+            registration: partition.register(&self.set, index, self.interest),
             position: None,
             began: None,
             ahead: None,

@@ -198,7 +198,7 @@ impl Partition {
         durability: Durability,
     ) -> Result<Appended> {
         let appended = self.append_quietly(batch, now)?;
-        self.announce([appended.base_offset]);
+        self.announce(&appended);
         if durability == Durability::Power || self.is_flush_due() {
             self.make_durable_in(self.log()?, appended.end_offset)?;
         }

@@ -7,14 +7,39 @@
 
 use super::partition::Partition;
 use crate::ids::Offset;
-use crate::log::{Ahead, Cursor, FetchLimits, TagReader};
+use crate::log::{Ahead, Appended, Cursor, FetchLimits, TagReader};
 use crate::record::TagBits;
+use crate::wait::{Registration, WaitSet};
 
 impl Partition {
-    /// Wakes who waits for what was appended, batches that begin at `bases`; of those who wait for
-    /// some tags, those whom it may concern. With no lock held: it may run wakers.
+    /// Has a set of waits told of what is appended from here on, and of whatever else changes; of
+    /// appends, where `bits` are given, those alone that may have one of these tags.
+    pub(crate) fn register(&self, set: &WaitSet, token: usize, bits: u64) -> Registration {
+        if let Ok(log) = self.log() {
+            log.announce_appends();
+        }
+        set.register_for(self.signal(), token, bits)
+    }
+
+    /// Wakes who waits for what was appended; of those who wait for some tags, those whom it may
+    /// concern. With no lock held: it may run wakers.
     #[inline(always)] // see `producer::walk`
-    pub(crate) fn announce(&self, bases: impl IntoIterator<Item = Offset>) {
+    pub(crate) fn announce(&self, appended: &Appended) {
+        if appended.is_awaited {
+            self.announce_at([appended.base_offset]);
+        }
+    }
+
+    /// The same for several.
+    pub(crate) fn announce_all<'a>(&self, appended: impl IntoIterator<Item = &'a Appended>) {
+        let awaited = appended.into_iter().filter(|appended| appended.is_awaited);
+        let bases: Vec<_> = awaited.map(|appended| appended.base_offset).collect();
+        if !bases.is_empty() {
+            self.announce_at(bases);
+        }
+    }
+
+    fn announce_at(&self, bases: impl IntoIterator<Item = Offset>) {
         self.signal().notify_wanting(|| {
             let shown = bases.into_iter().map(|base| self.shown_by(base));
             shown.fold(TagBits::NONE, TagBits::and).word()

@@ -33,6 +33,8 @@ pub(crate) struct Appended {
     pub(crate) sequence: Option<Sequence>,
     /// It was there before; nothing was written.
     pub(crate) is_duplicate: bool,
+    /// Somebody may wait for it.
+    pub(crate) is_awaited: bool,
     /// The largest timestamp of the batch that was there before.
     original_timestamp: Option<Timestamp>,
 }
@@ -232,6 +234,7 @@ impl PartitionLog {
             count: writer.count,
             sequence: producer.and_then(|stamp| stamp.first),
             is_duplicate: false,
+            is_awaited: writer.announces,
             original_timestamp: None,
         })
     }
@@ -256,6 +259,7 @@ impl PartitionLog {
             count: writer.count,
             sequence,
             is_duplicate: true,
+            is_awaited: writer.announces,
             original_timestamp: first.timestamp,
         }
     }

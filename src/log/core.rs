@@ -118,6 +118,8 @@ pub(super) struct Writer {
     /// Whether that epoch has its first batch.
     pub(super) epoch_entered: bool,
     pub(super) lead: Lead,
+    /// Whether anybody has ever wanted to be told of what is appended; see `announce_appends`.
+    pub(super) announces: bool,
     /// Why nothing may be appended.
     pub(super) refuses: Option<Refusal>,
     /// `None` before the directory is made and after close.
@@ -320,6 +322,14 @@ impl PartitionLog {
     pub(crate) fn is_dirty(&self) -> bool {
         let offsets = self.offsets.snapshot();
         offsets.recovery_point < offsets.end
+    }
+
+    /// From now on every append says that it is to be announced. Whoever is going to wait for one
+    /// calls this before he looks at the end for the last time: an append that was made before
+    /// shows there, one after has seen this, for all of it happens under the writer lock. So one
+    /// that nobody ever waits for need not ask, at the price of a fence, whether somebody does.
+    pub(crate) fn announce_appends(&self) {
+        self.writer.lock().announces = true;
     }
 
     /// Whether more records are unsynced than an append may leave so.

@@ -440,6 +440,7 @@ impl Recovery<'_> {
                 next_offset: end,
                 rolled: self.rolled,
                 lead: if known.host_led.is_some() { Lead::Follows } else { Lead::Itself },
+                announces: false,
                 epoch: LeaderEpoch::new(0),
                 epoch_entered: false,
                 refuses: None,

@@ -108,7 +108,7 @@ impl PartitionLog {
         (new.epoch, new.epoch_entered) = (epoch.unwrap_or(writer.epoch), false);
         new.heed(&self.config.load()); // it may have changed since recovery began
         let old = self.segments.load_full();
-        new.count = writer.count;
+        (new.count, new.announces) = (writer.count, writer.announces);
         new.freed = writer.freed + self.size().0.saturating_sub(after);
         let undecided = fresh.offsets.snapshot().first_unstable;
         let before = self.offsets.snapshot().first_unstable;

@@ -358,10 +358,8 @@ impl Lane {
             self.unwritten.fetch_sub(done.len(), Ordering::Release);
         }
         let written = || done.iter().filter_map(|(_, result)| result.as_ref().ok());
-        if written().next().is_some() {
-            // wakers are user code: no lock is held
-            self.partition.announce(written().map(|written| written.appended.base_offset));
-        }
+        // wakers are user code: no lock is held
+        self.partition.announce_all(written().map(|written| &written.appended));
         let mut waiting = false;
         let flush = self.partition.is_flush_due();
         for (batch, result) in done {

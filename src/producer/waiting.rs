@@ -33,7 +33,7 @@ impl Wait {
             return partition.append(batch, now, durability);
         }
         let appended = partition.append_quietly(batch, now)?;
-        partition.announce([appended.base_offset]);
+        partition.announce(&appended);
         Ok(appended)
     }
 }

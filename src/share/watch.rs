@@ -49,7 +49,7 @@ impl Watch {
     ) -> Self {
         let set = WaitSet::new();
         let interest = interest(filter);
-        let registration = Arc::new(set.register_for(partition.signal(), 0, interest));
+        let registration = Arc::new(partition.register(&set, 0, interest));
         let heard = Mutex::new(Heard { interest, registration });
         Watch { set, heard, waker: Waker::from(Arc::new(Ring(place))) }
     }
@@ -72,7 +72,7 @@ impl Watch {
         if heard.interest == interest {
             return;
         }
-        let registration = Arc::new(self.set.register_for(partition.signal(), 0, interest));
+        let registration = Arc::new(partition.register(&self.set, 0, interest));
         let before = std::mem::replace(&mut *heard, Heard { interest, registration });
         drop(heard);
         drop(before); // takes it off the partition's signal

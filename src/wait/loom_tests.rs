@@ -5,6 +5,7 @@
 //! Run with `.ci/loom` and `.ci/shuttle`.
 
 mod choosing;
+mod wanted;
 
 use std::future::Future;
 use std::pin::pin;

@@ -12,6 +12,7 @@ use crate::disk::{Crash, Fault, Operation, Plan};
 use crate::error::{Error, Result};
 use crate::ids::Offset;
 use crate::seeds::pick;
+use crate::wait::WaitSet;
 
 const EIO: i32 = 5;
 
@@ -68,6 +69,8 @@ fn a_poisoned_partition_is_reopened_in_place_and_promises_again() {
             let engine = history.engine().unwrap();
             let handle = partition(&engine, 0);
             let before = records(&handle);
+            let set = WaitSet::new();
+            let registration = handle.register(&set, 0, 0);
             match reopen(&history) {
                 Ok(true) => reopened += 1,
                 Ok(false) => continue, // it was another file's sync
@@ -77,6 +80,15 @@ fn a_poisoned_partition_is_reopened_in_place_and_promises_again() {
                 }
             }
             assert_eq!(records(&handle), before, "{context}");
+            set.arm(&registration);
+            let mut told = Vec::new();
+            set.drain_ready(&mut told); // of the reopening, perhaps
+            set.arm(&registration);
+            history.append("a", 0, Process).unwrap();
+            told.clear();
+            set.drain_ready(&mut told);
+            assert_eq!(told, [0], "{context}: who waited before is told of what is appended now");
+            let before = records(&handle);
             history.append("a", 0, Power).unwrap();
             assert_eq!(records(&handle).len(), before.len() + 1, "{context}");
             history.append("a", 1, Power).unwrap();

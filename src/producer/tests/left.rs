@@ -129,7 +129,7 @@ fn a_flush_makes_the_sync_that_another_leaves_to_a_host_that_waits_in_it() {
     let slow = Arc::new(Slow(Barrier::new(2), Barrier::new(2)));
     let waker = Waker::from(slow.clone());
     let waiting = WaitSet::new();
-    let registration = waiting.register(topic.partition(partition(0)).unwrap().signal(), 0);
+    let registration = topic.partition(partition(0)).unwrap().register(&waiting, 0, 0);
     waiting.arm(&registration);
     assert!(waiting.poll_wait(&mut Context::from_waker(&waker)).is_pending());
     let sender = orders.clone();

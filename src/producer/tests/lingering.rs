@@ -371,7 +371,7 @@ fn a_waker_may_use_the_producer() {
     let waker = Waker::from(eager.clone());
     let mut cx = Context::from_waker(&waker);
     let waiting = WaitSet::new();
-    let registration = waiting.register(topic.partition(partition(0)).unwrap().signal(), 0);
+    let registration = topic.partition(partition(0)).unwrap().register(&waiting, 0, 0);
     waiting.arm(&registration);
     assert!(waiting.poll_wait(&mut cx).is_pending());
     let mut pending = orders.enqueue(Record::new("first")).unwrap();
