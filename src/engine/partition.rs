@@ -103,7 +103,8 @@ impl Partition {
         self.id.topic
     }
 
-    /// Told whenever records are published, and for good when the partition closes.
+    /// Told whenever what readers see changes, and for good when the partition closes; of appends
+    /// only once somebody has come through [`register`](Partition::register).
     pub(crate) fn signal(&self) -> &Arc<Signal> {
         &self.signal
     }
@@ -213,7 +214,7 @@ impl Partition {
     }
 
     /// The same, process-durable and without waking anybody: for callers who hold a lock of their
-    /// own, and notify [`signal`](Partition::signal) once it is free.
+    /// own, and [`announce`](Partition::announce) it once that is free.
     #[inline(always)] // see `producer::walk`
     pub(crate) fn append_quietly<B: AppendBatch>(
         &self,

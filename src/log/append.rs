@@ -89,7 +89,7 @@ impl PartitionLog {
             Lead::Follows => Err(Error::new("append", Cause::NotLeader)),
         };
         let rolled = writer.rolled.len() > rolled;
-        std::mem::forget(unfinished);
+        std::mem::forget(unfinished); // and nothing else before the lock goes
         drop(writer);
         match appended {
             Ok(appended) => {
@@ -259,7 +259,7 @@ impl PartitionLog {
             count: writer.count,
             sequence,
             is_duplicate: true,
-            is_awaited: writer.announces,
+            is_awaited: false, // nothing has changed
             original_timestamp: first.timestamp,
         }
     }

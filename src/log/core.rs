@@ -184,6 +184,9 @@ pub(crate) struct PartitionLog {
     pub(super) own_name_changed: AtomicBool,
     /// The directory is new: its `partition.metadata` is written again, durably, with its names.
     pub(super) metadata_unsynced: AtomicBool,
+    /// What the writer's state says of announcing, for who has not got the lock. It never changes
+    /// back.
+    pub(super) announces: AtomicBool,
     pub(super) counters: LogCounters,
     pub(super) offsets: Offsets,
     /// Of the one who has the turn.
@@ -324,12 +327,18 @@ impl PartitionLog {
         offsets.recovery_point < offsets.end
     }
 
-    /// From now on every append says that it is to be announced. Whoever is going to wait for one
-    /// calls this before he looks at the end for the last time: an append that was made before
-    /// shows there, one after has seen this, for all of it happens under the writer lock. So one
-    /// that nobody ever waits for need not ask, at the price of a fence, whether somebody does.
+    /// From now on every append says that it is to be announced; the first call may wait for the
+    /// writer lock. Whoever is going to wait for an append calls this before he looks at the end
+    /// for the last time: one that was made before shows there, one after has seen this, for all of
+    /// it happens under that lock. So an append that nobody ever waits for need not ask, at the
+    /// price of a fence, whether somebody does.
     pub(crate) fn announce_appends(&self) {
-        self.writer.lock().announces = true;
+        // as good as the lock: it was stored under it, behind every append that did not see it
+        if !self.announces.load(Ordering::Acquire) {
+            let mut writer = self.writer.lock();
+            writer.announces = true;
+            self.announces.store(true, Ordering::Release);
+        }
     }
 
     /// Whether more records are unsynced than an append may leave so.

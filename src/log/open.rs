@@ -471,6 +471,7 @@ impl Recovery<'_> {
             names_changed: AtomicBool::new(names_changed),
             own_name_changed: AtomicBool::new(names_changed),
             metadata_unsynced: AtomicBool::new(metadata_lost),
+            announces: AtomicBool::new(false),
             beside: Mutex::new(None),
             synced_bytes: AtomicU64::new(0),
             flush_after: AtomicU64::new(config.flush_records.unwrap_or(u64::MAX)),

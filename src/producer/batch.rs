@@ -159,9 +159,10 @@ impl LingerBatch {
             return Ok(Joined::NoRoom);
         }
         let Some(index) = self.buffer.try_push(record, rules)? else { return Ok(Joined::Full) };
-        let ahead = Near::of(self.buffer.room()).plus(AHEAD);
-        ahead.fetch_to_write();
-        ahead.plus(Near::LINE).fetch_to_write();
+        if let Some(ahead) = self.buffer.room().get(AHEAD..) {
+            Near::of(ahead).fetch_to_write();
+            Near::of(ahead).plus(Near::LINE).fetch_to_write();
+        }
         if durability == Durability::Power {
             self.durability = durability;
         }

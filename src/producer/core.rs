@@ -176,7 +176,7 @@ impl Core {
         LingerBatch::new((buffer, most), Grant::new(&self.memory), self.helped())
     }
 
-    /// Takes back a batch that stayed empty.
+    /// Takes back a batch that stayed empty. With no lock held: it may run wakers.
     pub(super) fn take_back(&self, batch: LingerBatch) {
         self.recycle(batch.discard());
     }

@@ -200,8 +200,7 @@ impl Lane {
         self.called.store(false, Ordering::Release);
     }
 
-    /// Encodes a record into the open batch, or into the next one if that has no room for it. No
-    /// loop: what a record brings would be worked out before it, for every way through it.
+    /// Encodes a record into the open batch, or into the next one if that has no room for it.
     #[inline(always)] // see `linger`
     pub(super) fn push(
         &self,
@@ -210,12 +209,31 @@ impl Lane {
         rules: &BatchRules,
         durability: Durability,
     ) -> Result<Pushed> {
+        let mut unused = None;
+        let pushed = self.push_locked(core, record, rules, durability, &mut unused);
+        if let Some(batch) = unused {
+            core.take_back(batch); // its memory comes free, which may run wakers
+        }
+        pushed
+    }
+
+    /// The same under the lock; what is left over is to be taken back without it. No loop: what a
+    /// record brings would be worked out before it, for every way through it.
+    #[inline(always)] // see `linger`
+    fn push_locked(
+        &self,
+        core: &Core,
+        record: &Record<'_>,
+        rules: &BatchRules,
+        durability: Durability,
+        unused: &mut Option<LingerBatch>,
+    ) -> Result<Pushed> {
         let bound = size_bound(record);
         let mut queue = self.queue.lock();
         let queue = &mut *queue;
         core.check_taking()?; // under the lock: what ends the producer seals after it
         let Some(open) = &mut queue.open else {
-            return self.push_first(core, queue, (record, bound), rules, durability);
+            return self.push_first(core, (queue, unused), (record, bound), rules, durability);
         };
         match open.join((record, bound), rules, durability) {
             Ok(Joined::At(index)) => {
@@ -227,7 +245,8 @@ impl Lane {
             Ok(Joined::NoRoom) => Ok(Pushed::NoRoom),
             Ok(Joined::Full) => {
                 let write = queue.seal_full(core);
-                let pushed = self.push_first(core, queue, (record, bound), rules, durability);
+                let places = (queue, unused);
+                let pushed = self.push_first(core, places, (record, bound), rules, durability);
                 pushed.map(|pushed| pushed.after(write))
             }
             Err(error) => Err(self.placed(error)),
@@ -240,7 +259,7 @@ impl Lane {
     fn push_first(
         &self,
         core: &Core,
-        queue: &mut Queue,
+        (queue, unused): (&mut Queue, &mut Option<LingerBatch>),
         (record, bound): (&Record<'_>, usize),
         rules: &BatchRules,
         durability: Durability,
@@ -250,11 +269,11 @@ impl Lane {
             Ok(Joined::At(index)) => index,
             Ok(refused) => {
                 debug_assert_eq!(refused, Joined::NoRoom, "an empty batch is not full");
-                core.take_back(batch);
+                *unused = Some(batch);
                 return Ok(Pushed::NoRoom);
             }
             Err(error) => {
-                core.take_back(batch);
+                *unused = Some(batch);
                 return Err(self.placed(error));
             }
         };

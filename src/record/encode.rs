@@ -174,7 +174,7 @@ fn check_timestamp(
     if timestamp < 0 {
         return Err(RecordRefusal::NegativeTimestamp { timestamp });
     }
-    let distance = timestamp.saturating_sub(now.as_millis()); // more than `-i64::MAX`
+    let distance = timestamp.saturating_sub(now.as_millis()); // at least `-i64::MAX`
     let apart = Duration::from_millis(distance.unsigned_abs());
     if distance > after_max.0 {
         return Err(RecordRefusal::TimestampTooNew { ahead: apart, most: after_max.duration() });

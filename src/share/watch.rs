@@ -68,13 +68,12 @@ impl Watch {
     /// The group's next consumers want something else.
     pub(super) fn want(&self, partition: &Partition, filter: Option<&RecordFilter>) {
         let interest = interest(filter);
-        let mut heard = self.heard.lock();
-        if heard.interest == interest {
+        if self.heard.lock().interest == interest {
             return;
         }
         let registration = Arc::new(partition.register(&self.set, 0, interest));
-        let before = std::mem::replace(&mut *heard, Heard { interest, registration });
-        drop(heard);
+        let heard = Heard { interest, registration };
+        let before = std::mem::replace(&mut *self.heard.lock(), heard);
         drop(before); // takes it off the partition's signal
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Here because the instructions take a pointer. They read nothing, store nothing and raise no
 //! fault, wherever that points: an address that is kept as a number, and may be of another day, is
-//! as good as one that is sure. So there is nothing to assert. Called by `disk::near`.
+//! as good as one that is sure, so of it there is nothing to assert. Called by `disk::near`.
 
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
@@ -19,16 +19,20 @@ pub(crate) fn fetch_line(address: usize) {
 /// least.
 #[inline(always)]
 pub(crate) fn fetch_line_to_write(address: usize) {
-    if !std::arch::is_x86_feature_detected!("sse4.2") {
-        return;
+    if is_known() {
+        debug_assert!(is_known());
+        // SAFETY: a hint as above, which the processor knows; no register or flag is changed.
+        unsafe {
+            std::arch::asm!(
+                "prefetchw [{}]",
+                in(reg) address,
+                options(nostack, preserves_flags, readonly)
+            );
+        }
     }
-    debug_assert!(std::arch::is_x86_feature_detected!("sse4.2"));
-    // SAFETY: a hint as above, which the processor knows; no register or flag is changed.
-    unsafe {
-        std::arch::asm!(
-            "prefetchw [{}]",
-            in(reg) address,
-            options(nostack, preserves_flags, readonly)
-        );
-    }
+}
+
+#[inline(always)]
+fn is_known() -> bool {
+    std::arch::is_x86_feature_detected!("sse4.2")
 }

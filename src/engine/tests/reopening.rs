@@ -71,6 +71,7 @@ fn a_poisoned_partition_is_reopened_in_place_and_promises_again() {
             let before = records(&handle);
             let set = WaitSet::new();
             let registration = handle.register(&set, 0, 0);
+            set.arm(&registration);
             match reopen(&history) {
                 Ok(true) => reopened += 1,
                 Ok(false) => continue, // it was another file's sync
@@ -80,9 +81,9 @@ fn a_poisoned_partition_is_reopened_in_place_and_promises_again() {
                 }
             }
             assert_eq!(records(&handle), before, "{context}");
-            set.arm(&registration);
             let mut told = Vec::new();
-            set.drain_ready(&mut told); // of the reopening, perhaps
+            set.drain_ready(&mut told);
+            assert_eq!(told, [0], "{context}: who waits is told of the reopening");
             set.arm(&registration);
             history.append("a", 0, Process).unwrap();
             told.clear();

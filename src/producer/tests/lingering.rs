@@ -381,3 +381,37 @@ fn a_waker_may_use_the_producer() {
     assert_eq!(values(&topic, 0).len(), 5);
     assert_eq!(pending.wait().unwrap().offset().get(), 0);
 }
+
+/// Enqueues from inside a wake-up, to the partition whose record was refused.
+struct Neighbour {
+    orders: TopicProducer,
+    woken: AtomicU32,
+}
+
+impl Wake for Neighbour {
+    fn wake(self: Arc<Self>) {
+        self.woken.fetch_add(1, Ordering::Relaxed);
+        self.orders.enqueue_to(partition(1), Record::new("from the waker")).unwrap();
+    }
+}
+
+/// The memory of the batch that it would have begun comes free then, which wakes who waits for some.
+#[test]
+fn a_waker_may_enqueue_where_a_record_was_refused() {
+    let world = World::by_hand();
+    let builder = world.producer().batch_bytes(1_000).buffer_bytes(4_096);
+    let (_, orders) = world.orders(TopicConfig::new().partitions(2), builder);
+    let key = (0..)
+        .map(|n| n.to_string())
+        .find(|key| orders.partition_for_key(key).is_ok_and(|its| its == partition(0)));
+    let (key, large) = (key.unwrap(), [7; 3_200]);
+    let _held = orders.enqueue_to(partition(0), Record::new(&large[..900])).unwrap();
+    let neighbour = Arc::new(Neighbour { orders: orders.clone(), woken: AtomicU32::new(0) });
+    let waker = Waker::from(neighbour.clone());
+    let mut waiting = Box::pin(orders.enqueue_async(Record::new(&large).key(&key)));
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let refused = Record::new("early").timestamp(Timestamp::from_millis(-5));
+    let error = orders.enqueue_to(partition(1), refused).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidRecord);
+    assert_eq!(neighbour.woken.load(Ordering::Relaxed), 1);
+}

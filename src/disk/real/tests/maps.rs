@@ -217,7 +217,7 @@ fn pages_far_behind_the_writer_are_let_go_and_come_back_when_they_are_looked_at(
         map.publish(at + step);
     }
     let resident = resident_bytes_of(&path);
-    assert!(resident < 10 << 20, "{resident} of {} bytes", 16 * step);
+    assert!(resident < 4 << 20, "{resident} of {} bytes", 16 * step);
     let view = map.reader().view(0, 16 * step).unwrap();
     for (at, bytes) in view.chunks(1 << 20).enumerate() {
         let expected = u8::try_from(at).unwrap() + 1;
