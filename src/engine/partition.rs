@@ -103,8 +103,7 @@ impl Partition {
         self.id.topic
     }
 
-    /// Told whenever what readers see changes, and for good when the partition closes; of appends
-    /// only once somebody has come through [`register`](Partition::register).
+    /// Told of what readers see, of appends only once somebody came through `register`, and closed.
     pub(crate) fn signal(&self) -> &Arc<Signal> {
         &self.signal
     }

@@ -199,3 +199,17 @@ impl LingerBatch {
         self.buffer.count()
     }
 }
+
+/// At least as many bytes as the record can take in a batch: what it holds and, for each length
+/// and number, the longest form the format has.
+#[inline]
+pub(super) fn size_bound(record: &Record<'_>) -> usize {
+    const NUMBERS: usize = 5 + 1 + 10 + 5 + 5 + 5 + 5;
+    const HEADER_NUMBERS: usize = 5 + 5;
+    let len = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+    let mut bound = NUMBERS + len(record.key_bytes()) + len(record.value());
+    for header in record.headers() {
+        bound += HEADER_NUMBERS + header.name().len() + len(header.value());
+    }
+    bound
+}

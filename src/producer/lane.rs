@@ -15,7 +15,7 @@ use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::batch::{Joined, LingerBatch, Promise, Ticket, Written};
+use super::batch::{Joined, LingerBatch, Promise, Ticket, Written, size_bound};
 use super::core::Core;
 use super::lanes::Failures;
 use super::topic_name::TopicName;
@@ -493,18 +493,4 @@ impl Due for Lane {
 /// The error of a record that comes after its producer has ended.
 pub(super) fn closed(operation: &'static str) -> Error {
     Error::new(operation, Cause::Closed("the producer"))
-}
-
-/// At least as many bytes as the record can take in a batch: what it holds and, for each length
-/// and number, the longest form the format has.
-#[inline]
-pub(super) fn size_bound(record: &Record<'_>) -> usize {
-    const NUMBERS: usize = 5 + 1 + 10 + 5 + 5 + 5 + 5;
-    const HEADER_NUMBERS: usize = 5 + 5;
-    let len = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
-    let mut bound = NUMBERS + len(record.key_bytes()) + len(record.value());
-    for header in record.headers() {
-        bound += HEADER_NUMBERS + header.name().len() + len(header.value());
-    }
-    bound
 }

@@ -4,8 +4,9 @@
 //! a share in the batch's ticket. Full batches are written by the timer if they are large and few,
 //! else by who fills them; the timer writes what is due.
 
+use super::batch::size_bound;
 use super::core::Core;
-use super::lane::{Lane, Pushed, Taken, size_bound};
+use super::lane::{Lane, Pushed, Taken};
 use super::pending::Pending;
 use super::topic::TopicProducer;
 use crate::error::{Error, Result};

@@ -201,8 +201,8 @@ impl Segment {
     /// The digests of a segment that grows no more are whole: from now on all of it is asked
     /// about.
     pub(crate) fn digests_are_sealed(&self) {
-        self.cover.counted.store(u64::MAX, Ordering::Release);
-        self.cover.asked.store(None);
+        self.cover.counted.store(u64::MAX, Ordering::SeqCst);
+        self.cover.asked.store(None); // behind that: see `asked`
         self.appends_from(u64::MAX);
     }
 
@@ -303,12 +303,18 @@ impl Segment {
     }
 
     pub(super) fn asked(&self) -> Result<Arc<Asked>> {
-        if let Some(asked) = self.cover.asked.load_full() {
-            return Ok(asked);
+        loop {
+            if let Some(asked) = self.cover.asked.load_full() {
+                return Ok(asked);
+            }
+            let counted = self.cover.counted.load(Ordering::SeqCst);
+            let asked = Arc::new(Asked::new(self.sidecar()?, self.published()));
+            self.cover.asked.store(Some(asked.clone()));
+            if self.cover.counted.load(Ordering::SeqCst) == counted {
+                return Ok(asked); // where it is sealed from here on, that lets go of this one
+            }
+            self.cover.asked.store(None);
         }
-        let asked = Arc::new(Asked::new(self.sidecar()?, self.published()));
-        self.cover.asked.store(Some(asked.clone()));
-        Ok(asked)
     }
 
     /// The sidecar, if there is one that can be used.
@@ -318,10 +324,11 @@ impl Segment {
         }
         let place = self.place();
         let path = self.digest_path();
+        // before the file is opened: all runs count once it has none of what was cut off, and one
+        // that was opened before then has
+        let counted = self.cover.counted.load(Ordering::SeqCst);
         Ok(match Sidecar::open(&*place.disk, &path, place.identity, self.base())? {
-            Found::Sidecar(sidecar) => {
-                Some(sidecar.with_first(self.cover.counted.load(Ordering::Acquire)))
-            }
+            Found::Sidecar(sidecar) => Some(sidecar.with_first(counted)),
             Found::Missing | Found::Unwritten => None,
             Found::Unusable(why) => {
                 log::warn!("{} vouches for nothing: {why}", path.display());

@@ -395,7 +395,7 @@ impl Wake for Neighbour {
     }
 }
 
-/// The memory of the batch that it would have begun comes free then, which wakes who waits for some.
+/// The memory of the batch that it would have begun comes free then, and wakes who waits for some.
 #[test]
 fn a_waker_may_enqueue_where_a_record_was_refused() {
     let world = World::by_hand();
