@@ -103,7 +103,7 @@ impl Partition {
         self.id.topic
     }
 
-    /// Told of what readers see, of appends only once somebody came through `register`, and closed.
+    /// Told of changes that readers see; of appends once somebody has come through `register`.
     pub(crate) fn signal(&self) -> &Arc<Signal> {
         &self.signal
     }

@@ -31,11 +31,10 @@ impl Partition {
     }
 
     /// The same for several.
-    pub(crate) fn announce_all<'a>(&self, appended: impl IntoIterator<Item = &'a Appended>) {
-        let awaited = appended.into_iter().filter(|appended| appended.is_awaited);
-        let bases: Vec<_> = awaited.map(|appended| appended.base_offset).collect();
-        if !bases.is_empty() {
-            self.announce_at(bases);
+    pub(crate) fn announce_all<'a>(&self, all: impl Iterator<Item = &'a Appended> + Clone) {
+        let awaited = all.filter(|appended| appended.is_awaited);
+        if awaited.clone().next().is_some() {
+            self.announce_at(awaited.map(|appended| appended.base_offset));
         }
     }
 
