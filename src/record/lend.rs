@@ -9,7 +9,7 @@
 
 use super::batch::{Batch, Headers, take_bytes};
 use super::header::{BatchHeader, Opened};
-use super::varint::{take_i32, take_i64, take_length};
+use super::varint::{signed, take_i32, take_i64, take_length};
 use crate::ids::Offset;
 
 /// Whether `left` is `count` records as they should be, with offsets that rise to `last_delta` at
@@ -29,14 +29,78 @@ pub(super) fn are_sound(mut left: &[u8], count: u32, last_delta: i32) -> bool {
 /// Takes a record off the front; its offset delta, if it is as it should be.
 #[inline(always)]
 fn take_sound(left: &mut &[u8]) -> Option<i32> {
-    let len = take_length(left)??;
-    let (record, rest) = left.split_at_checked(len)?;
-    *left = rest;
-    let (_attributes, mut fields) = record.split_first()?;
-    take_i64(&mut fields)?;
-    let delta = take_i32(&mut fields)?;
-    let fields = skip_bytes(skip_bytes(fields)?)?;
+    let Front { delta, fields, .. } = take_front(left)?;
+    let fields = match bare_value(fields) {
+        Some((_value, rest)) => rest,
+        None => skip_bytes(skip_bytes(fields)?)?,
+    };
     (fields == [0] || has_sound_headers(fields)).then_some(delta)
+}
+
+/// What a record begins with.
+struct Front<'a> {
+    timestamp_delta: i64,
+    delta: i32,
+    /// From the key's length on.
+    fields: &'a [u8],
+}
+
+/// Takes a record off the front, decoded as far as its key.
+///
+/// Nearly every one has a byte for each delta, and two at most for its length: one comparison of
+/// the word that it begins with says so.
+#[inline(always)]
+fn take_front<'a>(left: &mut &'a [u8]) -> Option<Front<'a>> {
+    let (front, rest) = match left.first_chunk().map(|word| u64::from_le_bytes(*word)) {
+        // length, length, attributes, timestamp delta, offset delta; the length is even
+        Some(word) if word & 0x80_80_00_80_81 == 0x80 => {
+            let len = (word & 0x7f) >> 1 | (word & 0x7f00) >> 2;
+            short_front(left, 2, len, word >> 24)?
+        }
+        Some(word) if word & 0x80_80_00_81 == 0 => {
+            short_front(left, 1, (word & 0x7f) >> 1, word >> 16)?
+        }
+        _ => any_front(left)?,
+    };
+    *left = rest;
+    Some(front)
+}
+
+/// One whose deltas have a byte each, behind so many bytes of its length.
+#[inline(always)]
+fn short_front(left: &[u8], before: usize, len: u64, deltas: u64) -> Option<(Front<'_>, &[u8])> {
+    let (record, rest) = left.get(before..)?.split_at_checked(len as usize)?; // 64 bits
+    let fields = record.get(3..)?;
+    let [timestamp_delta, delta, ..] = deltas.to_le_bytes().map(|byte| signed(u32::from(byte)));
+    Some((Front { timestamp_delta: i64::from(timestamp_delta), delta, fields }, rest))
+}
+
+/// Any other.
+#[inline(always)]
+fn any_front(left: &[u8]) -> Option<(Front<'_>, &[u8])> {
+    let mut left = left;
+    let len = take_length(&mut left)??;
+    let (record, rest) = left.split_at_checked(len)?;
+    let (_attributes, mut fields) = record.split_first()?;
+    let timestamp_delta = take_i64(&mut fields)?;
+    let delta = take_i32(&mut fields)?;
+    Some((Front { timestamp_delta, delta, fields }, rest))
+}
+
+/// The value of a record without a key, and what follows it, if no more than two bytes say how long
+/// it is: one comparison tells.
+#[inline(always)]
+fn bare_value(fields: &[u8]) -> Option<(&[u8], &[u8])> {
+    let word = u32::from_le_bytes(*fields.first_chunk()?);
+    // null, length, length; the length is even
+    if word & 0x80_81_ff == 0x80_01 {
+        let len = (word & 0x7f_00) >> 9 | (word & 0x7f_00_00) >> 10;
+        fields[3..].split_at_checked(len as usize) // 64 bits
+    } else if word & 0x81_ff == 0x01 {
+        fields[2..].split_at_checked((word & 0x7f_00) as usize >> 9)
+    } else {
+        None
+    }
 }
 
 /// What follows bytes and their length, or null.
@@ -57,12 +121,7 @@ fn has_sound_headers(mut fields: &[u8]) -> bool {
 
 /// Takes a record off the front; its headers, if it is one as far as they begin.
 pub(super) fn take_headers<'a>(left: &mut &'a [u8]) -> Option<Headers<'a>> {
-    let len = take_length(left)??;
-    let (record, rest) = left.split_at_checked(len)?;
-    *left = rest;
-    let (_attributes, mut fields) = record.split_first()?;
-    take_i64(&mut fields)?;
-    take_i32(&mut fields)?;
+    let Front { mut fields, .. } = take_front(left)?;
     take_bytes(&mut fields)?;
     take_bytes(&mut fields)?;
     let count = u32::try_from(take_i32(&mut fields)?).ok()?;
@@ -109,6 +168,9 @@ impl<'a> LentRecord<'a> {
     #[inline]
     pub(super) fn value(&self) -> Option<&'a [u8]> {
         let mut fields = self.fields;
+        if let Some((value, _)) = bare_value(fields) {
+            return Some(value);
+        }
         take_bytes(&mut fields)?;
         take_bytes(&mut fields)?
     }
@@ -172,14 +234,67 @@ impl<'a> Iterator for LentRecords<'a> {
         if self.left.is_empty() {
             return None;
         }
-        let mut left = self.left;
-        let len = take_length(&mut left)??;
-        let (record, rest) = left.split_at_checked(len)?;
-        self.left = rest;
-        let (_attributes, mut fields) = record.split_first()?;
-        let timestamp_delta = take_i64(&mut fields)?;
-        let delta = i64::from(take_i32(&mut fields)?);
-        let offset = Offset::new(self.base.wrapping_add(delta)); // checked: it does not wrap
+        let Front { timestamp_delta, delta, fields } = take_front(&mut self.left)?;
+        let offset = Offset::new(self.base.wrapping_add(i64::from(delta))); // checked: no wrap
         Some(LentRecord { head: self.head, offset, timestamp_delta, fields })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    /// Bytes at which numbers end or go on, and lengths that often fit.
+    fn bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![0..24_u8, 0x7e..0x83_u8, Just(0xff)];
+        vec(byte, 0..most)
+    }
+
+    /// Null in place of a key, or the value's length as a key would have it; the value; no headers.
+    fn fields_of(null: bool, len: usize) -> Vec<u8> {
+        let mut prefix = [0; 10];
+        let free = super::super::varint::put(&mut prefix, len as i64).len();
+        let null: &[u8] = if null { &[1] } else { &[] };
+        [null, &prefix[..10 - free], &vec![7; len], &[0]].concat()
+    }
+
+    fn parts<'a>((front, rest): (Front<'a>, &'a [u8])) -> (i64, i32, &'a [u8], &'a [u8]) {
+        (front.timestamp_delta, front.delta, front.fields, rest)
+    }
+
+    proptest! {
+        #[test]
+        fn the_front_of_a_record_is_the_same_by_either_way(left in bytes(80)) {
+            let mut rest = &left[..];
+            let quick = take_front(&mut rest).map(|front| parts((front, rest)));
+            prop_assert_eq!(quick, any_front(&left).map(parts));
+        }
+
+        #[test]
+        fn a_value_is_the_same_by_either_way(fields in bytes(80), len in 0..400_usize, null: bool) {
+            for fields in [fields, fields_of(null, len)] {
+                if let Some((value, rest)) = bare_value(&fields) {
+                    let mut left = &fields[..];
+                    prop_assert_eq!(take_bytes(&mut left), Some(None));
+                    prop_assert_eq!(take_bytes(&mut left), Some(Some(value)));
+                    prop_assert_eq!(left, rest);
+                    prop_assert_eq!(skip_bytes(skip_bytes(&fields).unwrap()), Some(rest));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nearly_every_value_without_a_key_is_bare() {
+        for len in [1_usize, 63, 64, 127, 128, 8191] {
+            let mut fields = fields_of(true, len);
+            let (value, rest) = bare_value(&fields).expect("it is");
+            assert_eq!((value, rest), (&vec![7; len][..], &[0][..]));
+            // null stands for no value, which no length says
+            fields[1] = 1;
+            assert_eq!(bare_value(&fields), None);
+        }
     }
 }

@@ -68,7 +68,14 @@ fn short(bytes: &[u8]) -> Option<(u32, &[u8])> {
     }
 }
 
-/// The same of at most `most` bytes; `None` where none ends there.
+/// What such a number stands for.
+#[inline(always)]
+pub(super) fn signed(zigzag: u32) -> i32 {
+    (zigzag >> 1).cast_signed() ^ -((zigzag & 1).cast_signed())
+}
+
+/// A number of at most `most` bytes, its sign still in the lowest bit; `None` where none ends
+/// there.
 ///
 /// It takes the slice by value: one whose place is lent to a call has to lie in memory, and then
 /// each number waits until what was left by the one before is stored.
@@ -113,8 +120,7 @@ fn take_zigzag(bytes: &mut &[u8]) -> Option<u32> {
 /// Takes an `i32` off the front.
 #[inline(always)]
 pub(super) fn take_i32(bytes: &mut &[u8]) -> Option<i32> {
-    let number = take_zigzag(bytes)?;
-    Some((number >> 1).cast_signed() ^ -((number & 1).cast_signed()))
+    take_zigzag(bytes).map(signed)
 }
 
 /// Takes an `i64` off the front.

@@ -10,7 +10,6 @@
 
 use bytes::Bytes;
 
-use super::index::relative;
 use super::lookup::{Chunk, Limits};
 use super::scan::{misfit, skips};
 use super::shared::Segment;
@@ -79,17 +78,25 @@ impl Segment {
             (taken.bytes, taken.next_offset, taken.records);
         let mut leader_epoch = taken.epoch.map_or(-1, LeaderEpoch::get);
         let may_skip = limits.gapless_from.is_none();
+        // what begins before the segment, or lies too far in it for an index, is not plain
+        let bound = limits.bound.min(Offset::new(self.base().get().saturating_add(1 << 31)));
+        if next_offset < self.base() {
+            return;
+        }
         while at < end && records < limits.records {
             let follows = Follows { next_offset, may_skip, leader_epoch };
             let Some(batch) = Plain::at_front(&within[at..], follows, crc32c_of) else { break };
             let last = batch.last_offset;
-            if last >= limits.bound || relative(self.base(), last).is_none() {
+            if last >= bound {
                 break;
             }
             (next_offset, leader_epoch) = (last.next(), batch.leader_epoch);
             records += u64::from(batch.count);
-            if batch.size < SMALL {
-                Near::of(&within[at..]).plus(AHEAD).fetch_all(batch.size);
+            let ahead = Near::of(&within[at..]).plus(AHEAD);
+            if batch.size <= 3 * Near::LINE {
+                ahead.fetch_lines::<4>(); // often they touch one more
+            } else if batch.size < SMALL {
+                ahead.fetch_all(batch.size);
             }
             at += batch.size;
         }
