@@ -47,32 +47,48 @@ struct Front<'a> {
 
 /// Takes a record off the front, decoded as far as its key.
 ///
-/// Nearly every one has a byte for each delta, and two at most for its length: one comparison of
-/// the word that it begins with says so.
+/// Nearly every one has a byte for its timestamp delta, and at most two for its length and its
+/// offset delta: a comparison of the word that it begins with says so.
 #[inline(always)]
 fn take_front<'a>(left: &mut &'a [u8]) -> Option<Front<'a>> {
-    let (front, rest) = match left.first_chunk().map(|word| u64::from_le_bytes(*word)) {
-        // length, length, attributes, timestamp delta, offset delta; the length is even
-        Some(word) if word & 0x80_80_00_80_81 == 0x80 => {
-            let len = (word & 0x7f) >> 1 | (word & 0x7f00) >> 2;
-            short_front(left, 2, len, word >> 24)?
-        }
-        Some(word) if word & 0x80_80_00_81 == 0 => {
-            short_front(left, 1, (word & 0x7f) >> 1, word >> 16)?
-        }
-        _ => any_front(left)?,
+    let word = left.first_chunk().map_or(u64::MAX, |word| u64::from_le_bytes(*word));
+    // length, length, attributes, timestamp delta, offset delta, offset delta; the length is even
+    let (front, rest) = if word & 0x80_80_00_80_81 == 0x80 {
+        short_front(left, (2, 3), two(word), [word >> 24, word >> 32 & 0xff])?
+    } else if word & 0x80_80_80_00_80_81 == 0x80_00_00_00_80 {
+        short_front(left, (2, 4), two(word), [word >> 24, two(word >> 32)])?
+    // length, attributes, timestamp delta, offset delta, offset delta
+    } else if word & 0x80_80_00_81 == 0 {
+        short_front(left, (1, 3), word & 0xff, [word >> 16, word >> 24 & 0xff])?
+    } else if word & 0x80_80_80_00_81 == 0x80_00_00_00 {
+        short_front(left, (1, 4), word & 0xff, [word >> 16, two(word >> 24)])?
+    } else {
+        any_front(left)?
     };
     *left = rest;
     Some(front)
 }
 
-/// One whose deltas have a byte each, behind so many bytes of its length.
+/// A number of two bytes at the front of a word.
 #[inline(always)]
-fn short_front(left: &[u8], before: usize, len: u64, deltas: u64) -> Option<(Front<'_>, &[u8])> {
-    let (record, rest) = left.get(before..)?.split_at_checked(len as usize)?; // 64 bits
-    let fields = record.get(3..)?;
-    let [timestamp_delta, delta, ..] = deltas.to_le_bytes().map(|byte| signed(u32::from(byte)));
-    Some((Front { timestamp_delta: i64::from(timestamp_delta), delta, fields }, rest))
+fn two(word: u64) -> u64 {
+    word & 0x7f | (word & 0x7f00) >> 1
+}
+
+/// One whose length has so many bytes, and what follows that up to the key; with the length and the
+/// deltas, their signs still in the lowest bit. The first delta is the lowest byte alone.
+#[inline(always)]
+fn short_front(
+    left: &[u8],
+    (before, fields_at): (usize, usize),
+    len: u64,
+    [timestamp_delta, delta]: [u64; 2],
+) -> Option<(Front<'_>, &[u8])> {
+    let (record, rest) = left.get(before..)?.split_at_checked((len >> 1) as usize)?; // 64 bits
+    let fields = record.get(fields_at..)?;
+    let number = |zigzag: u64| signed(zigzag as u32); // it has 14 bits
+    let timestamp_delta = i64::from(number(timestamp_delta & 0xff));
+    Some((Front { timestamp_delta, delta: number(delta), fields }, rest))
 }
 
 /// Any other.

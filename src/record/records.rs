@@ -406,7 +406,10 @@ impl<'a> RecordsIter<'a> {
                 let (part, rest) = self.parts.split_first()?;
                 (self.part, self.parts) = (Some(part), rest);
                 (self.left, self.plain) = (&part.bytes, part.plain.iter());
-                continue;
+                match self.next_open() {
+                    Some(records) => return Some(records),
+                    None => continue,
+                }
             };
             let part = self.part?;
             self.left = &self.left[batch.header().size()..];
