@@ -38,6 +38,7 @@ fn take_sound(left: &mut &[u8]) -> Option<i32> {
 }
 
 /// What a record begins with.
+#[cfg_attr(test, derive(Debug, PartialEq))]
 struct Front<'a> {
     timestamp_delta: i64,
     delta: i32,
@@ -48,20 +49,20 @@ struct Front<'a> {
 /// Takes a record off the front, decoded as far as its key.
 ///
 /// Nearly every one has a byte for its timestamp delta, and at most two for its length and its
-/// offset delta: a comparison of the word that it begins with says so.
+/// offset delta: of the word that it begins with, one comparison tells each of these four shapes.
 #[inline(always)]
 fn take_front<'a>(left: &mut &'a [u8]) -> Option<Front<'a>> {
     let word = left.first_chunk().map_or(u64::MAX, |word| u64::from_le_bytes(*word));
     // length, length, attributes, timestamp delta, offset delta, offset delta; the length is even
     let (front, rest) = if word & 0x80_80_00_80_81 == 0x80 {
-        short_front(left, (2, 3), two(word), [word >> 24, word >> 32 & 0xff])?
+        short_front(left, (2, 3), [two(word), one(word >> 24), one(word >> 32)])?
     } else if word & 0x80_80_80_00_80_81 == 0x80_00_00_00_80 {
-        short_front(left, (2, 4), two(word), [word >> 24, two(word >> 32)])?
+        short_front(left, (2, 4), [two(word), one(word >> 24), two(word >> 32)])?
     // length, attributes, timestamp delta, offset delta, offset delta
     } else if word & 0x80_80_00_81 == 0 {
-        short_front(left, (1, 3), word & 0xff, [word >> 16, word >> 24 & 0xff])?
+        short_front(left, (1, 3), [one(word), one(word >> 16), one(word >> 24)])?
     } else if word & 0x80_80_80_00_81 == 0x80_00_00_00 {
-        short_front(left, (1, 4), word & 0xff, [word >> 16, two(word >> 24)])?
+        short_front(left, (1, 4), [one(word), one(word >> 16), two(word >> 24)])?
     } else {
         any_front(left)?
     };
@@ -69,29 +70,33 @@ fn take_front<'a>(left: &mut &'a [u8]) -> Option<Front<'a>> {
     Some(front)
 }
 
-/// A number of two bytes at the front of a word.
+/// A number of one byte at the front of a word.
 #[inline(always)]
-fn two(word: u64) -> u64 {
-    word & 0x7f | (word & 0x7f00) >> 1
+fn one(word: u64) -> u32 {
+    (word & 0x7f) as u32 // fits
 }
 
-/// One whose length has so many bytes, and what follows that up to the key; with the length and the
-/// deltas, their signs still in the lowest bit. The first delta is the lowest byte alone.
+/// A number of two.
+#[inline(always)]
+fn two(word: u64) -> u32 {
+    (word & 0x7f | (word & 0x7f00) >> 1) as u32 // fits
+}
+
+/// Such a record: the bytes of its length, and from there those before the key; its length and its
+/// deltas, the signs still in their lowest bits.
 #[inline(always)]
 fn short_front(
     left: &[u8],
-    (before, fields_at): (usize, usize),
-    len: u64,
-    [timestamp_delta, delta]: [u64; 2],
+    (len_size, front_size): (usize, usize),
+    [len, timestamp_delta, delta]: [u32; 3],
 ) -> Option<(Front<'_>, &[u8])> {
-    let (record, rest) = left.get(before..)?.split_at_checked((len >> 1) as usize)?; // 64 bits
-    let fields = record.get(fields_at..)?;
-    let number = |zigzag: u64| signed(zigzag as u32); // it has 14 bits
-    let timestamp_delta = i64::from(number(timestamp_delta & 0xff));
-    Some((Front { timestamp_delta, delta: number(delta), fields }, rest))
+    let (record, rest) = left.get(len_size..)?.split_at_checked((len >> 1) as usize)?;
+    let fields = record.get(front_size..)?;
+    let timestamp_delta = i64::from(signed(timestamp_delta));
+    Some((Front { timestamp_delta, delta: signed(delta), fields }, rest))
 }
 
-/// Any other.
+/// The same of any record, number by number.
 #[inline(always)]
 fn any_front(left: &[u8]) -> Option<(Front<'_>, &[u8])> {
     let mut left = left;
@@ -103,17 +108,16 @@ fn any_front(left: &[u8]) -> Option<(Front<'_>, &[u8])> {
     Some((Front { timestamp_delta, delta, fields }, rest))
 }
 
-/// The value of a record without a key, and what follows it, if no more than two bytes say how long
-/// it is: one comparison tells.
+/// The value of a record without a key, and what follows it, where at most two bytes say how long
+/// it is, as of nearly all of these. `None` says nothing: look number by number.
 #[inline(always)]
 fn bare_value(fields: &[u8]) -> Option<(&[u8], &[u8])> {
     let word = u32::from_le_bytes(*fields.first_chunk()?);
     // null, length, length; the length is even
     if word & 0x80_81_ff == 0x80_01 {
-        let len = (word & 0x7f_00) >> 9 | (word & 0x7f_00_00) >> 10;
-        fields[3..].split_at_checked(len as usize) // 64 bits
+        fields[3..].split_at_checked((two(u64::from(word >> 8)) >> 1) as usize)
     } else if word & 0x81_ff == 0x01 {
-        fields[2..].split_at_checked((word & 0x7f_00) as usize >> 9)
+        fields[2..].split_at_checked((one(u64::from(word >> 8)) >> 1) as usize)
     } else {
         None
     }
@@ -258,59 +262,111 @@ impl<'a> Iterator for LentRecords<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::varint::put;
     use super::*;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    /// Bytes at which numbers end or go on, and lengths that often fit.
+    const TIMESTAMP_DELTAS: [i64; 8] = [0, 1, -1, 63, -64, 64, -65, 1 << 40];
+    const DELTAS: [i64; 8] = [0, 1, 63, 64, 8191, 8192, -1, -8192];
+
+    fn number(number: i64) -> Vec<u8> {
+        let mut bytes = [0; 10];
+        let free = put(&mut bytes, number).len();
+        bytes[..10 - free].to_vec()
+    }
+
+    /// The same with a byte more than it needs.
+    fn overlong(number: Vec<u8>) -> Vec<u8> {
+        let mut bytes = number;
+        *bytes.last_mut().unwrap() |= 0x80;
+        bytes.push(0);
+        bytes
+    }
+
     fn bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
-        let byte = prop_oneof![0..24_u8, 0x7e..0x83_u8, Just(0xff)];
-        vec(byte, 0..most)
+        vec(prop_oneof![0..24_u8, 0x7e..0x83_u8, Just(0xff)], 0..most)
     }
 
-    /// Null in place of a key, or the value's length as a key would have it; the value; no headers.
-    fn fields_of(null: bool, len: usize) -> Vec<u8> {
-        let mut prefix = [0; 10];
-        let free = super::super::varint::put(&mut prefix, len as i64).len();
-        let null: &[u8] = if null { &[1] } else { &[] };
-        [null, &prefix[..10 - free], &vec![7; len], &[0]].concat()
-    }
-
-    fn parts<'a>((front, rest): (Front<'a>, &'a [u8])) -> (i64, i32, &'a [u8], &'a [u8]) {
-        (front.timestamp_delta, front.delta, front.fields, rest)
+    /// Records of all shapes; some have a wrong length, or one byte too many for a number, or end
+    /// too early.
+    fn records() -> impl Strategy<Value = Vec<u8>> {
+        use proptest::sample::select;
+        let deltas = (select(&TIMESTAMP_DELTAS[..]), select(&DELTAS[..]));
+        let wrong = (prop_oneof![4 => Just(0), 1 => -3..=3_i64], any::<(bool, bool)>());
+        let cut = prop_oneof![2 => Just(usize::MAX), 1 => 0..220_usize];
+        (any::<u8>(), deltas, bytes(200), wrong, cut).prop_map(
+            |(attributes, (timestamp_delta, delta), fields, (off, (long_len, long_delta)), cut)| {
+                let longer = |long, bytes| if long { overlong(bytes) } else { bytes };
+                let delta = longer(long_delta, number(delta));
+                let record = [vec![attributes], number(timestamp_delta), delta, fields].concat();
+                let len = longer(long_len, number(record.len() as i64 + off));
+                let mut all = [len, record, vec![7; 9]].concat();
+                all.truncate(cut);
+                all
+            },
+        )
     }
 
     proptest! {
         #[test]
-        fn the_front_of_a_record_is_the_same_by_either_way(left in bytes(80)) {
+        fn the_front_of_a_record_is_the_same_by_either_way(
+            left in prop_oneof![bytes(80), records()]
+        ) {
             let mut rest = &left[..];
-            let quick = take_front(&mut rest).map(|front| parts((front, rest)));
-            prop_assert_eq!(quick, any_front(&left).map(parts));
+            let taken = take_front(&mut rest).map(|front| (front, rest));
+            prop_assert_eq!(taken, any_front(&left));
         }
 
         #[test]
-        fn a_value_is_the_same_by_either_way(fields in bytes(80), len in 0..400_usize, null: bool) {
-            for fields in [fields, fields_of(null, len)] {
+        fn a_value_is_the_same_by_either_way(
+            any in bytes(80), len in 0..400_i64, left in bytes(400)
+        ) {
+            for fields in [any, [vec![1], number(len), left].concat()] {
                 if let Some((value, rest)) = bare_value(&fields) {
                     let mut left = &fields[..];
                     prop_assert_eq!(take_bytes(&mut left), Some(None));
                     prop_assert_eq!(take_bytes(&mut left), Some(Some(value)));
                     prop_assert_eq!(left, rest);
-                    prop_assert_eq!(skip_bytes(skip_bytes(&fields).unwrap()), Some(rest));
                 }
             }
         }
     }
 
     #[test]
+    fn a_front_is_what_was_put_there() {
+        for (timestamp_delta, delta) in
+            TIMESTAMP_DELTAS.iter().flat_map(|at| DELTAS.map(|delta| (*at, delta)))
+        {
+            for size in [0, 3, 55, 56, 60, 64, 200, 8180, 9000] {
+                let (fields, behind) = (vec![5; size], [9; 8]);
+                let record = [&[3][..], &number(timestamp_delta), &number(delta), &fields].concat();
+                let all = [&number(record.len() as i64), &record[..], &behind].concat();
+                let mut left = &all[..];
+                let front = take_front(&mut left).expect("one");
+                let delta = i32::try_from(delta).unwrap();
+                assert_eq!(front, Front { timestamp_delta, delta, fields: &fields });
+                assert_eq!(left, behind);
+            }
+        }
+    }
+
+    #[test]
     fn nearly_every_value_without_a_key_is_bare() {
-        for len in [1_usize, 63, 64, 127, 128, 8191] {
-            let mut fields = fields_of(true, len);
-            let (value, rest) = bare_value(&fields).expect("it is");
-            assert_eq!((value, rest), (&vec![7; len][..], &[0][..]));
-            // null stands for no value, which no length says
-            fields[1] = 1;
-            assert_eq!(bare_value(&fields), None);
+        for len in [1_usize, 2, 63, 64, 127, 128, 8191] {
+            let (value, rest) = (vec![7; len], [0]);
+            let mut fields = [&[1], &number(len as i64)[..], &value, &rest].concat();
+            assert_eq!(bare_value(&fields), Some((&value[..], &rest[..])));
+            fields.truncate(fields.len() - 2);
+            assert_eq!(bare_value(&fields), None, "a byte is missing");
+        }
+        let long = [&[1], &number(8192)[..], &[7; 8193]].concat();
+        let none = [1, 1, 0, 0];
+        let negative = [1, 0x81, 1, 0];
+        let overlong_null = [0x81, 0, 2, 7, 0];
+        let keyed = [2, 7, 2, 7, 0];
+        for fields in [&long[..], &none, &negative, &overlong_null, &keyed] {
+            assert_eq!(bare_value(fields), None, "{:?}", &fields[..4]);
         }
     }
 }

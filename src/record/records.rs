@@ -406,6 +406,7 @@ impl<'a> RecordsIter<'a> {
                 let (part, rest) = self.parts.split_first()?;
                 (self.part, self.parts) = (Some(part), rest);
                 (self.left, self.plain) = (&part.bytes, part.plain.iter());
+                // most are whole: then nobody has to decode its first header either
                 match self.next_open() {
                     Some(records) => return Some(records),
                     None => continue,

@@ -68,7 +68,7 @@ fn short(bytes: &[u8]) -> Option<(u32, &[u8])> {
     }
 }
 
-/// What such a number stands for.
+/// What a number stands for whose sign is in its lowest bit.
 #[inline(always)]
 pub(super) fn signed(zigzag: u32) -> i32 {
     (zigzag >> 1).cast_signed() ^ -((zigzag & 1).cast_signed())

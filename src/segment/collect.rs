@@ -78,11 +78,11 @@ impl Segment {
             (taken.bytes, taken.next_offset, taken.records);
         let mut leader_epoch = taken.epoch.map_or(-1, LeaderEpoch::get);
         let may_skip = limits.gapless_from.is_none();
-        // what begins before the segment, or lies too far in it for an index, is not plain
-        let bound = limits.bound.min(Offset::new(self.base().get().saturating_add(1 << 31)));
         if next_offset < self.base() {
-            return;
+            return; // the slow look says what that is; from here on no offset falls behind this one
         }
+        // no index names what lies further from the base
+        let bound = limits.bound.min(Offset::new(self.base().get().saturating_add(1 << 31)));
         while at < end && records < limits.records {
             let follows = Follows { next_offset, may_skip, leader_epoch };
             let Some(batch) = Plain::at_front(&within[at..], follows, crc32c_of) else { break };
@@ -94,7 +94,7 @@ impl Segment {
             records += u64::from(batch.count);
             let ahead = Near::of(&within[at..]).plus(AHEAD);
             if batch.size <= 3 * Near::LINE {
-                ahead.fetch_lines::<4>(); // often they touch one more
+                ahead.fetch_lines::<4>(); // without a loop; often they touch one more
             } else if batch.size < SMALL {
                 ahead.fetch_all(batch.size);
             }

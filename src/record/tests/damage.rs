@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::model::{Model, batch, body, field, model, models, number, sealed};
 use super::{COMMIT, TWO_RECORDS, create, encoded, hex, stamp};
+use crate::config::TimestampType;
 use crate::error::ErrorKind;
 use crate::ids::Offset;
 use crate::record::batch::Batch;
@@ -15,6 +16,7 @@ use crate::record::header::{BatchHeader, Codec, at};
 use crate::record::lend::{LentRecords, are_sound};
 use crate::record::plain::check_agreement;
 use crate::record::single::Record;
+use crate::time::Timestamp;
 
 fn parse(bytes: &[u8]) -> Result<BatchHeader, BatchFault> {
     BatchHeader::parse(bytes, usize::MAX)
@@ -67,6 +69,11 @@ fn both_walks_agree(batch: &Batch<'_>, checked: &Result<(), BatchFault>) {
         let (record, lent) = (record.unwrap(), lent.next().expect("one for one"));
         assert_eq!((record.offset(), record.key()), (lent.offset(), lent.key()));
         assert_eq!(record.value(), lent.value());
+        if batch.header().timestamp_type() == TimestampType::CreateTime {
+            let base = batch.header().raw_base_timestamp();
+            let timestamp = Timestamp::from_wire(base.wrapping_add(lent.timestamp_delta()));
+            assert_eq!(record.timestamp(), timestamp);
+        }
         let headers: Vec<_> = lent.headers().collect();
         assert_eq!(record.headers().collect::<Vec<_>>(), headers);
         assert_eq!(lent.header(), *batch.header());
