@@ -91,10 +91,11 @@ fn decode(bytes: &[u8], seed: u32) -> Option<Run> {
     (run.start < run.end && run.first < run.next).then_some(run)
 }
 
-/// Whether a head was begun at most: what is there of it, and zeros.
-fn is_unwritten(found: &[u8; HEAD_LEN], right: &[u8; HEAD_LEN]) -> bool {
+/// Whether a head was begun at most: what is there of it, `got` bytes, and zeros. One whose last
+/// bytes are zeros and missing is no more than begun either.
+fn is_unwritten(found: &[u8; HEAD_LEN], got: usize, right: &[u8; HEAD_LEN]) -> bool {
     let begun = found.iter().zip(right).take_while(|(found, right)| found == right).count();
-    found != right && found[begun..].iter().all(|byte| *byte == 0)
+    (got < HEAD_LEN || found != right) && found[begun..].iter().all(|byte| *byte == 0)
 }
 
 /// How many runs a file of so many bytes has room for, beyond those that no segment has: a run is a
@@ -152,7 +153,7 @@ impl Sidecar {
             Err(error) if is_gone(&error) => return Ok(Found::Missing), // dropped meanwhile
             Err(error) => return Err(fail(error)),
         };
-        if is_unwritten(&bytes, &head(identity, base)) {
+        if is_unwritten(&bytes, got, &head(identity, base)) {
             return Ok(Found::Unwritten);
         }
         if got < HEAD_LEN || bytes[..4] != MAGIC {

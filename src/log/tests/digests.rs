@@ -405,6 +405,23 @@ fn what_a_cut_leaves_of_unsynced_digests_is_no_fault_and_is_made_again() {
     assert_eq!(faults_of_sidecars(&bench, 0), 1);
 }
 
+/// Of one log in 256 the head ends with a zero, which a file that was cut has as well as not.
+#[test]
+fn a_head_that_lacks_nothing_but_zeros_was_begun_and_no_more() {
+    let path = Bench::path(0, SegmentFile::Digests);
+    let (bench, end) = (0..100_000)
+        .map(|_| closed())
+        .find(|(bench, _)| bench.bytes(&path)[39] == 0)
+        .expect("their identities are random");
+    let whole = bench.bytes(&path);
+    bench.put(&path, &whole[..39]);
+    assert_eq!(faults_of_sidecars(&bench, 0), 0);
+    assert_eq!(faults_of_sidecars(&bench, end), 1, "it was synced");
+    let (log, _) = bench.open(facts(0, LastStop::PowerCut));
+    log.close().unwrap();
+    assert_eq!(bench.bytes(&path)[..40], whole[..40]);
+}
+
 /// A full disk in the one moment in which a segment has its turn.
 #[cfg(feature = "sim")]
 #[test]
