@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::sealed;
+use super::{ForkCheck, sealed};
 use crate::time::Timestamp;
 
 /// How the real disk writes the active segment.
@@ -209,8 +209,8 @@ pub trait Disk: sealed::Sealed + Send + Sync + fmt::Debug {
         Ok(None)
     }
 
-    /// Whether the process is a forked child of the one that made this disk.
-    fn is_forked_child(&self) -> bool;
+    /// What tells a forked child from the process that made this disk; every door keeps it.
+    fn fork_check(&self) -> ForkCheck;
 
     /// The windows of mapped files that a thread may make ready ahead of their writers; `None`
     /// where a disk has none. See [`Windows`].

@@ -1,5 +1,6 @@
-//! The one place of `unsafe`: the memory of a mapped tail, the fork mark, the lock call that no
-//! safe crate has, and in `checksum`, `near` and `ticks` the processor's own instructions.
+//! The one place of `unsafe`: the memory of a mapped tail, the lock call that no safe crate has, in
+//! `fork` the page that tells a child, and in `checksum`, `near` and `ticks` the processor's own
+//! instructions.
 //!
 //! Why the mapping is sound. A [`Mapping`] is the shared memory of one file from position 0. Its
 //! published end only rises. `&[u8]` is made only of bytes below it, `&mut [u8]` only of bytes at
@@ -19,7 +20,7 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
@@ -27,6 +28,7 @@ use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use super::tail::Bounds;
 
 pub(super) mod checksum;
+pub(super) mod fork;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod near;
 #[cfg(target_arch = "x86_64")]
@@ -306,42 +308,6 @@ impl Writer {
     pub(super) fn publish(&mut self, end: u64) {
         self.bounds.publish(end);
         self.mapping.published.store(end, Ordering::Release);
-    }
-}
-
-/// A page that the kernel empties in a forked child, so that the child knows itself.
-#[derive(Debug)]
-pub(super) struct ForkMark {
-    page: MmapRaw,
-}
-
-impl ForkMark {
-    const LEN: usize = 4096;
-    const PARENT: u8 = 1;
-
-    pub(super) fn new() -> io::Result<Self> {
-        let page = MmapRaw::from(MmapOptions::new().len(Self::LEN).map_anon()?);
-        // SAFETY: the range is exactly the anonymous private mapping just made, owned by `page`;
-        // the advice changes nothing in this process.
-        let advised =
-            unsafe { libc::madvise(page.as_mut_ptr().cast(), Self::LEN, libc::MADV_WIPEONFORK) };
-        if advised != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let mark = ForkMark { page };
-        mark.cell().store(Self::PARENT, Ordering::Relaxed);
-        Ok(mark)
-    }
-
-    fn cell(&self) -> &AtomicU8 {
-        debug_assert!(self.page.len() == Self::LEN);
-        // SAFETY: the byte is the first of a live mapping that `self` owns, readable and
-        // writable, aligned for a byte, and reached only through this atomic.
-        unsafe { AtomicU8::from_ptr(self.page.as_mut_ptr()) }
-    }
-
-    pub(super) fn is_forked_child(&self) -> bool {
-        self.cell().load(Ordering::Relaxed) != Self::PARENT
     }
 }
 

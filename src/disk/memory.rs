@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 
 use super::tail::{Backing, Bounds, BufferedTail, Overwrites};
-use super::{Access, DirLock, Disk, DiskFile, Entry, Metadata, TailMap, sealed};
+use super::{Access, DirLock, Disk, DiskFile, Entry, ForkCheck, Metadata, TailMap, sealed};
 use crate::sync::{Mutex, RwLock};
 use crate::time::Timestamp;
 
@@ -326,8 +326,8 @@ impl Disk for MemoryDisk {
         Ok(self.shared.boot_id)
     }
 
-    fn is_forked_child(&self) -> bool {
-        false
+    fn fork_check(&self) -> ForkCheck {
+        ForkCheck::never()
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod copy;
 pub(crate) mod directory;
 mod family;
 mod file_range;
+mod fork;
 #[cfg(target_os = "linux")]
 mod island;
 pub(crate) mod latch;
@@ -38,6 +39,7 @@ pub use family::{
     Access, DirLock, Disk, DiskFile, Entry, IoMode, MapReader, Metadata, TailMap, Windows,
 };
 pub use file_range::FileRange;
+pub use fork::ForkCheck;
 #[cfg(target_os = "linux")]
 pub(crate) use island::checksum::{crc32c_append, crc32c_of};
 #[cfg(all(test, target_os = "linux"))]

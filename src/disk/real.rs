@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 #[cfg(target_os = "linux")]
 use super::Windows;
-use super::{Access, DirLock, Disk, DiskFile, Entry, IoMode, Metadata, sealed};
+use super::{Access, DirLock, Disk, DiskFile, Entry, ForkCheck, IoMode, Metadata, sealed};
 use crate::time::Timestamp;
 
 #[cfg(target_os = "linux")]
@@ -64,36 +64,9 @@ struct Shared {
     pool: pool::Pool,
     registry: registry::Registry,
     whole: whole::Whole,
-    fork: Arc<ForkCheck>,
+    fork: ForkCheck,
     #[cfg(target_os = "linux")]
     ahead: ahead::Queue<std::sync::Weak<file::Inner>>,
-}
-
-/// Tells a forked child from the process that made the disk.
-#[derive(Debug)]
-struct ForkCheck {
-    #[cfg(target_os = "linux")]
-    mark: Option<super::island::ForkMark>,
-    process: u32,
-}
-
-impl ForkCheck {
-    fn new() -> Self {
-        ForkCheck {
-            // Kernels before 4.14 have no such page; the process id serves, at the price of a call.
-            #[cfg(target_os = "linux")]
-            mark: super::island::ForkMark::new().ok(),
-            process: std::process::id(),
-        }
-    }
-
-    fn is_forked_child(&self) -> bool {
-        #[cfg(target_os = "linux")]
-        if let Some(mark) = &self.mark {
-            return mark.is_forked_child();
-        }
-        std::process::id() != self.process
-    }
 }
 
 impl RealDisk {
@@ -148,7 +121,7 @@ impl RealDisk {
             pool: pool::Pool::new(budget),
             registry: registry::Registry::default(),
             whole: whole::Whole::default(),
-            fork: Arc::new(ForkCheck::new()),
+            fork: ForkCheck::new(),
             #[cfg(target_os = "linux")]
             ahead: ahead::Queue::new(),
         };
@@ -264,8 +237,8 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, lock_file: &Path) -> io::Result<Box<dyn DirLock>> {
-        let fork = self.shared.fork.clone();
-        let lock = self.shared.pool.relieve(|| lock::RealLock::take(lock_file, fork.clone()))?;
+        let fork = self.shared.fork;
+        let lock = self.shared.pool.relieve(|| lock::RealLock::take(lock_file, fork))?;
         if let Some(file) = lock.file() {
             self.shared.whole.changed(lock_file.parent());
             self.shared.whole.locked(lock_file, file);
@@ -281,8 +254,8 @@ impl Disk for RealDisk {
         os::available(dir)
     }
 
-    fn is_forked_child(&self) -> bool {
-        self.shared.fork.is_forked_child()
+    fn fork_check(&self) -> ForkCheck {
+        self.shared.fork
     }
 
     #[cfg(target_os = "linux")]

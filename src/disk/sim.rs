@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::memory::{held_by_another, normal};
-use super::{Access, DirLock, Disk, DiskFile, Entry, IoMode, Metadata, sealed};
+use super::{Access, DirLock, Disk, DiskFile, Entry, ForkCheck, IoMode, Metadata, sealed};
 use crate::sync::Mutex;
 
 mod faults;
@@ -464,8 +464,8 @@ impl Disk for SimDisk {
         Ok(id)
     }
 
-    fn is_forked_child(&self) -> bool {
-        false
+    fn fork_check(&self) -> ForkCheck {
+        ForkCheck::never()
     }
 }
 

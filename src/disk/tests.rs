@@ -244,7 +244,7 @@ fn a_lock_has_one_holder() {
         drop(second);
         drop(place.disk.lock(&path).unwrap());
         assert_eq!(place.disk.boot_id().unwrap(), place.disk.boot_id().unwrap());
-        assert!(!place.disk.is_forked_child());
+        assert!(!place.disk.fork_check().is_forked_child());
     });
 }
 

@@ -1,13 +1,13 @@
 //! Whether the store may be used: the one check in front of every call.
 //!
-//! Two loads and a virtual call: closed, or this process is a forked child of the one that opened
-//! the store. Shared by every partition and handle, so that a call never has to reach the engine
-//! to learn that it is too late.
+//! A few loads: closed, or this process is a forked child of the one that opened the store. Shared
+//! by every partition and handle, so that a call never has to reach the engine to learn that it is
+//! too late.
 
 use std::sync::{Arc, OnceLock, Weak};
 
 use super::Engine;
-use crate::disk::Disk;
+use crate::disk::{Disk, ForkCheck};
 use crate::error::{Cause, Error, Result};
 use crate::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,19 +15,20 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug)]
 pub(crate) struct Gate {
     closed: AtomicBool,
-    disk: Arc<dyn Disk>,
+    fork: ForkCheck,
     engine: OnceLock<Weak<Engine>>,
 }
 
 impl Gate {
-    pub(super) fn new(disk: Arc<dyn Disk>) -> Self {
-        Gate { closed: AtomicBool::new(false), disk, engine: OnceLock::new() }
+    pub(super) fn new(disk: &dyn Disk) -> Self {
+        let closed = AtomicBool::new(false);
+        Gate { closed, fork: disk.fork_check(), engine: OnceLock::new() }
     }
 
     /// Fails once the store is closed, and always in a forked child.
     #[inline]
     pub(crate) fn check(&self, operation: &'static str) -> Result<()> {
-        if self.disk.is_forked_child() || self.is_closed() {
+        if self.fork.is_forked_child() || self.is_closed() {
             return Err(self.refusal(operation));
         }
         Ok(())
@@ -35,7 +36,7 @@ impl Gate {
 
     #[cold]
     fn refusal(&self, operation: &'static str) -> Error {
-        let forked = self.disk.is_forked_child();
+        let forked = self.fork.is_forked_child();
         Error::new(operation, if forked { Cause::Forked } else { Cause::Closed("the store") })
     }
 
@@ -45,7 +46,7 @@ impl Gate {
     }
 
     pub(crate) fn is_forked_child(&self) -> bool {
-        self.disk.is_forked_child()
+        self.fork.is_forked_child()
     }
 
     pub(super) fn close(&self) {

@@ -90,7 +90,7 @@ impl Engine {
         let requests = Arc::new(requests);
         let journal = journal::of_store(&options.disk, &root, options.journal, &requests);
         let shared = Shared {
-            gate: Arc::new(Gate::new(options.disk.clone())),
+            gate: Arc::new(Gate::new(&*options.disk)),
             requests,
             journal,
             budget: Arc::new(Budget::new(options.max_bytes, options.when_full)),

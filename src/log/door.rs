@@ -20,7 +20,7 @@ use super::receipt::LogReceipt;
 use super::report::PartitionReport;
 use super::slots::SlotKeeper;
 use crate::config::{BackgroundSync, Durability, IsolationLevel};
-use crate::disk::{DirLock, Disk};
+use crate::disk::{DirLock, Disk, ForkCheck};
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::record::{
@@ -76,6 +76,7 @@ pub struct Log {
     pub(super) asked: Arc<Asked>,
     report: PartitionReport,
     disk: Arc<dyn Disk>,
+    fork: ForkCheck,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) background: BackgroundSync,
     pub(super) take: TakeRules,
@@ -112,6 +113,7 @@ impl Log {
             keeper,
             asked,
             report,
+            fork: disk.fork_check(),
             disk,
             clock,
             background,
@@ -453,7 +455,7 @@ impl Log {
     /// # Ok::<(), tidelog::Error>(())
     /// ```
     pub fn close(&self) -> Result<()> {
-        if self.disk.is_forked_child() {
+        if self.fork.is_forked_child() {
             return Err(Error::new("close log", Cause::Forked));
         }
         let mut lock = self.lock.lock(); // a second closer waits for the first
@@ -480,7 +482,7 @@ impl Log {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::new(operation, Cause::Closed("the log")));
         }
-        if self.disk.is_forked_child() {
+        if self.fork.is_forked_child() {
             return Err(Error::new(operation, Cause::Forked));
         }
         Ok(())
@@ -489,7 +491,7 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        if !self.disk.is_forked_child()
+        if !self.fork.is_forked_child()
             && let Err(error) = self.close()
         {
             log::error!("{error}");

@@ -20,11 +20,11 @@ use super::ForkCheck;
 #[derive(Debug)]
 pub(super) struct RealLock {
     file: Option<Arc<File>>,
-    fork: Arc<ForkCheck>,
+    fork: ForkCheck,
 }
 
 impl RealLock {
-    pub(super) fn take(path: &Path, fork: Arc<ForkCheck>) -> io::Result<Self> {
+    pub(super) fn take(path: &Path, fork: ForkCheck) -> io::Result<Self> {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         take(&file)?;

@@ -57,7 +57,7 @@ impl Engine {
         let no_sync = BackgroundSync::OFF;
         let wakeups = [maintenance_wakeup.clone(), timer_wakeup.clone()];
         let requests = Requests::new(wakeups, clock.clone(), no_sync);
-        let gate = Arc::new(Gate::new(disk.clone()));
+        let gate = Arc::new(Gate::new(&*disk));
         let engine = Arc::new(Engine {
             gate,
             footing: Footing::Guest(follower.clone()),

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk::{Access, DirLock, Disk, DiskFile, Entry, Metadata, TailMap, sealed::Sealed};
+use crate::disk::{
+    Access, DirLock, Disk, DiskFile, Entry, ForkCheck, Metadata, TailMap, sealed::Sealed,
+};
 use crate::error::NotBegun;
 use crate::sync::{Arc, Mutex};
 use crate::time::Timestamp;
@@ -179,8 +181,8 @@ impl Disk for FaultDisk {
         Ok([1; 16])
     }
 
-    fn is_forked_child(&self) -> bool {
-        false
+    fn fork_check(&self) -> ForkCheck {
+        ForkCheck::never()
     }
 }
 

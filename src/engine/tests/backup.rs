@@ -17,7 +17,8 @@ use super::*;
 use crate::config::Durability::{Power, Process};
 use crate::disk::sealed::Sealed;
 use crate::disk::{
-    Access, Crash, DirLock, DiskFile, Entry, Fault, Metadata, Plan, SimDisk, read_full_at,
+    Access, Crash, DirLock, DiskFile, Entry, Fault, ForkCheck, Metadata, Plan, SimDisk,
+    read_full_at,
 };
 use crate::log::Sharing;
 use crate::seeds::{pick, seeds};
@@ -109,8 +110,8 @@ impl Disk for Sly {
         self.disk.boot_id()
     }
 
-    fn is_forked_child(&self) -> bool {
-        false
+    fn fork_check(&self) -> ForkCheck {
+        ForkCheck::never()
     }
 }
 

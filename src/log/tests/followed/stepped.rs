@@ -4,7 +4,7 @@
 use std::io;
 
 use super::*;
-use crate::disk::{DirLock, DiskFile, Entry, Metadata, TailMap, sealed::Sealed};
+use crate::disk::{DirLock, DiskFile, Entry, ForkCheck, Metadata, TailMap, sealed::Sealed};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
@@ -132,8 +132,8 @@ impl Disk for Stepped {
         self.disk.boot_id()
     }
 
-    fn is_forked_child(&self) -> bool {
-        false
+    fn fork_check(&self) -> ForkCheck {
+        ForkCheck::never()
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 
 use super::*;
 use crate::disk::sealed::Sealed;
-use crate::disk::{DirLock, DiskFile, Entry, Metadata, TailMap};
+use crate::disk::{DirLock, DiskFile, Entry, ForkCheck, Metadata, TailMap};
 use crate::sync::Mutex;
 
 type Change = Box<dyn FnOnce() + Send>;
@@ -75,8 +75,8 @@ impl Disk for Overtaking {
         self.0.boot_id()
     }
 
-    fn is_forked_child(&self) -> bool {
-        false
+    fn fork_check(&self) -> ForkCheck {
+        ForkCheck::never()
     }
 }
 

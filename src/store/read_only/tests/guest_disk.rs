@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::disk::{Access, DirLock, Disk, DiskFile, Entry, Metadata, TailMap, sealed::Sealed};
+use crate::disk::{
+    Access, DirLock, Disk, DiskFile, Entry, ForkCheck, Metadata, TailMap, sealed::Sealed,
+};
 use crate::sync::Mutex;
 
 type Between = Box<dyn FnMut(&Path) + Send>;
@@ -155,8 +157,8 @@ impl Disk for GuestDisk {
         self.0.world(Path::new("")).boot_id()
     }
 
-    fn is_forked_child(&self) -> bool {
-        false
+    fn fork_check(&self) -> ForkCheck {
+        ForkCheck::never()
     }
 }
 
