@@ -133,7 +133,7 @@ impl Engine {
         &self.options.clock
     }
 
-    pub(super) fn clock_is_manual(&self) -> bool {
+    pub(crate) fn clock_is_manual(&self) -> bool {
         self.by_hand
     }
 

@@ -26,6 +26,7 @@ use crate::schedule::Schedule;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc as SharedArc, Mutex};
 use crate::time::{Timestamp, deadline_after};
+use crate::wait::errands::{Errands, Tell};
 use crate::wait::{WaitSet, Woken};
 
 /// Batches are begun with this much memory and grow; one that was filled is used again.
@@ -48,18 +49,7 @@ pub(super) struct Core {
     /// The first failure among topics that are gone, which no flush of the producer has told yet.
     left: Arc<Failures>,
     spares: Mutex<Vec<BatchBuffer>>,
-    errands: Errands,
-}
-
-/// What the timer is asked to do at once.
-#[derive(Debug, Default)]
-struct Errands {
-    /// The timer knows.
-    told: AtomicBool,
-    /// All lanes are to be brought out.
-    sweep: AtomicBool,
-    /// These are.
-    lanes: Mutex<Vec<Arc<Lane>>>,
+    errands: Errands<Arc<Lane>>,
 }
 
 impl Core {
@@ -240,8 +230,7 @@ impl Core {
     /// Starts a sweep; returns how long to wait for its room, or that it is not waited for.
     fn ask_for_room(&self, needed: usize) -> Result<Duration> {
         // for one that never has room as well: a batch may have made way for it
-        self.errands.sweep.store(true, Ordering::Release);
-        self.tell_timer();
+        self.tell_timer(self.errands.call_all());
         let limit = self.memory.limit();
         if needed > limit {
             let (size, limit) = (needed as u64, limit as u64);
@@ -294,14 +283,16 @@ impl Core {
 
     /// Has the timer bring out a lane, and sync it, at once.
     pub(super) fn call_soon(&self, lane: &Arc<Lane>) {
-        if lane.call() {
-            self.errands.lanes.lock().push(lane.clone());
-            self.tell_timer();
-        }
+        self.tell_timer(self.errands.call(lane.clone()));
     }
 
-    fn tell_timer(&self) {
-        if !self.errands.told.swap(true, Ordering::AcqRel) {
+    /// Has the timer append a lane's full batches, at once or after its nap.
+    pub(super) fn hand_over(&self, lane: &Arc<Lane>) {
+        self.tell_timer(self.errands.hand_over(lane.clone()));
+    }
+
+    fn tell_timer(&self, tell: Tell) {
+        if tell == Tell::Runner {
             let due: Weak<dyn Due> = self.this.clone() as Weak<dyn Due>;
             self.call_at(Duration::ZERO, due);
         }
@@ -429,24 +420,24 @@ fn report(topics: &[Arc<Lanes>], seen: Option<Error>) -> Result<()> {
 
 /// Errands: what callers left to the timer.
 impl Due for Core {
-    fn run(&self, _: Duration) -> Option<Duration> {
-        self.errands.told.swap(false, Ordering::AcqRel); // sees what came before the telling
-        let mut called = std::mem::take(&mut *self.errands.lanes.lock());
-        called.iter().for_each(|lane| lane.answer());
-        if self.errands.sweep.swap(false, Ordering::AcqRel) {
+    fn run(&self, now: Duration) -> Option<Duration> {
+        let mut found = self.errands.take(now);
+        if found.all {
             let topics = self.all_lanes();
             let swept: Vec<_> = lanes(&topics).collect();
             swept.iter().for_each(|lane| drop(lane.seal()));
-            called.extend(swept); // what was called may be of a topic that is gone
+            found.called.extend(swept); // what was called may be of a topic that is gone
         }
         // all appends first: they free memory and cost little, syncs take their time
-        for lane in &called {
+        for lane in &found.called {
             lane.write(self);
         }
-        for lane in &called {
+        for lane in &found.called {
             lane.sync();
         }
-        None
+        // on a clock that is moved by hand no nap ends by itself
+        let naps = !self.engine.clock_is_manual();
+        naps.then(|| self.errands.nap(&found, self.engine.clock().monotonic())).flatten()
     }
 }
 

@@ -27,6 +27,7 @@ use crate::record::{BatchRules, Record};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc as SharedArc, Mutex};
 use crate::wait::commit::Ride;
+use crate::wait::errands::Errand;
 
 /// Batches from this size on are worth waking the timer for.
 const HANDED_OVER_BYTES: usize = 32 * 1024;
@@ -190,16 +191,6 @@ impl Lane {
         !self.queue.lock().tickets.is_empty()
     }
 
-    /// Marks the lane as on the list of errands; `false` if it was.
-    pub(super) fn call(&self) -> bool {
-        !self.called.swap(true, Ordering::AcqRel)
-    }
-
-    /// Takes the lane off the list of errands.
-    pub(super) fn answer(&self) {
-        self.called.store(false, Ordering::Release);
-    }
-
     /// Encodes a record into the open batch, or into the next one if that has no room for it.
     #[inline(always)] // see `linger`
     pub(super) fn push(
@@ -302,7 +293,7 @@ impl Lane {
         }
         match taken.after.write {
             None => {}
-            Some(Appender::Timer) if self.has_room(core) => core.call_soon(self),
+            Some(Appender::Timer) if self.has_room(core) => core.hand_over(self),
             Some(_) => self.clear(core),
         }
     }
@@ -467,6 +458,16 @@ impl Lane {
         let ticket = promise.ticket().clone();
         promise.keep(result);
         self.queue.lock().settle(&ticket);
+    }
+}
+
+impl Errand for Arc<Lane> {
+    fn call(&self) -> bool {
+        !self.called.swap(true, Ordering::AcqRel)
+    }
+
+    fn answer(&self) {
+        self.called.store(false, Ordering::Release);
     }
 }
 

@@ -5,6 +5,7 @@
 //! Run with `.ci/loom` and `.ci/shuttle`.
 
 mod choosing;
+mod errands;
 mod wanted;
 
 use std::future::Future;

@@ -4,6 +4,7 @@
 //! - [`WaitSet`]: owned by what waits (a consumer) for any number of signals. It holds a list of
 //!   the ready ones, so a wait costs what is ready, never what is registered.
 //! - [`Completion`]: a result that is set once and waited for by many (receipts, syncs).
+//! - [`errands::Errands`]: what is left to a thread that sleeps, and when it has to be woken.
 //! - [`commit::Commit`]: whose turn it is to sync, and who waits for that sync.
 //! - [`Numbers`]: for what needs no waiting, a few numbers read all of one change without a lock.
 //!
@@ -16,6 +17,7 @@
 
 pub(crate) mod commit;
 mod completion;
+pub(crate) mod errands;
 mod numbers;
 mod set;
 mod signal;

@@ -141,6 +141,29 @@ fn large_batches_keep_the_order_of_the_calls() {
 }
 
 #[test]
+fn a_timer_that_naps_finds_what_is_handed_over_meanwhile() {
+    let engine = open(Threads::Own, Arc::new(SystemClock::new()), Arc::new(MemoryDisk::new()));
+    let config = TopicConfig::new();
+    let new = [NewTopic { name: "orders", config, internal: false }];
+    engine.create_topics(&new).unwrap();
+    let builder = builder(&engine).linger(Duration::from_secs(3_600));
+    let orders = builder.build().unwrap().topic("orders").unwrap();
+    let value = "x".repeat(40_000); // two make a batch of the default size
+    for batch in 0..300_u64 {
+        let last = [(); 2].map(|()| orders.enqueue(Record::new(&value)).unwrap());
+        let pause = Duration::from_micros(batch % 17 * 20);
+        if batch % 3 != 0 {
+            continue; // and the next comes right behind it
+        }
+        std::thread::sleep(pause);
+        for pending in last {
+            let receipt = pending.wait_for(Duration::from_secs(10)).expect("the timer came");
+            assert!(receipt.is_ok());
+        }
+    }
+}
+
+#[test]
 fn a_timer_that_was_set_for_a_full_batch_serves_the_next() {
     let world = World::by_hand();
     let builder = world.producer().batch_records(2);
