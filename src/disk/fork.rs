@@ -4,6 +4,7 @@
 //! in one does nothing. Asked in front of every call, so the answer is a load and a comparison, and
 //! a check is a value that every door keeps. Called by all floors above.
 
+#[cfg(target_os = "linux")]
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Tells a forked child from the process that made a disk; see [`Disk::fork_check`].
@@ -17,32 +18,33 @@ use std::sync::atomic::{AtomicU64, Ordering};
 ///
 /// [`Disk::fork_check`]: super::Disk::fork_check
 #[derive(Clone, Copy, Debug)]
-pub struct ForkCheck {
-    /// Where the number of the process stands that asks.
+pub struct ForkCheck(Welcome);
+
+/// Which processes are not taken for children.
+#[derive(Clone, Copy, Debug)]
+enum Welcome {
+    /// All: a child has a copy of its own.
+    All,
+    /// The one with this number, where that of the process stands.
     #[cfg(target_os = "linux")]
-    cell: Option<&'static AtomicU64>,
-    /// The number of the process that made the disk, or where there is no cell its id; nought: all
-    /// processes are welcome.
-    own: u64,
+    Number { stands: &'static AtomicU64, own: u64 },
+    /// The one with this id, which costs a call to the system.
+    Id(u32),
 }
 
 impl ForkCheck {
     /// A check for the process that runs, by its id where the system has no better.
     pub(super) fn new() -> Self {
         #[cfg(target_os = "linux")]
-        if let Ok((cell, own)) = super::island::fork::mark() {
-            return ForkCheck { cell: Some(cell), own };
+        if let Ok((stands, own)) = super::island::fork::mark() {
+            return ForkCheck(Welcome::Number { stands, own });
         }
-        ForkCheck { own: u64::from(std::process::id()), ..Self::never() }
+        ForkCheck(Welcome::Id(std::process::id()))
     }
 
     /// One that takes nobody for a child: of disks in memory, which a child has its own of.
     pub(crate) const fn never() -> Self {
-        ForkCheck {
-            #[cfg(target_os = "linux")]
-            cell: None,
-            own: 0,
-        }
+        ForkCheck(Welcome::All)
     }
 
     /// Whether the process is a forked child of the one that made the disk.
@@ -53,15 +55,28 @@ impl ForkCheck {
     /// ```
     #[inline]
     pub fn is_forked_child(&self) -> bool {
-        #[cfg(target_os = "linux")]
-        if let Some(cell) = self.cell {
-            return cell.load(Ordering::Relaxed) != self.own;
+        match self.0 {
+            #[cfg(target_os = "linux")]
+            Welcome::Number { stands, own } => stands.load(Ordering::Relaxed) != own,
+            Welcome::All => false,
+            Welcome::Id(own) => is_other_process(own),
         }
-        self.is_other_process()
     }
+}
 
-    #[inline(never)]
-    fn is_other_process(&self) -> bool {
-        self.own != 0 && self.own != u64::from(std::process::id())
+#[inline(never)]
+fn is_other_process(own: u32) -> bool {
+    own != std::process::id()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_its_id_a_process_is_told_from_others() {
+        let own = std::process::id();
+        assert!(!ForkCheck(Welcome::Id(own)).is_forked_child());
+        assert!(ForkCheck(Welcome::Id(own + 1)).is_forked_child());
     }
 }

@@ -83,6 +83,14 @@ impl Timers {
         }
     }
 
+    /// The first task, if it is due still and has not gone.
+    fn pop(&self, now: Duration) -> Option<Arc<dyn Due>> {
+        let mut heap = self.heap.lock();
+        let is_due = heap.tasks.peek().is_some_and(|Reverse(task)| task.at <= now);
+        let task = if is_due { heap.tasks.pop() } else { None };
+        task.and_then(|Reverse(task)| task.due.upgrade())
+    }
+
     /// Calls what is due by the clock, and `between` before each; returns when the next task is.
     /// The clock is read again for each: who comes back at once, many times over, is followed by
     /// what has come due meanwhile.
@@ -93,16 +101,12 @@ impl Timers {
     ) -> Option<Duration> {
         loop {
             let now = clock();
-            let due = {
-                let mut heap = self.heap.lock();
-                match heap.tasks.peek() {
-                    Some(Reverse(task)) if task.at <= now => {}
-                    next => return next.map(|Reverse(task)| task.at),
-                }
-                heap.tasks.pop().and_then(|Reverse(task)| task.due.upgrade())
-            };
-            let Some(due) = due else { continue };
-            between();
+            match self.heap.lock().tasks.peek() {
+                Some(Reverse(task)) if task.at <= now => {}
+                next => return next.map(|Reverse(task)| task.at),
+            }
+            between(); // first: a panic in it takes no task with it
+            let Some(due) = self.pop(now) else { continue };
             if let Some(again) = due.run(now) {
                 self.schedule(again, Arc::downgrade(&due));
             }
@@ -140,6 +144,20 @@ mod tests {
         assert_eq!(every.calls.load(Ordering::Relaxed), 2);
         drop(every);
         assert_eq!(timers.run_due(|| 9 * second, || ()), None);
+    }
+
+    #[test]
+    fn a_panic_before_a_task_leaves_it_due() {
+        let timers = Timers::new(Arc::default());
+        let every = Arc::new(Every { period: Duration::MAX, calls: AtomicU64::new(0) });
+        timers.schedule(Duration::ZERO, Arc::downgrade(&every) as Weak<dyn Due>);
+        let runs = |between: fn()| {
+            let run = || timers.run_due(|| Duration::ZERO, between);
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_ok()
+        };
+        assert!(!runs(|| panic!("on purpose")));
+        assert!(runs(|| ()));
+        assert_eq!(every.calls.load(Ordering::Relaxed), 1);
     }
 
     /// Comes back at once until it has worked enough; each time takes a while.

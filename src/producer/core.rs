@@ -26,7 +26,7 @@ use crate::schedule::Schedule;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc as SharedArc, Mutex};
 use crate::time::{Timestamp, deadline_after};
-use crate::wait::errands::{Errands, Tell};
+use crate::wait::errands::{Errand, Errands, Tell};
 use crate::wait::{WaitSet, Woken};
 
 /// Batches are begun with this much memory and grow; one that was filled is used again.
@@ -287,8 +287,8 @@ impl Core {
     }
 
     /// Has the timer append a lane's full batches, at once or after its nap.
-    pub(super) fn hand_over(&self, lane: &Arc<Lane>) {
-        self.tell_timer(self.errands.hand_over(lane.clone()));
+    pub(super) fn hand_over(&self, lane: &Arc<Lane>, is_behind: bool) {
+        self.tell_timer(self.errands.hand_over(lane.clone(), is_behind));
     }
 
     fn tell_timer(&self, tell: Tell) {
@@ -418,6 +418,16 @@ fn report(topics: &[Arc<Lanes>], seen: Option<Error>) -> Result<()> {
     first.or(seen).map_or(Ok(()), Err)
 }
 
+impl Errand for Arc<Lane> {
+    fn mark(&self) -> bool {
+        !self.called.swap(true, Ordering::AcqRel)
+    }
+
+    fn unmark(&self) {
+        self.called.store(false, Ordering::Release);
+    }
+}
+
 /// Errands: what callers left to the timer.
 impl Due for Core {
     fn run(&self, now: Duration) -> Option<Duration> {
@@ -435,7 +445,8 @@ impl Due for Core {
         for lane in &found.called {
             lane.sync();
         }
-        // on a clock that is moved by hand no nap ends by itself
+        // the clock once more, for a nap begins behind the work; on one that is moved by hand none
+        // ends by itself
         let naps = !self.engine.clock_is_manual();
         naps.then(|| self.errands.nap(&found, self.engine.clock().monotonic())).flatten()
     }

@@ -27,7 +27,6 @@ use crate::record::{BatchRules, Record};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc as SharedArc, Mutex};
 use crate::wait::commit::Ride;
-use crate::wait::errands::Errand;
 
 /// Batches from this size on are worth waking the timer for.
 const HANDED_OVER_BYTES: usize = 32 * 1024;
@@ -49,7 +48,7 @@ pub(super) struct Lane {
     /// Shared with the other lanes of the topic.
     failures: Arc<Failures>,
     /// On the core's list of errands.
-    called: AtomicBool,
+    pub(super) called: AtomicBool,
     queue: Mutex<Queue>,
     line: Mutex<()>,
 }
@@ -116,7 +115,8 @@ struct After {
 enum Appender {
     /// Whoever sealed it.
     Sender,
-    Timer,
+    /// With the last that may wait for it, if it is behind.
+    Timer { is_behind: bool },
 }
 
 impl Queue {
@@ -130,8 +130,11 @@ impl Queue {
         let is_large =
             self.open.as_ref().is_some_and(|open| open.buffer.len() >= HANDED_OVER_BYTES);
         self.seal();
-        let few = self.sealed.len() <= MOST_HANDED_OVER;
-        if is_large && few && core.may_hand_over() { Appender::Timer } else { Appender::Sender }
+        let waiting = self.sealed.len();
+        if is_large && waiting <= MOST_HANDED_OVER && core.may_hand_over() {
+            return Appender::Timer { is_behind: waiting + 1 >= MOST_HANDED_OVER };
+        }
+        Appender::Sender
     }
 
     fn settle(&mut self, ticket: &SharedArc<Ticket>) {
@@ -293,7 +296,9 @@ impl Lane {
         }
         match taken.after.write {
             None => {}
-            Some(Appender::Timer) if self.has_room(core) => core.hand_over(self),
+            Some(Appender::Timer { is_behind }) if self.has_room(core) => {
+                core.hand_over(self, is_behind);
+            }
             Some(_) => self.clear(core),
         }
     }
@@ -458,16 +463,6 @@ impl Lane {
         let ticket = promise.ticket().clone();
         promise.keep(result);
         self.queue.lock().settle(&ticket);
-    }
-}
-
-impl Errand for Arc<Lane> {
-    fn call(&self) -> bool {
-        !self.called.swap(true, Ordering::AcqRel)
-    }
-
-    fn answer(&self) {
-        self.called.store(false, Ordering::Release);
     }
 }
 

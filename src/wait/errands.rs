@@ -1,7 +1,7 @@
 //! `Errands`: what callers leave to a thread that sleeps, and how it learns of it.
 //!
 //! To wake a thread that sleeps costs its waker what fifty enqueues do. So a runner that was handed
-//! something does not sleep after it but nap: it looks again by itself after a moment, and who
+//! something naps instead of sleeping after it: it looks again by itself after a moment, and who
 //! brings one thing after the other finds it coming. Who cannot wait for that wakes it all the
 //! same. No nap follows one that found nothing.
 //!
@@ -17,7 +17,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 /// How long a nap is: about as long as a quick sender takes to fill a batch or two.
 const NAP: Duration = Duration::from_micros(100);
 
-/// What the runner knows: nothing, or it has run.
+/// Nobody has told the runner since it last took the list, and it does not come by itself.
 const IDLE: u8 = 0;
 /// It comes by itself.
 const NAPS: u8 = 1;
@@ -27,10 +27,10 @@ const TOLD: u8 = 2;
 /// Something that is on the list once, however often it is brought.
 pub(crate) trait Errand {
     /// Marks it as on the list; `false` if it was.
-    fn call(&self) -> bool;
+    fn mark(&self) -> bool;
 
     /// Takes the mark away.
-    fn answer(&self);
+    fn unmark(&self);
 }
 
 /// What a runner is asked to do.
@@ -75,9 +75,12 @@ impl<T> Default for Errands<T> {
 }
 
 impl<T: Errand> Errands<T> {
-    /// One that may wait for the end of a nap.
-    pub(crate) fn hand_over(&self, errand: T) -> Tell {
+    /// One that is likely to come again and may wait for the end of a nap, if not `in_haste`.
+    pub(crate) fn hand_over(&self, errand: T, in_haste: bool) -> Tell {
         self.put(errand, true);
+        if in_haste {
+            return self.tell();
+        }
         let told = self.state.compare_exchange(IDLE, TOLD, Ordering::AcqRel, Ordering::Acquire);
         if told.is_ok() { Tell::Runner } else { Tell::Nobody }
     }
@@ -97,7 +100,7 @@ impl<T: Errand> Errands<T> {
     fn put(&self, errand: T, handed_over: bool) {
         let mut list = self.list.lock();
         list.handed_over |= handed_over;
-        if errand.call() {
+        if errand.mark() {
             list.called.push(errand);
         }
     }
@@ -115,7 +118,7 @@ impl<T: Errand> Errands<T> {
             list.nap_ends = list.nap_ends.filter(|end| *end > now);
             (std::mem::take(&mut list.called), std::mem::take(&mut list.handed_over))
         };
-        called.iter().for_each(Errand::answer);
+        called.iter().for_each(Errand::unmark);
         Found { called, all: self.all.swap(false, Ordering::AcqRel), handed_over }
     }
 
@@ -142,11 +145,11 @@ mod tests {
     use std::rc::Rc;
 
     impl Errand for Rc<Cell<bool>> {
-        fn call(&self) -> bool {
+        fn mark(&self) -> bool {
             !self.replace(true)
         }
 
-        fn answer(&self) {
+        fn unmark(&self) {
             self.set(false);
         }
     }
@@ -156,13 +159,13 @@ mod tests {
     #[test]
     fn who_finds_the_runner_napping_tells_nobody_unless_in_a_hurry() {
         let (errands, one) = (Errands::default(), Rc::new(Cell::new(false)));
-        assert_eq!(errands.hand_over(one.clone()), Tell::Runner);
-        assert_eq!(errands.hand_over(one.clone()), Tell::Nobody, "it was told");
+        assert_eq!(errands.hand_over(one.clone(), false), Tell::Runner);
+        assert_eq!(errands.hand_over(one.clone(), false), Tell::Nobody, "it was told");
         assert_eq!(errands.call(one.clone()), Tell::Nobody);
         let found = errands.take(LATER);
         assert_eq!((found.called.len(), found.all), (1, false), "once on the list");
         assert_eq!(errands.nap(&found, LATER), Some(LATER + NAP));
-        assert_eq!(errands.hand_over(one.clone()), Tell::Nobody, "it comes by itself");
+        assert_eq!(errands.hand_over(one.clone(), false), Tell::Nobody, "it comes by itself");
         assert_eq!(errands.call_all(), Tell::Runner);
         assert_eq!(errands.call(one.clone()), Tell::Nobody, "it was told now");
         let found = errands.take(LATER);
@@ -171,7 +174,7 @@ mod tests {
         let found = errands.take(LATER + NAP);
         assert!(found.called.is_empty() && !found.all);
         assert_eq!(errands.nap(&found, LATER + NAP), None, "it found nothing");
-        assert_eq!(errands.hand_over(one), Tell::Runner, "and sleeps");
+        assert_eq!(errands.hand_over(one, false), Tell::Runner, "and sleeps");
     }
 
     #[test]
@@ -180,10 +183,26 @@ mod tests {
         assert_eq!(errands.call(one.clone()), Tell::Runner);
         let found = errands.take(LATER);
         assert_eq!(errands.nap(&found, LATER), None);
-        assert_eq!(errands.hand_over(one.clone()), Tell::Runner);
+        assert_eq!(errands.hand_over(one.clone(), false), Tell::Runner);
         let found = errands.take(LATER);
-        assert_eq!(errands.hand_over(one.clone()), Tell::Runner, "it is at work");
+        assert_eq!(errands.hand_over(one.clone(), false), Tell::Runner, "it is at work");
         assert_eq!(errands.nap(&found, LATER), None);
         assert_eq!(errands.take(LATER).called.len(), 1);
+    }
+
+    #[test]
+    fn who_is_in_haste_ends_a_nap_and_the_next_begins_where_it_would_have_ended() {
+        let (errands, one) = (Errands::default(), Rc::new(Cell::new(false)));
+        assert_eq!(errands.hand_over(one.clone(), false), Tell::Runner);
+        let found = errands.take(LATER);
+        assert_eq!(errands.nap(&found, LATER), Some(LATER + NAP));
+        assert_eq!(errands.hand_over(one.clone(), false), Tell::Nobody);
+        assert_eq!(errands.hand_over(one.clone(), true), Tell::Runner);
+        assert_eq!(errands.hand_over(one.clone(), true), Tell::Nobody, "it was told");
+        let found = errands.take(LATER);
+        assert_eq!(errands.nap(&found, LATER), None, "there is one");
+        assert_eq!(errands.hand_over(one.clone(), true), Tell::Runner);
+        let found = errands.take(LATER + NAP);
+        assert_eq!(errands.nap(&found, LATER + NAP), Some(LATER + NAP * 2));
     }
 }

@@ -12,27 +12,28 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
 
 const LEN: usize = 4096;
+const NO_ADVICE: libc::c_int = -1;
 
 /// The page's first bytes; null until somebody asked.
 static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
 
-/// The last number that was given; raised before it shows in the page.
+/// The last number that was given; raised before it shows in the page, so that a child goes on.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
 /// Where the number of this process stands, and which it is. Takes no lock, for a fork would copy
 /// it as it is held.
 ///
 /// # Errors
-/// Those of the system: kernels before 4.14 have no such page.
+/// Those of the system: kernels before 4.14 have no such page, some emulators only say so.
 pub(in crate::disk) fn mark() -> io::Result<(&'static AtomicU64, u64)> {
     let cell = page()?;
     loop {
-        let number = cell.load(Ordering::Relaxed);
+        let number = cell.load(Ordering::Acquire);
         if number != 0 {
             return Ok((cell, number));
         }
         let next = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-        let _ = cell.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = cell.compare_exchange(0, next, Ordering::Release, Ordering::Relaxed);
     }
 }
 
@@ -61,9 +62,12 @@ fn new_page() -> io::Result<MmapRaw> {
     let page = MmapRaw::from(MmapOptions::new().len(LEN).map_anon()?);
     debug_assert_eq!(page.len(), LEN);
     // SAFETY: the range is exactly the anonymous private mapping just made, owned by `page`; the
-    // advice changes nothing in this process.
-    let advised = unsafe { libc::madvise(page.as_mut_ptr().cast(), LEN, libc::MADV_WIPEONFORK) };
-    if advised != 0 {
+    // advice changes nothing in this process, and the other is none.
+    let advise = |advice| unsafe { libc::madvise(page.as_mut_ptr().cast(), LEN, advice) };
+    if advise(NO_ADVICE) == 0 {
+        return Err(io::ErrorKind::Unsupported.into()); // who takes any advice heeds none
+    }
+    if advise(libc::MADV_WIPEONFORK) != 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(page)

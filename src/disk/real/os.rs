@@ -1,7 +1,8 @@
 //! What differs between operating systems, each as one small function.
 //!
 //! Linux is what is tested. Elsewhere files are read and written by position, the directory lock
-//! is std's, and there is no boot identity and no fork mark. Called by the rest of `real/`.
+//! is std's, and there is no boot identity and no page that a fork empties. Called by the rest of
+//! `real/`.
 
 use std::fs::File;
 use std::io;

@@ -19,16 +19,24 @@ struct Work {
 }
 
 impl Errand for Piece {
-    fn call(&self) -> bool {
+    fn mark(&self) -> bool {
         !self.0.called.swap(true, Ordering::AcqRel)
     }
 
-    fn answer(&self) {
+    fn unmark(&self) {
         self.0.called.store(false, Ordering::Release);
     }
 }
 
-/// A runner that sleeps until it is told; a nap is over at once.
+/// How a piece is brought.
+#[derive(Clone, Copy)]
+enum How {
+    HandedOver,
+    InHaste,
+    Called,
+}
+
+/// A runner that sleeps until it is told or its nap is over.
 #[derive(Default)]
 struct World {
     errands: Errands<Piece>,
@@ -44,46 +52,59 @@ impl World {
         }
     }
 
-    fn bring(&self, piece: &Piece, at_once: bool) {
+    fn bring(&self, piece: &Piece, how: How) {
         piece.0.left.fetch_add(1, Ordering::Release);
-        let errands = &self.errands;
-        let piece = piece.clone();
-        self.heed(if at_once { errands.call(piece) } else { errands.hand_over(piece) });
+        let (errands, errand) = (&self.errands, piece.clone());
+        match how {
+            How::HandedOver => self.heed(errands.hand_over(errand, false)),
+            How::InHaste => self.heed(errands.hand_over(errand, true)),
+            How::Called => self.heed(errands.call(errand)),
+        }
     }
 
-    /// Runs until so many pieces were done.
-    fn run(&self, pieces: usize) {
-        let (mut done, mut now) = (0, Duration::ZERO);
-        let mut naps = false;
-        while done < pieces {
-            if !naps {
-                let mut tellings = self.tellings.lock();
-                while *tellings == 0 {
-                    self.told.wait(&mut tellings);
-                }
-                *tellings -= 1;
+    /// Sleeps until it is told, then `false`, or until the nap that is due ends.
+    fn sleep(&self, nap: bool) -> bool {
+        let mut tellings = self.tellings.lock();
+        while *tellings == 0 {
+            if nap {
+                return true;
             }
-            now += Duration::from_secs(1);
+            self.told.wait(&mut tellings);
+        }
+        *tellings -= 1;
+        false
+    }
+
+    /// Runs until so many pieces were done. `ends`: naps do; else it has to be told.
+    fn run(&self, pieces: usize, ends: bool) {
+        let (mut done, mut now, mut nap) = (0, Duration::from_secs(1), None);
+        while done < pieces {
+            let is_over = self.sleep(nap.is_some() && ends);
+            now = if is_over {
+                nap.take().expect("a nap that is over was one")
+            } else {
+                now + Duration::from_nanos(1)
+            };
             let found = self.errands.take(now);
             for piece in &found.called {
                 done += piece.0.left.swap(0, Ordering::AcqRel);
             }
-            naps = self.errands.nap(&found, now).is_some();
+            nap = nap.or(self.errands.nap(&found, now));
         }
     }
 }
 
-fn bringing(world: &Arc<World>, piece: &Piece, at_once: &'static [bool]) -> thread::JoinHandle<()> {
+fn bringing(world: &Arc<World>, piece: &Piece, how: &'static [How]) -> thread::JoinHandle<()> {
     let (world, piece) = (Arc::clone(world), piece.clone());
-    thread::spawn(move || at_once.iter().for_each(|at_once| world.bring(&piece, *at_once)))
+    thread::spawn(move || how.iter().for_each(|how| world.bring(&piece, *how)))
 }
 
 #[test]
 fn what_is_handed_over_one_after_the_other_is_done() {
     model(3, || {
         let (world, piece) = (Arc::new(World::default()), Piece::default());
-        let sender = bringing(&world, &piece, &[false, false]);
-        world.run(2);
+        let sender = bringing(&world, &piece, &[How::HandedOver, How::HandedOver]);
+        world.run(2, true);
         sender.join().unwrap();
     });
 }
@@ -92,12 +113,30 @@ fn what_is_handed_over_one_after_the_other_is_done() {
 fn what_cannot_wait_wakes_a_runner_that_naps() {
     model(2, || {
         let world = Arc::new(World::default());
-        let sender = bringing(&world, &Piece::default(), &[false]);
-        let other = bringing(&world, &Piece::default(), &[true]);
-        world.run(2);
+        let sender = bringing(&world, &Piece::default(), &[How::HandedOver]);
+        let other = bringing(&world, &Piece::default(), &[How::Called]);
+        world.run(2, true);
         sender.join().unwrap();
         other.join().unwrap();
     });
+}
+
+/// No nap of this runner ends: it is told of all, whatever it was at.
+#[test]
+fn what_is_called_or_in_haste_waits_for_no_nap() {
+    const HOW: [&[How]; 3] = [
+        &[How::HandedOver, How::Called],
+        &[How::HandedOver, How::InHaste],
+        &[How::InHaste, How::InHaste],
+    ];
+    for how in HOW {
+        model(3, move || {
+            let (world, piece) = (Arc::new(World::default()), Piece::default());
+            let sender = bringing(&world, &piece, how);
+            world.run(2, false);
+            sender.join().unwrap();
+        });
+    }
 }
 
 #[test]
@@ -106,12 +145,16 @@ fn many_bring_much() {
         return;
     }
     model(2, || {
-        const HOW: [&[bool]; 3] = [&[false, false], &[true, false], &[false, true]];
+        const HOW: [&[How]; 3] = [
+            &[How::HandedOver, How::HandedOver],
+            &[How::Called, How::HandedOver],
+            &[How::HandedOver, How::InHaste],
+        ];
         let (world, piece) = (Arc::new(World::default()), Piece::default());
         let senders: Vec<_> = HOW.iter().map(|how| bringing(&world, &piece, how)).collect();
         let others = HOW.iter().map(|how| bringing(&world, &Piece::default(), how));
         let senders: Vec<_> = others.chain(senders).collect();
-        world.run(4 * HOW.len());
+        world.run(4 * HOW.len(), true);
         senders.into_iter().for_each(|sender| sender.join().unwrap());
     });
 }
