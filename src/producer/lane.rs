@@ -115,7 +115,7 @@ struct After {
 enum Appender {
     /// Whoever sealed it.
     Sender,
-    /// With the last that may wait for it, if it is behind.
+    /// Which does not nap on, if it is behind: one batch more may wait for it.
     Timer { is_behind: bool },
 }
 

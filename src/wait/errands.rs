@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use crate::sync::atomic::{AtomicU8, Ordering};
 
 /// How long a nap is: about as long as a quick sender takes to fill a batch or two.
 const NAP: Duration = Duration::from_micros(100);
@@ -37,14 +37,14 @@ pub(crate) trait Errand {
 #[derive(Debug)]
 pub(crate) struct Errands<T> {
     state: AtomicU8,
-    /// Everything is to be done, whether it is on the list or not.
-    all: AtomicBool,
     list: Mutex<List<T>>,
 }
 
 #[derive(Debug)]
 struct List<T> {
     called: Vec<T>,
+    /// Everything is to be done, whether it is on the list or not.
+    all: bool,
     /// One of them may wait for the end of a nap, and is likely to come again.
     handed_over: bool,
     /// When the nap is over, on the runner's clock.
@@ -69,8 +69,8 @@ pub(crate) enum Tell {
 
 impl<T> Default for Errands<T> {
     fn default() -> Self {
-        let list = List { called: Vec::new(), handed_over: false, nap_ends: None };
-        Errands { state: AtomicU8::new(IDLE), all: AtomicBool::new(false), list: Mutex::new(list) }
+        let list = List { called: Vec::new(), all: false, handed_over: false, nap_ends: None };
+        Errands { state: AtomicU8::new(IDLE), list: Mutex::new(list) }
     }
 }
 
@@ -93,7 +93,7 @@ impl<T: Errand> Errands<T> {
 
     /// All there are, at once.
     pub(crate) fn call_all(&self) -> Tell {
-        self.all.store(true, Ordering::Release);
+        self.list.lock().all = true;
         self.tell()
     }
 
@@ -113,13 +113,17 @@ impl<T: Errand> Errands<T> {
     /// What there is to be done at `now`. The runner's.
     pub(crate) fn take(&self, now: Duration) -> Found<T> {
         self.state.swap(IDLE, Ordering::AcqRel); // sees what came before the telling
-        let (called, handed_over) = {
+        let found = {
             let mut list = self.list.lock();
             list.nap_ends = list.nap_ends.filter(|end| *end > now);
-            (std::mem::take(&mut list.called), std::mem::take(&mut list.handed_over))
+            Found {
+                called: std::mem::take(&mut list.called),
+                all: std::mem::take(&mut list.all),
+                handed_over: std::mem::take(&mut list.handed_over),
+            }
         };
-        called.iter().for_each(Errand::unmark);
-        Found { called, all: self.all.swap(false, Ordering::AcqRel), handed_over }
+        found.called.iter().for_each(Errand::unmark);
+        found
     }
 
     /// Once that is done, at `now`: when the runner comes again by itself, which it must. One nap

@@ -24,7 +24,7 @@ static LAST: AtomicU64 = AtomicU64::new(0);
 /// it as it is held.
 ///
 /// # Errors
-/// Those of the system: kernels before 4.14 have no such page, some emulators only say so.
+/// Those of the system: kernels before 4.14 have no such page.
 pub(in crate::disk) fn mark() -> io::Result<(&'static AtomicU64, u64)> {
     let cell = page()?;
     loop {
@@ -65,7 +65,7 @@ fn new_page() -> io::Result<MmapRaw> {
     // advice changes nothing in this process, and the other is none.
     let advise = |advice| unsafe { libc::madvise(page.as_mut_ptr().cast(), LEN, advice) };
     if advise(NO_ADVICE) == 0 {
-        return Err(io::ErrorKind::Unsupported.into()); // who takes any advice heeds none
+        return Err(io::ErrorKind::Unsupported.into()); // who takes any may heed none
     }
     if advise(libc::MADV_WIPEONFORK) != 0 {
         return Err(io::Error::last_os_error());

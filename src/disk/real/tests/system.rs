@@ -3,6 +3,47 @@
 
 use super::*;
 
+#[test]
+#[cfg(target_os = "linux")]
+fn a_forked_child_knows_itself_and_frees_nothing() {
+    use super::super::super::island::in_forked_child;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(".lock");
+    let disk = RealDisk::new(IoMode::Positioned).unwrap();
+    let mut lock = disk.lock(&path).unwrap();
+    assert!(!disk.fork_check().is_forked_child());
+    let code = in_forked_child(|| {
+        let is_told = disk.fork_check().is_forked_child();
+        let unlocked = lock.unlock();
+        i32::from(!(is_told && unlocked.is_ok()))
+    });
+    assert_eq!(code, 0);
+    assert_eq!(disk.lock(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    lock.unlock().unwrap();
+    drop(disk.lock(&path).unwrap());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn each_process_is_told_from_all_its_ancestors_and_not_from_itself() {
+    use super::super::super::island::in_forked_child;
+    let made = || RealDisk::new(IoMode::Positioned).unwrap().fork_check();
+    let is_told = |checks: &[ForkCheck]| checks.iter().all(ForkCheck::is_forked_child);
+    let first = [made(), made()];
+    let code = in_forked_child(|| {
+        let told = is_told(&first); // before and after the child has disks of its own
+        let second = [made(), made()];
+        let told = told && is_told(&first);
+        let third = in_forked_child(|| {
+            let own = made();
+            i32::from(!is_told(&second) || !is_told(&first) || own.is_forked_child())
+        });
+        i32::from(!told || second.iter().any(ForkCheck::is_forked_child)) + 2 * third
+    });
+    assert_eq!(code, 0);
+    assert!(!first.iter().any(ForkCheck::is_forked_child));
+}
+
 /// Its copy of the open file would go on holding what is not freed but closed.
 #[test]
 #[cfg(target_os = "linux")]
