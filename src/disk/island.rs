@@ -39,6 +39,11 @@ const SPARE: usize = 4 << 20;
 /// What the system's advice is given for; larger pages are multiples of it.
 const PAGE: usize = 4096;
 
+/// Who wants so much that is on the device alone will want what lies behind it.
+const READS_ON: usize = 128 << 10;
+/// How much of that is asked for.
+const AHEAD: usize = 2 << 20;
+
 /// A file's memory, shared by one writer and any number of readers.
 #[derive(Debug)]
 #[repr(align(64))] // one cache line for who appends to one of many
@@ -162,6 +167,8 @@ impl Mapping {
             // that another program cut, pages beyond its end may be there still, in a folio that
             // begins before it: the last one is brought in, which a shorter file refuses.
             start = (end as usize - 1) / PAGE * PAGE;
+        } else {
+            self.ask_for(start, end as usize);
         }
         match self.raw.advise_range(Advice::PopulateRead, start, end as usize - start) {
             // Linux before 5.14: whoever reads the view faults the pages in.
@@ -171,6 +178,18 @@ impl Mapping {
                 Err(io::Error::from_raw_os_error(libc::EIO))
             }
             other => other,
+        }
+    }
+
+    /// Has the system read a range, and who reads much has what comes after it read too: a map that
+    /// is read at random has each page waited for by itself.
+    #[cold]
+    fn ask_for(&self, start: usize, end: usize) {
+        let absent = usize::try_from(self.absent_below.load(Ordering::Relaxed)).unwrap_or(end);
+        let ahead = if end - start < READS_ON { 0 } else { AHEAD };
+        let to = end.saturating_add(ahead).min(absent.max(end)).min(self.raw.len());
+        if let Err(error) = self.raw.advise_range(Advice::WillNeed, start, to - start) {
+            log::debug!("pages are read one by one: {error}");
         }
     }
 

@@ -127,8 +127,10 @@ fn pages_that_are_on_the_device_alone_are_brought_in_before_they_are_lent() {
     file.sync_data().unwrap();
     map.rest();
     fadvise(fs::File::open(&path).unwrap(), 0, None, Advice::DontNeed).unwrap();
+    let asked = major_faults();
     let view = reader.view(100, 3 << 20).unwrap();
     let before = major_faults();
+    assert!(before - asked < 384, "768 pages were waited for one by one");
     assert!(view.iter().all(|byte| *byte == 7));
     assert_eq!(major_faults(), before, "what the device gave only when it was looked at");
 }
