@@ -23,6 +23,7 @@ mod map;
 mod os;
 mod pool;
 mod registry;
+mod room;
 mod state;
 #[cfg(test)]
 mod tests;

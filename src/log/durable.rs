@@ -258,6 +258,9 @@ impl PartitionLog {
         }
         self.save_digests(rolled, active)?;
         self.write_epochs()?; // before the sync, which is then the directory's only one
+        if let Some(active) = active {
+            active.reserve(self.unsynced_bytes(), self.config.load().segment_bytes);
+        }
         let gathered = self.begin(turn, By::Segments);
         let ending = self.end(gathered);
         turn.end(&ending); // whoever waits for this sync has no part in what follows

@@ -259,7 +259,12 @@ impl Recovery<'_> {
             let (end, next_base) = (scan.next_offset, next.unwrap_or(scan.next_offset));
             let gapless = !known.allows_gap(end, next_base);
             match judge(Ending::of(&scan.stop), successor, below, gapless) {
-                Verdict::Keep => return self.keep(segment, scan, first_scanned),
+                Verdict::Keep => {
+                    if !known.last_stop.is_clean() {
+                        segment.give_back_old_room();
+                    }
+                    return self.keep(segment, scan, first_scanned);
+                }
                 Verdict::Trim => {
                     let segment = self.cut(&segment, scan.position, false)?;
                     return self.keep(segment, scan, first_scanned);

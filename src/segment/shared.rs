@@ -94,6 +94,8 @@ pub(crate) struct Segment {
     synced: AtomicU64,
     /// It was cut to its length, and no sync has covered that.
     trimmed: AtomicBool,
+    /// Its file may have room beyond its end.
+    room: AtomicBool,
     /// Neither this segment nor one before it will ever need a sync again.
     settled: AtomicBool,
     /// Another segment has taken its place, and perhaps its names; see `retire`.
@@ -120,6 +122,7 @@ impl Segment {
             largest_timestamp: AtomicI64::new(NOT_KNOWN),
             synced: AtomicU64::new(0),
             trimmed: AtomicBool::new(false),
+            room: AtomicBool::new(false),
             littered: AtomicBool::new(false),
             settled: AtomicBool::new(false),
             replaced: AtomicBool::new(false),

@@ -367,9 +367,12 @@ impl Tail {
     pub(crate) fn rest(&mut self) {
         self.scratch = Vec::new();
         self.window.rest();
+        let mut len = self.end;
         if let MapState::Mapped(map) = &mut self.map {
             map.rest();
+            len = map.allocated();
         }
+        self.segment.give_back_room(len);
     }
 
     /// Hands the digests of all that was appended so far to the segment, to be saved.

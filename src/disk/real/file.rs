@@ -18,11 +18,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::{Access, DiskFile, IoMode, TailMap, sealed};
-use super::Shared;
 use super::os::{self, Identity};
 use super::state::{Failure, State, Unsynced, anchor};
 #[cfg(target_os = "linux")]
 use super::state::{MOST_RETIRED, Mapping};
+use super::{Shared, room};
 #[cfg(target_os = "linux")]
 use super::{ahead, map};
 use crate::sync::Mutex;
@@ -444,6 +444,18 @@ impl DiskFile for RealFile {
         }
         self.inner.call_in_ahead();
         self.inner.change(len, |file| file.set_len(len))
+    }
+
+    fn reserve(&self, end: u64) {
+        if let Ok(file) = self.inner.descriptor() {
+            room::reserve(&file, end);
+        }
+    }
+
+    fn release(&self, len: u64) {
+        if let Ok(file) = self.inner.descriptor() {
+            room::release(&file, len);
+        }
     }
 
     fn keep_open(&self) -> io::Result<()> {

@@ -144,6 +144,47 @@ pub(super) fn available(_: &Path) -> io::Result<Option<u64>> {
     Ok(None)
 }
 
+/// How much is free for room that files have beyond their ends: nothing where a file system keeps
+/// no such room, or none that is used when it is written to.
+#[cfg(target_os = "linux")]
+pub(super) fn room_for_pieces(file: &File) -> io::Result<u64> {
+    // The magic numbers of statfs: ext2/3/4, XFS. tmpfs would fill the pages.
+    const IN_PIECES: [u64; 2] = [0xEF53, 0x5846_5342];
+    let found = rustix::fs::fstatfs(file)?;
+    let magic = found.f_type as u64 & 0xFFFF_FFFF;
+    if !IN_PIECES.contains(&magic) {
+        return Ok(0);
+    }
+    Ok(found.f_bavail.saturating_mul(u64::try_from(found.f_bsize).unwrap_or(0)))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn room_for_pieces(_file: &File) -> io::Result<u64> {
+    Ok(0)
+}
+
+/// Room for `bytes` bytes from `from` on, beyond the file's end too, whose length stays.
+#[cfg(target_os = "linux")]
+pub(super) fn reserve(file: &File, from: u64, bytes: u64) -> io::Result<()> {
+    Ok(rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, from, bytes)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn reserve(_file: &File, _from: u64, _bytes: u64) -> io::Result<()> {
+    Ok(())
+}
+
+/// How many bytes of the device a file has.
+#[cfg(unix)]
+pub(super) fn allocated(metadata: &std::fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::blocks(metadata).saturating_mul(512)
+}
+
+#[cfg(not(unix))]
+pub(super) fn allocated(_metadata: &std::fs::Metadata) -> u64 {
+    0
+}
+
 /// The mode that suits the file system under `path`, or under its nearest ancestor that exists.
 ///
 /// Only file systems known to overwrite in place are written through a mapping.

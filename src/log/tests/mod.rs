@@ -17,6 +17,8 @@ mod lookups;
 mod maps;
 mod producers;
 mod recovery;
+#[cfg(target_os = "linux")]
+mod room;
 mod said;
 mod swaps;
 mod transactions;

@@ -13,22 +13,57 @@ use crate::disk::names::SegmentFile;
 use crate::error::{Error, Result};
 use crate::sync::atomic::Ordering;
 
+/// From so many unsynced bytes on a log is worth finding room for.
+const BUSY: u64 = if cfg!(test) { 256 << 10 } else { 16 << 20 };
+/// So many times what was unsynced is found: while that is synced, three times as much may come.
+const AHEAD: u64 = 4;
+
 impl Segment {
     /// Cuts off what lies behind the last batch of a segment that has stopped growing: a window of
     /// zeros, or a failed append's litter.
     pub(crate) fn trim(&self) -> Result<()> {
-        if self.map.load().is_none() && !self.is_littered() {
-            return Ok(()); // never mapped: no window
-        }
-        let file = self.log()?;
-        let fail = |error| Error::io("trim segment", &file.path(), error);
         let published = self.published();
-        if file.len().map_err(fail)? > published {
-            self.trimmed.store(true, Ordering::Relaxed);
-            file.set_len(published).map_err(fail)?;
-        }
-        self.set_littered(false);
+        if self.map.load().is_some() || self.is_littered() {
+            let file = self.log()?;
+            let fail = |error| Error::io("trim segment", &file.path(), error);
+            if file.len().map_err(fail)? > published {
+                self.trimmed.store(true, Ordering::Relaxed);
+                file.set_len(published).map_err(fail)?;
+            }
+            self.set_littered(false);
+        } // else never mapped: no window
+        self.give_back_room(published);
         Ok(())
+    }
+
+    /// Before a sync of `unsynced` bytes of a log that takes more and more: has room found, up to
+    /// `limit`, for what is appended until some more syncs have ended. Later it would have to be
+    /// found while the sync is under way, and whoever appends would wait for both.
+    pub(crate) fn reserve(&self, unsynced: u64, limit: u64) {
+        if unsynced < BUSY {
+            return;
+        }
+        let end = self.published().saturating_add(unsynced.saturating_mul(AHEAD)).min(limit);
+        if let Ok(file) = self.log() {
+            self.room.store(true, Ordering::Relaxed);
+            file.reserve(end);
+        }
+    }
+
+    /// Gives back what room the file, `len` bytes long, has beyond its end; where nobody appends.
+    pub(in crate::segment) fn give_back_room(&self, len: u64) {
+        if self.room.swap(false, Ordering::Relaxed)
+            && let Ok(file) = self.log()
+        {
+            file.release(len);
+        }
+    }
+
+    /// The same for what a process that was killed has left of this one.
+    pub(crate) fn give_back_old_room(&self) {
+        if let Ok(file) = self.log() {
+            file.release(self.published());
+        }
     }
 
     /// The tail's side: what a failed append left could not be taken back, or now was.

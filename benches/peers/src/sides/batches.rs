@@ -22,8 +22,6 @@ const LINGERING: usize = 64 << 10;
 const WINDOW: usize = 512 << 10;
 /// What is written ahead; its own pages are there from the first time on.
 static ZEROS: [u8; WINDOW] = [0; WINDOW];
-/// Of a stream: what the workloads of one stream append, with room to spare.
-const ALONE: usize = 224 << 20;
 
 struct Stream {
     map: MmapMut,
@@ -43,9 +41,7 @@ fn stream(job: &Job<'_>, topic: usize, is_warm: bool) -> Mutex<Stream> {
     let path = job.dir.join(topic.to_string());
     let file = OpenOptions::new().read(true).write(true).create_new(true).open(path);
     let file = file.expect("a new file");
-    // the workloads of many streams append 400,000 values in all
-    let size = if job.topics == 1 { ALONE } else { 200 * (400_000 / job.topics + 2) };
-    let size = size.next_multiple_of(4096);
+    let size = job.room.next_multiple_of(4096);
     let warm = if is_warm { size } else { 0 };
     for at in (0..warm).step_by(WINDOW) {
         file.write_all_at(&ZEROS[..WINDOW.min(size - at)], at as u64).expect("room");

@@ -52,6 +52,8 @@ pub trait Side: Send + Sync {
 pub struct Job<'a> {
     pub dir: &'a Path,
     pub topics: usize,
+    /// More bytes than any log needs for its values of a topic.
+    pub room: usize,
     /// Whether appends are to be synced.
     pub synced: bool,
 }

@@ -12,7 +12,6 @@ use memmap2::MmapMut;
 
 use super::{Job, Side};
 
-const SIZE: usize = 224 << 20;
 const FRAME: usize = 8;
 
 fn new_file(job: &Job<'_>) -> File {
@@ -26,7 +25,9 @@ fn new_file(job: &Job<'_>) -> File {
 fn file(job: &Job<'_>) -> File {
     let file = new_file(job);
     let zeros = vec![0; 1 << 20];
-    (0..SIZE).step_by(1 << 20).for_each(|at| file.write_all_at(&zeros, at as u64).expect("room"));
+    (0..job.room)
+        .step_by(1 << 20)
+        .for_each(|at| file.write_all_at(&zeros, at as u64).expect("room"));
     file
 }
 
@@ -54,7 +55,7 @@ pub fn open_map(job: &Job<'_>) -> Box<dyn Side> {
     // SAFETY: nobody else has the file, and nobody truncates it
     let mut map = unsafe { MmapMut::map_mut(&file) }.expect("a map");
     // warm: every page is in the table already
-    (0..SIZE).step_by(4096).for_each(|at| map[at] = 0);
+    (0..job.room).step_by(4096).for_each(|at| map[at] = 0);
     Box::new(Map(Mutex::new((map, 0))))
 }
 
