@@ -46,6 +46,7 @@ const WORKLOADS: &[(&str, Workload)] = &[
     ("read100", read::read100),
     ("read100b", read::read100b),
     ("read1k", read::read1k),
+    ("readcold", read::readcold),
     ("filterone", filter::filterone),
     ("filterrun", filter::filterrun),
     ("filterall", filter::filterall),

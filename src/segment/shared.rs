@@ -96,6 +96,8 @@ pub(crate) struct Segment {
     trimmed: AtomicBool,
     /// Its file may have room beyond its end.
     room: AtomicBool,
+    /// Its tail has rested since room was last asked for.
+    rested: AtomicBool,
     /// Neither this segment nor one before it will ever need a sync again.
     settled: AtomicBool,
     /// Another segment has taken its place, and perhaps its names; see `retire`.
@@ -123,6 +125,7 @@ impl Segment {
             synced: AtomicU64::new(0),
             trimmed: AtomicBool::new(false),
             room: AtomicBool::new(false),
+            rested: AtomicBool::new(false),
             littered: AtomicBool::new(false),
             settled: AtomicBool::new(false),
             replaced: AtomicBool::new(false),

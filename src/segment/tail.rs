@@ -372,7 +372,7 @@ impl Tail {
             map.rest();
             len = map.allocated();
         }
-        self.segment.give_back_room(len);
+        self.segment.rest(len);
     }
 
     /// Hands the digests of all that was appended so far to the segment, to be saved.

@@ -14,7 +14,7 @@ const FIRST_WINDOW: u64 = 4 << 10;
 const LARGEST_WINDOW: u64 = 512 << 10;
 /// From this size on a window's successor is asked for at once, from a thread that may have one
 /// ready in time; of a smaller one when half of it is full: it may be the log's last for long.
-const BUSY_WINDOW: u64 = 256 << 10;
+const BUSY_WINDOW: u64 = LARGEST_WINDOW;
 /// How much of a file is mapped at first, and by what it is multiplied once that is full. Many
 /// small maps lie side by side and share pages of page tables, which large ones do not: an append
 /// to one of thousands of logs waits for those as much as for anything.
@@ -64,9 +64,10 @@ pub(super) fn enlarge(map: &mut dyn TailMap, end: u64, limit: u64, segment: &Seg
 }
 
 /// Where a batch is about to end beyond the calm part of the window: asks for the next one, or,
-/// where the window ends too, readies that. It is four times the last one while the segment stays
-/// busy, never past the segment's limit unless the batch itself reaches there. `false`: the map
-/// does not reach as far.
+/// where the window ends too, readies that. It is twice the last one while the segment stays busy,
+/// never past the segment's limit unless the batch itself reaches there: pages are what a log of
+/// many costs, and so it has about as many of zeros as of records at most. `false`: the map does
+/// not reach as far.
 #[cold]
 pub(super) fn grow(
     map: &mut dyn TailMap,
@@ -87,7 +88,7 @@ pub(super) fn grow(
             return Ok(false);
         }
         map.allocate(wanted)?;
-        window.next = (window.next * 4).min(LARGEST_WINDOW);
+        window.next = (window.next * 2).min(LARGEST_WINDOW);
         let size = map.allocated() - allocated;
         if size < BUSY_WINDOW {
             window.calm = end.max(map.allocated() - size / 2);

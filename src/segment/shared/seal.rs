@@ -38,9 +38,10 @@ impl Segment {
 
     /// Before a sync of `unsynced` bytes of a log that takes more and more: has room found, up to
     /// `limit`, for what is appended until some more syncs have ended. Later it would have to be
-    /// found while the sync is under way, and whoever appends would wait for both.
+    /// found while the sync is under way, and whoever appends would wait for both. Of a log that
+    /// rested after its last sync, as where each burst is flushed, nobody knows yet that it will.
     pub(crate) fn reserve(&self, unsynced: u64, limit: u64) {
-        if unsynced < BUSY {
+        if unsynced < BUSY || self.rested.swap(false, Ordering::Relaxed) {
             return;
         }
         let end = self.published().saturating_add(unsynced.saturating_mul(AHEAD)).min(limit);
@@ -50,8 +51,14 @@ impl Segment {
         }
     }
 
+    /// Its log is left alone: the file, `len` bytes long, has room beyond its end no more.
+    pub(in crate::segment) fn rest(&self, len: u64) {
+        self.rested.store(true, Ordering::Relaxed);
+        self.give_back_room(len);
+    }
+
     /// Gives back what room the file, `len` bytes long, has beyond its end; where nobody appends.
-    pub(in crate::segment) fn give_back_room(&self, len: u64) {
+    fn give_back_room(&self, len: u64) {
         if self.room.swap(false, Ordering::Relaxed)
             && let Ok(file) = self.log()
         {
