@@ -306,18 +306,20 @@ pub trait DiskFile: sealed::Sealed + Send + Sync + fmt::Debug {
     /// Those of the operating system.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Has the system find room up to `end` for what is soon to be written, where it takes that as
-    /// one piece for less than write by write, and has plenty: neither length nor bytes change. A
-    /// wish, and no promise. Of what is not used [`release`](DiskFile::release) gives back, and
-    /// [`set_len`](DiskFile::set_len).
-    fn reserve(&self, end: u64) {
+    /// Asks the system to find room up to `end` for what is soon to be written, where that costs
+    /// less in one piece than write by write, and much is free. Neither length nor bytes change. A
+    /// wish, and no promise; says whether there may be such room now. What is not used is given
+    /// back by [`release`](DiskFile::release) and by [`set_len`](DiskFile::set_len).
+    fn reserve(&self, end: u64) -> bool {
         let _ = end;
+        false
     }
 
     /// Gives back what was reserved, by whomever, beyond the end of a file that is `len` bytes long
-    /// and that nobody else makes longer or shorter meanwhile.
-    fn release(&self, len: u64) {
+    /// and that nobody makes longer or shorter meanwhile; says whether none is left.
+    fn release(&self, len: u64) -> bool {
         let _ = len;
+        true
     }
 
     /// Keeps what the file needs to be written and synced, a handle of the system's, for as long as

@@ -39,10 +39,11 @@ const SPARE: usize = 4 << 20;
 /// What the system's advice is given for; larger pages are multiples of it.
 const PAGE: usize = 4096;
 
-/// Who wants so much that is on the device alone will want what lies behind it.
-const READS_ON: usize = 128 << 10;
+/// Of what it is asked for at once the system reads no more than it reads ahead of a file: so much
+/// by default. Who wants as much, of which some is on the device alone, will want what lies behind.
+const PIECE_BYTES: usize = 128 << 10;
 /// How much of that is asked for.
-const AHEAD: usize = 2 << 20;
+const AHEAD_BYTES: usize = 2 << 20;
 
 /// A file's memory, shared by one writer and any number of readers.
 #[derive(Debug)]
@@ -186,10 +187,14 @@ impl Mapping {
     #[cold]
     fn ask_for(&self, start: usize, end: usize) {
         let absent = usize::try_from(self.absent_below.load(Ordering::Relaxed)).unwrap_or(end);
-        let ahead = if end - start < READS_ON { 0 } else { AHEAD };
+        let reads_on = self.tells_cached && end - start >= PIECE_BYTES;
+        let ahead = if reads_on { AHEAD_BYTES } else { 0 };
         let to = end.saturating_add(ahead).min(absent.max(end)).min(self.raw.len());
-        if let Err(error) = self.raw.advise_range(Advice::WillNeed, start, to - start) {
-            log::debug!("pages are read one by one: {error}");
+        for from in (start..to).step_by(PIECE_BYTES) {
+            let len = PIECE_BYTES.min(to - from);
+            if let Err(error) = self.raw.advise_range(Advice::WillNeed, from, len) {
+                return log::debug!("pages are read one by one: {error}");
+            }
         }
     }
 

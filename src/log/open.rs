@@ -230,6 +230,9 @@ impl Recovery<'_> {
         let promised = point > self.known.log_start;
         self.hurt = false;
         segment.unshare()?; // it may be cut, written again or appended to from here on
+        if !known.last_stop.is_clean() {
+            segment.give_back_old_room();
+        }
         let mut start = match self.known.sync_failed {
             true => segment.scan_start_at_front(), // its index files are no better than it is
             false => segment.scan_start(point)?,
@@ -259,12 +262,7 @@ impl Recovery<'_> {
             let (end, next_base) = (scan.next_offset, next.unwrap_or(scan.next_offset));
             let gapless = !known.allows_gap(end, next_base);
             match judge(Ending::of(&scan.stop), successor, below, gapless) {
-                Verdict::Keep => {
-                    if !known.last_stop.is_clean() {
-                        segment.give_back_old_room();
-                    }
-                    return self.keep(segment, scan, first_scanned);
-                }
+                Verdict::Keep => return self.keep(segment, scan, first_scanned),
                 Verdict::Trim => {
                     let segment = self.cut(&segment, scan.position, false)?;
                     return self.keep(segment, scan, first_scanned);

@@ -507,4 +507,31 @@ mod tests {
             prop_assert_eq!(at_once, by_field);
         }
     }
+
+    #[test]
+    fn a_front_is_stored_at_once_up_to_its_edges_and_no_further() {
+        for (value, timestamp, offset, front) in [
+            (64, 0, 0, Some(8)),
+            (8_170, -64, 63, Some(8)),
+            (100, 63, 64, Some(9)),
+            (100, 0, 8_191, Some(9)),
+            (100, 0, 8_192, None),
+            (100, 64, 0, None),
+            (100, -65, 0, None),
+            (63, 0, 0, None),
+            (8_192, 0, 0, None),
+        ] {
+            let value = vec![7; value];
+            let record = Record::new(&value);
+            let body = body_len(&record, timestamp, offset);
+            let mut by_field = vec![9; varint::len(signed(body)) + body];
+            put_fields(&mut by_field, &record, body, timestamp, offset);
+            let mut out = [0; 9];
+            let numbers = [signed(body), timestamp, offset.into()];
+            let stored = varint::put_front(&mut out, numbers, signed(value.len()));
+            assert_eq!(stored, front, "{} bytes, {timestamp}, {offset}", value.len());
+            let len = stored.unwrap_or(0);
+            assert_eq!(out[..len], by_field[..len]);
+        }
+    }
 }

@@ -33,6 +33,11 @@ pub(super) struct Window {
 impl Window {
     pub(super) const FIRST: Window = Window { calm: 0, next: FIRST_WINDOW };
 
+    /// Of the next one, where the file is so long: never more zeros than there are bytes.
+    fn size(&self, allocated: u64) -> u64 {
+        self.next.min(allocated.max(FIRST_WINDOW))
+    }
+
     /// Its segment is busy no more.
     pub(super) fn rest(&mut self) {
         self.next = FIRST_WINDOW;
@@ -65,9 +70,8 @@ pub(super) fn enlarge(map: &mut dyn TailMap, end: u64, limit: u64, segment: &Seg
 
 /// Where a batch is about to end beyond the calm part of the window: asks for the next one, or,
 /// where the window ends too, readies that. It is twice the last one while the segment stays busy,
-/// never past the segment's limit unless the batch itself reaches there: pages are what a log of
-/// many costs, and so it has about as many of zeros as of records at most. `false`: the map does
-/// not reach as far.
+/// and never longer than what lies before it, for pages are what a log of many costs; nor past the
+/// segment's limit unless the batch itself reaches there. `false`: the map does not reach as far.
 #[cold]
 pub(super) fn grow(
     map: &mut dyn TailMap,
@@ -79,7 +83,8 @@ pub(super) fn grow(
     let allocated = map.allocated();
     if end > allocated {
         let page_end = end.next_multiple_of(FIRST_WINDOW);
-        let wanted = allocated.saturating_add(window.next).min(limit).max(page_end);
+        let size = window.size(allocated);
+        let wanted = allocated.saturating_add(size).min(limit).max(page_end);
         // the last page may reach past the segment's limit; the map's capacity ends there
         let mut wanted = wanted.min(limit.max(end));
         if end <= map.capacity() {
@@ -95,7 +100,7 @@ pub(super) fn grow(
             return Ok(true);
         }
     }
-    map.prepare(window.next);
+    map.prepare(window.size(map.allocated()));
     window.calm = map.allocated();
     Ok(true)
 }

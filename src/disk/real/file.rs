@@ -446,16 +446,12 @@ impl DiskFile for RealFile {
         self.inner.change(len, |file| file.set_len(len))
     }
 
-    fn reserve(&self, end: u64) {
-        if let Ok(file) = self.inner.descriptor() {
-            room::reserve(&file, end);
-        }
+    fn reserve(&self, end: u64) -> bool {
+        self.inner.descriptor().is_ok_and(|file| room::reserve(&file, end))
     }
 
-    fn release(&self, len: u64) {
-        if let Ok(file) = self.inner.descriptor() {
-            room::release(&file, len);
-        }
+    fn release(&self, len: u64) -> bool {
+        self.inner.descriptor().is_ok_and(|file| room::release(&file, len))
     }
 
     fn keep_open(&self) -> io::Result<()> {

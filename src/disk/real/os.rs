@@ -144,23 +144,22 @@ pub(super) fn available(_: &Path) -> io::Result<Option<u64>> {
     Ok(None)
 }
 
-/// How much is free for room that files have beyond their ends: nothing where a file system keeps
-/// no such room, or none that is used when it is written to.
+/// How many bytes are free, on a file system that keeps blocks beyond a file's end for what is
+/// written there later; `None` on all others. tmpfs would fill the pages.
 #[cfg(target_os = "linux")]
-pub(super) fn room_for_pieces(file: &File) -> io::Result<u64> {
-    // The magic numbers of statfs: ext2/3/4, XFS. tmpfs would fill the pages.
-    const IN_PIECES: [u64; 2] = [0xEF53, 0x5846_5342];
+pub(super) fn free_for_room(file: &File) -> io::Result<Option<u64>> {
+    const EXT4: u64 = 0xEF53; // and its forebears, which take no such call
     let found = rustix::fs::fstatfs(file)?;
-    let magic = found.f_type as u64 & 0xFFFF_FFFF;
-    if !IN_PIECES.contains(&magic) {
-        return Ok(0);
+    if found.f_type as u64 & 0xFFFF_FFFF != EXT4 {
+        return Ok(None);
     }
-    Ok(found.f_bavail.saturating_mul(u64::try_from(found.f_bsize).unwrap_or(0)))
+    let block = u64::try_from(found.f_bsize).unwrap_or(0);
+    Ok(Some(found.f_bavail.saturating_mul(block)))
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn room_for_pieces(_file: &File) -> io::Result<u64> {
-    Ok(0)
+pub(super) fn free_for_room(_file: &File) -> io::Result<Option<u64>> {
+    Ok(None)
 }
 
 /// Room for `bytes` bytes from `from` on, beyond the file's end too, whose length stays.

@@ -6,42 +6,54 @@
 //! So a busy file has them found before a sync of it begins, in one piece.
 //!
 //! Such room lies beyond the file's end: no length changes, no byte can be read there, and what is
-//! not used goes with the next change of the length, be it to the length the file has. A crash
-//! leaves it to the next open. Called by the file; a failure costs nothing but the gain.
+//! not used goes with the next `set_len`, be it to the length the file has. A crash leaves it to
+//! the open after it. Of ext4 alone, which was measured; XFS keeps room of its own once a file was
+//! given some. Called by the file; a failure costs nothing but the gain.
 
 use std::fs::File;
 
 use super::os;
 
-/// So many times what is asked for has to be free: the last of a disk is left to those who write.
+/// So many times what is asked for has to be free then: the last of a disk is left to others.
 const SHARE: u64 = 16;
 
 /// Room that is smaller may be the file system's own, for its map of the file.
-const LEAST: u64 = 64 << 10;
+const LEAST_BYTES: u64 = 64 << 10;
 
-/// Finds room from the file's end to `end`.
-pub(super) fn reserve(file: &File, end: u64) {
+/// Finds room from the file's end to `end`; whether there may be some now.
+pub(super) fn reserve(file: &File, end: u64) -> bool {
     let reserved = file.metadata().and_then(|found| {
         let bytes = end.saturating_sub(found.len());
-        if bytes == 0 || os::room_for_pieces(file)? / SHARE < bytes {
-            return Ok(());
+        let free = os::free_for_room(file)?.unwrap_or(0);
+        if bytes == 0 || free / SHARE < bytes {
+            return Ok(false);
         }
-        os::reserve(file, found.len(), bytes)
+        os::reserve(file, found.len(), bytes)?;
+        Ok(true)
     });
-    if let Err(error) = reserved {
+    reserved.unwrap_or_else(|error| {
         log::debug!("no room was found ahead: {error}");
-    }
+        true // part of it may have been
+    })
 }
 
-/// Gives back what lies beyond the end of a file of that length.
-pub(super) fn release(file: &File, len: u64) {
+/// Gives back what lies beyond the end of a file of that length; whether none is left.
+pub(super) fn release(file: &File, len: u64) -> bool {
     let released = file.metadata().and_then(|found| {
-        let is_longer = os::allocated(&found) > len.saturating_add(LEAST);
-        if is_longer && found.len() == len { file.set_len(len) } else { Ok(()) }
+        let has_room = os::allocated(&found) > len.saturating_add(LEAST_BYTES);
+        if !has_room || os::free_for_room(file)?.is_none() {
+            return Ok(true);
+        }
+        if found.len() != len {
+            return Ok(false);
+        }
+        file.set_len(len)?;
+        Ok(true)
     });
-    if let Err(error) = released {
+    released.unwrap_or_else(|error| {
         log::debug!("room that was found ahead is not given back: {error}");
-    }
+        false
+    })
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -61,14 +73,17 @@ mod tests {
         file.sync_all().unwrap();
         reserve(&file, 2); // it reaches further
         let before = file.metadata().unwrap().blocks();
-        reserve(&file, MIB);
-        let has_pieces = os::room_for_pieces(&file).unwrap() / SHARE >= MIB;
+        let is_found = reserve(&file, MIB);
         let reserved = file.metadata().unwrap();
         assert_eq!(reserved.len(), 4);
-        assert_eq!(reserved.blocks() * 512 >= MIB, has_pieces);
-        release(&file, 3);
+        if !is_found || reserved.blocks() == before {
+            println!("SKIP 1: the file system finds no room ahead");
+            return;
+        }
+        assert!(reserved.blocks() * 512 >= MIB);
+        assert!(!release(&file, 3));
         assert_eq!(file.metadata().unwrap().blocks(), reserved.blocks(), "it is of another length");
-        release(&file, 4);
+        assert!(release(&file, 4));
         let released = file.metadata().unwrap();
         assert_eq!((released.len(), released.blocks()), (4, before));
     }
@@ -76,11 +91,10 @@ mod tests {
     #[test]
     fn little_is_left_to_others() {
         let file = tempfile::tempfile().unwrap();
-        let free = os::room_for_pieces(&file).unwrap();
-        reserve(&file, free / SHARE + MIB);
+        let free = os::free_for_room(&file).unwrap().unwrap_or(0);
+        assert!(!reserve(&file, free / 2 + MIB));
         assert_eq!(file.metadata().unwrap().blocks(), 0);
-        release(&file, 0);
-        assert_eq!(file.metadata().unwrap().len(), 0);
+        assert!(release(&file, 0));
     }
 
     #[test]
@@ -88,9 +102,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a");
         fs::write(&path, b"kept").unwrap();
+        reserve(&File::options().write(true).open(&path).unwrap(), MIB);
         let file = File::open(&path).unwrap();
-        reserve(&file, MIB);
-        release(&file, 4);
+        let before = file.metadata().unwrap().blocks();
+        reserve(&file, 2 * MIB);
+        assert_eq!(release(&file, 4), before * 512 < LEAST_BYTES);
+        assert_eq!(file.metadata().unwrap().blocks(), before);
         assert_eq!(fs::read(&path).unwrap(), b"kept");
     }
 }

@@ -102,7 +102,7 @@ fn a_log_left_alone_begins_with_small_windows_again() {
     let (log, _) = bench.try_open_at(directory.path(), facts(0, LastStop::Clean)).unwrap();
     let file = directory.path().join(segment_file(Offset::ZERO, SegmentFile::Log));
     let first = growth(&log, &file, 0..COUNT);
-    assert_eq!(first[..3], [4 << 10, 8 << 10, 16 << 10]);
+    assert_eq!(first[..4], [4 << 10, 4 << 10, 8 << 10, 16 << 10]);
     assert!(*first.iter().max().unwrap() >= 256 << 10, "the control: it was busy: {first:?}");
     log.checkpoint().unwrap();
     let then = growth(&log, &file, COUNT..2 * COUNT);
@@ -119,7 +119,7 @@ impl Drop for Serving<'_> {
     }
 }
 
-/// Windows of 4, 8, 16 and 32 KiB, and what is asked for behind the last.
+/// Windows of 4, 4, 8 and 16 KiB, and what is asked for behind the last.
 #[test]
 fn a_window_that_is_half_full_has_the_next_one_behind_it() {
     let directory = tempfile::tempdir().unwrap();
@@ -147,7 +147,7 @@ fn a_window_that_is_half_full_has_the_next_one_behind_it() {
         };
         wait_for(&|| is_served.load(Ordering::Acquire));
         let mut end = 0;
-        for (window, size, next) in [(4, 4, 12), (12, 8, 28), (28, 16, 60), (60, 32, 124)] {
+        for (window, size, next) in [(4, 4, 8), (8, 4, 16), (16, 8, 32), (32, 16, 64)] {
             while log.size().0 <= (window - size / 2) << 10 {
                 assert!(end == 0 || len() == window << 10, "{} bytes", len());
                 append(&log, &value(end), end).unwrap();

@@ -14,9 +14,9 @@ use crate::error::{Error, Result};
 use crate::sync::atomic::Ordering;
 
 /// From so many unsynced bytes on a log is worth finding room for.
-const BUSY: u64 = if cfg!(test) { 256 << 10 } else { 16 << 20 };
-/// So many times what was unsynced is found: while that is synced, three times as much may come.
-const AHEAD: u64 = 4;
+const BUSY_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 16 << 20 };
+/// Room is found for so many times what is unsynced: a sender may be so much quicker than the sync.
+const TIMES_AHEAD: u64 = 4;
 
 impl Segment {
     /// Cuts off what lies behind the last batch of a segment that has stopped growing: a window of
@@ -32,22 +32,21 @@ impl Segment {
             }
             self.set_littered(false);
         } // else never mapped: no window
-        self.give_back_room(published);
         Ok(())
     }
 
     /// Before a sync of `unsynced` bytes of a log that takes more and more: has room found, up to
-    /// `limit`, for what is appended until some more syncs have ended. Later it would have to be
-    /// found while the sync is under way, and whoever appends would wait for both. Of a log that
-    /// rested after its last sync, as where each burst is flushed, nobody knows yet that it will.
+    /// `limit`, for what is appended while this sync lasts and the next. It could not be found then
+    /// without whoever appends waiting for it. Of a log that rested after its last sync, as where
+    /// each burst is flushed, nobody knows yet that more will come.
     pub(crate) fn reserve(&self, unsynced: u64, limit: u64) {
-        if unsynced < BUSY || self.rested.swap(false, Ordering::Relaxed) {
+        if unsynced < BUSY_BYTES || self.rested.swap(false, Ordering::Relaxed) {
             return;
         }
-        let end = self.published().saturating_add(unsynced.saturating_mul(AHEAD)).min(limit);
-        if let Ok(file) = self.log() {
+        let end = self.published().saturating_add(unsynced.saturating_mul(TIMES_AHEAD)).min(limit);
+        // said only afterwards: whoever rolls the segment meanwhile leaves it to the next sync
+        if self.log().is_ok_and(|file| file.reserve(end)) {
             self.room.store(true, Ordering::Relaxed);
-            file.reserve(end);
         }
     }
 
@@ -59,17 +58,15 @@ impl Segment {
 
     /// Gives back what room the file, `len` bytes long, has beyond its end; where nobody appends.
     fn give_back_room(&self, len: u64) {
-        if self.room.swap(false, Ordering::Relaxed)
-            && let Ok(file) = self.log()
-        {
-            file.release(len);
+        if self.room.load(Ordering::Relaxed) && self.log().is_ok_and(|file| file.release(len)) {
+            self.room.store(false, Ordering::Relaxed);
         }
     }
 
     /// The same for what a process that was killed has left of this one.
     pub(crate) fn give_back_old_room(&self) {
         if let Ok(file) = self.log() {
-            file.release(self.published());
+            let _ = file.release(self.published()); // else the next open tries again
         }
     }
 
@@ -85,6 +82,7 @@ impl Segment {
     /// Trims, and says that the length is to be synced too; under the sync lock.
     pub(crate) fn trim_for_sync(&self) -> Result<()> {
         self.trim()?;
+        self.give_back_room(self.published());
         if self.trimmed.swap(false, Ordering::Relaxed) {
             self.synced.store(0, Ordering::Relaxed);
         }
