@@ -192,9 +192,7 @@ impl Mapping {
         let to = end.saturating_add(ahead).min(absent.max(end)).min(self.raw.len());
         for from in (start..to).step_by(PIECE_BYTES) {
             let len = PIECE_BYTES.min(to - from);
-            if let Err(error) = self.raw.advise_range(Advice::WillNeed, from, len) {
-                return log::debug!("pages are read one by one: {error}");
-            }
+            let _ = self.raw.advise_range(Advice::WillNeed, from, len); // else page by page
         }
     }
 

@@ -7,9 +7,10 @@
 //! log knows: right as well, only later and under the lock.
 
 use super::encode::{
-    AppendBatch, BatchRules, BorrowedBatch, HeaderFields, Stamp, Sum, TimestampRule, body_len,
-    delta, limit, plain_limit, present, put, put_length, put_record, record_too_large,
+    AppendBatch, BatchRules, BorrowedBatch, HeaderFields, Stamp, Sum, TimestampRule, delta, limit,
+    plain_limit, present, put, put_length, record_too_large,
 };
+use super::fields::{body_len, put_record};
 use super::filter::TagBits;
 use super::header::{APPEND_TIME, BatchHeader, Codec, at};
 use super::single::Record;

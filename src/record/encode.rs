@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use super::fields::{body_len, put_record, signed};
 use super::filter::TagBits;
 use super::header::{APPEND_TIME, BatchHeader, LENGTH_EXCLUDES, MAGIC, TRANSACTIONAL, at};
 use super::marker::Marker;
@@ -268,88 +269,6 @@ pub(super) fn put<const N: usize>(out: &mut [u8], at: usize, field: [u8; N]) {
     out[at..at + N].copy_from_slice(&field);
 }
 
-/// The bytes of a record behind its length field.
-#[inline(always)] // see `producer::walk`
-pub(super) fn body_len(record: &Record<'_>, timestamp_delta: i64, offset_delta: u32) -> usize {
-    let mut len = 1 + varint::len(timestamp_delta) + varint::len(i64::from(offset_delta));
-    len += bytes_len(record.key) + bytes_len(record.value);
-    len += varint::len(signed(record.headers.len()));
-    for header in &record.headers {
-        len += bytes_len(Some(header.name.as_bytes())) + bytes_len(header.value);
-    }
-    len
-}
-
-#[inline]
-fn bytes_len(bytes: Option<&[u8]>) -> usize {
-    match bytes {
-        Some(bytes) => varint::len(signed(bytes.len())) + bytes.len(),
-        None => 1,
-    }
-}
-
-/// A length as the format writes it; a slice is never longer than `isize::MAX`.
-#[inline]
-const fn signed(len: usize) -> i64 {
-    len.cast_signed() as i64
-}
-
-/// Writes a record and returns what is left of `out`.
-#[inline(always)] // see `producer::walk`
-pub(super) fn put_record<'o>(
-    out: &'o mut [u8],
-    record: &Record<'_>,
-    body_len: usize,
-    timestamp_delta: i64,
-    offset_delta: u32,
-) -> &'o mut [u8] {
-    if record.key.is_none()
-        && let Some(value) = record.value
-        && record.headers.is_empty()
-        && let numbers = [signed(body_len), timestamp_delta, offset_delta.into()]
-        && let Some(front) = varint::put_front(out, numbers, signed(value.len()))
-    {
-        let (place, rest) = out[front..].split_at_mut(value.len());
-        place.copy_from_slice(value);
-        rest[0] = 0; // no headers
-        return &mut rest[1..];
-    }
-    put_fields(out, record, body_len, timestamp_delta, offset_delta)
-}
-
-/// The same, field by field.
-#[inline(always)] // see `producer::walk`
-fn put_fields<'o>(
-    out: &'o mut [u8],
-    record: &Record<'_>,
-    body_len: usize,
-    timestamp_delta: i64,
-    offset_delta: u32,
-) -> &'o mut [u8] {
-    let mut out = varint::put(out, signed(body_len));
-    out[0] = 0; // attributes: none are defined
-    out = &mut out[1..];
-    out = varint::put(out, timestamp_delta);
-    out = varint::put(out, i64::from(offset_delta));
-    out = put_bytes(out, record.key);
-    out = put_bytes(out, record.value);
-    out = varint::put(out, signed(record.headers.len()));
-    for header in &record.headers {
-        out = put_bytes(out, Some(header.name.as_bytes()));
-        out = put_bytes(out, header.value);
-    }
-    out
-}
-
-#[inline(always)] // see `producer::walk`
-fn put_bytes<'o>(out: &'o mut [u8], bytes: Option<&[u8]>) -> &'o mut [u8] {
-    let Some(bytes) = bytes else { return varint::put(out, -1) };
-    let out = varint::put(out, signed(bytes.len()));
-    let (place, rest) = out.split_at_mut(bytes.len());
-    place.copy_from_slice(bytes);
-    rest
-}
-
 /// The largest batch the rules and the format allow.
 #[inline]
 pub(super) fn limit(rules: &BatchRules) -> usize {
@@ -473,65 +392,5 @@ impl AppendBatch for BorrowedBatch<'_> {
         }
         debug_assert!(left.is_empty(), "a batch is as long as it was measured");
         self.fields.write(stamp, out, sum);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// At and around where a number takes a byte more.
-    fn length() -> impl Strategy<Value = usize> {
-        prop_oneof![0..200_usize, 8_000..8_400_usize]
-    }
-
-    proptest! {
-        #[test]
-        fn a_front_is_what_its_fields_are(
-            value in length(),
-            has_key in prop::bool::weighted(0.1),
-            timestamp in prop_oneof![-70..70_i64, any::<i64>()],
-            offset in prop_oneof![0..200_u32, 8_000..8_400_u32, 0..i32::MAX.cast_unsigned()],
-        ) {
-            let value = vec![7; value];
-            let record = Record::new(&value);
-            let record = if has_key { record.key("k") } else { record };
-            let body = body_len(&record, timestamp, offset);
-            let mut at_once = vec![9; varint::len(signed(body)) + body];
-            let mut by_field = at_once.clone();
-            let rest = put_record(&mut at_once, &record, body, timestamp, offset).len();
-            prop_assert_eq!(rest, 0);
-            put_fields(&mut by_field, &record, body, timestamp, offset);
-            prop_assert_eq!(at_once, by_field);
-        }
-    }
-
-    #[test]
-    fn a_front_is_stored_at_once_up_to_its_edges_and_no_further() {
-        for (value, timestamp, offset, front) in [
-            (64, 0, 0, Some(8)),
-            (8_170, -64, 63, Some(8)),
-            (100, 63, 64, Some(9)),
-            (100, 0, 8_191, Some(9)),
-            (100, 0, 8_192, None),
-            (100, 64, 0, None),
-            (100, -65, 0, None),
-            (63, 0, 0, None),
-            (8_192, 0, 0, None),
-        ] {
-            let value = vec![7; value];
-            let record = Record::new(&value);
-            let body = body_len(&record, timestamp, offset);
-            let mut by_field = vec![9; varint::len(signed(body)) + body];
-            put_fields(&mut by_field, &record, body, timestamp, offset);
-            let mut out = [0; 9];
-            let numbers = [signed(body), timestamp, offset.into()];
-            let stored = varint::put_front(&mut out, numbers, signed(value.len()));
-            assert_eq!(stored, front, "{} bytes, {timestamp}, {offset}", value.len());
-            let len = stored.unwrap_or(0);
-            assert_eq!(out[..len], by_field[..len]);
-        }
     }
 }

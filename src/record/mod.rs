@@ -17,6 +17,7 @@ mod codec;
 mod deduplicated;
 mod encode;
 mod fault;
+mod fields;
 mod filter;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;

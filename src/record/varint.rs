@@ -18,8 +18,9 @@ pub(super) const fn len(number: i64) -> usize {
     (bits * 9 + 64) as usize / 64
 }
 
+/// A number with its sign in the lowest bit.
 #[inline]
-const fn zigzag(number: i64) -> u64 {
+pub(super) const fn zigzag(number: i64) -> u64 {
     ((number << 1) ^ (number >> 63)).cast_unsigned()
 }
 
@@ -40,36 +41,7 @@ pub(super) fn put(out: &mut [u8], number: i64) -> &mut [u8] {
     put_long(out, number)
 }
 
-/// Writes what stands in front of a value of 64 bytes to some 8 KiB that has no key, where the
-/// timestamp's delta takes one byte and the offset's one or two, and returns how many bytes that
-/// takes: one store, where each number by itself waits for the place of the one before.
-#[inline(always)] // see `producer::walk`
-pub(super) fn put_front(out: &mut [u8], numbers: [i64; 3], value: i64) -> Option<usize> {
-    const NULL: u64 = 1;
-    let [body, timestamp, offset] = numbers.map(zigzag);
-    let value = zigzag(value);
-    let has_two = |number: u64| (0x80..0x4000).contains(&number);
-    if !has_two(body) || !has_two(value) || timestamp >= 0x80 {
-        return None;
-    }
-    let two = |number: u64| number & 0x7f | 0x80 | number >> 7 << 8;
-    let begin = two(body) | timestamp << 24; // and attributes, of which none are defined
-    if offset < 0x80 {
-        let front = begin | offset << 32 | NULL << 40 | two(value) << 48;
-        out.first_chunk_mut::<8>()?.copy_from_slice(&front.to_le_bytes());
-        return Some(8);
-    }
-    if !has_two(offset) {
-        return None;
-    }
-    let front = begin | two(offset) << 32 | NULL << 48 | two(value) << 56;
-    let out = out.first_chunk_mut::<9>()?;
-    out[..8].copy_from_slice(&front.to_le_bytes());
-    out[8] = low_byte(value >> 7);
-    Some(9)
-}
-
-/// What [`put`] does with a number of any length, after the sign was put in.
+/// The same of any length, after the sign was put in.
 #[inline(never)]
 fn put_long(out: &mut [u8], mut rest: u64) -> &mut [u8] {
     let mut at = 0;

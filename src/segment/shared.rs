@@ -30,6 +30,7 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::Arc;
 
+mod room;
 mod seal;
 
 /// What all segments of one log share.

@@ -447,11 +447,11 @@ impl DiskFile for RealFile {
     }
 
     fn reserve(&self, end: u64) -> bool {
-        self.inner.descriptor().is_ok_and(|file| room::reserve(&file, end))
+        self.inner.descriptor().is_ok_and(|file| room::reserve(&file, &self.inner.path(), end))
     }
 
     fn release(&self, len: u64) -> bool {
-        self.inner.descriptor().is_ok_and(|file| room::release(&file, len))
+        self.inner.descriptor().is_ok_and(|file| room::release(&file, &self.inner.path(), len))
     }
 
     fn keep_open(&self) -> io::Result<()> {

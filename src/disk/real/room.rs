@@ -11,6 +11,7 @@
 //! given some. Called by the file; a failure costs nothing but the gain.
 
 use std::fs::File;
+use std::path::Path;
 
 use super::os;
 
@@ -21,7 +22,7 @@ const SHARE: u64 = 16;
 const LEAST_BYTES: u64 = 64 << 10;
 
 /// Finds room from the file's end to `end`; whether there may be some now.
-pub(super) fn reserve(file: &File, end: u64) -> bool {
+pub(super) fn reserve(file: &File, path: &Path, end: u64) -> bool {
     let reserved = file.metadata().and_then(|found| {
         let bytes = end.saturating_sub(found.len());
         let free = os::free_for_room(file)?.unwrap_or(0);
@@ -32,13 +33,13 @@ pub(super) fn reserve(file: &File, end: u64) -> bool {
         Ok(true)
     });
     reserved.unwrap_or_else(|error| {
-        log::debug!("no room was found ahead: {error}");
+        log::debug!("no room found up to {end} of {}: {error}", path.display());
         true // part of it may have been
     })
 }
 
 /// Gives back what lies beyond the end of a file of that length; whether none is left.
-pub(super) fn release(file: &File, len: u64) -> bool {
+pub(super) fn release(file: &File, path: &Path, len: u64) -> bool {
     let released = file.metadata().and_then(|found| {
         let has_room = os::allocated(&found) > len.saturating_add(LEAST_BYTES);
         if !has_room || os::free_for_room(file)?.is_none() {
@@ -51,7 +52,7 @@ pub(super) fn release(file: &File, len: u64) -> bool {
         Ok(true)
     });
     released.unwrap_or_else(|error| {
-        log::debug!("room that was found ahead is not given back: {error}");
+        log::debug!("room behind {len} of {} is kept: {error}", path.display());
         false
     })
 }
@@ -71,9 +72,9 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"kept").unwrap();
         file.sync_all().unwrap();
-        reserve(&file, 2); // it reaches further
+        reserve(&file, Path::new("a"), 2); // it reaches further
         let before = file.metadata().unwrap().blocks();
-        let is_found = reserve(&file, MIB);
+        let is_found = reserve(&file, Path::new("a"), MIB);
         let reserved = file.metadata().unwrap();
         assert_eq!(reserved.len(), 4);
         if !is_found || reserved.blocks() == before {
@@ -81,9 +82,9 @@ mod tests {
             return;
         }
         assert!(reserved.blocks() * 512 >= MIB);
-        assert!(!release(&file, 3));
+        assert!(!release(&file, Path::new("a"), 3));
         assert_eq!(file.metadata().unwrap().blocks(), reserved.blocks(), "it is of another length");
-        assert!(release(&file, 4));
+        assert!(release(&file, Path::new("a"), 4));
         let released = file.metadata().unwrap();
         assert_eq!((released.len(), released.blocks()), (4, before));
     }
@@ -92,9 +93,9 @@ mod tests {
     fn little_is_left_to_others() {
         let file = tempfile::tempfile().unwrap();
         let free = os::free_for_room(&file).unwrap().unwrap_or(0);
-        assert!(!reserve(&file, free / 2 + MIB));
+        assert!(!reserve(&file, Path::new("a"), free / 2 + MIB));
         assert_eq!(file.metadata().unwrap().blocks(), 0);
-        assert!(release(&file, 0));
+        assert!(release(&file, Path::new("a"), 0));
     }
 
     #[test]
@@ -102,11 +103,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a");
         fs::write(&path, b"kept").unwrap();
-        reserve(&File::options().write(true).open(&path).unwrap(), MIB);
+        reserve(&File::options().write(true).open(&path).unwrap(), &path, MIB);
         let file = File::open(&path).unwrap();
         let before = file.metadata().unwrap().blocks();
-        reserve(&file, 2 * MIB);
-        assert_eq!(release(&file, 4), before * 512 < LEAST_BYTES);
+        reserve(&file, Path::new("a"), 2 * MIB);
+        assert_eq!(release(&file, Path::new("a"), 4), before * 512 < LEAST_BYTES);
         assert_eq!(file.metadata().unwrap().blocks(), before);
         assert_eq!(fs::read(&path).unwrap(), b"kept");
     }
