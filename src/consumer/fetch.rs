@@ -117,6 +117,10 @@ impl Consumer {
 
     /// Reads a slot once, up to `until` if that is given.
     pub(super) fn read(&mut self, index: usize, until: Option<Offset>) -> Result<Read> {
+        let at = self.assignment.get(index).and_then(Slot::next);
+        if let Some(cursor) = at.and_then(|at| at.cursor.as_ref()) {
+            cursor.fetch_near(); // it comes while everything else is looked at
+        }
         self.resolve(index)?;
         if self.is_undecided(index) {
             self.wait_for_decision(index)?;

@@ -11,6 +11,7 @@
 use super::core::PartitionLog;
 use super::offsets::OffsetSnapshot;
 use crate::config::IsolationLevel;
+use crate::disk::Near;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::record::{BatchFault, Batches};
@@ -44,6 +45,9 @@ impl FetchLimits {
     }
 }
 
+/// So many lines of what comes next are asked for: a small batch, as a reader at the end finds it.
+const NEXT_LINES: usize = 4;
+
 /// Where a sequential reader goes on.
 #[derive(Clone, Debug)]
 pub(crate) struct Cursor {
@@ -53,6 +57,29 @@ pub(crate) struct Cursor {
     pub(super) era: Era,
     /// Where the next segment begins, which no batch of this one reaches beyond.
     pub(super) until: Option<Offset>,
+    /// Where the bytes behind what was read lie, where those were mapped.
+    pub(super) near: Near,
+}
+
+impl Cursor {
+    /// At the end of a segment, which is at `offset`.
+    pub(super) fn at_end(segment: Arc<Segment>, offset: Offset) -> Self {
+        let (position, era, until) = (segment.published(), Era::NONE, None);
+        Cursor { segment, position, offset, era, until, near: Near::default() }
+    }
+
+    /// Has what a read looks at fetched, once there is something: the lines come over from the
+    /// writer's processor, all at once and not each behind the one before.
+    #[inline]
+    pub(crate) fn fetch_near(&self) {
+        self.segment.fetch_near();
+        self.near.fetch_lines::<NEXT_LINES>();
+    }
+
+    #[cfg(test)]
+    pub(super) fn near(&self) -> Near {
+        self.near
+    }
 }
 
 /// Between two of them segments were replaced or offsets fell: how often each has happened.
@@ -100,8 +127,8 @@ impl Fetched {
     pub(super) fn of(segment: &Arc<Segment>, chunk: Chunk) -> Self {
         let next_offset = chunk.next_offset;
         let (segment, position) = (segment.clone(), chunk.next_position);
-        let (era, until) = (Era::NONE, None);
-        let cursor = Cursor { segment, position, offset: next_offset, era, until };
+        let (era, until, near) = (Era::NONE, None, Near::behind(&chunk.bytes));
+        let cursor = Cursor { segment, position, offset: next_offset, era, until, near };
         let (chunk, cursor, aborted) = (Some(chunk), Some(cursor), Vec::new());
         Fetched { chunk, next_offset, cursor, aborted, is_outrun: false }
     }

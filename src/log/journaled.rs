@@ -9,7 +9,7 @@
 //! Called by `durable`, by whoever has the turn, under no lock.
 
 use super::core::PartitionLog;
-use super::fetch::{Cursor, Era};
+use super::fetch::Cursor;
 use crate::error::Result;
 use crate::ids::Offset;
 use crate::journal::{Extent, Kept, Ticket};
@@ -34,10 +34,8 @@ impl PartitionLog {
     pub(super) fn mark(&self) -> (Offset, Option<Cursor>) {
         let writer = self.writer.lock();
         let offset = writer.next_offset;
-        let cursor = writer.tail.as_ref().map(|tail| {
-            let segment = tail.segment().clone();
-            Cursor { position: segment.published(), segment, offset, era: Era::NONE, until: None }
-        });
+        let cursor =
+            writer.tail.as_ref().map(|tail| Cursor::at_end(tail.segment().clone(), offset));
         (offset, cursor)
     }
 
@@ -116,11 +114,5 @@ impl PartitionLog {
 /// Where the durable offset lies, where nothing lies above it.
 pub(super) fn covered(tail: Option<&Tail>, recovery_point: Offset, end: Offset) -> Option<Cursor> {
     let segment = tail.filter(|_| recovery_point.min(end) == end)?.segment().clone();
-    Some(Cursor {
-        position: segment.published(),
-        segment,
-        offset: end,
-        era: Era::NONE,
-        until: None,
-    })
+    Some(Cursor::at_end(segment, end))
 }

@@ -8,6 +8,7 @@
 
 use super::core::PartitionLog;
 use super::fetch::{Cursor, FetchLimits, segments_from};
+use crate::disk::Near;
 use crate::ids::Offset;
 use crate::record::TagBits;
 use crate::segment::{Missing, TagReader};
@@ -74,7 +75,7 @@ impl PartitionLog {
             return Ahead::Wanted(usize::try_from(bytes).unwrap_or(usize::MAX));
         }
         let (segment, position, offset) = (segment.clone(), stretch.end, stretch.next);
-        let cursor = Cursor { segment, position, offset, era, until: None };
+        let cursor = Cursor { segment, position, offset, era, until: None, near: Near::default() };
         Ahead::Skipped(Skipped { bytes, next_offset: offset, cursor })
     }
 

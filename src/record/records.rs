@@ -149,7 +149,7 @@ impl Records {
         rules: TakeRules,
         pinned: &Arc<PinCounter>,
     ) -> Taken {
-        let Batches { bytes, aborted, sound } = batches.into();
+        let Batches { mut bytes, aborted, sound } = batches.into();
         let mut taken =
             Taken { records: 0, next_offset: from, plain_bytes: 0, epoch: None, fault: None };
         let (mut position, mut plain, mut is_whole) = (0, Vec::new(), false);
@@ -191,7 +191,7 @@ impl Records {
             position += batch.header().size();
         }
         if taken.records > 0 {
-            let bytes = bytes.slice(..position);
+            bytes.truncate(position);
             let pin = Pin::new(pinned, bytes.len() + taken.plain_bytes);
             self.len += taken.records;
             self.parts.push(Part {

@@ -8,7 +8,7 @@
 //!
 //! Called by `lookup`, which finds where to begin and reads the bytes.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::lookup::{Chunk, Limits};
 use super::scan::{misfit, skips};
@@ -38,10 +38,10 @@ struct Collected {
 
 impl Segment {
     /// Takes whole batches out of a region that holds at least the first of them, which begins at
-    /// `first` with `first_offset`, up to `end`.
+    /// `first` with `first_offset`, up to `end`; the chunk has the region's bytes.
     pub(super) fn collect(
         &self,
-        region: &Region,
+        region: Region,
         (first, first_offset): (u64, Offset),
         from: Offset,
         limits: Limits,
@@ -64,7 +64,7 @@ impl Segment {
         }
         let Collected { bytes, next_offset, epoch, sound, .. } = taken;
         let next_position = first + bytes as u64;
-        let bytes = region.slice(first, next_position);
+        let bytes = region.into_bytes(first, bytes);
         let sound = sound.map(|records| Sound { records, first_offset, next_offset, epoch });
         Ok(Chunk { bytes, first_offset, next_position, next_offset, sound })
     }
@@ -92,11 +92,13 @@ impl Segment {
             }
             (next_offset, leader_epoch) = (last.next(), batch.leader_epoch);
             records += u64::from(batch.count);
-            let ahead = Near::of(&within[at..]).plus(AHEAD);
-            if batch.size <= 3 * Near::LINE {
-                ahead.fetch_lines::<4>(); // without a loop; often they touch one more
-            } else if batch.size < SMALL {
-                ahead.fetch_all(batch.size);
+            // not what is still to be written: the writer would have to ask for it back
+            if let Some(ahead) = within.get(at + AHEAD..).map(Near::of) {
+                if batch.size <= 3 * Near::LINE {
+                    ahead.fetch_lines::<4>(); // without a loop; often they touch one more
+                } else if batch.size < SMALL {
+                    ahead.fetch_all(batch.size);
+                }
             }
             at += batch.size;
         }
@@ -178,8 +180,11 @@ impl Region {
         self.bytes.get(at..).unwrap_or(&[])
     }
 
-    fn slice(&self, start: u64, end: u64) -> Bytes {
-        let at = |position: u64| usize::try_from(position - self.start).unwrap_or(0);
-        self.bytes.slice(at(start)..at(end))
+    /// So many of its bytes from there on, which are not counted anew.
+    fn into_bytes(self, start: u64, len: usize) -> Bytes {
+        let mut bytes = self.bytes;
+        bytes.advance(usize::try_from(start - self.start).unwrap_or(0).min(bytes.len()));
+        bytes.truncate(len);
+        bytes
     }
 }

@@ -140,13 +140,13 @@ impl Segment {
             position += header.size() as u64;
         };
         let first = (position, first_offset);
-        let chunk = self.collect(&region, first, from, limits, u64::MAX)?;
-        let have = (region.start, &region.bytes);
-        match self.misfit_in(position, chunk.next_position, have)? {
+        let chunk = self.collect(region, first, from, limits, u64::MAX)?;
+        match self.misfit_in(position, chunk.next_position, (position, &chunk.bytes))? {
             None => Ok(Some(chunk)),
             // what lies before is handed out first; the next read meets it
             Some(misfit) if misfit.bytes.start > position => {
-                self.collect(&region, first, from, limits, misfit.bytes.start).map(Some)
+                let region = Region { start: position, bytes: chunk.bytes };
+                self.collect(region, first, from, limits, misfit.bytes.start).map(Some)
             }
             Some(misfit) => Err(self.misfit_error(&misfit)),
         }

@@ -23,11 +23,11 @@ use super::tags::Tags;
 use crate::disk::copy::is_shared;
 use crate::disk::names::{SegmentFile, segment_file};
 use crate::disk::replace::replace_file;
-use crate::disk::{Access, Disk, DiskFile, MapReader, read_full_at};
+use crate::disk::{Access, Disk, DiskFile, MapReader, Near, TailMap, read_full_at};
 use crate::error::{Error, Result};
 use crate::ids::Offset;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 
 mod room;
@@ -89,6 +89,8 @@ pub(crate) struct Segment {
     base: Offset,
     place: Arc<Place>,
     pub(super) log: OnceLock<Arc<dyn DiskFile>>,
+    /// Where it lies that the map is read up to; 0 without one.
+    map_near: AtomicUsize,
     pub(super) growing: ArcSwapOption<SparseIndex>,
     files: ArcSwapOption<IndexFiles>,
     /// Bytes that a sync has covered; moved by the log's sync lock only.
@@ -120,6 +122,7 @@ impl Segment {
             log: OnceLock::new(),
             published: AtomicU64::new(len),
             map: ArcSwapOption::empty(),
+            map_near: AtomicUsize::new(0),
             growing: ArcSwapOption::empty(),
             files: ArcSwapOption::empty(),
             largest_timestamp: AtomicI64::new(NOT_KNOWN),
@@ -243,8 +246,22 @@ impl Segment {
     }
 
     /// The tail's side: what is appended is mapped from now on.
-    pub(super) fn set_map(&self, reader: Arc<dyn MapReader>) {
-        self.map.store(Some(Arc::new(Map(reader))));
+    pub(super) fn set_map(&self, map: &dyn TailMap) {
+        self.map.store(Some(Arc::new(Map(map.reader()))));
+        let near = map.lines().map_or(0, |[_, mapping]| mapping);
+        self.map_near.store(near, Ordering::Relaxed);
+    }
+
+    /// Has the lines fetched that the tail stores into and each reader looks at.
+    #[inline]
+    pub(crate) fn fetch_near(&self) {
+        Near::of(&self.published).fetch();
+        self.map_near().fetch();
+    }
+
+    #[inline]
+    pub(crate) fn map_near(&self) -> Near {
+        Near::at(self.map_near.load(Ordering::Relaxed))
     }
 
     /// Reads go to the file from now on; views that are held stay valid.

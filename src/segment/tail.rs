@@ -124,12 +124,13 @@ impl Tail {
     }
 
     /// Has the processor fetch what an append looks at behind pointers and stores into: who goes
-    /// round many logs would wait for one after the other.
+    /// round many logs would wait for one after the other. What a reader at the end looks at is
+    /// asked for to be stored into, which takes it from that reader's processor.
     #[inline(always)] // see `producer::walk`
     pub(crate) fn fetch_near(&self) {
         self.near.map[0].fetch();
-        self.near.map[1].fetch();
-        Near::of(&*self.segment).fetch();
+        self.near.map[1].fetch_to_write();
+        Near::of(&*self.segment).fetch_to_write();
         self.near.next.fetch_lines::<NEXT_LINES>();
     }
 
@@ -137,6 +138,12 @@ impl Tail {
     #[cfg(test)]
     pub(crate) fn next_near(&self) -> Near {
         self.near.next
+    }
+
+    /// Where it lies how far the map is published.
+    #[cfg(test)]
+    pub(crate) fn map_near(&self) -> Near {
+        self.near.map[1]
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
@@ -276,7 +283,7 @@ impl Tail {
     fn start_map(&mut self) {
         self.map = match self.file.map_tail(self.end, map_size(self.end, self.capacity)) {
             Ok(Some(map)) => {
-                self.segment.set_map(map.reader());
+                self.segment.set_map(&*map);
                 MapState::Mapped(map)
             }
             Ok(None) => MapState::Positioned,

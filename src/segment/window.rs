@@ -58,7 +58,7 @@ pub(super) fn map_size(end: u64, limit: u64) -> u64 {
 pub(super) fn enlarge(map: &mut dyn TailMap, end: u64, limit: u64, segment: &Segment) -> bool {
     match map.enlarge(map_size(end, limit)) {
         Ok(()) => {
-            segment.set_map(map.reader());
+            segment.set_map(map);
             true
         }
         Err(error) => {

@@ -170,8 +170,13 @@ fn the_processor_is_asked_for_where_the_next_batch_goes() {
     for number in 1..20 {
         let from = segment.published();
         let asked = log.writer.lock().tail.as_ref().unwrap().next_near();
+        let all = FetchLimits::all(usize::MAX);
+        let read = log.fetch(Offset::new(number - 1), None, all).unwrap().cursor.unwrap();
         append(&log, &[7; 100], number).unwrap();
         let stored = segment.bytes(from, segment.published()).unwrap();
         assert_eq!(Near::of(&*stored), asked, "record {number}");
+        assert_eq!(Near::of(&*stored), read.near(), "record {number} is read");
+        let writer = log.writer.lock();
+        assert_eq!(writer.tail.as_ref().unwrap().map_near(), segment.map_near());
     }
 }
