@@ -117,10 +117,7 @@ impl Consumer {
 
     /// Reads a slot once, up to `until` if that is given.
     pub(super) fn read(&mut self, index: usize, until: Option<Offset>) -> Result<Read> {
-        let at = self.assignment.get(index).and_then(Slot::next);
-        if let Some(cursor) = at.and_then(|at| at.cursor.as_ref()) {
-            cursor.fetch_near(); // it comes while everything else is looked at
-        }
+        self.fetch_near(index);
         self.resolve(index)?;
         if self.is_undecided(index) {
             self.wait_for_decision(index)?;
@@ -176,6 +173,16 @@ impl Consumer {
             }
         }
         self.take_in(index, (batches, position), (fetched.next_offset, fetched.cursor))
+    }
+
+    /// Where there is something, it comes over while everything else is looked at.
+    fn fetch_near(&self, index: usize) {
+        let at = self.assignment.get(index).and_then(Slot::next);
+        if let Some(cursor) = at.and_then(|at| at.cursor.as_ref())
+            && self.has_moved(index)
+        {
+            cursor.fetch_near();
+        }
     }
 
     /// How many records and bytes may still be staged.

@@ -380,8 +380,9 @@ pub trait TailMap: sealed::Sealed + Send + fmt::Debug {
     /// How far the file is mapped.
     fn capacity(&self) -> u64;
 
-    /// Where in memory lies what each append looks at of this map: hints for the processor, which
-    /// nothing depends on. They change where the file is mapped anew.
+    /// Where in memory lies what each append looks at of this map, the second what each reader
+    /// does too: hints for the processor, which nothing depends on. They change where the file is
+    /// mapped anew.
     #[doc(hidden)]
     fn lines(&self) -> Option<[usize; 2]> {
         None

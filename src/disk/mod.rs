@@ -45,7 +45,7 @@ pub(crate) use island::checksum::{crc32c_append, crc32c_of};
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) use island::in_forked_child;
 pub use memory::MemoryDisk;
-pub(crate) use near::Near;
+pub(crate) use near::{Near, SharedNear};
 pub use real::RealDisk;
 pub(crate) use real::{tells_time_by_ticks, ticks};
 #[cfg(feature = "sim")]

@@ -2,9 +2,12 @@
 //! meanwhile.
 //!
 //! Who goes round thousands of logs finds each of them in no cache, and behind each pointer waits
-//! for the one before. So the addresses of what an append looks at are kept as numbers where it
-//! begins, and all are asked for at once. Nothing depends on such a number: where it is of another
+//! for the one before; and who reads at a log's end finds there what another processor stored. So
+//! the addresses of what an append or a read looks at are kept as numbers where it begins, and all
+//! are asked for at once. Nothing depends on such a number: where it is of another
 //! day the wrong line is fetched. On processors that cannot be asked nothing happens.
+
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// The address of something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +80,27 @@ impl Near {
         for line in 0..LINES {
             self.plus(line * Near::LINE).fetch();
         }
+    }
+}
+
+/// One that is changed while others look.
+#[derive(Debug)]
+pub(crate) struct SharedNear(AtomicUsize);
+
+impl Default for SharedNear {
+    fn default() -> Self {
+        SharedNear(AtomicUsize::new(Near::default().0))
+    }
+}
+
+impl SharedNear {
+    #[inline]
+    pub(crate) fn get(&self) -> Near {
+        Near(self.0.load(Ordering::Relaxed)) // nothing depends on it
+    }
+
+    pub(crate) fn set(&self, near: Near) {
+        self.0.store(near.0, Ordering::Relaxed);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::disk::Near;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::record::{BatchFault, Batches};
-use crate::segment::{Chunk, Limits, Segment};
+use crate::segment::{Chunk, Limits, NEXT_LINES, Segment};
 use crate::sync::atomic::Ordering;
 use std::sync::Arc;
 
@@ -45,9 +45,6 @@ impl FetchLimits {
     }
 }
 
-/// So many lines of what comes next are asked for: a small batch, as a reader at the end finds it.
-const NEXT_LINES: usize = 4;
-
 /// Where a sequential reader goes on.
 #[derive(Clone, Debug)]
 pub(crate) struct Cursor {
@@ -57,7 +54,7 @@ pub(crate) struct Cursor {
     pub(super) era: Era,
     /// Where the next segment begins, which no batch of this one reaches beyond.
     pub(super) until: Option<Offset>,
-    /// Where the bytes behind what was read lie, where those were mapped.
+    /// Of the bytes behind what was read, if those were mapped; else of what lies behind a buffer.
     pub(super) near: Near,
 }
 
@@ -68,8 +65,9 @@ impl Cursor {
         Cursor { segment, position, offset, era, until, near: Near::default() }
     }
 
-    /// Has what a read looks at fetched, once there is something: the lines come over from the
-    /// writer's processor, all at once and not each behind the one before.
+    /// Has what a read looks at fetched: the lines come over from the writer's processor, all at
+    /// once and not each behind the one before. For who knows that there is something: it would
+    /// take from the writer what that is about to store into.
     #[inline]
     pub(crate) fn fetch_near(&self) {
         self.segment.fetch_near();

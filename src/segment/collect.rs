@@ -27,8 +27,8 @@ const SMALL: usize = 768;
 
 /// What was taken so far.
 #[derive(Debug)]
-struct Collected {
-    bytes: usize,
+pub(super) struct Collected {
+    pub(super) bytes: usize,
     next_offset: Offset,
     epoch: Option<LeaderEpoch>,
     records: u64,
@@ -36,23 +36,39 @@ struct Collected {
     sound: Option<usize>,
 }
 
+impl Collected {
+    /// Nothing; the first batch begins at `offset`.
+    fn behind(offset: Offset) -> Self {
+        Collected { bytes: 0, next_offset: offset, epoch: None, records: 0, sound: Some(0) }
+    }
+
+    /// All of it, with the bytes of the region that it was taken out of.
+    pub(super) fn into_chunk(self, region: Region, (first, first_offset): (u64, Offset)) -> Chunk {
+        let Collected { bytes, next_offset, epoch, sound, .. } = self;
+        let next_position = first + bytes as u64;
+        let bytes = region.into_bytes(first, bytes);
+        let sound = sound.map(|records| Sound { records, first_offset, next_offset, epoch });
+        Chunk { bytes, first_offset, next_position, next_offset, sound }
+    }
+}
+
 impl Segment {
     /// Takes whole batches out of a region that holds at least the first of them, which begins at
-    /// `first` with `first_offset`, up to `end`; the chunk has the region's bytes.
+    /// `first` with `first_offset`, up to `end`.
     pub(super) fn collect(
         &self,
-        region: Region,
+        region: &Region,
         (first, first_offset): (u64, Offset),
         from: Offset,
         limits: Limits,
         end: u64,
-    ) -> Result<Chunk> {
+    ) -> Result<Collected> {
         let all = region.from(first);
-        let end = usize::try_from(end.saturating_sub(first)).unwrap_or(usize::MAX);
-        let (next_offset, sound) = (first_offset, Some(0));
-        let mut taken = Collected { bytes: 0, next_offset, epoch: None, records: 0, sound };
+        let before = |end: u64| usize::try_from(end.saturating_sub(first)).unwrap_or(usize::MAX);
+        let (end, published) = (before(end), before(self.published()));
+        let mut taken = Collected::behind(first_offset);
         loop {
-            self.walk(all, limits, end, &mut taken);
+            self.walk((all, published), limits, end, &mut taken);
             let left = all.get(taken.bytes..).unwrap_or(&[]);
             match self.step(left, limits, end, &mut taken) {
                 Ok(true) => {}
@@ -62,16 +78,19 @@ impl Segment {
                 Err(fault) => return Err(self.unreadable(fault, first, from)),
             }
         }
-        let Collected { bytes, next_offset, epoch, sound, .. } = taken;
-        let next_position = first + bytes as u64;
-        let bytes = region.into_bytes(first, bytes);
-        let sound = sound.map(|records| Sound { records, first_offset, next_offset, epoch });
-        Ok(Chunk { bytes, first_offset, next_position, next_offset, sound })
+        Ok(taken)
     }
 
-    /// Takes plain batches, up to the first that is not, or may not be taken any more.
+    /// Takes plain batches, up to the first that is not, or may not be taken any more, out of
+    /// `all`; so many bytes are published from there on.
     #[inline(always)]
-    fn walk(&self, all: &[u8], limits: Limits, end: usize, taken: &mut Collected) {
+    fn walk(
+        &self,
+        (all, published): (&[u8], usize),
+        limits: Limits,
+        end: usize,
+        taken: &mut Collected,
+    ) {
         let within = &all[..all.len().min(limits.bytes)];
         let end = end.min(within.len());
         let (mut at, mut next_offset, mut records) =
@@ -93,7 +112,8 @@ impl Segment {
             (next_offset, leader_epoch) = (last.next(), batch.leader_epoch);
             records += u64::from(batch.count);
             // not what is still to be written: the writer would have to ask for it back
-            if let Some(ahead) = within.get(at + AHEAD..).map(Near::of) {
+            if at + AHEAD + batch.size <= published {
+                let ahead = Near::of(&within[at..]).plus(AHEAD);
                 if batch.size <= 3 * Near::LINE {
                     ahead.fetch_lines::<4>(); // without a loop; often they touch one more
                 } else if batch.size < SMALL {
@@ -180,10 +200,11 @@ impl Region {
         self.bytes.get(at..).unwrap_or(&[])
     }
 
-    /// So many of its bytes from there on, which are not counted anew.
+    /// So many of its bytes from `start` on; their owner is not counted anew.
     fn into_bytes(self, start: u64, len: usize) -> Bytes {
         let mut bytes = self.bytes;
-        bytes.advance(usize::try_from(start - self.start).unwrap_or(0).min(bytes.len()));
+        bytes.advance(usize::try_from(start - self.start).unwrap_or(usize::MAX));
+        debug_assert!(len <= bytes.len());
         bytes.truncate(len);
         bytes
     }

@@ -140,16 +140,17 @@ impl Segment {
             position += header.size() as u64;
         };
         let first = (position, first_offset);
-        let chunk = self.collect(region, first, from, limits, u64::MAX)?;
-        match self.misfit_in(position, chunk.next_position, (position, &chunk.bytes))? {
-            None => Ok(Some(chunk)),
+        let mut taken = self.collect(&region, first, from, limits, u64::MAX)?;
+        let next_position = position + taken.bytes as u64;
+        match self.misfit_in(position, next_position, (region.start, &region.bytes))? {
+            None => {}
             // what lies before is handed out first; the next read meets it
             Some(misfit) if misfit.bytes.start > position => {
-                let region = Region { start: position, bytes: chunk.bytes };
-                self.collect(region, first, from, limits, misfit.bytes.start).map(Some)
+                taken = self.collect(&region, first, from, limits, misfit.bytes.start)?;
             }
-            Some(misfit) => Err(self.misfit_error(&misfit)),
+            Some(misfit) => return Err(self.misfit_error(&misfit)),
         }
+        Ok(Some(taken.into_chunk(region, first)))
     }
 
     fn header_at(

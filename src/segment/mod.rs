@@ -51,7 +51,7 @@ pub(crate) use rewrite::{Rewrite, Rewritten};
 pub(crate) use scan::{Scan, Stop, Walk, WalkStep, misfit};
 pub(crate) use shared::{Place, Segment, Tenancy};
 pub(crate) use tag_file::{Missing, TagReader};
-pub(crate) use tail::{Tail, TailLimits};
+pub(crate) use tail::{NEXT_LINES, Tail, TailLimits};
 pub use transaction_index::AbortedTransaction;
 pub(crate) use transaction_index::{parse_transaction_index, transaction_index_bytes};
 pub(crate) use vouchers::Vouchers;

@@ -1,12 +1,13 @@
 //! The readers' side of a segment: its published bytes, wherever they are, and its indexes.
 //!
-//! Constant: base, place, identity. Atomic: the published end, the map of an active segment, the
-//! index in memory while it grows, the opened index files once it does not. Locked: the making of
-//! an index. Readers hold the segment by `Arc`; a dropped segment's files go when the last of them
-//! has let go.
+//! Constant: base, place, identity. Atomic: the published end, the map of an active segment and
+//! where it lies, the index in memory while it grows, the opened index files once it does not.
+//! Locked: the making of an index. Readers hold the segment by `Arc`; a dropped segment's files go
+//! when the last of them has let go.
 //!
 //! The published end only rises, and every byte below it is final.
 
+use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -23,11 +24,11 @@ use super::tags::Tags;
 use crate::disk::copy::is_shared;
 use crate::disk::names::{SegmentFile, segment_file};
 use crate::disk::replace::replace_file;
-use crate::disk::{Access, Disk, DiskFile, MapReader, Near, TailMap, read_full_at};
+use crate::disk::{Access, Disk, DiskFile, MapReader, Near, SharedNear, TailMap, read_full_at};
 use crate::error::{Error, Result};
 use crate::ids::Offset;
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::Arc;
 
 mod room;
@@ -89,8 +90,8 @@ pub(crate) struct Segment {
     base: Offset,
     place: Arc<Place>,
     pub(super) log: OnceLock<Arc<dyn DiskFile>>,
-    /// Where it lies that the map is read up to; 0 without one.
-    map_near: AtomicUsize,
+    /// Of how far the map is published. Not on the front line, which is the writer's to store into.
+    map_near: SharedNear,
     pub(super) growing: ArcSwapOption<SparseIndex>,
     files: ArcSwapOption<IndexFiles>,
     /// Bytes that a sync has covered; moved by the log's sync lock only.
@@ -113,6 +114,10 @@ pub(crate) struct Segment {
     pub(super) tags: Tags,
 }
 
+/// What a tail stores into is on the first line, what a reader finds that by is not.
+const _: () = assert!(offset_of!(Segment, base) < Near::LINE);
+const _: () = assert!(offset_of!(Segment, map_near) >= Near::LINE);
+
 impl Segment {
     /// A segment that lies on disk, `len` bytes of which are valid. Nothing is opened yet.
     pub(crate) fn on_disk(place: Arc<Place>, base: Offset, len: u64) -> Self {
@@ -122,7 +127,7 @@ impl Segment {
             log: OnceLock::new(),
             published: AtomicU64::new(len),
             map: ArcSwapOption::empty(),
-            map_near: AtomicUsize::new(0),
+            map_near: SharedNear::default(),
             growing: ArcSwapOption::empty(),
             files: ArcSwapOption::empty(),
             largest_timestamp: AtomicI64::new(NOT_KNOWN),
@@ -248,25 +253,25 @@ impl Segment {
     /// The tail's side: what is appended is mapped from now on.
     pub(super) fn set_map(&self, map: &dyn TailMap) {
         self.map.store(Some(Arc::new(Map(map.reader()))));
-        let near = map.lines().map_or(0, |[_, mapping]| mapping);
-        self.map_near.store(near, Ordering::Relaxed);
+        self.map_near.set(map.lines().map(|[_, mapping]| Near::at(mapping)).unwrap_or_default());
     }
 
     /// Has the lines fetched that the tail stores into and each reader looks at.
     #[inline]
     pub(crate) fn fetch_near(&self) {
         Near::of(&self.published).fetch();
-        self.map_near().fetch();
+        self.map_near.get().fetch();
     }
 
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn map_near(&self) -> Near {
-        Near::at(self.map_near.load(Ordering::Relaxed))
+        self.map_near.get()
     }
 
     /// Reads go to the file from now on; views that are held stay valid.
     pub(crate) fn drop_map(&self) {
         self.map.store(None);
+        self.map_near.set(Near::default());
     }
 
     /// Takes the index that recovery made of a segment that no longer grows, until it is sealed.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 const LARGE_BATCH: usize = 64 << 10;
 
 /// So many cache lines of the next batch are asked for: what follows the processor guesses.
-const NEXT_LINES: usize = 4;
+pub(crate) const NEXT_LINES: usize = 4;
 
 /// When the segment is full.
 #[derive(Clone, Copy, Debug)]
@@ -64,13 +64,27 @@ pub(crate) struct Tail {
 }
 
 /// Where in memory lies what an append looks at behind pointers.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 #[repr(C)]
 struct TailNear {
     /// Of the map.
     map: [Near; 2],
     /// What the next batch is stored into.
     next: Near,
+}
+
+impl TailNear {
+    /// Where there is no map, the segment stands in for it: what is asked for to be stored into
+    /// must not be a line that all logs share.
+    fn without_map(segment: &Segment) -> Self {
+        TailNear { map: [Near::of(segment); 2], next: Near::default() }
+    }
+
+    fn take_map(&mut self, lines: Option<[usize; 2]>) {
+        if let Some(lines) = lines {
+            self.map = lines.map(Near::at);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -103,8 +117,8 @@ impl Tail {
         }
         Ok(Tail {
             digester: segment.digester(Origin::Append),
+            near: TailNear::without_map(&segment),
             segment,
-            near: TailNear::default(),
             file,
             map: MapState::Untried,
             end,
@@ -222,8 +236,7 @@ impl Tail {
                     fits_map =
                         grow(&mut **map, &mut self.window, end, self.capacity, &self.segment)
                             .map_err(|error| Error::io("append", &self.segment.path(), error))?;
-                    self.near.map =
-                        map.lines().map(|lines| lines.map(Near::at)).unwrap_or_default();
+                    self.near.take_map(map.lines());
                 }
                 if fits_map {
                     let window = map.window(position, batch.size());
@@ -301,7 +314,7 @@ impl Tail {
         stamp: Stamp,
         position: u64,
     ) -> Result<OpenHeader> {
-        self.near = TailNear::default(); // what comes next may go anywhere
+        self.near = TailNear::without_map(&self.segment); // what comes next may go anywhere
         self.scratch.resize(batch.size(), 0);
         batch.write(stamp, &mut self.scratch, crc32c_append);
         let header = OpenHeader::of(&self.scratch).unwrap_or_default();

@@ -53,7 +53,7 @@ fn main() {
                 let side = sides[(number + round) % sides.len()];
                 let _ = std::fs::remove_dir_all(&root);
                 std::fs::create_dir_all(&root).expect("a directory");
-                workload.warm_memory();
+                workload.warm_memory(&root);
                 // a side that does not give back what it was given is told so, and no figure
                 let run = || (workload.run)(workload, side, &root);
                 match std::panic::catch_unwind(run) {

@@ -5,6 +5,8 @@
 //! alone: opening, reading back to compare, and dropping are outside. Rows "by CPU" are of the same
 //! calls by the calling thread's processor time, which other programs move least.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;
@@ -156,13 +158,18 @@ impl Workload {
         (self.count / self.topics + 2) * (self.size + AROUND_A_VALUE)
     }
 
-    /// Has the system hold as much memory as a side is going to fill, and lets go of it again. A
-    /// virtual machine's pages that nothing was in for long are the host's: each comes back at the
-    /// first touch, for several times what a page costs else, and who ran after a pause would pay.
-    pub fn warm_memory(&self) {
-        let mut pages = vec![0_u8; self.room() * self.topics];
-        pages.iter_mut().step_by(4096).for_each(|page| *page = 1);
-        std::hint::black_box(&pages);
+    /// Has the system hold twice the file memory that a side is going to fill, and lets go of it
+    /// again. A virtual machine's pages that nothing was in for long are the host's: each comes
+    /// back at the first touch, for several times what a page costs else, and who ran after a pause
+    /// would pay. A file's pages, for it is those that are used again for files.
+    pub fn warm_memory(&self, dir: &Path) {
+        const PIECE: usize = 1 << 20;
+        let path = dir.join("warm");
+        let mut file = File::create(&path).expect("a file");
+        for _ in 0..(2 * self.room() * self.topics).div_ceil(PIECE) {
+            file.write_all(&[0; PIECE]).expect("room on the disk");
+        }
+        std::fs::remove_file(&path).expect("it is there");
     }
 }
 

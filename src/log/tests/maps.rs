@@ -167,16 +167,39 @@ fn the_processor_is_asked_for_where_the_next_batch_goes() {
     let (log, _) = bench.try_open_at(directory.path(), facts(0, LastStop::Clean)).unwrap();
     append(&log, &[7; 100], 0).unwrap();
     let segment = log.segments.load()[0].clone();
-    for number in 1..20 {
+    let mut lines = Vec::new();
+    // up to where the file is mapped anew, and two that are written by position
+    for number in 1..1_200 {
+        let len = if [20, 1_000].contains(&number) { 70_000 } else { 900 };
         let from = segment.published();
         let asked = log.writer.lock().tail.as_ref().unwrap().next_near();
         let all = FetchLimits::all(usize::MAX);
         let read = log.fetch(Offset::new(number - 1), None, all).unwrap().cursor.unwrap();
-        append(&log, &[7; 100], number).unwrap();
-        let stored = segment.bytes(from, segment.published()).unwrap();
-        assert_eq!(Near::of(&*stored), asked, "record {number}");
-        assert_eq!(Near::of(&*stored), read.near(), "record {number} is read");
-        let writer = log.writer.lock();
-        assert_eq!(writer.tail.as_ref().unwrap().map_near(), segment.map_near());
+        append(&log, &vec![7; len], number).unwrap();
+        let stored = Near::of(&*segment.bytes(from, segment.published()).unwrap());
+        let map = log.writer.lock().tail.as_ref().unwrap().map_near();
+        if len > 1_000 {
+            assert_eq!(map, Near::of(&*segment), "nothing is known of what comes next");
+            continue;
+        }
+        if lines.last() != Some(&map) {
+            lines.push(map);
+        } else if asked != Near::default() {
+            assert_eq!((stored, stored), (asked, read.near()), "record {number}");
+        }
+        assert_eq!(map, segment.map_near());
     }
+    assert!(lines.len() > 1, "the file was mapped anew");
+    segment.drop_map();
+    assert_eq!(segment.map_near(), Near::default());
+}
+
+#[test]
+fn without_a_map_no_line_is_asked_for_that_others_share() {
+    let bench = Bench::new();
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    append(&log, &[7; 100], 0).unwrap();
+    let segment = log.segments.load()[0].clone();
+    let lines = log.writer.lock().tail.as_ref().unwrap().map_near();
+    assert_eq!((lines, segment.map_near()), (Near::of(&*segment), Near::default()));
 }

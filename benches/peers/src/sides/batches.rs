@@ -15,15 +15,15 @@ use memmap2::{Advice, MmapMut};
 
 use super::{Job, Side};
 
-const HEADER: usize = 61;
+pub(super) const HEADER: usize = 61;
 /// What a checksum covers begins here.
 const SUMMED: usize = 21;
-const LINGERING: usize = 64 << 10;
+pub(super) const LINGERING: usize = 64 << 10;
 const WINDOW: usize = 512 << 10;
 /// What is written ahead; its own pages are there from the first time on.
 static ZEROS: [u8; WINDOW] = [0; WINDOW];
 
-struct Stream {
+pub(super) struct Stream {
     map: MmapMut,
     file: File,
     at: usize,
@@ -32,8 +32,8 @@ struct Stream {
     offset: u64,
 }
 
-struct Batches {
-    streams: Vec<Mutex<Stream>>,
+pub(super) struct Batches {
+    pub(super) streams: Vec<Mutex<Stream>>,
     is_warm: bool,
 }
 
@@ -54,18 +54,18 @@ fn stream(job: &Job<'_>, topic: usize, is_warm: bool) -> Mutex<Stream> {
     Mutex::new(Stream { map, file, at: 0, ready: warm, offset: 0 })
 }
 
-fn open(job: &Job<'_>, is_warm: bool) -> Box<dyn Side> {
+pub(super) fn open(job: &Job<'_>, is_warm: bool) -> Batches {
     std::fs::create_dir_all(job.dir).expect("a directory");
     let streams = (0..job.topics).map(|topic| stream(job, topic, is_warm)).collect();
-    Box::new(Batches { streams, is_warm })
+    Batches { streams, is_warm }
 }
 
 pub fn open_warm(job: &Job<'_>) -> Box<dyn Side> {
-    open(job, true)
+    Box::new(open(job, true))
 }
 
 pub fn open_new(job: &Job<'_>) -> Box<dyn Side> {
-    open(job, false)
+    Box::new(open(job, false))
 }
 
 impl Stream {
@@ -77,6 +77,16 @@ impl Stream {
             self.map.advise_range(Advice::PopulateWrite, self.ready, window).expect("pages");
             self.ready += window;
         }
+    }
+
+    /// Writes a batch of `count` records behind the others, with its header; the first's offset.
+    pub(super) fn write(&mut self, batch: &mut [u8], count: u32) -> u64 {
+        let offset = self.offset;
+        header(batch, offset, count);
+        self.file.write_all_at(batch, self.at as u64).expect("a write");
+        self.at += batch.len();
+        self.offset += u64::from(count);
+        offset
     }
 
     /// Writes the header of the batch of `count` records that lies at the end, and takes it.
@@ -150,7 +160,7 @@ fn length(number: usize) -> usize {
 }
 
 /// A record without a key or headers, of the batch's time: how many bytes it takes.
-fn record(into: &mut [u8], delta: usize, value: &[u8]) -> usize {
+pub(super) fn record(into: &mut [u8], delta: usize, value: &[u8]) -> usize {
     let body = 4 + length(delta) + length(value.len()) + value.len();
     let mut at = 0;
     number(into, &mut at, body);
@@ -204,10 +214,7 @@ impl Side for Batches {
                 continue;
             }
             if !self.is_warm {
-                header(&mut batch[..size], stream.offset, count as u32);
-                stream.file.write_all_at(&batch[..size], at as u64).expect("a write");
-                stream.at += size;
-                stream.offset += count as u64;
+                stream.write(&mut batch[..size], count as u32);
             } else {
                 stream.seal(size, count as u32);
             }

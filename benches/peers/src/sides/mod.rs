@@ -13,6 +13,7 @@ mod krabka;
 mod okaywal;
 mod raft_engine;
 pub mod raw;
+mod receipts;
 mod redb;
 mod tidelog;
 mod walrus;
@@ -212,5 +213,13 @@ pub const NEIGHBOURS: &[Neighbour] = &[
         synced: "-",
         works: &["single100", "linger100"],
         open: batches::open_new,
+    },
+    Neighbour {
+        name: "raw batches, receipts",
+        checks: "CRC-32C a batch",
+        plain: "kill -9; never synced",
+        synced: "-",
+        works: &["linger100"],
+        open: receipts::open,
     },
 ];
