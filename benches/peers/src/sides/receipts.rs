@@ -8,11 +8,11 @@
 //! errors, waiters that sleep or a way around: what those take, this does not show.
 
 use std::hint::black_box;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{channel, Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use super::batches::{self, Batches, HEADER, LINGERING, record};
+use super::batches::{self, record, Batches, HEADER, LINGERING};
 use super::{Job, Side};
 
 /// How long the second thread sleeps that found nothing.
