@@ -4,8 +4,8 @@
 //! Who goes round thousands of logs finds each of them in no cache, and behind each pointer waits
 //! for the one before; and who reads at a log's end finds there what another processor stored. So
 //! the addresses of what an append or a read looks at are kept as numbers where it begins, and all
-//! are asked for at once. Nothing depends on such a number: where it is of another
-//! day the wrong line is fetched. On processors that cannot be asked nothing happens.
+//! are asked for at once. Nothing depends on such a number: where it is of another day the wrong
+//! line is fetched. On processors that cannot be asked nothing happens.
 
 use crate::sync::atomic::{AtomicUsize, Ordering};
 

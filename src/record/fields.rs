@@ -42,10 +42,10 @@ pub(super) fn put_record<'o>(
     timestamp_delta: i64,
     offset_delta: u32,
 ) -> &'o mut [u8] {
+    let numbers = [signed(body_len), timestamp_delta, i64::from(offset_delta)];
     if record.key.is_none()
         && let Some(value) = record.value
         && record.headers.is_empty()
-        && let numbers = [signed(body_len), timestamp_delta, offset_delta.into()]
         && let Some(front) = put_front(out, numbers, signed(value.len()))
     {
         let (place, rest) = out[front..].split_at_mut(value.len());
@@ -53,7 +53,7 @@ pub(super) fn put_record<'o>(
         rest[0] = 0; // no headers
         return &mut rest[1..];
     }
-    put_fields(out, record, body_len, timestamp_delta, offset_delta)
+    put_fields(out, record, numbers)
 }
 
 /// Writes what stands in front of a value of 64 bytes to some 8 KiB that has no key, where the
@@ -85,20 +85,15 @@ fn put_front(out: &mut [u8], numbers: [i64; 3], value: i64) -> Option<usize> {
     Some(9)
 }
 
-/// A record, field by field.
+/// A record, field by field: the numbers are its length and its deltas.
 #[inline(always)] // see `producer::walk`
-fn put_fields<'o>(
-    out: &'o mut [u8],
-    record: &Record<'_>,
-    body_len: usize,
-    timestamp_delta: i64,
-    offset_delta: u32,
-) -> &'o mut [u8] {
-    let mut out = varint::put(out, signed(body_len));
+fn put_fields<'o>(out: &'o mut [u8], record: &Record<'_>, numbers: [i64; 3]) -> &'o mut [u8] {
+    let [body, timestamp, offset] = numbers;
+    let mut out = varint::put(out, body);
     out[0] = 0; // attributes: none are defined
     out = &mut out[1..];
-    out = varint::put(out, timestamp_delta);
-    out = varint::put(out, i64::from(offset_delta));
+    out = varint::put(out, timestamp);
+    out = varint::put(out, offset);
     out = put_bytes(out, record.key);
     out = put_bytes(out, record.value);
     out = varint::put(out, signed(record.headers.len()));
@@ -145,7 +140,7 @@ mod tests {
             let mut by_field = at_once.clone();
             let rest = put_record(&mut at_once, &record, body, timestamp, offset).len();
             prop_assert_eq!(rest, 0);
-            put_fields(&mut by_field, &record, body, timestamp, offset);
+            put_fields(&mut by_field, &record, [signed(body), timestamp, offset.into()]);
             prop_assert_eq!(at_once, by_field);
         }
     }
@@ -167,9 +162,9 @@ mod tests {
             let record = Record::new(&value);
             let body = body_len(&record, timestamp, offset);
             let mut by_field = vec![9; varint::len(signed(body)) + body];
-            put_fields(&mut by_field, &record, body, timestamp, offset);
-            let mut out = [0; 9];
             let numbers = [signed(body), timestamp, offset.into()];
+            put_fields(&mut by_field, &record, numbers);
+            let mut out = [0; 9];
             let stored = put_front(&mut out, numbers, signed(value.len()));
             assert_eq!(stored, front, "{} bytes, {timestamp}, {offset}", value.len());
             let len = stored.unwrap_or(0);

@@ -161,7 +161,7 @@ impl Workload {
     /// Has the system hold twice the file memory that a side is going to fill, and lets go of it
     /// again. A virtual machine's pages that nothing was in for long are the host's: each comes
     /// back at the first touch, for several times what a page costs else, and who ran after a pause
-    /// would pay. A file's pages, for it is those that are used again for files.
+    /// would pay. In a file: memory of the program's own, touched and freed, does not help.
     pub fn warm_memory(&self, dir: &Path) {
         const PIECE: usize = 1 << 20;
         let path = dir.join("warm");

@@ -1,11 +1,12 @@
 //! Lingering batches, bare but for what a record costs whose sender gets a receipt and may be one
-//! of several: a bound of that promise, where `batches` is one of the format.
+//! of several: what that promise comes to when it is kept in this way, where `batches` is a bound
+//! of the format.
 //!
 //! Each record is stamped with a time, by the processor's counter as Tidelog does it, joins its
 //! batch under a mutex, and gets a share of the batch's outcome, which is kept and looked at once
 //! all are sent. A second thread, which naps as Tidelog's does, writes the headers, the checksums
-//! and the file, while the sender fills the next of a few buffers. Nothing has rules, limits,
-//! errors, waiters that sleep or a way around: what those take, this does not show.
+//! and the file, while the sender fills the next, in as many buffers as it is ahead by. Nothing has
+//! rules, limits, errors or a way around: what those take, this does not show.
 
 use std::hint::black_box;
 use std::sync::mpsc::{channel, Receiver, Sender, TryRecvError};
@@ -53,7 +54,8 @@ fn time() -> u64 {
 
 #[cfg(not(target_arch = "x86_64"))]
 fn time() -> u64 {
-    std::time::Instant::now().elapsed().as_nanos() as u64
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_nanos() as u64)
 }
 
 impl Receipts {
