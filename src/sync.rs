@@ -1,5 +1,5 @@
 //! The one source of locks and atomics: parking_lot and std in earnest, loom under `cfg(loom)`,
-//! shuttle under `cfg(shuttle)`.
+//! shuttle under `cfg(shuttle)`. Threads sleep in a [`Monitor`], which is built of either.
 //!
 //! Code that is model-checked takes its primitives from here, so that loom and shuttle run the very
 //! files that ship: loom every interleaving of two or three threads, shuttle many of up to eight,
@@ -12,11 +12,19 @@
 
 #[cfg(not(any(loom, shuttle)))]
 mod real {
-    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+    pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock};
     pub(crate) use std::hint::spin_loop;
     pub(crate) use std::sync::Arc;
     pub(crate) use std::sync::atomic;
 }
+
+mod monitor;
+#[cfg(loom)]
+use loom as under;
+#[cfg(shuttle)]
+use shuttle as under;
+#[cfg(not(any(loom, shuttle)))]
+use std as under;
 
 #[cfg(any(loom, shuttle))]
 #[path = "sync/model.rs"]
@@ -25,4 +33,5 @@ mod real;
 #[cfg(all(test, any(loom, shuttle)))]
 pub(crate) mod explore;
 
+pub(crate) use monitor::Monitor;
 pub(crate) use real::*;

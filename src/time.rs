@@ -292,6 +292,11 @@ pub(crate) fn deadline_after(patience: Duration) -> Instant {
     now.checked_add(patience).or_else(|| now.checked_add(CENTURY)).unwrap_or(now)
 }
 
+/// What is left until a deadline.
+pub(crate) fn left_until(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
 /// Whether a deadline is over.
 pub(crate) fn is_over(deadline: Instant) -> bool {
     Instant::now() >= deadline

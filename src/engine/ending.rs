@@ -9,13 +9,12 @@ use std::thread::ThreadId;
 
 use crate::disk::DirLock;
 use crate::error::{Cause, Error, Result};
-use crate::sync::{Condvar, Mutex};
+use crate::sync::Monitor;
 
 /// The end of one open store.
 #[derive(Debug)]
 pub(super) struct Ending {
-    stage: Mutex<Stage>,
-    ended: Condvar,
+    stage: Monitor<Stage>,
 }
 
 #[derive(Debug)]
@@ -28,7 +27,7 @@ enum Stage {
 
 impl Ending {
     pub(super) fn new(lock: Box<dyn DirLock>) -> Self {
-        Ending { stage: Mutex::new(Stage::Open(lock)), ended: Condvar::new() }
+        Ending { stage: Monitor::new(Stage::Open(lock)) }
     }
 
     /// Has `close` run if nobody closes yet, else waits for who does, unless the call is the
@@ -44,7 +43,7 @@ impl Ending {
             Stage::Closing(by) if own || *by == std::thread::current().id() => return Ok(()),
             Stage::Closing(_) => {
                 while !matches!(*stage, Stage::Closed(_)) {
-                    self.ended.wait(&mut stage);
+                    stage = stage.wait();
                 }
                 let Stage::Closed(Some(error)) = &*stage else { return Ok(()) };
                 return Err(error.again());
@@ -71,6 +70,6 @@ impl Drop for End<'_> {
     fn drop(&mut self) {
         let panicked = || Some(Error::new("close store", Cause::Panicked("the close")));
         *self.ending.stage.lock() = Stage::Closed(self.verdict.take().unwrap_or_else(panicked));
-        self.ending.ended.notify_all();
+        self.ending.stage.notify_all();
     }
 }

@@ -13,20 +13,19 @@ use std::time::Duration;
 use super::Engine;
 use crate::disk::Windows;
 use crate::error::{Error, Result};
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Monitor, Mutex};
 use crate::time::deadline_after;
 
 /// Wakes one thread; a wake-up before it sleeps is not lost.
 #[derive(Debug, Default)]
 pub(crate) struct Wakeup {
-    woken: Mutex<bool>,
-    condvar: Condvar,
+    woken: Monitor<bool>,
 }
 
 impl Wakeup {
     pub(crate) fn wake(&self) {
         *self.woken.lock() = true;
-        self.condvar.notify_one();
+        self.woken.notify_one();
     }
 
     /// Sleeps until woken, or for at most `longest`.
@@ -36,11 +35,13 @@ impl Wakeup {
         while !*woken {
             match deadline {
                 Some(deadline) => {
-                    if self.condvar.wait_until(&mut woken, deadline).timed_out() {
+                    let timed_out;
+                    (woken, timed_out) = woken.wait_until(deadline);
+                    if timed_out {
                         break;
                     }
                 }
-                None => self.condvar.wait(&mut woken),
+                None => woken = woken.wait(),
             }
         }
         *woken = false;

@@ -17,7 +17,7 @@ use super::view::PreparedTransaction;
 use crate::config::Threads;
 use crate::engine::{CloseHook, Due};
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::{Condvar, Mutex};
+use crate::sync::Monitor;
 
 /// What a resolver says of a prepared transaction.
 ///
@@ -48,8 +48,7 @@ pub(crate) struct Asker {
     name: Arc<str>,
     checks: Checks,
     resolver: Box<Resolver>,
-    bell: Mutex<Bell>,
-    rung: Condvar,
+    bell: Monitor<Bell>,
 }
 
 #[derive(Debug, Default)]
@@ -67,12 +66,12 @@ impl std::fmt::Debug for Asker {
 impl Asker {
     fn ring(&self) {
         self.bell.lock().rung = true;
-        self.rung.notify_one();
+        self.bell.notify_one();
     }
 
     fn end(&self) {
         self.bell.lock().ended = true;
-        self.rung.notify_one();
+        self.bell.notify_one();
     }
 
     fn has_ended(&self) -> bool {
@@ -83,7 +82,7 @@ impl Asker {
     fn wait(&self) -> bool {
         let mut bell = self.bell.lock();
         while !bell.rung && !bell.ended {
-            self.rung.wait(&mut bell);
+            bell = bell.wait();
         }
         bell.rung = false;
         !bell.ended
@@ -104,8 +103,8 @@ impl Prepared {
         checks: Checks,
         resolver: Box<Resolver>,
     ) -> Result<Arc<Asker>> {
-        let (bell, rung) = (Mutex::default(), Condvar::new());
-        let asker = Arc::new(Asker { name: name.clone(), checks, resolver, bell, rung });
+        let bell = Monitor::default();
+        let asker = Arc::new(Asker { name: name.clone(), checks, resolver, bell });
         if self.engine.threads() == Threads::Own {
             let (prepared, own) = (self.this.clone(), asker.clone());
             let run = move || {

@@ -18,7 +18,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Arc, Condvar, Mutex};
+use crate::sync::{Arc, Monitor};
 
 /// A one-shot result with many waiters.
 #[derive(Debug)]
@@ -28,8 +28,7 @@ pub(crate) struct Completion<T, C = ()> {
     /// Whether there is a value: what loom sees of it. Set after it, under the lock.
     done: AtomicBool,
     value: OnceLock<T>,
-    state: Mutex<State>,
-    parked: Condvar,
+    state: Monitor<State>,
 }
 
 #[derive(Debug, Default)]
@@ -75,8 +74,7 @@ impl<T, C> Completion<T, C> {
             about,
             done: AtomicBool::new(false),
             value: OnceLock::new(),
-            state: Mutex::new(State::default()),
-            parked: Condvar::new(),
+            state: Monitor::default(),
         }
     }
 
@@ -97,10 +95,12 @@ impl<T, C> Completion<T, C> {
         let mut state = self.state.lock();
         while self.get().is_none() {
             let Some(deadline) = deadline else {
-                self.parked.wait(&mut state);
+                state = state.wait();
                 continue;
             };
-            if self.parked.wait_until(&mut state, deadline).timed_out() {
+            let timed_out;
+            (state, timed_out) = state.wait_until(deadline);
+            if timed_out {
                 break;
             }
         }
@@ -123,7 +123,7 @@ impl<T, C> Completion<T, C> {
         if refused.is_some() {
             return false;
         }
-        self.parked.notify_all();
+        self.state.notify_all();
         for waker in wakers.into_values() {
             super::wake(waker);
         }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::signal::Signal;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Arc, Condvar, Mutex, spin_loop};
+use crate::sync::{Arc, Monitor, spin_loop};
 
 /// Why a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +76,7 @@ pub(super) enum Roused {
 struct Shared {
     /// Whether a wait would return at once: written under the lock, read by a spinning waiter.
     pending: AtomicBool,
-    state: Mutex<State>,
-    parked: Condvar,
+    state: Monitor<State>,
 }
 
 #[derive(Debug, Default)]
@@ -181,10 +180,12 @@ impl WaitSet {
                 return woken;
             }
             let Some(deadline) = deadline else {
-                shared.parked.wait(&mut state);
+                state = state.wait();
                 continue;
             };
-            if shared.parked.wait_until(&mut state, deadline).timed_out() {
+            let timed_out;
+            (state, timed_out) = state.wait_until(deadline);
+            if timed_out {
                 return shared.take_outcome(&mut state).unwrap_or(Woken::TimedOut);
             }
         }
@@ -345,7 +346,7 @@ impl Shared {
 
     fn rouse(&self, roused: Roused) {
         let Roused::Waiter(waker) = roused else { return };
-        self.parked.notify_one();
+        self.state.notify_one();
         if let Some(waker) = waker {
             super::wake(waker);
         }

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Monitor, Mutex};
 
 /// How much is made ready at a time: a writer who needs the file waits for a piece or two, not for
 /// a window.
@@ -142,8 +142,7 @@ impl<J: Job> Window<J> {
 /// The windows that were asked for, and who serves.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
-    waiting: Mutex<Waiting<T>>,
-    changed: Condvar,
+    waiting: Monitor<Waiting<T>>,
     serving: AtomicUsize,
 }
 
@@ -166,11 +165,7 @@ impl Drop for Serving<'_> {
 impl<T> Queue<T> {
     pub(super) fn new() -> Self {
         let waiting = Waiting { windows: VecDeque::new(), wakes: 0 };
-        Queue {
-            waiting: Mutex::new(waiting),
-            changed: Condvar::new(),
-            serving: AtomicUsize::new(0),
-        }
+        Queue { waiting: Monitor::new(waiting), serving: AtomicUsize::new(0) }
     }
 
     /// Whether anybody would serve who asks.
@@ -186,7 +181,7 @@ impl<T> Queue<T> {
         }
         waiting.windows.push_back(window);
         drop(waiting);
-        self.changed.notify_one();
+        self.waiting.notify_one();
         true
     }
 
@@ -198,7 +193,7 @@ impl<T> Queue<T> {
         while goes_on() {
             let mut waiting = self.waiting.lock();
             while waiting.windows.is_empty() && waiting.wakes == seen {
-                self.changed.wait(&mut waiting);
+                waiting = waiting.wait();
             }
             if waiting.wakes != seen {
                 seen = waiting.wakes;
@@ -217,7 +212,7 @@ impl<T> Queue<T> {
     /// Has everybody who serves look whether they are to go on.
     pub(super) fn wake(&self) {
         self.waiting.lock().wakes += 1;
-        self.changed.notify_all();
+        self.waiting.notify_all();
     }
 }
 

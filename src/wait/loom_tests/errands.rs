@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::super::errands::{Errand, Errands, Tell};
 use crate::sync::Arc;
+use crate::sync::Monitor;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::explore::{MANY_THREADS, model, thread};
-use crate::sync::{Condvar, Mutex};
 
 #[derive(Clone, Default)]
 struct Piece(Arc<Work>);
@@ -40,15 +40,14 @@ enum How {
 #[derive(Default)]
 struct World {
     errands: Errands<Piece>,
-    tellings: Mutex<usize>,
-    told: Condvar,
+    tellings: Monitor<usize>,
 }
 
 impl World {
     fn heed(&self, tell: Tell) {
         if tell == Tell::Runner {
             *self.tellings.lock() += 1;
-            self.told.notify_one();
+            self.tellings.notify_one();
         }
     }
 
@@ -69,7 +68,7 @@ impl World {
             if nap {
                 return true;
             }
-            self.told.wait(&mut tellings);
+            tellings = tellings.wait();
         }
         *tellings -= 1;
         false
