@@ -23,7 +23,7 @@ pub fn wake(run: &Run) {
     open_loop("wake, spinning", Duration::from_secs(1), records);
     let trips = run.count(ROUND_TRIPS);
     ping_pong(trips);
-    bare_park(run.count(5_000));
+    bare_park(records);
     [0, 1, 3].into_iter().for_each(|lines| bare_spin(trips, lines));
 }
 
@@ -51,8 +51,7 @@ fn open_loop(name: &str, spin: Duration, records: u32) {
     for number in 0..records {
         let intended = PERIOD * number;
         wait_until(start + intended);
-        let nanos = u64::try_from(intended.as_nanos()).unwrap_or(u64::MAX);
-        topic.send(Record::new(&nanos.to_be_bytes())).expect("an append");
+        topic.send(Record::new(&nanos_of(intended).to_be_bytes())).expect("an append");
     }
     print(name, &reading.join().expect("the reader"));
 }
@@ -102,34 +101,38 @@ fn ping_pong(trips: u64) {
     print("wake, hot loop, one way", &histogram);
 }
 
-/// What a wake of a parked thread takes by itself: there and back, halved. Both rest for as long as
-/// the threads of the open loop, since a processor wakes the more slowly the longer it slept.
-fn bare_park(trips: u64) {
-    let turn = AtomicU64::new(0);
-    let here = std::thread::current();
+/// What a wake of a parked thread takes by itself, in the same open loop: from the intended time
+/// until the thread that was parked has it.
+fn bare_park(records: u32) {
+    let intended = AtomicU64::new(0);
+    let start = Instant::now() + Duration::from_millis(100);
+    let last = nanos_of(PERIOD * records);
     let mut histogram = histogram();
     std::thread::scope(|scope| {
-        let there = scope.spawn(|| {
-            for trip in 0..trips {
-                while turn.load(Ordering::Acquire) != 2 * trip + 1 {
-                    std::thread::park();
+        let waiting = scope.spawn(|| {
+            let mut seen = 0;
+            while seen < last {
+                match intended.load(Ordering::Acquire) {
+                    found if found == seen => std::thread::park(),
+                    found => {
+                        seen = found;
+                        let now = start.elapsed();
+                        keep(&mut histogram, now.saturating_sub(Duration::from_nanos(found)));
+                    }
                 }
-                turn.store(2 * trip + 2, Ordering::Release);
-                here.unpark();
             }
         });
-        for trip in 0..trips {
-            std::thread::sleep(PERIOD);
-            let sent = Instant::now();
-            turn.store(2 * trip + 1, Ordering::Release);
-            there.thread().unpark();
-            while turn.load(Ordering::Acquire) != 2 * trip + 2 {
-                std::thread::park();
-            }
-            keep(&mut histogram, sent.elapsed() / 2);
+        for number in 1..=records {
+            wait_until(start + PERIOD * number);
+            intended.store(nanos_of(PERIOD * number), Ordering::Release);
+            waiting.thread().unpark();
         }
     });
-    print("bare park and unpark, one way", &histogram);
+    print("bare park and unpark", &histogram);
+}
+
+fn nanos_of(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// What two spinning threads take by themselves, and with so many lines of memory that the one

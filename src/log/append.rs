@@ -10,6 +10,7 @@ use super::core::{Lead, PartitionLog, Writer, tail_limits};
 use super::counting::Count;
 use super::directory;
 use super::producers::{Original, ProducedBatch};
+use crate::disk::Near;
 use crate::disk::latch::Latch;
 use crate::disk::names::SegmentFile;
 use crate::error::{Cause, Error, Outcome, Result};
@@ -35,6 +36,8 @@ pub(crate) struct Appended {
     pub(crate) is_duplicate: bool,
     /// Somebody may wait for it.
     pub(crate) is_awaited: bool,
+    /// Where the next one is expected to be stored.
+    pub(crate) next: Near,
     /// The largest timestamp of the batch that was there before.
     original_timestamp: Option<Timestamp>,
 }
@@ -214,6 +217,7 @@ impl PartitionLog {
             }
             return Err(error);
         }
+        let next = tail.next_near();
         if !writer.epoch_entered {
             self.epochs.lock().assign(epoch, base_offset);
             writer.epoch_entered = true;
@@ -235,6 +239,7 @@ impl PartitionLog {
             sequence: producer.and_then(|stamp| stamp.first),
             is_duplicate: false,
             is_awaited: writer.announces,
+            next,
             original_timestamp: None,
         })
     }
@@ -260,6 +265,7 @@ impl PartitionLog {
             sequence,
             is_duplicate: true,
             is_awaited: false, // nothing has changed
+            next: Near::default(),
             original_timestamp: first.timestamp,
         }
     }

@@ -2,16 +2,19 @@
 //! goes round thousands of topics waits for, so all are asked for at once; see `disk::near`.
 //!
 //! A handle knows them of its topic's only partition, a lane of its own. What comes behind the
-//! writer lock is fetched there.
+//! writer lock is fetched there, but for the page that the record is going to be stored into: what
+//! finds that page's place may be in no cache either, so the look at it begins here.
 
 use super::lanes::Lanes;
-use crate::disk::Near;
+use crate::disk::{Near, SharedNear};
 use crate::engine::PartitionNear;
 use crate::ids::PartitionId;
 
 /// Where everything of a topic with one partition lies.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct TopicNear {
+    /// On the page that the next record is stored into.
+    page: SharedNear,
     lanes: Near,
     topic: Near,
     lane: Near,
@@ -27,6 +30,7 @@ impl TopicNear {
         }
         let lane = lanes.lane(PartitionId::new(0)).ok()?;
         Some(TopicNear {
+            page: SharedNear::default(),
             lanes: Near::of(lanes),
             topic: lanes.topic().near(),
             lane: Near::of(&**lane),
@@ -37,11 +41,18 @@ impl TopicNear {
 
     /// Has all of it fetched.
     #[inline(always)] // see `producer::walk`
-    pub(super) fn fetch(self) {
+    pub(super) fn fetch(&self) {
+        self.page.get().fetch();
         self.lanes.fetch();
         self.topic.fetch();
         self.lane.fetch();
         self.partition.fetch();
         self.behind.fetch();
+    }
+
+    /// A record was stored, and where the next one goes is known.
+    #[inline(always)] // see `producer::walk`
+    pub(super) fn follow(&self, next: Near) {
+        self.page.follow(next);
     }
 }

@@ -179,7 +179,7 @@ impl TopicProducer {
         wanted: Option<PartitionId>,
         record: &Record<'_>,
     ) -> Result<Receipt> {
-        if let Some(near) = self.near {
+        if let Some(near) = &self.near {
             near.fetch();
         }
         let now = self.core().wall();
@@ -202,6 +202,9 @@ impl TopicProducer {
         let records = std::slice::from_ref(record);
         let batch = BorrowedBatch::measure(records, &rules).map_err(placed)?;
         let appended = partition.append(&batch, now, self.word()).map_err(placed)?;
+        if let Some(near) = &self.near {
+            near.follow(appended.next);
+        }
         Ok(self.receipt(&self.sent(&batch, lane, wanted, appended)))
     }
 

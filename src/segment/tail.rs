@@ -149,7 +149,7 @@ impl Tail {
     }
 
     /// Where the next batch is expected to be stored.
-    #[cfg(test)]
+    #[inline]
     pub(crate) fn next_near(&self) -> Near {
         self.near.next
     }

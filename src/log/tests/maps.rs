@@ -175,7 +175,9 @@ fn the_processor_is_asked_for_where_the_next_batch_goes() {
         let asked = log.writer.lock().tail.as_ref().unwrap().next_near();
         let all = FetchLimits::all(usize::MAX);
         let read = log.fetch(Offset::new(number - 1), None, all).unwrap().cursor.unwrap();
-        append(&log, &vec![7; len], number).unwrap();
+        let appended = append_and_tell(&log, &vec![7; len], number).unwrap();
+        let next = log.writer.lock().tail.as_ref().unwrap().next_near();
+        assert_eq!(appended.next, next, "senders are told");
         let stored = Near::of(&*segment.bytes(from, segment.published()).unwrap());
         let map = log.writer.lock().tail.as_ref().unwrap().map_near();
         if len > 1_000 {

@@ -188,11 +188,16 @@ fn batches(first: i64, end: i64) -> Vec<u8> {
 
 /// Appends one batch of one record; returns its offset.
 fn append(log: &PartitionLog, value: &[u8], at: i64) -> Result<i64> {
+    append_and_tell(log, value, at).map(|appended| appended.base_offset.get())
+}
+
+/// The same, with all that is told of it.
+fn append_and_tell(log: &PartitionLog, value: &[u8], at: i64) -> Result<Appended> {
     let now = Timestamp::from_millis(at);
     let records = [Record::new(value).timestamp(now)];
     let rules = log.batch_rules(now);
     let batch = BorrowedBatch::measure(&records, &rules)?;
-    log.append(&batch, now).map(|appended| appended.base_offset.get())
+    log.append(&batch, now)
 }
 
 /// Offset and value of every record from `from` on, up to the first that cannot be read.
