@@ -16,7 +16,7 @@ use crate::disk::Near;
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::log::Appended;
-use crate::record::{AppendBatch, BatchBuffer, BatchRules, Produced, ProducerClaim, Record};
+use crate::record::{AppendBatch, BatchBuffer, BatchRules, Produced, ProducerClaim, Record, Times};
 use crate::sync::Arc as SharedArc;
 use crate::time::Timestamp;
 use crate::wait::Completion;
@@ -29,25 +29,24 @@ pub(super) struct Written {
     topic: TopicName,
     partition: PartitionId,
     pub(super) appended: Appended,
-    /// The timestamp of every record, where the topic sets it.
-    append_time: Option<Timestamp>,
+    times: Times,
 }
 
 impl Written {
-    pub(super) fn new(lane: &Lane, appended: Appended, append_time: Option<Timestamp>) -> Self {
+    pub(super) fn new(lane: &Lane, appended: Appended, times: Times) -> Self {
         let (topic, partition) = (lane.topic_name().clone(), lane.id());
-        Written { topic, partition, appended, append_time }
+        Written { topic, partition, appended, times }
     }
 
-    /// The receipt of the record at `index`, which asked for `timestamp`.
+    /// The receipt of the record at `index`.
     #[inline]
-    pub(super) fn receipt(&self, index: u32, timestamp: Option<Timestamp>) -> Receipt {
+    pub(super) fn receipt(&self, index: u32) -> Receipt {
         Receipt {
             topic: self.topic.clone(),
             partition: self.partition,
             offset: Offset::new(self.appended.base_offset.get() + i64::from(index)),
             leader_epoch: self.leader_epoch(),
-            timestamp: MaybeTimestamp::of(self.append_time.or(timestamp)),
+            timestamp: MaybeTimestamp::of(self.times.of(index)),
             sequence: self.appended.sequence.map(|first| first.after(index)),
             is_duplicate: self.appended.is_duplicate,
         }
@@ -192,7 +191,7 @@ impl LingerBatch {
         let batch = Produced { batch: packed.as_ref().unwrap_or(&self.buffer), claim };
         let appended = partition.append_quietly(&batch, now)?;
         debug_assert_eq!(appended.end_offset.since(appended.base_offset), u64::from(self.count()));
-        Ok(Written::new(lane, appended, self.buffer.append_time()))
+        Ok(Written::new(lane, appended, self.buffer.take_times()))
     }
 
     pub(super) fn count(&self) -> u32 {

@@ -12,7 +12,6 @@ use super::topic::TopicProducer;
 use crate::error::{Error, Result};
 use crate::ids::PartitionId;
 use crate::record::{BatchHeader, BatchRules, Record};
-use crate::time::Timestamp;
 use std::sync::Arc;
 
 /// Sending in company.
@@ -166,7 +165,7 @@ impl TopicProducer {
             .core()
             .rules(partition, now)
             .map_err(|error: Error| error.at_partition(partition.topic_name(), partition.id()))?;
-        Ok(Place { lane, rules, now, wanted })
+        Ok(Place { lane, rules, wanted })
     }
 }
 
@@ -174,7 +173,6 @@ impl TopicProducer {
 pub(super) struct Place<'p> {
     lane: &'p Arc<Lane>,
     rules: BatchRules,
-    now: Timestamp,
     wanted: Option<PartitionId>,
 }
 
@@ -183,7 +181,7 @@ impl Place<'_> {
     #[inline(always)]
     fn push(&self, producer: &TopicProducer, record: &Record<'_>) -> Result<Option<Pending>> {
         let taken = self.push_only(producer, record)?;
-        Ok(taken.map(|taken| self.pending(record, taken)))
+        Ok(taken.map(pending))
     }
 
     /// What comes of it is the caller's to say.
@@ -207,16 +205,15 @@ impl Place<'_> {
         Ok(Some(taken))
     }
 
-    #[inline(always)]
-    pub(super) fn pending(&self, record: &Record<'_>, taken: Taken) -> Pending {
-        let Taken { ticket, index, .. } = taken;
-        let timestamp = record.timestamp_at(self.now);
-        Pending::batched(ticket, index, timestamp)
-    }
-
     pub(super) fn lane(&self) -> &Arc<Lane> {
         self.lane
     }
+}
+
+/// What a record that was taken waits for.
+#[inline(always)]
+pub(super) fn pending(taken: Taken) -> Pending {
+    Pending::batched(taken.ticket, taken.index)
 }
 
 /// The memory that the record takes in a batch of its own.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::batch::Ticket;
 use super::lane::Lane;
-use super::linger::needed;
+use super::linger::{needed, pending};
 use super::pending::Pending;
 use super::receipt::{MaybeTimestamp, Receipt};
 use super::topic::TopicProducer;
@@ -171,7 +171,7 @@ impl TopicProducer {
             if let Some(taken) = place.push_only(self, &record)? {
                 let (ticket, lane) = (taken.ticket.clone(), place.lane().clone());
                 claim.lingers(Arc::new(Lingering { ticket, lane }));
-                return Ok(place.pending(&record, taken));
+                return Ok(pending(taken));
             }
             self.core().wait_for_room(needed(&record), &mut deadline)?;
         }

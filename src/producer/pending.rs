@@ -12,10 +12,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::batch::{Ending, Helped, Ticket};
-use super::receipt::{MaybeTimestamp, Receipt};
+use super::receipt::Receipt;
 use crate::error::Result;
 use crate::sync::Arc as SharedArc;
-use crate::time::{Timestamp, deadline_after};
+use crate::time::deadline_after;
 use crate::wait::Completed;
 use crate::wait::commit::{Ending as Synced, Ride};
 
@@ -44,12 +44,9 @@ enum State {
     Apart(Box<Apart>),
 }
 
-/// A record that waits for its batch, written as durably as it has to be.
-struct Batched {
-    /// The note is the record's place in the batch.
-    ticket: Completed<Ending, Helped, u32>,
-    timestamp: MaybeTimestamp,
-}
+/// A record that waits for its batch, written as durably as it has to be. The note is the record's
+/// place in the batch.
+struct Batched(Completed<Ending, Helped, u32>);
 
 enum Apart {
     /// Known from the start.
@@ -104,7 +101,7 @@ impl Batched {
     #[inline]
     fn of(&self, ending: &Ending) -> Result<Receipt> {
         match &**ending {
-            Ok(written) => Ok(written.receipt(*self.ticket.note(), self.timestamp.get())),
+            Ok(written) => Ok(written.receipt(*self.0.note())),
             Err(error) => Err(error.again()),
         }
     }
@@ -113,17 +110,17 @@ impl Batched {
 impl Awaited for Batched {
     #[inline]
     fn helped(&self) -> &Helped {
-        self.ticket.about()
+        self.0.about()
     }
 
     #[inline]
     fn try_get(&self) -> Option<Result<Receipt>> {
-        self.ticket.get().map(|ending| self.of(ending))
+        self.0.get().map(|ending| self.of(ending))
     }
 
     #[inline]
     fn get_by(&self, deadline: Option<Instant>) -> Option<Result<Receipt>> {
-        self.ticket.get_by(deadline).map(|ending| self.of(ending))
+        self.0.get_by(deadline).map(|ending| self.of(ending))
     }
 }
 
@@ -157,13 +154,8 @@ impl Pending {
     }
 
     #[inline(always)] // see `producer::linger`
-    pub(super) fn batched(
-        ticket: SharedArc<Ticket>,
-        index: u32,
-        timestamp: Option<Timestamp>,
-    ) -> Self {
-        let ticket = Completed::noting(ticket, index);
-        Pending(State::Batched(Batched { ticket, timestamp: MaybeTimestamp::of(timestamp) }))
+    pub(super) fn batched(ticket: SharedArc<Ticket>, index: u32) -> Self {
+        Pending(State::Batched(Batched(Completed::noting(ticket, index))))
     }
 
     pub(super) fn riding(ride: Ride, receipt: Receipt, helped: Helped) -> Self {
@@ -263,7 +255,7 @@ impl Future for Pending {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Receipt>> {
         match &mut self.get_mut().0 {
             State::Batched(batched) => {
-                Pin::new(&mut batched.ticket).poll(cx).map(|ending| batched.of(&ending))
+                Pin::new(&mut batched.0).poll(cx).map(|ending| batched.of(&ending))
             }
             State::Apart(apart) => match &mut **apart {
                 Apart::Known(result) => Poll::Ready(again(result)),
@@ -284,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pending_receipt_is_three_words() {
-        assert_eq!(size_of::<Pending>(), 24);
+    fn a_pending_receipt_is_two_words() {
+        assert_eq!(size_of::<Pending>(), 16);
     }
 }

@@ -14,6 +14,7 @@ use super::fields::{body_len, put_record};
 use super::filter::TagBits;
 use super::header::{APPEND_TIME, BatchHeader, Codec, at};
 use super::single::Record;
+use super::times::Times;
 use super::varint;
 use crate::error::{Cause, Error, Refused, Result};
 use crate::ids::{LeaderEpoch, Offset};
@@ -34,13 +35,15 @@ pub(crate) struct BatchBuffer {
     sealed: bool,
     /// Of its records' tags, where it is compressed and its topic keeps them.
     tags: Option<TagBits>,
+    /// Those of records that were added one by one.
+    times: Times,
 }
 
 impl BatchBuffer {
     /// An empty batch that has room for about `capacity` bytes.
     pub(crate) fn new(capacity: usize) -> Self {
         let bytes = vec![0; capacity.max(BatchHeader::LEN)];
-        BatchBuffer { bytes, fields: EMPTY, sealed: false, tags: None }
+        BatchBuffer { bytes, fields: EMPTY, sealed: false, tags: None, times: Times::default() }
     }
 
     /// Adds a record; returns its place in the batch, or `None` where it would make a batch that
@@ -84,6 +87,7 @@ impl BatchBuffer {
                 self.fields.max_timestamp.max(timestamp)
             },
         };
+        self.times.push(index, timestamp);
         self.sealed = false;
         Ok(Some(index))
     }
@@ -111,11 +115,13 @@ impl BatchBuffer {
         &self.bytes[self.fields.size..]
     }
 
-    /// The timestamp the record at `index` got, for its receipt, where all share one.
-    pub(crate) fn append_time(&self) -> Option<Timestamp> {
-        (self.fields.attributes & APPEND_TIME != 0)
-            .then(|| Timestamp::from_wire(self.fields.max_timestamp))
-            .flatten()
+    /// The timestamps its records got, for their receipts. It has them no more then.
+    pub(crate) fn take_times(&mut self) -> Times {
+        if self.fields.attributes & APPEND_TIME != 0 {
+            self.times.clear();
+            self.times.push(0, self.fields.max_timestamp); // of all
+        }
+        std::mem::take(&mut self.times)
     }
 
     /// Writes header and checksum; under a topic that stamps its own time, that of now.
@@ -133,7 +139,8 @@ impl BatchBuffer {
     pub(super) fn of(batch: &BorrowedBatch<'_>) -> Self {
         let mut bytes = vec![0; batch.size()];
         batch.write(NOWHERE, &mut bytes, crc32c::crc32c_append);
-        BatchBuffer { bytes, fields: batch.fields, sealed: true, tags: None }
+        let fields = batch.fields;
+        BatchBuffer { bytes, fields, sealed: true, tags: None, times: Times::default() }
     }
 
     /// The bits of its records' tags.
@@ -156,13 +163,14 @@ impl BatchBuffer {
         let attributes = self.fields.attributes | codec.bits();
         let fields = HeaderFields { size: bytes.len(), attributes, ..self.fields };
         fields.write(NOWHERE, &mut bytes, crc32c::crc32c_append);
-        BatchBuffer { bytes, fields, sealed: true, tags }
+        BatchBuffer { bytes, fields, sealed: true, tags, times: Times::default() }
     }
 
     /// Empties it; the memory is kept.
     pub(crate) fn clear(&mut self) {
         self.fields = EMPTY;
         (self.sealed, self.tags) = (false, None);
+        self.times.clear();
     }
 }
 

@@ -31,6 +31,7 @@ mod records;
 mod rewrite;
 mod sent;
 mod single;
+mod times;
 mod varint;
 mod view;
 
@@ -59,4 +60,5 @@ pub(crate) use records::{Batches, Sound, TakeRules, Taken};
 pub use records::{Records, RecordsIter};
 pub(crate) use sent::SentBatch;
 pub use single::{Header, OwnedRecord, Record};
+pub(crate) use times::Times;
 pub use view::RecordView;

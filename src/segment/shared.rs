@@ -7,7 +7,6 @@
 //!
 //! The published end only rises, and every byte below it is final.
 
-use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -118,6 +117,7 @@ pub(crate) struct Segment {
 /// a model are larger.
 #[cfg(not(any(loom, shuttle)))]
 const _: () = {
+    use std::mem::offset_of;
     assert!(offset_of!(Segment, base) < Near::LINE);
     assert!(offset_of!(Segment, map_near) >= Near::LINE);
 };

@@ -51,6 +51,16 @@ fn receipts_carry_the_timestamp_that_was_stored() {
     orders.flush().unwrap();
     assert_eq!(pending.wait().unwrap().timestamp(), Some(at));
     assert_eq!(none.wait().unwrap().timestamp(), None);
+    for _ in 0..2 {
+        // the second batch lies in the memory of the first
+        let mixed = [Some(at), Some(START), Some(START), None, Some(START), Some(at)];
+        let pending = mixed.map(|timestamp| {
+            let record = Record::new("v").without_timestamp();
+            orders.enqueue(timestamp.map_or(record, |at| Record::new("v").timestamp(at))).unwrap()
+        });
+        orders.flush().unwrap();
+        assert_eq!(pending.map(|pending| pending.wait().unwrap().timestamp()), mixed);
+    }
     world.create("logged", TopicConfig::new().timestamp_type(TimestampType::LogAppendTime));
     let logged = world.producer().build().unwrap().topic("logged").unwrap();
     assert_eq!(logged.send(Record::new("v").timestamp(at)).unwrap().timestamp(), Some(START));
