@@ -19,12 +19,6 @@ mod real {
 }
 
 mod monitor;
-#[cfg(loom)]
-use loom as under;
-#[cfg(shuttle)]
-use shuttle as under;
-#[cfg(not(any(loom, shuttle)))]
-use std as under;
 
 #[cfg(any(loom, shuttle))]
 #[path = "sync/model.rs"]

@@ -74,7 +74,7 @@ const DOORS: &[(&[&str], &[&str], &str)] = &[
             "std::sync::*",
             "parking_lot",
         ],
-        &["sync.rs"],
+        &["sync.rs", "sync/"],
         "take locks from crate::sync",
     ),
     (

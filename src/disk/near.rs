@@ -111,7 +111,7 @@ impl SharedNear {
         self.0.store(near.0, Ordering::Relaxed);
     }
 
-    /// The same where that is on another page: among many who share this one seldom stores.
+    /// The same where that is on another page: where many share this, small records seldom store.
     #[inline(always)] // an instruction or two
     pub(crate) fn follow(&self, near: Near) {
         if self.get().0 ^ near.0 >= Near::PAGE {

@@ -191,7 +191,7 @@ impl LingerBatch {
         let batch = Produced { batch: packed.as_ref().unwrap_or(&self.buffer), claim };
         let appended = partition.append_quietly(&batch, now)?;
         debug_assert_eq!(appended.end_offset.since(appended.base_offset), u64::from(self.count()));
-        Ok(Written::new(lane, appended, self.buffer.take_times()))
+        Ok(Written::new(lane, appended, self.buffer.times()))
     }
 
     pub(super) fn count(&self) -> u32 {

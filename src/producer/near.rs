@@ -3,7 +3,8 @@
 //!
 //! A handle knows them of its topic's only partition, a lane of its own. What comes behind the
 //! writer lock is fetched there, but for the page that the record is going to be stored into: what
-//! finds that page's place may be in no cache either, so the look at it begins here.
+//! finds that page's place may be in no cache either, so the look at it begins here. It is known of
+//! plain sends of one record, from the one before.
 
 use super::lanes::Lanes;
 use crate::disk::{Near, SharedNear};

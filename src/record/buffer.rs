@@ -35,15 +35,15 @@ pub(crate) struct BatchBuffer {
     sealed: bool,
     /// Of its records' tags, where it is compressed and its topic keeps them.
     tags: Option<TagBits>,
-    /// Those of records that were added one by one.
-    times: Times,
+    /// Whether records that were added one by one have other timestamps than the first.
+    is_mixed: bool,
 }
 
 impl BatchBuffer {
     /// An empty batch that has room for about `capacity` bytes.
     pub(crate) fn new(capacity: usize) -> Self {
         let bytes = vec![0; capacity.max(BatchHeader::LEN)];
-        BatchBuffer { bytes, fields: EMPTY, sealed: false, tags: None, times: Times::default() }
+        BatchBuffer { bytes, fields: EMPTY, sealed: false, tags: None, is_mixed: false }
     }
 
     /// Adds a record; returns its place in the batch, or `None` where it would make a batch that
@@ -87,7 +87,7 @@ impl BatchBuffer {
                 self.fields.max_timestamp.max(timestamp)
             },
         };
-        self.times.push(index, timestamp);
+        self.is_mixed |= timestamp != base;
         self.sealed = false;
         Ok(Some(index))
     }
@@ -115,13 +115,13 @@ impl BatchBuffer {
         &self.bytes[self.fields.size..]
     }
 
-    /// The timestamps its records got, for their receipts. It has them no more then.
-    pub(crate) fn take_times(&mut self) -> Times {
-        if self.fields.attributes & APPEND_TIME != 0 {
-            self.times.clear();
-            self.times.push(0, self.fields.max_timestamp); // of all
+    /// The timestamps its records got, for their receipts.
+    pub(crate) fn times(&self) -> Times {
+        let HeaderFields { count, attributes, base_timestamp, max_timestamp, .. } = self.fields;
+        if attributes & APPEND_TIME != 0 || !self.is_mixed {
+            return Times::Same(max_timestamp);
         }
-        std::mem::take(&mut self.times)
+        Times::each(count, base_timestamp, self.records_bytes())
     }
 
     /// Writes header and checksum; under a topic that stamps its own time, that of now.
@@ -140,7 +140,7 @@ impl BatchBuffer {
         let mut bytes = vec![0; batch.size()];
         batch.write(NOWHERE, &mut bytes, crc32c::crc32c_append);
         let fields = batch.fields;
-        BatchBuffer { bytes, fields, sealed: true, tags: None, times: Times::default() }
+        BatchBuffer { bytes, fields, sealed: true, tags: None, is_mixed: false }
     }
 
     /// The bits of its records' tags.
@@ -163,14 +163,13 @@ impl BatchBuffer {
         let attributes = self.fields.attributes | codec.bits();
         let fields = HeaderFields { size: bytes.len(), attributes, ..self.fields };
         fields.write(NOWHERE, &mut bytes, crc32c::crc32c_append);
-        BatchBuffer { bytes, fields, sealed: true, tags, times: Times::default() }
+        BatchBuffer { bytes, fields, sealed: true, tags, is_mixed: false }
     }
 
     /// Empties it; the memory is kept.
     pub(crate) fn clear(&mut self) {
         self.fields = EMPTY;
-        (self.sealed, self.tags) = (false, None);
-        self.times.clear();
+        (self.sealed, self.tags, self.is_mixed) = (false, None, false);
     }
 }
 

@@ -139,6 +139,11 @@ fn has_sound_headers(mut fields: &[u8]) -> bool {
     }
 }
 
+/// Takes a record off the front; how far its timestamp lies from its batch's.
+pub(super) fn take_timestamp_delta(left: &mut &[u8]) -> Option<i64> {
+    Some(take_front(left)?.timestamp_delta)
+}
+
 /// Takes a record off the front; its headers, if it is one as far as they begin.
 pub(super) fn take_headers<'a>(left: &mut &'a [u8]) -> Option<Headers<'a>> {
     let Front { mut fields, .. } = take_front(left)?;

@@ -1,84 +1,76 @@
 //! The timestamps of a batch's records, for their receipts.
 //!
 //! A program may keep receipts by the million, so what they have in common is kept once: most
-//! records of a batch have the timestamp of the one before. Only where it changes is it noted, with
-//! the index of the record.
+//! batches are filled within a millisecond. Of others the timestamps are taken from the batch when
+//! it has been appended, eight bytes a record, and kept for as long as a receipt of it is.
 
+use super::lend::take_timestamp_delta;
 use crate::time::Timestamp;
 
 /// The timestamp of each record, as it is on disk.
 #[derive(Debug)]
-pub(crate) struct Times {
-    /// Of the last record; what none has where there is no record yet.
-    last: i64,
-    /// From which record on there is another one, in order; the first record has one at 0.
-    changes: Vec<(u32, i64)>,
-}
-
-impl Default for Times {
-    fn default() -> Self {
-        Times { last: i64::MIN, changes: Vec::new() }
-    }
+pub(crate) enum Times {
+    Same(i64),
+    Each(Box<[i64]>),
 }
 
 impl Times {
-    /// The next record, that of `index`, has this one.
-    #[inline(always)] // see `producer::linger`
-    pub(super) fn push(&mut self, index: u32, timestamp: i64) {
-        if timestamp != self.last {
-            self.change(index, timestamp);
-        }
-    }
-
+    /// Those of `count` records, one behind the other as batches have them.
     #[cold]
-    #[inline(never)]
-    fn change(&mut self, index: u32, timestamp: i64) {
-        self.last = timestamp;
-        self.changes.push((index, timestamp));
+    pub(super) fn each(count: u32, base: i64, records: &[u8]) -> Self {
+        let mut left = records;
+        let deltas = (0..count).map_while(|_| take_timestamp_delta(&mut left));
+        Times::Each(deltas.map(|delta| base.wrapping_add(delta)).collect())
     }
 
     /// Of the record with that index; `None` if it has none.
+    #[inline]
     pub(crate) fn of(&self, index: u32) -> Option<Timestamp> {
-        let after = self.changes.partition_point(|(from, _)| *from <= index);
-        let (_, timestamp) = self.changes.get(after.checked_sub(1)?)?;
-        Timestamp::from_wire(*timestamp)
-    }
-
-    /// Forgets them.
-    pub(super) fn clear(&mut self) {
-        self.last = i64::MIN;
-        self.changes.clear();
+        match self {
+            Times::Same(timestamp) => Timestamp::from_wire(*timestamp),
+            Times::Each(each) => Timestamp::from_wire(*each.get(index as usize)?), // u32 fits
+        }
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
 
-    proptest! {
-        #[test]
-        fn each_record_keeps_its_own(sent in prop::collection::vec(-1..3_i64, 0..60)) {
-            let mut times = Times::default();
-            for round in 0..2 {
-                times.clear();
-                for (index, timestamp) in (0..).zip(&sent) {
-                    times.push(index, *timestamp + round);
-                }
-                for (index, timestamp) in (0..).zip(&sent) {
-                    prop_assert_eq!(times.of(index), Timestamp::from_wire(*timestamp + round));
-                }
-            }
+    use super::super::buffer::BatchBuffer;
+    use super::super::single::Record;
+    use super::super::tests::create;
+    use super::*;
+
+    fn sent(timestamp: Option<i64>) -> Record<'static> {
+        let record = Record::new("value").header("name", "bytes");
+        match timestamp {
+            Some(millis) => record.timestamp(Timestamp::from_millis(millis)),
+            None => record.without_timestamp(),
         }
     }
 
-    #[test]
-    fn equal_ones_are_kept_once() {
-        let mut times = Times::default();
-        for (index, timestamp) in (0..).zip([7, 7, 7, 8, 8, 7, 7]) {
-            times.push(index, timestamp);
+    proptest! {
+        #[test]
+        fn each_record_has_its_own(
+            batches in prop::collection::vec(
+                prop::collection::vec(prop::option::of(prop_oneof![0..3_i64, 0..=i64::MAX]), 1..40),
+                1..3,
+            ),
+        ) {
+            let mut buffer = BatchBuffer::new(0);
+            for timestamps in batches {
+                buffer.clear();
+                for timestamp in &timestamps {
+                    prop_assert!(buffer.try_push(&sent(*timestamp), &create()).unwrap().is_some());
+                }
+                let times = buffer.times();
+                let are_same = timestamps.iter().all(|timestamp| *timestamp == timestamps[0]);
+                prop_assert_eq!(matches!(times, Times::Same(_)), are_same);
+                for (index, timestamp) in (0..).zip(&timestamps) {
+                    prop_assert_eq!(times.of(index), timestamp.map(Timestamp::from_millis));
+                }
+            }
         }
-        assert_eq!(times.changes, [(0, 7), (3, 8), (5, 7)]);
-        assert_eq!(Times::default().of(0), None);
     }
 }

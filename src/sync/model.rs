@@ -5,7 +5,10 @@
 
 use std::sync::PoisonError;
 
-use super::under as checker;
+#[cfg(loom)]
+use loom as checker;
+#[cfg(shuttle)]
+use shuttle as checker;
 
 pub(crate) use checker::hint::spin_loop;
 pub(crate) use checker::sync::Arc;

@@ -196,9 +196,10 @@ impl<N: Copy + Ord + fmt::Debug> Commit<N> {
             if durable() >= target {
                 return None;
             }
-            if let Some(closed) = &state.closed {
+            if let Some(closed) = state.closed.clone() {
+                drop(state);
                 let refused = Waiter::new();
-                refused.complete(Call::Served(Err(closed.clone())));
+                refused.complete(Call::Served(Err(closed)));
                 return Some(Ride(Completed::new(Arc::new(refused))));
             }
             match &mut state.phase {
