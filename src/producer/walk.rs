@@ -2,9 +2,8 @@
 //! one measure of the record, the append, the receipt.
 //!
 //! No lock of the producer's is taken on the way unless something lingers for that partition: then
-//! it goes first, so that the log has the order of the calls. Nothing that threads share is
-//! written on the way but the log itself and, where the log comes to another page, a hint to that in
-//! the handle.
+//! it goes first, so that the log has the order of the calls. Nothing that threads share is written
+//! on the way but the log itself and, where that comes to another page, a hint in the handle.
 //!
 //! One record that is sent goes the whole way in one body of code (`send_one`): handed from
 //! function to function, what an append answers would be stored in pieces and loaded whole at each,
