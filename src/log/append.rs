@@ -22,7 +22,7 @@ use crate::time::Timestamp;
 use std::sync::Arc;
 
 /// Where a batch went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Appended {
     pub(crate) base_offset: Offset,
     /// One past the batch's last record.

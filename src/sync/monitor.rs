@@ -2,9 +2,9 @@
 //!
 //! The standard library's lock and condition variable, not parking_lot's: on Linux the system
 //! itself sleeps on a word of theirs. To tell all is one call that makes all of them runnable,
-//! where parking_lot wakes one, who wakes the next when it has had the lock: of 64 threads that
-//! wait for a sync most then sleep on for a while, with a processor idle. Nothing poisons: a panic
-//! under the lock leaves the value as it is.
+//! where parking_lot wakes one, who wakes the next when it has had the lock: each
+//! of 64 threads that wait for a sync then has those before it to wait for too. Nothing poisons: a
+//! panic under the lock leaves the value as it is.
 //!
 //! That call is made only where somebody sleeps, which is known since sleepers are counted under
 //! the lock: who changes the value under the lock and then tells sees each that slept before, and
