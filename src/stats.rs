@@ -18,9 +18,9 @@ impl Counter {
         self.0.fetch_add(more, Ordering::Relaxed);
     }
 
-    /// Adds where a lock already keeps other writers out: no read-modify-write.
+    /// Adds where a lock or ownership keeps other writers out: no read-modify-write.
     #[inline]
-    fn add_alone(&self, more: u64) {
+    pub(crate) fn add_alone(&self, more: u64) {
         self.0.store(self.0.load(Ordering::Relaxed) + more, Ordering::Relaxed);
     }
 
@@ -103,6 +103,14 @@ pub(crate) struct PinCounter {
 }
 
 impl PinCounter {
+    pub(crate) fn add(&self, bytes: u64) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn give_back(&self, bytes: u64) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     pub(crate) fn get(&self) -> u64 {
         let shares = self.shares.lock();
         let live = shares.iter().filter_map(Weak::upgrade);
@@ -129,13 +137,13 @@ pub(crate) struct Pin {
 impl Pin {
     pub(crate) fn new(counter: &Arc<PinCounter>, bytes: usize) -> Self {
         let bytes = bytes as u64;
-        counter.held.fetch_add(bytes, Ordering::Relaxed);
+        counter.add(bytes);
         Pin { counter: counter.clone(), bytes }
     }
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        self.counter.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.counter.give_back(self.bytes);
     }
 }

@@ -16,6 +16,8 @@ use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::log::{Cursor, TagReader};
 use crate::priority::{PriorityLanes, Weights};
+use crate::record::RecordsOrigin;
+use crate::stats::PinCounter;
 use crate::wait::{Registration, Signal, WaitSet};
 
 /// Where a reader stands in a partition.
@@ -63,8 +65,8 @@ pub(super) struct Ahead {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) partition: Arc<Partition>,
-    /// Its topic's name, this consumer's own: what is handed out shares no count with others.
-    pub(super) topic: Arc<str>,
+    /// This consumer's own: what is handed out shares no count with others.
+    pub(super) origin: Arc<RecordsOrigin>,
     registration: Registration,
     /// `None` until it has been decided where reading begins.
     pub(super) position: Option<Position>,
@@ -82,6 +84,8 @@ pub(super) struct Slot {
     /// It appeared after the consumer was built.
     pub(super) is_new: bool,
     queued: bool,
+    /// What a read of it looks at was asked for, and it was not read since.
+    pub(super) is_near: bool,
     /// The tags of the segment it is in, of a reader of some.
     pub(super) tags: TagReader,
     /// What it counts as beside others.
@@ -190,6 +194,8 @@ pub(super) struct Assignment {
     drained: Vec<usize>,
     /// Slots that are new; nobody has asked for them yet.
     added: Vec<usize>,
+    /// What the consumer's records keep in memory.
+    pinned: Arc<PinCounter>,
     /// Topics have changed, or the group has something to say, since this was last taken.
     is_stirred: bool,
 }
@@ -202,7 +208,12 @@ pub(super) const TIMER: usize = usize::MAX - 1;
 const MEMBER: usize = usize::MAX - 2;
 
 impl Assignment {
-    pub(super) fn new(catalog: &Arc<Signal>, options: &Options, interest: u64) -> Self {
+    pub(super) fn new(
+        catalog: &Arc<Signal>,
+        options: &Options,
+        interest: u64,
+        pinned: Arc<PinCounter>,
+    ) -> Self {
         let set = WaitSet::new().spin(options.spin);
         let catalog = set.register(catalog, CATALOG);
         set.arm(&catalog);
@@ -222,6 +233,7 @@ impl Assignment {
             member: None,
             drained: Vec::new(),
             added: Vec::new(),
+            pinned,
             is_stirred: true,
         }
     }
@@ -250,7 +262,7 @@ impl Assignment {
         let topic: Arc<str> = known.map_or_else(own, |(topic, _)| topic.clone());
         let slot = Slot {
             partition: partition.clone(),
-            topic: topic.clone(),
+            origin: RecordsOrigin::of(&topic, partition.id(), &self.pinned),
             registration: partition.register(&self.set, index, self.interest),
             position: None,
             began: None,
@@ -262,6 +274,7 @@ impl Assignment {
             paused: false,
             is_new,
             queued: false,
+            is_near: false,
             tags: TagReader::default(),
             priority: self.priority_of(partition),
         };
@@ -449,7 +462,7 @@ impl Assignment {
                 CATALOG | MEMBER => self.is_stirred = true,
                 DECIDED => self.queue_undecided(),
                 TIMER => {} // whoever set it looks at its signal
-                index => self.queue(index),
+                index => self.queue_moved(index),
             }
         }
         self.drained = tokens;

@@ -362,7 +362,8 @@ impl ConsumerBuilder {
         let subscribed = self.interest()?;
         let catalog = self.engine.catalog_changes().signal();
         let interest = self.filtering.tag_bits().map_or(0, TagBits::word);
-        let mut assignment = Assignment::new(catalog, &self.options, interest);
+        let pinned = self.engine.pinned().share();
+        let mut assignment = Assignment::new(catalog, &self.options, interest, pinned);
         let following = match (subscribed, &group) {
             (None, _) => Following::Nothing,
             (Some(interest), None) => Following::Topics(Subscribed { interest, first: true }),
@@ -382,8 +383,7 @@ impl ConsumerBuilder {
         };
         let mut consumer = Consumer {
             assignment,
-            pinned: self.engine.pinned().share(),
-            number: self.offsets.coordinator().counters().next_reader(),
+            tally: self.offsets.coordinator().counters().begin(),
             engine: self.engine,
             offsets: self.offsets,
             group,

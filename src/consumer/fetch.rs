@@ -117,7 +117,9 @@ impl Consumer {
 
     /// Reads a slot once, up to `until` if that is given.
     pub(super) fn read(&mut self, index: usize, until: Option<Offset>) -> Result<Read> {
-        self.fetch_near(index);
+        if !self.assignment.take_near(index) && self.has_moved(index) {
+            self.assignment.fetch_near(index);
+        }
         self.resolve(index)?;
         if self.is_undecided(index) {
             self.wait_for_decision(index)?;
@@ -175,16 +177,6 @@ impl Consumer {
         self.take_in(index, (batches, position), (fetched.next_offset, fetched.cursor))
     }
 
-    /// Where there is something, it comes over while everything else is looked at.
-    fn fetch_near(&self, index: usize) {
-        let at = self.assignment.get(index).and_then(Slot::next);
-        if let Some(cursor) = at.and_then(|at| at.cursor.as_ref())
-            && self.has_moved(index)
-        {
-            cursor.fetch_near();
-        }
-    }
-
     /// How many records and bytes may still be staged.
     pub(super) fn room(&self) -> (usize, usize) {
         let records = self.options.max_records.saturating_sub(self.stage.records.len());
@@ -207,19 +199,15 @@ impl Consumer {
 
     /// What there is at a slot's position. Where that is the end there is nothing, and what comes
     /// will wake us: the slot is armed and looked at once more, or watched by who spins.
+    #[inline(always)] // what is fetched is large, and moved at each return that is left
     fn fetch(&mut self, index: usize, limits: FetchLimits) -> Result<Option<Fetched>> {
         let Some(slot) = self.assignment.get(index) else { return Ok(None) };
         let Some(at) = slot.next() else { return Ok(None) };
-        let look = || {
-            let follows = slot.partition.followed().is_some();
-            if follows && self.is_at_end(slot, at.offset)? {
-                return Ok(None);
-            }
-            let fetched = slot.partition.fetch(at.offset, at.cursor.as_ref(), limits)?;
-            let nothing = fetched.chunk.is_none() && fetched.next_offset == at.offset;
-            Ok((!nothing || fetched.is_outrun).then_some(fetched))
+        let is_nothing = |fetched: &Fetched| {
+            fetched.chunk.is_none() && fetched.next_offset == at.offset && !fetched.is_outrun
         };
-        if let Some(fetched) = look()? {
+        let fetched = self.fetch_of(slot, at, limits)?;
+        if !is_nothing(&fetched) {
             return Ok(Some(fetched));
         }
         // a bound within a batch lies above a reader that finds nothing: it would seem to move for
@@ -229,7 +217,15 @@ impl Consumer {
             return Ok(None);
         }
         self.assignment.arm(index);
-        look()
+        let fetched = self.fetch_of(slot, at, limits)?;
+        Ok(Some(fetched).filter(|fetched| !is_nothing(fetched)))
+    }
+
+    fn fetch_of(&self, slot: &Slot, at: &Position, limits: FetchLimits) -> Result<Fetched> {
+        if slot.partition.followed().is_some() && self.is_at_end(slot, at.offset)? {
+            return Ok(Fetched::nothing(at.offset, None));
+        }
+        slot.partition.fetch(at.offset, at.cursor.as_ref(), limits)
     }
 
     /// Whether there is nothing at `from` yet. An offset beyond the end is not at it.
@@ -258,9 +254,8 @@ impl Consumer {
             }
         };
         let rules = TakeRules { max_records, until: None, plain: self.options.plain };
-        let (topic, id) = (&slot.topic, slot.partition.id());
         let mut size = batches.bytes.len();
-        let mut taken = records.take_in(topic, id, batches, from, rules, &self.pinned);
+        let mut taken = records.take_in(&slot.origin, batches, from, rules);
         if taken.next_offset == from
             && let Some((at, fault)) = taken.fault.take()
         {
@@ -341,7 +336,7 @@ impl Consumer {
         self.retrying.hand_out();
         (self.stage.bytes, self.stage.is_full) = (0, false);
         let records = std::mem::take(&mut self.stage.records);
-        self.counters().records.add(records.len() as u64);
+        self.tally.records.add_alone(records.len() as u64);
         records
     }
 

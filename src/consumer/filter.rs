@@ -365,7 +365,7 @@ impl Consumer {
     ) -> (Records, usize) {
         let Some(filter) = &self.filtering.filter else { return (fetched, size) };
         let most = self.options.max_records - self.stage.len();
-        let chosen = fetched.choose(filter, most, &self.pinned);
+        let chosen = fetched.choose(filter, most);
         taken.records = chosen.records.len();
         if let Some((offset, epoch)) = chosen.cut {
             (taken.next_offset, taken.epoch) = (offset, epoch);
@@ -387,7 +387,7 @@ impl Consumer {
     ) {
         let Some(slot) = self.assignment.get(index) else { return };
         let scan = self.filtering.staged.entry(index).or_insert_with(|| PartitionScan {
-            topic: slot.topic.clone(),
+            topic: slot.origin.topic().clone(),
             partition: slot.partition.id(),
             scanned: 0,
             matched: 0,

@@ -14,9 +14,8 @@ use super::stream::Waiting;
 use super::subscription::Following;
 use crate::engine::Claim;
 use crate::error::{Cause, Error, Result};
-use crate::group::{OffsetStore, ReaderCounters};
+use crate::group::{OffsetStore, Tally};
 use crate::ids::PartitionId;
-use crate::stats::PinCounter;
 use crate::wait::Interrupter;
 use std::time::Duration;
 
@@ -57,10 +56,8 @@ pub struct Consumer {
     pub(super) auto_commit_at: Option<Duration>,
     /// The poll that waits as a task, between two looks of its.
     pub(super) waiting: Option<Waiting>,
-    /// What its records keep from being freed, as part of the store's sum.
-    pub(super) pinned: Arc<PinCounter>,
-    /// The number it counts under.
-    pub(super) number: usize,
+    /// Where it counts what it does; nobody else does.
+    pub(super) tally: Tally,
     /// The last to be dropped: what comes before it may still need the store.
     pub(super) engine: Claim,
 }
@@ -183,11 +180,6 @@ impl Consumer {
     /// ```
     pub async fn close_async(self) -> Result<()> {
         self.close()
-    }
-
-    /// Where it counts what it does.
-    pub(super) fn counters(&self) -> &ReaderCounters {
-        self.offsets.coordinator().counters().of_reader(self.number)
     }
 
     pub(super) fn group_name(&self) -> Result<&Arc<str>> {

@@ -102,7 +102,7 @@ impl Consumer {
     pub(super) fn begin_poll(&mut self) -> Result<Polling> {
         self.engine.check_open("poll")?;
         self.engine.look_for_news()?;
-        self.counters().polls.add(1);
+        self.tally.polls.add_alone(1);
         let polling = self.begin_polling()?;
         self.commit_if_due()?;
         self.look_at_unwoken();
@@ -126,7 +126,7 @@ impl Consumer {
     }
 
     fn wait_until(&mut self, deadline: Instant) -> Woken {
-        self.counters().waits.add(1);
+        self.tally.waits.add_alone(1);
         let _news = self.engine.wait_for_news();
         if !self.engine.is_run_by_host() {
             return self.spin_and_park(deadline);

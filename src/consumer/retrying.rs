@@ -183,7 +183,7 @@ impl Consumer {
             return Ok(());
         };
         let (shares, group) = (shares.clone(), self.group_name()?.clone());
-        let read = self.assignment.get(index).map(|slot| &*slot.topic);
+        let read = self.assignment.get(index).map(|slot| &**slot.origin.topic());
         let terms = &self.retrying.terms;
         let fate = terms.letters.fate(&self.engine, &group, read.into_iter())?;
         let settings = GroupSettings {

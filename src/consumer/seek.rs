@@ -306,9 +306,7 @@ impl Consumer {
         let Ok(batch) = Batch::verify(&batches.bytes) else { return Ok(from) };
         let end = batch.header().end_offset();
         let rules = TakeRules { max_records: usize::MAX, until: None, plain: self.options.plain };
-        let (topic, id) = (slot.partition.topic_name(), slot.partition.id());
-        let pinned = self.engine.pinned();
-        let taken = Records::default().take_in(topic, id, batches, from, rules, pinned);
+        let taken = Records::default().take_in(&slot.origin, batches, from, rules);
         match taken.fault {
             Some((0, fault)) if !fault.is_damage() => {
                 Err(Error::new("skip damage", fault.cause()).at_offset(from))

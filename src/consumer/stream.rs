@@ -106,7 +106,7 @@ impl Consumer {
             if self.arm_watched() {
                 continue;
             }
-            self.counters().waits.add(1);
+            self.tally.waits.add_alone(1);
             match self.assignment.set().poll_wait(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Woken::Interrupted) => {

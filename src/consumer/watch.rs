@@ -29,6 +29,28 @@ impl Assignment {
         }
     }
 
+    /// Queues one whose partition has something, which is asked for at once.
+    pub(super) fn queue_moved(&mut self, index: usize) {
+        self.fetch_near(index);
+        if let Some(slot) = self.get_mut(index) {
+            slot.is_near = true;
+        }
+        self.queue(index);
+    }
+
+    /// Of a partition that has something: it comes over while everything else is looked at.
+    pub(super) fn fetch_near(&self, index: usize) {
+        let at = self.get(index).and_then(Slot::next);
+        if let Some(cursor) = at.and_then(|at| at.cursor.as_ref()) {
+            cursor.fetch_near();
+        }
+    }
+
+    /// Whether what a read of a slot looks at was asked for since the last one.
+    pub(super) fn take_near(&mut self, index: usize) -> bool {
+        self.get_mut(index).is_some_and(|slot| std::mem::take(&mut slot.is_near))
+    }
+
     /// Has all that are watched read again.
     pub(super) fn queue_watched(&mut self) {
         while let Some(index) = self.watched.pop() {
@@ -44,7 +66,7 @@ impl Consumer {
         while let Some(index) = self.assignment.watched.get(at).copied() {
             if self.has_moved(index) {
                 self.assignment.watched.swap_remove(at);
-                self.assignment.queue(index);
+                self.assignment.queue_moved(index);
             } else {
                 at += 1;
             }

@@ -17,7 +17,7 @@ use crate::engine::{Partition, Topic};
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{Offset, PartitionId};
 use crate::log::{Cursor, FetchLimits};
-use crate::record::{Record, RecordView, Records, TakeRules};
+use crate::record::{Record, RecordView, Records, RecordsOrigin, TakeRules};
 use crate::txn::{Part, check_record};
 
 /// Records of one commit, and their bytes.
@@ -218,8 +218,8 @@ impl Walk<'_> {
             return Ok(records);
         };
         let (topic, id) = (self.partition.topic_name(), self.partition.id());
-        let pinned = self.letters.engine.pinned();
-        let taken = records.take_in(topic, id, batches.clone(), *next, rules, pinned);
+        let origin = RecordsOrigin::of(topic, id, self.letters.engine.pinned());
+        let taken = records.take_in(&origin, batches.clone(), *next, rules);
         if let Some((at, fault)) = taken.fault
             && taken.records == 0
         {

@@ -10,6 +10,7 @@
 //! Callers: `seat`, the places of members; `roster`, which shows them.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::error::{Cause, Error, Result};
 use crate::ids::Generation;
 use crate::stats::{Apart, Counter};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The live groups of one store, and what all its readers count together.
 #[derive(Debug, Default)]
@@ -31,7 +32,7 @@ pub(crate) struct Coordinator {
     /// The catalog as it was looked at last, for all groups.
     topics: Mutex<Arc<TopicList>>,
     members: AtomicU64,
-    counters: ReadCounters,
+    counters: Arc<ReadCounters>,
 }
 
 #[derive(Debug)]
@@ -43,11 +44,24 @@ struct Held {
 /// What all readers of a store have done since it was opened.
 #[derive(Debug, Default)]
 pub(crate) struct ReadCounters {
-    /// Each reader counts on one of these: who polls all the time does not slow down the others.
-    of_readers: [Apart<ReaderCounters>; 8],
-    readers: AtomicUsize,
+    readers: Mutex<Readers>,
     /// Commits that took effect.
     pub(crate) commits: Counter,
+}
+
+#[derive(Debug, Default)]
+struct Readers {
+    /// Each counts by itself: who polls all the time waits for nobody.
+    live: Vec<Arc<Apart<ReaderCounters>>>,
+    /// What those did that are gone.
+    gone: ReaderCounters,
+}
+
+/// A reader's own counters, part of the sum; what it counted stays there when it goes.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    own: Arc<Apart<ReaderCounters>>,
+    all: Arc<ReadCounters>,
 }
 
 /// What some of a store's readers have done.
@@ -62,26 +76,48 @@ pub(crate) struct ReaderCounters {
 }
 
 impl ReadCounters {
-    /// The number a new reader counts under.
-    pub(crate) fn next_reader(&self) -> usize {
-        self.readers.fetch_add(1, Ordering::Relaxed) % self.of_readers.len()
-    }
-
-    /// Where the reader of that number counts.
-    pub(crate) fn of_reader(&self, number: usize) -> &ReaderCounters {
-        &self.of_readers[number % self.of_readers.len()]
+    /// The counters of a new reader.
+    pub(crate) fn begin(self: &Arc<Self>) -> Tally {
+        let own = Arc::new(Apart::default());
+        self.readers.lock().live.push(Arc::clone(&own));
+        Tally { own, all: Arc::clone(self) }
     }
 
     pub(crate) fn polls(&self) -> u64 {
-        self.of_readers.iter().map(|some| some.polls.get()).sum()
+        self.sum(|some| &some.polls)
     }
 
     pub(crate) fn waits(&self) -> u64 {
-        self.of_readers.iter().map(|some| some.waits.get()).sum()
+        self.sum(|some| &some.waits)
     }
 
     pub(crate) fn records(&self) -> u64 {
-        self.of_readers.iter().map(|some| some.records.get()).sum()
+        self.sum(|some| &some.records)
+    }
+
+    fn sum(&self, counter: impl Fn(&ReaderCounters) -> &Counter) -> u64 {
+        let readers = self.readers.lock();
+        let live: u64 = readers.live.iter().map(|own| counter(own).get()).sum();
+        live + counter(&readers.gone).get()
+    }
+}
+
+impl Deref for Tally {
+    type Target = ReaderCounters;
+
+    fn deref(&self) -> &ReaderCounters {
+        &self.own
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        let mut readers = self.all.readers.lock();
+        let gone = &readers.gone;
+        gone.polls.add_alone(self.polls.get());
+        gone.waits.add_alone(self.waits.get());
+        gone.records.add_alone(self.records.get());
+        readers.live.retain(|own| !Arc::ptr_eq(own, &self.own));
     }
 }
 
@@ -96,7 +132,7 @@ pub(super) struct Group {
 }
 
 impl Coordinator {
-    pub(crate) fn counters(&self) -> &ReadCounters {
+    pub(crate) fn counters(&self) -> &Arc<ReadCounters> {
         &self.counters
     }
 

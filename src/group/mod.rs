@@ -62,7 +62,7 @@ pub use consumed::ConsumedOffsets;
 #[cfg(not(loom))]
 pub(crate) use consumed::ConsumedPart;
 #[cfg(not(loom))]
-pub(crate) use coordinator::{ReaderCounters, known};
+pub(crate) use coordinator::{Tally, known};
 pub(crate) use identity::Distribution;
 pub use identity::{MemberId, TopicPartition};
 #[cfg(not(loom))]

@@ -31,7 +31,7 @@ use crate::disk::latch::Latch;
 use crate::error::{Cause, Error, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::journal::Journal;
-use crate::record::{BatchRules, PlainLimit};
+use crate::record::{BatchRules, PlainLimit, RecordsOrigin};
 use crate::segment::{Place, Segment, Tail, TailLimits};
 use crate::stats::{LogCounters, PinCounter};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -216,10 +216,6 @@ impl PartitionLog {
         self.setup.plain
     }
 
-    pub(crate) fn name(&self) -> &LogName {
-        &self.setup.name
-    }
-
     pub(crate) fn id(&self) -> LogId {
         self.setup.id
     }
@@ -283,6 +279,12 @@ impl PartitionLog {
     }
 
     /// Who counts the bytes that readers hold.
+    /// What records that are read of it come from.
+    pub(super) fn origin(&self) -> Arc<RecordsOrigin> {
+        let LogName { topic, partition } = &self.setup.name;
+        RecordsOrigin::of(topic, *partition, self.pinned())
+    }
+
     pub(crate) fn pinned(&self) -> &Arc<PinCounter> {
         &self.setup.pinned
     }

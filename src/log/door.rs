@@ -290,10 +290,7 @@ impl Log {
         loop {
             let fetched = self.log.fetch(next, None, limits).map_err(|error| (next, error))?;
             let Some(batches) = fetched.batches() else { break };
-            let name = self.log.name();
-            let pinned = self.log.pinned();
-            let taken =
-                records.take_in(&name.topic, name.partition, batches, next, self.take, pinned);
+            let taken = records.take_in(&self.log.origin(), batches, next, self.take);
             if taken.records > 0 {
                 break;
             }

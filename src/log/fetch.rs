@@ -110,7 +110,7 @@ pub(crate) struct Fetched {
 
 impl Fetched {
     /// Nothing; the next read begins at `next_offset`.
-    pub(super) fn nothing(next_offset: Offset, cursor: Option<&Cursor>) -> Self {
+    pub(crate) fn nothing(next_offset: Offset, cursor: Option<&Cursor>) -> Self {
         let (cursor, aborted) = (cursor.cloned(), Vec::new());
         Fetched { chunk: None, next_offset, cursor, aborted, is_outrun: false }
     }
@@ -226,6 +226,7 @@ impl PartitionLog {
 
     /// Reads on in the segment a cursor stands in, which nothing has touched since: it needs no
     /// list. `None` where that segment ends, or anything else has to be found out.
+    #[inline(always)] // what is fetched is large, and moved at each return that is left
     fn fetch_on(&self, cursor: &Cursor, limits: FetchLimits) -> Result<Option<Fetched>> {
         let (from, era) = (cursor.offset, self.era());
         if cursor.era != era {
@@ -249,7 +250,7 @@ impl PartitionLog {
         let first = chunk.first_offset;
         let mut fetched = self.found(&cursor.segment, chunk, limits.isolation);
         // after the look at what was aborted, which is forgotten once its segment has gone
-        if era != self.era() || from < self.offsets.snapshot().start {
+        if era != self.era() || from < self.offsets.start() {
             return Ok(None);
         }
         self.check_gap(from, first)?;
@@ -260,6 +261,7 @@ impl PartitionLog {
     }
 
     /// What a read of a segment has brought.
+    #[inline(always)] // as above
     fn found(&self, segment: &Arc<Segment>, chunk: Chunk, isolation: IsolationLevel) -> Fetched {
         self.counters.fetched.bytes.add(chunk.bytes.len() as u64);
         let aborted = self.aborted_in(&chunk, isolation);
@@ -329,7 +331,7 @@ impl PartitionLog {
                         cursor.until = next.map(|next| next.base());
                     }
                     // if the segment has gone meanwhile, what was aborted in it is forgotten
-                    return match from < self.offsets.snapshot().start {
+                    return match from < self.offsets.start() {
                         true => Err(self.out_of_range("read", from)),
                         false => Ok(found),
                     };
@@ -395,7 +397,7 @@ impl PartitionLog {
 
     /// A segment that retention took meanwhile is "out of range", whatever the file system said.
     fn read_failed(&self, error: Error, from: Offset) -> Error {
-        if from < self.offsets.snapshot().start {
+        if from < self.offsets.start() {
             return self.out_of_range("read", from);
         }
         self.counters.failed_reads.add(1);

@@ -212,15 +212,14 @@ impl Log {
             return Ok(read.next_offset > at);
         };
         let size = batches.bytes.len();
-        let (name, pinned) = (self.log.name(), self.log.pinned());
         let mut all = Records::default();
-        let taken = all.take_in(&name.topic, name.partition, batches, at, self.take, pinned);
+        let taken = all.take_in(&self.log.origin(), batches, at, self.take);
         if taken.next_offset == at
             && let Some((position, fault)) = taken.fault
         {
             return Err(self.log.batch_failed(&fetched, position, fault));
         }
-        let chosen = all.choose(filter, usize::MAX, pinned);
+        let chosen = all.choose(filter, usize::MAX);
         read.scanned += chosen.scanned as u64;
         read.records.absorb(chosen.records);
         place.spend(size.max(taken.plain_bytes));

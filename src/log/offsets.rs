@@ -157,6 +157,12 @@ impl Offsets {
         }
     }
 
+    /// The first that a reader may ask for.
+    #[inline]
+    pub(super) fn start(&self) -> Offset {
+        Offset::new(self.start.load(Ordering::Acquire))
+    }
+
     #[inline]
     pub(crate) fn end(&self) -> Offset {
         Offset::new(self.end.load(Ordering::Acquire))

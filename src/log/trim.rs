@@ -113,7 +113,7 @@ impl PartitionLog {
             // something was appended meanwhile: the next run looks again
             return Ok(Dropped::default());
         }
-        if plan.log_start > self.offsets.snapshot().start {
+        if plan.log_start > self.offsets.start() {
             self.raise_start(plan.log_start, keeper)?;
         }
         self.drop_below_start(&mut doomed, monotonic)
@@ -171,7 +171,7 @@ impl PartitionLog {
         if facts.len() == 1 && !self.roll_empty(oldest.end, now)? {
             return Ok(Dropped::default());
         }
-        if oldest.end > self.offsets.snapshot().start {
+        if oldest.end > self.offsets.start() {
             self.raise_start(oldest.end, keeper)?;
         }
         self.drop_below_start(&mut doomed, monotonic)

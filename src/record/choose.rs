@@ -8,15 +8,12 @@
 //! Predicates are user code: they run under no lock, and nothing has changed when one panics.
 //! Called by `consumer` and by `log`'s door.
 
-use std::sync::Arc;
-
 use super::encode::put;
 use super::filter::RecordFilter;
 use super::header::{BatchHeader, CODEC_MASK, LENGTH_EXCLUDES, at};
 use super::records::{Part, Records, RecordsIter};
 use super::view::RecordView;
 use crate::ids::{LeaderEpoch, Offset};
-use crate::stats::{Pin, PinCounter};
 
 /// What became of records that a filter was asked about.
 #[derive(Debug, Default)]
@@ -32,12 +29,7 @@ pub(crate) struct Chosen {
 
 impl Records {
     /// Those that a filter wants, at most `most` of them.
-    pub(crate) fn choose(
-        &self,
-        filter: &RecordFilter,
-        most: usize,
-        pinned: &Arc<PinCounter>,
-    ) -> Chosen {
+    pub(crate) fn choose(&self, filter: &RecordFilter, most: usize) -> Chosen {
         let mut chosen = Chosen::default();
         for part in self.parts() {
             let before = chosen.records.len();
@@ -46,8 +38,7 @@ impl Records {
             if matched > 0 {
                 chosen.bytes += bytes.len();
                 let end = chosen.cut.map_or(part.end, |(offset, _)| offset);
-                let pin = Pin::new(pinned, bytes.len());
-                chosen.records.push(part.chosen(bytes, end, pin), matched);
+                chosen.records.push(part.chosen(bytes, end), matched);
             }
             if chosen.cut.is_some() {
                 break;
@@ -66,7 +57,7 @@ impl Part {
         (chosen, matched): (&mut Chosen, &mut usize),
     ) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let mut batches = RecordsIter::of(std::slice::from_ref(self));
+        let mut batches = RecordsIter::of(Some(self), &[]);
         while let Some(mut lent) = batches.next_batch() {
             let (start, mut count) = (bytes.len(), 0i32);
             loop {

@@ -20,7 +20,7 @@ use super::encode::{AppendBatch, BatchRules, BorrowedBatch, Reach, Stamp, Timest
 use super::fault::BatchFault;
 use super::header::{BatchHeader, Codec, LENGTH_EXCLUDES, MAGIC, at};
 use super::plain::check_agreement;
-use super::records::{Batches, Records, Sound, TakeRules};
+use super::records::{Batches, Records, RecordsOrigin, Sound, TakeRules};
 use super::sent::SentBatch;
 use super::single::{Header, Record};
 use crate::config::{Packing, TimestampType};
@@ -267,7 +267,8 @@ fn take_in(bytes: &[u8], batches: &[Batch<'_>], flags: u8, pattern: u8) {
         plain: PlainLimit::bytes(LIMIT),
     };
     let mut records = Records::default();
-    let (topic, pinned) = (Arc::from("topic"), Arc::new(PinCounter::default()));
+    let pinned = Arc::new(PinCounter::default());
+    let origin = RecordsOrigin::of(&Arc::from("topic"), PartitionId::new(3), &pinned);
     let whole = Bytes::copy_from_slice(bytes);
     let is_aborted =
         |header: &BatchHeader| flags & COMMITTED_ONLY != 0 && header.is_data_of_transaction();
@@ -285,7 +286,7 @@ fn take_in(bytes: &[u8], batches: &[Batch<'_>], flags: u8, pattern: u8) {
         epoch: last.header().leader_epoch(),
     });
     let whole = Batches { bytes: whole, aborted, sound };
-    let taken = records.take_in(&topic, PartitionId::new(3), whole, from, rules, &pinned);
+    let taken = records.take_in(&origin, whole, from, rules);
     let mut expected = Vec::new();
     let mut unpacked_bytes = 0;
     let mut rooms: Vec<Vec<u8>> = vec![Vec::new(); batches.len()];

@@ -168,6 +168,13 @@ impl BatchHeader {
         }
     }
 
+    /// Where the offsets of a batch begin, by the first bytes of it.
+    #[inline(always)]
+    pub(crate) fn base_offset_at(bytes: &[u8]) -> Option<Offset> {
+        let head = bytes.first_chunk::<{ BatchHeader::LEN }>()?;
+        Some(Offset::new(i64::from_be_bytes(field(head, at::BASE_OFFSET))))
+    }
+
     /// The size that a header states, if that is one that a batch can have.
     #[inline(always)]
     pub(super) fn size_of(head: &[u8; BatchHeader::LEN]) -> Option<usize> {

@@ -56,7 +56,7 @@ pub(crate) use pack::{check_built, packed};
 pub(crate) use plain::{Follows, Plain};
 pub use produced::ProducerIdentity;
 pub(crate) use produced::{Produced, ProducerClaim, ProducerStamp};
-pub(crate) use records::{Batches, Sound, TakeRules, Taken};
+pub(crate) use records::{Batches, RecordsOrigin, Sound, TakeRules, Taken};
 pub use records::{Records, RecordsIter};
 pub(crate) use sent::SentBatch;
 pub use single::{Header, OwnedRecord, Record};

@@ -17,25 +17,55 @@ use super::header::BatchHeader;
 use super::lend::LentRecords;
 use super::view::RecordView;
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
-use crate::stats::{Pin, PinCounter};
+use crate::stats::PinCounter;
+
+/// Where records come from, and who counts what is held of them: one for all that is read there,
+/// so that to hold a part of it counts on one line of memory.
+#[derive(Debug)]
+pub(crate) struct RecordsOrigin {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: PartitionId,
+    pinned: Arc<PinCounter>,
+}
+
+impl RecordsOrigin {
+    pub(crate) fn of(
+        topic: &Arc<str>,
+        partition: PartitionId,
+        pinned: &Arc<PinCounter>,
+    ) -> Arc<Self> {
+        Arc::new(RecordsOrigin { topic: topic.clone(), partition, pinned: pinned.clone() })
+    }
+
+    pub(crate) fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+}
 
 /// What one partition contributed.
 #[derive(Debug)]
 pub(super) struct Part {
-    pub(super) topic: Arc<str>,
-    pub(super) partition: PartitionId,
+    pub(super) origin: Arc<RecordsOrigin>,
     /// Whole batches; those below `from` are stepped over.
     bytes: Bytes,
-    /// The base offsets of those that are left out, in order: of transactions that were aborted.
-    aborted: Vec<Offset>,
-    /// The records of those that are compressed and reach beyond `from`, in order.
-    plain: Vec<Vec<u8>>,
+    /// Of most parts there is none.
+    beside: Option<Box<Beside>>,
     pub(super) from: Offset,
     /// Records at or beyond it were not wanted.
     pub(super) end: Offset,
     /// All records of all its batches are lent, but those of markers: none is compressed.
     is_whole: bool,
-    _pin: Pin,
+    /// Bytes that its origin counts as held.
+    pinned: u64,
+}
+
+/// What belongs to the bytes of a part.
+#[derive(Debug)]
+struct Beside {
+    /// The base offsets of batches that are left out, in order: of transactions that were aborted.
+    aborted: Vec<Offset>,
+    /// The records of those that are compressed and reach beyond `from`, in order.
+    plain: Vec<Vec<u8>>,
 }
 
 /// Records as a fetch returned them.
@@ -58,7 +88,9 @@ pub(super) struct Part {
 /// ```
 #[derive(Debug, Default)]
 pub struct Records {
-    parts: Vec<Part>,
+    /// Apart from the others, so that what one partition gave needs no memory of its own.
+    first: Option<Part>,
+    others: Vec<Part>,
     len: usize,
 }
 
@@ -142,12 +174,10 @@ impl Records {
     /// Takes in verified batches from `from` on, up to the first one that cannot be lent.
     pub(crate) fn take_in(
         &mut self,
-        topic: &Arc<str>,
-        partition: PartitionId,
+        origin: &Arc<RecordsOrigin>,
         batches: impl Into<Batches>,
         from: Offset,
         rules: TakeRules,
-        pinned: &Arc<PinCounter>,
     ) -> Taken {
         let Batches { mut bytes, aborted, sound } = batches.into();
         let mut taken =
@@ -192,36 +222,37 @@ impl Records {
         }
         if taken.records > 0 {
             bytes.truncate(position);
-            let pin = Pin::new(pinned, bytes.len() + taken.plain_bytes);
-            self.len += taken.records;
-            self.parts.push(Part {
-                topic: topic.clone(),
-                partition,
-                bytes,
-                aborted,
-                plain,
-                from,
-                end: taken.next_offset,
-                is_whole,
-                _pin: pin,
-            });
+            let pinned = (bytes.len() + taken.plain_bytes) as u64;
+            origin.pinned.add(pinned);
+            let beside = match aborted.is_empty() && plain.is_empty() {
+                true => None,
+                false => Some(Box::new(Beside { aborted, plain })),
+            };
+            let (origin, end) = (origin.clone(), taken.next_offset);
+            let part = Part { origin, bytes, beside, from, end, is_whole, pinned };
+            self.push(part, taken.records);
         }
         taken
     }
 
     /// Takes in what another has, behind what is there.
     pub(crate) fn absorb(&mut self, other: Records) {
-        self.len += other.len;
-        self.parts.extend(other.parts);
+        let Records { first, others, len } = other;
+        self.len += len;
+        first.into_iter().chain(others).for_each(|part| self.push(part, 0));
     }
 
-    pub(super) fn parts(&self) -> &[Part] {
-        &self.parts
+    pub(super) fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.first.iter().chain(&self.others)
     }
 
+    #[inline]
     pub(super) fn push(&mut self, part: Part, records: usize) {
         self.len += records;
-        self.parts.push(part);
+        match &self.first {
+            None => self.first = Some(part),
+            Some(_) => self.others.push(part),
+        }
     }
 
     /// How many records there are.
@@ -249,24 +280,31 @@ impl Records {
     /// assert_eq!(tidelog::Records::default().iter().count(), 0);
     /// ```
     pub fn iter(&self) -> RecordsIter<'_> {
-        RecordsIter::of(&self.parts)
+        RecordsIter::of(self.first.as_ref(), &self.others)
     }
 }
 
 impl Part {
     /// Some records of this part, in batches that are neither compressed nor left out.
-    pub(super) fn chosen(&self, bytes: Vec<u8>, end: Offset, pin: Pin) -> Part {
-        Part {
-            topic: self.topic.clone(),
-            partition: self.partition,
-            bytes: bytes.into(),
-            aborted: Vec::new(),
-            plain: Vec::new(),
-            from: self.from,
-            end,
-            is_whole: true,
-            _pin: pin,
-        }
+    pub(super) fn chosen(&self, bytes: Vec<u8>, end: Offset) -> Part {
+        let (origin, from, pinned) = (self.origin.clone(), self.from, bytes.len() as u64);
+        origin.pinned.add(pinned);
+        let bytes = bytes.into();
+        Part { origin, bytes, beside: None, from, end, is_whole: true, pinned }
+    }
+
+    fn aborted(&self) -> &[Offset] {
+        self.beside.as_ref().map_or(&[], |beside| &beside.aborted)
+    }
+
+    fn plain(&self) -> &[Vec<u8>] {
+        self.beside.as_ref().map_or(&[], |beside| &beside.plain)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.origin.pinned.give_back(self.pinned);
     }
 }
 
@@ -351,7 +389,8 @@ pub struct RecordsIter<'a> {
     part: Option<&'a Part>,
     left: &'a [u8],
     plain: std::slice::Iter<'a, Vec<u8>>,
-    parts: &'a [Part],
+    next: Option<&'a Part>,
+    others: &'a [Part],
 }
 
 impl<'a> Iterator for RecordsIter<'a> {
@@ -383,9 +422,9 @@ impl<'a> Iterator for RecordsIter<'a> {
 }
 
 impl<'a> RecordsIter<'a> {
-    pub(super) fn of(parts: &'a [Part]) -> Self {
+    pub(super) fn of(first: Option<&'a Part>, others: &'a [Part]) -> Self {
         let (records, plain) = (LentRecords::none(), [].iter());
-        RecordsIter { records, part: None, left: &[], plain, parts }
+        RecordsIter { records, part: None, left: &[], plain, next: first, others }
     }
 
     /// The records of the next batch of a part that is lent as it lies; `None` where it ends, and
@@ -403,9 +442,10 @@ impl<'a> RecordsIter<'a> {
     pub(super) fn next_batch(&mut self) -> Option<LentRecords<'a>> {
         loop {
             let Some(mut batch) = Batch::trust(self.left) else {
-                let (part, rest) = self.parts.split_first()?;
-                (self.part, self.parts) = (Some(part), rest);
-                (self.left, self.plain) = (&part.bytes, part.plain.iter());
+                let part = self.next?;
+                (self.part, self.next) = (Some(part), self.others.first());
+                self.others = self.others.get(1..).unwrap_or(&[]);
+                (self.left, self.plain) = (&part.bytes, part.plain().iter());
                 // most are whole: then nobody has to decode its first header either
                 match self.next_open() {
                     Some(records) => return Some(records),
@@ -414,7 +454,7 @@ impl<'a> RecordsIter<'a> {
             };
             let part = self.part?;
             self.left = &self.left[batch.header().size()..];
-            if is_among(&part.aborted, batch.header().base_offset()) {
+            if is_among(part.aborted(), batch.header().base_offset()) {
                 continue;
             }
             if batch.is_packed() {

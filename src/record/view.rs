@@ -55,7 +55,7 @@ impl<'a> RecordView<'a> {
     /// ```
     #[inline]
     pub fn topic(&self) -> &'a str {
-        &self.part.topic
+        &self.part.origin.topic
     }
 
     /// The partition it was read from.
@@ -74,7 +74,7 @@ impl<'a> RecordView<'a> {
     /// ```
     #[inline]
     pub fn partition(&self) -> PartitionId {
-        self.part.partition
+        self.part.origin.partition
     }
 
     /// Its offset: its place in the partition.

@@ -25,6 +25,9 @@ const AHEAD: usize = 2048;
 /// Larger ones are summed faster than they come.
 const SMALL: usize = 768;
 
+/// How much may be left of a segment for who would have all of it looked at once.
+const REST: u64 = 4096;
+
 /// What was taken so far.
 #[derive(Debug)]
 pub(super) struct Collected {
@@ -53,6 +56,22 @@ impl Collected {
 }
 
 impl Segment {
+    /// All that a segment has from `position` on, where a batch begins, if that is little, mapped,
+    /// plain and within the limits: who reads at the end gets by with one look at each header.
+    /// `None` says nothing about what lies there.
+    pub(crate) fn take_rest(&self, position: u64, from: Offset, limits: Limits) -> Option<Chunk> {
+        let published = self.published();
+        let left = published.checked_sub(position).filter(|left| (1..=REST).contains(left))?;
+        let bytes = self.mapped(position, published)?.ok()?;
+        let first_offset = BatchHeader::base_offset_at(&bytes).filter(|first| *first >= from)?;
+        let (mut taken, len) = (Collected::behind(first_offset), bytes.len());
+        self.walk((&bytes, len), limits, len, &mut taken);
+        let is_all = taken.bytes as u64 == left
+            && matches!(self.misfit_in(position, published, (position, &bytes)), Ok(None));
+        let region = Region { start: position, bytes };
+        is_all.then(|| taken.into_chunk(region, (position, first_offset)))
+    }
+
     /// Takes whole batches out of a region that holds at least the first of them, which begins at
     /// `first` with `first_offset`, up to `end`.
     pub(super) fn collect(

@@ -80,6 +80,9 @@ impl Segment {
         hint: Option<u64>,
         limits: Limits,
     ) -> Result<Option<Chunk>> {
+        if let Some(rest) = hint.and_then(|hint| self.take_rest(hint, from, limits)) {
+            return Ok(Some(rest));
+        }
         let mut position = match hint {
             Some(hint) => hint,
             None => self.position_before(from)?,

@@ -223,15 +223,19 @@ impl Segment {
         self.log.get()
     }
 
+    /// Published bytes `start..end`, if they are mapped: the memory itself.
+    pub(super) fn mapped(&self, start: u64, end: u64) -> Option<Result<Bytes>> {
+        debug_assert!(end <= self.published(), "only published bytes are read");
+        let map = self.map.load();
+        let map = map.as_ref().filter(|map| end <= map.0.published())?;
+        let unreadable = |error| Error::io("read segment", &self.path(), error).at_position(start);
+        Some(map.0.view(start, end).map_err(unreadable))
+    }
+
     /// Published bytes `start..end`: the mapped memory itself where there is some, else read.
     pub(crate) fn bytes(&self, start: u64, end: u64) -> Result<Bytes> {
-        debug_assert!(end <= self.published(), "only published bytes are read");
-        if let Some(map) = &*self.map.load()
-            && end <= map.0.published()
-        {
-            let unreadable =
-                |error| Error::io("read segment", &self.path(), error).at_position(start);
-            return map.0.view(start, end).map_err(unreadable);
+        if let Some(mapped) = self.mapped(start, end) {
+            return mapped;
         }
         let len = usize::try_from(end.saturating_sub(start)).unwrap_or(0);
         let mut buffer = ReadBuffer::of_len(len);

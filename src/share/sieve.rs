@@ -13,7 +13,7 @@ use super::take::TakeRequest;
 use crate::error::Result;
 use crate::ids::Offset;
 use crate::log::{Ahead, Cursor, FetchLimits, TagReader};
-use crate::record::{RecordFilter, Records, TakeRules};
+use crate::record::{RecordFilter, Records, RecordsOrigin, TakeRules};
 use crate::state_log::runs::Runs;
 
 /// So many bytes are looked through before a take.
@@ -213,13 +213,13 @@ impl Place {
         };
         let size = batches.bytes.len();
         let (topic, id) = (self.partition.topic_name(), self.partition.id());
-        let pinned = self.engine().pinned();
+        let origin = RecordsOrigin::of(topic, id, self.engine().pinned());
         let mut records = Records::default();
-        let taken = records.take_in(topic, id, batches, at, rules, pinned);
+        let taken = records.take_in(&origin, batches, at, rules);
         if taken.next_offset <= at {
             return Ok((from, Some(blocked), tags));
         }
-        let chosen = records.choose(&filter, usize::MAX, pinned);
+        let chosen = records.choose(&filter, usize::MAX);
         let wanted = chosen.records.iter().map(|record| record.offset().get()).collect();
         let cursor = fetched.cursor.filter(|_| taken.next_offset == fetched.next_offset);
         let (next, bytes) = (taken.next_offset.get(), size.max(taken.plain_bytes));

@@ -21,7 +21,7 @@ use crate::config::IsolationLevel;
 use crate::error::Result;
 use crate::ids::Offset;
 use crate::log::{Cursor, FetchLimits};
-use crate::record::{Batches, Records, TakeRules};
+use crate::record::{Batches, Records, RecordsOrigin, TakeRules};
 
 /// How much one take may bring.
 #[derive(Clone, Copy, Debug)]
@@ -149,8 +149,8 @@ impl Place {
             let Some(batches) = fetched.batches() else { break };
             let mut records = Records::default();
             let (topic, id) = (self.partition.topic_name(), self.partition.id());
-            let pinned = self.engine().pinned();
-            let taken = records.take_in(topic, id, batches.clone(), from, rules, pinned);
+            let origin = RecordsOrigin::of(topic, id, self.engine().pinned());
+            let taken = records.take_in(&origin, batches.clone(), from, rules);
             for record in &records {
                 let offset = record.offset().get();
                 if let Some(key) = record.key().filter(|_| wanted.contains(&offset)) {
@@ -197,13 +197,13 @@ impl Taking<'_> {
         until: Option<i64>,
         most: usize,
     ) -> Result<(Records, Offset), Unread> {
-        let partition = &self.place.partition;
-        let (topic, id) = (partition.topic_name(), partition.id());
         let rules = TakeRules { max_records: most, until: until.map(Offset::new), ..self.rules };
         let mut records = Records::default();
         let from = Offset::new(from);
+        let partition = &self.place.partition;
         let pinned = self.place.engine().pinned();
-        let mut taken = records.take_in(topic, id, batches.clone(), from, rules, pinned);
+        let origin = RecordsOrigin::of(partition.topic_name(), partition.id(), pinned);
+        let mut taken = records.take_in(&origin, batches.clone(), from, rules);
         if let Some(unread) = self.place.untaken(&batches, &mut taken) {
             return Err(unread);
         }

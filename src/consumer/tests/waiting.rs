@@ -75,6 +75,15 @@ fn a_poll_without_records_ends_in_time() {
     assert!(consumer.poll(NONE).unwrap().is_empty());
     let counters = world.offsets.coordinator().counters();
     assert_eq!((counters.polls(), counters.waits()), (2, 1));
+    let mut other = world.group("h").subscribe(["orders"]).build().unwrap();
+    world.send("orders", 0, &["a"]);
+    assert_eq!(other.poll(LONG).unwrap().len(), 1);
+    drop(consumer); // what it counted stays
+    assert_eq!((counters.polls(), counters.waits(), counters.records()), (3, 1, 1));
+    other.poll(NONE).unwrap();
+    assert_eq!(counters.polls(), 4);
+    drop(other);
+    assert_eq!((counters.polls(), counters.records()), (4, 1));
 }
 
 #[test]

@@ -44,9 +44,7 @@ fn all_by(log: &PartitionLog, end: i64, bytes: usize) -> (Vec<(i64, Vec<u8>)>, V
             Ok(fetched) => {
                 let chunk = fetched.chunk.expect("no silent gap");
                 let mut records = Records::default();
-                let name = log.name();
-                let bytes = chunk.bytes;
-                records.take_in(&name.topic, name.partition, bytes, next, rules, log.pinned());
+                records.take_in(&log.origin(), chunk.bytes, next, rules);
                 for record in &records {
                     let value = record.value().unwrap_or_default().to_vec();
                     found.push((record.offset().get(), value));

@@ -1,7 +1,10 @@
 //! What a read says of the place that it came to: of a batch that turned out bad, of offsets that
-//! are not there, and of the epoch before one.
+//! are not there, and of the epoch before one; and that who goes on at the end finds what who looks
+//! for it does.
 
 use super::*;
+use crate::disk::{IoMode, RealDisk};
+use crate::segment::{Limits, Segment};
 
 /// Its checksum is right; its records are not. The chunk that it came in begins before it, and does
 /// not begin the file.
@@ -16,13 +19,13 @@ fn a_batch_that_turned_out_bad_is_named_by_its_file_and_its_place_there() {
     third[17..21].copy_from_slice(&crc.to_be_bytes());
     bench.put(&Bench::log_path(0), &bytes);
     let (log, _) = bench.open(facts(4, LastStop::Clean));
-    let (from, name) = (Offset::new(1), log.name());
+    let from = Offset::new(1);
     let fetched = log.fetch(from, None, FetchLimits::all(1 << 20)).unwrap();
     let plain = PlainLimit::DEFAULT;
     let rules = TakeRules { max_records: usize::MAX, until: None, plain };
     let batches = fetched.batches().unwrap();
     let mut records = Records::default();
-    let taken = records.take_in(&name.topic, name.partition, batches, from, rules, log.pinned());
+    let taken = records.take_in(&log.origin(), batches, from, rules);
     assert_eq!((taken.records, records.len()), (1, 1), "what lies before it");
     let (at, fault) = taken.fault.unwrap();
     let failed = log.counters().failed_reads.get();
@@ -69,4 +72,60 @@ fn the_epoch_before_an_offset_is_that_of_the_last_record_below_it() {
     let before: Vec<_> = (0..4).map(|offset| log.epoch_before(Offset::new(offset))).collect();
     let of = |epoch| Some(LeaderEpoch::new(epoch));
     assert_eq!(before, [None, of(3), of(3), of(5)]);
+}
+
+/// With nothing but one look at each batch, where all that is left is like that.
+#[test]
+fn who_goes_on_at_the_end_is_given_what_who_searches_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let Ok(disk) = RealDisk::new(IoMode::Mapped) else { return };
+    let bench = Bench::on(Arc::new(disk));
+    let (log, _) = bench.try_open_at(directory.path(), facts(0, LastStop::Clean)).unwrap();
+    let mut places = Vec::new();
+    for number in 0..30 {
+        let segment = log.segments.load().first().cloned();
+        places.push(segment.map_or(0, |segment| segment.published()));
+        append(&log, &vec![7; 30 * number], 0).unwrap();
+    }
+    let segment = log.segments.load()[0].clone();
+    let all = Limits { bytes: 1 << 20, records: 1_000, bound: Offset::new(30), gapless_from: None };
+    let rest = |from: usize, limits: Limits| {
+        segment.take_rest(places[from], Offset::new(from as i64), limits)
+    };
+    let mut taken = 0;
+    for from in 0..30 {
+        let searched = segment.read(Offset::new(from as i64), None, all).unwrap().unwrap();
+        let Some(rest) = rest(from, all) else { continue };
+        assert_eq!(rest.bytes, searched.bytes, "from {from}");
+        assert_eq!(rest.first_offset, Offset::new(from as i64));
+        let next = (rest.next_position, rest.next_offset, rest.sound);
+        assert_eq!(next, (segment.published(), Offset::new(30), searched.sound));
+        taken += 1;
+    }
+    assert!((2..29).contains(&taken), "the last few, not all: {taken}");
+
+    assert!(rest(28, all).is_some(), "the control");
+    let below = Offset::new(29);
+    assert!(rest(28, Limits { bound: below, ..all }).is_none(), "not all of it is for this reader");
+    assert!(rest(28, Limits { records: 1, ..all }).is_none(), "nor is all wanted");
+    assert!(rest(28, Limits { bytes: 1_000, ..all }).is_none());
+    assert!(segment.take_rest(places[28], below, all).is_none(), "it begins before that offset");
+    assert!(segment.take_rest(segment.published(), Offset::new(30), all).is_none(), "nothing left");
+
+    let path = directory.path().join(segment_file(Offset::ZERO, SegmentFile::Log));
+    let file = bench.disk.open(&path, Access::Read).unwrap();
+    let mut byte = [0];
+    let damaged = segment.published() - 5;
+    read_full_at(&*file, &mut byte, damaged).unwrap();
+    let other_hand = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&other_hand, &[!byte[0]], damaged).unwrap();
+    assert!(rest(28, all).is_none(), "what is damaged, the long way tells");
+    let read = |segment: &Segment, from: i64| {
+        segment.read(Offset::new(from), Some(places[from as usize]), all)
+    };
+    assert_eq!(read(&segment, 28).unwrap().unwrap().next_offset, Offset::new(29));
+    assert!(read(&segment, 29).unwrap_err().is_corrupt());
+    segment.drop_map();
+    assert!(rest(28, all).is_none(), "nothing is mapped");
+    assert_eq!(read(&segment, 28).unwrap().unwrap().next_offset, Offset::new(29));
 }

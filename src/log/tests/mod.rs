@@ -216,9 +216,7 @@ fn read_from(log: &PartitionLog, from: i64) -> Result<Vec<(i64, Vec<u8>)>> {
         let fetched = log.fetch(next, None, limits)?;
         let Some(chunk) = fetched.chunk else { return Ok(found) };
         let mut records = Records::default();
-        let name = log.name();
-        let taken =
-            records.take_in(&name.topic, name.partition, chunk.bytes, next, rules, log.pinned());
+        let taken = records.take_in(&log.origin(), chunk.bytes, next, rules);
         assert!(taken.fault.is_none(), "{taken:?}");
         for record in &records {
             found.push((record.offset().get(), record.value().unwrap_or_default().to_vec()));

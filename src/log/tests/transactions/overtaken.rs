@@ -137,10 +137,9 @@ fn read_overtaken(change: impl FnOnce(&Log) + Send + 'static) -> Result<Vec<Stri
         let fetched = log.log.fetch(cursor.offset, Some(&cursor), of_size(1))?;
         let plain = PlainLimit::DEFAULT;
         let rules = TakeRules { max_records: usize::MAX, until: None, plain };
-        let (name, batches) = (log.log.name(), fetched.batches().unwrap());
+        let batches = fetched.batches().unwrap();
         let mut records = Records::default();
-        let pinned = log.log.pinned();
-        records.take_in(&name.topic, name.partition, batches, cursor.offset, rules, pinned);
+        records.take_in(&log.log.origin(), batches, cursor.offset, rules);
         let text = |value: Option<&[u8]>| String::from_utf8(value.unwrap().to_vec()).unwrap();
         Ok(records.iter().map(|record| text(record.value())).collect())
     };
