@@ -462,7 +462,7 @@ impl Assignment {
                 CATALOG | MEMBER => self.is_stirred = true,
                 DECIDED => self.queue_undecided(),
                 TIMER => {} // whoever set it looks at its signal
-                index => self.queue_moved(index),
+                index => self.queue(index),
             }
         }
         self.drained = tokens;

@@ -117,7 +117,9 @@ impl Drop for Tally {
         gone.polls.add_alone(self.polls.get());
         gone.waits.add_alone(self.waits.get());
         gone.records.add_alone(self.records.get());
-        readers.live.retain(|own| !Arc::ptr_eq(own, &self.own));
+        if let Some(at) = readers.live.iter().rposition(|own| Arc::ptr_eq(own, &self.own)) {
+            readers.live.swap_remove(at);
+        }
     }
 }
 

@@ -278,13 +278,13 @@ impl PartitionLog {
         self.rules.at(now, own, level)
     }
 
-    /// Who counts the bytes that readers hold.
     /// What records that are read of it come from.
     pub(super) fn origin(&self) -> Arc<RecordsOrigin> {
         let LogName { topic, partition } = &self.setup.name;
         RecordsOrigin::of(topic, *partition, self.pinned())
     }
 
+    /// Who counts the bytes that readers hold.
     pub(crate) fn pinned(&self) -> &Arc<PinCounter> {
         &self.setup.pinned
     }

@@ -250,7 +250,7 @@ impl PartitionLog {
         let first = chunk.first_offset;
         let mut fetched = self.found(&cursor.segment, chunk, limits.isolation);
         // after the look at what was aborted, which is forgotten once its segment has gone
-        if era != self.era() || from < self.offsets.start() {
+        if from < self.offsets.start() || era != self.era() {
             return Ok(None);
         }
         self.check_gap(from, first)?;

@@ -67,7 +67,7 @@ impl PartitionLog {
         let Some(stretch) = stretch.filter(|stretch| stretch.next > from) else {
             return Ahead::Unknown;
         };
-        if era != self.era() || from < self.offsets.start() {
+        if from < self.offsets.start() || era != self.era() {
             return Ahead::Unknown; // the fetch finds out what became of it
         }
         let bytes = stretch.end.saturating_sub(position);

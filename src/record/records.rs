@@ -19,8 +19,8 @@ use super::view::RecordView;
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::stats::PinCounter;
 
-/// Where records come from, and who counts what is held of them: one for all that is read there,
-/// so that to hold a part of it counts on one line of memory.
+/// Where records come from, and who counts what is held of them, behind one pointer: each part of
+/// what is handed out keeps it.
 #[derive(Debug)]
 pub(crate) struct RecordsOrigin {
     pub(super) topic: Arc<str>,

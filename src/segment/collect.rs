@@ -57,19 +57,29 @@ impl Collected {
 
 impl Segment {
     /// All that a segment has from `position` on, where a batch begins, if that is little, mapped,
-    /// plain and within the limits: who reads at the end gets by with one look at each header.
-    /// `None` says nothing about what lies there.
-    pub(crate) fn take_rest(&self, position: u64, from: Offset, limits: Limits) -> Option<Chunk> {
+    /// plain and within the limits: who reads at the end gets by with one look at each header. Else
+    /// what it had to look at, which says nothing about what lies there.
+    pub(crate) fn take_rest(
+        &self,
+        position: u64,
+        from: Offset,
+        limits: Limits,
+    ) -> Result<Chunk, Region> {
         let published = self.published();
-        let left = published.checked_sub(position).filter(|left| (1..=REST).contains(left))?;
-        let bytes = self.mapped(position, published)?.ok()?;
-        let first_offset = BatchHeader::base_offset_at(&bytes).filter(|first| *first >= from)?;
-        let (mut taken, len) = (Collected::behind(first_offset), bytes.len());
-        self.walk((&bytes, len), limits, len, &mut taken);
-        let is_all = taken.bytes as u64 == left
-            && matches!(self.misfit_in(position, published, (position, &bytes)), Ok(None));
+        let most = (limits.bytes as u64).min(REST);
+        if !(1..=most).contains(&published.saturating_sub(position)) {
+            return Err(Region::empty());
+        }
+        let Some(Ok(bytes)) = self.mapped(position, published) else { return Err(Region::empty()) };
         let region = Region { start: position, bytes };
-        is_all.then(|| taken.into_chunk(region, (position, first_offset)))
+        let bytes = &region.bytes;
+        let first = BatchHeader::base_offset_at(bytes).filter(|first| *first >= from);
+        let Some(first_offset) = first else { return Err(region) };
+        let (mut taken, len) = (Collected::behind(first_offset), bytes.len());
+        self.walk((bytes, len), limits, len, &mut taken);
+        let is_all = taken.bytes == len
+            && matches!(self.misfit_in(position, published, (position, bytes)), Ok(None));
+        if is_all { Ok(taken.into_chunk(region, (position, first_offset))) } else { Err(region) }
     }
 
     /// Takes whole batches out of a region that holds at least the first of them, which begins at
@@ -185,9 +195,9 @@ impl Segment {
 
 /// Bytes of a segment at hand, and where they begin.
 #[derive(Debug)]
-pub(super) struct Region {
-    pub(super) start: u64,
-    pub(super) bytes: Bytes,
+pub(crate) struct Region {
+    pub(crate) start: u64,
+    pub(crate) bytes: Bytes,
 }
 
 impl Region {

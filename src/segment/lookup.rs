@@ -80,8 +80,12 @@ impl Segment {
         hint: Option<u64>,
         limits: Limits,
     ) -> Result<Option<Chunk>> {
-        if let Some(rest) = hint.and_then(|hint| self.take_rest(hint, from, limits)) {
-            return Ok(Some(rest));
+        let mut at_hand = Region::empty();
+        if let Some(hint) = hint {
+            match self.take_rest(hint, from, limits) {
+                Ok(rest) => return Ok(Some(rest)),
+                Err(region) => at_hand = region,
+            }
         }
         let mut position = match hint {
             Some(hint) => hint,
@@ -92,7 +96,8 @@ impl Segment {
             _ => limits.bytes.min(SEARCHED),
         };
         loop {
-            match self.read_at(position, from, limits, ahead) {
+            let region = std::mem::replace(&mut at_hand, Region::empty());
+            match self.read_at(position, from, limits, (ahead, region)) {
                 // damage on the way, be it in what says how far a batch reaches: what lies behind
                 // it may still be named as what is wanted
                 Err(error) if error.is_corrupt() => match self.named_place_of(from)? {
@@ -105,16 +110,15 @@ impl Segment {
     }
 
     /// Reads from the batch at or behind `position` that holds `from`, or lies above it. While it
-    /// looks for that one it reads `ahead` bytes at a time.
+    /// looks for that one it reads `ahead` bytes at a time, where it lacks them.
     fn read_at(
         &self,
         mut position: u64,
         from: Offset,
         limits: Limits,
-        ahead: usize,
+        (ahead, mut region): (usize, Region),
     ) -> Result<Option<Chunk>> {
         let published = self.published();
-        let mut region = Region::empty();
         let first_offset = loop {
             if position >= published {
                 return Ok(None);

@@ -72,6 +72,12 @@ fn path_fetch(reader: &mut Consumer) -> usize {
 }
 
 #[inline(never)]
+fn path_poll(reader: &mut Consumer) -> usize {
+    let records = reader.try_poll().expect("a poll");
+    records.iter().map(|record| record.value().expect("a value").len()).sum()
+}
+
+#[inline(never)]
 fn path_seek(store: &Store, reader: &mut Consumer) -> usize {
     let mut records = 0;
     for number in 0..100_u32 {
@@ -113,6 +119,18 @@ fn fetch() {
     let records: Vec<_> = (0..100).map(|_| Record::new(&LARGE)).collect();
     path_batch(&topic, &records);
     assert_eq!(path_fetch(&mut reader), 2_000 * LARGE.len());
+}
+
+#[test]
+fn poll() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    let (_producer, topic) = topic(&store);
+    let mut reader = reader(&store);
+    for _ in 0..RECORDS {
+        topic.send(Record::new(&VALUE)).expect("an append");
+        assert_eq!(path_poll(&mut reader), VALUE.len());
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Digests: what no checksum covers is noticed when it changes, and nothing else is lost by it.
 
 use super::*;
+use crate::segment::Limits;
 
 /// Bytes of a batch that its checksum does not cover.
 const OPEN: usize = 21;
@@ -124,6 +125,39 @@ fn a_length_that_leads_to_a_later_batch_or_the_runs_end_costs_its_own_batch_alon
                 costs_one_batch(&bench, &whole, 1, &format!("{start} leads to {later}"));
             }
         }
+    }
+}
+
+/// Who goes on at the end of what is mapped looks at all that is left of it at once.
+#[test]
+fn a_changed_epoch_is_noticed_by_who_goes_on_behind_the_batch_before() {
+    for is_damaged in [false, true] {
+        let (bench, end) = closed();
+        let names = bench.names();
+        let bases = names.iter().filter_map(|name| name.strip_suffix(".log")?.parse::<i64>().ok());
+        let base = bases.max().unwrap();
+        let bytes = bench.bytes(&Bench::log_path(base));
+        assert_eq!(end - base, 2, "the second is the last");
+        let last = bytes.len() as u64 / 2;
+        let (log, _) = bench.open(facts(end, LastStop::Clean));
+        append(&log, b"mapped", end).unwrap();
+        if is_damaged {
+            let file = bench.disk.open(&Bench::log_path(base), Access::Write).unwrap();
+            write_all_at(&*file, &[1], last + 15).unwrap(); // to that of what is appended behind it
+        }
+        let all = FetchLimits::all(1 << 20);
+        let first = log.fetch(Offset::new(base), None, FetchLimits::all(1)).unwrap();
+        let rest = log.fetch(Offset::new(base + 1), first.cursor.as_ref(), all);
+        if is_damaged {
+            assert!(rest.unwrap_err().is_corrupt());
+            continue;
+        }
+        assert_eq!(rest.unwrap().next_offset, Offset::new(end + 1), "the control");
+        let segment = log.segments.load().last().unwrap().clone();
+        let limits =
+            Limits { bytes: 1 << 20, records: 100, bound: Offset::new(100), gapless_from: None };
+        let rest = segment.take_rest(last, Offset::new(base + 1), limits);
+        assert_eq!(rest.unwrap().next_offset, Offset::new(end + 1), "at once");
     }
 }
 

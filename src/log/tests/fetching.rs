@@ -2,6 +2,8 @@
 //! are not there, and of the epoch before one; and that who goes on at the end finds what who looks
 //! for it does.
 
+use std::os::unix::fs::FileExt;
+
 use super::*;
 use crate::disk::{IoMode, RealDisk};
 use crate::segment::{Limits, Segment};
@@ -95,7 +97,7 @@ fn who_goes_on_at_the_end_is_given_what_who_searches_is() {
     let mut taken = 0;
     for from in 0..30 {
         let searched = segment.read(Offset::new(from as i64), None, all).unwrap().unwrap();
-        let Some(rest) = rest(from, all) else { continue };
+        let Ok(rest) = rest(from, all) else { continue };
         assert_eq!(rest.bytes, searched.bytes, "from {from}");
         assert_eq!(rest.first_offset, Offset::new(from as i64));
         let next = (rest.next_position, rest.next_offset, rest.sound);
@@ -104,28 +106,45 @@ fn who_goes_on_at_the_end_is_given_what_who_searches_is() {
     }
     assert!((2..29).contains(&taken), "the last few, not all: {taken}");
 
-    assert!(rest(28, all).is_some(), "the control");
+    assert!(rest(28, all).is_ok(), "the control");
     let below = Offset::new(29);
-    assert!(rest(28, Limits { bound: below, ..all }).is_none(), "not all of it is for this reader");
-    assert!(rest(28, Limits { records: 1, ..all }).is_none(), "nor is all wanted");
-    assert!(rest(28, Limits { bytes: 1_000, ..all }).is_none());
-    assert!(segment.take_rest(places[28], below, all).is_none(), "it begins before that offset");
-    assert!(segment.take_rest(segment.published(), Offset::new(30), all).is_none(), "nothing left");
+    assert!(rest(28, Limits { bound: below, ..all }).is_err(), "not all of it is for this reader");
+    assert!(rest(28, Limits { records: 1, ..all }).is_err(), "nor is all wanted");
+    assert!(rest(28, Limits { bytes: 1_000, ..all }).is_err());
+    assert!(
+        rest(28, Limits { bytes: 1_000, ..all }).unwrap_err().bytes.is_empty(),
+        "nor looked at"
+    );
+    let at_hand = rest(28, Limits { records: 1, ..all }).unwrap_err();
+    assert_eq!(at_hand.start, places[28], "who looks on has it");
+    assert!(segment.take_rest(places[28], below, all).is_err(), "it begins before that offset");
+    assert!(segment.take_rest(segment.published(), Offset::new(30), all).is_err(), "nothing left");
 
     let path = directory.path().join(segment_file(Offset::ZERO, SegmentFile::Log));
-    let file = bench.disk.open(&path, Access::Read).unwrap();
-    let mut byte = [0];
-    let damaged = segment.published() - 5;
-    read_full_at(&*file, &mut byte, damaged).unwrap();
-    let other_hand = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&other_hand, &[!byte[0]], damaged).unwrap();
-    assert!(rest(28, all).is_none(), "what is damaged, the long way tells");
+    let other_hand = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let change = |at: u64| {
+        let mut byte = [0];
+        FileExt::read_exact_at(&other_hand, &mut byte, at).unwrap();
+        FileExt::write_all_at(&other_hand, &[byte[0] ^ 1], at).unwrap();
+    };
+    let (base, epoch) = (places[29] + 6, places[28] + 15); // which no checksum covers
+    change(base);
+    let beyond = Limits { bound: Offset::new(1_000), ..all };
+    assert!(rest(28, beyond).is_ok(), "what lies between may have been compacted");
+    assert!(rest(28, Limits { gapless_from: Some(Offset::ZERO), ..beyond }).is_err());
+    change(base);
+    change(epoch);
+    assert!(rest(28, all).is_err(), "the next one's falls");
+    change(epoch);
+    assert!(rest(28, all).is_ok(), "the control");
+    change(segment.published() - 5);
+    assert!(rest(28, all).is_err(), "what is damaged, the long way tells");
     let read = |segment: &Segment, from: i64| {
         segment.read(Offset::new(from), Some(places[from as usize]), all)
     };
     assert_eq!(read(&segment, 28).unwrap().unwrap().next_offset, Offset::new(29));
     assert!(read(&segment, 29).unwrap_err().is_corrupt());
     segment.drop_map();
-    assert!(rest(28, all).is_none(), "nothing is mapped");
+    assert!(rest(28, all).is_err(), "nothing is mapped");
     assert_eq!(read(&segment, 28).unwrap().unwrap().next_offset, Offset::new(29));
 }
