@@ -117,7 +117,8 @@ impl PinCounter {
         self.held.load(Ordering::Relaxed) + live.map(|share| share.get()).sum::<u64>()
     }
 
-    /// A counter of which this one has the sum. One that is gone counts nothing: each pin, and each part of what was read, holds it.
+    /// A counter of which this one has the sum. One that is gone counts nothing: each pin, and each
+    /// part of what was read, holds it.
     pub(crate) fn share(&self) -> Arc<PinCounter> {
         let share = Arc::new(PinCounter::default());
         let mut shares = self.shares.lock();
