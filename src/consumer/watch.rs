@@ -5,6 +5,7 @@
 //! looks at the watched ones too, a change of topics has them all read again, and before the thread
 //! parks or a task leaves its waker they are armed and looked at once more, as every waiter does
 //! (`wait`). Beyond a few partitions looking would cost more than waking: those are armed at once.
+//! What is seen to have moved is asked for at once too, and comes over on the way to its read.
 
 use std::time::Instant;
 
