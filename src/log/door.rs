@@ -285,12 +285,12 @@ impl Log {
         let isolation = self.isolation;
         let limits =
             FetchLimits { bytes: max_bytes, records: u64::MAX, durable_only: false, isolation };
-        let mut records = Records::default();
+        let (mut records, origin) = (Records::default(), self.log.origin());
         let mut next = from;
         loop {
             let fetched = self.log.fetch(next, None, limits).map_err(|error| (next, error))?;
             let Some(batches) = fetched.batches() else { break };
-            let taken = records.take_in(&self.log.origin(), batches, next, self.take);
+            let taken = records.take_in(&origin, batches, next, self.take);
             if taken.records > 0 {
                 break;
             }

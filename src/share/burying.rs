@@ -25,7 +25,7 @@ use crate::engine::{Alarm, Due, Engine, Partition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, PartitionId};
 use crate::log::FetchLimits;
-use crate::record::{Record, Records, RecordsOrigin, TakeRules};
+use crate::record::{Record, Records, TakeRules};
 use crate::sync::Mutex;
 use crate::time::Timestamp;
 use crate::txn::{Part, check_record};
@@ -301,9 +301,7 @@ impl Place {
             let mut records = Records::default();
             let next = self.partition.fetch(from, None, limits).and_then(|fetched| {
                 let Some(batches) = fetched.batches() else { return Ok(fetched.next_offset) };
-                let (topic, id) = (self.partition.topic_name(), self.partition.id());
-                let origin = RecordsOrigin::of(topic, id, self.engine().pinned());
-                let taken = records.take_in(&origin, batches, from, rules);
+                let taken = records.take_in(&self.origin, batches, from, rules);
                 let stored = fetched.chunk.as_ref().map_or(0, |chunk| chunk.bytes.len());
                 bytes += stored.max(taken.plain_bytes); // in memory they may be many times as large
                 match taken.fault {

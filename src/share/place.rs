@@ -25,7 +25,7 @@ use crate::engine::{Due, Engine, Partition};
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{Offset, PartitionId};
 use crate::log::Cursor;
-use crate::record::RecordFilter;
+use crate::record::{RecordFilter, RecordsOrigin};
 use crate::stats::Counter;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -37,6 +37,8 @@ pub(crate) struct Place {
     pub(super) partition: Arc<Partition>,
     pub(super) kept: Arc<Kept>,
     pub(super) log_partition: PartitionId,
+    /// What it reads comes from there.
+    pub(super) origin: Arc<RecordsOrigin>,
     pub(super) slot: Mutex<Slot>,
     this: Weak<Place>,
     work: Arc<Signal>,
@@ -109,9 +111,11 @@ impl Place {
         let place = Arc::new_cyclic(|this: &Weak<Place>| {
             let filter = slot.sieve.as_ref().map(|sieve| &sieve.filter);
             let watch = Watch::new(this.clone(), partition, filter);
+            let (topic, id) = (partition.topic_name(), partition.id());
             Place {
                 group: group.clone(),
                 partition: partition.clone(),
+                origin: RecordsOrigin::of(topic, id, kept.engine.pinned()),
                 kept,
                 log_partition,
                 slot: Mutex::new(slot),

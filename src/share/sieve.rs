@@ -13,7 +13,7 @@ use super::take::TakeRequest;
 use crate::error::Result;
 use crate::ids::Offset;
 use crate::log::{Ahead, Cursor, FetchLimits, TagReader};
-use crate::record::{RecordFilter, Records, RecordsOrigin, TakeRules};
+use crate::record::{RecordFilter, Records, TakeRules};
 use crate::state_log::runs::Runs;
 
 /// So many bytes are looked through before a take.
@@ -212,10 +212,8 @@ impl Place {
             return Ok((from, Some(looked).filter(|looked| looked.next > from), tags));
         };
         let size = batches.bytes.len();
-        let (topic, id) = (self.partition.topic_name(), self.partition.id());
-        let origin = RecordsOrigin::of(topic, id, self.engine().pinned());
         let mut records = Records::default();
-        let taken = records.take_in(&origin, batches, at, rules);
+        let taken = records.take_in(&self.origin, batches, at, rules);
         if taken.next_offset <= at {
             return Ok((from, Some(blocked), tags));
         }

@@ -21,7 +21,7 @@ use crate::config::IsolationLevel;
 use crate::error::Result;
 use crate::ids::Offset;
 use crate::log::{Cursor, FetchLimits};
-use crate::record::{Batches, Records, RecordsOrigin, TakeRules};
+use crate::record::{Batches, Records, TakeRules};
 
 /// How much one take may bring.
 #[derive(Clone, Copy, Debug)]
@@ -148,9 +148,7 @@ impl Place {
             };
             let Some(batches) = fetched.batches() else { break };
             let mut records = Records::default();
-            let (topic, id) = (self.partition.topic_name(), self.partition.id());
-            let origin = RecordsOrigin::of(topic, id, self.engine().pinned());
-            let taken = records.take_in(&origin, batches.clone(), from, rules);
+            let taken = records.take_in(&self.origin, batches.clone(), from, rules);
             for record in &records {
                 let offset = record.offset().get();
                 if let Some(key) = record.key().filter(|_| wanted.contains(&offset)) {
@@ -200,10 +198,7 @@ impl Taking<'_> {
         let rules = TakeRules { max_records: most, until: until.map(Offset::new), ..self.rules };
         let mut records = Records::default();
         let from = Offset::new(from);
-        let partition = &self.place.partition;
-        let pinned = self.place.engine().pinned();
-        let origin = RecordsOrigin::of(partition.topic_name(), partition.id(), pinned);
-        let mut taken = records.take_in(&origin, batches.clone(), from, rules);
+        let mut taken = records.take_in(&self.place.origin, batches.clone(), from, rules);
         if let Some(unread) = self.place.untaken(&batches, &mut taken) {
             return Err(unread);
         }

@@ -5,7 +5,6 @@
 use std::os::unix::fs::FileExt;
 
 use super::*;
-use crate::disk::{IoMode, RealDisk};
 use crate::segment::{Limits, Segment};
 
 /// Its checksum is right; its records are not. The chunk that it came in begins before it, and does
@@ -79,10 +78,7 @@ fn the_epoch_before_an_offset_is_that_of_the_last_record_below_it() {
 /// With nothing but one look at each batch, where all that is left is like that.
 #[test]
 fn who_goes_on_at_the_end_is_given_what_who_searches_is() {
-    let directory = tempfile::tempdir().unwrap();
-    let Ok(disk) = RealDisk::new(IoMode::Mapped) else { return };
-    let bench = Bench::on(Arc::new(disk));
-    let (log, _) = bench.try_open_at(directory.path(), facts(0, LastStop::Clean)).unwrap();
+    let Some((directory, _bench, log)) = mapped() else { return };
     let mut places = Vec::new();
     for number in 0..30 {
         let segment = log.segments.load().first().cloned();

@@ -23,10 +23,7 @@ fn check(log: &PartitionLog, end: i64) {
 
 #[test]
 fn a_map_grows_under_readers_and_views() {
-    let directory = tempfile::tempdir().unwrap();
-    let Ok(disk) = RealDisk::new(IoMode::Mapped) else { return };
-    let bench = Bench::on(Arc::new(disk));
-    let (log, _) = bench.try_open_at(directory.path(), facts(0, LastStop::Clean)).unwrap();
+    let Some((directory, bench, log)) = mapped() else { return };
     append(&log, &value(0), 0).unwrap();
     let limits = FetchLimits {
         bytes: 1,
@@ -96,10 +93,7 @@ fn growth(log: &PartitionLog, file: &Path, numbers: std::ops::Range<i64>) -> Vec
 /// A busy one's would be zeros that every log of many carries along.
 #[test]
 fn a_log_left_alone_begins_with_small_windows_again() {
-    let directory = tempfile::tempdir().unwrap();
-    let Ok(disk) = RealDisk::new(IoMode::Mapped) else { return };
-    let bench = Bench::on(Arc::new(disk));
-    let (log, _) = bench.try_open_at(directory.path(), facts(0, LastStop::Clean)).unwrap();
+    let Some((directory, _bench, log)) = mapped() else { return };
     let file = directory.path().join(segment_file(Offset::ZERO, SegmentFile::Log));
     let first = growth(&log, &file, 0..COUNT);
     assert_eq!(first[..4], [4 << 10, 4 << 10, 8 << 10, 16 << 10]);
@@ -161,10 +155,7 @@ fn a_window_that_is_half_full_has_the_next_one_behind_it() {
 
 #[test]
 fn the_processor_is_asked_for_where_the_next_batch_goes() {
-    let directory = tempfile::tempdir().unwrap();
-    let Ok(disk) = RealDisk::new(IoMode::Mapped) else { return };
-    let bench = Bench::on(Arc::new(disk));
-    let (log, _) = bench.try_open_at(directory.path(), facts(0, LastStop::Clean)).unwrap();
+    let Some((_directory, _bench, log)) = mapped() else { return };
     append(&log, &[7; 100], 0).unwrap();
     let segment = log.segments.load()[0].clone();
     let mut lines = Vec::new();

@@ -43,7 +43,7 @@ impl Attention for Unattended {
 
 use crate::config::{IsolationLevel, Packing, TopicConfig};
 use crate::disk::names::{SegmentFile, segment_file};
-use crate::disk::{Access, Disk, MemoryDisk, read_full_at, write_all_at};
+use crate::disk::{Access, Disk, IoMode, MemoryDisk, RealDisk, read_full_at, write_all_at};
 use crate::error::{ErrorKind, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId, TopicId};
 use crate::record::{
@@ -53,6 +53,8 @@ use crate::record::{
 use crate::time::{ManualClock, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
+
+use tempfile::TempDir;
 
 const DIR: &str = "/orders-0";
 
@@ -159,6 +161,15 @@ impl Bench {
         names.sort();
         names
     }
+}
+
+/// A new log of real files that are mapped, in a directory that goes with it; `None` where there is
+/// no such disk.
+fn mapped() -> Option<(TempDir, Bench, PartitionLog)> {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = Bench::on(Arc::new(RealDisk::new(IoMode::Mapped).ok()?));
+    let (log, _) = bench.try_open_at(directory.path(), facts(0, LastStop::Clean)).unwrap();
+    Some((directory, bench, log))
 }
 
 /// A log whose last stop was of the given kind.
