@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use tidelog::disk::{Crash, Fault, IoMode, Operation, Plan, SimDisk};
 use tidelog::{Durability, ErrorKind, Log, LogReceipt, ManualClock, MarkerKind, Offset, Outcome};
 use tidelog::{Record, Result, Sequence, Timestamp, TopicConfig};

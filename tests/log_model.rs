@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use tidelog::disk::IoMode;
 use tidelog::{Durability, ErrorKind, Log, LogReceipt, ManualClock, MarkerKind, Offset};
 use tidelog::{OffsetSpec, Record, Result, Timestamp, TopicConfig};

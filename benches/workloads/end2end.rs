@@ -27,7 +27,7 @@ struct Row {
 }
 
 fn rows() -> Vec<Row> {
-    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/flights-week1.csv.gz");
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/data/flights-week1.csv.gz");
     let path = std::env::var("TIDELOG_BENCH_ROWS").unwrap_or_else(|_| sample.to_owned());
     let packed = std::fs::read(&path).expect("a file of rows");
     let mut text = Vec::new();

@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
+use rand::{RngExt as _, SeedableRng as _};
 use tidelog::{
     CleanupPolicy, ManualClock, Offset, Record, Store, StoreStats, Threads, Timestamp, TopicConfig,
 };

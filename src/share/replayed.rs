@@ -166,7 +166,7 @@ impl Place {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use rand::rngs::StdRng;
-    use rand::{Rng, SeedableRng};
+    use rand::{RngExt, SeedableRng};
 
     use super::*;
     use crate::ids::{Offset, PartitionId, TopicId};

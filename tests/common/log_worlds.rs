@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 #[cfg(feature = "sim")]
-use rand::Rng as _;
+use rand::RngExt as _;
 use rand::rngs::StdRng;
 use tidelog::Log;
 use tidelog::disk::{Access, Disk, IoMode, MemoryDisk, RealDisk};

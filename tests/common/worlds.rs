@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 #[cfg(feature = "sim")]
-use rand::Rng as _;
+use rand::RngExt as _;
 use rand::rngs::StdRng;
 #[cfg(feature = "sim")]
 use tidelog::disk::{Crash, SimDisk};

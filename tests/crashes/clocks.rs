@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use tidelog::Durability::{Power, Process};
 use tidelog::Timestamp;
 use tidelog::disk::{Crash, SimDisk};

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use tidelog::Durability::{self, Power, Process};
 use tidelog::Journal;
 use tidelog::disk::{Crash, Fault, IoMode, Operation, Plan, SimDisk};

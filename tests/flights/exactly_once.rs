@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::budget;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 use tidelog::{Durability, Record, Store, TopicConfig};
 

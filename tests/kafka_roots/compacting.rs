@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use tidelog::disk::IoMode;
 use tidelog::{
     CleanupPolicy, Clock as _, ManualClock, Record, Store, Threads, Timestamp, TopicConfig,

@@ -2,7 +2,7 @@
 //! out, as while a failing script is made shorter, leaves the others their meaning.
 
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use tidelog::MarkerKind;
 
 /// A record: its time against the clock, its key, how long its value is.

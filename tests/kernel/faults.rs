@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use tidelog::disk::IoMode;
 
 use crate::common::budget::seeds;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use tidelog::Durability;
 use tidelog::disk::IoMode;
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::budget::Budget;
 use common::kafka_check::kafka_check;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use tidelog::disk::IoMode;
 use tidelog::{
     CleanupPolicy, ErrorKind, Log, ManualClock, MarkerKind, Offset, ProducerEpoch, ProducerId,

@@ -19,7 +19,7 @@ use common::suite::Suite;
 use common::worlds::Simulated;
 use common::worlds::{InMemory, Real, World};
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use tidelog::disk::IoMode;
 #[cfg(feature = "sim")]
 use tidelog::disk::SimDisk;

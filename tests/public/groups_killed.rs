@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::budget;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use tidelog::{
     Assigned, Consumer, Membership, RebalanceListener, Record, Records, Result, Revoked, Store,
     TopicConfig, TopicPartition,

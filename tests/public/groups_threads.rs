@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::budget;
 use common::suite::Suite;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use tidelog::{Consumer, ManualClock, RangeAssignor, Record, Records, Store, Threads, TopicConfig};
 
 const GROUP: &str = "billing";

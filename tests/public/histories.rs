@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use crate::common::budget::{for_each_seed, seeds};
 use crate::common::suite::Suite;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use tidelog::disk::{Crash, IoMode, SimDisk};
 use tidelog::{Durability, Journal, ManualClock, Record, Store, Threads, Timestamp, TopicConfig};
 

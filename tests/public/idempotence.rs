@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use common::budget::{for_each_seed, seeds};
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use tidelog::disk::{Access, Disk, MemoryDisk};
 use tidelog::{
     ErrorKind, Log, Offset, ProducerEpoch, ProducerId, ProducerIdentity, Record, Sequence, Store,

@@ -15,7 +15,7 @@ use crate::common::budget;
 use crate::common::worlds::Simulated;
 use crate::common::worlds::{InMemory, Real, World};
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use tidelog::disk::IoMode;
 #[cfg(feature = "sim")]
 use tidelog::disk::SimDisk;

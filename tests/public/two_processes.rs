@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::budget;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 use tidelog::{Consumer, Offset, OffsetCommit, ReadOnlyStore, Record, Records, Store, TopicConfig};
 

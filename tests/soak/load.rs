@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use tidelog::{
     BackgroundSync, Consumer, Durability, Journal, Offset, OffsetCommit, Record, Records, Store,
     TopicConfig, Verifier,

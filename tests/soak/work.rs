@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use tidelog::{
     Durability, Job, JobOutcome, Journal, OwnedRecord, Record, Resolution, Result, RetryPolicy,
     ShareConsumer, Store, Timestamp, TopicConfig,

@@ -5,7 +5,7 @@ use crate::ids::{ProducerEpoch, ProducerId};
 use crate::record::{Marker, MarkerKind, Produced, ProducerClaim, ProducerIdentity};
 use crate::seeds::seeds;
 use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
+use rand::{RngExt as _, SeedableRng as _};
 use std::ops::Range;
 
 /// A batch as it was appended.

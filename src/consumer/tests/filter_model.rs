@@ -2,7 +2,7 @@
 //! returns is what it would have left of everything that a plain reader sees, record for record.
 
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::config::CleanupPolicy;

@@ -6,7 +6,7 @@ mod optimum;
 use std::collections::{BTreeMap, VecDeque};
 
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::group::identity::{MemberId, TopicPartition};

@@ -2,7 +2,7 @@
 //! what was cut off and written anew is found by its own tags.
 
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::record::{RecordFilter, RecordView};

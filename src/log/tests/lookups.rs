@@ -2,7 +2,7 @@
 
 use super::*;
 use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
+use rand::{RngExt as _, SeedableRng as _};
 use std::time::Duration;
 
 /// Random batches over a few segments; the timestamps by offset.

@@ -7,7 +7,7 @@ use crate::config::Durability;
 use crate::error::Outcome;
 use crate::seeds::seeds;
 use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
+use rand::{RngExt as _, SeedableRng as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a log should hold: value and epoch by offset, and where each batch begins.

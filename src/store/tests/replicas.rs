@@ -11,7 +11,7 @@ mod replica;
 
 use cluster::Cluster;
 use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
+use rand::{RngExt as _, SeedableRng as _};
 
 use crate::seeds::seeds;
 

@@ -11,7 +11,7 @@ use std::io::Write as _;
 use std::time::Instant;
 
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::config::TopicConfig;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rand::Rng as _;
+use rand::RngExt as _;
 use rand::rngs::StdRng;
 
 use super::replica::Replica;
