@@ -45,6 +45,10 @@ const PIECE_BYTES: usize = 128 << 10;
 /// How much of that is asked for.
 const AHEAD_BYTES: usize = 2 << 20;
 
+/// With a page that is looked at the system maps those around it that are in its cache: so many
+/// bytes by default.
+const MAPPED_AROUND: usize = 64 << 10;
+
 /// A file's memory, shared by one writer and any number of readers.
 #[derive(Debug)]
 #[repr(align(64))] // one cache line for who appends to one of many
@@ -156,6 +160,23 @@ impl Mapping {
         // `published <= isize::MAX`, so neither number is cut.
         let view = View { mapping: self.clone(), start: start as usize, end: end as usize };
         Ok(Bytes::from_owner(view))
+    }
+
+    /// Maps published pages that are in the system's cache, as far as all are. By one in each
+    /// stretch, which the system maps the others with; by a call, for which a page that is not
+    /// there any more is an error and no signal.
+    pub(super) fn map_cached(&self, from: u64, to: u64) {
+        debug_assert!(from <= to && to <= self.published());
+        let to = to as usize; // `published <= isize::MAX`, so neither is cut
+        for at in (from as usize / PAGE * PAGE..to).step_by(MAPPED_AROUND) {
+            let end = (at + MAPPED_AROUND).min(to);
+            if !self.tells_cached || !self.is_cached(at, end) {
+                return; // its reader has the device asked for more at once
+            }
+            if self.raw.advise_range(Advice::PopulateRead, at, PAGE.min(end - at)).is_err() {
+                return;
+            }
+        }
     }
 
     fn bring_in(&self, start: u64, end: u64) -> io::Result<()> {

@@ -22,6 +22,8 @@ mod lock;
 mod map;
 mod os;
 mod pool;
+#[cfg(target_os = "linux")]
+mod reading;
 mod registry;
 mod room;
 mod state;
@@ -67,7 +69,17 @@ struct Shared {
     whole: whole::Whole,
     fork: ForkCheck,
     #[cfg(target_os = "linux")]
-    ahead: ahead::Queue<std::sync::Weak<file::Inner>>,
+    ahead: ahead::Queue<Task>,
+}
+
+/// What the thread that serves does ahead of others.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+enum Task {
+    /// For a file's writer.
+    Window(std::sync::Weak<file::Inner>),
+    /// For who reads a map.
+    Pages(reading::Pages),
 }
 
 impl RealDisk {
@@ -271,13 +283,17 @@ impl sealed::Sealed for Shared {}
 #[cfg(target_os = "linux")]
 impl Windows for Shared {
     fn ready(&self, goes_on: &dyn Fn() -> bool) {
-        self.ahead.serve(goes_on, |file| {
-            if let Some(file) = file.upgrade()
-                && file.ahead.is_asked_for()
-                && let Ok(opened) = file.descriptor()
-            {
-                file.ahead.serve(&opened);
+        self.ahead.serve(goes_on, |task| match task {
+            Task::Window(file) => {
+                if let Some(file) = file.upgrade()
+                    && file.ahead.is_asked_for()
+                    && let Ok(opened) = file.descriptor()
+                {
+                    file.ahead.serve(&opened);
+                }
+                None
             }
+            Task::Pages(pages) => pages.bring_in().map(Task::Pages),
         });
     }
 

@@ -27,6 +27,9 @@ const PIECE: u64 = if cfg!(test) { 8 << 10 } else { 256 << 10 };
 /// him there would have him wait for each that is being made, all the way.
 const MOST_WAITING: usize = if cfg!(test) { 64 } else { 4_096 };
 
+/// So much else waits at most.
+const MOST_LATER: usize = 64;
+
 /// What makes a file ready to be stored into.
 pub(super) trait Job: Send {
     /// What it is done through; nobody keeps it open for a job that waits.
@@ -139,7 +142,7 @@ impl<J: Job> Window<J> {
     }
 }
 
-/// The windows that were asked for, and who serves.
+/// The windows that were asked for, what else is to be done meanwhile, and who serves.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     waiting: Monitor<Waiting<T>>,
@@ -149,8 +152,20 @@ pub(super) struct Queue<T> {
 #[derive(Debug)]
 struct Waiting<T> {
     windows: VecDeque<T>,
+    /// What is done once no window waits.
+    later: VecDeque<T>,
     /// How often those who serve were woken to look whether they are to go on.
     wakes: u64,
+}
+
+impl<T> Waiting<T> {
+    fn is_empty(&self) -> bool {
+        self.windows.is_empty() && self.later.is_empty()
+    }
+
+    fn next(&mut self) -> Option<T> {
+        self.windows.pop_back().or_else(|| self.later.pop_front())
+    }
 }
 
 /// One who serves, for as long as it lives.
@@ -164,7 +179,7 @@ impl Drop for Serving<'_> {
 
 impl<T> Queue<T> {
     pub(super) fn new() -> Self {
-        let waiting = Waiting { windows: VecDeque::new(), wakes: 0 };
+        let waiting = Waiting { windows: VecDeque::new(), later: VecDeque::new(), wakes: 0 };
         Queue { waiting: Monitor::new(waiting), serving: AtomicUsize::new(0) }
     }
 
@@ -185,27 +200,44 @@ impl<T> Queue<T> {
         true
     }
 
+    /// Has something done that no writer waits for, the oldest first; whether that will be.
+    pub(super) fn offer_later(&self, task: T) -> bool {
+        let mut waiting = self.waiting.lock();
+        if waiting.later.len() >= MOST_LATER {
+            return false;
+        }
+        waiting.later.push_back(task);
+        drop(waiting);
+        self.waiting.notify_one();
+        true
+    }
+
     /// Serves, one after the other, as long as `goes_on` says so; asked again after each wake-up.
-    pub(super) fn serve(&self, goes_on: &dyn Fn() -> bool, serve: impl Fn(T)) {
+    /// What `serve` leaves to do is done once no window waits.
+    pub(super) fn serve(&self, goes_on: &dyn Fn() -> bool, serve: impl Fn(T) -> Option<T>) {
         self.serving.fetch_add(1, Ordering::Relaxed);
         let serving = Serving(&self.serving);
         let mut seen = self.waiting.lock().wakes;
         while goes_on() {
             let mut waiting = self.waiting.lock();
-            while waiting.windows.is_empty() && waiting.wakes == seen {
+            while waiting.is_empty() && waiting.wakes == seen {
                 waiting = waiting.wait();
             }
             if waiting.wakes != seen {
                 seen = waiting.wakes;
                 continue;
             }
-            let next = waiting.windows.pop_back();
+            let next = waiting.next();
             drop(waiting);
-            next.map(&serve);
+            if let Some(rest) = next.and_then(&serve) {
+                self.waiting.lock().later.push_front(rest);
+            }
         }
         drop(serving);
         if !self.is_served() {
-            self.waiting.lock().windows.clear();
+            let mut waiting = self.waiting.lock();
+            waiting.windows.clear();
+            waiting.later.clear();
         }
     }
 

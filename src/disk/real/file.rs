@@ -337,6 +337,11 @@ impl Inner {
         }
     }
 
+    #[cfg(target_os = "linux")]
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Whether there is somebody to make windows ready.
     #[cfg(target_os = "linux")]
     pub(super) fn has_servers(&self) -> bool {
@@ -346,7 +351,7 @@ impl Inner {
     #[cfg(target_os = "linux")]
     pub(super) fn ask_ahead(self: &Arc<Self>, window: map::Ahead) {
         self.ahead.ask(window);
-        if !self.shared.ahead.offer(Arc::downgrade(self)) {
+        if !self.shared.ahead.offer(super::Task::Window(Arc::downgrade(self))) {
             self.ahead.call_in();
         }
     }

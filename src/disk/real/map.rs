@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -15,7 +15,8 @@ use super::super::island::{Mapping, Writer};
 use super::super::{MapReader, TailMap, sealed};
 use super::ahead::{Job, Taken};
 use super::file::Inner;
-use super::os;
+use super::reading::{self, Pages, Reading};
+use super::{Shared, Task, os};
 
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
@@ -174,7 +175,9 @@ impl TailMap for RealTail {
     }
 
     fn reader(&self) -> Arc<dyn MapReader> {
-        Arc::new(RealReader { mapping: self.writer.mapping().clone() })
+        let (mapping, capacity) = (self.writer.mapping().clone(), self.capacity());
+        let shared = self.file.shared().clone();
+        Arc::new(RealReader { mapping, capacity, shared, reading: OnceLock::new() })
     }
 }
 
@@ -204,6 +207,26 @@ fn zero_ahead(file: &File, from: u64, end: u64) -> io::Result<()> {
 #[derive(Debug)]
 struct RealReader {
     mapping: Arc<Mapping>,
+    capacity: u64,
+    shared: Arc<Shared>,
+    /// Once somebody has read far behind the writer.
+    reading: OnceLock<Box<Reading>>,
+}
+
+impl RealReader {
+    /// Has pages brought in ahead of who reads `start..end`, far behind the writer.
+    #[cold]
+    #[inline(never)]
+    fn bring_in_ahead(&self, start: u64, end: u64, limit: u64) {
+        if !self.shared.ahead.is_served() {
+            return;
+        }
+        let reading = self.reading.get_or_init(|| Box::new(Reading::of(self.capacity)));
+        if let Some(range) = reading.wanted(start, end, limit) {
+            let pages = Pages { mapping: Arc::downgrade(&self.mapping), range };
+            self.shared.ahead.offer_later(Task::Pages(pages)); // or he does it himself
+        }
+    }
 }
 
 impl sealed::Sealed for RealReader {}
@@ -214,6 +237,10 @@ impl MapReader for RealReader {
     }
 
     fn view(&self, start: u64, end: u64) -> io::Result<Bytes> {
+        let limit = reading::limit(self.mapping.published());
+        if end < limit {
+            self.bring_in_ahead(start, end, limit);
+        }
         self.mapping.view(start, end)
     }
 }

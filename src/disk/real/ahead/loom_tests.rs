@@ -90,6 +90,7 @@ fn who_serves_serves_who_asks_and_stops_when_told() {
             thread::spawn(move || {
                 queue.serve(&|| goes_on.load(Ordering::Acquire), |by: u64| {
                     served.fetch_add(by, Ordering::Relaxed);
+                    None
                 });
             })
         };

@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::*;
+use crate::disk::real::tests::maps::resident_bytes_of;
 use crate::disk::{Access, Disk as _, DiskFile, IoMode, RealDisk, TailMap, write_all_at};
 use crate::seeds::seeds;
 
@@ -155,10 +156,31 @@ fn no_more_windows_wait_than_may() {
         assert!(queue.is_served());
         served.borrow_mut().push(window);
         goes_on.store(served.borrow().len() < 3, Ordering::Relaxed);
+        None
     });
     let newest = [MOST_WAITING - 1, MOST_WAITING - 2, MOST_WAITING - 3];
     assert_eq!(*served.borrow(), newest, "the newest first");
     assert!(!queue.is_served() && queue.waiting.lock().windows.is_empty());
+}
+
+#[test]
+fn what_no_writer_waits_for_is_done_by_pieces_while_no_window_waits() {
+    let queue = Queue::new();
+    let asked = (100..100 + MOST_LATER + 5).filter(|task| queue.offer_later(*task));
+    assert_eq!(asked.count(), MOST_LATER);
+    assert!(queue.offer(1) && queue.offer(2));
+    let goes_on = AtomicBool::new(true);
+    let served = std::cell::RefCell::new(Vec::new());
+    queue.serve(&|| goes_on.load(Ordering::Relaxed), |task| {
+        served.borrow_mut().push(task);
+        goes_on.store(served.borrow().len() < 7, Ordering::Relaxed);
+        if task == 1000 {
+            assert!(queue.offer(3), "a window that is asked for meanwhile goes first");
+        }
+        [100, 1000].contains(&task).then_some(task * 10)
+    });
+    assert_eq!(*served.borrow(), [2, 1, 100, 1000, 3, 10_000, 101], "the oldest first");
+    assert!(queue.waiting.lock().is_empty());
 }
 
 /// A disk with a thread that readies its windows.
@@ -392,6 +414,39 @@ fn a_tail_with_a_thread_ahead_holds_what_was_appended() {
     with_a_server(|disk| {
         for seed in seeds {
             random(seed, &directory.path().join(format!("f{seed}")), disk);
+        }
+    });
+}
+
+/// Of what was appended long ago the reader's map has little; who reads on finds all of it there.
+#[test]
+fn pages_are_in_the_map_before_who_reads_on_comes_to_them() {
+    const STEP: u64 = 256 << 10;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a");
+    with_a_server(|disk| {
+        let file = disk.open(&path, Access::Create).unwrap();
+        let mut map = file.map_tail(0, 64 << 20).unwrap().unwrap();
+        for at in (0..40 << 20).step_by(usize::try_from(STEP).unwrap()) {
+            map.allocate(at + STEP).unwrap();
+            map.window(at, usize::try_from(STEP).unwrap()).fill(7);
+            map.publish(at + STEP);
+        }
+        map.rest();
+        let reader = map.reader();
+        for at in [30, 3, 20].map(|mib: u64| mib << 20) {
+            reader.view(at, at + 4096).unwrap();
+        }
+        thread::sleep(Duration::from_millis(20));
+        assert!(resident_bytes_of(&path) < 1 << 20, "who looks here and there has no more");
+        reader.view(0, STEP).unwrap(); // not looked at: it alone maps next to nothing
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while resident_bytes_of(&path) < 7 << 20 {
+            assert!(Instant::now() < deadline, "{} came", resident_bytes_of(&path));
+            thread::sleep(Duration::from_millis(1));
+        }
+        for at in (STEP..40 << 20).step_by(usize::try_from(STEP).unwrap()) {
+            assert_eq!(reader.view(at, at + STEP).unwrap(), vec![7; 256 << 10]);
         }
     });
 }

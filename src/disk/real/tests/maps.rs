@@ -180,7 +180,7 @@ fn a_sync_has_the_system_write_what_was_stored_through_a_map() {
 
 /// How much of a mapped file's pages this process has.
 #[cfg(target_os = "linux")]
-fn resident_bytes_of(path: &Path) -> u64 {
+pub(in crate::disk::real) fn resident_bytes_of(path: &Path) -> u64 {
     let maps = fs::read_to_string("/proc/self/smaps").unwrap();
     let own = maps.lines().skip_while(|line| !line.ends_with(&*path.to_string_lossy()));
     let resident = own.skip(1).find_map(|line| line.strip_prefix("Rss:")).unwrap();
