@@ -123,7 +123,8 @@ impl FromStr for WhenFull {
 #[non_exhaustive]
 pub enum Threads {
     /// The store runs threads of its own: a timer, a maintainer, and where files are mapped one
-    /// that readies the next window of a busy partition while its writer fills the last.
+    /// that readies the next window of a busy partition while its writer fills the last, and pages
+    /// ahead of who reads on.
     #[default]
     Own,
     /// None: the host calls `run_due` and `run_maintenance`, and calls that block run due work.

@@ -239,9 +239,10 @@ pub trait Disk: sealed::Sealed + Send + Sync + fmt::Debug {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub trait Windows: sealed::Sealed + Send + Sync + fmt::Debug {
-    /// Makes windows ready, in the order in which they are asked for, as long as `goes_on` says
-    /// so: it is asked before each window and after each [`wake`](Windows::wake). Blocks
-    /// meanwhile, without using the processor while nobody asks.
+    /// Makes windows ready, the newest first, and while none is asked for maps cached pages ahead
+    /// of who reads on, as long as `goes_on` says so: it is asked before each window, each mebibyte
+    /// of pages and after each [`wake`](Windows::wake). Blocks meanwhile, without using the
+    /// processor while nobody asks.
     fn ready(&self, goes_on: &dyn Fn() -> bool);
 
     /// Has whoever makes windows ready ask whether to go on.

@@ -163,8 +163,8 @@ impl Mapping {
     }
 
     /// Maps published pages that are in the system's cache, as far as all are. By one in each
-    /// stretch, which the system maps the others with; by a call, for which a page that is not
-    /// there any more is an error and no signal.
+    /// stretch, which the system maps the others with; by a call, for which a page beyond the end
+    /// of a file that another program cut is an error and no signal.
     pub(super) fn map_cached(&self, from: u64, to: u64) {
         debug_assert!(from <= to && to <= self.published());
         let to = to as usize; // `published <= isize::MAX`, so neither is cut

@@ -453,3 +453,12 @@ mod copies {
         assert_eq!(after.metadata(from).unwrap().unwrap().links, 1, "it is durably one's own");
     }
 }
+
+/// How much of a mapped file's pages this process has.
+#[cfg(target_os = "linux")]
+pub(in crate::disk) fn resident_bytes_of(path: &std::path::Path) -> u64 {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let own = maps.lines().skip_while(|line| !line.ends_with(&*path.to_string_lossy()));
+    let resident = own.skip(1).find_map(|line| line.strip_prefix("Rss:")).unwrap();
+    resident.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}

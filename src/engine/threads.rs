@@ -86,7 +86,7 @@ impl Running {
         self.spawn(name, run)
     }
 
-    /// Starts the thread that readies windows, until the engine is closed or gone.
+    /// Starts the thread that readies windows and pages, until the engine is closed or gone.
     pub(super) fn start_ahead(
         &self,
         engine: Weak<Engine>,

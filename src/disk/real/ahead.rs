@@ -5,6 +5,8 @@
 //! serves does there what the writer would have done: zeros first, then the pages of the map. Where
 //! nobody serves, or too late, the writer does it itself, as ever.
 //!
+//! While no window is wanted the same thread does what no writer waits for (`reading`).
+//!
 //! Invariants. A window lies behind what its writer knows to be allocated, so nobody stores into it
 //! before it is taken. Its lock is held while it is made ready: who writes by position, cuts the
 //! file, maps it anew or lets the map go calls in the window first, and from then on no zeros are
@@ -234,11 +236,13 @@ impl<T> Queue<T> {
             }
         }
         drop(serving);
-        if !self.is_served() {
-            let mut waiting = self.waiting.lock();
-            waiting.windows.clear();
-            waiting.later.clear();
+        if self.is_served() {
+            self.waiting.notify_one(); // what is left is another's
+            return;
         }
+        let mut waiting = self.waiting.lock();
+        waiting.windows.clear();
+        waiting.later.clear();
     }
 
     /// Has everybody who serves look whether they are to go on.

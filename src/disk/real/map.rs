@@ -215,16 +215,18 @@ struct RealReader {
 
 impl RealReader {
     /// Has pages brought in ahead of who reads `start..end`, far behind the writer.
-    #[cold]
     #[inline(never)]
     fn bring_in_ahead(&self, start: u64, end: u64, limit: u64) {
-        if !self.shared.ahead.is_served() {
+        // a forked child has no such thread, and may have inherited the queue's lock as held
+        if !self.shared.ahead.is_served() || self.shared.fork.is_forked_child() {
             return;
         }
         let reading = self.reading.get_or_init(|| Box::new(Reading::of(self.capacity)));
         if let Some(range) = reading.wanted(start, end, limit) {
-            let pages = Pages { mapping: Arc::downgrade(&self.mapping), range };
-            self.shared.ahead.offer_later(Task::Pages(pages)); // or he does it himself
+            let pages = Pages { mapping: Arc::downgrade(&self.mapping), range: range.clone() };
+            if !self.shared.ahead.offer_later(Task::Pages(pages)) {
+                reading.not_asked(range);
+            }
         }
     }
 }

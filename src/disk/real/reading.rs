@@ -7,9 +7,10 @@
 //!
 //! Nothing depends on it: what was not brought in, or has gone again, its reader brings in himself,
 //! as he does where nobody serves. A piece is asked for once in a map's life, by who has read a
-//! stretch without a gap; whoever looks here and there asks for nothing. Not near the writer: what
-//! he has in his map needs none of it, and what he lets go next would be brought in for nothing.
-//! Readers share these notes. They may take one another's places for jumps, and ask later for it.
+//! stretch in more than one look without a gap; whoever looks here and there asks for nothing. Not
+//! near the writer: what he has in his map needs none of it, and what he lets go next would be
+//! brought in for nothing. Readers share these notes: two that read at the same time look like one
+//! who jumps, and bring in their pages themselves.
 
 use std::ops::Range;
 use std::sync::Weak;
@@ -19,12 +20,14 @@ use super::super::island::Mapping;
 
 /// What is brought in at a time: who waits for a window meanwhile waits for no more.
 const PIECE: u64 = 1 << 20;
-/// How far in front of the reader pages are asked for, once half of them are behind him: to wake
-/// the thread costs as much as bringing in fifty.
-const AHEAD: u64 = 8 * PIECE;
+/// How far in front of the reader pages are asked for: as far as he has come, between these, and
+/// anew once he has half of that left. To wake the thread costs as much as bringing in fifty, and,
+/// where all processors are at work, it may have the reader's.
+const LEAST_AHEAD: u64 = 2 * PIECE;
+const MOST_AHEAD: u64 = 64 * PIECE;
 /// Who has read as much without a gap reads on.
 const RUN: u64 = 128 << 10;
-/// More than the writer has in his map behind him at any time.
+/// More than a writer of small batches has in his map behind him.
 const BEHIND_WRITER: u64 = 2 << 20;
 
 /// What is known of those who read one map.
@@ -77,17 +80,29 @@ impl Reading {
         let before = self.read_to.swap(end, Ordering::Relaxed);
         if start > before || before > end {
             self.run_from.store(start, Ordering::Relaxed);
-        }
-        if end.saturating_sub(self.run_from.load(Ordering::Relaxed)) < RUN {
             return None;
         }
-        let last = end.saturating_add(AHEAD).min(limit) / PIECE;
+        let run = end.saturating_sub(self.run_from.load(Ordering::Relaxed));
+        if run < RUN {
+            return None;
+        }
+        let ahead = run.clamp(LEAST_AHEAD, MOST_AHEAD);
+        let last = end.saturating_add(ahead).min(limit) / PIECE;
         let first = (end / PIECE..last).find(|piece| !self.is_asked(*piece))?;
-        if first * PIECE > end.saturating_add(AHEAD / 2) {
+        if first * PIECE > end.saturating_add(ahead / 2) {
             return None;
         }
         let pieces = (first..last).take_while(|piece| self.ask(*piece)).count() as u64;
         (pieces > 0).then_some(first * PIECE..(first + pieces) * PIECE)
+    }
+
+    /// That was refused, and may be asked for again.
+    pub(super) fn not_asked(&self, range: Range<u64>) {
+        for piece in range.start / PIECE..range.end / PIECE {
+            if let Some(word) = self.word(piece) {
+                word.fetch_and(!bit(piece), Ordering::Relaxed);
+            }
+        }
     }
 
     fn is_asked(&self, piece: u64) -> bool {
@@ -100,7 +115,7 @@ impl Reading {
             .is_some_and(|word| word.fetch_or(bit(piece), Ordering::Relaxed) & bit(piece) == 0)
     }
 
-    /// `None`: the map has no such piece.
+    /// `None` far beyond the map.
     fn word(&self, piece: u64) -> Option<&AtomicU64> {
         self.asked.get(usize::try_from(piece / 64).ok()?)
     }
@@ -125,47 +140,58 @@ mod tests {
     #[test]
     fn who_reads_on_has_each_piece_asked_for_once_and_long_before_he_comes_to_it() {
         for step in [4 * KIB, 100 * KIB, PIECE, 3 * PIECE] {
-            let reading = Reading::of(64 * PIECE);
-            let limit = 60 * PIECE + 5;
-            let mut asked = vec![];
-            for at in (0..60 * PIECE).step_by(usize::try_from(step).unwrap()) {
-                if let Some(range) = reading.wanted(at, at + step, limit) {
-                    assert!(range.end <= at + step + AHEAD, "{range:?} at {at} by {step}");
-                    assert!(
-                        range.end == 60 * PIECE || range.end - range.start >= AHEAD / 2 - PIECE
-                    );
+            let reading = Reading::of(400 * PIECE);
+            let limit = 300 * PIECE + 5;
+            let (mut asked, mut times) = (vec![], 0);
+            for at in (0..300 * PIECE).step_by(usize::try_from(step).unwrap()) {
+                let end = at + step;
+                let ahead = end.clamp(LEAST_AHEAD, MOST_AHEAD);
+                if let Some(range) = reading.wanted(at, end, limit) {
+                    assert!(range.end <= end + ahead, "{range:?} at {at} by {step}");
                     asked.extend(range.start / PIECE..range.end / PIECE);
+                    times += 1;
                 }
-                let next = (at + step + AHEAD / 2) / PIECE;
-                if at + step >= RUN && next < 60 {
+                let next = (end + ahead / 2) / PIECE;
+                if end >= RUN.max(2 * step) && next < 300 {
                     assert!(asked.contains(&(next - 1)), "{next} at {at} by {step}: {asked:?}");
                 }
             }
             assert!(asked.is_sorted_by(|one, other| one < other), "{step}: {asked:?}");
-            assert!(asked.iter().all(|piece| *piece < 60), "{step}: {asked:?}");
-            assert_eq!(read(&reading, 0..60 * PIECE, step, limit), [], "a second time by {step}");
+            assert!(asked.iter().all(|piece| *piece < 300), "{step}: {asked:?}");
+            assert!(times < 30, "{times} times by {step}");
+            assert_eq!(read(&reading, 0..300 * PIECE, step, limit), [], "a second time by {step}");
         }
+    }
+
+    #[test]
+    fn what_was_refused_is_asked_for_again() {
+        let reading = Reading::of(64 * PIECE);
+        assert_eq!(reading.wanted(0, PIECE, 60 * PIECE), Some(PIECE..3 * PIECE));
+        assert_eq!(reading.wanted(PIECE, PIECE + 1, 60 * PIECE), None);
+        reading.not_asked(PIECE..3 * PIECE);
+        assert_eq!(reading.wanted(PIECE + 1, PIECE + 2, 60 * PIECE), Some(PIECE..3 * PIECE));
     }
 
     #[test]
     fn who_looks_here_and_there_or_has_read_little_asks_for_nothing() {
         let reading = Reading::of(64 * PIECE);
         for at in [9, 3, 40, 3, 17].map(|piece| piece * PIECE) {
-            assert_eq!(read(&reading, at..at + 100 * KIB, 20 * KIB, 60 * PIECE), []);
+            assert_eq!(reading.wanted(at, at + 2 * PIECE, 60 * PIECE), None, "one look is no run");
+            assert_eq!(read(&reading, at + 9..at + 9 + 100 * KIB, 20 * KIB, 60 * PIECE), []);
         }
         // views overlap where one ended in the midst of a batch
         assert_eq!(reading.wanted(20 * PIECE, 20 * PIECE + 100 * KIB, 60 * PIECE), None);
         let on = reading.wanted(20 * PIECE + 90 * KIB, 20 * PIECE + 190 * KIB, 60 * PIECE);
-        assert_eq!(on, Some(20 * PIECE..28 * PIECE));
+        assert_eq!(on, Some(20 * PIECE..22 * PIECE));
     }
 
     #[test]
-    fn nothing_is_asked_for_near_the_writer_or_beyond_the_map() {
+    fn nothing_is_asked_for_near_the_writer_or_beyond_what_can_be_noted() {
         let reading = Reading::of(4 * PIECE);
         assert_eq!(limit(PIECE), 0);
         assert_eq!(reading.wanted(0, PIECE, limit(3 * PIECE)), None);
         assert_eq!(reading.wanted(PIECE, PIECE + 1, limit(4 * PIECE)), Some(PIECE..2 * PIECE));
         assert_eq!(reading.wanted(PIECE, 300 * PIECE, u64::MAX), None);
-        assert_eq!(reading.wanted(u64::MAX - 1, u64::MAX, u64::MAX), None);
+        assert_eq!(reading.wanted(300 * PIECE, u64::MAX, u64::MAX), None);
     }
 }

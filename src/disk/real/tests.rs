@@ -3,7 +3,7 @@
 //! Tests that need a process of their own run this binary again, naming one test and setting
 //! [`CHILD`]; without it the child's part returns at once.
 
-pub(super) mod maps;
+mod maps;
 mod system;
 
 use std::path::PathBuf;

@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::*;
-use crate::disk::real::tests::maps::resident_bytes_of;
+use crate::disk::tests::resident_bytes_of;
 use crate::disk::{Access, Disk as _, DiskFile, IoMode, RealDisk, TailMap, write_all_at};
 use crate::seeds::seeds;
 
@@ -187,9 +187,17 @@ fn what_no_writer_waits_for_is_done_by_pieces_while_no_window_waits() {
 fn with_a_server(test: impl FnOnce(&RealDisk)) {
     let Ok(disk) = RealDisk::new(IoMode::Mapped) else { return };
     let windows = disk.windows().unwrap();
-    let goes_on = AtomicBool::new(true);
+    let (goes_on, is_served) = (AtomicBool::new(true), AtomicBool::new(false));
     thread::scope(|scope| {
-        scope.spawn(|| windows.ready(&|| goes_on.load(Ordering::Acquire)));
+        scope.spawn(|| {
+            windows.ready(&|| {
+                is_served.store(true, Ordering::Release);
+                goes_on.load(Ordering::Acquire)
+            });
+        });
+        while !is_served.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
         let passed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(&disk)));
         goes_on.store(false, Ordering::Release);
         windows.wake();
@@ -418,34 +426,41 @@ fn a_tail_with_a_thread_ahead_holds_what_was_appended() {
     });
 }
 
-/// Of what was appended long ago the reader's map has little; who reads on finds all of it there.
+/// Of what was appended long ago the map has little; who reads on finds it there.
 #[test]
 fn pages_are_in_the_map_before_who_reads_on_comes_to_them() {
     const STEP: u64 = 256 << 10;
+    let some = memmap2::MmapOptions::new().len(4096).map_anon().unwrap();
+    if some.advise(memmap2::Advice::PopulateRead).is_err() {
+        println!("SKIP 1: the system maps no pages by a call");
+        return;
+    }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a");
     with_a_server(|disk| {
         let file = disk.open(&path, Access::Create).unwrap();
         let mut map = file.map_tail(0, 64 << 20).unwrap().unwrap();
-        for at in (0..40 << 20).step_by(usize::try_from(STEP).unwrap()) {
+        for at in (0..48 << 20).step_by(usize::try_from(STEP).unwrap()) {
             map.allocate(at + STEP).unwrap();
             map.window(at, usize::try_from(STEP).unwrap()).fill(7);
             map.publish(at + STEP);
         }
         map.rest();
         let reader = map.reader();
-        for at in [30, 3, 20].map(|mib: u64| mib << 20) {
-            reader.view(at, at + 4096).unwrap();
-        }
-        thread::sleep(Duration::from_millis(20));
-        assert!(resident_bytes_of(&path) < 1 << 20, "who looks here and there has no more");
-        reader.view(0, STEP).unwrap(); // not looked at: it alone maps next to nothing
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while resident_bytes_of(&path) < 7 << 20 {
-            assert!(Instant::now() < deadline, "{} came", resident_bytes_of(&path));
-            thread::sleep(Duration::from_millis(1));
-        }
-        for at in (STEP..40 << 20).step_by(usize::try_from(STEP).unwrap()) {
+        let have_come = |at: u64| {
+            let before = resident_bytes_of(&path);
+            // not looked at: they alone map next to nothing
+            reader.view(at, at + STEP).unwrap();
+            reader.view(at + STEP, at + 2 * STEP).unwrap();
+            let until = Instant::now() + Duration::from_secs(5);
+            while resident_bytes_of(&path) < before + (1 << 20) && Instant::now() < until {
+                thread::sleep(Duration::from_millis(1));
+            }
+            resident_bytes_of(&path) >= before + (1 << 20)
+        };
+        // several, for a system that is short of memory drops some from its cache
+        assert!((0..8).any(|number| have_come(number * (5 << 20))));
+        for at in (0..48 << 20).step_by(usize::try_from(STEP).unwrap()) {
             assert_eq!(reader.view(at, at + STEP).unwrap(), vec![7; 256 << 10]);
         }
     });

@@ -1,6 +1,8 @@
 //! What becomes of maps: given back when nothing in them is unsynced, and what their views are.
 
 use super::*;
+#[cfg(target_os = "linux")]
+use crate::disk::tests::resident_bytes_of;
 
 /// How many mappings of a file this process has.
 #[cfg(target_os = "linux")]
@@ -176,15 +178,6 @@ fn a_sync_has_the_system_write_what_was_stored_through_a_map() {
     assert!(dirty_bytes_of(&path) >= 64 << 10, "the control");
     file.sync_data().unwrap();
     assert_eq!(dirty_bytes_of(&path), 0);
-}
-
-/// How much of a mapped file's pages this process has.
-#[cfg(target_os = "linux")]
-pub(in crate::disk::real) fn resident_bytes_of(path: &Path) -> u64 {
-    let maps = fs::read_to_string("/proc/self/smaps").unwrap();
-    let own = maps.lines().skip_while(|line| !line.ends_with(&*path.to_string_lossy()));
-    let resident = own.skip(1).find_map(|line| line.strip_prefix("Rss:")).unwrap();
-    resident.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
 /// For the processor: the map itself, and what it shares with readers, which is another where the
