@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{ForkCheck, sealed};
+use super::{ForkCheck, Windows, sealed};
 use crate::time::Timestamp;
 
 /// How the real disk writes the active segment.
@@ -219,36 +219,6 @@ pub trait Disk: sealed::Sealed + Send + Sync + fmt::Debug {
     }
 }
 
-/// The windows of a disk's mapped files, for the thread that makes the next one ready while its
-/// writer still fills the last.
-///
-/// Nothing depends on it: a writer who meets a window that is not ready makes it himself.
-///
-/// ```
-/// use std::sync::atomic::{AtomicBool, Ordering};
-/// use tidelog::disk::{Disk, IoMode, RealDisk};
-/// let disk = RealDisk::new(IoMode::Mapped)?;
-/// let windows = disk.windows().expect("a mapped disk has some");
-/// let goes_on = AtomicBool::new(true);
-/// std::thread::scope(|scope| {
-///     scope.spawn(|| windows.ready(&|| goes_on.load(Ordering::Acquire)));
-///     // here files are mapped and stored into
-///     goes_on.store(false, Ordering::Release);
-///     windows.wake();
-/// });
-/// # Ok::<(), std::io::Error>(())
-/// ```
-pub trait Windows: sealed::Sealed + Send + Sync + fmt::Debug {
-    /// Makes windows ready, the newest first, and while none is asked for maps cached pages ahead
-    /// of who reads on, as long as `goes_on` says so: it is asked before each window, each mebibyte
-    /// of pages and after each [`wake`](Windows::wake). Blocks meanwhile, without using the
-    /// processor while nobody asks.
-    fn ready(&self, goes_on: &dyn Fn() -> bool);
-
-    /// Has whoever makes windows ready ask whether to go on.
-    fn wake(&self);
-}
-
 /// An open file; reads and writes name their position, there is no cursor.
 ///
 /// Shared by readers and one writer: the bytes a writer has published are never changed, so a
@@ -300,6 +270,26 @@ pub trait DiskFile: sealed::Sealed + Send + Sync + fmt::Debug {
     /// # Errors
     /// Those of the operating system.
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize>;
+
+    /// Writes up to all of some pieces, one behind the other, from `position` on, like
+    /// [`write_at`](DiskFile::write_at); returns how many bytes. At least a part of the first that
+    /// is not empty: a disk that can write several in one call does.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    ///
+    /// ```
+    /// use std::io::IoSlice;
+    /// use tidelog::disk::{Access, Disk, MemoryDisk};
+    /// let file = MemoryDisk::new().open("a".as_ref(), Access::Create)?;
+    /// let pieces = [IoSlice::new(b""), IoSlice::new(b"hello")];
+    /// assert_eq!(file.write_pieces_at(&pieces, 0)?, 5);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    fn write_pieces_at(&self, pieces: &[io::IoSlice<'_>], position: u64) -> io::Result<usize> {
+        let first = pieces.iter().find(|piece| !piece.is_empty());
+        first.map_or(Ok(0), |piece| self.write_at(piece, position))
+    }
 
     /// Cuts the file or extends it with a hole.
     ///

@@ -32,12 +32,11 @@ mod sim;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) use crc32c::{crc32c as crc32c_of, crc32c_append};
-pub use family::{
-    Access, DirLock, Disk, DiskFile, Entry, IoMode, MapReader, Metadata, TailMap, Windows,
-};
+pub use family::{Access, DirLock, Disk, DiskFile, Entry, IoMode, MapReader, Metadata, TailMap};
 pub use file_range::FileRange;
 pub use fork::ForkCheck;
 #[cfg(target_os = "linux")]
@@ -52,6 +51,7 @@ pub(crate) use real::{tells_time_by_ticks, ticks};
 pub use sim::{Crash, Fault, Moment, Operation, Plan, SimDisk};
 #[cfg(test)]
 pub(crate) use tail::LARGEST_MAP;
+pub use windows::Windows;
 
 pub(crate) mod sealed {
     /// Keeps the family closed to other crates.
@@ -67,6 +67,28 @@ pub(crate) fn write_all_at(file: &dyn DiskFile, bytes: &[u8], position: u64) -> 
         match file.write_at(&bytes[done..], position + done as u64) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The same of pieces that follow each other.
+pub(crate) fn write_all_pieces_at(
+    file: &dyn DiskFile,
+    mut pieces: &mut [io::IoSlice<'_>],
+    position: u64,
+) -> io::Result<()> {
+    let mut at = position;
+    io::IoSlice::advance_slices(&mut pieces, 0); // those that are empty in front
+    while !pieces.is_empty() {
+        match file.write_pieces_at(pieces, at) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                at += count as u64;
+                io::IoSlice::advance_slices(&mut pieces, count);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

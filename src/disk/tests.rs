@@ -106,6 +106,32 @@ fn reads_and_writes_name_their_position() {
 }
 
 #[test]
+fn pieces_are_written_one_behind_the_other() {
+    use std::io::IoSlice;
+    everywhere(|place| {
+        let file = place.disk.open(&place.root.join("f"), Access::Create).unwrap();
+        let numbers: Vec<u8> = (0..=u8::MAX).cycle().take(9_000).collect();
+        // more than one call takes, and empty ones anywhere
+        let mut pieces: Vec<_> = numbers.chunks(3).map(IoSlice::new).collect();
+        for at in [3_000, 1_025, 500, 500, 0] {
+            pieces.insert(at, IoSlice::new(b""));
+        }
+        write_all_pieces_at(&*file, &mut pieces, 2).unwrap();
+        assert!(content(&*file)[2..] == numbers);
+        write_all_pieces_at(&*file, &mut [IoSlice::new(b""), IoSlice::new(b"")], 1).unwrap();
+        write_all_pieces_at(&*file, &mut [], 1).unwrap();
+        write_all_pieces_at(&*file, &mut [IoSlice::new(b"x"), IoSlice::new(b"y")], 0).unwrap();
+        assert_eq!(content(&*file)[..4], *b"xy\0\x01");
+        assert_eq!(file.len().unwrap(), 9_002);
+        let end = [IoSlice::new(b"x"), IoSlice::new(b"y")];
+        assert!(file.write_pieces_at(&end, u64::MAX - 1).is_err());
+        assert_eq!(file.write_pieces_at(&[], 5).unwrap(), 0);
+        let written = file.write_pieces_at(&end, 9_002).unwrap();
+        assert!(content(&*file)[9_002..] == b"xy"[..written], "{written} of two");
+    });
+}
+
+#[test]
 fn directories_are_made_listed_and_removed() {
     everywhere(|place| {
         let (disk, root) = (&place.disk, &place.root);

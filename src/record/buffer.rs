@@ -13,6 +13,7 @@ use super::encode::{
 use super::fields::{body_len, put_record};
 use super::filter::TagBits;
 use super::header::{APPEND_TIME, BatchHeader, Codec, at};
+use super::pieces::Pieces;
 use super::single::Record;
 use super::times::Times;
 use super::varint;
@@ -212,5 +213,20 @@ impl AppendBatch for BatchBuffer {
         put(out, at::BASE_OFFSET, stamp.base_offset.get().to_be_bytes());
         put(out, at::LEADER_EPOCH, stamp.leader_epoch.get().to_be_bytes());
         put_length(out, self.fields.size);
+    }
+
+    fn pieces(&self, stamp: Stamp, memory: Vec<u8>, sum: impl Sum) -> Pieces<'_> {
+        let mut pieces = Pieces::begin(memory, BatchHeader::LEN);
+        pieces.lend(BatchHeader::LEN, self.records_bytes());
+        if !self.sealed || stamp.producer.is_some() {
+            self.fields.write_in_pieces(stamp, &mut pieces, sum);
+            return pieces;
+        }
+        let out = pieces.built_mut();
+        out[at::MAGIC..].copy_from_slice(&self.bytes[at::MAGIC..BatchHeader::LEN]);
+        put(out, at::BASE_OFFSET, stamp.base_offset.get().to_be_bytes());
+        put(out, at::LEADER_EPOCH, stamp.leader_epoch.get().to_be_bytes());
+        put_length(out, self.fields.size);
+        pieces
     }
 }

@@ -7,10 +7,11 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use super::fields::{body_len, put_record, signed};
+use super::fields::{body_len, lent, put_in_pieces, put_record, signed};
 use super::filter::TagBits;
 use super::header::{APPEND_TIME, BatchHeader, LENGTH_EXCLUDES, MAGIC, TRANSACTIONAL, at};
 use super::marker::Marker;
+use super::pieces::Pieces;
 use super::produced::{ProducerClaim, ProducerStamp};
 use super::single::{Record, WantedTimestamp};
 use super::varint;
@@ -51,6 +52,19 @@ pub(crate) trait AppendBatch {
     }
     /// Writes the whole batch into `out`, which is `size` bytes long. `sum` goes on with checksums.
     fn write(&self, stamp: Stamp, out: &mut [u8], sum: impl Sum);
+
+    /// The same, put together in memory that is used again.
+    fn whole(&self, stamp: Stamp, memory: Vec<u8>, sum: impl Sum) -> Pieces<'_> {
+        let mut built = memory;
+        built.resize(self.size(), 0);
+        self.write(stamp, &mut built, sum);
+        Pieces::whole(built)
+    }
+
+    /// The same with what is large left where it lies.
+    fn pieces(&self, stamp: Stamp, memory: Vec<u8>, sum: impl Sum) -> Pieces<'_> {
+        self.whole(stamp, memory, sum)
+    }
 }
 
 /// How a CRC-32C goes on over more bytes: `crc32c::crc32c_append`, or what is quicker than it.
@@ -209,9 +223,27 @@ impl HeaderFields {
     /// last of all.
     #[inline(always)] // see `producer::walk`
     pub(super) fn write(&self, stamp: Stamp, out: &mut [u8], sum: impl Sum) {
-        let count = i32::try_from(self.count).unwrap_or(i32::MAX);
         let (out, records) = out.split_at_mut(at::RECORDS);
         let out: &mut [u8; at::RECORDS] = out.try_into().expect("so long it was cut");
+        let begun = self.begin(stamp, out);
+        let crc = sum(begun, &records[..self.size - at::RECORDS]);
+        put(out, at::CRC, crc.to_be_bytes());
+        put_length(out, self.size);
+    }
+
+    /// The same in front of records in pieces.
+    pub(super) fn write_in_pieces(&self, stamp: Stamp, pieces: &mut Pieces<'_>, sum: impl Sum) {
+        let head = pieces.built_mut().first_chunk_mut().expect("room for a header is built first");
+        let begun = self.begin(stamp, head);
+        let crc = pieces.sum_from(at::RECORDS, begun, sum);
+        put(pieces.built_mut(), at::CRC, crc.to_be_bytes());
+        put_length(pieces.built_mut(), self.size);
+    }
+
+    /// All but the checksum and the length; returns the checksum so far.
+    #[inline(always)] // see `producer::walk`
+    fn begin(&self, stamp: Stamp, out: &mut [u8; at::RECORDS]) -> u32 {
+        let count = i32::try_from(self.count).unwrap_or(i32::MAX);
         put(out, at::BASE_OFFSET, stamp.base_offset.get().to_be_bytes());
         put(out, at::LEADER_EPOCH, stamp.leader_epoch.get().to_be_bytes());
         put(out, at::MAGIC, MAGIC.to_be_bytes());
@@ -229,9 +261,7 @@ impl HeaderFields {
             put(out, at::BASE_SEQUENCE, Sequence::to_wire(first).to_be_bytes());
         }
         put(out, at::COUNT, count.to_be_bytes());
-        let crc = sum(self.header_sum(stamp, out), &records[..self.size - at::RECORDS]);
-        put(out, at::CRC, crc.to_be_bytes());
-        put_length(out, self.size);
+        self.header_sum(stamp, out)
     }
 
     /// The checksum so far, of what it covers of a header that is written. Most headers say what
@@ -392,5 +422,19 @@ impl AppendBatch for BorrowedBatch<'_> {
         }
         debug_assert!(left.is_empty(), "a batch is as long as it was measured");
         self.fields.write(stamp, out, sum);
+    }
+
+    fn pieces(&self, stamp: Stamp, memory: Vec<u8>, sum: impl Sum) -> Pieces<'_> {
+        if !self.records.iter().any(|record| lent(record).is_some()) {
+            return self.whole(stamp, memory, sum);
+        }
+        let base = self.fields.base_timestamp;
+        let mut pieces = Pieces::begin(memory, BatchHeader::LEN);
+        for (index, record) in (0..).zip(self.records) {
+            let timestamp = self.timestamps.resolve(record.timestamp).unwrap_or(base);
+            put_in_pieces(&mut pieces, record, delta(timestamp, base), index);
+        }
+        self.fields.write_in_pieces(stamp, &mut pieces, sum);
+        pieces
     }
 }

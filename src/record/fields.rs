@@ -4,6 +4,7 @@
 //! front of the value of such a one has one of two shapes and is stored at once. All others go
 //! field by field; the bytes are the same. Called by whatever writes batches.
 
+use super::pieces::{LENT_BYTES, Pieces};
 use super::single::Record;
 use super::varint;
 
@@ -85,18 +86,59 @@ fn put_front(out: &mut [u8], numbers: [i64; 3], value: i64) -> Option<usize> {
     Some(9)
 }
 
+/// The value of a record, where it is so large that it is left where it lies.
+#[inline]
+pub(super) fn lent<'a>(record: &Record<'a>) -> Option<&'a [u8]> {
+    record.value.filter(|value| value.len() >= LENT_BYTES)
+}
+
+/// Writes a record behind the others, or what stands around its value, which is lent.
+pub(super) fn put_in_pieces<'a>(
+    pieces: &mut Pieces<'a>,
+    record: &Record<'a>,
+    timestamp_delta: i64,
+    offset_delta: u32,
+) {
+    let body = body_len(record, timestamp_delta, offset_delta);
+    let numbers = [signed(body), timestamp_delta, i64::from(offset_delta)];
+    let lent = lent(record);
+    let built = pieces.built_mut();
+    let start = built.len();
+    let len = varint::len(signed(body)) + body - lent.map_or(0, <[u8]>::len);
+    built.resize(start + len, 0);
+    let Some(value) = lent else {
+        put_record(&mut built[start..], record, body, timestamp_delta, offset_delta);
+        return;
+    };
+    let out = put_before_value(&mut built[start..], record, numbers);
+    let out = varint::put(out, signed(value.len()));
+    let place = start + len - out.len();
+    put_headers(out, record);
+    pieces.lend(place, value);
+}
+
 /// A record, field by field: the numbers are its length and its deltas.
 #[inline(always)] // see `producer::walk`
 fn put_fields<'o>(out: &'o mut [u8], record: &Record<'_>, numbers: [i64; 3]) -> &'o mut [u8] {
+    let out = put_before_value(out, record, numbers);
+    let out = put_bytes(out, record.value);
+    put_headers(out, record)
+}
+
+#[inline(always)] // see `producer::walk`
+fn put_before_value<'o>(out: &'o mut [u8], record: &Record<'_>, numbers: [i64; 3]) -> &'o mut [u8] {
     let [body, timestamp, offset] = numbers;
     let mut out = varint::put(out, body);
     out[0] = 0; // attributes: none are defined
     out = &mut out[1..];
     out = varint::put(out, timestamp);
     out = varint::put(out, offset);
-    out = put_bytes(out, record.key);
-    out = put_bytes(out, record.value);
-    out = varint::put(out, signed(record.headers.len()));
+    put_bytes(out, record.key)
+}
+
+#[inline(always)] // see `producer::walk`
+fn put_headers<'o>(out: &'o mut [u8], record: &Record<'_>) -> &'o mut [u8] {
+    let mut out = varint::put(out, signed(record.headers.len()));
     for header in &record.headers {
         out = put_bytes(out, Some(header.name.as_bytes()));
         out = put_bytes(out, header.value);

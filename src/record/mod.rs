@@ -25,6 +25,7 @@ mod header;
 mod lend;
 mod marker;
 mod pack;
+mod pieces;
 mod plain;
 mod produced;
 mod records;

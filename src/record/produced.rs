@@ -8,6 +8,7 @@ use std::fmt;
 
 use super::encode::{AppendBatch, Stamp, Sum};
 use super::filter::TagBits;
+use super::pieces::Pieces;
 use crate::ids::{ProducerEpoch, ProducerId, Sequence};
 use crate::time::Timestamp;
 
@@ -132,5 +133,9 @@ impl<B: AppendBatch> AppendBatch for Produced<'_, B> {
     #[inline(always)] // see `producer::walk`
     fn write(&self, stamp: Stamp, out: &mut [u8], sum: impl Sum) {
         self.batch.write(stamp, out, sum);
+    }
+
+    fn pieces(&self, stamp: Stamp, memory: Vec<u8>, sum: impl Sum) -> Pieces<'_> {
+        self.batch.pieces(stamp, memory, sum)
     }
 }

@@ -21,6 +21,7 @@ use super::fault::BatchFault;
 use super::filter::TagBits;
 use super::header::{APPEND_TIME, BatchHeader, CODEC_MASK, CONTROL, Codec, TRANSACTIONAL, at};
 use super::pack::check_built;
+use super::pieces::Pieces;
 use super::produced::{ProducerClaim, ProducerIdentity};
 use crate::config::Compression;
 use crate::error::{Cause, Error, RecordError, Refused, Result};
@@ -172,6 +173,15 @@ fn repacked(
     Ok(fits.then_some((wanted, packed)))
 }
 
+impl SentBatch<'_> {
+    fn put_head(&self, stamp: Stamp, head: &mut [u8]) {
+        head[at::LEADER_EPOCH..].copy_from_slice(&self.head[at::LEADER_EPOCH..]);
+        put(head, at::BASE_OFFSET, stamp.base_offset.get().to_be_bytes());
+        put(head, at::LEADER_EPOCH, stamp.leader_epoch.get().to_be_bytes());
+        put_length(head, self.size());
+    }
+}
+
 impl AppendBatch for SentBatch<'_> {
     fn size(&self) -> usize {
         BatchHeader::LEN + self.records.len()
@@ -196,10 +206,14 @@ impl AppendBatch for SentBatch<'_> {
     fn write(&self, stamp: Stamp, out: &mut [u8], _: impl Sum) {
         let (head, records) = out.split_at_mut(BatchHeader::LEN);
         records.copy_from_slice(&self.records);
-        head[at::LEADER_EPOCH..].copy_from_slice(&self.head[at::LEADER_EPOCH..]);
-        put(head, at::BASE_OFFSET, stamp.base_offset.get().to_be_bytes());
-        put(head, at::LEADER_EPOCH, stamp.leader_epoch.get().to_be_bytes());
-        put_length(head, self.size());
+        self.put_head(stamp, head);
+    }
+
+    fn pieces(&self, stamp: Stamp, memory: Vec<u8>, _: impl Sum) -> Pieces<'_> {
+        let mut pieces = Pieces::begin(memory, BatchHeader::LEN);
+        pieces.lend(BatchHeader::LEN, &self.records);
+        self.put_head(stamp, pieces.built_mut());
+        pieces
     }
 }
 

@@ -74,6 +74,7 @@ fn rules(timestamps: TimestampRule) -> BatchRules {
 fn written(batch: &impl AppendBatch, stamp: Stamp) -> Vec<u8> {
     let mut bytes = vec![0xaa; batch.size()];
     batch.write(stamp, &mut bytes, crc32c::crc32c_append);
+    super::pieces::tests::check(batch, stamp);
     bytes
 }
 

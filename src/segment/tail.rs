@@ -13,7 +13,7 @@ use super::index::{IndexedBatch, Indexer, relative};
 use super::shared::Segment;
 use super::tags::TaggedBatch;
 use super::window::{Window, enlarge, grow, map_size};
-use crate::disk::{DiskFile, Near, TailMap, crc32c_append, write_all_at};
+use crate::disk::{DiskFile, Near, TailMap, crc32c_append, write_all_at, write_all_pieces_at};
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::Offset;
 use crate::record::{AppendBatch, Stamp, TagBits};
@@ -59,7 +59,7 @@ pub(crate) struct Tail {
     near: TailNear,
     file: Arc<dyn DiskFile>,
     created: Timestamp,
-    /// Where a batch is put together that is written by position.
+    /// Where a batch is put together that is written by position, or what of it is small.
     scratch: Vec<u8>,
 }
 
@@ -315,12 +315,19 @@ impl Tail {
         position: u64,
     ) -> Result<OpenHeader> {
         self.near = TailNear::without_map(&self.segment); // what comes next may go anywhere
-        self.scratch.resize(batch.size(), 0);
-        batch.write(stamp, &mut self.scratch, crc32c_append);
-        let header = OpenHeader::of(&self.scratch).unwrap_or_default();
-        let written = write_all_at(&*self.file, &self.scratch, position);
-        if self.scratch.capacity() > LARGE_BATCH * 16 {
-            self.scratch = Vec::new();
+        let memory = std::mem::take(&mut self.scratch);
+        let pieces = match batch.size() {
+            LARGE_BATCH.. => batch.pieces(stamp, memory, crc32c_append),
+            _ => batch.whole(stamp, memory, crc32c_append),
+        };
+        let header = OpenHeader::of(pieces.built()).unwrap_or_default();
+        let written = match pieces.slices() {
+            Some(mut slices) => write_all_pieces_at(&*self.file, &mut slices, position),
+            None => write_all_at(&*self.file, pieces.built(), position),
+        };
+        let memory = pieces.into_memory();
+        if memory.capacity() <= LARGE_BATCH * 16 {
+            self.scratch = memory;
         }
         let end = position + batch.size() as u64;
         match written {

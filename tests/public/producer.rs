@@ -46,6 +46,49 @@ impl World {
     }
 }
 
+/// Small ones, and those that are written from where they lie, in batches of any size.
+#[test]
+fn values_of_any_size_are_read_back_as_they_were_sent_by_the_batch() {
+    let lengths = [200_000, 5, 70_000, 8_192, 8_191, 0, 300_000, 1_000, 65_536];
+    let bytes: Vec<u8> = (0..=250).cycle().take(300_000).collect();
+    let record = |number: usize| {
+        let record = Record::new(&bytes[..lengths[number % lengths.len()]]);
+        let record =
+            if number.is_multiple_of(3) { record.key(&bytes[..number * 700]) } else { record };
+        if number.is_multiple_of(4) { record.header("h", &bytes[..number * 300]) } else { record }
+    };
+    for world in World::all() {
+        let store = world.open(Threads::Host);
+        store.ensure_topic("t", TopicConfig::new().max_batch_bytes(4 << 20)).unwrap();
+        let topic = store.producer().build().unwrap().topic("t").unwrap();
+        let mut sent = 0;
+        for count in [1, 1, 1, 9, 2, 5, 1, 7] {
+            let records: Vec<_> = (sent..sent + count).map(record).collect();
+            topic.send_batch(&records).unwrap();
+            sent += count;
+        }
+        drop(topic);
+        store.close().unwrap();
+        let store = world.open(Threads::Host);
+        let mut reader = store.reader().assign([("t", 0)]).build().unwrap();
+        let mut read = 0;
+        while read < sent {
+            for found in &reader.try_poll().unwrap() {
+                assert!(
+                    found.value().unwrap() == &bytes[..lengths[read % lengths.len()]],
+                    "{read}"
+                );
+                assert_eq!(found.headers().count(), usize::from(read.is_multiple_of(4)));
+                assert_eq!(
+                    found.key().map(<[u8]>::len),
+                    read.is_multiple_of(3).then_some(read * 700)
+                );
+                read += 1;
+            }
+        }
+    }
+}
+
 fn partition(number: u32) -> PartitionId {
     PartitionId::new(number)
 }

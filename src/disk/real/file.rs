@@ -37,7 +37,7 @@ pub(super) struct RealFile {
 pub(super) struct Inner {
     access: Access,
     identity: Identity,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     lately_used: AtomicBool,
     syncing: Mutex<()>,
     state: Mutex<State>,
@@ -337,11 +337,6 @@ impl Inner {
         }
     }
 
-    #[cfg(target_os = "linux")]
-    pub(super) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
     /// Whether there is somebody to make windows ready.
     #[cfg(target_os = "linux")]
     pub(super) fn has_servers(&self) -> bool {
@@ -439,6 +434,15 @@ impl DiskFile for RealFile {
         let end = position.checked_add(bytes.len() as u64).ok_or(io::ErrorKind::InvalidInput)?;
         self.inner.give_way_ahead(end);
         self.inner.change(end, |file| os::write_at(file, bytes, position))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn write_pieces_at(&self, pieces: &[io::IoSlice<'_>], position: u64) -> io::Result<usize> {
+        let pieces = &pieces[..pieces.len().min(os::MOST_PIECES)];
+        let len = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let end = position.checked_add(len).ok_or(io::ErrorKind::InvalidInput)?;
+        self.inner.give_way_ahead(end);
+        self.inner.change(end, |file| Ok(rustix::io::pwritev(file, pieces, position)?))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

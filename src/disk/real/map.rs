@@ -176,7 +176,7 @@ impl TailMap for RealTail {
 
     fn reader(&self) -> Arc<dyn MapReader> {
         let (mapping, capacity) = (self.writer.mapping().clone(), self.capacity());
-        let shared = self.file.shared().clone();
+        let shared = self.file.shared.clone();
         Arc::new(RealReader { mapping, capacity, shared, reading: OnceLock::new() })
     }
 }

@@ -74,6 +74,10 @@ pub(super) fn write_at(file: &File, bytes: &[u8], position: u64) -> io::Result<u
     std::os::unix::fs::FileExt::write_at(file, bytes, position)
 }
 
+/// So many pieces the system takes in one call.
+#[cfg(target_os = "linux")]
+pub(super) const MOST_PIECES: usize = 1_024;
+
 /// Writes up to `len` zeros at `position`, taken from `zeros` as often as one call allows.
 #[cfg(target_os = "linux")]
 pub(super) fn write_zeros(

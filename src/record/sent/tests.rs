@@ -25,6 +25,7 @@ fn at_offset(offset: i64, epoch: i32) -> Stamp {
 fn written(batch: &impl AppendBatch, stamp: Stamp) -> Vec<u8> {
     let mut bytes = vec![0; batch.size()];
     batch.write(stamp, &mut bytes, crc32c::crc32c_append);
+    crate::record::pieces::tests::check(batch, stamp);
     bytes
 }
 
