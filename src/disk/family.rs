@@ -272,8 +272,8 @@ pub trait DiskFile: sealed::Sealed + Send + Sync + fmt::Debug {
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<usize>;
 
     /// Writes up to all of some pieces, one behind the other, from `position` on, like
-    /// [`write_at`](DiskFile::write_at); returns how many bytes. At least a part of the first that
-    /// is not empty: a disk that can write several in one call does.
+    /// [`write_at`](DiskFile::write_at); returns how many bytes: none only where all are empty. A
+    /// disk that cannot take them from where they lie puts up to a mebibyte of them together.
     ///
     /// # Errors
     /// Those of the operating system.
@@ -287,8 +287,14 @@ pub trait DiskFile: sealed::Sealed + Send + Sync + fmt::Debug {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     fn write_pieces_at(&self, pieces: &[io::IoSlice<'_>], position: u64) -> io::Result<usize> {
-        let first = pieces.iter().find(|piece| !piece.is_empty());
-        first.map_or(Ok(0), |piece| self.write_at(piece, position))
+        const MOST: usize = 1 << 20;
+        let len = pieces.iter().map(|piece| piece.len()).fold(0, usize::saturating_add);
+        let mut together = Vec::with_capacity(len.min(MOST));
+        for piece in pieces {
+            let room = MOST - together.len();
+            together.extend_from_slice(&piece[..piece.len().min(room)]);
+        }
+        self.write_at(&together, position)
     }
 
     /// Cuts the file or extends it with a hole.

@@ -14,7 +14,7 @@ use super::producers::ProducedBatch;
 use crate::error::Result;
 use crate::ids::Offset;
 use crate::journal::Frame;
-use crate::record::{AppendBatch, Batch, Stamp, Sum};
+use crate::record::{AppendBatch, Batch, BatchHeader, Pieces, Stamp, Sum};
 use crate::segment::{Place, Tail, misfit};
 use crate::time::Timestamp;
 
@@ -37,6 +37,14 @@ impl AppendBatch for Whole<'_> {
     fn write(&self, stamp: Stamp, out: &mut [u8], _: impl Sum) {
         debug_assert_eq!(stamp.base_offset, self.0.header().base_offset(), "it has its place");
         out.copy_from_slice(self.0.bytes());
+    }
+
+    fn pieces(&self, _: Stamp, memory: Vec<u8>, _: impl Sum) -> Pieces<'_> {
+        let (head, records) = self.0.bytes().split_at(BatchHeader::LEN);
+        let mut pieces = Pieces::begin(memory, head.len());
+        pieces.built_mut().copy_from_slice(head);
+        pieces.lend(head.len(), records);
+        pieces
     }
 }
 
@@ -119,5 +127,26 @@ impl Ground for Recovered<'_> {
         tail.append(&Whole(*batch), stamp, header.last_offset())?;
         log.published(&mut writer, batch, now);
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::LeaderEpoch;
+    use crate::record::one_batch;
+
+    #[test]
+    fn a_batch_goes_in_as_it_is_whole_and_in_pieces() {
+        let bytes = one_batch(7, 3, &[5; 9_000], 1);
+        let batch = Whole(Batch::verify(&bytes).unwrap());
+        let (base_offset, leader_epoch) = (Offset::new(7), LeaderEpoch::new(3));
+        let stamp = Stamp { base_offset, leader_epoch, producer: None };
+        let whole = batch.whole(stamp, vec![1; 9], crc32c::crc32c_append);
+        assert!(whole.built() == bytes);
+        let pieces = batch.pieces(stamp, vec![1; 9], crc32c::crc32c_append);
+        let slices = pieces.slices().unwrap();
+        let joined: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        assert!(joined == bytes && pieces.built().len() < 100);
     }
 }

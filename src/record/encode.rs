@@ -425,11 +425,12 @@ impl AppendBatch for BorrowedBatch<'_> {
     }
 
     fn pieces(&self, stamp: Stamp, memory: Vec<u8>, sum: impl Sum) -> Pieces<'_> {
-        if !self.records.iter().any(|record| lent(record).is_some()) {
+        let large: usize = self.records.iter().filter_map(lent).map(<[u8]>::len).sum();
+        if large == 0 {
             return self.whole(stamp, memory, sum);
         }
         let base = self.fields.base_timestamp;
-        let mut pieces = Pieces::begin(memory, BatchHeader::LEN);
+        let mut pieces = Pieces::begin(memory, self.fields.size - large);
         for (index, record) in (0..).zip(self.records) {
             let timestamp = self.timestamps.resolve(record.timestamp).unwrap_or(base);
             put_in_pieces(&mut pieces, record, delta(timestamp, base), index);

@@ -54,6 +54,7 @@ pub(crate) use header::BatchHeader;
 pub use marker::MarkerKind;
 pub(crate) use marker::{Marker, MarkerBatch};
 pub(crate) use pack::{check_built, packed};
+pub(crate) use pieces::Pieces;
 pub(crate) use plain::{Follows, Plain};
 pub use produced::ProducerIdentity;
 pub(crate) use produced::{Produced, ProducerClaim, ProducerStamp};

@@ -8,6 +8,7 @@
 use std::io::IoSlice;
 
 use super::encode::Sum;
+use super::header::BatchHeader;
 
 /// Values from this size on are left where they lie.
 pub(super) const LENT_BYTES: usize = 8 << 10;
@@ -27,10 +28,11 @@ impl<'a> Pieces<'a> {
         Pieces { built, lent: Vec::new() }
     }
 
-    /// Begins with so many zeros, in memory that is used again.
-    pub(super) fn begin(mut built: Vec<u8>, len: usize) -> Self {
+    /// Begins with room for a header, in memory that is used again; `len` bytes are to be built.
+    pub(crate) fn begin(mut built: Vec<u8>, len: usize) -> Self {
         built.clear();
-        built.resize(len, 0);
+        built.reserve_exact(len);
+        built.resize(BatchHeader::LEN, 0);
         Pieces { built, lent: Vec::new() }
     }
 
@@ -40,12 +42,12 @@ impl<'a> Pieces<'a> {
         &self.built
     }
 
-    pub(super) fn built_mut(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn built_mut(&mut self) -> &mut Vec<u8> {
         &mut self.built
     }
 
     /// These bytes come next, before what is built at `place`, which is no earlier than the last.
-    pub(super) fn lend(&mut self, place: usize, bytes: &'a [u8]) {
+    pub(crate) fn lend(&mut self, place: usize, bytes: &'a [u8]) {
         debug_assert!(place <= self.built.len());
         debug_assert!(self.lent.last().is_none_or(|(before, _)| *before <= place));
         self.lent.push((place, bytes));
@@ -89,8 +91,8 @@ pub(super) mod tests {
 
     use super::super::tests::{create, stamp};
     use super::super::{
-        AppendBatch, Batch, BatchBuffer, BatchHeader, BorrowedBatch, Produced, ProducerIdentity,
-        ProducerStamp, Record, Stamp,
+        AppendBatch, Batch, BatchBuffer, BatchRules, BorrowedBatch, Produced, ProducerIdentity,
+        ProducerStamp, Record, Stamp, TimestampRule,
     };
     use super::*;
     use crate::ids::{ProducerEpoch, ProducerId, Sequence};
@@ -124,7 +126,7 @@ pub(super) mod tests {
         fn they_are_what_a_batch_writes(
             made in prop::collection::vec((len(), len(), 0..3_usize, 0..9_000_i64), 1..12),
             base in 0..i64::MAX - 100,
-            is_numbered in any::<bool>(),
+            (is_numbered, transactional, by_clock) in any::<(bool, bool, bool)>(),
             is_sealed in any::<bool>(),
         ) {
             let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(2 * LENT_BYTES).collect();
@@ -139,9 +141,14 @@ pub(super) mod tests {
             }).collect();
             let identity = ProducerIdentity::new(ProducerId::new(5), ProducerEpoch::new(2));
             let first = Some(Sequence::FIRST);
-            let producer = ProducerStamp { identity, first, transactional: false };
+            let producer = ProducerStamp { identity, first, transactional };
             let stamp = Stamp { producer: is_numbered.then_some(producer), ..stamp(base, 3) };
-            let batch = BorrowedBatch::measure(&records, &create()).unwrap();
+            let timestamps = match by_clock {
+                true => TimestampRule::Append { now: Timestamp::from_millis(5_000) },
+                false => create().timestamps,
+            };
+            let rules = BatchRules { timestamps, ..create() };
+            let batch = BorrowedBatch::measure(&records, &rules).unwrap();
             let lens = records.iter().filter_map(|record| Some(record.value?.len()));
             let large: usize = lens.filter(|len| *len >= LENT_BYTES).sum();
             prop_assert_eq!(check(&batch, stamp), large);
@@ -151,10 +158,10 @@ pub(super) mod tests {
             prop_assert_eq!(header.count() as usize, records.len());
             let mut buffer = BatchBuffer::new(0);
             for record in &records {
-                prop_assert!(buffer.try_push(record, &create()).unwrap().is_some());
+                prop_assert!(buffer.try_push(record, &rules).unwrap().is_some());
             }
             if is_sealed {
-                buffer.seal(&create().timestamps);
+                buffer.seal(&rules.timestamps);
             }
             prop_assert_eq!(check(&buffer, stamp), joined.len() - BatchHeader::LEN);
         }

@@ -438,7 +438,8 @@ impl DiskFile for RealFile {
 
     #[cfg(target_os = "linux")]
     fn write_pieces_at(&self, pieces: &[io::IoSlice<'_>], position: u64) -> io::Result<usize> {
-        let pieces = &pieces[..pieces.len().min(os::MOST_PIECES)];
+        let empty = pieces.iter().take_while(|piece| piece.is_empty()).count();
+        let pieces = &pieces[empty..pieces.len().min(empty + os::MOST_PIECES)];
         let len = pieces.iter().map(|piece| piece.len() as u64).sum();
         let end = position.checked_add(len).ok_or(io::ErrorKind::InvalidInput)?;
         self.inner.give_way_ahead(end);
