@@ -39,7 +39,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-pub(crate) use tests::one_batch;
+pub(crate) use {pieces::tests::check as check_pieces, tests::one_batch};
 
 pub use batch::Headers;
 pub(crate) use batch::{Batch, ControlRecord, RecordIter};

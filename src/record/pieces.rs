@@ -86,7 +86,7 @@ impl<'a> Pieces<'a> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::super::tests::{create, stamp};
@@ -106,7 +106,7 @@ pub(super) mod tests {
 
     /// That the pieces of a batch are what it writes; how many bytes are lent.
     #[track_caller]
-    pub(in super::super) fn check(batch: &impl AppendBatch, stamp: Stamp) -> usize {
+    pub(crate) fn check(batch: &impl AppendBatch, stamp: Stamp) -> usize {
         let mut written = vec![9; batch.size()];
         batch.write(stamp, &mut written, crc32c::crc32c_append);
         let whole = batch.whole(stamp, vec![8; 5], crc32c::crc32c_append);

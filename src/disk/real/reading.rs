@@ -21,8 +21,8 @@ use super::super::island::Mapping;
 /// What is brought in at a time: who waits for a window meanwhile waits for no more.
 const PIECE: u64 = 1 << 20;
 /// How far in front of the reader pages are asked for: as far as he has come, between these, and
-/// anew once he has half of that left. To wake the thread costs as much as bringing in fifty, and,
-/// where all processors are at work, it may have the reader's.
+/// anew once he has half of that left. To wake the thread takes the reader microseconds and, where
+/// all processors are at work, maybe his own.
 const LEAST_AHEAD: u64 = 2 * PIECE;
 const MOST_AHEAD: u64 = 64 * PIECE;
 /// Who has read as much without a gap reads on.
