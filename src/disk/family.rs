@@ -403,11 +403,13 @@ pub trait TailMap: sealed::Sealed + Send + fmt::Debug {
     /// lost, and the call may be made again.
     fn allocate(&mut self, end: u64) -> io::Result<()>;
 
-    /// Says that `bytes` behind the allocated end will be wanted soon. Where a thread makes windows
-    /// ready ahead ([`Windows`]) it begins with them, as far as the map reaches; what comes of it
-    /// the next [`allocate`](TailMap::allocate) finds. Elsewhere nothing happens.
-    fn prepare(&mut self, bytes: u64) {
-        let _ = bytes;
+    /// Says that `bytes` behind the allocated end will be wanted soon, where the map ends there in
+    /// one of `capacity` bytes. Where a thread makes windows ready ahead ([`Windows`]) it begins
+    /// with them, as far as the map reaches; what comes of it the next
+    /// [`allocate`](TailMap::allocate) or [`enlarge`](TailMap::enlarge) finds. Elsewhere nothing
+    /// happens.
+    fn prepare(&mut self, bytes: u64, capacity: u64) {
+        let _ = (bytes, capacity);
     }
 
     /// Says that positioned writes have extended the file to `end`, without a gap above the

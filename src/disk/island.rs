@@ -66,23 +66,7 @@ impl Mapping {
     /// Maps `capacity` bytes of a file that ends at `published`.
     pub(super) fn create(file: &File, published: u64, capacity: u64) -> io::Result<Writer> {
         let bounds = Bounds::new(published, file.metadata()?.len(), capacity)?;
-        Ok(Writer { mapping: Mapping::within(file, &bounds)?, bounds })
-    }
-
-    fn within(file: &File, bounds: &Bounds) -> io::Result<Arc<Mapping>> {
-        let len = usize::try_from(bounds.capacity()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let raw = MmapOptions::new().len(len).map_raw(file)?;
-        // small maps would leave a process of little address space nothing at all
-        drop(MmapOptions::new().len(SPARE).map_raw_read_only(file)?);
-        // Without this the first store into a fresh window reads megabytes ahead.
-        raw.advise(Advice::Random)?;
-        Ok(Arc::new(Mapping {
-            raw,
-            published: AtomicU64::new(bounds.published()),
-            allocated: AtomicU64::new(bounds.allocated()),
-            absent_below: AtomicU64::new(bounds.published()),
-            tells_cached: file.metadata().is_ok_and(|it| is_own(&it)),
-        }))
+        Ok(Unused::create(file, capacity)?.begin(bounds))
     }
 
     /// Keeps a file for [`flush`](Mapping::flush) alone, with what the system has to report of what
@@ -284,6 +268,51 @@ impl AsRef<[u8]> for View {
     }
 }
 
+/// A mapping that nobody stores into or looks into yet: nothing of it is published.
+#[derive(Debug)]
+pub(super) struct Unused(Mapping);
+
+impl Unused {
+    /// Maps `capacity` bytes of a file, which may be shorter.
+    pub(super) fn create(file: &File, capacity: u64) -> io::Result<Unused> {
+        let len = usize::try_from(capacity).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let raw = MmapOptions::new().len(len).map_raw(file)?;
+        // small maps would leave a process of little address space nothing at all
+        drop(MmapOptions::new().len(SPARE).map_raw_read_only(file)?);
+        // Without this the first store into a fresh window reads megabytes ahead.
+        raw.advise(Advice::Random)?;
+        Ok(Unused(Mapping {
+            raw,
+            published: AtomicU64::new(0),
+            allocated: AtomicU64::new(0),
+            absent_below: AtomicU64::new(0),
+            tells_cached: file.metadata().is_ok_and(|it| is_own(&it)),
+        }))
+    }
+
+    /// How much of the file is mapped.
+    pub(super) fn capacity(&self) -> u64 {
+        self.0.raw.len() as u64
+    }
+
+    /// As [`Mapping::populate`].
+    pub(super) fn populate(&self, from: u64, to: u64) -> io::Result<()> {
+        self.0.populate(from, to)
+    }
+
+    /// Hands what is below the published end to readers and the rest to one writer.
+    fn begin(self, bounds: Bounds) -> Writer {
+        debug_assert_eq!(self.capacity(), bounds.capacity());
+        let mapping = Arc::new(Mapping {
+            published: AtomicU64::new(bounds.published()),
+            allocated: AtomicU64::new(bounds.allocated()),
+            absent_below: AtomicU64::new(bounds.published()),
+            ..self.0
+        });
+        Writer { mapping, bounds }
+    }
+}
+
 /// The one who may store into a [`Mapping`]; not cloneable, made with it.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -300,14 +329,12 @@ impl Writer {
         &self.bounds
     }
 
-    /// Goes on in a new mapping of `capacity` bytes of the same file. Readers of the one before
+    /// Goes on in another mapping of the same file, which covers no less. Readers of the one before
     /// keep what was published in it.
-    pub(super) fn enlarge(&mut self, file: &File, capacity: u64) -> io::Result<()> {
-        let bounds = self.bounds.enlarged(capacity)?;
-        let mapping = Mapping::within(file, &bounds)?;
-        mapping.populate(bounds.published(), bounds.allocated())?;
-        debug_assert_eq!(self.mapping.published(), mapping.published());
-        *self = Writer { mapping, bounds };
+    pub(super) fn go_on_in(&mut self, unused: Unused) -> io::Result<()> {
+        let bounds = self.bounds.enlarged(unused.capacity())?;
+        unused.populate(bounds.published(), bounds.allocated())?;
+        *self = unused.begin(bounds);
         Ok(())
     }
 

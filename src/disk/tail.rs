@@ -63,10 +63,19 @@ impl Bounds {
     /// # Errors
     /// `InvalidInput` where it is less than before.
     pub(super) fn enlarged(&self, capacity: u64) -> io::Result<Self> {
+        self.check_enlarge(capacity)?;
+        Ok(Bounds { capacity, ..*self })
+    }
+
+    /// Whether a mapping of that capacity can take this one's place.
+    ///
+    /// # Errors
+    /// `InvalidInput` where not.
+    pub(super) fn check_enlarge(&self, capacity: u64) -> io::Result<()> {
         if capacity < self.capacity || isize::try_from(capacity).is_err() {
             return Err(invalid("a mapped tail only grows"));
         }
-        Ok(Bounds { capacity, ..*self })
+        Ok(())
     }
 
     /// The window as offsets into the mapping.

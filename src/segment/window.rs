@@ -100,7 +100,9 @@ pub(super) fn grow(
             return Ok(true);
         }
     }
-    map.prepare(window.size(map.allocated()));
-    window.calm = map.allocated();
+    let allocated = map.allocated();
+    let size = window.size(allocated);
+    map.prepare(size, map_size(allocated.saturating_add(size).min(limit), limit));
+    window.calm = allocated;
     Ok(true)
 }

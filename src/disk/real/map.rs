@@ -3,7 +3,7 @@
 //! Writing zeros before mapping them is what keeps a full disk an error and never a signal: the
 //! space is the file's before the first store. Nothing here is `unsafe`; the memory is the
 //! island's. A store or a publish takes no lock and makes no system call. Of a busy log another
-//! thread readies the next window meanwhile (`ahead`).
+//! thread readies the next window meanwhile (`ahead`), and the larger map it lies in.
 
 use std::fs::File;
 use std::io;
@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use super::super::island::{Mapping, Writer};
+use super::super::island::{Mapping, Unused, Writer};
 use super::super::{MapReader, TailMap, sealed};
 use super::ahead::{Job, Taken};
 use super::file::Inner;
@@ -28,9 +28,18 @@ const LET_GO: u64 = 1 << 20;
 /// The next window, as another thread makes it ready.
 #[derive(Debug)]
 pub(super) struct Ahead {
-    mapping: Arc<Mapping>,
+    map: MapAhead,
     from: u64,
     to: u64,
+}
+
+/// The map that a window ahead lies in.
+#[derive(Debug)]
+enum MapAhead {
+    /// The writer's own.
+    Here(Arc<Mapping>),
+    /// One that is made with the window: the writer's own ends where that begins.
+    Larger(Arc<Larger>),
 }
 
 impl Job for Ahead {
@@ -42,11 +51,34 @@ impl Job for Ahead {
 
     fn run(&self, file: &File, from: u64, to: u64) -> io::Result<()> {
         zero_ahead(file, from, to)?;
-        self.mapping.populate(from, to)
+        match &self.map {
+            MapAhead::Here(mapping) => mapping.populate(from, to),
+            MapAhead::Larger(larger) => larger.map(file)?.populate(from, to),
+        }
     }
 
     fn cut(&self, file: &File, end: u64) -> io::Result<()> {
         file.set_len(end)
+    }
+}
+
+/// A larger map of a file, once whoever makes its first window ready has mapped it.
+#[derive(Debug)]
+struct Larger {
+    capacity: u64,
+    made: OnceLock<Unused>,
+}
+
+impl Larger {
+    /// By the only one who makes the window ready.
+    fn map(&self, file: &File) -> io::Result<&Unused> {
+        match self.made.get() {
+            Some(made) => Ok(made),
+            None => {
+                let made = Unused::create(file, self.capacity)?;
+                Ok(self.made.get_or_init(|| made))
+            }
+        }
     }
 }
 
@@ -60,12 +92,14 @@ pub(super) struct RealTail {
     cut_first: bool,
     /// The pages below it have been let go.
     let_go: u64,
+    /// The map to go on in, where one was asked for.
+    larger: Option<Arc<Larger>>,
 }
 
 impl RealTail {
     pub(super) fn new(writer: Writer, file: Arc<Inner>) -> Self {
-        let let_go = writer.bounds().allocated() / LET_GO * LET_GO;
-        RealTail { writer, file, cut_first: false, let_go }
+        let let_go = writer.bounds().published() / LET_GO * LET_GO;
+        RealTail { writer, file, cut_first: false, let_go, larger: None }
     }
 
     /// Unmaps pages far behind the writer. A sync write-protects every dirty page it finds mapped,
@@ -81,13 +115,42 @@ impl RealTail {
         }
     }
 
-    /// Takes over what another thread has made ready.
+    /// Takes over what another thread has made ready. What the map does not reach is left as zeros
+    /// that the file ends in.
     fn take_ahead(&mut self) {
-        match self.file.ahead.take(self.allocated()) {
-            Taken::UpTo(end) => self.writer.raise_allocated(end),
-            Taken::Littered => self.cut_first = true,
-            Taken::Nothing => {}
+        let ready = self.ready_ahead();
+        self.larger = None;
+        if ready <= self.capacity() {
+            self.writer.raise_allocated(ready);
         }
+    }
+
+    /// Up to where the file is zeros by now. Nobody else is at it from here on, nor at a larger map.
+    fn ready_ahead(&mut self) -> u64 {
+        match self.file.ahead.take(self.allocated()) {
+            Taken::UpTo(end) => end,
+            Taken::Littered => {
+                self.cut_first = true;
+                self.allocated()
+            }
+            Taken::Nothing => self.allocated(),
+        }
+    }
+
+    /// A map of `capacity` bytes, with what of the file lies ready in it: the one that was asked
+    /// for, if it is made and large enough.
+    fn larger_map(&mut self, capacity: u64) -> io::Result<(Unused, u64)> {
+        let ready = self.ready_ahead();
+        let made = self.larger.take().and_then(Arc::into_inner).and_then(|it| it.made.into_inner());
+        if let Some(made) = made
+            && made.capacity() >= capacity
+        {
+            return Ok((made, ready));
+        }
+        let file = self.file.descriptor()?;
+        let (made, ready) = (Unused::create(&file, capacity)?, ready.min(capacity));
+        made.populate(self.allocated(), ready)?;
+        Ok((made, ready))
     }
 
     /// Writes zeros up to `end` and has the pages in the map.
@@ -125,12 +188,13 @@ impl TailMap for RealTail {
     }
 
     fn enlarge(&mut self, capacity: u64) -> io::Result<()> {
-        self.take_ahead();
+        self.writer.bounds().check_enlarge(capacity)?;
         self.file.make_room_for_map()?;
-        let file = self.file.descriptor()?;
-        self.writer.enlarge(&file, capacity)?;
+        let (map, ready) = self.larger_map(capacity)?;
+        self.writer.go_on_in(map)?;
+        self.writer.raise_allocated(ready);
         self.file.change_map(self.writer.mapping());
-        self.let_go = self.allocated() / LET_GO * LET_GO;
+        self.let_go = self.writer.bounds().published() / LET_GO * LET_GO;
         Ok(())
     }
 
@@ -146,13 +210,20 @@ impl TailMap for RealTail {
         Ok(())
     }
 
-    fn prepare(&mut self, bytes: u64) {
+    fn prepare(&mut self, bytes: u64, capacity: u64) {
         let from = self.allocated();
-        let to = from.saturating_add(bytes).min(self.capacity());
-        if from < to && self.file.has_servers() {
-            let mapping = self.writer.mapping().clone();
-            self.file.ask_ahead(Ahead { mapping, from, to });
+        let to = from.saturating_add(bytes);
+        if from >= capacity.max(self.capacity()) || bytes == 0 || !self.file.has_servers() {
+            return;
         }
+        let (map, end) = if from < self.capacity() {
+            (MapAhead::Here(self.writer.mapping().clone()), self.capacity())
+        } else {
+            let larger = Arc::new(Larger { capacity, made: OnceLock::new() });
+            self.larger = Some(larger.clone());
+            (MapAhead::Larger(larger), capacity)
+        };
+        self.file.ask_ahead(Ahead { map, from, to: to.min(end) });
     }
 
     fn written(&mut self, end: u64) {

@@ -222,7 +222,7 @@ fn the_window_behind_is_ready_before_it_is_needed() {
                 break;
             }
             map.allocate(end).unwrap();
-            map.prepare(WINDOW);
+            map.prepare(WINDOW, map.capacity());
             thread::sleep(Duration::from_millis(1));
             is_ahead = file.len().unwrap() == map.allocated() + WINDOW;
         }
@@ -245,7 +245,7 @@ fn a_window_that_is_ready_goes_where_the_file_is_cut_before_it() {
         let until = Instant::now() + Duration::from_secs(60);
         while file.len().unwrap() == map.allocated() && Instant::now() < until {
             map.allocate(map.allocated() + WINDOW).unwrap();
-            map.prepare(WINDOW);
+            map.prepare(WINDOW, map.capacity());
             thread::sleep(Duration::from_millis(1));
         }
         let allocated = map.allocated();
@@ -279,7 +279,7 @@ fn a_window_that_waits_gives_way_to_a_positioned_write() {
             scope.spawn(|| windows.ready(&goes_on));
             turn.wait(); // somebody serves, and is not at it yet
             let allocated = map.allocate(WINDOW);
-            map.prepare(WINDOW);
+            map.prepare(WINDOW, map.capacity());
             let done = allocated.and_then(|()| write_all_at(&*file, &vec![7; written], WINDOW));
             turn.wait();
             done.unwrap();
@@ -303,7 +303,7 @@ fn a_window_is_asked_for_where_somebody_serves_as_far_as_the_map_reaches() {
     let mut map = file.map_tail(0, 2 * WINDOW).unwrap().unwrap();
     let mut asked_by = |size: u64| {
         map.allocate(map.allocated() + size).unwrap();
-        map.prepare(WINDOW);
+        map.prepare(WINDOW, map.capacity());
         disk.shared.ahead.waiting.lock().windows.len()
     };
     assert_eq!(asked_by(WINDOW), 0, "nobody serves");
@@ -323,6 +323,94 @@ fn a_window_is_asked_for_where_somebody_serves_as_far_as_the_map_reaches() {
     assert_eq!(found, [1, 1], "behind the map there is none");
 }
 
+/// A full map of one window, and a larger one asked for; what the file has of that now.
+fn with_a_larger_map_ahead(test: impl FnOnce(&dyn DiskFile, Box<dyn TailMap>, &Path)) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("f");
+    with_a_server(|disk| {
+        let file = disk.open(&path, Access::Create).unwrap();
+        let mut map = file.map_tail(0, WINDOW).unwrap().unwrap();
+        map.allocate(WINDOW).unwrap();
+        map.window(0, 7).fill(7);
+        map.publish(7);
+        map.prepare(WINDOW, 4 * WINDOW);
+        let until = Instant::now() + Duration::from_secs(60);
+        while file.len().unwrap() < 2 * WINDOW && Instant::now() < until {
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(file.len().unwrap(), 2 * WINDOW, "the control: a window was asked for");
+        test(&*file, map, &path);
+    });
+}
+
+/// How many maps of a file this process has.
+fn maps_of(path: &Path) -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().filter(|line| line.ends_with(path.to_str().unwrap())).count()
+}
+
+#[test]
+fn a_larger_map_is_ready_before_it_is_needed() {
+    with_a_larger_map_ahead(|file, mut map, path| {
+        assert_eq!((map.capacity(), map.allocated(), maps_of(path)), (WINDOW, WINDOW, 2));
+        map.enlarge(3 * WINDOW).unwrap();
+        assert_eq!((map.capacity(), map.allocated()), (4 * WINDOW, 2 * WINDOW), "the ready one");
+        assert_eq!(maps_of(path), 2, "the one before waits for a sync");
+        file.sync_data().unwrap();
+        assert_eq!(maps_of(path), 1);
+        let end = 2 * WINDOW;
+        let len = usize::try_from(end).unwrap();
+        assert!(map.window(7, len - 7).iter().all(|byte| *byte == 0));
+        map.window(7, len - 7).fill(8);
+        map.publish(end);
+        let view = map.reader().view(0, end).unwrap();
+        assert_eq!((&view[..7], &view[7..]), (&[7; 7][..], &vec![8; len - 7][..]));
+        assert_eq!(std::fs::read(path).unwrap(), view);
+    });
+}
+
+#[test]
+fn a_map_that_is_wanted_larger_still_takes_over_what_was_made_ready() {
+    with_a_larger_map_ahead(|_, mut map, path| {
+        map.enlarge(5 * WINDOW).unwrap();
+        assert_eq!((map.capacity(), map.allocated()), (5 * WINDOW, 2 * WINDOW));
+        assert_eq!(maps_of(path), 2, "what was asked for is gone");
+    });
+}
+
+/// What was stored beyond the file's end would be a signal.
+#[test]
+fn a_larger_map_has_nothing_ready_where_the_file_was_cut_meanwhile() {
+    with_a_larger_map_ahead(|file, mut map, _| {
+        file.set_len(WINDOW).unwrap();
+        map.enlarge(3 * WINDOW).unwrap();
+        assert_eq!((map.capacity(), map.allocated()), (4 * WINDOW, WINDOW));
+        map.allocate(2 * WINDOW).unwrap();
+        map.window(WINDOW, 1).fill(7);
+        assert_eq!(file.len().unwrap(), 2 * WINDOW);
+    });
+}
+
+#[test]
+fn a_map_at_rest_or_dropped_keeps_no_larger_one() {
+    for is_dropped in [false, true] {
+        with_a_larger_map_ahead(|file, mut map, path| {
+            map.rest();
+            assert_eq!((map.capacity(), map.allocated(), maps_of(path)), (WINDOW, WINDOW, 1));
+            map.prepare(WINDOW, 4 * WINDOW);
+            if is_dropped {
+                drop(map);
+                file.sync_data().unwrap();
+                assert_eq!(maps_of(path), 0);
+                return;
+            }
+            map.enlarge(4 * WINDOW).unwrap();
+            map.allocate(2 * WINDOW).unwrap();
+            assert!(map.window(WINDOW, 9).iter().all(|byte| *byte == 0));
+        });
+    }
+}
+
 /// A tail as its log uses it.
 struct Tail<'a> {
     file: &'a dyn DiskFile,
@@ -340,12 +428,13 @@ impl Tail<'_> {
         let end = self.published() + bytes.len() as u64;
         let map = self.map.as_mut().unwrap();
         if end > map.capacity() {
-            map.enlarge(end.next_multiple_of(64 << 10)).unwrap();
+            let unit = if bytes.len().is_multiple_of(8) { 256 } else { 64 }; // at times more than asked for
+            map.enlarge(end.next_multiple_of(unit << 10)).unwrap();
         }
         if end > map.allocated() {
             let wanted = (map.allocated() + WINDOW).min(map.capacity()).max(end);
             map.allocate(wanted).unwrap();
-            map.prepare(WINDOW);
+            map.prepare(WINDOW, (map.allocated() + WINDOW).next_multiple_of(64 << 10));
         }
         map.window(self.bytes.len() as u64, bytes.len()).copy_from_slice(bytes);
         map.publish(end);
