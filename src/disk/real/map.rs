@@ -125,7 +125,8 @@ impl RealTail {
         }
     }
 
-    /// Up to where the file is zeros by now. Nobody else is at it from here on, nor at a larger map.
+    /// Up to where the file is zeros by now. From here on nobody else is at it, nor at a larger
+    /// map.
     fn ready_ahead(&mut self) -> u64 {
         match self.file.ahead.take(self.allocated()) {
             Taken::UpTo(end) => end,

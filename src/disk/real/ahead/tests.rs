@@ -428,7 +428,8 @@ impl Tail<'_> {
         let end = self.published() + bytes.len() as u64;
         let map = self.map.as_mut().unwrap();
         if end > map.capacity() {
-            let unit = if bytes.len().is_multiple_of(8) { 256 } else { 64 }; // at times more than asked for
+            // at times more than was asked for
+            let unit = if bytes.len().is_multiple_of(8) { 256 } else { 64 };
             map.enlarge(end.next_multiple_of(unit << 10)).unwrap();
         }
         if end > map.allocated() {
