@@ -3,9 +3,11 @@
 //! An open loop of 1,000 records a second for 20 s, each timed from when it was meant to be sent,
 //! once with a consumer that parks and once with one that spins first; then a ping-pong of two
 //! spinning threads. Prints percentiles; beside them, in the same run, the parked and the spinning
-//! hand-over of two bare threads.
+//! hand-over of two bare threads, and the same three of a bare log: what a batch of one record in
+//! Kafka's layout takes, stored into memory that is warm, read back with its checksum compared.
 
 use std::hint::black_box;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -25,6 +27,9 @@ pub fn wake(run: &Run) {
     ping_pong(trips);
     bare_park(records);
     [0, 1, 3].into_iter().for_each(|lines| bare_spin(trips, lines));
+    bare_log("bare log, parked", true, records);
+    bare_log("bare log, spinning", false, records);
+    bare_log_ping_pong(trips);
 }
 
 /// Sends on time, whatever became of the records before; the value is the intended time.
@@ -176,3 +181,115 @@ fn bare_spin(trips: u64, lines: usize) {
 #[derive(Default)]
 #[repr(align(128))]
 struct Line(AtomicU64);
+
+/// The header of a batch and a record of eight bytes without a key, in words.
+const BATCH: usize = (61 + 15_usize).div_ceil(8);
+/// What a checksum covers begins here.
+const SUMMED: usize = 21;
+
+/// Batches in memory behind one mutex, and how many there are: no clock, rules, indexes, digests,
+/// segments or readers that are known.
+struct BareLog {
+    memory: Vec<AtomicU64>,
+    writer: Mutex<u64>,
+    end: Line,
+}
+
+impl BareLog {
+    fn of(batches: u64) -> Self {
+        let words = BATCH * usize::try_from(batches).expect("few");
+        let memory: Vec<_> = (0..words).map(|_| AtomicU64::new(1)).collect(); // not zero: touched
+        BareLog { memory, writer: Mutex::new(0), end: Line::default() }
+    }
+
+    fn batch(&self, offset: u64) -> &[AtomicU64] {
+        let at = BATCH * usize::try_from(offset).expect("few");
+        &self.memory[at..at + BATCH]
+    }
+
+    fn append(&self, value: u64) {
+        let mut offset = self.writer.lock().expect("no panic");
+        let mut batch = [0; 8 * BATCH];
+        batch[..8].copy_from_slice(&offset.to_be_bytes());
+        batch[61..69].copy_from_slice(&value.to_be_bytes());
+        let sum = crc32c::crc32c(&batch[SUMMED..]);
+        batch[17..SUMMED].copy_from_slice(&sum.to_be_bytes());
+        for (word, bytes) in self.batch(*offset).iter().zip(batch.chunks_exact(8)) {
+            let bytes = bytes.try_into().expect("eight bytes");
+            word.store(u64::from_be_bytes(bytes), Ordering::Relaxed);
+        }
+        *offset += 1;
+        self.end.0.store(*offset, Ordering::Release);
+    }
+
+    /// How many there are; what is below is there to be read.
+    fn end(&self) -> u64 {
+        self.end.0.load(Ordering::Acquire)
+    }
+
+    fn read(&self, offset: u64) -> u64 {
+        let mut batch = [0; 8 * BATCH];
+        for (word, bytes) in self.batch(offset).iter().zip(batch.chunks_exact_mut(8)) {
+            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_be_bytes());
+        }
+        let sum = crc32c::crc32c(&batch[SUMMED..]);
+        assert_eq!(batch[17..SUMMED], sum.to_be_bytes(), "its checksum");
+        u64::from_be_bytes(batch[61..69].try_into().expect("eight bytes"))
+    }
+}
+
+/// The open loop through a bare log.
+fn bare_log(name: &str, parks: bool, records: u32) {
+    let log = BareLog::of(u64::from(records));
+    let start = Instant::now() + Duration::from_millis(100);
+    let mut histogram = histogram();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let mut offset = 0;
+            while offset < u64::from(records) {
+                while offset == log.end() {
+                    if parks { std::thread::park() } else { std::hint::spin_loop() }
+                }
+                let intended = Duration::from_nanos(log.read(offset));
+                offset += 1;
+                keep(&mut histogram, start.elapsed().saturating_sub(intended));
+            }
+        });
+        for number in 0..records {
+            let intended = PERIOD * number;
+            wait_until(start + intended);
+            log.append(nanos_of(intended));
+            if parks {
+                waiting.thread().unpark();
+            }
+        }
+    });
+    print(name, &histogram);
+}
+
+/// The ping-pong through two bare logs.
+fn bare_log_ping_pong(trips: u64) {
+    let (ours, theirs) = (BareLog::of(trips), BareLog::of(trips));
+    let take = |log: &BareLog, trip: u64| {
+        while log.end() == trip {
+            std::hint::spin_loop();
+        }
+        assert_eq!(log.read(trip), trip);
+    };
+    let mut histogram = histogram();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for trip in 0..trips {
+                take(&ours, trip);
+                theirs.append(trip);
+            }
+        });
+        for trip in 0..trips {
+            let sent = Instant::now();
+            ours.append(trip);
+            take(&theirs, trip);
+            keep(&mut histogram, sent.elapsed() / 2);
+        }
+    });
+    print("bare log, hot loop, one way", &histogram);
+}
