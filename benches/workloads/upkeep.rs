@@ -43,7 +43,8 @@ pub fn compacted(place: &Place, records: u64) -> (f64, f64) {
     let began = Instant::now();
     let mut took = Duration::ZERO;
     let (mut idle, mut last) = (0, 0);
-    while idle < 50 {
+    // a pass counts once it has ended, and goes over all of it twice, by steps of a mebibyte
+    while idle < 100 + before / (1 << 18) {
         clock.advance(Duration::from_secs(1));
         store.run_maintenance();
         let (_, compactions) = bytes_and_compactions(&store.stats());

@@ -385,12 +385,13 @@ pub trait TailMap: sealed::Sealed + Send + fmt::Debug {
         None
     }
 
-    /// Maps the file anew, `capacity` bytes of it. [`reader`](TailMap::reader) is another one then;
-    /// those that were taken before go on with what was published before.
+    /// Maps the file anew, `capacity` bytes of it or, where one was prepared, more; it is then
+    /// perhaps allocated further. [`reader`](TailMap::reader) is another one then; those that were
+    /// taken before go on with what was published before.
     ///
     /// # Errors
     /// `InvalidInput` where that is less than before; those of the operating system. Everything is
-    /// as it was then.
+    /// as it was then, but what was being prepared is not.
     fn enlarge(&mut self, capacity: u64) -> io::Result<()>;
 
     /// Writes zeros from the allocated end up to `end` and readies them to be stored into. The
@@ -403,11 +404,11 @@ pub trait TailMap: sealed::Sealed + Send + fmt::Debug {
     /// lost, and the call may be made again.
     fn allocate(&mut self, end: u64) -> io::Result<()>;
 
-    /// Says that `bytes` behind the allocated end will be wanted soon, where the map ends there in
-    /// one of `capacity` bytes. Where a thread makes windows ready ahead ([`Windows`]) it begins
-    /// with them, as far as the map reaches; what comes of it the next
-    /// [`allocate`](TailMap::allocate) or [`enlarge`](TailMap::enlarge) finds. Elsewhere nothing
-    /// happens.
+    /// Says that `bytes` behind the allocated end will be wanted soon. Where a thread makes windows
+    /// ready ahead ([`Windows`]) it begins with them, as far as the map reaches; what comes of it
+    /// the next [`allocate`](TailMap::allocate) finds. Where the map ends there already they are
+    /// readied in another, of `capacity` bytes, which the next [`enlarge`](TailMap::enlarge) goes on
+    /// in. Elsewhere nothing happens.
     fn prepare(&mut self, bytes: u64, capacity: u64) {
         let _ = (bytes, capacity);
     }

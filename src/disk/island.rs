@@ -309,6 +309,7 @@ impl Unused {
             absent_below: AtomicU64::new(bounds.published()),
             ..self.0
         });
+        debug_assert_eq!(mapping.published(), bounds.published());
         Writer { mapping, bounds }
     }
 }

@@ -483,6 +483,13 @@ mod copies {
     }
 }
 
+/// How many mappings of a file this process has.
+#[cfg(target_os = "linux")]
+pub(in crate::disk) fn mappings_of(path: &std::path::Path) -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().filter(|line| line.ends_with(&*path.to_string_lossy())).count()
+}
+
 /// How much of a mapped file's pages this process has.
 #[cfg(target_os = "linux")]
 pub(in crate::disk) fn resident_bytes_of(path: &std::path::Path) -> u64 {

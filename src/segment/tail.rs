@@ -250,7 +250,7 @@ impl Tail {
             _ => None,
         };
         if !fits_map {
-            self.map = MapState::Positioned; // the batch reaches beyond the map and its window
+            self.give_map_up(position); // the batch reaches beyond it and its window
         }
         let header = match stored {
             Some(header) => header,
@@ -358,8 +358,16 @@ impl Tail {
         if end <= map.capacity() || enlarge(&mut **map, end, self.capacity, &self.segment) {
             map.written(end);
         } else {
-            // the file ends at `end`: beyond the map there is no window
-            self.map = MapState::Positioned;
+            self.give_map_up(end);
+        }
+    }
+
+    /// Goes on by position: what was made ready behind a map that cannot be had is cut off.
+    #[cold]
+    fn give_map_up(&mut self, end: u64) {
+        self.map = MapState::Positioned;
+        if let Err(error) = self.file.set_len(end) {
+            log::debug!("zeros behind {} are kept: {error}", self.segment.path().display());
         }
     }
 

@@ -50,10 +50,16 @@ impl Job for Ahead {
     }
 
     fn run(&self, file: &File, from: u64, to: u64) -> io::Result<()> {
-        zero_ahead(file, from, to)?;
         match &self.map {
-            MapAhead::Here(mapping) => mapping.populate(from, to),
-            MapAhead::Larger(larger) => larger.map(file)?.populate(from, to),
+            MapAhead::Here(mapping) => {
+                zero_ahead(file, from, to)?;
+                mapping.populate(from, to)
+            }
+            MapAhead::Larger(larger) => {
+                let map = larger.map(file)?; // no zeros where there can be no map
+                zero_ahead(file, from, to)?;
+                map.populate(from, to)
+            }
         }
     }
 
@@ -115,13 +121,14 @@ impl RealTail {
         }
     }
 
-    /// Takes over what another thread has made ready. What the map does not reach is left as zeros
-    /// that the file ends in.
+    /// Takes over what another thread has made ready, as far as the map reaches.
     fn take_ahead(&mut self) {
         let ready = self.ready_ahead();
         self.larger = None;
         if ready <= self.capacity() {
             self.writer.raise_allocated(ready);
+        } else {
+            self.cut_first = true;
         }
     }
 
@@ -138,30 +145,37 @@ impl RealTail {
         }
     }
 
-    /// A map of `capacity` bytes, with what of the file lies ready in it: the one that was asked
-    /// for, if it is made and large enough.
-    fn larger_map(&mut self, capacity: u64) -> io::Result<(Unused, u64)> {
-        let ready = self.ready_ahead();
-        let made = self.larger.take().and_then(Arc::into_inner).and_then(|it| it.made.into_inner());
+    /// The larger map that was asked for, if it is made.
+    fn take_larger(&mut self) -> Option<Unused> {
+        Arc::into_inner(self.larger.take()?)?.made.into_inner()
+    }
+
+    /// A map of `capacity` bytes with what of the file is ready: `made`, if it is large enough.
+    fn map_of(&self, capacity: u64, ready: u64, made: Option<Unused>) -> io::Result<Unused> {
         if let Some(made) = made
             && made.capacity() >= capacity
         {
-            return Ok((made, ready));
+            return Ok(made);
         }
-        let file = self.file.descriptor()?;
-        let (made, ready) = (Unused::create(&file, capacity)?, ready.min(capacity));
-        made.populate(self.allocated(), ready)?;
-        Ok((made, ready))
+        let map = Unused::create(&*self.file.descriptor()?, capacity)?;
+        map.populate(self.allocated(), ready.min(capacity))?;
+        Ok(map)
+    }
+
+    /// The file ends where it is known to be allocated: elsewhere lie zeros that nobody took over.
+    fn cut(&mut self) -> io::Result<()> {
+        if self.cut_first {
+            self.file.descriptor()?.set_len(self.allocated())?;
+            self.cut_first = false;
+        }
+        Ok(())
     }
 
     /// Writes zeros up to `end` and has the pages in the map.
     fn extend(&mut self, end: u64) -> io::Result<()> {
+        self.cut()?;
         let from = self.allocated();
         let file = self.file.descriptor()?;
-        if self.cut_first {
-            file.set_len(from)?;
-            self.cut_first = false;
-        }
         let ready =
             zero_ahead(&file, from, end).and_then(|()| self.writer.mapping().populate(from, end));
         if let Err(error) = ready {
@@ -191,9 +205,16 @@ impl TailMap for RealTail {
     fn enlarge(&mut self, capacity: u64) -> io::Result<()> {
         self.writer.bounds().check_enlarge(capacity)?;
         self.file.make_room_for_map()?;
-        let (map, ready) = self.larger_map(capacity)?;
+        let (ready, made) = (self.ready_ahead(), self.take_larger());
+        let is_littered = self.cut_first;
+        // behind a map that was made lie zeros, unless all there are are taken over
+        self.cut_first |= made.is_some();
+        let map = self.map_of(capacity, ready, made)?;
         self.writer.go_on_in(map)?;
-        self.writer.raise_allocated(ready);
+        if ready > self.allocated() && ready <= self.capacity() {
+            self.writer.raise_allocated(ready);
+            self.cut_first = is_littered;
+        }
         self.file.change_map(self.writer.mapping());
         self.let_go = self.writer.bounds().published() / LET_GO * LET_GO;
         Ok(())
@@ -243,6 +264,9 @@ impl TailMap for RealTail {
 
     fn rest(&mut self) {
         self.take_ahead(); // its pages go too
+        if let Err(error) = self.cut() {
+            log::debug!("zeros behind {} are kept: {error}", self.file.path().display());
+        }
         self.writer.let_go_all();
     }
 

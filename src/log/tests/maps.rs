@@ -113,7 +113,8 @@ impl Drop for Serving<'_> {
     }
 }
 
-/// Windows of 4, 4, 8 and 16 KiB, and what is asked for behind the last.
+/// Windows of 4, 4, 8, 16 and so on to 128 KiB, each behind what is mapped of the last; the next
+/// lies in a larger map.
 #[test]
 fn a_window_that_is_half_full_has_the_next_one_behind_it() {
     let directory = tempfile::tempdir().unwrap();
@@ -141,7 +142,8 @@ fn a_window_that_is_half_full_has_the_next_one_behind_it() {
         };
         wait_for(&|| is_served.load(Ordering::Acquire));
         let mut end = 0;
-        for (window, size, next) in [(4, 4, 8), (8, 4, 16), (16, 8, 32), (32, 16, 64)] {
+        let grown = (2..7).map(|step| (4 << step, 2 << step, 8 << step));
+        for (window, size, next) in [(4, 4, 8), (8, 4, 16)].into_iter().chain(grown) {
             while log.size().0 <= (window - size / 2) << 10 {
                 assert!(end == 0 || len() == window << 10, "{} bytes", len());
                 append(&log, &value(end), end).unwrap();
@@ -149,6 +151,11 @@ fn a_window_that_is_half_full_has_the_next_one_behind_it() {
             }
             wait_for(&|| len() == next << 10);
         }
+        while log.size().0 <= 256 << 10 {
+            append(&log, &value(end), end).unwrap();
+            end += 1;
+        }
+        assert_eq!(len(), 512 << 10, "nothing is behind that yet");
         check(&log, end);
     });
 }

@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::*;
-use crate::disk::tests::resident_bytes_of;
+use crate::disk::tests::{mappings_of, resident_bytes_of};
 use crate::disk::{Access, Disk as _, DiskFile, IoMode, RealDisk, TailMap, write_all_at};
 use crate::seeds::seeds;
 
@@ -343,21 +343,15 @@ fn with_a_larger_map_ahead(test: impl FnOnce(&dyn DiskFile, Box<dyn TailMap>, &P
     });
 }
 
-/// How many maps of a file this process has.
-fn maps_of(path: &Path) -> usize {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    maps.lines().filter(|line| line.ends_with(path.to_str().unwrap())).count()
-}
-
 #[test]
 fn a_larger_map_is_ready_before_it_is_needed() {
     with_a_larger_map_ahead(|file, mut map, path| {
-        assert_eq!((map.capacity(), map.allocated(), maps_of(path)), (WINDOW, WINDOW, 2));
+        assert_eq!((map.capacity(), map.allocated(), mappings_of(path)), (WINDOW, WINDOW, 2));
         map.enlarge(3 * WINDOW).unwrap();
         assert_eq!((map.capacity(), map.allocated()), (4 * WINDOW, 2 * WINDOW), "the ready one");
-        assert_eq!(maps_of(path), 2, "the one before waits for a sync");
+        assert_eq!(mappings_of(path), 2, "the one before waits for a sync");
         file.sync_data().unwrap();
-        assert_eq!(maps_of(path), 1);
+        assert_eq!(mappings_of(path), 1);
         let end = 2 * WINDOW;
         let len = usize::try_from(end).unwrap();
         assert!(map.window(7, len - 7).iter().all(|byte| *byte == 0));
@@ -374,7 +368,7 @@ fn a_map_that_is_wanted_larger_still_takes_over_what_was_made_ready() {
     with_a_larger_map_ahead(|_, mut map, path| {
         map.enlarge(5 * WINDOW).unwrap();
         assert_eq!((map.capacity(), map.allocated()), (5 * WINDOW, 2 * WINDOW));
-        assert_eq!(maps_of(path), 2, "what was asked for is gone");
+        assert_eq!(mappings_of(path), 2, "what was asked for is gone");
     });
 }
 
@@ -392,23 +386,42 @@ fn a_larger_map_has_nothing_ready_where_the_file_was_cut_meanwhile() {
 }
 
 #[test]
-fn a_map_at_rest_or_dropped_keeps_no_larger_one() {
-    for is_dropped in [false, true] {
-        with_a_larger_map_ahead(|file, mut map, path| {
-            map.rest();
-            assert_eq!((map.capacity(), map.allocated(), maps_of(path)), (WINDOW, WINDOW, 1));
-            map.prepare(WINDOW, 4 * WINDOW);
-            if is_dropped {
-                drop(map);
-                file.sync_data().unwrap();
-                assert_eq!(maps_of(path), 0);
-                return;
-            }
-            map.enlarge(4 * WINDOW).unwrap();
-            map.allocate(2 * WINDOW).unwrap();
-            assert!(map.window(WINDOW, 9).iter().all(|byte| *byte == 0));
-        });
-    }
+fn a_map_that_rests_keeps_no_larger_one_and_no_zeros_of_it() {
+    with_a_larger_map_ahead(|file, mut map, path| {
+        map.rest();
+        assert_eq!((map.capacity(), map.allocated(), mappings_of(path)), (WINDOW, WINDOW, 1));
+        assert_eq!(file.len().unwrap(), WINDOW);
+        map.enlarge(4 * WINDOW).unwrap();
+        map.allocate(2 * WINDOW).unwrap();
+        assert!(map.window(WINDOW, 9).iter().all(|byte| *byte == 0));
+    });
+}
+
+#[test]
+fn a_map_that_is_dropped_leaves_no_larger_one() {
+    with_a_larger_map_ahead(|file, map, path| {
+        assert_eq!(mappings_of(path), 2);
+        drop(map);
+        file.sync_data().unwrap();
+        assert_eq!(mappings_of(path), 0);
+    });
+}
+
+/// The zeros of its window would lie where the file is taken to end.
+#[test]
+fn a_larger_map_whose_window_gave_way_has_the_file_cut() {
+    with_a_larger_map_ahead(|file, mut map, _| {
+        let end = WINDOW + 100;
+        write_all_at(file, &[7; 100], WINDOW).unwrap();
+        map.enlarge(4 * WINDOW).unwrap();
+        map.written(end);
+        map.publish(end);
+        assert_eq!((map.allocated(), file.len().unwrap()), (end, 2 * WINDOW), "the control");
+        map.rest();
+        assert_eq!(file.len().unwrap(), end);
+        let reader = map.reader();
+        assert_eq!(reader.view(WINDOW, end).unwrap(), vec![7; 100]);
+    });
 }
 
 /// A tail as its log uses it.

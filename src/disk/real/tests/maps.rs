@@ -2,14 +2,7 @@
 
 use super::*;
 #[cfg(target_os = "linux")]
-use crate::disk::tests::resident_bytes_of;
-
-/// How many mappings of a file this process has.
-#[cfg(target_os = "linux")]
-fn mappings_of(path: &Path) -> usize {
-    let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    maps.lines().filter(|line| line.ends_with(&*path.to_string_lossy())).count()
-}
+use crate::disk::tests::{mappings_of, resident_bytes_of};
 
 /// How often this thread has waited for the device because it looked at a page.
 #[cfg(target_os = "linux")]
