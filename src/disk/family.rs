@@ -407,8 +407,8 @@ pub trait TailMap: sealed::Sealed + Send + fmt::Debug {
     /// Says that `bytes` behind the allocated end will be wanted soon. Where a thread makes windows
     /// ready ahead ([`Windows`]) it begins with them, as far as the map reaches; what comes of it
     /// the next [`allocate`](TailMap::allocate) finds. Where the map ends there already they are
-    /// readied in another, of `capacity` bytes, which the next [`enlarge`](TailMap::enlarge) goes on
-    /// in. Elsewhere nothing happens.
+    /// readied in another, of `capacity` bytes, which the next [`enlarge`](TailMap::enlarge) goes
+    /// on in. Elsewhere nothing happens.
     fn prepare(&mut self, bytes: u64, capacity: u64) {
         let _ = (bytes, capacity);
     }
