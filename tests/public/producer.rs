@@ -62,7 +62,7 @@ fn values_of_any_size_are_read_back_as_they_were_sent_by_the_batch() {
         store.ensure_topic("t", TopicConfig::new().max_batch_bytes(4 << 20)).unwrap();
         let topic = store.producer().build().unwrap().topic("t").unwrap();
         let mut sent = 0;
-        for count in [1, 1, 1, 9, 2, 5, 1, 7] {
+        for count in [1, 1, 1, 9, 2, 5, 1, 7, 18] {
             let records: Vec<_> = (sent..sent + count).map(record).collect();
             topic.send_batch(&records).unwrap();
             sent += count;
