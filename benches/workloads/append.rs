@@ -33,7 +33,7 @@ fn send(topic: &TopicProducer, count: u64) {
 /// One thread, one partition, one `send` for each 100-byte value.
 pub fn single100(run: &Run) {
     let round = run.count(500_000);
-    let place = Place::new(run.name);
+    let place = Place::warmed(run);
     let (_store, topic) = topic(&place);
     run.criterion(run.name, Throughput::Elements(round), || send(&topic, round));
     let sends = run.count(5_000_000);
@@ -45,7 +45,7 @@ pub fn single100(run: &Run) {
 /// One thread enqueues 100-byte records with default lingering and waits for every receipt.
 pub fn linger100(run: &Run) {
     let round = run.count(500_000);
-    let place = Place::new(run.name);
+    let place = Place::warmed(run);
     let (_store, topic) = topic(&place);
     let mut pending = Vec::with_capacity(usize::try_from(round).expect("a small count"));
     run.criterion(run.name, Throughput::Elements(round), || {
@@ -61,7 +61,7 @@ pub fn linger100(run: &Run) {
 /// One thread, one partition, 100 values of 1 KiB a call.
 pub fn batch1k(run: &Run) {
     let calls = run.count(500);
-    let place = Place::new(run.name);
+    let place = Place::warmed(run);
     let (_store, topic) = topic(&place);
     let value = [7u8; 1024];
     let records: Vec<_> = (0..100).map(|_| Record::new(&value)).collect();
@@ -83,7 +83,7 @@ pub fn threads16(run: &Run) {
 /// As `single100` from several threads: the total, then each thread's part and the tail.
 fn threads(run: &Run, threads: u64) {
     let each = run.count(400_000 / threads);
-    let place = Place::new(run.name);
+    let place = Place::warmed(run);
     let (_store, topic) = topic(&place);
     run.criterion(run.name, Throughput::Elements(each * threads), || {
         std::thread::scope(|scope| {

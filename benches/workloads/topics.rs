@@ -51,7 +51,7 @@ fn made(place: &Place, names: &[String]) -> (Store, Producer, Vec<TopicProducer>
 
 fn topics(run: &Run, count: u64) {
     let names: Vec<_> = (0..count).map(|number| format!("t{number}")).collect();
-    let place = Place::new(run.name);
+    let place = Place::warmed(run);
     let (_store, producer, topics) = made(&place, &names);
     let turns = (200_000 / count).max(1);
     let unit = || Throughput::Elements(count * turns);
