@@ -3,7 +3,7 @@
 //! record that was read; for the words power and process. And a power-durable send beside, to see
 //! what a sync costs here.
 //!
-//! `cargo bench -- transactions [ROUNDS]`: rounds of a second, all rows in turn, so that they meet
+//! `cargo bench -- transactions [ROUNDS]`: rounds of 0.9 s, all rows in turn, so that they meet
 //! the same machine. On a tmpfs a sync costs nothing and only the words of process mean something.
 
 use std::time::{Duration, Instant};
@@ -134,7 +134,7 @@ fn sends(time: Duration) -> f64 {
 pub fn transactions(run: &Run) {
     let asked = run.words.iter().find_map(|word| word.parse().ok());
     let rounds: usize = asked.unwrap_or(run.rounds());
-    let time = Duration::from_millis(run.count(1_000));
+    let time = Duration::from_millis(run.count(900));
     let rows = rows();
     let (mut figures, mut plain) = (vec![Vec::new(); rows.len()], Vec::new());
     for _ in 0..rounds {

@@ -5,6 +5,7 @@
 //! spinning threads. Prints percentiles; beside them, in the same run, the parked and the spinning
 //! hand-over of two bare threads, and the same three of a bare log: what a batch of one record in
 //! Kafka's layout takes, stored into memory that is warm, read back with its checksum compared.
+//! Bare open loops last 5 s.
 
 use std::hint::black_box;
 use std::sync::Mutex;
@@ -25,7 +26,7 @@ pub fn wake(run: &Run) {
     open_loop("wake, spinning", Duration::from_secs(1), records);
     let trips = run.count(ROUND_TRIPS);
     ping_pong(trips);
-    let records = records / 4; // of bare ones a quarter says as much
+    let records = records / 4;
     bare_park(records);
     [0, 1, 3].into_iter().for_each(|lines| bare_spin(trips, lines));
     bare_log("bare log, parked", true, records);

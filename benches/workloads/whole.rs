@@ -42,7 +42,7 @@ pub fn backup(run: &Run) {
     const PARTITIONS: u32 = 4;
     let place = Place::new(run.name);
     let store = Store::open(place.0.join("data")).expect("a new store");
-    let config = TopicConfig::new().partitions(PARTITIONS).segment_bytes(32 << 20);
+    let config = TopicConfig::new().partitions(PARTITIONS).segment_bytes(4 << 20);
     store.create_topic("bench", config.retention_bytes(128 << 20)).expect("a new topic");
     let (phase, stop) = (AtomicU8::new(0), AtomicBool::new(false));
     let mut took: [Vec<u32>; 3] = Default::default();

@@ -207,8 +207,8 @@ impl TailMap for RealTail {
         self.file.make_room_for_map()?;
         let (ready, made) = (self.ready_ahead(), self.take_larger());
         let is_littered = self.cut_first;
-        // behind a map that was made lie zeros, unless all there are are taken over
-        self.cut_first |= made.is_some();
+        // zeros lie behind what is allocated, unless all there are are taken over
+        self.cut_first |= made.is_some() || ready > self.allocated();
         let map = self.map_of(capacity, ready, made)?;
         self.writer.go_on_in(map)?;
         if ready > self.allocated() && ready <= self.capacity() {
