@@ -267,6 +267,12 @@ impl PartitionLog {
         self.rules.at(now, Compression::Producer, None)
     }
 
+    /// Another whenever what is asked of batches has changed, if it is looked at before that is.
+    #[inline]
+    pub(crate) fn rules_version(&self) -> u64 {
+        self.rules.version()
+    }
+
     /// The same with a producer's word on compression.
     #[inline(always)] // see `producer::walk`
     pub(crate) fn rules_for(

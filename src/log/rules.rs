@@ -30,6 +30,12 @@ impl RulesCell {
         self.0.set(numbers(config));
     }
 
+    /// Another whenever the configuration has changed; see [`Numbers::version`].
+    #[inline]
+    pub(super) fn version(&self) -> u64 {
+        self.0.version()
+    }
+
     /// What is asked of a batch that is appended at `now` by a producer with this word on
     /// compression.
     #[inline(always)] // see `producer::walk`

@@ -6,6 +6,7 @@
 
 use std::sync::{Arc, Weak};
 
+use super::builder::Settings;
 use super::core::Core;
 use super::lane::Lane;
 use super::memory::Grant;
@@ -66,39 +67,94 @@ pub(super) type Helped = Option<Weak<Core>>;
 /// What the records of one batch wait for.
 pub(super) type Ticket = Completion<Ending, Helped>;
 
+/// A ticket, and shares in it for records to come.
+#[derive(Debug)]
+struct Tickets {
+    ticket: SharedArc<Ticket>,
+    shares: Vec<SharedArc<Ticket>>,
+}
+
+impl Tickets {
+    /// With shares for so many records. To make one is an exchange on memory that threads share,
+    /// so it is done beforehand, by who wrote the last batch: mostly not who fills the next.
+    fn new(shares: usize, helped: Helped) -> Self {
+        let ticket = SharedArc::new(Ticket::about(helped));
+        let shares = vec![ticket.clone(); shares.min(MOST_SHARES)];
+        Tickets { ticket, shares }
+    }
+}
+
 /// The duty to end a ticket.
 #[derive(Debug)]
-pub(super) struct Promise(Option<SharedArc<Ticket>>);
+pub(super) struct Promise(Option<Tickets>);
 
 impl Promise {
-    pub(super) fn new(helped: Helped) -> Self {
-        Promise(Some(SharedArc::new(Ticket::about(helped))))
+    pub(super) fn ticket(&self) -> &SharedArc<Ticket> {
+        &self.0.as_ref().expect("a promise has its ticket until it is kept").ticket
     }
 
-    pub(super) fn ticket(&self) -> &SharedArc<Ticket> {
-        self.0.as_ref().expect("a promise has its ticket until it is kept")
+    /// A share in the ticket for one record more.
+    #[inline(always)] // see `linger`
+    pub(super) fn share(&mut self) -> SharedArc<Ticket> {
+        let ready = self.0.as_mut().and_then(|tickets| tickets.shares.pop());
+        ready.unwrap_or_else(|| self.ticket().clone())
     }
 
     /// Ends the ticket. Runs wakers: call it with no lock held.
     pub(super) fn keep(mut self, ending: Result<Written>) {
-        if let Some(ticket) = self.0.take() {
+        if let Some(Tickets { ticket, .. }) = self.0.take() {
             ticket.complete(Arc::new(ending));
         }
-    }
-
-    /// Lets the ticket go that nobody waits for.
-    fn release(&mut self) {
-        self.0 = None;
     }
 }
 
 impl Drop for Promise {
     fn drop(&mut self) {
-        if let Some(ticket) = self.0.take() {
+        if let Some(Tickets { ticket, .. }) = self.0.take() {
             let error = Error::new("append", Cause::Panicked("the flush of a producer"));
             ticket.complete(Arc::new(Err(error.with_outcome(Outcome::Unknown))));
         }
     }
+}
+
+/// An empty batch's memory and tickets: a batch is begun with one and leaves one behind.
+#[derive(Debug)]
+pub(super) struct Spare {
+    buffer: BatchBuffer,
+    tickets: Tickets,
+}
+
+impl Spare {
+    /// A first one.
+    pub(super) fn new(capacity: usize, helped: Helped) -> Self {
+        Spare { buffer: BatchBuffer::new(capacity), tickets: Tickets::new(0, helped) }
+    }
+
+    /// What a batch left behind. The next is likely to have as many records.
+    pub(super) fn of(mut buffer: BatchBuffer, helped: Helped) -> Self {
+        let tickets = Tickets::new(buffer.count() as usize, helped); // u32 fits
+        buffer.clear();
+        Spare { buffer, tickets }
+    }
+}
+
+/// What a topic asks of records.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) rules: BatchRules,
+    /// Of the rules: while the log shows the same, it asks for the same.
+    pub(super) version: u64,
+}
+
+/// What a batch has looked at beforehand: a record with the time of its sending that stays within
+/// this is taken with no other question.
+#[derive(Debug, Default)]
+struct Known {
+    /// How large the batch may become, and still not be full.
+    bytes: usize,
+    records: u32,
+    /// Of the rules.
+    version: u64,
 }
 
 /// Records that wait for company.
@@ -113,11 +169,14 @@ pub(super) struct LingerBatch {
     pub(super) durability: Durability,
     /// When it is written at the latest, on the monotonic clock; `None` until someone read that.
     pub(super) due: Option<Duration>,
+    known: Known,
 }
 
 /// So many bytes beyond a record two lines are asked for, to be stored into: memory that is used
 /// again was read by who appended it, mostly on another processor, which has its lines still.
 const AHEAD: usize = 512;
+/// At most so many shares are made beforehand.
+const MOST_SHARES: usize = 4096;
 
 /// What became of a record that was to join a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,23 +190,24 @@ pub(super) enum Joined {
 }
 
 impl LingerBatch {
-    pub(super) fn new((buffer, most): (BatchBuffer, usize), grant: Grant, helped: Helped) -> Self {
+    pub(super) fn new(Spare { buffer, tickets }: Spare, most: usize, grant: Grant) -> Self {
         LingerBatch {
             buffer,
             most,
             grant,
-            promise: Promise::new(helped),
+            promise: Promise(Some(tickets)),
             durability: Durability::Process,
             due: None,
+            known: Known::default(),
         }
     }
 
     /// Encodes a record behind the others, which takes `bound` bytes at most.
-    #[inline(always)] // see `linger`
     pub(super) fn join(
         &mut self,
         (record, bound): (&Record<'_>, usize),
-        rules: &BatchRules,
+        asked: &Asked,
+        settings: &Settings,
         durability: Durability,
     ) -> Result<Joined> {
         let needed = self.buffer.len() + bound;
@@ -157,22 +217,67 @@ impl LingerBatch {
         if !self.grant.covers(needed) {
             return Ok(Joined::NoRoom);
         }
-        let Some(index) = self.buffer.try_push(record, rules)? else { return Ok(Joined::Full) };
+        let Some(index) = self.buffer.try_push(record, &asked.rules)? else {
+            return Ok(Joined::Full);
+        };
+        self.fetch_ahead();
+        if durability == Durability::Power {
+            self.durability = durability;
+        }
+        self.note_known(asked, settings);
+        Ok(Joined::At(index))
+    }
+
+    /// What `join` would find of a record with the time of its sending, as long as it says yes.
+    fn note_known(&mut self, asked: &Asked, settings: &Settings) {
+        let Asked { rules, version } = asked;
+        let bytes = [
+            rules.max_bytes.min(i32::MAX as usize),
+            self.most,
+            self.grant.bytes(),
+            self.buffer.capacity(),
+            settings.batch_bytes.saturating_sub(1),
+        ];
+        let most = bytes.into_iter().min().filter(|_| !rules.keyed);
+        self.known = Known {
+            bytes: most.unwrap_or(0),
+            records: settings.batch_records.saturating_sub(1),
+            version: *version,
+        };
+    }
+
+    /// The same for a record that is sent now, where what is known says yes and leaves the batch
+    /// open; `None` where `join` has to look.
+    #[inline(always)] // see `linger`
+    pub(super) fn join_known(
+        &mut self,
+        (record, now): (&Record<'_>, Timestamp),
+        version: u64,
+        durability: Durability,
+    ) -> Option<u32> {
+        let known = &self.known;
+        let is_weaker = durability == Durability::Power && self.durability != durability;
+        if version != known.version || self.buffer.count() >= known.records || is_weaker {
+            return None;
+        }
+        let index = self.buffer.try_push_known(record, now, known.bytes)?;
+        self.fetch_ahead();
+        Some(index)
+    }
+
+    #[inline(always)] // see `linger`
+    fn fetch_ahead(&self) {
         if let Some(ahead) = self.buffer.room().get(AHEAD..) {
             Near::of(ahead).fetch_to_write();
             Near::of(ahead).plus(Near::LINE).fetch_to_write();
         }
-        if durability == Durability::Power {
-            self.durability = durability;
-        }
-        Ok(Joined::At(index))
     }
 
     /// An empty batch ends without anybody having waited for it.
-    pub(super) fn discard(mut self) -> BatchBuffer {
+    pub(super) fn discard(mut self) -> Option<Spare> {
         debug_assert!(self.buffer.is_empty(), "records are not dropped");
-        self.promise.release();
-        self.buffer
+        let tickets = self.promise.0.take()?;
+        Some(Spare { buffer: self.buffer, tickets })
     }
 
     /// Appends it. Durability is not waited for, and nobody is woken yet.
@@ -211,4 +316,31 @@ pub(super) fn size_bound(record: &Record<'_>) -> usize {
         bound += HEADER_NUMBERS + header.name().len() + len(header.value());
     }
     bound
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::config::Packing;
+    use crate::record::TimestampRule;
+
+    #[test]
+    fn a_batch_leaves_shares_for_as_many_records_as_it_had_and_not_without_end() {
+        for (records, shares) in [(0, 0), (3, 3), (5_000, MOST_SHARES)] {
+            let mut buffer = BatchBuffer::new(0);
+            let rules = BatchRules {
+                timestamps: TimestampRule::Append { now: Timestamp::from_millis(5) },
+                max_bytes: 1 << 20,
+                keyed: false,
+                packing: Packing::default(),
+                tagged: false,
+            };
+            for _ in 0..records {
+                assert!(buffer.try_push(&Record::new("v"), &rules).unwrap().is_some());
+            }
+            let spare = Spare::of(buffer, None);
+            assert_eq!(spare.tickets.shares.len(), shares);
+            assert!(spare.buffer.is_empty());
+        }
+    }
 }

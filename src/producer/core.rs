@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::batch::{Ending, Helped, LingerBatch, Ticket};
+use super::batch::{Asked, Ending, Helped, LingerBatch, Spare, Ticket};
 use super::builder::{BufferFull, Settings};
 use super::lane::{Lane, closed};
 use super::lanes::{Failures, Lanes};
@@ -48,7 +48,7 @@ pub(super) struct Core {
     topics: Mutex<HashMap<TopicId, Arc<Lanes>>>,
     /// The first failure among topics that are gone, which no flush of the producer has told yet.
     left: Arc<Failures>,
-    spares: Mutex<Vec<BatchBuffer>>,
+    spares: Mutex<Vec<Spare>>,
     errands: Errands<Arc<Lane>>,
 }
 
@@ -110,6 +110,12 @@ impl Core {
         Ok(rules)
     }
 
+    /// The same for a record that is to linger, and until when that holds.
+    pub(super) fn asked(&self, partition: &Partition, now: Timestamp) -> Result<Asked> {
+        let version = partition.log_to_append()?.rules_version(); // before the rules are looked at
+        Ok(Asked { rules: self.rules(partition, now)?, version })
+    }
+
     /// The same for a batch that is appended by this very call, which looks whether it may be; the
     /// codec is the caller's to check.
     #[inline(always)] // see `producer::walk`
@@ -162,25 +168,29 @@ impl Core {
     /// under the lane's lock: nothing here waits.
     pub(super) fn new_batch(&self, most: usize) -> LingerBatch {
         let spare = self.spares.lock().pop();
-        let buffer = spare.unwrap_or_else(|| BatchBuffer::new(FIRST_BATCH_BYTES));
-        LingerBatch::new((buffer, most), Grant::new(&self.memory), self.helped())
+        let spare = spare.unwrap_or_else(|| Spare::new(FIRST_BATCH_BYTES, self.helped()));
+        LingerBatch::new(spare, most, Grant::new(&self.memory))
     }
 
     /// Takes back a batch that stayed empty. With no lock held: it may run wakers.
     pub(super) fn take_back(&self, batch: LingerBatch) {
-        self.recycle(batch.discard());
+        if let Some(spare) = batch.discard() {
+            self.keep_spare(spare);
+        }
     }
 
     /// Keeps a batch's memory for the next, unless it is larger than usual or there are enough.
-    pub(super) fn recycle(&self, mut buffer: BatchBuffer) {
-        if buffer.len() > self.settings.batch_bytes.saturating_mul(2) {
-            return;
+    pub(super) fn recycle(&self, buffer: BatchBuffer) {
+        if buffer.len() <= self.settings.batch_bytes.saturating_mul(2) {
+            self.keep_spare(Spare::of(buffer, self.helped()));
         }
-        buffer.clear();
+    }
+
+    fn keep_spare(&self, spare: Spare) {
         let most = (self.settings.buffer_bytes / self.settings.batch_bytes).clamp(1, SPARES);
         let mut spares = self.spares.lock();
         if spares.len() < most {
-            spares.push(buffer);
+            spares.push(spare);
         }
     }
 

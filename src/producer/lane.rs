@@ -1,21 +1,24 @@
 //! One partition's lane: what lingers for it, and the order in which it gets to the log.
 //!
-//! Records are encoded into the open batch; a batch that is full or due is sealed; sealed batches
-//! are appended first come, first served, by whoever sealed them or by the timer. A large one that
-//! is full is left to the timer, which appends it while its sender fills the next; a sender that is
-//! quicker than the timer finds several waiting, and appends them itself. Those whose records asked
-//! for power durability then wait for one sync that serves all of them. A record that was sent, not
-//! enqueued, waits for its sync by itself; the lane keeps how far, for flushes.
+//! Records are encoded into the open batch (`joining`); a batch that is full or due is sealed;
+//! sealed batches are appended first come, first served, by whoever sealed them or by the timer. A
+//! large one that is full is left to the timer, which appends it while its sender fills the next; a
+//! sender that is quicker than the timer finds several waiting, and appends them itself. Those
+//! whose records asked for power durability then wait for one sync that serves all of them. A
+//! record that was sent, not enqueued, waits for its sync by itself; the lane keeps how far, for
+//! flushes.
 //!
 //! Locks: `queue` guards the batches and is held for a push or a look; `line` is held while
 //! batches are taken and appended, so that none overtakes another; `line` is taken before `queue`.
 //! Promises are kept and memory is given back with neither held.
 
+mod joining;
+
 use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::batch::{Joined, LingerBatch, Promise, Ticket, Written, size_bound};
+use super::batch::{LingerBatch, Promise, Ticket, Written};
 use super::core::Core;
 use super::lanes::Failures;
 use super::topic_name::TopicName;
@@ -23,15 +26,11 @@ use crate::config::Durability;
 use crate::engine::{Due, Partition, PartitionNear};
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{Offset, PartitionId};
-use crate::record::{BatchRules, Record};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc as SharedArc, Mutex};
 use crate::wait::commit::Ride;
 
-/// Batches from this size on are worth waking the timer for.
-const HANDED_OVER_BYTES: usize = 32 * 1024;
-/// At most so many wait for the timer.
-const MOST_HANDED_OVER: usize = 4;
+pub(super) use joining::{Joint, Pushed, Taken};
 
 /// One partition's lane; what a send looks at lies in front, on one cache line.
 #[derive(Debug)]
@@ -76,65 +75,9 @@ struct Unsynced {
     written: Written,
 }
 
-/// What became of a record that was to join the open batch.
-#[derive(Debug)]
-pub(super) enum Pushed {
-    Taken(Taken),
-    /// There is no memory for it.
-    NoRoom,
-}
-
-/// A record's place in its batch.
-#[derive(Debug)]
-pub(super) struct Taken {
-    pub(super) ticket: SharedArc<Ticket>,
-    pub(super) index: u32,
-    after: After,
-}
-
-impl Pushed {
-    /// Once a batch was sealed to make way, for which so much is left to be done.
-    fn after(mut self, write: Appender) -> Self {
-        if let Pushed::Taken(taken) = &mut self {
-            taken.after.write.get_or_insert(write);
-        }
-        self
-    }
-}
-
-/// What the lane needs once its lock is free.
-#[derive(Clone, Copy, Debug)]
-struct After {
-    /// A batch was sealed: who is to append it.
-    write: Option<Appender>,
-    /// A batch was begun.
-    set_alarm: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Appender {
-    /// Whoever sealed it.
-    Sender,
-    /// Which does not nap on, if it is behind: one batch more may wait for it.
-    Timer { is_behind: bool },
-}
-
 impl Queue {
     fn seal(&mut self) {
         self.sealed.extend(self.open.take());
-    }
-
-    /// Seals a batch that is full; returns who is to append it.
-    #[cold]
-    fn seal_full(&mut self, core: &Core) -> Appender {
-        let is_large =
-            self.open.as_ref().is_some_and(|open| open.buffer.len() >= HANDED_OVER_BYTES);
-        self.seal();
-        let waiting = self.sealed.len();
-        if is_large && waiting <= MOST_HANDED_OVER && core.may_hand_over() {
-            return Appender::Timer { is_behind: waiting + 1 >= MOST_HANDED_OVER };
-        }
-        Appender::Sender
     }
 
     fn settle(&mut self, ticket: &SharedArc<Ticket>) {
@@ -192,121 +135,6 @@ impl Lane {
     /// Whether a batch of it has not ended.
     pub(super) fn owes_answers(&self) -> bool {
         !self.queue.lock().tickets.is_empty()
-    }
-
-    /// Encodes a record into the open batch, or into the next one if that has no room for it.
-    #[inline(always)] // see `linger`
-    pub(super) fn push(
-        &self,
-        core: &Core,
-        record: &Record<'_>,
-        rules: &BatchRules,
-        durability: Durability,
-    ) -> Result<Pushed> {
-        let mut unused = None;
-        let pushed = self.push_locked(core, record, rules, durability, &mut unused);
-        if let Some(batch) = unused {
-            core.take_back(batch); // its memory comes free, which may run wakers
-        }
-        pushed
-    }
-
-    /// The same under the lock; what is left over is to be taken back without it. No loop: what a
-    /// record brings would be worked out before it, for every way through it.
-    #[inline(always)] // see `linger`
-    fn push_locked(
-        &self,
-        core: &Core,
-        record: &Record<'_>,
-        rules: &BatchRules,
-        durability: Durability,
-        unused: &mut Option<LingerBatch>,
-    ) -> Result<Pushed> {
-        let bound = size_bound(record);
-        let mut queue = self.queue.lock();
-        let queue = &mut *queue;
-        core.check_taking()?; // under the lock: what ends the producer seals after it
-        let Some(open) = &mut queue.open else {
-            return self.push_first(core, (queue, unused), (record, bound), rules, durability);
-        };
-        match open.join((record, bound), rules, durability) {
-            Ok(Joined::At(index)) => {
-                let ticket = open.promise.ticket().clone();
-                let write = core.is_full(open).then(|| queue.seal_full(core));
-                let after = After { write, set_alarm: false };
-                Ok(Pushed::Taken(Taken { ticket, index, after }))
-            }
-            Ok(Joined::NoRoom) => Ok(Pushed::NoRoom),
-            Ok(Joined::Full) => {
-                let write = queue.seal_full(core);
-                let places = (queue, unused);
-                let pushed = self.push_first(core, places, (record, bound), rules, durability);
-                pushed.map(|pushed| pushed.after(write))
-            }
-            Err(error) => Err(self.placed(error)),
-        }
-    }
-
-    /// The same where no batch is open.
-    #[cold]
-    #[inline(never)]
-    fn push_first(
-        &self,
-        core: &Core,
-        (queue, unused): (&mut Queue, &mut Option<LingerBatch>),
-        (record, bound): (&Record<'_>, usize),
-        rules: &BatchRules,
-        durability: Durability,
-    ) -> Result<Pushed> {
-        let mut batch = core.new_batch(self.most());
-        let index = match batch.join((record, bound), rules, durability) {
-            Ok(Joined::At(index)) => index,
-            Ok(refused) => {
-                debug_assert_eq!(refused, Joined::NoRoom, "an empty batch is not full");
-                *unused = Some(batch);
-                return Ok(Pushed::NoRoom);
-            }
-            Err(error) => {
-                *unused = Some(batch);
-                return Err(self.placed(error));
-            }
-        };
-        let ticket = batch.promise.ticket().clone();
-        self.unwritten.fetch_add(1, Ordering::Release);
-        queue.tickets.push(ticket.clone());
-        let full = core.is_full(&batch);
-        queue.open = Some(batch);
-        let write = full.then(|| queue.seal_full(core));
-        let after = After { write, set_alarm: !full };
-        Ok(Pushed::Taken(Taken { ticket, index, after }))
-    }
-
-    /// Several records that fit one by one are not gathered to a batch that never does.
-    #[cold]
-    fn most(&self) -> usize {
-        let most = self.partition.largest_batch().unwrap_or(u64::MAX);
-        usize::try_from(most).unwrap_or(usize::MAX)
-    }
-
-    /// Does what a push left to be done.
-    #[inline]
-    pub(super) fn follow_up(self: &Arc<Self>, core: &Core, taken: &Taken) {
-        if taken.after.set_alarm {
-            self.set_alarm(core);
-        }
-        match taken.after.write {
-            None => {}
-            Some(Appender::Timer { is_behind }) if self.has_room(core) => {
-                core.hand_over(self, is_behind);
-            }
-            Some(_) => self.clear(core),
-        }
-    }
-
-    /// Whether a batch can be appended without waiting, which the timer should not do for one.
-    fn has_room(&self, core: &Core) -> bool {
-        let bytes = u64::try_from(core.settings().batch_bytes).unwrap_or(u64::MAX);
-        self.partition.check_room(bytes).is_ok()
     }
 
     /// Appends what is sealed, and leaves the sync that it needs to the timer.

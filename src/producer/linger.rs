@@ -4,14 +4,15 @@
 //! a share in the batch's ticket. Full batches are written by the timer if they are large and few,
 //! else by who fills them; the timer writes what is due.
 
-use super::batch::size_bound;
+use super::batch::{Asked, size_bound};
 use super::core::Core;
-use super::lane::{Lane, Pushed, Taken};
+use super::lane::{Joint, Lane, Pushed, Taken};
 use super::pending::Pending;
 use super::topic::TopicProducer;
 use crate::error::{Error, Result};
 use crate::ids::PartitionId;
-use crate::record::{BatchHeader, BatchRules, Record};
+use crate::record::{BatchHeader, Record};
+use crate::time::Timestamp;
 use std::sync::Arc;
 
 /// Sending in company.
@@ -39,6 +40,7 @@ impl TopicProducer {
     /// assert_eq!(pending.wait()?.offset().get(), 0);
     /// # Ok::<(), tidelog::Error>(())
     /// ```
+    #[inline]
     pub fn enqueue(&self, record: Record<'_>) -> Result<Pending> {
         self.take(None, &record)
     }
@@ -54,6 +56,7 @@ impl TopicProducer {
     /// assert_eq!(pending.wait()?.partition(), PartitionId::new(1));
     /// # Ok::<(), tidelog::Error>(())
     /// ```
+    #[inline]
     pub fn enqueue_to(
         &self,
         partition: impl Into<PartitionId>,
@@ -128,10 +131,41 @@ impl TopicProducer {
         Box::pin(async move { flushing?.await })
     }
 
-    /// In one body of code with all that it calls for each record, as a send is: see `walk`.
-    #[inline(always)]
+    /// What comes back is put together here, where the caller is, who would have to load it whole
+    /// where it was stored in pieces.
+    #[inline]
     fn take(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Result<Pending> {
-        let place = self.place(wanted, record)?;
+        match self.take_known(wanted, record) {
+            Some((ticket, index)) => Ok(Pending::batched(ticket, index)),
+            None => self.take_apart(wanted, record),
+        }
+    }
+
+    /// The short way of a record whose partition nobody has to choose, in one body of code with
+    /// all that it calls, as a send is: see `walk`.
+    #[inline(never)]
+    fn take_known(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Option<Joint> {
+        let lane = match wanted {
+            None => self.lanes().only()?,
+            Some(id) => self.lanes().lane(id).ok()?,
+        };
+        let now = self.core().wall();
+        lane.push_known(self.core(), (record, now), self.word())
+    }
+
+    /// Any record, whatever is in its way.
+    #[inline(never)]
+    fn take_apart(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Result<Pending> {
+        let now = self.core().wall();
+        let lane = self.lane_of(wanted, record)?;
+        if wanted.is_none()
+            && !self.lanes().are_single()
+            && let Some((ticket, index)) = lane.push_known(self.core(), (record, now), self.word())
+        {
+            self.tell_taken(wanted, lane, size_bound(record));
+            return Ok(Pending::batched(ticket, index));
+        }
+        let place = self.place_in(lane, now, wanted)?;
         match place.push(self, record)? {
             Some(pending) => Ok(pending),
             None => self.take_with_room(&place, record),
@@ -152,47 +186,50 @@ impl TopicProducer {
     }
 
     /// Where a record goes, decided once however long it waits for room.
-    #[inline(always)]
     pub(super) fn place(
         &self,
         wanted: Option<PartitionId>,
         record: &Record<'_>,
     ) -> Result<Place<'_>> {
         let now = self.core().wall();
-        let lane = self.lane_of(wanted, record)?;
+        self.place_in(self.lane_of(wanted, record)?, now, wanted)
+    }
+
+    fn place_in<'p>(
+        &'p self,
+        lane: &'p Arc<Lane>,
+        now: Timestamp,
+        wanted: Option<PartitionId>,
+    ) -> Result<Place<'p>> {
         let partition = lane.partition();
-        let rules = self
-            .core()
-            .rules(partition, now)
-            .map_err(|error: Error| error.at_partition(partition.topic_name(), partition.id()))?;
-        Ok(Place { lane, rules, wanted })
+        let placed = |error: Error| error.at_partition(partition.topic_name(), partition.id());
+        let asked = self.core().asked(partition, now).map_err(placed)?;
+        Ok(Place { lane, asked, wanted })
     }
 }
 
 /// A record's way into a lane.
 pub(super) struct Place<'p> {
     lane: &'p Arc<Lane>,
-    rules: BatchRules,
+    asked: Asked,
     wanted: Option<PartitionId>,
 }
 
 impl Place<'_> {
     /// `None`: there is no memory for the record.
-    #[inline(always)]
     fn push(&self, producer: &TopicProducer, record: &Record<'_>) -> Result<Option<Pending>> {
         let taken = self.push_only(producer, record)?;
         Ok(taken.map(pending))
     }
 
     /// What comes of it is the caller's to say.
-    #[inline(always)]
     pub(super) fn push_only(
         &self,
         producer: &TopicProducer,
         record: &Record<'_>,
     ) -> Result<Option<Taken>> {
         let core: &Core = producer.core();
-        let taken = match self.lane.push(core, record, &self.rules, producer.word()) {
+        let taken = match self.lane.push(core, record, &self.asked, producer.word()) {
             Ok(Pushed::Taken(taken)) => taken,
             Ok(Pushed::NoRoom) => return Ok(None), // what made way for it is swept out
             Err(error) => {

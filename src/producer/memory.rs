@@ -67,6 +67,10 @@ impl Grant {
         needed <= self.bytes || self.grow(needed)
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn grow(&mut self, needed: usize) -> bool {
         let roomy = needed.max(self.bytes + self.bytes.clamp(FIRST_BYTES, STEP_BYTES));
         for bytes in [roomy, needed] {

@@ -5,6 +5,7 @@
 
 mod endings;
 mod flushing;
+mod joining;
 mod left;
 mod lingering;
 mod sending;

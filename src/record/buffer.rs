@@ -10,13 +10,12 @@ use super::encode::{
     AppendBatch, BatchRules, BorrowedBatch, HeaderFields, Stamp, Sum, TimestampRule, delta, limit,
     plain_limit, present, put, put_length, record_too_large,
 };
-use super::fields::{body_len, put_record};
+use super::fields::{body_len, framed, put_fitting, put_record};
 use super::filter::TagBits;
 use super::header::{APPEND_TIME, BatchHeader, Codec, at};
 use super::pieces::Pieces;
 use super::single::Record;
 use super::times::Times;
-use super::varint;
 use crate::error::{Cause, Error, Refused, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::time::Timestamp;
@@ -91,6 +90,36 @@ impl BatchBuffer {
         self.is_mixed |= timestamp != base;
         self.sealed = false;
         Ok(Some(index))
+    }
+
+    /// Adds a record to others, in a batch of at most `most` bytes; returns its place, or `None`
+    /// where [`try_push`](BatchBuffer::try_push) has to say. What that asks of a record that has
+    /// the time of its sending the caller knows; of any other this does not take.
+    #[inline(always)] // see `producer::linger`
+    pub(crate) fn try_push_known(
+        &mut self,
+        record: &Record<'_>,
+        now: Timestamp,
+        most: usize,
+    ) -> Option<u32> {
+        let HeaderFields { size: start, count: index, base_timestamp: base, .. } = self.fields;
+        if index == 0 || !record.has_time_of_sending() {
+            return None;
+        }
+        let timestamp = present(now);
+        let room = self.bytes.get_mut(start..most)?;
+        let len = put_fitting(room, record, delta(timestamp, base), index)?;
+        self.fields.size = start + len;
+        self.fields.count = index + 1;
+        self.fields.max_timestamp = self.fields.max_timestamp.max(timestamp);
+        self.is_mixed |= timestamp != base;
+        self.sealed = false;
+        Some(index)
+    }
+
+    /// How many bytes there is memory for.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Room for a batch of `size` bytes, and for as much again as there was.
@@ -172,11 +201,6 @@ impl BatchBuffer {
         self.fields = EMPTY;
         (self.sealed, self.tags, self.is_mixed) = (false, None, false);
     }
-}
-
-/// What a record takes with its length in front.
-fn framed(body: usize) -> usize {
-    varint::len(i64::try_from(body).unwrap_or(i64::MAX)).saturating_add(body)
 }
 
 const EMPTY: HeaderFields = HeaderFields {

@@ -8,6 +8,9 @@ use super::pieces::{LENT_BYTES, Pieces};
 use super::single::Record;
 use super::varint;
 
+/// Of how many bytes a value is whose length takes two bytes, as that of its record does.
+const VALUES_AT_ONCE: std::ops::Range<usize> = 64..8_184;
+
 /// The bytes of a record behind its length field.
 #[inline(always)] // see `producer::walk`
 pub(super) fn body_len(record: &Record<'_>, timestamp_delta: i64, offset_delta: u32) -> usize {
@@ -18,6 +21,12 @@ pub(super) fn body_len(record: &Record<'_>, timestamp_delta: i64, offset_delta: 
         len += bytes_len(Some(header.name.as_bytes())) + bytes_len(header.value);
     }
     len
+}
+
+/// What a record takes with its length in front.
+#[inline]
+pub(super) fn framed(body: usize) -> usize {
+    varint::len(i64::try_from(body).unwrap_or(i64::MAX)).saturating_add(body)
 }
 
 #[inline]
@@ -43,43 +52,101 @@ pub(super) fn put_record<'o>(
     timestamp_delta: i64,
     offset_delta: u32,
 ) -> &'o mut [u8] {
-    let numbers = [signed(body_len), timestamp_delta, i64::from(offset_delta)];
-    if record.key.is_none()
-        && let Some(value) = record.value
-        && record.headers.is_empty()
-        && let Some(front) = put_front(out, numbers, signed(value.len()))
+    if let Some(value) = bare_value(record)
+        && let Some(front) = put_front(out, timestamp_delta, offset_delta, value.len())
     {
-        let (place, rest) = out[front..].split_at_mut(value.len());
-        place.copy_from_slice(value);
-        rest[0] = 0; // no headers
-        return &mut rest[1..];
+        return put_end(&mut out[front..], value);
     }
-    put_fields(out, record, numbers)
+    put_fields(out, record, [signed(body_len), timestamp_delta, i64::from(offset_delta)])
 }
 
-/// Writes what stands in front of a value of 64 bytes to some 8 KiB that has no key, where the
-/// timestamp's delta takes one byte and the offset's one or two, and returns how many bytes that
-/// takes: one store, where each number by itself waits for the place of the one before.
+/// The value of a record that has neither a key nor headers.
 #[inline(always)] // see `producer::walk`
-fn put_front(out: &mut [u8], numbers: [i64; 3], value: i64) -> Option<usize> {
+fn bare_value<'a>(record: &Record<'a>) -> Option<&'a [u8]> {
+    if record.key.is_none() && record.headers.is_empty() { record.value } else { None }
+}
+
+/// Writes a record, if it fits, and returns how many bytes it took.
+#[inline(always)] // see `producer::linger`
+pub(super) fn put_fitting(
+    out: &mut [u8],
+    record: &Record<'_>,
+    timestamp_delta: i64,
+    offset_delta: u32,
+) -> Option<usize> {
+    put_value(out, record, timestamp_delta, offset_delta)
+        .or_else(|| put_other(out, record, timestamp_delta, offset_delta))
+}
+
+/// The same for a record that is a value alone, if what stands in front of that is stored at once:
+/// then its length is known without a look at each number.
+#[inline(always)] // see `producer::linger`
+fn put_value(
+    out: &mut [u8],
+    record: &Record<'_>,
+    timestamp_delta: i64,
+    offset_delta: u32,
+) -> Option<usize> {
+    let value = bare_value(record)?;
+    let front = put_front(out, timestamp_delta, offset_delta, value.len())?;
+    let size = front + value.len() + 1;
+    put_end(out.get_mut(front..size)?, value);
+    Some(size)
+}
+
+/// The same for any record.
+#[inline(never)]
+fn put_other(
+    out: &mut [u8],
+    record: &Record<'_>,
+    timestamp_delta: i64,
+    offset_delta: u32,
+) -> Option<usize> {
+    let body = body_len(record, timestamp_delta, offset_delta);
+    let size = framed(body);
+    let numbers = [signed(body), timestamp_delta, i64::from(offset_delta)];
+    put_fields(out.get_mut(..size)?, record, numbers);
+    Some(size)
+}
+
+/// Writes what comes behind a front, and returns what is left of `out`.
+#[inline(always)] // see `producer::walk`
+fn put_end<'o>(out: &'o mut [u8], value: &[u8]) -> &'o mut [u8] {
+    let (place, rest) = out.split_at_mut(value.len());
+    place.copy_from_slice(value);
+    rest[0] = 0; // no headers
+    &mut rest[1..]
+}
+
+/// Writes what stands in front of a value of 64 bytes to some 8 KiB that has no key and no headers
+/// behind it, where the timestamp's delta takes one byte and the offset's one or two, and returns
+/// how many bytes that takes: one store, where each number by itself waits for the place of the
+/// one before.
+#[inline(always)] // see `producer::walk`
+fn put_front(
+    out: &mut [u8],
+    timestamp_delta: i64,
+    offset_delta: u32,
+    value: usize,
+) -> Option<usize> {
     const NULL: u64 = 1;
-    let [body, timestamp, offset] = numbers.map(varint::zigzag);
-    let value = varint::zigzag(value);
-    let has_two = |number: u64| (0x80..0x4000).contains(&number);
-    if !has_two(body) || !has_two(value) || timestamp >= 0x80 {
+    let (timestamp, offset) = (varint::zigzag(timestamp_delta), u64::from(offset_delta) * 2);
+    if !VALUES_AT_ONCE.contains(&value) || timestamp >= 0x80 {
         return None;
     }
     let two = |number: u64| number & 0x7f | 0x80 | number >> 7 << 8;
-    let begin = two(body) | timestamp << 24; // and attributes, of which none are defined
+    let value = value as u64 * 2; // below 2^14, as the body is
+    // attributes, of which none are defined, time, key and headers, a byte each, two for a length
+    let begin = |offset: u64| two(value + (offset + 6) * 2) | timestamp << 24;
     if offset < 0x80 {
-        let front = begin | offset << 32 | NULL << 40 | two(value) << 48;
+        let front = begin(1) | offset << 32 | NULL << 40 | two(value) << 48;
         out.first_chunk_mut::<8>()?.copy_from_slice(&front.to_le_bytes());
         return Some(8);
     }
-    if !has_two(offset) {
+    if offset >= 0x4000 {
         return None;
     }
-    let front = begin | two(offset) << 32 | NULL << 48 | two(value) << 56;
+    let front = begin(2) | two(offset) << 32 | NULL << 48 | two(value) << 56;
     let out = out.first_chunk_mut::<9>()?;
     out[..8].copy_from_slice(&front.to_le_bytes());
     out[8] = (value >> 7).to_le_bytes()[0];
@@ -183,7 +250,15 @@ mod tests {
             let rest = put_record(&mut at_once, &record, body, timestamp, offset).len();
             prop_assert_eq!(rest, 0);
             put_fields(&mut by_field, &record, [signed(body), timestamp, offset.into()]);
-            prop_assert_eq!(at_once, by_field);
+            prop_assert_eq!(&at_once, &by_field);
+
+            let size = by_field.len();
+            let mut fitting = vec![9; size + 1];
+            for (room, len) in [(size + 1, Some(size)), (size, Some(size)), (size - 1, None)] {
+                let put = put_fitting(&mut fitting[..room], &record, timestamp, offset);
+                prop_assert_eq!(put, len);
+                prop_assert_eq!(&fitting[..size], &by_field[..]);
+            }
         }
     }
 
@@ -191,23 +266,23 @@ mod tests {
     fn a_front_is_stored_at_once_up_to_its_edges_and_no_further() {
         for (value, timestamp, offset, front) in [
             (64, 0, 0, Some(8)),
-            (8_170, -64, 63, Some(8)),
+            (8_183, -64, 63, Some(8)),
+            (8_183, -64, 64, Some(9)),
             (100, 63, 64, Some(9)),
             (100, 0, 8_191, Some(9)),
             (100, 0, 8_192, None),
             (100, 64, 0, None),
             (100, -65, 0, None),
             (63, 0, 0, None),
-            (8_192, 0, 0, None),
+            (8_184, 0, 0, None),
         ] {
             let value = vec![7; value];
             let record = Record::new(&value);
             let body = body_len(&record, timestamp, offset);
             let mut by_field = vec![9; varint::len(signed(body)) + body];
-            let numbers = [signed(body), timestamp, offset.into()];
-            put_fields(&mut by_field, &record, numbers);
+            put_fields(&mut by_field, &record, [signed(body), timestamp, offset.into()]);
             let mut out = [0; 9];
-            let stored = put_front(&mut out, numbers, signed(value.len()));
+            let stored = put_front(&mut out, timestamp, offset, value.len());
             assert_eq!(stored, front, "{} bytes, {timestamp}, {offset}", value.len());
             let len = stored.unwrap_or(0);
             assert_eq!(out[..len], by_field[..len]);

@@ -4,6 +4,7 @@
 //! reader of the batch sees, never how it was made.
 
 mod damage;
+mod known;
 mod model;
 mod one;
 

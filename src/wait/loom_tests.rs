@@ -279,10 +279,12 @@ fn numbers_against_their_changes() {
                 numbers.set([2, 2]);
             })
         };
+        let version = numbers.version();
         let [one, other] = numbers.get();
         assert_eq!(one, other, "of one change");
         let [later, _] = numbers.get();
         assert!(later >= one);
+        assert!(numbers.version() != version || later == one, "nothing has changed");
         writer.join().unwrap();
         assert_eq!(numbers.get(), [2, 2]);
     });

@@ -34,6 +34,13 @@ impl<const N: usize> Numbers<N> {
         self.version.store(version + 2, Ordering::Release);
     }
 
+    /// Which change they are of. Whoever looks at this before it takes them, and finds the same
+    /// later, knows that they have not changed since.
+    #[inline]
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
     /// All of them, as one change left them.
     #[inline]
     pub(crate) fn get(&self) -> [u64; N] {
