@@ -25,7 +25,7 @@ impl TopicProducer {
     /// failed. A batch that fails takes all of its records with it; those enqueued after it are
     /// served all the same. Blocks while the producer's buffer is full, if built so. A batch that
     /// is full is appended by the caller, or, if it is large, by the store's timer thread while the
-    /// caller goes on, up to four of a partition, at once or within some 0.2 ms.
+    /// caller goes on, up to sixteen of a partition, at once or within some 0.2 ms.
     ///
     /// # Errors
     /// Those of [`send`](TopicProducer::send) that can be told of the record alone, at once; and

@@ -21,7 +21,9 @@ use crate::time::Timestamp;
 /// Batches from this size on are worth waking the timer for.
 const HANDED_OVER_BYTES: usize = 32 * 1024;
 /// At most so many wait for the timer.
-const MOST_HANDED_OVER: usize = 4;
+const MOST_HANDED_OVER: usize = 16;
+/// With so many it is behind, and does not nap on.
+const MANY_HANDED_OVER: usize = 3;
 
 /// A record's share in the ticket of its batch, and its place there.
 pub(in crate::producer) type Joint = (SharedArc<Ticket>, u32);
@@ -78,7 +80,7 @@ impl Queue {
         self.seal();
         let waiting = self.sealed.len();
         if is_large && waiting <= MOST_HANDED_OVER && core.may_hand_over() {
-            return Appender::Timer { is_behind: waiting + 1 >= MOST_HANDED_OVER };
+            return Appender::Timer { is_behind: waiting >= MANY_HANDED_OVER };
         }
         Appender::Sender
     }

@@ -82,15 +82,15 @@ fn large_batches_are_left_to_the_timer_until_it_is_behind() {
     let enqueue = |records: usize| {
         (0..records).map(|_| orders.enqueue(Record::new(&value)).unwrap()).collect::<Vec<_>>()
     };
-    let left = enqueue(20);
+    let left = enqueue(16 * 5);
     assert!(values(&topic, 0).is_empty() && left.iter().all(|left| left.try_get().is_none()));
     let last = enqueue(5).pop().unwrap();
-    assert_eq!(last.try_get().unwrap().unwrap().offset().get(), 24, "one batch more than may wait");
+    assert_eq!(last.try_get().unwrap().unwrap().offset().get(), 84, "one batch more than may wait");
     assert!(left.iter().all(|left| left.try_get().is_some()), "those before it were not overtaken");
     let left = enqueue(5).pop().unwrap();
     busy.ends.wait();
-    assert_eq!(left.wait().unwrap().offset().get(), 29, "by the timer");
-    assert_eq!(batches(&topic, 0).len(), 6);
+    assert_eq!(left.wait().unwrap().offset().get(), 89, "by the timer");
+    assert_eq!(batches(&topic, 0).len(), 18);
 }
 
 #[test]
