@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(feature = "sim")]
+use tidelog::Outcome;
+#[cfg(feature = "sim")]
 use tidelog::disk::{Crash, Fault, Operation, Plan, SimDisk};
 use tidelog::disk::{Disk, IoMode, MemoryDisk, RealDisk};
-#[cfg(feature = "sim")]
-use tidelog::{Durability, ErrorKind, Outcome};
-use tidelog::{ManualClock, PartitionId, Record, Store, Threads, Timestamp, TopicConfig};
+use tidelog::{CleanupPolicy, Durability, ErrorKind, ManualClock, Offset, PartitionId, Record};
+use tidelog::{Store, Threads, Timestamp, TopicConfig, TopicProducer};
 
 /// A directory on some disk; the first field keeps it.
 struct World {
@@ -154,6 +155,35 @@ fn the_stores_own_timer_writes_what_lingers() {
         let pending = orders.enqueue(Record::new("v")).unwrap();
         assert_eq!(pending.wait().unwrap().offset().get(), number);
     }
+}
+
+#[test]
+fn what_a_topic_asks_and_a_handle_promises_counts_for_records_that_linger() {
+    let clock = ManualClock::new(Timestamp::from_millis(1_700_000_000_000));
+    let builder = Store::builder_in_memory().clock(clock.clone()).threads(Threads::Host);
+    let store = builder.open().unwrap();
+    store.ensure_topic("orders", TopicConfig::new()).unwrap();
+    let orders = store.producer().build().unwrap().topic("orders").unwrap();
+    let power = orders.with_durability(Durability::Power);
+    let enqueue = |to: &TopicProducer| to.enqueue(Record::new("v")).unwrap();
+    let written = [&orders, &orders, &power, &orders].map(enqueue);
+    let end = || store.partition("orders", 0).unwrap().durable_offset().unwrap();
+    assert_eq!(end(), Offset::ZERO);
+    clock.advance(Duration::from_millis(5));
+    store.run_due();
+    assert!(written.iter().all(|pending| pending.try_get().unwrap().is_ok()));
+    assert_eq!(end(), Offset::new(4), "all with the one that asked for it");
+
+    for _ in 0..3 {
+        orders.enqueue(Record::new("v").key("k")).unwrap();
+    }
+    let compacted = TopicConfig::new().cleanup_policy(CleanupPolicy::Compact);
+    store.alter_topic("orders", compacted).unwrap();
+    let error = orders.enqueue(Record::new("no key")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidRecord);
+    orders.enqueue(Record::new("v").key("k")).unwrap();
+    orders.flush().unwrap();
+    assert_eq!(values(&store, "orders", 0), ["v"; 8]);
 }
 
 #[test]
