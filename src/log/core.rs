@@ -267,12 +267,6 @@ impl PartitionLog {
         self.rules.at(now, Compression::Producer, None)
     }
 
-    /// Another whenever what is asked of batches has changed, if it is looked at before that is.
-    #[inline]
-    pub(crate) fn rules_version(&self) -> u64 {
-        self.rules.version()
-    }
-
     /// The same with a producer's word on compression.
     #[inline(always)] // see `producer::walk`
     pub(crate) fn rules_for(
@@ -282,6 +276,23 @@ impl PartitionLog {
         level: Option<i32>,
     ) -> BatchRules {
         self.rules.at(now, own, level)
+    }
+
+    /// What `rules_for` answers, and the version that says until when it would: for as long as
+    /// [`rules_version`](PartitionLog::rules_version) is the same.
+    pub(crate) fn lasting_rules_for(
+        &self,
+        now: Timestamp,
+        own: Compression,
+        level: Option<i32>,
+    ) -> (BatchRules, u64) {
+        let version = self.rules.version(); // before the rules: a change in between is noticed
+        (self.rules.at(now, own, level), version)
+    }
+
+    #[inline]
+    pub(crate) fn rules_version(&self) -> u64 {
+        self.rules.version()
     }
 
     /// What records that are read of it come from.

@@ -30,7 +30,7 @@ impl RulesCell {
         self.0.set(numbers(config));
     }
 
-    /// Another whenever the configuration has changed; see [`Numbers::version`].
+    /// Another whenever the configuration has changed, for who asked before it looked at that.
     #[inline]
     pub(super) fn version(&self) -> u64 {
         self.0.version()

@@ -3,6 +3,10 @@
 //! Every record in it shares one [`Ticket`], which its `Pending`s wait for. The [`Promise`] is the
 //! other end: whoever takes a batch on its way to the log keeps it with the outcome. One that is
 //! dropped instead, which takes a panic of ours, fails its waiters rather than leave them.
+//!
+//! What every record would have to ask anew or make for itself is there before it comes: an open
+//! batch knows up to where it takes more with no question ([`Known`]), and a batch that has been
+//! written leaves memory and shares in a new ticket behind for the next ([`Spare`]).
 
 use std::sync::{Arc, Weak};
 
@@ -17,7 +21,9 @@ use crate::disk::Near;
 use crate::error::{Cause, Error, Outcome, Result};
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::log::Appended;
-use crate::record::{AppendBatch, BatchBuffer, BatchRules, Produced, ProducerClaim, Record, Times};
+use crate::record::{
+    AppendBatch, BatchBuffer, BatchRules, Produced, ProducerClaim, Record, Times, TimestampRule,
+};
 use crate::sync::Arc as SharedArc;
 use crate::time::Timestamp;
 use crate::wait::Completion;
@@ -75,12 +81,15 @@ struct Tickets {
 }
 
 impl Tickets {
-    /// With shares for so many records. To make one is an exchange on memory that threads share,
-    /// so it is done beforehand, by who wrote the last batch: mostly not who fills the next.
-    fn new(shares: usize, helped: Helped) -> Self {
+    /// With shares for so many records, which lie in `memory`. To make one is an exchange on
+    /// memory that threads share, so it is done beforehand, by who wrote the last batch: mostly
+    /// not who fills the next.
+    fn new(records: u32, mut memory: Vec<SharedArc<Ticket>>, helped: Helped) -> Self {
         let ticket = SharedArc::new(Ticket::about(helped));
-        let shares = vec![ticket.clone(); shares.min(MOST_SHARES)];
-        Tickets { ticket, shares }
+        memory.clear();
+        let shares = usize::try_from(records).unwrap_or(usize::MAX).min(MOST_SHARES);
+        memory.extend(std::iter::repeat_n(&ticket, shares).cloned());
+        Tickets { ticket, shares: memory }
     }
 }
 
@@ -100,6 +109,11 @@ impl Promise {
         ready.unwrap_or_else(|| self.ticket().clone())
     }
 
+    /// Gives the shares up that nobody took: no record comes any more.
+    pub(super) fn leave_shares(&mut self) -> Vec<SharedArc<Ticket>> {
+        self.0.as_mut().map(|tickets| std::mem::take(&mut tickets.shares)).unwrap_or_default()
+    }
+
     /// Ends the ticket. Runs wakers: call it with no lock held.
     pub(super) fn keep(mut self, ending: Result<Written>) {
         if let Some(Tickets { ticket, .. }) = self.0.take() {
@@ -117,22 +131,30 @@ impl Drop for Promise {
     }
 }
 
-/// An empty batch's memory and tickets: a batch is begun with one and leaves one behind.
+/// An empty batch's memory and tickets, which a batch is begun with.
 #[derive(Debug)]
 pub(super) struct Spare {
     buffer: BatchBuffer,
     tickets: Tickets,
 }
 
+/// What a batch leaves behind that was written, or has failed.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) buffer: BatchBuffer,
+    pub(super) shares: Vec<SharedArc<Ticket>>,
+}
+
 impl Spare {
     /// A first one.
     pub(super) fn new(capacity: usize, helped: Helped) -> Self {
-        Spare { buffer: BatchBuffer::new(capacity), tickets: Tickets::new(0, helped) }
+        let tickets = Tickets::new(0, Vec::new(), helped);
+        Spare { buffer: BatchBuffer::new(capacity), tickets }
     }
 
-    /// What a batch left behind. The next is likely to have as many records.
-    pub(super) fn of(mut buffer: BatchBuffer, helped: Helped) -> Self {
-        let tickets = Tickets::new(buffer.count() as usize, helped); // u32 fits
+    /// Of what a batch left behind. The next is likely to have as many records.
+    pub(super) fn of(Left { mut buffer, shares }: Left, helped: Helped) -> Self {
+        let tickets = Tickets::new(buffer.count(), shares, helped);
         buffer.clear();
         Spare { buffer, tickets }
     }
@@ -146,10 +168,13 @@ pub(super) struct Asked {
     pub(super) version: u64,
 }
 
-/// What a batch has looked at beforehand: a record with the time of its sending that stays within
-/// this is taken with no other question.
-#[derive(Debug, Default)]
+/// What a batch has looked at beforehand: a record that stays within this is taken with no other
+/// question.
+#[derive(Debug)]
 struct Known {
+    timestamps: TimestampRule,
+    /// Whether each record has to have a key.
+    keyed: bool,
     /// How large the batch may become, and still not be full.
     bytes: usize,
     records: u32,
@@ -169,14 +194,15 @@ pub(super) struct LingerBatch {
     pub(super) durability: Durability,
     /// When it is written at the latest, on the monotonic clock; `None` until someone read that.
     pub(super) due: Option<Duration>,
-    known: Known,
+    /// `None` until it holds a record.
+    known: Option<Known>,
 }
 
 /// So many bytes beyond a record two lines are asked for, to be stored into: memory that is used
 /// again was read by who appended it, mostly on another processor, which has its lines still.
 const AHEAD: usize = 512;
-/// At most so many shares are made beforehand.
-const MOST_SHARES: usize = 4096;
+/// At most so many shares are made beforehand; beyond them each record makes its own.
+const MOST_SHARES: usize = 1024;
 
 /// What became of a record that was to join a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,7 +224,7 @@ impl LingerBatch {
             promise: Promise(Some(tickets)),
             durability: Durability::Process,
             due: None,
-            known: Known::default(),
+            known: None,
         }
     }
 
@@ -228,26 +254,27 @@ impl LingerBatch {
         Ok(Joined::At(index))
     }
 
-    /// What `join` would find of a record with the time of its sending, as long as it says yes.
+    /// What `join` would find of the next record, as long as it says yes.
     fn note_known(&mut self, asked: &Asked, settings: &Settings) {
         let Asked { rules, version } = asked;
-        let bytes = [
+        let most = [
             rules.max_bytes.min(i32::MAX as usize),
             self.most,
             self.grant.bytes(),
             self.buffer.capacity(),
             settings.batch_bytes.saturating_sub(1),
         ];
-        let most = bytes.into_iter().min().filter(|_| !rules.keyed);
-        self.known = Known {
-            bytes: most.unwrap_or(0),
+        self.known = Some(Known {
+            timestamps: rules.timestamps,
+            keyed: rules.keyed,
+            bytes: most.into_iter().fold(usize::MAX, usize::min),
             records: settings.batch_records.saturating_sub(1),
             version: *version,
-        };
+        });
     }
 
-    /// The same for a record that is sent now, where what is known says yes and leaves the batch
-    /// open; `None` where `join` has to look.
+    /// [`join`](LingerBatch::join) where what is known says yes and leaves the batch open; `None`
+    /// where that has to look.
     #[inline(always)] // see `linger`
     pub(super) fn join_known(
         &mut self,
@@ -255,12 +282,15 @@ impl LingerBatch {
         version: u64,
         durability: Durability,
     ) -> Option<u32> {
-        let known = &self.known;
+        let known = self.known.as_ref()?;
         let is_weaker = durability == Durability::Power && self.durability != durability;
         if version != known.version || self.buffer.count() >= known.records || is_weaker {
             return None;
         }
-        let index = self.buffer.try_push_known(record, now, known.bytes)?;
+        if known.keyed && record.key_bytes().is_none() {
+            return None;
+        }
+        let index = self.buffer.try_push_known(record, &known.timestamps.at(now), known.bytes)?;
         self.fetch_ahead();
         Some(index)
     }
@@ -273,7 +303,7 @@ impl LingerBatch {
         }
     }
 
-    /// An empty batch ends without anybody having waited for it.
+    /// What an empty batch was begun with: nobody has a share in its ticket.
     pub(super) fn discard(mut self) -> Option<Spare> {
         debug_assert!(self.buffer.is_empty(), "records are not dropped");
         let tickets = self.promise.0.take()?;
@@ -322,7 +352,6 @@ pub(super) fn size_bound(record: &Record<'_>) -> usize {
 mod tests {
     use super::*;
     use crate::config::Packing;
-    use crate::record::TimestampRule;
 
     #[test]
     fn a_batch_leaves_shares_for_as_many_records_as_it_had_and_not_without_end() {
@@ -338,9 +367,27 @@ mod tests {
             for _ in 0..records {
                 assert!(buffer.try_push(&Record::new("v"), &rules).unwrap().is_some());
             }
-            let spare = Spare::of(buffer, None);
-            assert_eq!(spare.tickets.shares.len(), shares);
+            let left = Left { buffer, shares: Tickets::new(7, Vec::new(), None).shares };
+            let spare = Spare::of(left, None);
+            let Tickets { ticket, shares: made } = &spare.tickets;
+            assert_eq!(made.len(), shares);
+            assert!(made.iter().all(|share| SharedArc::ptr_eq(share, ticket)), "in a new ticket");
             assert!(spare.buffer.is_empty());
         }
+    }
+
+    #[test]
+    fn shares_that_are_ready_are_taken_first_and_left_when_no_record_comes() {
+        let mut promise = Promise(Some(Tickets::new(2, Vec::new(), None)));
+        let count = |promise: &Promise| SharedArc::strong_count(promise.ticket());
+        let taken: Vec<_> = (0..2).map(|_| promise.share()).collect();
+        assert_eq!(count(&promise), 3, "none was made");
+        let own = promise.share();
+        assert_eq!(count(&promise), 4);
+        assert!(taken.iter().chain([&own]).all(|it| SharedArc::ptr_eq(it, promise.ticket())));
+        let mut promise = Promise(Some(Tickets::new(2, Vec::new(), None)));
+        let _taken = promise.share();
+        assert_eq!(promise.leave_shares().len(), 1);
+        assert_eq!(count(&promise), 2);
     }
 }

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::batch::{Asked, Ending, Helped, LingerBatch, Spare, Ticket};
+use super::batch::{Asked, Ending, Helped, Left, LingerBatch, Spare, Ticket};
 use super::builder::{BufferFull, Settings};
 use super::lane::{Lane, closed};
 use super::lanes::{Failures, Lanes};
@@ -21,7 +21,7 @@ use crate::engine::{CloseHook, Due, Engine, Partition, Topic};
 use crate::error::{Cause, Error, Result};
 use crate::ids::TopicId;
 use crate::log::PartitionLog;
-use crate::record::{AppendBatch, BatchBuffer, BatchRules, check_built};
+use crate::record::{AppendBatch, BatchRules, check_built};
 use crate::schedule::Schedule;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc as SharedArc, Mutex};
@@ -110,17 +110,22 @@ impl Core {
         Ok(rules)
     }
 
-    /// The same for a record that is to linger, and until when that holds.
-    pub(super) fn asked(&self, partition: &Partition, now: Timestamp) -> Result<Asked> {
-        let version = partition.log_to_append()?.rules_version(); // before the rules are looked at
-        Ok(Asked { rules: self.rules(partition, now)?, version })
-    }
-
     /// The same for a batch that is appended by this very call, which looks whether it may be; the
     /// codec is the caller's to check.
     #[inline(always)] // see `producer::walk`
     pub(super) fn rules_in(&self, log: &PartitionLog, now: Timestamp) -> BatchRules {
         log.rules_for(now, self.settings.compression, self.settings.compression_level)
+    }
+
+    /// What a partition asks of a record that is to linger, and until when.
+    pub(super) fn asked(&self, partition: &Partition, now: Timestamp) -> Result<Asked> {
+        let Settings { compression, compression_level, .. } = self.settings;
+        let log = partition.log_to_append()?;
+        let (rules, version) = log.lasting_rules_for(now, compression, compression_level);
+        if !rules.packing.is_plain() {
+            check_built("append", rules.packing.codec())?;
+        }
+        Ok(Asked { rules, version })
     }
 
     /// When a batch that is begun now has to be written.
@@ -179,19 +184,24 @@ impl Core {
         }
     }
 
-    /// Keeps a batch's memory for the next, unless it is larger than usual or there are enough.
-    pub(super) fn recycle(&self, buffer: BatchBuffer) {
-        if buffer.len() <= self.settings.batch_bytes.saturating_mul(2) {
-            self.keep_spare(Spare::of(buffer, self.helped()));
+    /// Keeps what a batch leaves behind for the next, unless that is larger than usual or there is
+    /// enough.
+    pub(super) fn recycle(&self, left: Left) {
+        let is_large = left.buffer.len() > self.settings.batch_bytes.saturating_mul(2);
+        if !is_large && self.spares.lock().len() < self.most_spares() {
+            self.keep_spare(Spare::of(left, self.helped()));
         }
     }
 
     fn keep_spare(&self, spare: Spare) {
-        let most = (self.settings.buffer_bytes / self.settings.batch_bytes).clamp(1, SPARES);
         let mut spares = self.spares.lock();
-        if spares.len() < most {
+        if spares.len() < self.most_spares() {
             spares.push(spare);
         }
+    }
+
+    fn most_spares(&self) -> usize {
+        (self.settings.buffer_bytes / self.settings.batch_bytes).clamp(1, SPARES)
     }
 
     /// Whether a batch waits for nothing more.

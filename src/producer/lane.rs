@@ -18,7 +18,7 @@ use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::batch::{LingerBatch, Promise, Ticket, Written};
+use super::batch::{Left, LingerBatch, Promise, Ticket, Written};
 use super::core::Core;
 use super::lanes::Failures;
 use super::topic_name::TopicName;
@@ -206,8 +206,8 @@ impl Lane {
         let mut waiting = false;
         let flush = self.partition.is_flush_due();
         for (batch, result) in done {
-            let LingerBatch { buffer, grant, promise, durability, .. } = batch;
-            core.recycle(buffer);
+            let LingerBatch { buffer, grant, mut promise, durability, .. } = batch;
+            let left = Left { buffer, shares: promise.leave_shares() };
             drop(grant);
             match result {
                 Ok(written) if durability == Durability::Power || flush => {
@@ -216,6 +216,7 @@ impl Lane {
                 }
                 result => self.end(promise, result),
             }
+            core.recycle(left); // after those who wait have been told
         }
         waiting
     }

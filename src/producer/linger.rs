@@ -131,8 +131,8 @@ impl TopicProducer {
         Box::pin(async move { flushing?.await })
     }
 
-    /// What comes back is put together here, where the caller is, who would have to load it whole
-    /// where it was stored in pieces.
+    /// The `Pending` is put together here, in the caller: returned through memory it would be
+    /// stored in pieces and loaded whole.
     #[inline]
     fn take(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Result<Pending> {
         match self.take_known(wanted, record) {
@@ -145,6 +145,9 @@ impl TopicProducer {
     /// all that it calls, as a send is: see `walk`.
     #[inline(never)]
     fn take_known(&self, wanted: Option<PartitionId>, record: &Record<'_>) -> Option<Joint> {
+        if self.core().settings().linger.is_zero() {
+            return None; // no batch is open
+        }
         let lane = match wanted {
             None => self.lanes().only()?,
             Some(id) => self.lanes().lane(id).ok()?,
@@ -248,7 +251,6 @@ impl Place<'_> {
 }
 
 /// What a record that was taken waits for.
-#[inline(always)]
 pub(super) fn pending(taken: Taken) -> Pending {
     Pending::batched(taken.ticket, taken.index)
 }

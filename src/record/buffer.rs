@@ -48,7 +48,6 @@ impl BatchBuffer {
 
     /// Adds a record; returns its place in the batch, or `None` where it would make a batch that
     /// is not empty larger than the rules allow.
-    #[inline(always)] // see `producer::linger`
     pub(crate) fn try_push(
         &mut self,
         record: &Record<'_>,
@@ -93,20 +92,20 @@ impl BatchBuffer {
     }
 
     /// Adds a record to others, in a batch of at most `most` bytes; returns its place, or `None`
-    /// where [`try_push`](BatchBuffer::try_push) has to say. What that asks of a record that has
-    /// the time of its sending the caller knows; of any other this does not take.
+    /// where [`try_push`](BatchBuffer::try_push) has to say. What that asks of a record, but for
+    /// its timestamp, the caller knows.
     #[inline(always)] // see `producer::linger`
     pub(crate) fn try_push_known(
         &mut self,
         record: &Record<'_>,
-        now: Timestamp,
+        timestamps: &TimestampRule,
         most: usize,
     ) -> Option<u32> {
         let HeaderFields { size: start, count: index, base_timestamp: base, .. } = self.fields;
-        if index == 0 || !record.has_time_of_sending() {
+        if index == 0 {
             return None;
         }
-        let timestamp = present(now);
+        let timestamp = timestamps.resolve(record.timestamp).ok()?;
         let room = self.bytes.get_mut(start..most)?;
         let len = put_fitting(room, record, delta(timestamp, base), index)?;
         self.fields.size = start + len;

@@ -143,6 +143,17 @@ impl Reach {
 }
 
 impl TimestampRule {
+    /// The same at another time.
+    #[inline]
+    pub(crate) fn at(self, now: Timestamp) -> Self {
+        match self {
+            TimestampRule::Create { before_max, after_max, .. } => {
+                TimestampRule::Create { now, before_max, after_max }
+            }
+            TimestampRule::Append { .. } => TimestampRule::Append { now },
+        }
+    }
+
     /// The timestamp field of a record, in milliseconds, or why it is refused.
     #[inline]
     pub(super) fn resolve(&self, wanted: WantedTimestamp) -> Result<i64, RecordRefusal> {

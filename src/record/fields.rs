@@ -8,7 +8,7 @@ use super::pieces::{LENT_BYTES, Pieces};
 use super::single::Record;
 use super::varint;
 
-/// Of how many bytes a value is whose length takes two bytes, as that of its record does.
+/// Lengths of a value for which its own length and its record's take two bytes each.
 const VALUES_AT_ONCE: std::ops::Range<usize> = 64..8_184;
 
 /// The bytes of a record behind its length field.
@@ -66,7 +66,8 @@ fn bare_value<'a>(record: &Record<'a>) -> Option<&'a [u8]> {
     if record.key.is_none() && record.headers.is_empty() { record.value } else { None }
 }
 
-/// Writes a record, if it fits, and returns how many bytes it took.
+/// Writes a record, if it fits, and returns how many bytes it took. Where it does not, up to nine
+/// bytes may have been stored all the same.
 #[inline(always)] // see `producer::linger`
 pub(super) fn put_fitting(
     out: &mut [u8],

@@ -178,11 +178,6 @@ impl<'a> Record<'a> {
         }
     }
 
-    #[inline]
-    pub(super) fn has_time_of_sending(&self) -> bool {
-        matches!(self.timestamp, WantedTimestamp::Now)
-    }
-
     /// Gives a record without a value one.
     pub(crate) fn with_value(mut self, value: &'a [u8]) -> Self {
         self.value = Some(value);

@@ -1,10 +1,11 @@
 //! A record's way into its lane's open batch.
 //!
-//! A record that stays within what its batch has looked at beforehand joins at once. One that has
-//! a timestamp of its own, and each that opens a batch, fills one or has no room in one, goes the
-//! long way: every question is asked, the batch that is full is sealed, and what is left to be
-//! done is done once the lock is free. Both ways store the same bytes. Called by `linger` and
-//! `once`.
+//! A record that is enqueued and stays within what its batch has looked at beforehand joins at
+//! once. Any other goes the long way: one that opens a batch, fills it or has no room in it, one
+//! that is refused, the first that asks for power durability, the first after the topic's rules
+//! have changed, and whatever a task or an id comes with. There every question is asked, the batch
+//! that is full is sealed, and what is left to be done is done once the lock is free. Both ways
+//! store the same bytes of a record. Called by `linger` and `once`.
 
 use std::sync::Arc;
 
@@ -87,7 +88,8 @@ impl Queue {
 }
 
 impl Lane {
-    /// The short way of a record that is sent now into the open batch. `None`: `push` has to look.
+    /// The short way of a record into the open batch, at the time that is given. `None`: `push` has
+    /// to look.
     #[inline(always)] // see `linger`
     pub(in crate::producer) fn push_known(
         &self,

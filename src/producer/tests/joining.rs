@@ -1,11 +1,13 @@
 //! The short way into an open batch: it takes what the long one would take, and leaves the rest.
 
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{CleanupPolicy, Durability};
+use crate::config::{CleanupPolicy, Durability, TimestampType};
 use crate::error::ErrorKind;
 
 /// The bytes of a partition's log.
@@ -21,60 +23,161 @@ fn bytes(topic: &Topic) -> Vec<u8> {
     partition.fetch(start, None, limits).unwrap().chunk.unwrap().bytes.to_vec()
 }
 
+/// A handle of a producer that has written a large batch: its next begins with that one's memory.
+fn after_a_large_batch(world: &World, builder: ProducerBuilder, name: &str) -> TopicProducer {
+    let producer = builder.build().unwrap();
+    if world.engine.topic("other").is_err() {
+        world.create("other", TopicConfig::new());
+    }
+    for _ in 0..50 {
+        producer.topic("other").unwrap().enqueue(Record::new(&[7; 1_000])).unwrap();
+    }
+    producer.flush().unwrap();
+    producer.topic(name).unwrap()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// A record that names the very time the clock shows goes the long way.
+    /// What a task enqueues goes the long way.
     #[test]
     fn both_ways_make_one_log(
         records in prop::collection::vec(
             (
-                prop_oneof![0..70_usize, 100..110_usize, 8_100..8_300_usize],
+                prop_oneof![8 => 0..110_usize, 1 => 8_100..8_300_usize],
                 prop::option::weighted(0.2, 0..20_usize),
                 prop::bool::weighted(0.1),
                 prop_oneof![4 => Just(0), 1 => 1..3_u64, 1 => 60..70_u64],
+                prop::option::weighted(0.2, -100..100_i64),
             ),
             1..300,
         ),
         batch_bytes in prop_oneof![300..2_000_usize, 60_000..70_000_usize],
         batch_records in prop_oneof![1..100_u32, Just(10_000)],
-        codec in prop::bool::ANY,
+        limit in prop::option::of(1_100..5_000_usize),
+        (codec, append_time, idempotent) in any::<(bool, bool, bool)>(),
     ) {
         let world = World::by_hand();
-        let builder = || {
-            let built = world.producer().linger(Duration::from_secs(3_600));
-            built.batch_bytes(batch_bytes).batch_records(batch_records)
-        };
-        let codec = if codec && cfg!(feature = "lz4") { "lz4" } else { "producer" };
-        let config = || TopicConfig::new().set("compression.type", codec).unwrap();
-        let topics = ["short", "long"].map(|name| world.create(name, config()));
-        let handle = |name| builder().build().unwrap().topic(name).unwrap();
-        let producers = ["short", "long"].map(handle);
+        let mut config = TopicConfig::new();
+        if codec && cfg!(feature = "lz4") {
+            config = config.set("compression.type", "lz4").unwrap();
+        }
+        if append_time {
+            config = config.timestamp_type(TimestampType::LogAppendTime);
+        }
+        if let Some(limit) = limit {
+            config = config.set("max.message.bytes", &limit.to_string()).unwrap();
+        }
+        let topics = ["short", "long"].map(|name| world.create(name, config.clone()));
+        let producers = ["short", "long"].map(|name| {
+            let builder = world.producer().linger(Duration::from_secs(3_600));
+            let builder = builder.batch_bytes(batch_bytes).batch_records(batch_records);
+            after_a_large_batch(&world, builder.idempotent(idempotent), name)
+        });
         let text = vec![b'v'; 8_300];
         let mut pending = [Vec::new(), Vec::new()];
-        for (size, key, has_header, passed) in &records {
+        for (size, key, has_header, passed, own) in &records {
             world.clock.advance(Duration::from_millis(*passed));
-            let mut record = Record::new(&text[..*size]);
+            let size = if limit.is_some() { size % 900 } else { *size };
+            let mut record = Record::new(&text[..size]);
             if let Some(key) = key {
                 record = record.key(&text[..*key]);
             }
             if *has_header {
                 record = record.header("h", "1").null_header("n");
             }
-            let long = record.clone().timestamp(world.clock.wall());
+            if let Some(own) = own {
+                let at = world.clock.wall().as_millis() + own;
+                record = record.timestamp(Timestamp::from_millis(at));
+            }
+            let long = pollster::block_on(producers[1].enqueue_async(record.clone()));
+            pending[1].push(long.unwrap());
             pending[0].push(producers[0].enqueue(record).unwrap());
-            pending[1].push(producers[1].enqueue(long).unwrap());
         }
         for producer in &producers {
             producer.flush().unwrap();
         }
         let [short, long] = pending.map(|pending| {
             let receipts = pending.into_iter().map(|pending| pending.wait().unwrap());
-            receipts.map(|receipt| (receipt.offset(), receipt.timestamp())).collect::<Vec<_>>()
+            receipts.map(|it| (it.offset(), it.timestamp(), it.sequence())).collect::<Vec<_>>()
         });
         prop_assert_eq!(short, long);
-        prop_assert!(bytes(&topics[0]) == bytes(&topics[1]), "the logs differ");
+        if !idempotent {
+            prop_assert!(bytes(&topics[0]) == bytes(&topics[1]), "the logs differ");
+        }
+        prop_assert_eq!(shape(&topics[0]), shape(&topics[1]));
     }
+}
+
+/// How many bytes each batch has.
+fn shape(topic: &Topic) -> Vec<usize> {
+    let (bytes, mut sizes, mut at) = (bytes(topic), Vec::new(), 0);
+    while at < bytes.len() {
+        sizes.push(Batch::verify(&bytes[at..]).unwrap().header().size());
+        at += sizes[sizes.len() - 1];
+    }
+    sizes
+}
+
+#[test]
+fn a_batch_stays_within_what_its_topic_may_keep() {
+    let world = World::by_hand();
+    let config = TopicConfig::new().max_bytes(5_000, WhenFull::DropOldest);
+    let topic = world.create("orders", config);
+    let orders = after_a_large_batch(&world, world.producer(), "orders");
+    let taken: Vec<_> = (0..200).map(|_| orders.enqueue(Record::new(&[7; 100])).unwrap()).collect();
+    orders.flush().unwrap();
+    let offsets = taken.into_iter().map(|pending| pending.wait().unwrap().offset().get());
+    assert!(offsets.eq(0..200));
+    assert!(shape(&topic).iter().all(|size| *size <= 5_000));
+}
+
+#[test]
+fn what_joins_in_memory_that_is_used_again_is_granted_all_the_same() {
+    let world = World::by_hand();
+    world.create("orders", TopicConfig::new());
+    let orders = after_a_large_batch(&world, world.producer(), "orders");
+    for records in 1..500 {
+        orders.enqueue(Record::new(&[7; 100])).unwrap();
+        let granted = orders.core().memory_granted();
+        assert!(granted >= records * 100, "{granted} for {records} records");
+    }
+}
+
+/// Says in turn which partition, and counts.
+#[derive(Debug, Default)]
+struct Counting {
+    asked: AtomicU32,
+    taken: AtomicUsize,
+}
+
+impl Partitioner for &'static Counting {
+    fn partition(&self, _: &str, _: Option<&[u8]>, partitions: NonZeroU32) -> PartitionId {
+        partition(self.asked.fetch_add(1, Ordering::Relaxed) % partitions)
+    }
+
+    fn taken(&self, _: &str, _: PartitionId, bytes: usize) {
+        assert!((100..200).contains(&bytes));
+        self.taken.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_partitioner_is_asked_once_for_each_record_and_told_what_was_taken() {
+    let counting: &'static Counting = Box::leak(Box::default());
+    let world = World::by_hand();
+    let builder = world.producer().partitioner(counting).batch_records(7);
+    let (topic, orders) = world.orders(TopicConfig::new().partitions(2), builder);
+    for _ in 0..40 {
+        orders.enqueue(Record::new(&"v".repeat(100))).unwrap();
+        let at = world.clock.wall();
+        orders.enqueue(Record::new(&"v".repeat(100)).timestamp(at)).unwrap();
+    }
+    orders.enqueue_to(partition(0), Record::new("unasked")).unwrap();
+    orders.flush().unwrap();
+    assert_eq!(counting.asked.load(Ordering::Relaxed), 80);
+    assert_eq!(counting.taken.load(Ordering::Relaxed), 80);
+    assert_eq!([0, 1].map(|number| values(&topic, number).len()), [41, 40]);
 }
 
 #[test]
@@ -126,19 +229,13 @@ fn the_strongest_word_counts_for_all_whenever_it_joins() {
 }
 
 #[test]
-fn nothing_joins_an_open_batch_of_a_store_that_is_closed_or_a_topic_that_is_deleted() {
+fn nothing_joins_an_open_batch_of_a_topic_that_is_deleted() {
     let world = World::by_hand();
     let (_, orders) = world.orders(TopicConfig::new(), world.producer());
-    let lingers = orders.enqueue(Record::new("v")).unwrap();
+    let lingers = [(); 2].map(|()| orders.enqueue(Record::new("v")).unwrap());
     world.engine.delete_topic("orders").unwrap();
     let error = orders.enqueue(Record::new("v")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    assert!(orders.flush().is_err() && lingers.try_get().unwrap().is_err());
-
-    let world = World::by_hand();
-    let (_, orders) = world.orders(TopicConfig::new(), world.producer());
-    let lingers = orders.enqueue(Record::new("v")).unwrap();
-    world.engine.close().unwrap();
-    assert_eq!(orders.enqueue(Record::new("v")).unwrap_err().kind(), ErrorKind::Closed);
-    assert!(lingers.try_get().unwrap().is_ok());
+    assert!(orders.flush().is_err());
+    assert!(lingers.iter().all(|lingers| lingers.try_get().unwrap().is_err()));
 }

@@ -35,9 +35,9 @@ proptest! {
                 TimestampRule::Create { now: at(now), before_max: any.0, after_max: any.1 };
             let most = (short.len() + room).min(short.capacity());
             let (held, count) = (short.len(), short.count());
-            let index = match short.try_push_known(&record, at(now), most) {
+            let index = match short.try_push_known(&record, &unbounded, most) {
                 Some(index) => {
-                    prop_assert!(own.is_none() && index > 0 && short.len() <= most);
+                    prop_assert!(index > 0 && short.len() <= most);
                     Some(index)
                 }
                 None => {
@@ -62,13 +62,15 @@ fn a_batch_takes_what_fits_to_the_byte_and_never_its_first_record() {
     let value = [7; 100];
     let record = Record::new(&value);
     let mut buffer = BatchBuffer::new(1_000);
-    assert_eq!(buffer.try_push_known(&record, at(5), 1_000), None);
+    let BatchRules { timestamps, .. } = create();
+    assert_eq!(buffer.try_push_known(&record, &timestamps, 1_000), None);
     buffer.try_push(&record, &create()).unwrap();
     let first = buffer.len();
     let size = 2 + 7 + 100;
-    let now = buffer.max_timestamp().unwrap();
-    assert_eq!(buffer.try_push_known(&record, now, first + size - 1), None);
-    assert_eq!(buffer.try_push_known(&record, now, first + size), Some(1));
-    assert_eq!(buffer.try_push_known(&record, now, 1_001), None, "there is no memory for more");
+    assert_eq!(buffer.try_push_known(&record, &timestamps, first + size - 1), None);
+    let early = record.clone().timestamp(at(-5));
+    assert_eq!(buffer.try_push_known(&early, &timestamps, 1_000), None, "it is to be refused");
+    assert_eq!(buffer.try_push_known(&record, &timestamps, first + size), Some(1));
+    assert_eq!(buffer.try_push_known(&record, &timestamps, 1_001), None, "no memory for more");
     assert_eq!((buffer.len(), buffer.count()), (first + size, 2));
 }
