@@ -179,7 +179,19 @@ impl Pending {
     /// assert_eq!(receipt.topic(), "orders");
     /// # Ok::<(), tidelog::Error>(())
     /// ```
+    #[inline]
     pub fn wait(self) -> Result<Receipt> {
+        if let State::Batched(batched) = &self.0
+            && let Some(result) = batched.try_get()
+        {
+            return result;
+        }
+        self.wait_for_it()
+    }
+
+    /// The same for what is not known yet, or not of a batch.
+    #[inline(never)]
+    fn wait_for_it(self) -> Result<Receipt> {
         let result = match self.0 {
             State::Batched(batched) => batched.wait(None),
             State::Apart(apart) => match *apart {
