@@ -385,7 +385,7 @@ impl<'a> IntoIterator for &'a Records {
 #[derive(Clone, Debug)]
 pub struct RecordsIter<'a> {
     records: LentRecords<'a>,
-    /// The part that is being lent; none before the first.
+    /// The part that is being lent; there is none in no records at all.
     part: Option<&'a Part>,
     left: &'a [u8],
     plain: std::slice::Iter<'a, Vec<u8>>,
@@ -415,6 +415,7 @@ impl<'a> Iterator for RecordsIter<'a> {
             }
             self.records = match self.next_open() {
                 Some(records) => records,
+                None if self.left.is_empty() && self.next.is_none() => return None,
                 None => self.next_batch()?,
             };
         }
@@ -423,8 +424,11 @@ impl<'a> Iterator for RecordsIter<'a> {
 
 impl<'a> RecordsIter<'a> {
     pub(super) fn of(first: Option<&'a Part>, others: &'a [Part]) -> Self {
-        let (records, plain) = (LentRecords::none(), [].iter());
-        RecordsIter { records, part: None, left: &[], plain, next: first, others }
+        let (left, plain) =
+            first.map_or((&[][..], &[][..]), |part| (&part.bytes[..], part.plain()));
+        let (next, others) = (others.first(), others.get(1..).unwrap_or(&[]));
+        let (records, plain) = (LentRecords::none(), plain.iter());
+        RecordsIter { records, part: first, left, plain, next, others }
     }
 
     /// The records of the next batch of a part that is lent as it lies; `None` where it ends, and
