@@ -30,7 +30,7 @@ impl RulesCell {
         self.0.set(numbers(config));
     }
 
-    /// Another whenever the configuration has changed, for who asked before it looked at that.
+    /// Changes with the configuration; to be read before the rules.
     #[inline]
     pub(super) fn version(&self) -> u64 {
         self.0.version()

@@ -88,6 +88,7 @@ impl Tickets {
         let ticket = SharedArc::new(Ticket::about(helped));
         memory.clear();
         let shares = usize::try_from(records).unwrap_or(usize::MAX).min(MOST_SHARES);
+        memory.reserve_exact(shares);
         memory.extend(std::iter::repeat_n(&ticket, shares).cloned());
         Tickets { ticket, shares: memory }
     }
@@ -157,6 +158,11 @@ impl Spare {
         let tickets = Tickets::new(buffer.count(), shares, helped);
         buffer.clear();
         Spare { buffer, tickets }
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.buffer.capacity()
     }
 }
 

@@ -200,6 +200,11 @@ impl Core {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn largest_spare(&self) -> usize {
+        self.spares.lock().iter().map(Spare::capacity).max().unwrap_or(0)
+    }
+
     fn most_spares(&self) -> usize {
         (self.settings.buffer_bytes / self.settings.batch_bytes).clamp(1, SPARES)
     }

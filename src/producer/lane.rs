@@ -216,7 +216,7 @@ impl Lane {
                 }
                 result => self.end(promise, result),
             }
-            core.recycle(left); // after those who wait have been told
+            core.recycle(left); // after those who wait for this batch have been told
         }
         waiting
     }

@@ -415,7 +415,7 @@ impl<'a> Iterator for RecordsIter<'a> {
             }
             self.records = match self.next_open() {
                 Some(records) => records,
-                None if self.left.is_empty() && self.next.is_none() => return None,
+                None if self.left.is_empty() && self.next.is_none() => return None, // no search
                 None => self.next_batch()?,
             };
         }

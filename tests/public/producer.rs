@@ -177,6 +177,9 @@ fn what_a_topic_asks_and_a_handle_promises_counts_for_records_that_linger() {
     for _ in 0..3 {
         orders.enqueue(Record::new("v").key("k")).unwrap();
     }
+    let ahead = Timestamp::from_millis(1_700_000_000_000 + 2 * 3_600_000);
+    let error = orders.enqueue(Record::new("v").timestamp(ahead)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidRecord, "an hour is allowed");
     let compacted = TopicConfig::new().cleanup_policy(CleanupPolicy::Compact);
     store.alter_topic("orders", compacted).unwrap();
     let error = orders.enqueue(Record::new("no key")).unwrap_err();

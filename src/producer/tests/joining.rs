@@ -125,6 +125,7 @@ fn a_batch_stays_within_what_its_topic_may_keep() {
     let config = TopicConfig::new().max_bytes(5_000, WhenFull::DropOldest);
     let topic = world.create("orders", config);
     let orders = after_a_large_batch(&world, world.producer(), "orders");
+    assert!(orders.core().largest_spare() >= 50_000);
     let taken: Vec<_> = (0..200).map(|_| orders.enqueue(Record::new(&[7; 100])).unwrap()).collect();
     orders.flush().unwrap();
     let offsets = taken.into_iter().map(|pending| pending.wait().unwrap().offset().get());
@@ -137,6 +138,7 @@ fn what_joins_in_memory_that_is_used_again_is_granted_all_the_same() {
     let world = World::by_hand();
     world.create("orders", TopicConfig::new());
     let orders = after_a_large_batch(&world, world.producer(), "orders");
+    assert!(orders.core().largest_spare() >= 50_000);
     for records in 1..500 {
         orders.enqueue(Record::new(&[7; 100])).unwrap();
         let granted = orders.core().memory_granted();
@@ -208,6 +210,30 @@ fn rules_that_change_while_a_batch_is_open_are_asked_anew() {
     }
     orders.flush().unwrap();
     assert_eq!(values(&topic, 0)[8..], ["kept", "kept", "kept", "kept"]);
+}
+
+#[test]
+fn timestamps_are_looked_at_by_the_clock_of_their_own_enqueue() {
+    let world = World::by_hand();
+    let [before, after] = [3, 1].map(|secs| Some(Duration::from_secs(secs)));
+    let config = TopicConfig::new().timestamp_before_max(before).timestamp_after_max(after);
+    let (topic, orders) = world.orders(config, world.producer());
+    let enqueue = |from_now: i64| {
+        let at = Timestamp::from_millis(world.clock.wall().as_millis() + from_now);
+        orders.enqueue(Record::new("v").timestamp(at)).map_err(|error| error.kind())
+    };
+    for passed in [0, 5_000, 1] {
+        world.clock.advance(Duration::from_millis(passed)); // no batch is due: nobody looks
+        for (from_now, is_taken) in
+            [(0, true), (-3_000, true), (-3_001, false), (1_000, true), (1_001, false)]
+        {
+            let taken = enqueue(from_now);
+            assert_eq!(taken.is_ok(), is_taken, "{from_now} ms from now");
+            assert!(taken.is_ok() || taken.is_err_and(|kind| kind == ErrorKind::InvalidRecord));
+        }
+    }
+    orders.flush().unwrap();
+    assert_eq!(values(&topic, 0).len(), 9);
 }
 
 #[test]
