@@ -324,7 +324,7 @@ impl LingerBatch {
         now: Timestamp,
     ) -> Result<Written> {
         let partition = lane.partition();
-        let rules = core.rules(partition, now)?;
+        let Asked { rules, .. } = core.asked(partition, now)?;
         self.buffer.seal(&rules.timestamps);
         let packed = self.buffer.packed(&rules)?;
         let identity = core.settings().identity;

@@ -251,8 +251,8 @@ impl ProducerBuilder {
 
     /// How many bytes may linger in the whole producer, its clones included; default 32 MiB, at
     /// least `batch_bytes`. It counts encoded records, a little ahead of them; the memory behind
-    /// a batch that grows may be up to twice that, and receipts that are made beforehand take 8 KiB
-    /// a batch. A larger record cannot linger.
+    /// a batch that grows may be up to twice that, and receipts that are made beforehand take up
+    /// to 8 KiB a batch. A larger record cannot linger.
     ///
     /// ```
     /// # use tidelog::Store;

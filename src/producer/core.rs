@@ -100,24 +100,14 @@ impl Core {
         self.engine.clock().wall()
     }
 
-    /// What a partition asks of a batch that is appended at `now`, and how it is compressed.
-    #[inline(always)] // see `walk`
-    pub(super) fn rules(&self, partition: &Partition, now: Timestamp) -> Result<BatchRules> {
-        let rules = self.rules_in(partition.log_to_append()?, now);
-        if !rules.packing.is_plain() {
-            check_built("append", rules.packing.codec())?;
-        }
-        Ok(rules)
-    }
-
-    /// The same for a batch that is appended by this very call, which looks whether it may be; the
-    /// codec is the caller's to check.
+    /// What a log asks of a batch that is appended at `now` by this very call, which looks whether
+    /// it may be; the codec is the caller's to check.
     #[inline(always)] // see `producer::walk`
     pub(super) fn rules_in(&self, log: &PartitionLog, now: Timestamp) -> BatchRules {
         log.rules_for(now, self.settings.compression, self.settings.compression_level)
     }
 
-    /// What a partition asks of a record that is to linger, and until when.
+    /// What a partition asks of what lingers at `now`, and until when; how it is compressed too.
     pub(super) fn asked(&self, partition: &Partition, now: Timestamp) -> Result<Asked> {
         let Settings { compression, compression_level, .. } = self.settings;
         let log = partition.log_to_append()?;

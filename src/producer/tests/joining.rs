@@ -223,7 +223,7 @@ fn timestamps_are_looked_at_by_the_clock_of_their_own_enqueue() {
         orders.enqueue(Record::new("v").timestamp(at)).map_err(|error| error.kind())
     };
     for passed in [0, 5_000, 1] {
-        world.clock.advance(Duration::from_millis(passed)); // no batch is due: nobody looks
+        world.clock.advance(Duration::from_millis(passed)); // what is due stays: nobody runs it
         for (from_now, is_taken) in
             [(0, true), (-3_000, true), (-3_001, false), (1_000, true), (1_001, false)]
         {
