@@ -37,7 +37,7 @@ pub(super) struct Delivered {
 }
 
 impl Delivered {
-    fn behind(position: &Position) -> Self {
+    pub(super) fn behind(position: &Position) -> Self {
         Delivered { offset: position.offset, epoch: position.epoch }
     }
 }
@@ -79,7 +79,7 @@ pub(super) struct Slot {
     /// The log was truncated below what is committed: the next commit may go back.
     pub(super) truncated: bool,
     /// How often the log's offsets had fallen when it was last looked for a cut.
-    falls: Option<u64>,
+    pub(super) falls: Option<u64>,
     pub(super) paused: bool,
     /// It appeared after the consumer was built.
     pub(super) is_new: bool,

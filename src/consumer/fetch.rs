@@ -10,16 +10,18 @@ use super::assignment::{Position, Slot, Step};
 use super::handle::Consumer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Offset;
+use crate::log::Rest;
 use crate::log::{FetchLimits, Fetched};
-use crate::record::{BatchFault, Batches, Records, TakeRules};
+use crate::record::{BatchFault, Batches, Records, RecordsOrigin, TakeRules};
+use std::sync::Arc;
 
 /// Records that are fetched and not handed out yet.
 #[derive(Debug, Default)]
 pub(super) struct Stage {
-    records: Records,
+    pub(super) records: Records,
     bytes: usize,
     /// Slots whose position moves when the stage is handed out.
-    touched: Vec<usize>,
+    pub(super) touched: Vec<usize>,
     /// The next batch did not fit.
     is_full: bool,
 }
@@ -31,6 +33,13 @@ impl Stage {
 
     pub(super) fn len(&self) -> usize {
         self.records.len()
+    }
+
+    /// All of what was read at the end of a log, from `from` on.
+    #[inline(always)] // see `log::rest`
+    pub(super) fn take(&mut self, origin: &Arc<RecordsOrigin>, rest: Rest, from: Offset) {
+        self.bytes += rest.bytes.len();
+        self.records.take_whole(origin, rest.bytes, from, rest.sound);
     }
 
     /// What comes again goes out with the rest.
@@ -78,7 +87,10 @@ impl Consumer {
             }
             let Some(index) = self.assignment.pop() else { break };
             let before = self.stage.records.len();
-            let read = self.read(index, None);
+            let read = match self.read_straight(index) {
+                Some(read) => Ok(read),
+                None => self.read(index, None),
+            };
             self.assignment.charge(self.stage.records.len() - before);
             match read {
                 Ok(Read::More) => self.assignment.queue(index),
@@ -184,7 +196,8 @@ impl Consumer {
     }
 
     /// How much there is room for. How many records of it a filter will want, nobody knows.
-    fn limits(&self) -> FetchLimits {
+    #[inline]
+    pub(super) fn limits(&self) -> FetchLimits {
         let left = match self.filtering.filter {
             Some(_) => u64::MAX,
             None => (self.options.max_records - self.stage.records.len()) as u64,

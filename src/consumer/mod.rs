@@ -34,6 +34,7 @@ mod reset;
 mod retrying;
 mod seek;
 mod start;
+mod straight;
 mod stream;
 mod subscription;
 mod to_end;

@@ -28,10 +28,15 @@ impl Start {
 impl Consumer {
     /// Decides where reading a slot begins, if that is open.
     pub(super) fn resolve(&mut self, index: usize) -> Result<()> {
-        let Some(slot) = self.assignment.get(index) else { return Ok(()) };
-        if slot.position.is_some() {
-            return Ok(());
+        match self.assignment.get(index) {
+            Some(slot) if slot.position.is_none() => self.begin_at(index),
+            _ => Ok(()),
         }
+    }
+
+    #[inline(never)] // once a partition
+    fn begin_at(&mut self, index: usize) -> Result<()> {
+        let Some(slot) = self.assignment.get(index) else { return Ok(()) };
         if self.has_open_offset(&slot.partition) {
             return Ok(());
         }

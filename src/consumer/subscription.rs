@@ -47,9 +47,14 @@ impl Consumer {
     /// Takes up what has changed of topics and group, if anything has.
     pub(super) fn take_changes(&mut self) -> Result<()> {
         self.assignment.drain();
-        if !self.assignment.take_stirred() {
-            return Ok(());
+        match self.assignment.take_stirred() {
+            true => self.follow_changes(),
+            false => Ok(()),
         }
+    }
+
+    #[inline(never)] // seldom
+    fn follow_changes(&mut self) -> Result<()> {
         self.assignment.queue_watched(); // a topic may be gone
         let taken = match &self.following {
             Following::Nothing => {

@@ -28,10 +28,12 @@ impl Gate {
     /// Fails once the store is closed, and always in a forked child.
     #[inline]
     pub(crate) fn check(&self, operation: &'static str) -> Result<()> {
-        if self.fork.is_forked_child() || self.is_closed() {
-            return Err(self.refusal(operation));
-        }
-        Ok(())
+        if self.is_open() { Ok(()) } else { Err(self.refusal(operation)) }
+    }
+
+    #[inline]
+    pub(super) fn is_open(&self) -> bool {
+        !self.fork.is_forked_child() && !self.is_closed()
     }
 
     #[cold]

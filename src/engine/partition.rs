@@ -140,6 +140,15 @@ impl Partition {
         self.log()
     }
 
+    /// This process's own log, if there is nothing in the way of reading it.
+    #[inline(always)] // see `log::rest`
+    pub(crate) fn readable_log(&self) -> Option<&PartitionLog> {
+        match &self.backing {
+            Backing::Log(log) if self.gate.is_open() && !self.is_deleted() => Some(log),
+            _ => None,
+        }
+    }
+
     /// The log of another process, if it is one.
     pub(crate) fn followed(&self) -> Option<&Arc<FollowedPartition>> {
         match &self.backing {

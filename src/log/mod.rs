@@ -60,6 +60,7 @@ mod replay;
 mod replica;
 mod replicated;
 mod report;
+mod rest;
 mod retain;
 mod rules;
 #[cfg(all(test, shuttle, feature = "sim"))]
@@ -76,7 +77,7 @@ mod truncate;
 mod upkeep;
 mod verdict;
 
-pub(crate) use crate::segment::TagReader;
+pub(crate) use crate::segment::{Rest, TagReader};
 pub(crate) use aborted::Aborted;
 pub(crate) use append::Appended;
 pub(crate) use audit::{

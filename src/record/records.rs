@@ -162,6 +162,13 @@ impl TakeRules {
         self.until.is_none_or(|until| end <= until)
     }
 
+    /// Whether all of some batches is wanted.
+    #[inline]
+    fn take_all(&self, sound: Sound, from: Offset) -> bool {
+        let is_within = sound.first_offset >= from && sound.records <= self.max_records;
+        is_within && self.reach(sound.next_offset)
+    }
+
     /// Whether more is wanted.
     fn want(&self, taken: &Taken) -> bool {
         taken.records < self.max_records
@@ -172,6 +179,7 @@ impl TakeRules {
 
 impl Records {
     /// Takes in verified batches from `from` on, up to the first one that cannot be lent.
+    #[inline]
     pub(crate) fn take_in(
         &mut self,
         origin: &Arc<RecordsOrigin>,
@@ -179,19 +187,49 @@ impl Records {
         from: Offset,
         rules: TakeRules,
     ) -> Taken {
-        let Batches { mut bytes, aborted, sound } = batches.into();
+        let batches = batches.into();
+        match batches.sound {
+            Some(sound) if batches.aborted.is_empty() && rules.take_all(sound, from) => {
+                let Sound { records, next_offset, epoch, .. } = sound;
+                self.take_whole(origin, batches.bytes, from, sound);
+                Taken { records, next_offset, plain_bytes: 0, epoch, fault: None }
+            }
+            _ => self.take_some(origin, batches, from, rules),
+        }
+    }
+
+    /// Takes in all of some batches as they lie, whose records all lie at or above `from`.
+    #[inline(always)] // see `log::rest`
+    pub(crate) fn take_whole(
+        &mut self,
+        origin: &Arc<RecordsOrigin>,
+        bytes: Bytes,
+        from: Offset,
+        sound: Sound,
+    ) {
+        debug_assert!(sound.first_offset >= from, "{sound:?} from {from}");
+        if sound.records > 0 {
+            let pinned = bytes.len() as u64;
+            origin.pinned.add(pinned);
+            let (origin, end) = (origin.clone(), sound.next_offset);
+            let part = Part { origin, bytes, beside: None, from, end, is_whole: true, pinned };
+            self.push(part, sound.records);
+        }
+    }
+
+    /// Batch by batch.
+    #[inline(never)]
+    fn take_some(
+        &mut self,
+        origin: &Arc<RecordsOrigin>,
+        batches: Batches,
+        from: Offset,
+        rules: TakeRules,
+    ) -> Taken {
+        let Batches { mut bytes, aborted, sound } = batches;
         let mut taken =
             Taken { records: 0, next_offset: from, plain_bytes: 0, epoch: None, fault: None };
-        let (mut position, mut plain, mut is_whole) = (0, Vec::new(), false);
-        if let Some(sound) = sound
-            && aborted.is_empty()
-            && (sound.first_offset >= from && sound.records <= rules.max_records)
-            && rules.reach(sound.next_offset)
-        {
-            // all of it, as it lies
-            (taken.records, taken.next_offset) = (sound.records, sound.next_offset);
-            (taken.epoch, position, is_whole) = (sound.epoch, bytes.len(), true);
-        }
+        let (mut position, mut plain) = (0, Vec::new());
         while position < bytes.len() && rules.want(&taken) {
             let Some(batch) = Batch::trust(&bytes[position..]) else {
                 let available = bytes.len() - position;
@@ -229,7 +267,7 @@ impl Records {
                 false => Some(Box::new(Beside { aborted, plain })),
             };
             let (origin, end) = (origin.clone(), taken.next_offset);
-            let part = Part { origin, bytes, beside, from, end, is_whole, pinned };
+            let part = Part { origin, bytes, beside, from, end, is_whole: false, pinned };
             self.push(part, taken.records);
         }
         taken

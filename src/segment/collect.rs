@@ -6,7 +6,8 @@
 //! rule after the other, and the walk goes on behind it. What is wrong with a batch, only this slow
 //! look says.
 //!
-//! Called by `lookup`, which finds where to begin and reads the bytes.
+//! Called by `lookup`, which finds where to begin and reads the bytes; who reads at the end calls
+//! `take_rest` at once.
 
 use bytes::{Buf, Bytes};
 
@@ -27,6 +28,15 @@ const SMALL: usize = 768;
 
 /// How much may be left of a segment for who would have all of it looked at once.
 const REST: u64 = 4096;
+
+/// All that a segment had left: whole, checked batches, each of whose records can be lent.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    pub(crate) bytes: Bytes,
+    pub(crate) sound: Sound,
+    /// Where the batch after the last one begins.
+    pub(crate) end: u64,
+}
 
 /// What was taken so far.
 #[derive(Debug)]
@@ -57,29 +67,24 @@ impl Collected {
 
 impl Segment {
     /// All that a segment has from `position` on, where a batch begins, if that is little, mapped,
-    /// plain and within the limits: who reads at the end gets by with one look at each header. Else
-    /// what it had to look at, which says nothing about what lies there.
-    pub(crate) fn take_rest(
-        &self,
-        position: u64,
-        from: Offset,
-        limits: Limits,
-    ) -> Result<Chunk, Region> {
-        let published = self.published();
+    /// plain and within the limits: who reads at the end gets by with one look at each header.
+    /// `None` says nothing about what lies there.
+    #[inline(always)] // into who reads at the end: it is to touch little memory, code included
+    pub(crate) fn take_rest(&self, position: u64, from: Offset, limits: Limits) -> Option<Rest> {
+        let end = self.published();
         let most = (limits.bytes as u64).min(REST);
-        if !(1..=most).contains(&published.saturating_sub(position)) {
-            return Err(Region::empty());
+        if !(1..=most).contains(&end.saturating_sub(position)) {
+            return None;
         }
-        let Some(Ok(bytes)) = self.mapped(position, published) else { return Err(Region::empty()) };
-        let region = Region { start: position, bytes };
-        let bytes = &region.bytes;
-        let first = BatchHeader::base_offset_at(bytes).filter(|first| *first >= from);
-        let Some(first_offset) = first else { return Err(region) };
+        let bytes = self.mapped(position, end)?.ok()?;
+        let first_offset = BatchHeader::base_offset_at(&bytes).filter(|first| *first >= from)?;
         let (mut taken, len) = (Collected::behind(first_offset), bytes.len());
-        self.walk((bytes, len), limits, len, &mut taken);
+        self.walk((&bytes, len), limits, len, &mut taken);
         let is_all = taken.bytes == len
-            && matches!(self.misfit_in(position, published, (position, bytes)), Ok(None));
-        if is_all { Ok(taken.into_chunk(region, (position, first_offset))) } else { Err(region) }
+            && matches!(self.misfit_in(position, end, (position, &bytes)), Ok(None));
+        let Collected { next_offset, epoch, sound, .. } = taken;
+        let records = sound.filter(|_| is_all)?;
+        Some(Rest { bytes, sound: Sound { records, first_offset, next_offset, epoch }, end })
     }
 
     /// Takes whole batches out of a region that holds at least the first of them, which begins at
@@ -195,9 +200,9 @@ impl Segment {
 
 /// Bytes of a segment at hand, and where they begin.
 #[derive(Debug)]
-pub(crate) struct Region {
-    pub(crate) start: u64,
-    pub(crate) bytes: Bytes,
+pub(super) struct Region {
+    pub(super) start: u64,
+    pub(super) bytes: Bytes,
 }
 
 impl Region {

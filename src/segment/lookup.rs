@@ -80,13 +80,6 @@ impl Segment {
         hint: Option<u64>,
         limits: Limits,
     ) -> Result<Option<Chunk>> {
-        let mut at_hand = Region::empty();
-        if let Some(hint) = hint {
-            match self.take_rest(hint, from, limits) {
-                Ok(rest) => return Ok(Some(rest)),
-                Err(region) => at_hand = region,
-            }
-        }
         let mut position = match hint {
             Some(hint) => hint,
             None => self.position_before(from)?,
@@ -96,8 +89,7 @@ impl Segment {
             _ => limits.bytes.min(SEARCHED),
         };
         loop {
-            let region = std::mem::replace(&mut at_hand, Region::empty());
-            match self.read_at(position, from, limits, (ahead, region)) {
+            match self.read_at(position, from, limits, ahead) {
                 // damage on the way, be it in what says how far a batch reaches: what lies behind
                 // it may still be named as what is wanted
                 Err(error) if error.is_corrupt() => match self.named_place_of(from)? {
@@ -116,9 +108,9 @@ impl Segment {
         mut position: u64,
         from: Offset,
         limits: Limits,
-        (ahead, mut region): (usize, Region),
+        ahead: usize,
     ) -> Result<Option<Chunk>> {
-        let published = self.published();
+        let (mut region, published) = (Region::empty(), self.published());
         let first_offset = loop {
             if position >= published {
                 return Ok(None);

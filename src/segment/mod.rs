@@ -41,6 +41,7 @@ mod vouchers;
 mod window;
 
 pub(crate) use audit::{Audit, AuditRules, Fault, Wrong};
+pub(crate) use collect::Rest;
 pub(crate) use digest::{Identity, Origin};
 pub(crate) use follow::{Beyond, FollowedTail};
 pub(crate) use index::{Indexer, OffsetEntry, TimeEntry, relative};

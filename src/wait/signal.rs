@@ -18,7 +18,7 @@
 
 use std::collections::VecDeque;
 
-use super::set::Link;
+use super::set::{Link, Roused};
 use crate::sync::atomic::{AtomicBool, Ordering, fence};
 use crate::sync::{Arc, Mutex};
 
@@ -35,6 +35,31 @@ struct Queue {
     /// Links in the order they were armed; each at most once.
     armed: VecDeque<Arc<Link>>,
     closed: bool,
+}
+
+/// A link that was taken off, and whom that is to wake.
+type Taken = (Arc<Link>, Roused);
+
+impl Queue {
+    /// Takes off those who want one of the bits; the others stay in their order. The first apart:
+    /// mostly there is one, and who announces gets by without memory for a list.
+    fn take_wanting(&mut self, bits: u64) -> (Option<Taken>, Vec<Taken>) {
+        let (mut first, mut others) = (None, Vec::new());
+        for _ in 0..self.armed.len() {
+            let Some(link) = self.armed.pop_front() else { break };
+            if !link.wants(bits) {
+                self.armed.push_back(link);
+                continue;
+            }
+            let roused = Link::make_ready(&link); // before anyone can see that it is not armed
+            link.set_armed(false);
+            match first {
+                None => first = Some((link, roused)),
+                Some(_) => others.push((link, roused)),
+            }
+        }
+        (first, others)
+    }
 }
 
 impl Signal {
@@ -123,20 +148,13 @@ impl Signal {
     /// of the two. What is taken off is roused once the lock is free.
     #[cold]
     fn wake_wanting(&self, bits: u64) {
-        let mut taken = Vec::new();
-        {
+        let (first, others) = {
             let mut queue = self.queue.lock();
-            queue.armed.retain(|link| {
-                if !link.wants(bits) {
-                    return true;
-                }
-                taken.push((Arc::clone(link), Link::make_ready(link)));
-                link.set_armed(false);
-                false
-            });
+            let taken = queue.take_wanting(bits);
             self.show(&queue);
-        }
-        for (link, roused) in taken {
+            taken
+        };
+        for (link, roused) in first.into_iter().chain(others) {
             link.rouse(roused);
         }
     }

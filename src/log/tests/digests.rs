@@ -157,7 +157,7 @@ fn a_changed_epoch_is_noticed_by_who_goes_on_behind_the_batch_before() {
         let limits =
             Limits { bytes: 1 << 20, records: 100, bound: Offset::new(100), gapless_from: None };
         let rest = segment.take_rest(last, Offset::new(base + 1), limits);
-        assert_eq!(rest.unwrap().next_offset, Offset::new(end + 1), "at once");
+        assert_eq!(rest.unwrap().sound.next_offset, Offset::new(end + 1), "at once");
     }
 }
 
