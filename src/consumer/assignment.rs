@@ -79,7 +79,7 @@ pub(super) struct Slot {
     /// The log was truncated below what is committed: the next commit may go back.
     pub(super) truncated: bool,
     /// How often the log's offsets had fallen when it was last looked for a cut.
-    pub(super) falls: Option<u64>,
+    falls: Option<u64>,
     pub(super) paused: bool,
     /// It appeared after the consumer was built.
     pub(super) is_new: bool,

@@ -4,24 +4,23 @@
 //! a poll that is given up loses and skips nothing. The round goes on where the last one stopped:
 //! a partition that was read goes to the end of the list, and none starves another. An error is
 //! met after the records before it; it goes out by itself, before anything else, and the position
-//! is then where it was met.
+//! is then where it was met. A little behind where a slot stands goes the straight way (`straight`).
 
 use super::assignment::{Position, Slot, Step};
 use super::handle::Consumer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Offset;
-use crate::log::Rest;
-use crate::log::{FetchLimits, Fetched};
+use crate::log::{FetchLimits, Fetched, Rest};
 use crate::record::{BatchFault, Batches, Records, RecordsOrigin, TakeRules};
 use std::sync::Arc;
 
 /// Records that are fetched and not handed out yet.
 #[derive(Debug, Default)]
 pub(super) struct Stage {
-    pub(super) records: Records,
+    records: Records,
     bytes: usize,
     /// Slots whose position moves when the stage is handed out.
-    pub(super) touched: Vec<usize>,
+    touched: Vec<usize>,
     /// The next batch did not fit.
     is_full: bool,
 }
@@ -37,7 +36,14 @@ impl Stage {
 
     /// All of what was read at the end of a log, from `from` on.
     #[inline(always)] // see `log::rest`
-    pub(super) fn take(&mut self, origin: &Arc<RecordsOrigin>, rest: Rest, from: Offset) {
+    pub(super) fn take(
+        &mut self,
+        origin: &Arc<RecordsOrigin>,
+        rest: Rest,
+        from: Offset,
+        touched: Option<usize>,
+    ) {
+        self.touched.extend(touched);
         self.bytes += rest.bytes.len();
         self.records.take_whole(origin, rest.bytes, from, rest.sound);
     }
@@ -190,6 +196,7 @@ impl Consumer {
     }
 
     /// How many records and bytes may still be staged.
+    #[inline]
     pub(super) fn room(&self) -> (usize, usize) {
         let records = self.options.max_records.saturating_sub(self.stage.records.len());
         (records, self.options.max_bytes.saturating_sub(self.stage.bytes).max(1))
@@ -198,12 +205,13 @@ impl Consumer {
     /// How much there is room for. How many records of it a filter will want, nobody knows.
     #[inline]
     pub(super) fn limits(&self) -> FetchLimits {
+        let (records, bytes) = self.room();
         let left = match self.filtering.filter {
             Some(_) => u64::MAX,
-            None => (self.options.max_records - self.stage.records.len()) as u64,
+            None => records as u64,
         };
         FetchLimits {
-            bytes: self.options.max_bytes.saturating_sub(self.stage.bytes).max(1),
+            bytes,
             records: self.assignment.most().unwrap_or(u64::MAX).min(left),
             durable_only: self.options.durable_only,
             isolation: self.options.isolation,

@@ -1,9 +1,10 @@
 //! The straight way of a poll: a partition that was read to its end has a little more.
 //!
-//! Called by `fetch` before anything else. What it does not know at once it leaves to the long way:
+//! Called by `fetch` before its long way. What it does not know at once it leaves to the long way:
 //! a position that is not decided, a filter, what another process writes, more than the stage has
-//! room for, a log that was cut since, and whatever [`PartitionLog::rest`] says nothing of. It
-//! stages what the long way would stage.
+//! room for, and whatever [`PartitionLog::rest`] says nothing of. It stages what the long way would
+//! stage. It needs no look for a cut: the read that left the cursor was followed by one, and the
+//! cursor holds only while no offset has fallen since.
 //!
 //! [`PartitionLog::rest`]: crate::log::PartitionLog::rest
 
@@ -19,23 +20,16 @@ impl Consumer {
         if self.filtering.filter.is_some() {
             return None;
         }
-        let limits = self.limits();
+        let (limits, (room, _)) = (self.limits(), self.room());
         let slot = self.assignment.get_mut(index)?;
         let at = slot.next().filter(|at| at.epoch.is_some())?;
         let from = at.offset;
         let cursor = at.cursor.as_ref().filter(|cursor| cursor.is_at(from))?;
         let log = slot.partition.readable_log()?;
-        let rest = log.rest(cursor, limits)?;
-        let room = self.options.max_records - self.stage.records.len();
-        if rest.sound.records > room || slot.falls != Some(log.offsets().falls()) {
-            return None;
-        }
+        let rest = log.rest(cursor, limits, room)?;
         slot.is_near = false;
-        let is_first = slot.pass(&rest);
-        self.stage.take(&slot.origin, rest, from);
-        if is_first {
-            self.stage.touched.push(index);
-        }
+        let touched = slot.pass(&rest).then_some(index);
+        self.stage.take(&slot.origin, rest, from, touched);
         Some(Read::More)
     }
 }
@@ -50,7 +44,7 @@ impl Slot {
         if let Some(position) = self.position.as_mut().filter(|_| is_first) {
             let Position { offset, epoch, ref mut cursor } = *position;
             let position = Position { offset, epoch, cursor: cursor.take() };
-            self.ahead = Some(Ahead { position, delivered: None });
+            self.ahead = Some(Ahead { position, delivered: None }); // moved on below
         }
         if let Some(Ahead { position, delivered }) = &mut self.ahead {
             position.offset = rest.sound.next_offset;

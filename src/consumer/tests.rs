@@ -10,6 +10,7 @@ mod listeners;
 mod model;
 mod reading;
 mod resets;
+mod straight;
 mod tag_files;
 mod transactions;
 mod waiting;

@@ -25,12 +25,13 @@ impl Gate {
         Gate { closed, fork: disk.fork_check(), engine: OnceLock::new() }
     }
 
-    /// Fails once the store is closed, and always in a forked child.
+    /// Fails where it is not open.
     #[inline]
     pub(crate) fn check(&self, operation: &'static str) -> Result<()> {
         if self.is_open() { Ok(()) } else { Err(self.refusal(operation)) }
     }
 
+    /// Not once the store is closed, and never in a forked child.
     #[inline]
     pub(super) fn is_open(&self) -> bool {
         !self.fork.is_forked_child() && !self.is_closed()

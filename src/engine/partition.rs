@@ -140,7 +140,7 @@ impl Partition {
         self.log()
     }
 
-    /// This process's own log, if there is nothing in the way of reading it.
+    /// As `open_log`, without an error to build.
     #[inline(always)] // see `log::rest`
     pub(crate) fn readable_log(&self) -> Option<&PartitionLog> {
         match &self.backing {

@@ -164,7 +164,7 @@ impl TakeRules {
 
     /// Whether all of some batches is wanted.
     #[inline]
-    fn take_all(&self, sound: Sound, from: Offset) -> bool {
+    fn want_all(&self, sound: Sound, from: Offset) -> bool {
         let is_within = sound.first_offset >= from && sound.records <= self.max_records;
         is_within && self.reach(sound.next_offset)
     }
@@ -179,7 +179,6 @@ impl TakeRules {
 
 impl Records {
     /// Takes in verified batches from `from` on, up to the first one that cannot be lent.
-    #[inline]
     pub(crate) fn take_in(
         &mut self,
         origin: &Arc<RecordsOrigin>,
@@ -189,7 +188,7 @@ impl Records {
     ) -> Taken {
         let batches = batches.into();
         match batches.sound {
-            Some(sound) if batches.aborted.is_empty() && rules.take_all(sound, from) => {
+            Some(sound) if batches.aborted.is_empty() && rules.want_all(sound, from) => {
                 let Sound { records, next_offset, epoch, .. } = sound;
                 self.take_whole(origin, batches.bytes, from, sound);
                 Taken { records, next_offset, plain_bytes: 0, epoch, fault: None }
@@ -217,8 +216,8 @@ impl Records {
         }
     }
 
-    /// Batch by batch.
-    #[inline(never)]
+    /// The same batch by batch: some is not wanted, or has to be unpacked.
+    #[inline(never)] // large, and seldom what is to be done
     fn take_some(
         &mut self,
         origin: &Arc<RecordsOrigin>,

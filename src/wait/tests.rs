@@ -454,3 +454,27 @@ fn a_sync_serves_who_came_before_it_began_and_nobody_else() {
     turn.end_and_release(&Ok(()));
     assert!(after.as_mut().poll(&mut context).is_ready());
 }
+
+/// Each in the order in which it was armed; those that want something else stay in theirs.
+#[test]
+fn who_wants_a_change_is_taken_off_and_the_others_stay_in_line() {
+    let (signal, set) = (Arc::new(Signal::new()), WaitSet::new());
+    let armed = |(token, interest): (usize, &u64)| {
+        let registration = set.register_for(&signal, token, *interest);
+        set.arm(&registration);
+        registration
+    };
+    let registrations: Vec<_> = [1, 2, 5, 2, 0].iter().enumerate().map(armed).collect();
+    let ready = || {
+        let mut ready = Vec::new();
+        set.drain_ready(&mut ready);
+        ready
+    };
+    signal.notify_wanting(|| 1);
+    assert_eq!((ready(), signal.armed_count()), (vec![0, 2, 4], 2));
+    for token in [1, 3] {
+        signal.notify_one();
+        assert_eq!(ready(), [token]);
+    }
+    drop(registrations);
+}

@@ -219,6 +219,24 @@ fn a_batch_that_counts_no_records_has_none() {
     assert_eq!(log.append_as_follower(&without).unwrap().get(), 1);
 }
 
+/// Nothing is handed out with it alone, so nobody's commit moves over it.
+#[test]
+fn a_batch_without_records_is_not_read_straight() {
+    let (_, log) = host_led();
+    let append = |bytes: &[u8]| {
+        let end = log.append_as_follower(bytes).unwrap();
+        log.set_high_watermark(end).unwrap();
+    };
+    append(&of_leader(0, 3));
+    let limits = FetchLimits::all(1 << 20);
+    let cursor = log.log.fetch(Offset::ZERO, None, limits).unwrap().cursor.unwrap();
+    append(&emptied(of_leader(1, 3)[..61].to_vec(), 0));
+    assert!(log.log.rest(&cursor, limits, 10).is_none());
+    append(&of_leader(2, 3));
+    let rest = log.log.rest(&cursor, limits, 10).expect("one behind it has a record");
+    assert_eq!((rest.sound.records, rest.sound.next_offset.get()), (1, 3));
+}
+
 /// Its transaction has left the log whole: none begins with it.
 #[test]
 fn a_marker_that_compaction_has_emptied_concerns_no_producer() {
