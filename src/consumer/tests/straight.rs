@@ -153,6 +153,17 @@ fn a_log_that_was_cut_is_not_read_straight() {
     assert_eq!(values(&consumer.try_poll().unwrap()), ["c", "d", "e"]);
 }
 
+#[test]
+fn what_was_deleted_before_it_was_read_is_not_read_straight() {
+    let world = world();
+    let partition = world.partition("orders", 0);
+    let mut consumer = at_end(world.reader());
+    world.send("orders", 0, &["a", "b"]);
+    world.engine.delete_records_before(&partition, Offset::new(2)).unwrap();
+    assert!(!goes_straight(&mut consumer));
+    assert_eq!(values(&consumer.try_poll().unwrap()), ["b"]);
+}
+
 /// The same lives read by both, whatever becomes of the log meanwhile.
 #[test]
 fn who_goes_straight_reads_what_who_takes_the_long_way_does() {

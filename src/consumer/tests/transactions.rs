@@ -147,3 +147,20 @@ fn who_follows_sees_what_was_committed() {
     let all: Vec<_> = late.read_to_end().unwrap().flat_map(|read| values(&read.unwrap())).collect();
     assert_eq!(all, ["1", "2", "b", "3"]);
 }
+
+/// The marker lies in the next segment: of what is left of this one, nothing says by itself that it
+/// was aborted.
+#[test]
+fn who_reads_at_the_end_of_a_segment_is_shown_nothing_that_was_aborted() {
+    let world = World::new();
+    world.create_with("orders", TopicConfig::new().segment_bytes(1_024));
+    world.send("orders", 0, &["0"]);
+    let mut consumer = world.group("g").subscribe(["orders"]).build().unwrap();
+    assert_eq!(values(&consumer.try_poll().unwrap()), ["0"]);
+    send_open(&world, &"aborted".repeat(120));
+    end(&world, MarkerKind::Abort);
+    let next = Path::new("/store/orders-0/00000000000000000002.log");
+    assert!(world.disk.metadata(next).unwrap().is_some(), "it begins with the marker");
+    world.send("orders", 0, &["1"]);
+    assert_eq!(values(&consumer.try_poll().unwrap()), ["1"]);
+}
