@@ -4,7 +4,8 @@
 //! a poll that is given up loses and skips nothing. The round goes on where the last one stopped:
 //! a partition that was read goes to the end of the list, and none starves another. An error is
 //! met after the records before it; it goes out by itself, before anything else, and the position
-//! is then where it was met. A little behind where a slot stands goes the straight way (`straight`).
+//! is then where it was met. A little behind where a slot stands goes the straight way
+//! (`straight`).
 
 use super::assignment::{Position, Slot, Step};
 use super::handle::Consumer;

@@ -140,15 +140,6 @@ impl Partition {
         self.log()
     }
 
-    /// As `open_log`, without an error to build.
-    #[inline(always)] // see `log::rest`
-    pub(crate) fn readable_log(&self) -> Option<&PartitionLog> {
-        match &self.backing {
-            Backing::Log(log) if self.gate.is_open() && !self.is_deleted() => Some(log),
-            _ => None,
-        }
-    }
-
     /// The log of another process, if it is one.
     pub(crate) fn followed(&self) -> Option<&Arc<FollowedPartition>> {
         match &self.backing {

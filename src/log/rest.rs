@@ -3,10 +3,10 @@
 //!
 //! Nearly every read of one who waits for records is of this kind, and mostly from memory that the
 //! processor has not at hand, for the thread slept or the writer runs on another. So it is to touch
-//! little, code and stack included. It is inlined where it is used, holds nothing that is not of the
-//! nearly always, and moves nothing of what it found. Where anything is different it says nothing,
-//! and [`PartitionLog::fetch`] looks, whose word is final: what that would not return, this must
-//! not.
+//! little, code and stack included. It is inlined where it is used, holds nothing that is not of
+//! the nearly always, and moves nothing of what it found. Where anything is different it says
+//! nothing, and [`PartitionLog::fetch`] looks, whose word is final: what that would not return,
+//! this must not.
 
 use super::core::PartitionLog;
 use super::fetch::{Cursor, FetchLimits};
@@ -32,9 +32,9 @@ impl Cursor {
 }
 
 impl PartitionLog {
-    /// All that the segment has in which a cursor stands, if that is little, at most `room` records,
-    /// and there is nothing about it but records: none was aborted, none is compressed, none is
-    /// missing. It is counted as read.
+    /// All that the segment has in which a cursor stands, if that is little, at most `room`
+    /// records, and there is nothing about it but records: none was aborted, none is compressed,
+    /// none is missing. It is counted as read.
     #[inline(always)] // as above
     pub(crate) fn rest(&self, cursor: &Cursor, limits: FetchLimits, room: usize) -> Option<Rest> {
         let FetchLimits { bytes, records, isolation, .. } = limits;

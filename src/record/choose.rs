@@ -11,7 +11,8 @@
 use super::encode::put;
 use super::filter::RecordFilter;
 use super::header::{BatchHeader, CODEC_MASK, LENGTH_EXCLUDES, at};
-use super::records::{Part, Records, RecordsIter};
+use super::iter::RecordsIter;
+use super::records::{Part, Records};
 use super::view::RecordView;
 use crate::ids::{LeaderEpoch, Offset};
 

@@ -6,9 +6,9 @@
 //! for whom, `marker` is the end of a transaction, `pack` compresses what they wrote, `sent`
 //! takes in what others made, `rewrite` writes again what compaction keeps, `deduplicated` has the
 //! id that a record is sent once under, `single`, `records` and `view` are what programs hand in
-//! and get back, `filter` says which are wanted and `choose` takes those, `fault` says what can be
-//! wrong. Every length is bounded before it is used; nothing here allocates by a number it read,
-//! and nothing panics on bytes.
+//! and get back, `iter` lends that one by one, `filter` says which are wanted and `choose` takes
+//! those, `fault` says what can be wrong. Every length is bounded before it is used; nothing here
+//! allocates by a number it read, and nothing panics on bytes.
 
 mod batch;
 mod buffer;
@@ -22,6 +22,7 @@ mod filter;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod header;
+mod iter;
 mod lend;
 mod marker;
 mod pack;
@@ -51,6 +52,7 @@ pub(crate) use fault::BatchFault;
 pub use filter::RecordFilter;
 pub(crate) use filter::TagBits;
 pub(crate) use header::BatchHeader;
+pub use iter::RecordsIter;
 pub use marker::MarkerKind;
 pub(crate) use marker::{Marker, MarkerBatch};
 pub(crate) use pack::{check_built, packed};
@@ -58,8 +60,8 @@ pub(crate) use pieces::Pieces;
 pub(crate) use plain::{Follows, Plain};
 pub use produced::ProducerIdentity;
 pub(crate) use produced::{Produced, ProducerClaim, ProducerStamp};
+pub use records::Records;
 pub(crate) use records::{Batches, RecordsOrigin, Sound, TakeRules, Taken};
-pub use records::{Records, RecordsIter};
 pub(crate) use sent::SentBatch;
 pub use single::{Header, OwnedRecord, Record};
 pub(crate) use times::Times;

@@ -4,7 +4,7 @@
 //! it can be kept, sent to another thread, and outlive both the log's retention and the store.
 //! Every record was checked when its batch was taken in, so lending cannot fail; compressed batches
 //! were decompressed then, at most about one limit's worth of them in one part, and what came out
-//! belongs to the part like the bytes it came from.
+//! belongs to the part like the bytes it came from. `iter` lends.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use super::batch::Batch;
 use super::codec::PlainLimit;
 use super::fault::BatchFault;
 use super::header::BatchHeader;
+use super::iter::RecordsIter;
 use super::lend::LentRecords;
-use super::view::RecordView;
 use crate::ids::{LeaderEpoch, Offset, PartitionId};
 use crate::stats::PinCounter;
 
@@ -47,14 +47,14 @@ impl RecordsOrigin {
 pub(super) struct Part {
     pub(super) origin: Arc<RecordsOrigin>,
     /// Whole batches; those below `from` are stepped over.
-    bytes: Bytes,
+    pub(super) bytes: Bytes,
     /// Of most parts there is none.
     beside: Option<Box<Beside>>,
     pub(super) from: Offset,
     /// Records at or beyond it were not wanted.
     pub(super) end: Offset,
     /// All records of all its batches are lent, but those of markers: none is compressed.
-    is_whole: bool,
+    pub(super) is_whole: bool,
     /// Bytes that its origin counts as held.
     pinned: u64,
 }
@@ -330,11 +330,11 @@ impl Part {
         Part { origin, bytes, beside: None, from, end, is_whole: true, pinned }
     }
 
-    fn aborted(&self) -> &[Offset] {
+    pub(super) fn aborted(&self) -> &[Offset] {
         self.beside.as_ref().map_or(&[], |beside| &beside.aborted)
     }
 
-    fn plain(&self) -> &[Vec<u8>] {
+    pub(super) fn plain(&self) -> &[Vec<u8>] {
         self.beside.as_ref().map_or(&[], |beside| &beside.plain)
     }
 }
@@ -395,122 +395,11 @@ fn lendable(
 
 /// Whether a batch of that base offset is among those, which are in order.
 #[inline]
-fn is_among(aborted: &[Offset], base: Offset) -> bool {
+pub(super) fn is_among(aborted: &[Offset], base: Offset) -> bool {
     !aborted.is_empty() && aborted.binary_search(&base).is_ok()
 }
 
 /// Whether a batch ends before `from`: if it is compressed it stays so.
-fn is_below(batch: &Batch<'_>, from: Offset) -> bool {
+pub(super) fn is_below(batch: &Batch<'_>, from: Offset) -> bool {
     batch.header().end_offset() <= from
-}
-
-impl<'a> IntoIterator for &'a Records {
-    type Item = RecordView<'a>;
-    type IntoIter = RecordsIter<'a>;
-
-    fn into_iter(self) -> RecordsIter<'a> {
-        self.iter()
-    }
-}
-
-/// Lends the records of a [`Records`], one after the other.
-///
-/// ```
-/// let records = tidelog::Records::default();
-/// assert!(records.iter().next().is_none());
-/// ```
-#[derive(Clone, Debug)]
-pub struct RecordsIter<'a> {
-    records: LentRecords<'a>,
-    /// The part that is being lent; there is none in no records at all.
-    part: Option<&'a Part>,
-    left: &'a [u8],
-    plain: std::slice::Iter<'a, Vec<u8>>,
-    next: Option<&'a Part>,
-    others: &'a [Part],
-}
-
-impl<'a> Iterator for RecordsIter<'a> {
-    type Item = RecordView<'a>;
-
-    #[inline]
-    fn next(&mut self) -> Option<RecordView<'a>> {
-        loop {
-            while let Some(record) = self.records.next()
-                && let Some(part) = self.part
-            {
-                if part.is_whole {
-                    return Some(RecordView::new(part, record));
-                }
-                if record.offset() >= part.end {
-                    self.left = &[];
-                    break;
-                }
-                if record.offset() >= part.from {
-                    return Some(RecordView::new(part, record));
-                }
-            }
-            self.records = match self.next_open() {
-                Some(records) => records,
-                None if self.left.is_empty() && self.next.is_none() => return None, // no search
-                None => self.next_batch()?,
-            };
-        }
-    }
-}
-
-impl<'a> RecordsIter<'a> {
-    pub(super) fn of(first: Option<&'a Part>, others: &'a [Part]) -> Self {
-        let (left, plain) =
-            first.map_or((&[][..], &[][..]), |part| (&part.bytes[..], part.plain()));
-        let (next, others) = (others.first(), others.get(1..).unwrap_or(&[]));
-        let (records, plain) = (LentRecords::none(), plain.iter());
-        RecordsIter { records, part: first, left, plain, next, others }
-    }
-
-    /// The records of the next batch of a part that is lent as it lies; `None` where it ends, and
-    /// where `next_batch` has to look.
-    #[inline(always)]
-    fn next_open(&mut self) -> Option<LentRecords<'a>> {
-        if !self.part?.is_whole {
-            return None;
-        }
-        LentRecords::take(&mut self.left)
-    }
-
-    /// The records of the next batch that has some to be lent, of this part or the next.
-    #[inline(never)]
-    pub(super) fn next_batch(&mut self) -> Option<LentRecords<'a>> {
-        loop {
-            let Some(mut batch) = Batch::trust(self.left) else {
-                let part = self.next?;
-                (self.part, self.next) = (Some(part), self.others.first());
-                self.others = self.others.get(1..).unwrap_or(&[]);
-                (self.left, self.plain) = (&part.bytes, part.plain().iter());
-                // most are whole: then nobody has to decode its first header either
-                match self.next_open() {
-                    Some(records) => return Some(records),
-                    None => continue,
-                }
-            };
-            let part = self.part?;
-            self.left = &self.left[batch.header().size()..];
-            if is_among(part.aborted(), batch.header().base_offset()) {
-                continue;
-            }
-            if batch.is_packed() {
-                if is_below(&batch, part.from) {
-                    continue;
-                }
-                let Some(plain) = self.plain.next() else {
-                    self.left = &[];
-                    continue;
-                };
-                batch = batch.with_plain(plain);
-            }
-            if let Some(records) = LentRecords::of(&batch) {
-                return Some(records);
-            }
-        }
-    }
 }

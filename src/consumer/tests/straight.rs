@@ -1,10 +1,9 @@
 //! The straight way beside the long one: it stages what that would, or says nothing.
 
 use super::*;
-use crate::RecordFilter;
 use crate::consumer::fetch::Read;
 use crate::ids::{ProducerEpoch, ProducerId};
-use crate::record::{Marker, MarkerKind, Produced, ProducerClaim, ProducerIdentity};
+use crate::record::{Marker, MarkerKind, Produced, ProducerClaim, ProducerIdentity, RecordFilter};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
