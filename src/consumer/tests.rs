@@ -25,11 +25,15 @@ use crate::disk::{Access, Disk, MemoryDisk};
 use crate::engine::{Claim, Engine, EngineOptions, NewTopic, Partition};
 use crate::error::{ErrorKind, Result};
 use crate::group::OffsetStore;
-use crate::ids::{LeaderEpoch, Offset, PartitionId};
-use crate::record::{AppendBatch, BorrowedBatch, Record, Records, Stamp, Sum};
+use crate::ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId};
+use crate::record::{
+    AppendBatch, BorrowedBatch, Marker, MarkerKind, Produced, ProducerClaim, ProducerIdentity,
+    Record, Records, Stamp, Sum,
+};
 use crate::time::{Clock, ManualClock, Timestamp};
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+const US: ProducerIdentity = ProducerIdentity::new(ProducerId::new(7), ProducerEpoch::new(0));
 const NONE: Duration = Duration::ZERO;
 /// A test that waits this long has failed.
 const LONG: Duration = Duration::from_secs(30);
@@ -92,6 +96,22 @@ impl World {
     fn send_batch(&self, topic: &str, id: u32, values: &[&str]) {
         let records: Vec<_> = values.iter().map(|value| Record::new(*value)).collect();
         send_one(&self.partition(topic, id), &records, self.clock.wall());
+    }
+
+    /// Sends records in a transaction of `US`, which begins with them unless it is open.
+    fn send_open(&self, records: &[Record<'_>]) {
+        let partition = self.partition("orders", 0);
+        let rules = partition.batch_rules(START).unwrap();
+        let batch = BorrowedBatch::measure(records, &rules).unwrap();
+        let claim = Some(ProducerClaim { identity: US, sequence: None, transactional: true });
+        partition.append(&Produced { batch: &batch, claim }, START, Durability::Process).unwrap();
+    }
+
+    /// Ends the transaction of `US`.
+    fn end(&self, kind: MarkerKind) {
+        let marker = Marker { kind, coordinator_epoch: 0 };
+        let partition = self.partition("orders", 0);
+        partition.append_marker(US, marker, START, Durability::Process).unwrap();
     }
 
     fn group(&self, group: &str) -> ConsumerBuilder {

@@ -70,8 +70,8 @@ struct Beside {
 
 /// Records as a fetch returned them.
 ///
-/// Iterate over `&records`: each [`RecordView`] borrows from it. Within a partition they come in
-/// the order of their offsets.
+/// Iterate over `&records`: each [`RecordView`](crate::RecordView) borrows from it. Within a
+/// partition they come in the order of their offsets.
 ///
 /// ```
 /// use tidelog::{Record, Store, TopicConfig};

@@ -1,8 +1,8 @@
 //! Reading with a filter: what is returned, how far it comes, what it is woken by.
 
 use super::*;
+use crate::record::RecordFilter;
 use crate::record::packed;
-use crate::record::{Marker, MarkerKind, Produced, ProducerClaim, ProducerIdentity, RecordFilter};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -182,23 +182,6 @@ impl Wake for Count {
     }
 }
 
-const US: ProducerIdentity =
-    ProducerIdentity::new(crate::ids::ProducerId::new(7), crate::ids::ProducerEpoch::new(0));
-
-fn send_open(world: &World, records: &[Record<'_>]) {
-    let partition = world.partition("orders", 0);
-    let rules = partition.batch_rules(START).unwrap();
-    let batch = BorrowedBatch::measure(records, &rules).unwrap();
-    let claim = Some(ProducerClaim { identity: US, sequence: None, transactional: true });
-    partition.append(&Produced { batch: &batch, claim }, START, Durability::Process).unwrap();
-}
-
-fn end(world: &World, kind: MarkerKind) {
-    let marker = Marker { kind, coordinator_epoch: 0 };
-    let partition = world.partition("orders", 0);
-    partition.append_marker(US, marker, START, Durability::Process).unwrap();
-}
-
 /// How often a task that waits for `filter` is woken by what `append` appends.
 fn wakes(config: TopicConfig, filter: RecordFilter, append: impl Fn(&World)) -> usize {
     let world = World::new();
@@ -220,13 +203,13 @@ fn only_what_may_match_wakes_where_tags_are_kept() {
         for _ in 0..100 {
             send(world, &[("x", "sent"), ("y", "")]);
         }
-        send_open(world, &[record("z", "sent")]);
+        world.send_open(&[record("z", "sent")]);
     };
     assert_eq!(wakes(tagged(), paid(), others), 0);
     assert_eq!(wakes(tagged(), paid(), |world| send(world, &[("x", "back")])), 1);
     let commit = |world: &World| {
-        send_open(world, &[record("z", "sent")]);
-        end(world, MarkerKind::Commit);
+        world.send_open(&[record("z", "sent")]);
+        world.end(MarkerKind::Commit);
     };
     assert_eq!(wakes(tagged(), paid(), commit), 1, "it may show records of any tag");
     assert_eq!(wakes(TopicConfig::new(), paid(), others), 1, "nothing is known of tags");
@@ -318,11 +301,11 @@ fn waiters_for_different_tags_are_each_woken() {
 fn what_is_open_or_aborted_is_not_shown_by_its_tag() {
     let world = World::new();
     world.create_with("orders", tagged());
-    send_open(&world, &[record("a", "paid")]);
+    world.send_open(&[record("a", "paid")]);
     send(&world, &[("b", "sent"), ("c", "paid")]);
     let mut consumer = paid(&world);
     assert!(consumer.try_poll().unwrap().is_empty());
     assert_eq!(consumer.position("orders", 0).unwrap(), Offset::ZERO);
-    end(&world, MarkerKind::Abort);
+    world.end(MarkerKind::Abort);
     assert_eq!(values(&consumer.try_poll().unwrap()), ["c"]);
 }

@@ -2,12 +2,9 @@
 
 use super::*;
 use crate::consumer::fetch::Read;
-use crate::ids::{ProducerEpoch, ProducerId};
-use crate::record::{Marker, MarkerKind, Produced, ProducerClaim, ProducerIdentity, RecordFilter};
+use crate::record::RecordFilter;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-
-const US: ProducerIdentity = ProducerIdentity::new(ProducerId::new(7), ProducerEpoch::new(0));
 
 fn world() -> World {
     let world = World::new();
@@ -21,20 +18,6 @@ fn at_end(builder: ConsumerBuilder) -> Consumer {
     let mut consumer = builder.assign([("orders", 0)]).build().unwrap();
     while !consumer.try_poll().unwrap().is_empty() {}
     consumer
-}
-
-fn send_open(world: &World, value: &str) {
-    let partition = world.partition("orders", 0);
-    let records = [Record::new(value)];
-    let batch = BorrowedBatch::measure(&records, &partition.batch_rules(START).unwrap()).unwrap();
-    let claim = Some(ProducerClaim { identity: US, sequence: None, transactional: true });
-    partition.append(&Produced { batch: &batch, claim }, START, Durability::Process).unwrap();
-}
-
-fn end(world: &World, kind: MarkerKind) {
-    let marker = Marker { kind, coordinator_epoch: 0 };
-    let partition = world.partition("orders", 0);
-    partition.append_marker(US, marker, START, Durability::Process).unwrap();
 }
 
 fn goes_straight(consumer: &mut Consumer) -> bool {
@@ -130,9 +113,9 @@ fn whatever_is_different_is_left_to_the_long_way() {
 
     // what is open, is behind the bound; what was aborted, is in the log
     let undecided = plain();
-    send_open(&world, "open");
+    world.send_open(&[Record::new("open")]);
     reads_next(undecided, &[]);
-    end(&world, MarkerKind::Abort);
+    world.end(MarkerKind::Abort);
     let (strict, mut loose) = (plain(), at_end(world.reader().read_uncommitted()));
     world.send("orders", 0, &["c"]);
     reads_next(strict, &["c"]);
@@ -197,12 +180,12 @@ fn who_goes_straight_reads_what_who_takes_the_long_way_does() {
                     world.send_batch("orders", 0, &few);
                 }
                 6..8 => {
-                    send_open(&world, "open");
+                    world.send_open(&[Record::new("open")]);
                     is_open = true;
                 }
                 8..10 if is_open => {
                     let kinds = [MarkerKind::Commit, MarkerKind::Abort];
-                    end(&world, kinds[random.random_range(0..2)]);
+                    world.end(kinds[random.random_range(0..2)]);
                     is_open = false;
                 }
                 10 if !is_open => {

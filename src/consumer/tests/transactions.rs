@@ -1,32 +1,14 @@
 //! Consumers over transactions: what they are shown, where the end lies, and what wakes them.
 
 use super::*;
-use crate::ids::{ProducerEpoch, ProducerId};
-use crate::record::{Marker, MarkerKind, Produced, ProducerClaim, ProducerIdentity};
 use std::thread;
-
-const US: ProducerIdentity = ProducerIdentity::new(ProducerId::new(7), ProducerEpoch::new(0));
-
-fn send_open(world: &World, value: &str) {
-    let partition = world.partition("orders", 0);
-    let records = [Record::new(value)];
-    let batch = BorrowedBatch::measure(&records, &partition.batch_rules(START).unwrap()).unwrap();
-    let claim = Some(ProducerClaim { identity: US, sequence: None, transactional: true });
-    partition.append(&Produced { batch: &batch, claim }, START, Durability::Process).unwrap();
-}
-
-fn end(world: &World, kind: MarkerKind) {
-    let marker = Marker { kind, coordinator_epoch: 0 };
-    let partition = world.partition("orders", 0);
-    partition.append_marker(US, marker, START, Durability::Process).unwrap();
-}
 
 #[test]
 fn polls_return_what_was_committed_up_to_what_is_open() {
     let world = World::new();
     world.create("orders", 1);
     world.send("orders", 0, &["1"]);
-    send_open(&world, "a");
+    world.send_open(&[Record::new("a")]);
     world.send("orders", 0, &["2"]);
     let mut strict = world.group("g").subscribe(["orders"]).build().unwrap();
     let mut loose = world.group("h").subscribe(["orders"]).read_uncommitted().build().unwrap();
@@ -38,10 +20,10 @@ fn polls_return_what_was_committed_up_to_what_is_open() {
     let all = loose.try_poll().unwrap();
     assert_eq!(values(&all), ["1", "a", "2"]);
     assert!(all.iter().nth(1).unwrap().is_transactional());
-    end(&world, MarkerKind::Abort);
+    world.end(MarkerKind::Abort);
     assert_eq!(values(&strict.try_poll().unwrap()), ["2"]);
-    send_open(&world, "b");
-    end(&world, MarkerKind::Commit);
+    world.send_open(&[Record::new("b")]);
+    world.end(MarkerKind::Commit);
     assert_eq!(values(&strict.try_poll().unwrap()), ["b"]);
     assert_eq!(strict.position("orders", 0).unwrap(), Offset::new(6), "behind the marker");
     assert!(loose.try_poll().unwrap().iter().map(|record| record.offset().get()).eq([4]));
@@ -53,7 +35,7 @@ fn a_marker_wakes_a_poll() {
     for kind in [MarkerKind::Commit, MarkerKind::Abort] {
         let world = World::new();
         world.create("orders", 1);
-        send_open(&world, "a");
+        world.send_open(&[Record::new("a")]);
         world.send("orders", 0, &["behind"]);
         let mut consumer = world.group("g").subscribe(["orders"]).build().unwrap();
         thread::scope(|scope| {
@@ -66,7 +48,7 @@ fn a_marker_wakes_a_poll() {
             });
             thread::sleep(Duration::from_millis(10));
             assert!(!polled.is_finished());
-            end(&world, kind);
+            world.end(kind);
             let committed = kind == MarkerKind::Commit;
             let expected = if committed { &["a", "behind"][..] } else { &["behind"] };
             assert_eq!(polled.join().unwrap(), expected, "{kind:?}");
@@ -80,9 +62,9 @@ fn a_poll_does_not_stall_at_what_it_does_not_return() {
     let world = World::new();
     world.create("orders", 1);
     for number in 0..200 {
-        send_open(&world, &format!("{number:0100}"));
+        world.send_open(&[Record::new(&format!("{number:0100}"))]);
         if number % 10 == 9 {
-            end(&world, MarkerKind::Abort);
+            world.end(MarkerKind::Abort);
         }
     }
     world.send("orders", 0, &["last"]);
@@ -93,7 +75,7 @@ fn a_poll_does_not_stall_at_what_it_does_not_return() {
     let all: Vec<_> = reader.read_to_end().unwrap().map(|records| records.unwrap().len()).collect();
     assert_eq!(all, [1]);
     world.send("orders", 0, &["x"]);
-    send_open(&world, "open");
+    world.send_open(&[Record::new("open")]);
     let mut late = world.group("late").subscribe(["orders"]).reset(Reset::Latest).build().unwrap();
     assert!(late.try_poll().unwrap().is_empty());
     assert_eq!(late.position("orders", 0).unwrap(), Offset::new(222), "where the open one begins");
@@ -104,13 +86,13 @@ fn a_full_topic_takes_the_end_of_a_transaction() {
     let world = World::new();
     world.create_with("orders", TopicConfig::new().max_bytes(1024, WhenFull::Fail));
     let [a, b] = ["a", "b"].map(|value| value.repeat(440));
-    send_open(&world, &a);
-    send_open(&world, &b);
+    world.send_open(&[Record::new(&a)]);
+    world.send_open(&[Record::new(&b)]);
     let partition = world.partition("orders", 0);
     let records = [Record::new("c")];
     let batch = BorrowedBatch::measure(&records, &partition.batch_rules(START).unwrap()).unwrap();
     assert!(partition.append(&batch, START, Durability::Process).unwrap_err().is_full());
-    end(&world, MarkerKind::Commit);
+    world.end(MarkerKind::Commit);
     assert_eq!(values(&member(&world).try_poll().unwrap()), [a, b]);
 }
 
@@ -120,7 +102,7 @@ fn who_follows_sees_what_was_committed() {
     let world = World::with(Threads::Host);
     world.create("orders", 1);
     world.send("orders", 0, &["1"]);
-    send_open(&world, "a");
+    world.send_open(&[Record::new("a")]);
     world.send("orders", 0, &["2"]);
     let follow = || followed::follow(&world.disk, &world.clock).assign([("orders", 0)]);
     let mut strict = follow().build().unwrap();
@@ -133,14 +115,14 @@ fn who_follows_sees_what_was_committed() {
         world.clock.advance(Duration::from_millis(10));
         assert_eq!(values(&strict.try_poll().unwrap()), expected);
     };
-    end(&world, MarkerKind::Abort);
+    world.end(MarkerKind::Abort);
     look(&["2"]);
-    send_open(&world, "b");
+    world.send_open(&[Record::new("b")]);
     look(&[]);
-    end(&world, MarkerKind::Commit);
-    send_open(&world, "c");
+    world.end(MarkerKind::Commit);
+    world.send_open(&[Record::new("c")]);
     look(&["b"]);
-    end(&world, MarkerKind::Abort);
+    world.end(MarkerKind::Abort);
     world.send("orders", 0, &["3"]);
     look(&["3"]);
     let mut late = follow().build().unwrap();
@@ -157,8 +139,8 @@ fn who_reads_at_the_end_of_a_segment_is_shown_nothing_that_was_aborted() {
     world.send("orders", 0, &["0"]);
     let mut consumer = world.group("g").subscribe(["orders"]).build().unwrap();
     assert_eq!(values(&consumer.try_poll().unwrap()), ["0"]);
-    send_open(&world, &"aborted".repeat(120));
-    end(&world, MarkerKind::Abort);
+    world.send_open(&[Record::new(&"aborted".repeat(120))]);
+    world.end(MarkerKind::Abort);
     let next = Path::new("/store/orders-0/00000000000000000002.log");
     assert!(world.disk.metadata(next).unwrap().is_some(), "it begins with the marker");
     world.send("orders", 0, &["1"]);
