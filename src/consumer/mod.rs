@@ -4,10 +4,10 @@
 //! [`Consumer`], the rest are its duties, a file each: `assignment` which partitions there are and
 //! which are ready, `ranked` in which order where they have priorities, `subscription` how they
 //! come and go, `member` how a group has them come and go, `rebalance` who is told of it, `start`
-//! where reading a partition begins and begins again, `fetch` one round over what is ready,
-//! `filter` what of it is wanted, `poll` the calls that wait for it, `stream` the tasks that do,
-//! `to_end` the call with a definite end, `undecided` partitions that wait for a
-//! transaction, `seek` moving about, `commit` the offsets that are kept,
+//! where reading a partition begins and begins again, `fetch` one round over what is ready and
+//! `straight` its short way, `filter` what of it is wanted, `poll` the calls that wait for it,
+//! `stream` the tasks that do, `to_end` the call with a definite end, `undecided` partitions that
+//! wait for a transaction, `seek` moving about, `commit` the offsets that are kept,
 //! `consumed` those that a transaction keeps, `later` records that are given back, `retrying` how
 //! those come again.
 //!

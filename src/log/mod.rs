@@ -2,18 +2,18 @@
 //!
 //! [`PartitionLog`] is what the engine opens by the thousand; [`Log`] is the same behind a public
 //! door of its own, for those who want one durable log and no topics. The rooms: `append`, `fetch`,
-//! `lookup`, `durable`, `trim`, `truncate` and `close` are what a log does, `stretch` says what a
-//! reader of tags may pass over, `filtered` is its door, `journaled` what the journal does, `cover`
-//! saves digests; `open`, `leftovers` and `verdict` are recovery, with `replay` of the journal
-//! (`frames` decides what is missing), `reopen` lifts a poison by it; `follow` reads a log that
-//! another process writes; `retain` and `epochs` decide; `offsets` holds every offset; `claims`
-//! admits the batches of producers, `snapshots` are their files, `relearn` reads those, `numbered`
-//! and `transactional` are their doors; `aborted` says what readers are not given, `aborted_files`
-//! keeps that, and `aborted_vouch` vouches for it; `led` and `replicated` obey a host that leads
-//! the log, `replica` and `hosted` are its door, `raw` reads batches as they lie; `audit` holds a
-//! directory against what is known of it; `checkpoint` and `directory` are Kafka's small files;
-//! `swap` puts rewritten segments in the place of others; `copy_out` copies a log in use; `keeper`
-//! remembers the rest.
+//! `lookup`, `durable`, `trim`, `truncate` and `close` are what a log does, `rest` is the fetch of
+//! who reads at the end, `stretch` says what a reader of tags may pass over, `filtered` is its
+//! door, `journaled` what the journal does, `cover` saves digests; `open`, `leftovers` and
+//! `verdict` are recovery, with `replay` of the journal (`frames` decides what is missing),
+//! `reopen` lifts a poison by it; `follow` reads a log that another process writes; `retain` and
+//! `epochs` decide; `offsets` holds every offset; `claims` admits the batches of producers,
+//! `snapshots` are their files, `relearn` reads those, `numbered` and `transactional` are their
+//! doors; `aborted` says what readers are not given, `aborted_files` keeps that, and
+//! `aborted_vouch` vouches for it; `led` and `replicated` obey a host that leads the log, `replica`
+//! and `hosted` are its door, `raw` reads batches as they lie; `audit` holds a directory against
+//! what is known of it; `checkpoint` and `directory` are Kafka's small files; `swap` puts rewritten
+//! segments in the place of others; `copy_out` copies a log in use; `keeper` remembers the rest.
 
 mod aborted;
 mod aborted_files;
