@@ -134,7 +134,7 @@ const WRITERS: &[Writer] = &[
 /// Whatever has a second name (as in a tree made by `cp -al`) is another's as well.
 #[test]
 fn no_writer_changes_a_file_that_has_another_name() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let data = dir.path().join("data");
     let store = Store::open(&data).expect("a store");
     store.create_topic("first", config().index_interval_bytes(512)).expect("a topic");

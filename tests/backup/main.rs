@@ -1,4 +1,4 @@
-//! Backups of a store in use, on the real disk: taken while producers, a consumer group, retention
+//! Backups of a store in use, on real files: taken while producers, a consumer group, retention
 //! and compaction run, opened beside their source, compared, judged by Kafka's own classes; and the
 //! two left to go their own ways afterwards.
 //!
@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use common::budget::Budget;
 use common::kafka_check::{kafka_check, skip};
+use common::scratch::scratch;
 use tidelog::{Offset, Record, Store, TopicConfig};
 
 const PARTITIONS: u32 = 3;
@@ -239,7 +240,7 @@ fn a_backup_under_load_shows_one_moment() {
     let mut judged = Vec::new();
     let mut kept = Vec::new();
     for links in [true, false] {
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = scratch();
         let data = dir.path().join("data");
         let (store, made) = under_load(&data, &dir.path().join("copies"), times(), links);
         let last = made.last().expect("one");
@@ -290,7 +291,7 @@ fn go_on(path: &Path) {
 
 #[test]
 fn a_backup_and_its_store_go_their_own_ways() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let data = dir.path().join("data");
     let (store, made) = under_load(&data, &dir.path().join("copies"), 1, true);
     store.close().expect("a close");
@@ -307,7 +308,7 @@ fn a_backup_and_its_store_go_their_own_ways() {
 /// A restored tree of links (`cp -al`): every log file has two names, the last ones too.
 #[test]
 fn a_tree_of_links_is_written_without_harm_to_the_other() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let data = dir.path().join("data");
     let (store, made) = under_load(&data, &dir.path().join("copies"), 1, false);
     store.close().expect("a close");

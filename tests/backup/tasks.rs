@@ -9,7 +9,7 @@ use super::*;
 
 #[test]
 fn two_backups_are_made_at_once_and_one_place_takes_one() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let (store, _) = under_load(&dir.path().join("data"), &dir.path().join("copies"), 1, true);
     let at = |name: &str| dir.path().join(name);
     let [one, other] = ["one", "other"].map(|name| store.backup_async(at(name)));
@@ -46,7 +46,7 @@ fn two_backups_are_made_at_once_and_one_place_takes_one() {
 
 #[test]
 fn a_backup_whose_task_is_dropped_is_broken_off() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let (store, _) = under_load(&dir.path().join("data"), &dir.path().join("copies"), 1, true);
     let target = dir.path().join("dropped");
     let (send_began, began) = std::sync::mpsc::channel();
@@ -73,7 +73,7 @@ fn a_backup_whose_task_is_dropped_is_broken_off() {
 
 #[test]
 fn a_backup_to_a_place_that_is_taken_is_refused() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let data = dir.path().join("data");
     let store = Store::open(&data).expect("a store");
     let taken = dir.path().join("taken");

@@ -15,6 +15,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use super::scratch::scratch;
+
 /// Where the archives lie: `TIDELOG_GOLDEN_SET` names another set, as `generator/run.sh` makes one.
 pub fn directory() -> PathBuf {
     match std::env::var_os("TIDELOG_GOLDEN_SET") {
@@ -251,7 +253,7 @@ pub struct LegacyRecord {
 impl Scenario {
     /// Unpacks a scenario and reads what is expected of it.
     pub fn load(name: &str) -> Self {
-        let dir = TempDir::new().expect("a temporary directory");
+        let dir = scratch();
         let archive = directory().join(format!("{name}.tar.gz"));
         let file = File::open(&archive).expect("the scenario's archive is there");
         let mut archive = tar::Archive::new(GzDecoder::new(BufReader::new(file)));

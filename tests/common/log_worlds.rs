@@ -11,6 +11,8 @@ use tidelog::disk::{Access, Disk, IoMode, MemoryDisk, RealDisk};
 #[cfg(feature = "sim")]
 use tidelog::disk::{Crash, SimDisk};
 
+use super::scratch::scratch;
+
 /// How one life of a log ends and the next begins.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Ending {
@@ -43,7 +45,7 @@ pub struct Copied {
 
 impl Copied {
     pub fn real(mode: IoMode) -> Self {
-        let held = tempfile::tempdir().expect("a temporary directory");
+        let held = scratch();
         let root = held.path().to_owned();
         let disk = Arc::new(RealDisk::new(mode).expect("a real disk"));
         Copied { disk, root, lives: 0, _held: Some(held) }

@@ -11,5 +11,6 @@ pub mod log_worlds;
 #[cfg(target_os = "linux")]
 pub mod machine;
 pub mod orders;
+pub mod scratch;
 pub mod suite;
 pub mod worlds;

@@ -12,6 +12,8 @@ use tidelog::disk::{Crash, SimDisk};
 use tidelog::disk::{Disk, IoMode, MemoryDisk, RealDisk};
 use tidelog::{ManualClock, Store, Threads};
 
+use super::scratch::scratch;
+
 /// Where a store lives.
 pub trait World {
     fn disk(&self) -> Arc<dyn Disk>;
@@ -44,7 +46,7 @@ pub struct Real(tempfile::TempDir, Arc<dyn Disk>);
 
 impl Real {
     pub fn new(mode: IoMode) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        let dir = scratch();
         Real(dir, Arc::new(RealDisk::new(mode).expect("a real disk")))
     }
 }

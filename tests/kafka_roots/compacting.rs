@@ -17,6 +17,7 @@ use tidelog::{
 };
 
 use crate::common::budget::{for_each_seed, seeds};
+use crate::common::scratch::{in_memory, scratch};
 use crate::driver::Kafka;
 
 const SUITE: &str = "kafka_roots";
@@ -134,8 +135,7 @@ fn compaction_leaves_what_kafkas_cleaner_leaves() {
     for_each_seed(SUITE, TEST, seeds(0, 4, 300), |seed| {
         let kafka = &mut *kafka.borrow_mut();
         let random = &mut StdRng::seed_from_u64(seed);
-        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-        let dir = dir.expect("a directory");
+        let dir = in_memory();
         let clock = ManualClock::new(Timestamp::from_millis(START));
         let store = open(&dir.path().join("ours"), &clock);
         store.create_topic(TOPIC, config()).expect("a topic");
@@ -171,7 +171,7 @@ fn compaction_leaves_what_kafkas_cleaner_leaves() {
 fn a_directory_goes_to_kafka_and_comes_back_appended_and_compacted() {
     const TEST: &str = "compacting::a_directory_goes_to_kafka_and_comes_back";
     let Some(mut kafka) = Kafka::start(TEST) else { return };
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let root = dir.path().join("store");
     let clock = ManualClock::new(Timestamp::from_millis(START));
     let store = open(&root, &clock);
@@ -220,7 +220,7 @@ fn a_directory_goes_to_kafka_and_comes_back_appended_and_compacted() {
 /// segment, such a file in the middle of it would hide from Kafka what lies behind.
 #[test]
 fn empty_segments_of_kafkas_go_with_what_lies_around_them() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let root = dir.path().join("store");
     let clock = ManualClock::new(Timestamp::from_millis(START));
     let store = open(&root, &clock);

@@ -7,6 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::common::budget::{for_each_seed, seeds};
+use crate::common::scratch::in_memory;
 use crate::driver::Kafka;
 use crate::script::Script;
 use crate::side::Sides;
@@ -18,8 +19,7 @@ const MOST_TRIES: usize = 150;
 /// What differs, if anything, and what Kafka was told up to there.
 fn run(kafka: &mut Kafka, script: &Script) -> Option<(String, Vec<String>)> {
     // what is synced is no matter here, and there it takes no time
-    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-    let dir = dir.expect("a directory");
+    let dir = in_memory();
     let mut sides = Sides::begin(kafka, dir.path(), script);
     for op in &script.ops {
         let step = catch_unwind(AssertUnwindSafe(|| sides.step(op)));

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use common::golden::{RecordsSha256, Scenario};
 use common::kafka_check::kafka_check;
+use common::scratch::scratch;
 use serde_json::Value;
 use tidelog::disk::IoMode;
 use tidelog::{
@@ -115,7 +116,7 @@ fn transactions_of_kafkas_producers_are_read_and_ended() {
 /// taken over, and its own `__transaction_state`.
 #[test]
 fn kafka_accepts_transactions() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let store = Store::open(dir.path()).expect("a new store");
     store.ensure_topic("in", TopicConfig::new()).expect("made");
     store.ensure_topic("out", TopicConfig::new().partitions(2)).expect("made");
@@ -243,7 +244,7 @@ fn kafka_reads_what_administration_leaves_of_its_groups() {
 #[test]
 fn kafka_reads_the_records_of_our_own_groups() {
     let clock = ManualClock::new(Timestamp::from_millis(1_700_000_000_000));
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let root = dir.path().join("store");
     let store = open(&root, IoMode::Mapped, &clock);
     store.create_topic("orders", TopicConfig::new().partitions(2)).expect("a topic");
@@ -282,7 +283,7 @@ fn kafka_reads_the_records_of_our_own_groups() {
 fn our_roots_are_kafkas() {
     for mode in [IoMode::Mapped, IoMode::Positioned] {
         let clock = ManualClock::new(Timestamp::from_millis(1_700_000_000_000));
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = scratch();
         let root = dir.path().join("store");
         for round in 0..3 {
             let store = open(&root, mode, &clock);

@@ -14,6 +14,7 @@ use tidelog::{Log, Offset, Sequence, Timestamp};
 
 use crate::common::budget::{for_each_seed, seeds};
 use crate::common::golden::{Batch, Partition, Scenario};
+use crate::common::scratch::scratch;
 use crate::driver::Kafka;
 
 const SUITE: &str = "kafka_roots";
@@ -126,7 +127,7 @@ fn producers_are_told_from_the_log_after_a_stop_as_kafka_tells_them() {
             1 => segments[random.random_range(0..segments.len())].base_offset,
             _ => random.random_range(start..=partition.opened.log_end_offset),
         };
-        let held = tempfile::tempdir().expect("a directory");
+        let held = scratch();
         let [mine, theirs] = ["mine", "theirs"]
             .map(|name| copy(&scenario.partition_path(), &held.path().join(name)));
         let how = harm(random, &[&mine, &theirs], point.max(start), partition);

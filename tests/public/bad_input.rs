@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::common::scratch::scratch;
 use tidelog::{ErrorKind, Offset, Outcome, Record, Result, Store, TopicConfig};
 
 const RECORDS: usize = 40;
@@ -55,7 +56,7 @@ fn assert_whole(store: &Store, partition: u32, context: &str) {
 
 #[test]
 fn calls_that_make_no_sense_are_typed_and_change_nothing() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let store = filled(dir.path());
     let producer = store.producer().build().unwrap();
     let orders = producer.topic("orders").unwrap();
@@ -181,7 +182,7 @@ fn check_damaged(root: &Path, file: &Path, context: &str) -> bool {
 
 #[test]
 fn a_damaged_file_of_any_kind_is_typed_and_hurts_nobody_else() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let whole = dir.path().join("whole");
     filled(&whole).close().unwrap();
     let mut noticed = 0;
@@ -206,7 +207,7 @@ fn a_damaged_file_of_any_kind_is_typed_and_hurts_nobody_else() {
 
 #[test]
 fn unknown_files_are_left_alone() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     filled(dir.path()).close().unwrap();
     let unknown = ["notes.txt", "holiday/sun.jpg", "orders-0/notes.txt", "orders-0/0.log.bak"];
     for name in unknown {
@@ -237,7 +238,7 @@ impl tidelog::Partitioner for Panics {
 
 #[test]
 fn a_panic_in_the_hosts_code_costs_its_call() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let store = filled(dir.path());
     let producer = store.producer().partitioner(Panics).linger(Duration::ZERO).build().unwrap();
     let orders = producer.topic("orders").unwrap();

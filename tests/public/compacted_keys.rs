@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::common::budget::Budget;
+use crate::common::scratch::scratch;
 use tidelog::{
     CleanupPolicy, ManualClock, Record, Store, Threads, Timestamp, TopicConfig, Verifier,
 };
@@ -97,7 +98,7 @@ fn compare(store: &Store, history: &History, keys: u32) -> usize {
 fn of_many_keys_the_last_record_is_left_and_none_that_was_not_written() {
     let keys = u32::try_from(Budget::get().pick(10_000, 50_000, 1_000_000)).expect("small");
     let clock = ManualClock::new(Timestamp::from_millis(1_700_000_000_000));
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let root = dir.path().join("store");
     let open = || {
         let builder = Store::builder(&root).clock(clock.clone()).threads(Threads::Host);

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use common::budget::Budget;
 use common::kafka_check::kafka_check;
+use common::scratch::scratch;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tidelog::disk::IoMode;
@@ -236,7 +237,7 @@ fn the_policy_decides_what_retention_removes() {
 
 #[test]
 fn a_log_without_a_store_is_not_compacted() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let error = Log::builder(dir.path().join("log")).config(compacted()).open().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
     assert!(error.to_string().contains("store"), "{error}");
@@ -247,7 +248,7 @@ fn random_histories_keep_the_last_of_each_key() {
     let budget = Budget::get();
     for seed in 0..budget.pick(3, 8, 2_000) {
         let mut random = StdRng::seed_from_u64(seed);
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = scratch();
         let root = dir.path().join("store");
         let mode = [IoMode::Mapped, IoMode::Positioned][(seed % 2) as usize];
         let mut bench = Bench::open(&root, mode);
@@ -325,7 +326,7 @@ fn more_keys_than_are_mapped_at_once_take_several_passes() {
 
 #[test]
 fn kafka_accepts_what_compaction_left() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let root = dir.path().join("store");
     let bench = Bench::open(&root, IoMode::Mapped);
     bench.store.create_topic(TOPIC, compacted()).expect("a topic");
@@ -396,7 +397,7 @@ fn transactions(dir: &Path, clock: &ManualClock, random: &mut StdRng) -> Last {
 #[test]
 fn kafka_accepts_compacted_transactions() {
     for seed in 0..2 {
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = scratch();
         let root = dir.path().join("store");
         let clock = ManualClock::new(Timestamp::from_millis(START));
         let partition = root.join(format!("{TOPIC}-0"));

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::budget::Budget;
 use crate::common::kafka_check::kafka_check;
+use crate::common::scratch::scratch;
 use tidelog::disk::IoMode;
 use tidelog::{
     Consumer, ManualClock, Offset, OffsetCommit, Record, Store, StoreStats, Threads, Timestamp,
@@ -92,7 +93,7 @@ fn assert_committed(store: &Store, groups: u32, expected: u32) {
 
 #[test]
 fn an_epoch_whose_first_records_compaction_took_is_no_finding() {
-    let (clock, dir) = (clock(), tempfile::tempdir().expect("a directory"));
+    let (clock, dir) = (clock(), scratch());
     let root = dir.path().join("store");
     let store = open(&root, IoMode::Positioned, &clock);
     with_records(&store, 10);
@@ -116,7 +117,7 @@ fn many_commits_leave_a_few_mib_and_open_as_fast() {
     const GROUPS: u32 = 100;
     let per_group = u32::try_from(Budget::get().pick(1_000, 2_000, 50_000)).expect("small");
     let clock = clock();
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let root = dir.path().join("store");
     let store = open(&root, IoMode::Mapped, &clock);
     with_records(&store, per_group);
@@ -157,7 +158,7 @@ fn many_commits_leave_a_few_mib_and_open_as_fast() {
 fn kafka_accepts_what_is_left() {
     for mode in [IoMode::Mapped, IoMode::Positioned] {
         let clock = clock();
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = scratch();
         let root = dir.path().join("store");
         for round in 0..2 {
             let store = open(&root, mode, &clock);
@@ -193,7 +194,7 @@ fn kafka_accepts_what_is_left() {
 
 #[test]
 fn the_stores_own_threads_compact_beside_commits() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let root = dir.path().join("store");
     let store = Store::builder(&root).open().expect("a root that opens");
     with_records(&store, 20_000);

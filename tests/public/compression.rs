@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::kafka_check::kafka_check;
+use common::scratch::scratch;
 use tidelog::disk::MemoryDisk;
 use tidelog::{
     Compression, Consumer, Durability, ErrorKind, Journal, Log, Offset, Outcome, RawLimits, Record,
@@ -63,7 +64,7 @@ fn value(number: usize) -> String {
 #[test]
 fn what_is_sent_compressed_is_read() {
     for (codec, bits) in built() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         let store = open(dir.path());
         let config = TopicConfig::new().segment_bytes(20_000).index_interval_bytes(500);
         store.ensure_topic("orders", config).unwrap();
@@ -108,7 +109,7 @@ fn what_is_sent_compressed_is_read() {
 #[test]
 fn the_topic_decides_where_it_names_a_codec() {
     let sent = |topic: Compression, own: Compression| {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         let store = open(dir.path());
         store.ensure_topic("orders", TopicConfig::new().compression(topic)).unwrap();
         let orders = store.producer().compression(own).build().unwrap().topic("orders").unwrap();
@@ -172,7 +173,7 @@ fn the_limit_on_batches_is_one_on_their_compressed_size() {
     .take(9_900)
     .collect();
     for (codec, bits) in built() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         let store = open(dir.path());
         store.ensure_topic("orders", TopicConfig::new().max_batch_bytes(10_000)).unwrap();
         let orders = store.producer().compression(codec).build().unwrap().topic("orders").unwrap();
@@ -242,7 +243,7 @@ fn a_poll_holds_about_one_limit_of_what_it_decompressed() {
 
 #[test]
 fn kafka_accepts_what_is_compressed() {
-    let held = tempfile::tempdir().unwrap();
+    let held = scratch();
     let mut dirs = Vec::new();
     for (codec, bits) in built() {
         let dir = held.path().join(format!("ours-{bits}"));

@@ -14,6 +14,7 @@ use common::golden::{
     AbortedTransaction, Kind, Partition, Payload, Producer, RecordsSha256, Scenario, names,
 };
 use common::kafka_check::kafka_check;
+use common::scratch::scratch;
 use tidelog::{
     ErrorKind, Log, MarkerKind, Offset, OffsetSpec, ProducerEpoch, ProducerId, ProducerIdentity,
     Record, Sequence, Timestamp, TopicConfig, Verifier,
@@ -21,7 +22,7 @@ use tidelog::{
 
 /// Copies a partition's files, so that opening it changes nothing that another test reads.
 fn copy(from: &Path) -> (tempfile::TempDir, PathBuf) {
-    let held = tempfile::tempdir().unwrap();
+    let held = scratch();
     let dir = held.path().join(from.file_name().unwrap());
     fs::create_dir(&dir).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -375,7 +376,7 @@ fn written(dir: &Path, config: TopicConfig) -> Log {
 
 #[test]
 fn kafka_accepts_what_we_closed() {
-    let held = tempfile::tempdir().unwrap();
+    let held = scratch();
     let small = TopicConfig::new().segment_bytes(8000).index_interval_bytes(500);
     let mut dirs = Vec::new();
     for (number, config) in [TopicConfig::new(), small.clone()].into_iter().enumerate() {
@@ -402,7 +403,7 @@ fn kafka_accepts_what_we_closed() {
 /// The window of zeros that a kill leaves is a torn tail for Kafka too.
 #[test]
 fn kafka_recovers_what_a_kill_left() {
-    let held = tempfile::tempdir().unwrap();
+    let held = scratch();
     let dir = held.path().join("ours-0");
     let log = written(&dir, TopicConfig::new());
     let (_copy, killed) = copy(&dir);
@@ -423,7 +424,7 @@ fn adopted_values_that_are_long_match_by_hash() {
 /// Kafka knows our producers from our snapshots, and the same ones from our batches.
 #[test]
 fn kafka_knows_the_producers_we_closed_with() {
-    let held = tempfile::tempdir().unwrap();
+    let held = scratch();
     let dir = held.path().join("numbered-0");
     let config = TopicConfig::new().segment_bytes(4000).timestamp_after_max(None);
     let log = Log::builder(&dir).config(config).open().unwrap();
@@ -467,7 +468,7 @@ fn kafka_knows_the_producers_we_closed_with() {
 /// them again from the log alone.
 #[test]
 fn kafka_accepts_our_transactions() {
-    let held = tempfile::tempdir().unwrap();
+    let held = scratch();
     let dir = held.path().join("ours-0");
     let config = TopicConfig::new().segment_bytes(3000).index_interval_bytes(500);
     let log = Log::builder(&dir).config(config).open().unwrap();
