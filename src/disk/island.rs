@@ -132,6 +132,12 @@ impl Mapping {
         unsafe { self.raw.unchecked_advise_range(UncheckedAdvice::DontNeed, start, len) }
     }
 
+    /// Whether what lies from `start` on has been in this process's memory since it was written.
+    #[inline]
+    pub(super) fn is_at_hand(&self, start: u64) -> bool {
+        start >= self.absent_below.load(Ordering::Relaxed)
+    }
+
     /// A view of published bytes: the memory itself. Pages that may be on the device alone are
     /// brought in first, so that one it cannot read is an error here and no signal at the reader.
     pub(super) fn view(self: &Arc<Self>, start: u64, end: u64) -> io::Result<Bytes> {

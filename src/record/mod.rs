@@ -1,16 +1,17 @@
 //! Records and record batches: Kafka's format version 2, bytes to records and back, no I/O.
 //!
 //! `header` owns the layout of a batch's first 61 bytes, `batch` reads the records behind them in
-//! place, `plain` looks at such a batch as nearly all are, `lend` walks over records once they are
-//! checked, `codec` decompresses and compresses them, `encode` and `buffer` write, `produced` says
-//! for whom, `marker` is the end of a transaction, `pack` compresses what they wrote, `sent`
-//! takes in what others made, `rewrite` writes again what compaction keeps, `deduplicated` has the
-//! id that a record is sent once under, `single`, `records` and `view` are what programs hand in
-//! and get back, `iter` lends that one by one, `filter` says which are wanted and `choose` takes
-//! those, `fault` says what can be wrong. Every length is bounded before it is used; nothing here
+//! place, `plain` looks at such a batch as nearly all are, `before` passes over those that lie
+//! before an offset, `lend` walks over records once they are checked, `codec` decompresses and
+//! compresses them, `encode` and `buffer` write, `produced` says for whom, `marker` is the end of a
+//! transaction, `pack` compresses what they wrote, `sent` takes in what others made, `rewrite`
+//! writes again what compaction keeps, `deduplicated` has the id that a record is sent once under,
+//! `single`, `records` and `view` are what programs hand in and get back, `iter` lends that one by
+//! one, `filter` says which are wanted and `choose` takes those, `fault` says what can be wrong. Every length is bounded before it is used; nothing here
 //! allocates by a number it read, and nothing panics on bytes.
 
 mod batch;
+mod before;
 mod buffer;
 mod choose;
 mod codec;
@@ -44,6 +45,7 @@ pub(crate) use {pieces::tests::check as check_pieces, tests::one_batch};
 
 pub use batch::Headers;
 pub(crate) use batch::{Batch, ControlRecord, RecordIter};
+pub(crate) use before::len_before;
 pub(crate) use buffer::BatchBuffer;
 pub(crate) use codec::PlainLimit;
 pub(crate) use deduplicated::DEDUPLICATION_ID;

@@ -9,9 +9,10 @@
 //! Called by `lookup`, which finds where to begin and reads the bytes; who reads at the end calls
 //! `take_rest` at once.
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use super::lookup::{Chunk, Limits};
+use super::region::Region;
 use super::scan::{misfit, skips};
 use super::shared::Segment;
 use crate::disk::{Near, crc32c_of};
@@ -195,51 +196,5 @@ impl Segment {
         let sound = taken.sound.zip(batch.sound_count());
         taken.sound = sound.map(|(sum, more)| sum + more as usize); // u32 fits
         Ok(true)
-    }
-}
-
-/// Bytes of a segment at hand, and where they begin.
-#[derive(Debug)]
-pub(super) struct Region {
-    pub(super) start: u64,
-    pub(super) bytes: Bytes,
-}
-
-impl Region {
-    pub(super) fn empty() -> Self {
-        Region { start: 0, bytes: Bytes::new() }
-    }
-
-    /// Has at least `least` bytes from `position`, or all that are published; reads `ahead` bytes
-    /// where it must read.
-    pub(super) fn cover(
-        &mut self,
-        segment: &Segment,
-        position: u64,
-        least: usize,
-        ahead: usize,
-        published: u64,
-    ) -> Result<()> {
-        let end_of = |len: usize| position.saturating_add(len as u64).min(published);
-        let held_end = self.start + self.bytes.len() as u64;
-        if position < self.start || held_end < end_of(least) {
-            self.bytes = segment.bytes(position, end_of(least.max(ahead)))?;
-            self.start = position;
-        }
-        Ok(())
-    }
-
-    pub(super) fn from(&self, position: u64) -> &[u8] {
-        let at = usize::try_from(position.saturating_sub(self.start)).unwrap_or(usize::MAX);
-        self.bytes.get(at..).unwrap_or(&[])
-    }
-
-    /// So many of its bytes from `start` on; their owner is not counted anew.
-    fn into_bytes(self, start: u64, len: usize) -> Bytes {
-        let mut bytes = self.bytes;
-        bytes.advance(usize::try_from(start - self.start).unwrap_or(usize::MAX));
-        debug_assert!(len <= bytes.len());
-        bytes.truncate(len);
-        bytes
     }
 }

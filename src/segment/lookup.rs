@@ -8,14 +8,14 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::collect::Region;
 use super::index::{OffsetEntry, TimeEntry, relative};
 use super::index_file::Found;
+use super::region::Region;
 use super::scan::{Walk, WalkStep, misfit};
 use super::shared::Segment;
 use crate::error::{Error, Result};
 use crate::ids::Offset;
-use crate::record::{Batch, BatchFault, BatchHeader, PlainLimit, Sound};
+use crate::record::{Batch, BatchFault, BatchHeader, PlainLimit, Sound, len_before};
 use crate::time::Timestamp;
 
 /// How far a search for an offset reads at a time: what lies between two index entries by default.
@@ -80,20 +80,22 @@ impl Segment {
         hint: Option<u64>,
         limits: Limits,
     ) -> Result<Option<Chunk>> {
-        let mut position = match hint {
-            Some(hint) => hint,
-            None => self.position_before(from)?,
+        let (mut position, mut region) = match hint {
+            Some(hint) => (hint, Region::empty()),
+            None => self.place_before(from)?,
         };
         let mut ahead = match hint {
-            Some(_) if limits.may_take(LEAST_RECORD) >= limits.bytes => limits.bytes,
-            _ => limits.bytes.min(SEARCHED),
+            Some(_) if limits.may_take(LEAST_RECORD) >= limits.bytes => limits.bytes.max(SEARCHED),
+            _ => SEARCHED,
         };
         loop {
-            match self.read_at(position, from, limits, ahead) {
+            match self.read_at((position, region), from, limits, ahead) {
                 // damage on the way, be it in what says how far a batch reaches: what lies behind
                 // it may still be named as what is wanted
                 Err(error) if error.is_corrupt() => match self.named_place_of(from)? {
-                    Some(named) if named > position => (position, ahead) = (named, limits.bytes),
+                    Some(named) if named > position => {
+                        (position, region, ahead) = (named, Region::empty(), limits.bytes);
+                    }
                     _ => return Err(error),
                 },
                 read => return read,
@@ -102,20 +104,29 @@ impl Segment {
     }
 
     /// Reads from the batch at or behind `position` that holds `from`, or lies above it. While it
-    /// looks for that one it reads `ahead` bytes at a time, where it lacks them.
+    /// looks for that one it reads `ahead` bytes at a time, where it lacks them in `region`.
     fn read_at(
         &self,
-        mut position: u64,
+        (mut position, mut region): (u64, Region),
         from: Offset,
         limits: Limits,
         ahead: usize,
     ) -> Result<Option<Chunk>> {
-        let (mut region, published) = (Region::empty(), self.published());
+        let published = self.published();
+        let (wanted, mut in_doubt) = (from.min(limits.bound), false);
         let first_offset = loop {
             if position >= published {
                 return Ok(None);
             }
             region.cover(self, position, BatchHeader::LEN, ahead, published)?;
+            if !in_doubt {
+                let passed = self.pass_over(&region, position, wanted);
+                position += passed.unwrap_or(0);
+                in_doubt = passed.is_none();
+                if passed > Some(0) {
+                    continue;
+                }
+            }
             let left = published - position;
             self.vouch_with(position, position + 1, (region.start, &region.bytes))?;
             let header = self.header_at(region.from(position), position, left, from)?;
@@ -150,6 +161,15 @@ impl Segment {
             Some(misfit) => return Err(self.misfit_error(&misfit)),
         }
         Ok(Some(taken.into_chunk(region, first)))
+    }
+
+    /// Bytes of the batches from `position` on that lie before `wanted`, by a look at their headers
+    /// alone. `None` where what a digest says of them has to be looked into.
+    #[inline]
+    fn pass_over(&self, region: &Region, position: u64, wanted: Offset) -> Option<u64> {
+        let len = len_before(region.from(position), self.base(), wanted) as u64;
+        let misfit = self.misfit_in(position, position + len, (region.start, &region.bytes));
+        matches!(misfit, Ok(None)).then_some(len)
     }
 
     fn header_at(
@@ -187,19 +207,26 @@ impl Segment {
 
     /// Where a batch begins that lies at or before the one with `offset`.
     pub(super) fn position_before(&self, offset: Offset) -> Result<u64> {
-        let Some(relative) = self.relative_floor(offset) else { return Ok(0) };
+        Ok(self.place_before(offset)?.0)
+    }
+
+    /// The same, with what was read there on the way.
+    fn place_before(&self, offset: Offset) -> Result<(u64, Region)> {
+        let at = |position: u64| (position, Region::empty());
+        let Some(relative) = self.relative_floor(offset) else { return Ok(at(0)) };
         let source = self.index_files()?;
         match source.offsets_around(relative)?.0 {
-            Found::Nothing => return Ok(0),
-            Found::Entry(entry) if self.entry_fits(entry, offset)? => {
-                return Ok(u64::from(entry.position));
-            }
-            // it was taken over from a file that was damaged, and is the writer's
-            Found::Entry(_) if source.is_memory() => return self.digested_before(offset),
-            Found::Entry(_) | Found::Unusable => {}
+            Found::Nothing => return Ok(at(0)),
+            Found::Entry(entry) => match self.fitting(entry, offset)? {
+                Some(region) => return Ok((region.start, region)),
+                // it was taken over from a file that was damaged, and is the writer's
+                None if source.is_memory() => return Ok(at(self.digested_before(offset)?)),
+                None => {}
+            },
+            Found::Unusable => {}
         }
         let index = self.rebuild_indexes()?;
-        Ok(index.floor_offset(relative).map_or(0, |entry| u64::from(entry.position)))
+        Ok(at(index.floor_offset(relative).map_or(0, |entry| u64::from(entry.position))))
     }
 
     /// Whether `last`, the last entry of a time index, is true, and no record behind it in reach
@@ -228,22 +255,23 @@ impl Segment {
         Some(relative(self.base(), offset).unwrap_or(i32::MAX.unsigned_abs()))
     }
 
-    /// Whether the batch an entry points to begins at or before the offset it names, and the one
-    /// that is looked for.
-    fn entry_fits(&self, entry: OffsetEntry, offset: Offset) -> Result<bool> {
-        let position = u64::from(entry.position);
-        let published = self.published();
-        let end = (position + BatchHeader::LEN as u64).min(published);
-        if position >= end {
-            return Ok(false);
+    /// What lies where an entry points to, if the batch there begins at or before the offset that
+    /// it names, and the one that is looked for.
+    fn fitting(&self, entry: OffsetEntry, offset: Offset) -> Result<Option<Region>> {
+        let (position, published) = (u64::from(entry.position), self.published());
+        if position >= published {
+            return Ok(None);
         }
-        let bytes = self.bytes(position, end)?;
+        let mut region = Region::empty();
+        region.cover(self, position, BatchHeader::LEN, SEARCHED, published)?;
         let left = usize::try_from(published - position).unwrap_or(usize::MAX);
-        Ok(BatchHeader::parse(&bytes, left).is_ok_and(|header| {
+        let parsed = BatchHeader::parse(&region.bytes, left);
+        let fits = parsed.is_ok_and(|header| {
             (self.base()..=offset).contains(&header.base_offset())
                 && relative(self.base(), header.base_offset())
                     .is_some_and(|first| first <= entry.relative)
-        }))
+        });
+        Ok(fits.then_some(region))
     }
 
     /// The first record at or above `from` and below `bound` whose timestamp is at least

@@ -26,6 +26,7 @@ mod lookup;
 mod mend;
 mod newest;
 mod recover;
+mod region;
 mod resume;
 mod retire;
 mod rewrite;

@@ -11,9 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use arc_swap::ArcSwapOption;
-use bytes::Bytes;
 
-use super::buffers::ReadBuffer;
 use super::cover::Cover;
 use super::digest::Identity;
 use super::index::{Indexer, OffsetEntry, SparseIndex, TimeEntry};
@@ -23,7 +21,7 @@ use super::tags::Tags;
 use crate::disk::copy::is_shared;
 use crate::disk::names::{SegmentFile, segment_file};
 use crate::disk::replace::replace_file;
-use crate::disk::{Access, Disk, DiskFile, MapReader, Near, SharedNear, TailMap, read_full_at};
+use crate::disk::{Access, Disk, DiskFile, MapReader, Near, SharedNear, TailMap};
 use crate::error::{Error, Result};
 use crate::ids::Offset;
 use crate::sync::Mutex;
@@ -63,7 +61,7 @@ impl Place {
 
 /// Gives the readers' map a size that an atomic pointer can hold.
 #[derive(Debug)]
-struct Map(Arc<dyn MapReader>);
+pub(super) struct Map(pub(super) Arc<dyn MapReader>);
 
 /// The opened index files of a segment that does not grow.
 #[derive(Debug)]
@@ -85,7 +83,7 @@ pub(crate) struct Segment {
     largest_timestamp: AtomicI64,
     /// Part of a failed append may lie behind the published end.
     littered: AtomicBool,
-    map: ArcSwapOption<Map>,
+    pub(super) map: ArcSwapOption<Map>,
     base: Offset,
     place: Arc<Place>,
     pub(super) log: OnceLock<Arc<dyn DiskFile>>,
@@ -221,32 +219,6 @@ impl Segment {
     /// The log file, if it is open already.
     pub(super) fn opened_log(&self) -> Option<&Arc<dyn DiskFile>> {
         self.log.get()
-    }
-
-    /// Published bytes `start..end`, if they are mapped: the memory itself.
-    pub(super) fn mapped(&self, start: u64, end: u64) -> Option<Result<Bytes>> {
-        debug_assert!(end <= self.published(), "only published bytes are read");
-        let map = self.map.load();
-        let map = map.as_ref().filter(|map| end <= map.0.published())?;
-        let unreadable = |error| Error::io("read segment", &self.path(), error).at_position(start);
-        Some(map.0.view(start, end).map_err(unreadable))
-    }
-
-    /// Published bytes `start..end`: the mapped memory itself where there is some, else read.
-    pub(crate) fn bytes(&self, start: u64, end: u64) -> Result<Bytes> {
-        if let Some(mapped) = self.mapped(start, end) {
-            return mapped;
-        }
-        let len = usize::try_from(end.saturating_sub(start)).unwrap_or(0);
-        let mut buffer = ReadBuffer::of_len(len);
-        let file = self.log()?;
-        let got = read_full_at(&**file, &mut buffer, start)
-            .map_err(|error| Error::io("read segment", &file.path(), error).at_position(start))?;
-        if got < len {
-            let short = format!("the file ends after {} bytes", start + got as u64);
-            return Err(Error::corrupt("read segment", &file.path(), start, short));
-        }
-        Ok(buffer.into_bytes())
     }
 
     /// The tail's side: more bytes are final.

@@ -341,4 +341,9 @@ impl MapReader for RealReader {
         }
         self.mapping.view(start, end)
     }
+
+    #[inline]
+    fn is_at_hand(&self, start: u64) -> bool {
+        self.mapping.is_at_hand(start)
+    }
 }
