@@ -7,8 +7,9 @@
 //! transaction, `pack` compresses what they wrote, `sent` takes in what others made, `rewrite`
 //! writes again what compaction keeps, `deduplicated` has the id that a record is sent once under,
 //! `single`, `records` and `view` are what programs hand in and get back, `iter` lends that one by
-//! one, `filter` says which are wanted and `choose` takes those, `fault` says what can be wrong. Every length is bounded before it is used; nothing here
-//! allocates by a number it read, and nothing panics on bytes.
+//! one, `filter` says which are wanted and `choose` takes those, `fault` says what can be wrong.
+//! Every length is bounded before it is used; nothing here allocates by a number it read, and
+//! nothing panics on bytes.
 
 mod batch;
 mod before;

@@ -62,6 +62,51 @@ fn a_map_grows_under_readers_and_views() {
     check(&bench.try_open_at(directory.path(), known).unwrap().0, COUNT);
 }
 
+/// What two reads of the same place have, and whether both have it where it lies: in the map.
+fn twice(log: &PartitionLog, from: i64, bytes: usize) -> (Vec<u8>, bool) {
+    let isolation = IsolationLevel::ReadUncommitted;
+    let limits = FetchLimits { bytes, records: u64::MAX, durable_only: false, isolation };
+    let read = || log.fetch(Offset::new(from), None, limits).unwrap().chunk.unwrap().bytes;
+    let (one, other) = (read(), read());
+    assert_eq!(one, other);
+    (one.to_vec(), std::ptr::eq(one.as_ptr(), other.as_ptr()))
+}
+
+/// A view of what may not be in memory asks the system twice; a read asks once and copies.
+#[test]
+fn a_little_of_what_may_not_be_in_memory_is_read_and_more_of_it_is_viewed() {
+    let Some((directory, bench, log)) = mapped() else { return };
+    append(&log, &value(0), 0).unwrap();
+    assert!(twice(&log, 0, 1).1, "the control: as it was written");
+    for number in 1..COUNT / 4 {
+        append(&log, &value(number), number).unwrap();
+    }
+    let whole = twice(&log, 0, usize::MAX);
+    assert!(whole.1);
+    log.close().unwrap();
+    drop(log);
+    let known = facts(COUNT / 4, LastStop::Clean);
+    let log = bench.try_open_at(directory.path(), known).unwrap().0;
+    append(&log, &value(COUNT / 4), COUNT / 4).unwrap();
+    assert!(twice(&log, COUNT / 4, 1).1, "what was appended since");
+    let large = 299; // the only one of 70,000 bytes
+    for from in [0, 1, 17, 150, large - 1] {
+        let (bytes, is_viewed) = twice(&log, from, 1);
+        assert!(!is_viewed && whole.0.windows(bytes.len()).any(|part| part == bytes), "{from}");
+    }
+    assert!(twice(&log, large, 1).1 && twice(&log, 0, 1 << 20).1);
+    assert!(twice(&log, 0, 1 << 20).0.starts_with(&whole.0));
+
+    // another program cuts the file: what is gone is an error with its place, the rest is read
+    let path = directory.path().join(segment_file(Offset::ZERO, SegmentFile::Log));
+    let held = twice(&log, 0, 1).0;
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(10_000).unwrap();
+    let limits = FetchLimits::all(1);
+    let error = log.fetch(Offset::new(150), None, limits).unwrap_err();
+    assert!(error.is_corrupt() && error.to_string().contains("the file ends"), "{error}");
+    assert_eq!(twice(&log, 0, 1).0, held);
+}
+
 /// A process that may have no larger map goes on by positioned writes.
 #[test]
 fn a_map_that_cannot_grow_is_done_without() {
