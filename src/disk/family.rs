@@ -468,8 +468,8 @@ pub trait MapReader: sealed::Sealed + Send + Sync + fmt::Debug {
     /// Where the range is not published: a fault of ours.
     fn view(&self, start: u64, end: u64) -> io::Result<Bytes>;
 
-    /// Whether what lies from `start` on is in this process's memory for certain. Where it is not,
-    /// a view asks the system first; a little of it is had sooner by a read of the file.
+    /// Whether a view of what lies from `start` on asks nothing of the system. Where it has to, a
+    /// little is had sooner by a read of the file.
     fn is_at_hand(&self, _start: u64) -> bool {
         true
     }

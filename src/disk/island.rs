@@ -132,7 +132,7 @@ impl Mapping {
         unsafe { self.raw.unchecked_advise_range(UncheckedAdvice::DontNeed, start, len) }
     }
 
-    /// Whether what lies from `start` on has been in this process's memory since it was written.
+    /// Whether what lies from `start` on has neither been let go nor was there before this map.
     #[inline]
     pub(super) fn is_at_hand(&self, start: u64) -> bool {
         start >= self.absent_below.load(Ordering::Relaxed)

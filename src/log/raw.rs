@@ -2,7 +2,7 @@
 //! their own, without taking them apart.
 //!
 //! A read returns whole batches of one segment, checked as any read checks them and never
-//! decompressed: as bytes, which are the mapped memory itself where the segment has some, and as a
+//! decompressed: as bytes, mostly the mapped memory itself where the segment has some, and as a
 //! range of its file. How far it sees is the caller's choice: the end for followers, the high
 //! watermark or the last stable offset for consumers. Called by both doors.
 

@@ -1,10 +1,10 @@
-//! Memory for what is read of sealed segments, used again once its readers have let go of it.
+//! Memory for what is read of segments, used again once its readers have let go of it.
 //!
 //! Fresh memory for each read would cost more than the read itself: the system zeroes it and faults
 //! it in page by page. So a few large buffers are kept for the next read, whoever drops the last
 //! view of one; the rest is freed. What an old read left in a buffer nobody sees: it is lent only
 //! after a read has filled all of it. They are kept behind atomic pointers: nobody waits for them.
-//! Called by `shared`.
+//! Called by `region`.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;

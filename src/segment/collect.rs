@@ -67,9 +67,9 @@ impl Collected {
 }
 
 impl Segment {
-    /// All that a segment has from `position` on, where a batch begins, if that is little, mapped,
-    /// plain and within the limits: who reads at the end gets by with one look at each header.
-    /// `None` says nothing about what lies there.
+    /// All that a segment has from `position` on, where a batch begins, if that is little, in
+    /// mapped memory, plain and within the limits: who reads at the end gets by with one look at
+    /// each header. `None` says nothing about what lies there.
     #[inline(always)] // into who reads at the end: it is to touch little memory, code included
     pub(crate) fn take_rest(&self, position: u64, from: Offset, limits: Limits) -> Option<Rest> {
         let end = self.published();

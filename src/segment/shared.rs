@@ -1,4 +1,4 @@
-//! The readers' side of a segment: its published bytes, wherever they are, and its indexes.
+//! The readers' side of a segment: how far it is published, its map, its files and its indexes.
 //!
 //! Constant: base, place, identity. Atomic: the published end, the map of an active segment and
 //! where it lies, the index in memory while it grows, the opened index files once it does not.

@@ -9,7 +9,8 @@
 //! as he does where nobody serves. A piece is asked for once in a map's life, by who has read a
 //! stretch in more than one look without a gap; whoever looks here and there asks for nothing. Not
 //! near the writer: what he has in his map needs none of it, and what he lets go next would be
-//! brought in for nothing. Readers share these notes: two that read at the same time look like one
+//! brought in for nothing. Nor for who reads on in small pieces: `segment` reads those of the file.
+//! Readers share these notes: two that read at the same time look like one
 //! who jumps, and bring in their pages themselves.
 
 use std::ops::Range;

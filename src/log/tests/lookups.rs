@@ -140,3 +140,31 @@ fn the_newest_record_in_reach_is_the_first_with_its_time() {
     let found = super::super::lookup::newest(&segments, (offsets, bound), plain, |_| Ok(()));
     assert_eq!(found.unwrap(), Some((Offset::ZERO, Timestamp::from_millis(5))));
 }
+
+/// No checksum covers where a batch says that it lies. One that says it lies before what is looked
+/// for would be passed over, and its record would be gone without a word.
+#[test]
+fn a_search_passes_over_no_batch_that_lies_about_its_place() {
+    let config = TopicConfig::new().index_interval_bytes(4096);
+    let bench = Bench { config, ..Bench::new() };
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    for number in 0..20 {
+        append(&log, b"value", number).unwrap();
+    }
+    log.close().unwrap();
+    drop(log);
+    let path = Bench::path(0, SegmentFile::Log);
+    let mut bytes = bench.bytes(&path);
+    let size = bytes.len() / 20;
+    bytes[8 * size..8 * size + 8].copy_from_slice(&2_i64.to_be_bytes());
+    bench.put(&path, &bytes);
+    let (log, _) = bench.open(facts(20, LastStop::Clean));
+    let limits = FetchLimits::all(1);
+    for from in (0..20).filter(|from| *from != 8) {
+        let found = log.fetch(Offset::new(from), None, limits).unwrap().chunk.unwrap();
+        assert_eq!(found.first_offset, Offset::new(from));
+    }
+    let error = log.fetch(Offset::new(8), None, limits).unwrap_err();
+    assert!(error.is_corrupt(), "{error}");
+    assert_eq!(error.position(), Some(8 * size as u64), "{error}");
+}

@@ -75,7 +75,7 @@ fn twice(log: &PartitionLog, from: i64, bytes: usize) -> (Vec<u8>, bool) {
 /// A view of what may not be in memory asks the system twice; a read asks once and copies.
 #[test]
 fn a_little_of_what_may_not_be_in_memory_is_read_and_more_of_it_is_viewed() {
-    let Some((directory, bench, log)) = mapped() else { return };
+    let Some((directory, mut bench, log)) = mapped() else { return };
     append(&log, &value(0), 0).unwrap();
     assert!(twice(&log, 0, 1).1, "the control: as it was written");
     for number in 1..COUNT / 4 {
@@ -85,6 +85,7 @@ fn a_little_of_what_may_not_be_in_memory_is_read_and_more_of_it_is_viewed() {
     assert!(whole.1);
     log.close().unwrap();
     drop(log);
+    bench.config = bench.config.clone().index_interval_bytes(4096);
     let known = facts(COUNT / 4, LastStop::Clean);
     let log = bench.try_open_at(directory.path(), known).unwrap().0;
     append(&log, &value(COUNT / 4), COUNT / 4).unwrap();
@@ -99,12 +100,28 @@ fn a_little_of_what_may_not_be_in_memory_is_read_and_more_of_it_is_viewed() {
 
     // another program cuts the file: what is gone is an error with its place, the rest is read
     let path = directory.path().join(segment_file(Offset::ZERO, SegmentFile::Log));
-    let held = twice(&log, 0, 1).0;
+    let held = [0, 9].map(|from| twice(&log, from, 1).0); // they end below what is left
     std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(10_000).unwrap();
     let limits = FetchLimits::all(1);
     let error = log.fetch(Offset::new(150), None, limits).unwrap_err();
-    assert!(error.is_corrupt() && error.to_string().contains("the file ends"), "{error}");
-    assert_eq!(twice(&log, 0, 1).0, held);
+    assert!(error.is_corrupt(), "{error}");
+    assert!(error.to_string().contains("the file ends after 10000 bytes"), "{error}");
+    assert_eq!([0, 9].map(|from| twice(&log, from, 1).0), held);
+}
+
+/// As when it is let go while the log is written to.
+#[test]
+fn a_little_of_what_the_writer_has_let_go_is_read() {
+    let Some((_directory, _bench, log)) = mapped() else { return };
+    append(&log, &value(0), 0).unwrap();
+    let (first, is_viewed) = twice(&log, 0, 1);
+    assert!(is_viewed, "the control");
+    for number in 1..2 * COUNT {
+        append(&log, &value(number), number).unwrap();
+    }
+    let (then, is_viewed) = twice(&log, 0, 1);
+    assert!(!is_viewed && then == first);
+    check(&log, 2 * COUNT);
 }
 
 /// A process that may have no larger map goes on by positioned writes.
