@@ -128,7 +128,8 @@ impl RealDisk {
         self.shared.mode
     }
 
-    fn with_budget(mode: IoMode, budget: usize) -> Self {
+    /// With so many handles open at a time, as far as that can be kept to.
+    pub(crate) fn with_budget(mode: IoMode, budget: usize) -> Self {
         let shared = Shared {
             mode,
             pool: pool::Pool::new(budget),

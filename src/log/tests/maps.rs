@@ -124,6 +124,34 @@ fn a_little_of_what_the_writer_has_let_go_is_read() {
     check(&log, 2 * COUNT);
 }
 
+/// There may be no handle to be had, or the file has gone from where it was.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_was_let_go_is_had_from_the_map_where_the_file_cannot_be_read() {
+    if RealDisk::new(IoMode::Mapped).is_err() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let bench = Bench::on(Arc::new(RealDisk::with_budget(IoMode::Mapped, 1)));
+    let (log, _) = bench.try_open_at(directory.path(), facts(0, LastStop::Clean)).unwrap();
+    for number in 0..2 * COUNT {
+        append(&log, &value(number), number).unwrap();
+    }
+    let path = directory.path().join(segment_file(Offset::ZERO, SegmentFile::Log));
+    let is_open = || {
+        let mut open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        open.any(|entry| std::fs::read_link(entry.path()).is_ok_and(|file| file == path))
+    };
+    let (first, is_viewed) = twice(&log, 0, 1);
+    assert!(!is_viewed && is_open(), "the control: it was read");
+    let other = bench.disk.open(&directory.path().join("other"), Access::Create).unwrap();
+    other.write_at(b"x", 0).unwrap();
+    assert!(!is_open(), "the control: another file has the only handle");
+    std::fs::rename(&path, directory.path().join("taken")).unwrap();
+    assert!(twice(&log, 0, 1).0 == first, "the map has it");
+    check(&log, 2 * COUNT);
+}
+
 /// A process that may have no larger map goes on by positioned writes.
 #[test]
 fn a_map_that_cannot_grow_is_done_without() {
