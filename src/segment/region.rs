@@ -101,9 +101,11 @@ impl Region {
             let (least, likely) = (end_of(least), end_of(least.max(ahead)));
             let bytes = match segment.mapped(position, likely) {
                 Some(mapped) => (mapped?, false),
-                // what lies behind what is asked for may be beyond reach
+                // what lies behind what is asked for may have been cut off
                 None => match segment.read_or_view(position, likely) {
-                    Err(_) if least < likely => (segment.read_or_view(position, least)?, true),
+                    Err(error) if error.is_corrupt() && least < likely => {
+                        (segment.read_or_view(position, least)?, true)
+                    }
                     read => (read?, true),
                 },
             };
