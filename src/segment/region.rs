@@ -44,14 +44,16 @@ impl Segment {
     }
 
     fn read_or_view(&self, start: u64, end: u64) -> Result<Bytes> {
-        let read = self.read_bytes(start, end);
+        self.read_bytes(start, end).or_else(|error| self.view_after(error, start, end))
+    }
+
+    /// The same after a read that failed, unless the file is too short: so it is for a view.
+    #[cold]
+    fn view_after(&self, error: Error, start: u64, end: u64) -> Result<Bytes> {
         let map = self.map.load();
         match map.as_ref().filter(|map| end <= map.0.published()) {
-            // a file that is too short is no such thing: a view of it is refused as well
-            Some(map) if read.as_ref().is_err_and(|error| !error.is_corrupt()) => {
-                self.view(&*map.0, start, end).or(read)
-            }
-            _ => read,
+            Some(map) if !error.is_corrupt() => self.view(&*map.0, start, end).or(Err(error)),
+            _ => Err(error),
         }
     }
 

@@ -10,8 +10,8 @@
 //! stretch in more than one look without a gap; whoever looks here and there asks for nothing. Not
 //! near the writer: what he has in his map needs none of it, and what he lets go next would be
 //! brought in for nothing. Nor for who reads on in small pieces: `segment` reads those of the file.
-//! Readers share these notes: two that read at the same time look like one
-//! who jumps, and bring in their pages themselves.
+//! Readers share these notes: two that read at the same time look like one who jumps, and bring in
+//! their pages themselves.
 
 use std::ops::Range;
 use std::sync::Weak;
