@@ -4,10 +4,12 @@
 //! Their names await the directory sync that comes before a recovery point may rise; until then
 //! recovery may find an epoch that has no records, and drops it.
 //!
-//! Where many logs are synced, each first writes all that its checkpoint would write, syncing
-//! nothing: the disk can then make all of it durable at once, and the syncs of the checkpoint find
-//! nothing left to do. Called a second time, it gives what was written beside its name. Nothing
-//! rests on any of it: what failed, or came later, the checkpoint does.
+//! Where many logs are synced, each first writes all that its checkpoint would write, but for the
+//! indexes of what still grows, syncing nothing: the disk can then make all of it durable at once,
+//! and the syncs of the checkpoint find nothing left to do. Indexes may so be durable before the
+//! records they speak of: recovery takes no entries from above a log's end. Called a second time,
+//! it gives what was written beside its name. Nothing rests on any of it: what failed, or came
+//! later, the checkpoint does.
 //!
 //! By whoever has the turn.
 
@@ -59,7 +61,8 @@ impl PartitionLog {
             if !error.is_retriable() {
                 self.latch.trip(error); // as where a sync begins with it
             }
-        })
+        })?;
+        rolled.iter().try_for_each(|segment| segment.write_indexes_ahead())
     }
 
     fn write_digests<'a>(&self, of: impl Iterator<Item = &'a Arc<Segment>>) -> Result<()> {

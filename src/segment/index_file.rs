@@ -201,6 +201,8 @@ pub(crate) struct SavedEntries {
     times: usize,
     /// Both files exist and hold these entries and no others.
     exact: bool,
+    /// Files with entries that nobody has synced since they were written.
+    pub(crate) unsynced: Vec<Arc<dyn DiskFile>>,
 }
 
 impl SavedEntries {
@@ -226,11 +228,9 @@ pub(crate) fn write_indexes(
         write_behind(disk, time_path, kept[1], &times)?,
     ];
     let entries = |bytes: &[u8], size: u64| bytes.len() / usize::try_from(size).unwrap_or(1);
-    *saved = SavedEntries {
-        offsets: saved.offsets + entries(&offsets, OffsetEntry::SIZE),
-        times: saved.times + entries(&times, TimeEntry::SIZE),
-        exact: true,
-    };
+    saved.offsets += entries(&offsets, OffsetEntry::SIZE);
+    saved.times += entries(&times, TimeEntry::SIZE);
+    saved.exact = true;
     Ok(files)
 }
 
@@ -309,6 +309,7 @@ pub(crate) fn load_indexes(
         times: time_entries.len(),
         exact: offset_entries.len() as u64 == offsets.len()
             && time_entries.len() as u64 == times.len(),
+        unsynced: Vec::new(),
     };
     let loaded = LoadedIndexes { offsets: offset_entries, times: time_entries, saved };
     Ok((ordered && begins).then_some(loaded))

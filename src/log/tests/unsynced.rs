@@ -413,3 +413,77 @@ fn a_configuration_that_comes_during_a_reopening_is_heeded_after_it() {
     }
     assert!(log.size().1 > 1, "{:?}", log.size());
 }
+
+/// Where nothing was synced at once, the syncs of the checkpoint are what makes them durable.
+#[test]
+fn indexes_that_were_written_ahead_are_synced_by_the_checkpoint() {
+    let kept = |is_closed: bool| {
+        let (sim, mut bench) = on_sim();
+        bench.config = bench.config.segment_bytes(1024).index_interval_bytes(300);
+        let (log, _) = bench.open(facts(0, LastStop::Clean));
+        for at in 0..30 {
+            append(&log, &[1; 100], at + 1).unwrap();
+        }
+        log.stop_appends();
+        log.write_ahead();
+        log.write_ahead();
+        let indexes = |bench: &Bench| {
+            let names = bench.names().into_iter().filter(|name| name.ends_with("index"));
+            names.map(|name| bench.bytes(&Path::new(DIR).join(name))).collect::<Vec<_>>()
+        };
+        let written = indexes(&bench);
+        if is_closed {
+            log.close().unwrap();
+        }
+        (written, indexes(&moved(&bench, sim.crash(Crash::Nothing))))
+    };
+    let (written, unsynced) = kept(false);
+    assert!(written.len() > 2 && written.iter().all(|bytes| !bytes.is_empty()), "{written:?}");
+    assert!(unsynced.iter().flatten().all(|byte| *byte == 0), "the control: {unsynced:?}");
+    assert_eq!(kept(true), (written.clone(), written));
+}
+
+/// Indexes may be on the disk before the records they speak of.
+#[test]
+fn a_cut_between_what_is_written_ahead_and_the_close_is_no_damage() {
+    let (sim, mut bench) = on_sim();
+    bench.config = bench.config.segment_bytes(1024).index_interval_bytes(300);
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    for at in 0..30 {
+        append(&log, &[1; 100], at * 10).unwrap();
+        if at == 11 {
+            log.make_durable(Offset::new(5)).unwrap();
+        }
+    }
+    let durable = log.offsets().durable().get();
+    log.stop_appends();
+    sim.record();
+    log.write_ahead();
+    log.write_ahead();
+    log.close().unwrap();
+    let (mut ends, mut cuts) = (std::collections::BTreeSet::new(), 0);
+    for moment in sim.moments() {
+        let random = (0..24).map(Crash::Random);
+        for crash in [Crash::Nothing, Crash::Everything].into_iter().chain(random) {
+            let cut = moved(&bench, moment.crash(crash));
+            let (log, report) = cut.open(facts(0, LastStop::PowerCut));
+            let shown = format!("before call {}, {crash:?}: {report:?}", moment.operation());
+            assert!(report.damage().is_empty(), "{shown}");
+            let end = log.offsets().end().get();
+            assert!(end >= durable, "{shown}");
+            let held = offsets(&read_from(&log, 0).unwrap());
+            assert_eq!(held, (0..end).collect::<Vec<_>>(), "{shown}");
+            for wanted in (0..300).step_by(7) {
+                let first = (wanted + 9) / 10; // of the record that is that late
+                let found = log
+                    .find_timestamp(Timestamp::from_millis(wanted), IsolationLevel::ReadUncommitted)
+                    .unwrap();
+                let found = found.map(|(offset, _)| offset.get());
+                assert_eq!(found, (first < end).then_some(first), "{shown}");
+            }
+            ends.insert(end);
+            cuts += 1;
+        }
+    }
+    assert!(ends.len() > 3 && cuts > 500, "the control: {ends:?}, {cuts}");
+}

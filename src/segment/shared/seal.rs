@@ -56,6 +56,15 @@ impl Segment {
     pub(crate) fn save_growing_indexes(&self) -> Result<Vec<Arc<dyn DiskFile>>> {
         let mut saved = self.making_index.lock();
         let Some(index) = self.growing.load_full() else { return Ok(Vec::new()) };
+        self.write_unsaved(&index, &mut saved)?;
+        Ok(std::mem::take(&mut saved.unsynced))
+    }
+
+    /// Writes what [`Segment::seal_indexes`] would, which then returns the same files for syncing:
+    /// whatever syncs everything before that has them too.
+    pub(crate) fn write_indexes_ahead(&self) -> Result<()> {
+        let mut saved = self.making_index.lock();
+        let Some(index) = self.growing.load_full() else { return Ok(()) };
         self.write_unsaved(&index, &mut saved)
     }
 
@@ -66,27 +75,20 @@ impl Segment {
     pub(crate) fn seal_indexes(&self) -> Result<Vec<Arc<dyn DiskFile>>> {
         let mut saved = self.making_index.lock();
         let Some(index) = self.growing.load_full() else { return Ok(Vec::new()) };
-        let files = self.write_unsaved(&index, &mut saved)?;
+        self.write_unsaved(&index, &mut saved)?;
         self.growing.store(None);
-        Ok(files)
+        Ok(std::mem::take(&mut saved.unsynced))
     }
 
-    fn write_unsaved(
-        &self,
-        index: &SparseIndex,
-        saved: &mut SavedEntries,
-    ) -> Result<Vec<Arc<dyn DiskFile>>> {
+    fn write_unsaved(&self, index: &SparseIndex, saved: &mut SavedEntries) -> Result<()> {
         if saved.cover(index) {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let files = self.write_indexes(index, saved)?;
         let entries = [index.offset_len(), index.time_len()];
-        Ok(files
-            .into_iter()
-            .zip(entries)
-            .filter(|(_, len)| *len > 0)
-            .map(|(file, _)| file)
-            .collect())
+        let with_entries = files.into_iter().zip(entries).filter(|(_, len)| *len > 0);
+        saved.unsynced = with_entries.map(|(file, _)| file).collect();
+        Ok(())
     }
 
     /// The growing index was taken over from its files.
