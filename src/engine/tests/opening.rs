@@ -153,6 +153,41 @@ fn a_close_during_another_returns_with_it_and_says_the_same() {
     engine.close().unwrap();
 }
 
+/// They write ahead what a sync of everything would take along. This disk makes none, so each of
+/// them syncs what it has written.
+#[cfg(feature = "sim")]
+#[test]
+fn a_power_cut_takes_nothing_of_what_a_close_of_many_partitions_left() {
+    use crate::disk::{Crash, SimDisk, read_full_at};
+    let files = |disk: &SimDisk| {
+        let mut files = std::collections::BTreeMap::new();
+        for number in 0..70 {
+            let dir = Path::new("/store").join(format!("orders-{number}"));
+            for name in disk.names(&dir).unwrap() {
+                let file = disk.open(&dir.join(&name), Access::Read).unwrap();
+                let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+                read_full_at(&*file, &mut bytes, 0).unwrap();
+                files.insert((number, name), bytes);
+            }
+        }
+        files
+    };
+    let sim = SimDisk::new(1);
+    sim.create_dir_all(Path::new("/store")).unwrap();
+    let engine = Engine::open(options(Arc::new(sim.clone())), Path::new("/store")).unwrap();
+    let config = TopicConfig::new().partitions(70).segment_bytes(1024).index_interval_bytes(300);
+    let topic = create(&engine, "orders", config);
+    for partition in topic.partitions().iter() {
+        (0..15).for_each(|_| drop(append(partition, &"x".repeat(100), Durability::Process)));
+    }
+    engine.close().unwrap();
+    let left = files(&sim);
+    let indexes =
+        left.iter().filter(|((_, name), bytes)| name.ends_with("index") && !bytes.is_empty());
+    assert!(indexes.count() > 4 * 70, "the control: segments with both indexes");
+    assert_eq!(files(&sim.crash(Crash::Nothing)), left);
+}
+
 #[test]
 fn nothing_is_recorded_once_the_store_is_closed() {
     let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
