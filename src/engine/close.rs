@@ -174,15 +174,15 @@ fn close_each<'a>(
 }
 
 /// Has what these logs are to sync made durable at once, if the disk does that: written first, and
-/// at the second call named. Where they are few the disk would decline, and the writing ahead be
+/// in a second round named. Where they are few the disk would decline, and the writing ahead be
 /// for nothing: a file system that is synced whole brings along what other programs wrote to it.
 pub(super) fn sync_ahead(disk: &dyn Disk, root: &Path, logs: &[&PartitionLog]) {
     const MANY: usize = 64;
     if logs.len() >= MANY {
-        for _ in 0..2 {
-            on_each(logs, PartitionLog::write_ahead);
-            disk.sync_ahead(root);
-        }
+        on_each(logs, PartitionLog::write_ahead);
+        disk.sync_ahead(root);
+        on_each(logs, PartitionLog::finish_ahead);
+        disk.sync_ahead(root);
     }
 }
 

@@ -4,12 +4,12 @@
 //! Their names await the directory sync that comes before a recovery point may rise; until then
 //! recovery may find an epoch that has no records, and drops it.
 //!
-//! Where many logs are synced, each first writes all that its checkpoint would write, but for the
-//! indexes of what still grows, syncing nothing: the disk can then make all of it durable at once,
-//! and the syncs of the checkpoint find nothing left to do. Indexes may so be durable before the
-//! records they speak of: recovery takes no entries from above a log's end. Called a second time,
-//! it gives what was written beside its name. Nothing rests on any of it: what failed, or came
-//! later, the checkpoint does.
+//! Where many logs are synced, each first writes what its checkpoint would write, syncing nothing:
+//! the disk can then make all of it durable at once, and the syncs of the checkpoint find nothing
+//! left to do. That goes in two rounds, with such a sync behind each: the second gives what was
+//! written beside its name, and writes the indexes of what was rolled, whose records the first has
+//! made durable. Nothing rests on any of it: what failed, or came later, the checkpoint does; so it
+//! does the snapshots and the indexes of what still grows.
 //!
 //! By whoever has the turn.
 
@@ -30,39 +30,46 @@ pub(super) struct WrittenBeside {
 }
 
 impl PartitionLog {
-    /// Writes what a checkpoint would write, and syncs none of it; at the second call it is named.
+    /// The first round: writes what a checkpoint would write, and syncs none of it.
     pub(crate) fn write_ahead(&self) {
+        self.ahead(|| {
+            let (rolled, active) = {
+                let mut writer = self.writer.lock();
+                let active = writer.tail.as_mut().map(|tail| tail.hand_over_digests().clone());
+                (writer.rolled.clone(), active)
+            };
+            for segment in &rolled {
+                segment.trim_for_sync()?;
+            }
+            self.write_digests(rolled.iter().chain(&active))?;
+            self.write_epochs_beside()?;
+            self.write_metadata_beside()?;
+            self.write_unproven_again().inspect_err(|error| {
+                if !error.is_retriable() {
+                    self.latch.trip(error); // as where a sync begins with it
+                }
+            })
+        });
+    }
+
+    /// The second round: names, and the indexes of what was rolled.
+    pub(crate) fn finish_ahead(&self) {
+        self.ahead(|| {
+            self.put_epochs()?;
+            self.put_metadata()?;
+            let rolled = self.writer.lock().rolled.clone();
+            rolled.iter().try_for_each(|segment| segment.write_indexes_ahead())
+        });
+    }
+
+    fn ahead(&self, work: impl FnOnce() -> Result<()>) {
         let turn = self.commit.take();
         if !self.latch.is_tripped()
-            && let Err(error) = self.write_ahead_in_turn()
+            && let Err(error) = work()
         {
             log::debug!("{error}"); // the checkpoint comes to it again
         }
         drop(turn);
-    }
-
-    fn write_ahead_in_turn(&self) -> Result<()> {
-        if self.beside.lock().is_some() {
-            self.put_epochs()?;
-            return self.put_metadata();
-        }
-        let (rolled, active) = {
-            let mut writer = self.writer.lock();
-            let active = writer.tail.as_mut().map(|tail| tail.hand_over_digests().clone());
-            (writer.rolled.clone(), active)
-        };
-        for segment in &rolled {
-            segment.trim_for_sync()?;
-        }
-        self.write_digests(rolled.iter().chain(&active))?;
-        self.write_epochs_beside()?;
-        self.write_metadata_beside()?;
-        self.write_unproven_again().inspect_err(|error| {
-            if !error.is_retriable() {
-                self.latch.trip(error); // as where a sync begins with it
-            }
-        })?;
-        rolled.iter().try_for_each(|segment| segment.write_indexes_ahead())
     }
 
     fn write_digests<'a>(&self, of: impl Iterator<Item = &'a Arc<Segment>>) -> Result<()> {

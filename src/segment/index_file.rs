@@ -194,15 +194,16 @@ impl IndexFile {
     }
 }
 
-/// How many entries of a growing index its files already hold.
+/// How many entries of a growing index its files already hold, and the handles of those files that
+/// are still to be synced.
 #[derive(Debug, Default)]
 pub(crate) struct SavedEntries {
     offsets: usize,
     times: usize,
     /// Both files exist and hold these entries and no others.
     exact: bool,
-    /// Files with entries that nobody has synced since they were written.
-    pub(crate) unsynced: Vec<Arc<dyn DiskFile>>,
+    /// What nobody has synced since it was written.
+    pub(in crate::segment) unsynced: Vec<Arc<dyn DiskFile>>,
 }
 
 impl SavedEntries {

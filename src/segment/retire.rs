@@ -14,7 +14,8 @@ use crate::sync::atomic::Ordering;
 impl Segment {
     /// Another segment takes this one's place.
     pub(crate) fn set_replaced(&self) {
-        let _no_rebuild = self.making_index.lock();
+        let mut no_rebuild = self.making_index.lock();
+        no_rebuild.unsynced = Vec::new(); // of files that are another's, or nobody's
         self.replaced.store(true, Ordering::Release);
     }
 

@@ -105,7 +105,7 @@ pub(crate) struct Segment {
     pub(super) replaced: AtomicBool,
     /// A reader of another process's files has seen whose the log file is that is open.
     pub(super) identified: AtomicBool,
-    /// How many entries of the growing indexes their files have; under `making_index`.
+    /// What of the growing indexes their files have, and the handles of those still to be synced.
     pub(super) making_index: Mutex<SavedEntries>,
     pub(super) cover: Cover,
     pub(super) tags: Tags,

@@ -431,7 +431,7 @@ fn what_was_written_ahead_is_not_written_again() {
             }
             if is_ahead {
                 log.write_ahead();
-                log.write_ahead(); // what was written beside its name gets it
+                log.finish_ahead(); // what was written beside its name gets it
             }
             let before = disk.operations();
             log.checkpoint().unwrap();

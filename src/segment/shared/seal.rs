@@ -81,9 +81,10 @@ impl Segment {
     }
 
     fn write_unsaved(&self, index: &SparseIndex, saved: &mut SavedEntries) -> Result<()> {
-        if saved.cover(index) {
-            return Ok(());
+        if saved.cover(index) || self.replaced.load(Ordering::Acquire) {
+            return Ok(()); // under its names lies what took its place
         }
+        debug_assert!(saved.unsynced.is_empty(), "what grows no more is written once");
         let files = self.write_indexes(index, saved)?;
         let entries = [index.offset_len(), index.time_len()];
         let with_entries = files.into_iter().zip(entries).filter(|(_, len)| *len > 0);
