@@ -498,3 +498,23 @@ fn a_cut_between_what_is_written_ahead_and_the_close_is_no_damage() {
     }
     assert!(ends.len() > 3 && cuts > 300, "the control: {ends:?}, {cuts}");
 }
+
+/// Its files have gone by other names, and whoever has its own now is not to be written over.
+#[test]
+fn what_was_dropped_before_it_was_sealed_writes_no_index() {
+    let (_, mut bench) = on_sim();
+    bench.config = bench.config.segment_bytes(1024).index_interval_bytes(300);
+    let (log, _) = bench.open(facts(0, LastStop::Clean));
+    for at in 0..30 {
+        append(&log, &[1; 100], at).unwrap();
+    }
+    let dropped = log.segments.load().first().unwrap().clone();
+    assert!(log.writer.lock().rolled.iter().any(|rolled| Arc::ptr_eq(rolled, &dropped)), "sealed");
+    dropped.rename_deleted().unwrap();
+    log.write_ahead();
+    log.finish_ahead();
+    assert!(dropped.seal_indexes().unwrap().is_empty());
+    let names = bench.names();
+    let own = |name: &&String| name.starts_with("00000000000000000000.") && name.ends_with("index");
+    assert_eq!(names.iter().find(own), None, "{names:?}");
+}
