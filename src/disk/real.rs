@@ -147,13 +147,14 @@ impl sealed::Sealed for RealDisk {}
 
 /// What an entry of a listing is; `None` where another process has renamed or removed it since.
 fn look_at(entry: &fs::DirEntry) -> io::Result<Option<Entry>> {
-    // A link is followed, as opening it would.
-    let found = match fs::metadata(entry.path()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => entry.metadata(),
-        found => found,
-    };
-    let found = match found {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+    let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let found = match entry.metadata() {
+        // A link is followed, as opening it would.
+        Ok(found) if found.is_symlink() => match fs::metadata(entry.path()) {
+            Err(error) if is_gone(&error) => found,
+            followed => followed?,
+        },
+        Err(error) if is_gone(&error) => return Ok(None),
         found => found?,
     };
     let is_dir = found.is_dir();

@@ -92,19 +92,21 @@ impl IndexFile {
         path: &Path,
         log_len: u64,
     ) -> Result<Option<Self>> {
-        let Some(metadata) =
-            disk.metadata(path).map_err(|error| Error::io("open index", path, error))?
-        else {
-            return Ok(None);
+        let fail = |error| Error::io("open index", path, error);
+        let file = match disk.open(path, Access::Read) {
+            Ok(opened) => opened,
+            // no handle is needed to find that there is none
+            Err(error) => match disk.metadata(path) {
+                Ok(found) if found.is_none_or(|found| found.is_dir) => return Ok(None),
+                _ => return Err(fail(error)),
+            },
         };
+        let len = file.len().map_err(fail)?;
         let most = log_len / BatchHeader::LEN as u64 + 1;
-        let is_too_long = metadata.len / E::SIZE > most;
-        if metadata.is_dir || metadata.len % E::SIZE != 0 || is_too_long {
+        if len % E::SIZE != 0 || len / E::SIZE > most {
             return Ok(None);
         }
-        let file =
-            disk.open(path, Access::Read).map_err(|error| Error::io("open index", path, error))?;
-        Ok(Some(IndexFile { file, len: metadata.len / E::SIZE, firsts: OnceLock::new() }))
+        Ok(Some(IndexFile { file, len: len / E::SIZE, firsts: OnceLock::new() }))
     }
 
     /// The number of entries.
@@ -114,7 +116,8 @@ impl IndexFile {
 
     /// Entries from `first` on, at most `count`.
     fn read<E: Layout>(&self, first: u64, count: u64) -> Result<Vec<E>> {
-        let size = usize::try_from(count.min(BLOCK_ENTRIES) * E::SIZE).unwrap_or(0);
+        let count = count.min(BLOCK_ENTRIES).min(self.len.saturating_sub(first));
+        let size = usize::try_from(count * E::SIZE).unwrap_or(0);
         let mut bytes = vec![0; size];
         let got = read_full_at(&*self.file, &mut bytes, first * E::SIZE)
             .map_err(|error| Error::io("read index", &self.file.path(), error))?;

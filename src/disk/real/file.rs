@@ -89,10 +89,11 @@ impl Inner {
     /// Opens a file for the first time; the pool has made room for it.
     pub(super) fn open(shared: &Arc<Shared>, path: &Path, access: Access) -> io::Result<Arc<Self>> {
         let file = shared.pool.relieve(|| options(access).open(path))?;
-        if file.metadata()?.is_dir() {
+        let found = file.metadata()?;
+        if found.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        let identity = os::identity(&file)?;
+        let identity = os::identity(&found);
         let state = State {
             path: Arc::from(path),
             file: Some(Arc::new(file)),
@@ -166,7 +167,7 @@ impl Inner {
             other => other,
         };
         let file = self.shared.pool.relieve(|| options(access).open(path))?;
-        if os::identity(&file)? != self.identity {
+        if os::identity(&file.metadata()?) != self.identity {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the file was replaced"));
         }
         Ok(file)
@@ -387,9 +388,11 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if self.state.get_mut().file.is_some() {
+        let state = self.state.get_mut();
+        if state.file.is_some() {
             self.shared.pool.closed();
         }
+        self.shared.registry.gone(&state.path);
     }
 }
 

@@ -38,15 +38,14 @@ pub(super) fn identity_of(_path: &Path) -> io::Result<(u64, u64)> {
 }
 
 #[cfg(unix)]
-pub(super) fn identity(file: &File) -> io::Result<Identity> {
+pub(super) fn identity(of: &std::fs::Metadata) -> Identity {
     use std::os::unix::fs::MetadataExt;
-    let metadata = file.metadata()?;
-    Ok(Identity { device: metadata.dev(), inode: metadata.ino() })
+    Identity { device: of.dev(), inode: of.ino() }
 }
 
 #[cfg(not(unix))]
-pub(super) fn identity(_file: &File) -> io::Result<Identity> {
-    Ok(Identity { device: 0, inode: 0 })
+pub(super) fn identity(_of: &std::fs::Metadata) -> Identity {
+    Identity { device: 0, inode: 0 }
 }
 
 /// How many names lead to a file.

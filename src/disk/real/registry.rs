@@ -1,8 +1,13 @@
 //! Which handles are open under which path.
 //!
 //! A descriptor the pool closed is opened again by path, so the disk must know whom a rename
-//! moves and whom an unlink leaves without a name. Entries are weak; dead ones go when their path
-//! is met again or when the map has doubled.
+//! moves and whom an unlink leaves without a name. Entries are weak and go with their file; one
+//! whose end met the map's lock in other hands goes when its path is met again or when the map has
+//! doubled.
+//!
+//! Locks: names change under `names` alone, files are opened under a share of it, several at a
+//! time; the map's own lock is taken behind it, and held across system calls by who changes names
+//! only.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,11 +15,13 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use super::file::{Covering, Inner};
-use crate::sync::Mutex;
+use crate::sync::{Mutex, RwLock};
 
 /// The open handles by path.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
+    /// Held whole while a name is changed.
+    names: RwLock<()>,
     paths: Mutex<Paths>,
 }
 
@@ -31,14 +38,23 @@ impl Registry {
         &self,
         open: impl FnOnce() -> io::Result<Arc<Inner>>,
     ) -> io::Result<Arc<Inner>> {
-        let mut paths = self.paths.lock();
+        let _names = self.names.read();
         let file = open()?;
-        paths.add(&file);
+        self.paths.lock().add(&file);
         Ok(file)
+    }
+
+    /// The last of a file's holders has let go of it. It may do so in the midst of what holds the
+    /// lock, or in a forked child whose parent held it: no waiting.
+    pub(super) fn gone(&self, path: &Path) {
+        if let Some(mut paths) = self.paths.try_lock() {
+            paths.forget_dead(path);
+        }
     }
 
     /// The caller has renamed this one file.
     pub(super) fn moved(&self, file: &Arc<Inner>, path: &Path) {
+        let _names = self.names.write();
         let mut paths = self.paths.lock();
         let before = file.path();
         if &*before == path {
@@ -62,7 +78,7 @@ impl Registry {
 
     /// Waits for a rename or removal that is under way.
     pub(super) fn settle(&self) {
-        drop(self.paths.lock());
+        drop(self.names.read());
     }
 
     /// Removes a name; open handles keep a descriptor first.
@@ -71,6 +87,7 @@ impl Registry {
         path: &Path,
         remove: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<()> {
+        let _names = self.names.write();
         let mut paths = self.paths.lock();
         let pinned = paths.pin(path)?;
         let removed = remove();
@@ -89,6 +106,7 @@ impl Registry {
         rename: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<()> {
         let is_dir = std::fs::symlink_metadata(from).is_ok_and(|found| found.is_dir());
+        let _names = self.names.write();
         let mut paths = self.paths.lock();
         let pinned = if from == to { Vec::new() } else { paths.pin(to)? };
         if let Err(error) = rename() {
@@ -119,6 +137,15 @@ impl Paths {
         let handles = self.handles.entry(file.path()).or_insert_with(|| Vec::with_capacity(1));
         handles.retain(|handle| handle.strong_count() > 0);
         handles.push(Arc::downgrade(file));
+    }
+
+    fn forget_dead(&mut self, path: &Path) {
+        if let Some(handles) = self.handles.get_mut(path) {
+            handles.retain(|handle| handle.strong_count() > 0);
+            if handles.is_empty() {
+                self.handles.remove(path);
+            }
+        }
     }
 
     /// Gives each handle of a path that is about to lose its file a descriptor for good.
@@ -161,6 +188,9 @@ impl Paths {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
 
     use super::super::super::{Access, Disk as _, IoMode};
     use super::super::RealDisk;
@@ -176,12 +206,38 @@ mod tests {
         (100..700).for_each(|at| drop(open(at)));
         (0..50).for_each(|_| drop(open(0)));
         let paths = disk.shared.registry.paths.lock();
-        assert!(paths.handles.len() <= 2 * held.len() + 64, "{}", paths.handles.len());
-        assert!(paths.handles[&*path(0)].len() <= 2, "{}", paths.handles[&*path(0)].len());
+        assert_eq!(paths.handles.len(), held.len());
+        assert_eq!(paths.handles[&*path(0)].len(), 1);
         for at in 0..80 {
             let found = paths.handles.get(&*path(at)).into_iter().flatten();
             assert_eq!(found.filter(|handle| handle.strong_count() > 0).count(), 1, "{at}");
         }
+    }
+
+    /// An open that waits for its device holds up no other.
+    #[cfg(unix)]
+    #[test]
+    fn files_are_opened_side_by_side() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = RealDisk::with_budget(IoMode::Positioned, 16);
+        let slow = directory.path().join("slow");
+        let made = std::process::Command::new("mkfifo").arg(&slow).status().unwrap();
+        assert!(made.success());
+        let (opened, waits) = mpsc::channel();
+        thread::scope(|scope| {
+            // waits until somebody writes to it
+            let reads = scope.spawn(|| disk.open(&slow, Access::Read).map(drop));
+            thread::sleep(Duration::from_millis(50));
+            let (disk, other) = (&disk, directory.path().join("other"));
+            scope.spawn(move || {
+                let _ = opened.send(disk.open(&other, Access::Create).map(drop));
+            });
+            let other = waits.recv_timeout(Duration::from_secs(30));
+            let had_to_wait = !reads.is_finished();
+            fs::OpenOptions::new().write(true).open(&slow).unwrap();
+            assert!(had_to_wait && matches!(other, Ok(Ok(()))), "{other:?}");
+            assert!(reads.join().unwrap().is_ok());
+        });
     }
 
     /// Another file may be made at once where one was renamed by its holder.

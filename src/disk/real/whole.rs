@@ -70,7 +70,7 @@ impl Whole {
         if !os::syncs_whole(&lock)? {
             return Ok(false);
         }
-        let device = os::identity(&lock)?.device();
+        let device = os::identity(&lock.metadata()?).device();
         let covering = shared.registry.covering(device);
         let files = covering.iter().filter(|file| file.is_unsynced()).count();
         {
