@@ -332,7 +332,7 @@ impl PartitionLog {
         let config = self.config.load();
         let indexer = Indexer::new(base, config.index_interval_bytes);
         let limits = tail_limits(&config);
-        let tail = Tail::new(segment.clone(), indexer, limits, now)?;
+        let tail = Tail::new(segment.clone(), indexer, None, limits, now)?;
         Ok((segment, tail))
     }
 

@@ -44,8 +44,8 @@ struct Recovery<'a> {
     known: &'a KnownFacts,
     report: PartitionReport,
     segments: Vec<Arc<Segment>>,
-    /// The index of the last segment, if it can go on growing.
-    active: Option<Indexer>,
+    /// What there is to know of the last segment, if it can go on growing.
+    active: Option<Active>,
     end: Offset,
     /// What the epoch file says, and what the scanned batches do.
     epochs: [Vec<(LeaderEpoch, Offset)>; 2],
@@ -60,6 +60,13 @@ struct Recovery<'a> {
     unlisted: Vec<Offset>,
     /// The segment at hand has damage.
     hurt: bool,
+}
+
+/// What a scan has found of a segment that can go on growing.
+struct Active {
+    indexer: Indexer,
+    /// Of its first batch, if the scan has seen it.
+    first_timestamp: Option<Option<i64>>,
 }
 
 impl PartitionLog {
@@ -280,7 +287,7 @@ impl Recovery<'_> {
                     self.damaged(&segment, &scan, to);
                     let Some(behind) = behind else {
                         self.end = self.end.max(to);
-                        segment.resume_digests(point, false)?;
+                        segment.resume_digests(scan.digests, point, false)?;
                         self.seal_active();
                         self.rolled.push(segment.clone());
                         self.segments.push(segment);
@@ -316,12 +323,13 @@ impl Recovery<'_> {
             let (from, to) = (first_scanned, scan.position);
             self.unproven.push(Unproven { segment: segment.clone(), from, to });
         }
-        segment.resume_digests(point, !self.hurt)?;
+        segment.resume_digests(scan.digests, point, !self.hurt)?;
         self.seal_active();
         if self.hurt {
             self.rolled.push(segment.clone()); // its digests are to be saved
         }
-        self.active = (!self.hurt).then_some(scan.indexer); // an index of all of it, or none
+        let (indexer, first_timestamp) = (scan.indexer, scan.first_timestamp); // of all, or none
+        self.active = (!self.hurt).then_some(Active { indexer, first_timestamp });
         self.segments.push(segment);
         Ok(Then::GoOn)
     }
@@ -334,8 +342,8 @@ impl Recovery<'_> {
     /// The last segment grows no more: the index that its scan made is sealed with those of the
     /// rolled ones, for its files may be old or missing.
     fn seal_active(&mut self) {
-        if let (Some(indexer), Some(segment)) = (self.active.take(), self.segments.last()) {
-            segment.indexed_by(indexer);
+        if let (Some(active), Some(segment)) = (self.active.take(), self.segments.last()) {
+            segment.indexed_by(active.indexer);
             self.rolled.push(segment.clone());
         }
     }
@@ -396,11 +404,12 @@ impl Recovery<'_> {
 
     /// The writer's side of the last segment, if it can go on growing.
     fn tail(&mut self) -> Result<Option<Tail>> {
-        let (Some(indexer), Some(active)) = (self.active.take(), self.segments.last()) else {
+        let (Some(active), Some(segment)) = (self.active.take(), self.segments.last()) else {
             return Ok(None);
         };
-        let limits = tail_limits(&self.setup.config);
-        Tail::new(active.clone(), indexer, limits, self.setup.clock.wall()).map(Some)
+        let (limits, now) = (tail_limits(&self.setup.config), self.setup.clock.wall());
+        let Active { indexer, first_timestamp } = active;
+        Tail::new(segment.clone(), indexer, first_timestamp, limits, now).map(Some)
     }
 
     /// Where appends go on: behind everything that is known to have been.

@@ -32,8 +32,6 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 const PIECE: u64 = 4 << 10;
 /// Bytes read at a time where a run has to be read for its headers alone.
 const STRIDE: u64 = 16 << 10;
-/// A hole in the digests that is larger is left as it is when a log is opened.
-const LARGEST_HOLE: u64 = 64 << 20;
 
 /// What a segment knows of its digests.
 #[derive(Debug)]
@@ -123,6 +121,13 @@ impl Segment {
     /// From `position` on, nothing is asked: this process appends it.
     pub(super) fn appends_from(&self, position: u64) {
         self.cover.own_from.store(position, Ordering::Release);
+    }
+
+    /// The writer goes on behind the first `kept` runs of the sidecar, which may have stale ones
+    /// behind them.
+    pub(super) fn keep_runs(&self, kept: u64, has_stale: bool) {
+        self.cover.counted.store(kept, Ordering::Release);
+        *self.cover.unsaved.lock() = Unsaved { kept, has_stale, ..Unsaved::default() };
     }
 
     /// One who takes digests of this segment.
@@ -362,50 +367,6 @@ impl Segment {
             position += size;
         }
         Ok(position == end && fold.finish() == run.digest)
-    }
-
-    /// The first bytes from `position` on, of runs with no offset at or beyond `below`, that do not
-    /// fit.
-    pub(super) fn first_misfit(&self, position: u64, below: Offset) -> Result<Option<Misfit>> {
-        let Some(sidecar) = self.sidecar()? else { return Ok(None) };
-        let have = (0, &Bytes::new());
-        for run in sidecar.runs_behind(position) {
-            let run = run?;
-            if self.offset_of(run.next) > below {
-                break;
-            }
-            if !self.fits(&run, have)? {
-                let misfit = self.misfit_of(&run, have)?;
-                if misfit.bytes.start >= position {
-                    return Ok(Some(misfit));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// Goes on with the digests of a segment that recovery has looked at: those below the
-    /// recovery point stay; those of what lies behind were written before it was on the disk, so
-    /// they go, and are taken again from the file unless that is damaged.
-    pub(crate) fn resume_digests(&self, recovery_point: Offset, is_whole: bool) -> Result<()> {
-        let (mut kept, mut covered) = (0, 0);
-        let mut has_stale = false;
-        if let Some(sidecar) = self.sidecar()? {
-            for run in sidecar.runs() {
-                let (number, run) = run?;
-                let end = u64::from(run.end);
-                if end <= self.published() && self.offset_of(run.next) <= recovery_point {
-                    (kept, covered) = (number + 1, end);
-                }
-            }
-            has_stale = sidecar.len() > kept;
-        }
-        self.cover.counted.store(kept, Ordering::Release);
-        *self.cover.unsaved.lock() = Unsaved { kept, has_stale, ..Unsaved::default() };
-        if is_whole && self.published() - covered <= LARGEST_HOLE {
-            self.add_runs(self.runs_of_file(covered, self.published())?);
-        }
-        Ok(())
     }
 
     /// Whether the sidecar at `path` is that of this segment as it is.

@@ -15,6 +15,7 @@ mod collect;
 mod cover;
 mod cut_point;
 mod digest;
+mod digested;
 mod follow;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;

@@ -40,7 +40,7 @@ impl Segment {
         {
             let file = self.log()?;
             let position = u64::from(entry.position);
-            let mut walk = Walk::new(&**file, position, self.published());
+            let mut walk = Walk::nearby(&**file, position, self.published());
             if let WalkStep::Batch(_, batch) = walk.step()?
                 && relative(self.base(), batch.header().last_offset()) == Some(entry.relative)
                 && self.is_told_newest(&loaded, batch.header())?
@@ -72,7 +72,7 @@ impl Segment {
         let before = loaded.offsets.partition_point(|entry| entry.relative <= last.relative);
         let from = before.checked_sub(1).map_or(0, |at| u64::from(loaded.offsets[at].position));
         let file = self.log()?;
-        let mut walk = Walk::new(&**file, from, self.published());
+        let mut walk = Walk::nearby(&**file, from, self.published());
         while let WalkStep::Batch(_, batch) = walk.step()? {
             let (header, base) = (batch.header(), self.base());
             let Some(reached) = relative(base, header.last_offset()) else { break };
@@ -119,9 +119,10 @@ impl Segment {
     /// say that it is not what it was.
     pub(crate) fn scan(&self, start: ScanStart, recovery_point: Offset) -> Result<Scan> {
         let file = self.log()?;
-        let misfit = self.first_misfit(start.position, recovery_point)?;
+        let digested = self.digested(recovery_point)?;
+        let misfit = self.first_misfit(&digested, start.position, recovery_point)?;
         let end = misfit.as_ref().map_or(self.published(), |misfit| misfit.bytes.start);
-        let mut found = scan(&**file, self.base(), start, end)?;
+        let mut found = scan(&**file, self.base(), start, end, digested)?;
         if misfit.is_some() && found.position == end {
             let fault = BatchFault::Header("what no checksum covers does not fit its digest");
             found.stop = Stop::Bad { fault, later_batch: None };
@@ -145,6 +146,7 @@ impl Segment {
         };
         cut().map_err(|error| Error::io("cut segment", &file.path(), error))?;
         let cut = Segment::on_disk(self.place().clone(), self.base(), len);
+        let _ = cut.log.set(file.clone());
         Ok(Arc::new(cut))
     }
 

@@ -11,11 +11,13 @@
 use std::ops::Range;
 use std::path::Path;
 
+use super::digested::Digested;
 use super::index::{IndexedBatch, Indexer, relative};
 use crate::disk::{DiskFile, read_full_at};
 use crate::error::{Error, Result};
 use crate::ids::{LeaderEpoch, Offset};
 use crate::record::{Batch, BatchFault, BatchHeader};
+use crate::time::Timestamp;
 
 /// Bytes asked of the disk at a time.
 const BUFFER: usize = 256 << 10;
@@ -132,6 +134,11 @@ pub(crate) struct Scan {
     /// Whether any batch carries a producer id or belongs to a transaction.
     pub(crate) has_producers: bool,
     pub(crate) records: u64,
+    /// What the first batch of the segment says its largest timestamp is, in milliseconds; `None`
+    /// where the scan began behind it.
+    pub(crate) first_timestamp: Option<Option<i64>>,
+    /// What digests there are, and those taken on the way.
+    pub(crate) digests: Digested,
 }
 
 /// Where a scan begins and what it may assume.
@@ -149,7 +156,13 @@ pub(crate) struct ScanStart {
 }
 
 /// Scans `file` from `start` to `end`.
-pub(crate) fn scan(file: &dyn DiskFile, base: Offset, start: ScanStart, end: u64) -> Result<Scan> {
+pub(crate) fn scan(
+    file: &dyn DiskFile,
+    base: Offset,
+    start: ScanStart,
+    end: u64,
+    digests: Digested,
+) -> Result<Scan> {
     let mut walk = Walk::new(file, start.position, end);
     let mut found = Scan {
         position: start.position,
@@ -159,6 +172,8 @@ pub(crate) fn scan(file: &dyn DiskFile, base: Offset, start: ScanStart, end: u64
         epochs: Vec::new(),
         has_producers: false,
         records: 0,
+        first_timestamp: None,
+        digests,
     };
     let mut epoch = start.epoch;
     let fault = loop {
@@ -182,6 +197,10 @@ pub(crate) fn scan(file: &dyn DiskFile, base: Offset, start: ScanStart, end: u64
                 found.records += u64::from(header.count());
                 found.next_offset = header.end_offset();
                 found.indexer.push(IndexedBatch::of(header, position));
+                found.digests.push(&batch, position);
+                if position == 0 {
+                    found.first_timestamp = Some(header.max_timestamp().map(Timestamp::as_millis));
+                }
                 found.position = position + header.size() as u64;
             }
             WalkStep::End => return Ok(found),
@@ -199,7 +218,7 @@ impl IndexedBatch {
             position,
             size: header.size() as u64,
             last_offset: header.last_offset(),
-            max_timestamp: crate::time::Timestamp::to_wire(header.max_timestamp()),
+            max_timestamp: Timestamp::to_wire(header.max_timestamp()),
         }
     }
 }

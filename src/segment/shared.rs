@@ -14,6 +14,7 @@ use arc_swap::ArcSwapOption;
 
 use super::cover::Cover;
 use super::digest::Identity;
+use super::digested::Digested;
 use super::index::{Indexer, OffsetEntry, SparseIndex, TimeEntry};
 use super::index_file::{Found, IndexFile, SavedEntries, index_bytes};
 use super::scan::{Scan, ScanStart, Walk, WalkStep, scan};
@@ -372,7 +373,8 @@ impl Segment {
     /// index may take the place of the one that did.
     fn scan_for_indexes(&self) -> Result<Scan> {
         let (file, end) = (self.log()?, self.published());
-        let mut found = scan(&**file, self.base, self.scan_start_at_front(), end)?;
+        let mut found =
+            scan(&**file, self.base, self.scan_start_at_front(), end, Digested::default())?;
         while found.position < end
             && let (from, at) = (found.next_offset, Some(found.position))
             && let Some((position, next_offset)) =
@@ -381,7 +383,7 @@ impl Segment {
             let epoch = found.epochs.last().map(|(epoch, _)| *epoch);
             let indexer = found.indexer;
             let start = ScanStart { position, next_offset, indexer, epoch, gapless_from: None };
-            found = scan(&**file, self.base, start, end)?;
+            found = scan(&**file, self.base, start, end, Digested::default())?;
         }
         Ok(found)
     }

@@ -129,6 +129,7 @@ pub(crate) struct Sidecar {
 
 impl Sidecar {
     /// Opens the sidecar of a segment and reads it through once: 8 MiB for a segment of 1 GiB.
+    /// One that is no longer than a block is not read before it is asked.
     ///
     /// # Errors
     /// Those of the disk, and `NewerVersion` for a head that is whole and of a later format.
@@ -139,10 +140,6 @@ impl Sidecar {
         base: Offset,
     ) -> Result<Found> {
         let fail = |error| Error::io("open digests", path, error);
-        let is_gone = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
-        if disk.metadata(path).map_err(fail)?.is_none_or(|found| found.is_dir) {
-            return Ok(Found::Missing);
-        }
         let mut bytes = [0; HEAD_LEN];
         let opened = disk.open(path, Access::Read).and_then(|file| {
             let got = read_full_at(&*file, &mut bytes, 0)?;
@@ -150,8 +147,11 @@ impl Sidecar {
         });
         let (file, got) = match opened {
             Ok(opened) => opened,
-            Err(error) if is_gone(&error) => return Ok(Found::Missing), // dropped meanwhile
-            Err(error) => return Err(fail(error)),
+            // or dropped meanwhile; and no handle is needed to find that there is none
+            Err(error) => match disk.metadata(path) {
+                Ok(found) if found.is_none_or(|found| found.is_dir) => return Ok(Found::Missing),
+                _ => return Err(fail(error)),
+            },
         };
         if is_unwritten(&bytes, got, &head(identity, base)) {
             return Ok(Found::Unwritten);
@@ -180,6 +180,10 @@ impl Sidecar {
 
     fn survey(&mut self) -> Result<()> {
         let mut fence = (0, 0);
+        if self.len <= BLOCK {
+            self.fences = vec![fence; usize::from(self.len > 0)]; // one block is read as it is
+            return Ok(());
+        }
         for block in 0..self.len.div_ceil(BLOCK) {
             let runs = self.block(block)?;
             if let Some(first) = runs.iter().flatten().next() {

@@ -100,16 +100,22 @@ impl Tail {
     /// So many cache lines at its front an append looks at.
     pub(crate) const LINES: usize = 5;
 
-    /// Takes over a segment that is `published` bytes long, indexed by `indexer`.
+    /// Takes over a segment that is `published` bytes long, indexed by `indexer`. Its first batch
+    /// is read for its largest timestamp, unless a scan has seen it: `first`, in milliseconds.
     pub(crate) fn new(
         segment: Arc<Segment>,
         indexer: Indexer,
+        first: Option<Option<i64>>,
         limits: TailLimits,
         created: Timestamp,
     ) -> Result<Self> {
         let file = segment.log()?.clone();
         let end = segment.published();
-        let first = if end > 0 { segment.first_batch_timestamp()? } else { None };
+        let first = match first {
+            Some(first) => first,
+            None if end > 0 => segment.first_batch_timestamp()?,
+            None => None,
+        };
         segment.set_growing(indexer.index().clone(), indexer.largest_timestamp());
         segment.appends_from(end);
         if limits.tags && end > 0 {

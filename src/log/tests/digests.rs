@@ -65,7 +65,7 @@ fn all_by(log: &PartitionLog, end: i64, bytes: usize) -> (Vec<(i64, Vec<u8>)>, V
 }
 
 /// All records come back but one, which is told lost.
-fn costs_one_batch(bench: &Bench, whole: &[(i64, Vec<u8>)], bytes: usize, place: &str) {
+pub(super) fn costs_one_batch(bench: &Bench, whole: &[(i64, Vec<u8>)], bytes: usize, place: &str) {
     let end = whole.len() as i64;
     let (log, _) = bench.open(facts(end, LastStop::Clean));
     let (found, lost) = all_by(&log, end, bytes);
@@ -402,7 +402,7 @@ fn a_power_cut_takes_no_digest_below_the_recovery_point() {
 }
 
 /// How often a look at the log's directory finds fault with a sidecar.
-fn faults_of_sidecars(bench: &Bench, recovery_point: i64) -> usize {
+pub(super) fn faults_of_sidecars(bench: &Bench, recovery_point: i64) -> usize {
     let facts = bench.audit_facts(recovery_point);
     let audit = PartitionAudit::list(&bench.disk, Path::new(DIR), bench.id, facts).unwrap();
     let found = audit.audit_all(PlainLimit::DEFAULT).findings;

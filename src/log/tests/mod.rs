@@ -4,6 +4,7 @@ mod appending;
 mod asked;
 mod auditing;
 mod copying;
+mod digested;
 mod digests;
 mod fetching;
 mod filtered;
