@@ -53,6 +53,27 @@ fn segments_roll_by_size_time_and_index() {
     assert_eq!(offsets(&read_from(&log, 0).unwrap()), [0, 1, 2, 3, 4, 5]);
 }
 
+/// Whether a scan saw its first batch or began behind it.
+#[test]
+fn an_opened_segment_has_the_age_of_its_first_batch() {
+    for stop in [LastStop::Clean, LastStop::KilledSameBoot, LastStop::AnotherHand] {
+        for point in 0..=3 {
+            let mut bench = Bench::new();
+            bench.config = bench.config.segment_ms(Duration::from_millis(100));
+            let (log, _) = bench.open(facts(0, LastStop::Clean));
+            for at in [1000, 1050, 1060] {
+                append(&log, b"v", at).unwrap();
+            }
+            log.close().unwrap();
+            let (log, _) = bench.open(facts(point, stop));
+            for at in [1100, 1101, 1102] {
+                append(&log, b"v", at).unwrap();
+            }
+            assert_eq!(bases(&bench), [0, 4], "{stop:?} at {point}");
+        }
+    }
+}
+
 #[test]
 fn settings_that_change_count_from_the_next_append_or_segment() {
     let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
