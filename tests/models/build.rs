@@ -1,0 +1,14 @@
+//! Makes the checker that was chosen a cfg.
+//!
+//! The sources ask for `cfg(loom)` and `cfg(shuttle)`, for a feature of the library would be one of
+//! its users' too. Set here, and not for the whole build, the cfg is no reason to build the
+//! dependencies again.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    for checker in ["loom", "shuttle"] {
+        if std::env::var_os(format!("CARGO_FEATURE_{}", checker.to_uppercase())).is_some() {
+            println!("cargo::rustc-cfg={checker}");
+        }
+    }
+}
