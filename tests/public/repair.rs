@@ -256,6 +256,21 @@ fn what_digests_do_not_vouch_for_is_said() {
     assert!(hole.is_digested_since() && report.is_clean());
 }
 
+/// Those of the segment that grows, all at once; its indexes are there.
+#[test]
+fn digests_that_were_lost_are_taken_again_by_an_open() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    make(&disk);
+    let log = logs(&*disk, 0).pop().unwrap();
+    let len = bytes(&*disk, &log).len() as u64;
+    assert!(bytes(&*disk, &log.with_extension("index")).len() >= 16, "more than one entry");
+    disk.remove_file(&log.with_extension("digest")).unwrap();
+    open(&disk).close().unwrap();
+    let report = Verifier::new(ROOT).disk(disk.clone()).run().unwrap();
+    let [hole] = report.unvouched() else { panic!("{report}") };
+    assert_eq!((hole.path(), hole.bytes(), hole.is_digested_since()), (&*log, 0..len, true));
+}
+
 #[test]
 fn a_torn_end_of_the_state_log_is_said_and_left_to_the_next_open() {
     let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());

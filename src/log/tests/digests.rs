@@ -294,12 +294,18 @@ fn segments_that_lack_digests_get_them_one_at_a_time() {
         assert_eq!(digests(), steps);
     }
     assert_eq!(steps, 2, "all but the last, which its scan has taken");
-    drop(log);
-    let mut bytes = bench.bytes(&Bench::log_path(0));
-    bytes[12 + 3] ^= 1;
-    bench.put(&Bench::log_path(0), &bytes);
-    let (log, _) = bench.open(facts(end, LastStop::Clean));
-    assert_eq!(all_of(&log, end).1, [0], "from now on it is noticed");
+    log.close().unwrap();
+    let names = bench.names().into_iter().filter(|name| name.ends_with(".log"));
+    for path in names.map(|name| Path::new(DIR).join(name)) {
+        let bytes = bench.bytes(&path);
+        let mut flipped = bytes.clone();
+        flipped[12 + 3] ^= 1;
+        bench.put(&path, &flipped);
+        let (log, _) = bench.open(facts(end, LastStop::Clean));
+        let first = i64::from_be_bytes(bytes[..8].try_into().unwrap());
+        assert_eq!(all_of(&log, end).1, [first], "from now on it is noticed");
+        bench.put(&path, &bytes);
+    }
 }
 
 /// A stop in the swap of a rewritten segment: its digests have their name, its log not yet.
