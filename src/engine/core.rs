@@ -57,6 +57,8 @@ pub(crate) trait CloseHook: Send + Sync {
 pub(super) struct Table {
     pub(super) names: BTreeMap<Arc<str>, Arc<Topic>>,
     pub(super) ids: HashMap<TopicId, Arc<Topic>>,
+    /// How many topics have left it, each marked as deleted before.
+    left: u64,
 }
 
 impl Table {
@@ -68,6 +70,7 @@ impl Table {
     pub(super) fn remove(&mut self, topic: &Topic) {
         self.ids.remove(&topic.id());
         self.names.remove(topic.name());
+        self.left += 1;
     }
 }
 
@@ -153,6 +156,11 @@ impl Engine {
 
     pub(crate) fn root_path(&self) -> &std::path::Path {
         self.path()
+    }
+
+    /// How many topics have been deleted; read before their marks are.
+    pub(crate) fn topics_left(&self) -> u64 {
+        self.table.read().left
     }
 
     pub(crate) fn catalog_changes(&self) -> &CatalogChanges {

@@ -6,7 +6,6 @@
 //! go, or the store's close, ends the producer: nothing is taken from then on, and everything that
 //! was taken is brought out or fails.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -15,11 +14,11 @@ use super::builder::{BufferFull, Settings};
 use super::lane::{Lane, closed};
 use super::lanes::{Failures, Lanes};
 use super::memory::{Grant, Memory};
+use super::topics::Topics;
 use crate::config::Threads;
 use crate::deduplication::Deduplication;
 use crate::engine::{CloseHook, Due, Engine, Partition, Topic};
 use crate::error::{Cause, Error, Result};
-use crate::ids::TopicId;
 use crate::log::PartitionLog;
 use crate::record::{AppendBatch, BatchRules, check_built};
 use crate::schedule::Schedule;
@@ -45,7 +44,7 @@ pub(super) struct Core {
     this: Weak<Core>,
     handles: AtomicUsize,
     ended: AtomicBool,
-    topics: Mutex<HashMap<TopicId, Arc<Lanes>>>,
+    topics: Mutex<Topics>,
     /// The first failure among topics that are gone, which no flush of the producer has told yet.
     left: Arc<Failures>,
     spares: Mutex<Vec<Spare>>,
@@ -68,7 +67,7 @@ impl Core {
             this: this.clone(),
             handles: AtomicUsize::new(1),
             ended: AtomicBool::new(false),
-            topics: Mutex::new(HashMap::new()),
+            topics: Mutex::default(),
             left: Arc::default(),
             spares: Mutex::new(Vec::new()),
             errands: Errands::default(),
@@ -278,22 +277,13 @@ impl Core {
 impl Core {
     /// The lanes of a topic, shared by all handles for it.
     pub(super) fn lanes_of(&self, topic: Arc<Topic>) -> Arc<Lanes> {
-        let mut topics = self.topics.lock();
-        if !topics.contains_key(&topic.id()) {
-            topics.retain(|_, lanes| {
-                let stays = !lanes.topic().is_deleted() || lanes.owes_answers();
-                if !stays {
-                    self.left.note_first_of(lanes.failures());
-                }
-                stays
-            });
-        }
-        let made = || Arc::new(Lanes::new(topic.clone(), self.this.clone()));
-        topics.entry(topic.id()).or_insert_with(made).clone()
+        let deleted = self.engine.topics_left();
+        let make = || Lanes::new(topic.clone(), self.this.clone());
+        self.topics.lock().lanes_of(&topic, deleted, &self.left, make)
     }
 
     fn all_lanes(&self) -> Vec<Arc<Lanes>> {
-        self.topics.lock().values().cloned().collect()
+        self.topics.lock().all()
     }
 
     /// Has the timer bring out a lane, and sync it, at once.

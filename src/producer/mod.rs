@@ -4,8 +4,8 @@
 //! for one topic, which sends at once, `linger` its other half, which does not, and `numbered` what
 //! an idempotent one has more; `waiting` says how one waits for a sync. `lane` is one partition's
 //! linger queue and the order in it, its `joining` a record's way in, `lanes` those of a topic,
-//! `batch` what lingers there, `memory` bounds it, `core` what all handles of one producer share:
-//! its lanes, its flushes and its end.
+//! `topics` those of all, `batch` what lingers there, `memory` bounds it, `core` what all handles
+//! of one producer share: its flushes and its end.
 //! `receipt` and `pending` are what comes back, `partitioner` decides where a record goes. `once`
 //! sends under an id, `band` in a lane of a priority, `scheduling` sends later, `transaction` is
 //! the producer that sends all or nothing, `prepared` the one that keeps records until the program
@@ -34,6 +34,7 @@ mod receipt;
 mod scheduling;
 mod topic;
 mod topic_name;
+mod topics;
 mod transaction;
 mod waiting;
 mod walk;

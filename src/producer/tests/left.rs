@@ -6,6 +6,8 @@ use std::sync::mpsc;
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
+use super::super::lanes::{Failures, Lanes};
+use super::super::topics::Topics;
 use super::*;
 use crate::config::Durability;
 use crate::error::ErrorKind;
@@ -54,6 +56,59 @@ fn a_flush_tells_of_records_whose_topic_is_gone() {
         assert_eq!(flushed.unwrap_err().partition(), Some((name, partition(0))));
         producer.flush().unwrap(); // it was told
     }
+}
+
+fn names(topics: &Topics) -> Vec<String> {
+    let mut names: Vec<_> =
+        topics.all().iter().map(|lanes| lanes.topic().name().to_string()).collect();
+    names.sort();
+    names
+}
+
+/// They hold its files; and nobody looks for them where there can be none.
+#[test]
+fn lanes_of_a_deleted_topic_go_when_the_next_topic_is_asked_for() {
+    let world = World::by_hand();
+    let [a, b, c, d, e] =
+        ["a", "b", "c", "d", "e"].map(|name| world.create(name, TopicConfig::new()));
+    let (mut topics, left) = (Topics::default(), Failures::default());
+    let mut ask = |topic: &Arc<Topic>, deleted: u64| {
+        topics
+            .lanes_of(topic, deleted, &left, || Lanes::new(topic.clone(), std::sync::Weak::new()));
+        names(&topics)
+    };
+    ask(&a, 0);
+    assert_eq!(ask(&b, 0), ["a", "b"]);
+    world.engine.delete_topic("a").unwrap();
+    assert_eq!(world.engine.topics_left(), 1);
+    assert_eq!(ask(&c, 0), ["a", "b", "c"], "as if it had asked before");
+    assert_eq!(ask(&b, 1), ["a", "b", "c"], "it was asked for before");
+    assert_eq!(ask(&d, 1), ["b", "c", "d"]);
+    // found, deleted, asked for
+    assert_eq!(ask(&a, 1), ["a", "b", "c", "d"]);
+    assert_eq!(ask(&e, 1), ["b", "c", "d", "e"]);
+}
+
+#[test]
+fn lanes_of_a_deleted_topic_that_owed_an_answer_go_later() {
+    let world = World::by_hand();
+    for name in ["orders", "bills", "parcels"] {
+        world.create(name, TopicConfig::new());
+    }
+    let builder = world.producer().durability(Durability::Power).batch_bytes(200);
+    let producer = builder.build().unwrap();
+    let orders = producer.topic("orders").unwrap();
+    let written = orders.enqueue(Record::new(&"x".repeat(250))).unwrap();
+    assert!(written.try_get().is_none(), "its sync is left to the timer");
+    let lanes = Arc::downgrade(orders.lanes());
+    drop(orders);
+    world.engine.delete_topic("orders").unwrap();
+    producer.topic("bills").unwrap();
+    assert!(lanes.upgrade().is_some());
+    world.engine.run_due();
+    assert!(written.try_get().is_some());
+    producer.topic("parcels").unwrap();
+    assert!(lanes.upgrade().is_none());
 }
 
 /// A clock that does something else when it is asked, once.
