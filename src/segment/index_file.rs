@@ -5,6 +5,7 @@
 //! believed on its own: a search that meets disorder says so, and the caller checks the batch an
 //! entry points to. Files are written whole, once, when a segment is sealed or rebuilt.
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -95,7 +96,9 @@ impl IndexFile {
         let fail = |error| Error::io("open index", path, error);
         let file = match disk.open(path, Access::Read) {
             Ok(opened) => opened,
-            // no handle is needed to find that there is none
+            // what takes its place meanwhile is not asked for
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // no handle is needed to find that it is none
             Err(error) => match disk.metadata(path) {
                 Ok(found) if found.is_none_or(|found| found.is_dir) => return Ok(None),
                 _ => return Err(fail(error)),
@@ -349,6 +352,21 @@ mod tests {
         write_indexes(&disk, offsets, times, &index, &mut loaded.saved).unwrap();
         let kept = entries_of::<TimeEntry>(&disk, times, 1_000).unwrap().expect("whole entries");
         assert_eq!(kept, loaded.times);
+    }
+
+    /// Its name comes in one step: who asked before, and looks after, has seen none.
+    #[cfg(feature = "sim")]
+    #[test]
+    fn an_index_that_comes_while_it_is_asked_for_was_missing() {
+        use crate::disk::{Fault, Operation, Plan, SimDisk};
+        let (disk, path) = (SimDisk::new(1), Path::new("/a"));
+        disk.open(path, Access::Create).unwrap();
+        disk.fail(Plan::new(Fault::Error(2)).on(Operation::Open));
+        let open = || IndexFile::open::<OffsetEntry>(&disk, path, 1_000);
+        assert!(matches!(open(), Ok(None)));
+        assert!(matches!(open(), Ok(Some(_))));
+        disk.fail(Plan::new(Fault::Error(13)).on(Operation::Open));
+        assert!(open().is_err(), "it is there, and may not be opened");
     }
 
     /// Sparse files are as long as whoever left them wants.

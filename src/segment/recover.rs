@@ -146,7 +146,9 @@ impl Segment {
         };
         cut().map_err(|error| Error::io("cut segment", &file.path(), error))?;
         let cut = Segment::on_disk(self.place().clone(), self.base(), len);
-        let _ = cut.log.set(file.clone());
+        if synced {
+            let _ = cut.log.set(file.clone()); // of a dirty one the pool could not let go
+        }
         Ok(Arc::new(cut))
     }
 

@@ -18,6 +18,7 @@
 //! the other way round: one that is missing, damaged or another segment's vouches for nothing, and
 //! costs no record.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -147,7 +148,9 @@ impl Sidecar {
         });
         let (file, got) = match opened {
             Ok(opened) => opened,
-            // or dropped meanwhile; and no handle is needed to find that there is none
+            // or dropped meanwhile; what takes its place is not asked for
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
+            // no handle is needed to find that it is none
             Err(error) => match disk.metadata(path) {
                 Ok(found) if found.is_none_or(|found| found.is_dir) => return Ok(Found::Missing),
                 _ => return Err(fail(error)),
@@ -310,6 +313,23 @@ pub(crate) fn sidecar_bytes(identity: Identity, base: Offset, runs: &[Run]) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Its name comes in one step: who asked before, and looks after, has seen none.
+    #[cfg(feature = "sim")]
+    #[test]
+    fn one_that_comes_while_it_is_asked_for_was_missing() {
+        use crate::disk::{Fault, Operation, Plan, SimDisk};
+        use crate::ids::{PartitionId, TopicId};
+        let (disk, path) = (SimDisk::new(1), Path::new("/a"));
+        let identity = Identity { topic: TopicId::random(), partition: PartitionId::new(0) };
+        write_runs(&disk, path, (identity, Offset::ZERO), 0, &[]).unwrap();
+        disk.fail(Plan::new(Fault::Error(2)).on(Operation::Open));
+        let open = || Sidecar::open(&disk, path, identity, Offset::ZERO);
+        assert!(matches!(open(), Ok(Found::Missing)));
+        assert!(matches!(open(), Ok(Found::Sidecar(_))));
+        disk.fail(Plan::new(Fault::Error(13)).on(Operation::Open));
+        assert!(open().is_err(), "it is there, and may not be opened");
+    }
 
     #[test]
     fn a_sparse_file_is_read_no_further_than_a_segment_goes() {

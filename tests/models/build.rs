@@ -6,9 +6,10 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    for checker in ["loom", "shuttle"] {
-        if std::env::var_os(format!("CARGO_FEATURE_{}", checker.to_uppercase())).is_some() {
-            println!("cargo::rustc-cfg={checker}");
-        }
-    }
+    let is_chosen = |checker: &&str| {
+        std::env::var_os(format!("CARGO_FEATURE_{}", checker.to_uppercase())).is_some()
+    };
+    let chosen: Vec<_> = ["loom", "shuttle"].into_iter().filter(is_chosen).collect();
+    assert!(chosen.len() < 2, "one checker at a time: {chosen:?}");
+    chosen.iter().for_each(|checker| println!("cargo::rustc-cfg={checker}"));
 }
