@@ -97,6 +97,7 @@ mod ids;
 #[cfg(test)]
 mod seeds;
 mod stats;
+mod sweep;
 mod sync;
 mod time;
 

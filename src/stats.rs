@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use crate::sweep;
 use crate::sync::Mutex;
 
 /// A number that only grows.
@@ -121,9 +122,8 @@ impl PinCounter {
     /// part of what was read, holds it.
     pub(crate) fn share(&self) -> Arc<PinCounter> {
         let share = Arc::new(PinCounter::default());
-        let mut shares = self.shares.lock();
-        shares.retain(|share| share.strong_count() > 0);
-        shares.push(Arc::downgrade(&share));
+        let is_there = |share: &Weak<PinCounter>| share.strong_count() > 0;
+        sweep::push(&mut self.shares.lock(), Arc::downgrade(&share), is_there);
         share
     }
 }

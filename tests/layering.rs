@@ -50,6 +50,7 @@ const HOUSE: &[(&str, u32)] = &[
     ("config", WORDS),
     ("error", WORDS),
     ("stats", WORDS),
+    ("sweep", WORDS),
     ("sync", WORDS),
     ("seeds", WORDS), // only with tests, for the tests of any room
     ("feed", WORDS),  // only built for fuzzing, for the targets beside the decoders

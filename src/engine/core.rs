@@ -15,6 +15,7 @@ use crate::journal::Journal;
 use crate::log::{Keeper, LogId};
 use crate::record::PlainLimit;
 use crate::stats::PinCounter;
+use crate::sweep;
 use crate::sync::{Mutex, RwLock};
 use crate::time::Clock;
 
@@ -241,9 +242,7 @@ impl Engine {
 
     /// Has `hook` called when the store closes.
     pub(crate) fn on_close(&self, hook: Weak<dyn CloseHook>) {
-        let mut hooks = self.hooks.lock();
-        hooks.retain(|hook| hook.strong_count() > 0);
-        hooks.push(hook);
+        sweep::push(&mut self.hooks.lock(), hook, |hook| hook.strong_count() > 0);
     }
 
     /// The topic of that name.

@@ -19,6 +19,7 @@ pub(crate) mod commit;
 mod completion;
 pub(crate) mod errands;
 mod numbers;
+mod queue;
 mod set;
 mod signal;
 

@@ -15,6 +15,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::queue::Place;
 use super::signal::Signal;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Monitor, spin_loop};
@@ -55,8 +56,8 @@ pub(super) struct Link {
     token: usize,
     /// What it is woken for, as bits; all of it where there are none.
     interest: u64,
-    /// On the signal's queue; touched under that queue's lock only.
-    armed: AtomicBool,
+    /// Its place in the signal's queue.
+    place: Place,
     /// On the set's ready list; touched under the set's lock only.
     queued: AtomicBool,
     /// The registration is gone; touched under the set's lock only.
@@ -117,15 +118,19 @@ impl WaitSet {
         token: usize,
         interest: u64,
     ) -> Registration {
-        let link = Arc::new(Link {
+        Registration { signal: Arc::clone(signal), link: self.link(token, interest) }
+    }
+
+    /// A link of this set, in no queue.
+    pub(super) fn link(&self, token: usize, interest: u64) -> Arc<Link> {
+        Arc::new(Link {
             set: Arc::clone(&self.shared),
             token,
             interest,
-            armed: AtomicBool::new(false),
+            place: Place::default(),
             queued: AtomicBool::new(false),
             dead: AtomicBool::new(false),
-        });
-        Registration { signal: Arc::clone(signal), link }
+        })
     }
 
     /// Asks to be woken by the signal's next announcement, once. The caller must look at its
@@ -299,12 +304,8 @@ impl Link {
         self.interest == 0 || self.interest & bits != 0
     }
 
-    pub(super) fn is_armed(&self) -> bool {
-        self.armed.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn set_armed(&self, armed: bool) {
-        self.armed.store(armed, Ordering::Relaxed);
+    pub(super) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Puts the link on its set's ready list; who waits there is woken by

@@ -14,10 +14,9 @@
 //! nothing armed may count on it that the set is ready, be it by another's announcement. So a look
 //! without waiting brings all that was announced before it.
 //!
-//! Lock order: the queue's lock, then a set's. Wakers run under neither.
+//! Lock order: a signal's lock, then a set's. Wakers run under neither.
 
-use std::collections::VecDeque;
-
+use super::queue::Queue;
 use super::set::{Link, Roused};
 use crate::sync::atomic::{AtomicBool, Ordering, fence};
 use crate::sync::{Arc, Mutex};
@@ -25,34 +24,40 @@ use crate::sync::{Arc, Mutex};
 /// What can be waited for; one per partition, shared by all that wait for it.
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
-    /// Whether `queue.armed` has links: written under its lock, read without.
+    /// Whether `state.armed` has links: written under its lock, read without.
     armed: AtomicBool,
-    queue: Mutex<Queue>,
+    state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
-    /// Links in the order they were armed; each at most once.
-    armed: VecDeque<Arc<Link>>,
+struct State {
+    armed: Queue,
     closed: bool,
 }
 
 /// A link that was taken off, and whom that is to wake.
 type Taken = (Arc<Link>, Roused);
 
-impl Queue {
+impl State {
+    /// Takes off who has waited longest, and puts it on its set's list before anyone can see that
+    /// it is not armed.
+    fn take_first(&mut self) -> Option<Taken> {
+        let link = self.armed.pop()?;
+        let roused = Link::make_ready(&link);
+        Some((link, roused))
+    }
+
     /// Takes off those who want one of the bits; the others stay in their order. The first apart:
     /// mostly there is one, and who announces gets by without memory for a list.
     fn take_wanting(&mut self, bits: u64) -> (Option<Taken>, Vec<Taken>) {
         let (mut first, mut others) = (None, Vec::new());
         for _ in 0..self.armed.len() {
-            let Some(link) = self.armed.pop_front() else { break };
+            let Some(link) = self.armed.pop() else { break };
             if !link.wants(bits) {
-                self.armed.push_back(link);
+                self.armed.push(link);
                 continue;
             }
-            let roused = Link::make_ready(&link); // before anyone can see that it is not armed
-            link.set_armed(false);
+            let roused = Link::make_ready(&link); // as in `take_first`
             match first {
                 None => first = Some((link, roused)),
                 Some(_) => others.push((link, roused)),
@@ -123,17 +128,17 @@ impl Signal {
 
     /// Wakes every waiter, and every later one as soon as it arms.
     pub(crate) fn close(&self) {
-        self.queue.lock().closed = true;
+        self.state.lock().closed = true;
         self.wake_armed();
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.queue.lock().closed
+        self.state.lock().closed
     }
 
     /// How many links wait now.
     pub(crate) fn armed_count(&self) -> usize {
-        self.queue.lock().armed.len()
+        self.state.lock().armed.len()
     }
 
     /// One link per turn, so that its waker is called outside our lock. Links armed while this runs
@@ -149,9 +154,9 @@ impl Signal {
     #[cold]
     fn wake_wanting(&self, bits: u64) {
         let (first, others) = {
-            let mut queue = self.queue.lock();
-            let taken = queue.take_wanting(bits);
-            self.show(&queue);
+            let mut state = self.state.lock();
+            let taken = state.take_wanting(bits);
+            self.show(&state);
             taken
         };
         for (link, roused) in first.into_iter().chain(others) {
@@ -163,16 +168,14 @@ impl Signal {
         let mut left = most;
         loop {
             let (link, roused) = {
-                let mut queue = self.queue.lock();
-                left = left.min(queue.armed.len());
+                let mut state = self.state.lock();
+                left = left.min(state.armed.len());
                 if left == 0 {
                     return;
                 }
-                let Some(link) = queue.armed.pop_front() else { return };
-                let roused = Link::make_ready(&link); // before anyone can see that it is not armed
-                link.set_armed(false);
-                self.show(&queue);
-                (link, roused)
+                let Some(taken) = state.take_first() else { return };
+                self.show(&state);
+                taken
             };
             left -= 1;
             link.rouse(roused);
@@ -181,13 +184,12 @@ impl Signal {
 
     pub(super) fn arm<const FENCED: bool>(&self, link: &Arc<Link>) {
         let closed = {
-            let mut queue = self.queue.lock();
-            if !queue.closed && !link.is_armed() {
-                link.set_armed(true);
-                queue.armed.push_back(Arc::clone(link));
-                self.show(&queue);
+            let mut state = self.state.lock();
+            if !state.closed && !state.armed.has(link) {
+                state.armed.push(Arc::clone(link));
+                self.show(&state);
             }
-            queue.closed
+            state.closed
         };
         if closed {
             link.rouse(Link::make_ready(link));
@@ -197,17 +199,15 @@ impl Signal {
         }
     }
 
-    pub(super) fn disarm(&self, link: &Arc<Link>) {
-        let mut queue = self.queue.lock();
-        if link.is_armed() {
-            link.set_armed(false);
-            queue.armed.retain(|other| !Arc::ptr_eq(other, link));
-            self.show(&queue);
+    pub(super) fn disarm(&self, link: &Link) {
+        let mut state = self.state.lock();
+        if state.armed.leave(link) {
+            self.show(&state);
         }
     }
 
-    /// Called under the queue's lock after each change of the queue.
-    fn show(&self, queue: &Queue) {
-        self.armed.store(!queue.armed.is_empty(), Ordering::Release);
+    /// Called under the lock after each change of the queue.
+    fn show(&self, state: &State) {
+        self.armed.store(!state.armed.is_empty(), Ordering::Release);
     }
 }

@@ -478,3 +478,30 @@ fn who_wants_a_change_is_taken_off_and_the_others_stay_in_line() {
     }
     drop(registrations);
 }
+
+/// Those who give up leave from anywhere; who stays is woken in its turn, and no other for it.
+#[test]
+fn who_gives_up_among_many_takes_nobody_elses_place() {
+    let (signal, set) = (Arc::new(Signal::new()), WaitSet::new());
+    let mut armed: Vec<_> = (0..500)
+        .map(|token| {
+            let registration = set.register(&signal, token);
+            set.arm(&registration);
+            Some(registration)
+        })
+        .collect();
+    let stays = |token: &usize| *token == 0 || token % 7 == 3;
+    for token in (0..500).rev().filter(|token| !stays(token)) {
+        armed[token] = None;
+        assert_eq!(drained(&set), [], "nothing was announced");
+    }
+    let left: Vec<_> = (0..500).filter(stays).collect();
+    assert_eq!(signal.armed_count(), left.len());
+    for token in &left[..20] {
+        signal.notify_one();
+        assert_eq!(drained(&set), [*token]);
+    }
+    signal.notify();
+    assert_eq!((drained(&set), signal.armed_count()), (left[20..].to_vec(), 0));
+    drop(armed);
+}

@@ -23,6 +23,7 @@ use std::sync::{Arc, Weak};
 
 use super::Shared;
 use super::os;
+use crate::sweep;
 use crate::sync::Mutex;
 
 /// With fewer unsynced files, or changed directories, their own syncs cost less than writing all
@@ -58,9 +59,8 @@ impl Whole {
     /// A directory was locked: its lock outlives all that is written there.
     pub(super) fn locked(&self, lock_file: &Path, file: &Arc<File>) {
         let Some(dir) = lock_file.parent() else { return };
-        let mut locked = self.locked.lock();
-        locked.retain(|(_, file)| file.strong_count() > 0);
-        locked.push((dir.to_owned(), Arc::downgrade(file)));
+        let entry = (dir.to_owned(), Arc::downgrade(file));
+        sweep::push(&mut self.locked.lock(), entry, |(_, file)| file.strong_count() > 0);
     }
 
     /// Syncs everything, if there is much to sync; says whether it did.

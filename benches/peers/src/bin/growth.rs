@@ -32,6 +32,12 @@ const AXES: &[Axis] = &[
     Axis { name: "partitions", x: "partitions", y: "ns a record", measure: partitions },
     Axis { name: "threads", x: "threads", y: "ns a record, all together", measure: threads },
     Axis { name: "members", x: "members of a group", y: "us", measure: members },
+    Axis {
+        name: "clients",
+        x: "producers, and readers, of one store",
+        y: "us each",
+        measure: clients,
+    },
     Axis { name: "segments", x: "segments", y: "us", measure: segments },
 ];
 
@@ -247,6 +253,58 @@ fn members(place: &Place, large: bool) -> Vec<Curve> {
         add(&mut all, count, &[idle / 1e3, handed / 1e3, joining / 1e3]);
     }
     all
+}
+
+/// Producers and readers of one partition, all there at once. Of the readers each has been armed by
+/// a poll that found nothing.
+fn clients(place: &Place, _large: bool) -> Vec<Curve> {
+    let mut all = curves(&[
+        "a producer built",
+        "its first send",
+        "a reader built",
+        "a poll that finds nothing",
+        "a waiting reader dropped",
+    ]);
+    for count in [1, 10, 100, 1_000, 10_000] {
+        let mut least_of = [f64::INFINITY; 5];
+        for _ in 0..3 {
+            let store = Store::open(place.fresh()).expect("a new store");
+            store.create_topic("t", TopicConfig::new()).expect("a new topic");
+            let built = || store.producer().build().expect("a producer");
+            let (producers, building) = timed(|| (0..count).map(|_| built()).collect::<Vec<_>>());
+            let ((), sending) = timed(|| {
+                for producer in &producers {
+                    let topic = producer.topic("t").expect("the topic");
+                    topic.send(Record::new(&[7; 100])).expect("an append");
+                }
+            });
+            let (mut readers, reading) =
+                timed(|| (0..count).map(|_| reader(&store, 500)).collect::<Vec<_>>());
+            for reader in &mut readers {
+                reader.seek_to_end("t", 0).expect("a seek");
+            }
+            let ((), polling) = timed(|| {
+                for reader in &mut readers {
+                    assert!(reader.try_poll().expect("a poll").is_empty());
+                }
+            });
+            let ((), dropping) = timed(|| drop(readers));
+            for (least, time) in
+                least_of.iter_mut().zip([building, sending, reading, polling, dropping])
+            {
+                *least = time.min(*least);
+            }
+        }
+        add(&mut all, count, &least_of.map(|time| time / 1e3 / count as f64));
+    }
+    all
+}
+
+/// What comes of it, and the nanoseconds that it takes.
+fn timed<T>(once: impl FnOnce() -> T) -> (T, f64) {
+    let began = Instant::now();
+    let value = once();
+    (value, began.elapsed().as_nanos() as f64)
 }
 
 fn segments(place: &Place, large: bool) -> Vec<Curve> {
