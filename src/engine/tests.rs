@@ -12,6 +12,7 @@ mod compaction;
 mod crash;
 #[cfg(feature = "sim")]
 mod faults;
+mod first;
 #[cfg(feature = "sim")]
 mod full;
 #[cfg(feature = "sim")]

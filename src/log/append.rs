@@ -292,12 +292,13 @@ impl PartitionLog {
 
     /// The same where the next batch begins at `base`, which may lie behind a gap.
     pub(super) fn roll_at(&self, writer: &mut Writer, base: Offset, now: Timestamp) -> Result<()> {
+        let mut is_new = false;
         if self.segments.load().is_empty() {
-            directory::make(&self.place, self.setup.id.topic)?;
+            is_new = directory::make(&self.place, self.setup.id.topic)?;
             self.metadata_unsynced.store(true, Ordering::Release);
             self.own_name_changed.store(true, Ordering::Release);
         }
-        let (segment, tail) = self.new_tail(base, now).inspect_err(|_| {
+        let (segment, tail) = self.new_tail(base, now, is_new).inspect_err(|_| {
             // the old segment goes on: a file that says it ended here must not be found later
             let path = self.place.path(base, SegmentFile::Log);
             if self.segments.load().iter().all(|known| known.base() != base) {
@@ -327,8 +328,9 @@ impl PartitionLog {
         Ok(())
     }
 
-    fn new_tail(&self, base: Offset, now: Timestamp) -> Result<(Arc<Segment>, Tail)> {
-        let segment = Arc::new(Segment::create(self.place.clone(), base)?);
+    fn new_tail(&self, base: Offset, now: Timestamp, is_new: bool) -> Result<(Arc<Segment>, Tail)> {
+        let create = if is_new { Segment::create_first } else { Segment::create };
+        let segment = Arc::new(create(self.place.clone(), base)?);
         let config = self.config.load();
         let indexer = Indexer::new(base, config.index_interval_bytes);
         let limits = tail_limits(&config);

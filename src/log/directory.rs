@@ -13,19 +13,22 @@ use crate::error::{Error, Result};
 use crate::ids::TopicId;
 use crate::segment::Place;
 
-/// Makes the directory and its `partition.metadata`. Safe to repeat.
-pub(super) fn make(place: &Place, topic: TopicId) -> Result<()> {
+/// Makes the directory and its `partition.metadata`, and says whether it was not there: then there
+/// is nothing else in it. Safe to repeat.
+pub(super) fn make(place: &Place, topic: TopicId) -> Result<bool> {
     let dir = &*place.dir;
     let disk = &place.disk;
     let path = dir.join(PARTITION_METADATA);
     let write = || {
+        let is_new = disk.metadata(dir)?.is_none();
         disk.create_dir_all(dir)?;
         let file = disk.open(&path, Access::Create)?;
         // a file that was cut to nothing is written to the device as it is closed (ext4)
-        if file.len()? > 0 {
+        if !is_new && file.len()? > 0 {
             file.set_len(0)?;
         }
-        write_all_at(&*file, &format_partition_metadata(topic), 0)
+        write_all_at(&*file, &format_partition_metadata(topic), 0)?;
+        Ok(is_new)
     };
     write().map_err(|error| Error::io("make partition directory", dir, error))
 }

@@ -163,10 +163,19 @@ impl Segment {
         if is_shared(&*place.disk, &path).map_err(fail)? {
             place.disk.remove_file(&path).map_err(fail)?;
         }
-        let file = place.disk.open(&path, Access::Create).map_err(fail)?;
+        let segment = Segment::create_first(place, base)?;
+        let file = segment.log()?;
         if file.len().map_err(fail)? > 0 {
             file.set_len(0).map_err(fail)?;
         }
+        Ok(segment)
+    }
+
+    /// The same in a directory that was not there before: nothing has been left behind in it.
+    pub(crate) fn create_first(place: Arc<Place>, base: Offset) -> Result<Self> {
+        let path = place.path(base, SegmentFile::Log);
+        let file = place.disk.open(&path, Access::Create);
+        let file = file.map_err(|error| Error::io("create segment", &path, error))?;
         let segment = Segment::on_disk(place, base, 0);
         let _ = segment.log.set(file);
         segment.largest_timestamp.store(NONE, Ordering::Relaxed);
