@@ -13,6 +13,11 @@
 //! | 4. later segments are renamed, the last one first | the log up to some later batch |
 //! | 5. a copy replaces the segment that is cut; the directory is synced | the log, cut |
 //!
+//! Where the log is to start lower than it did, steps 1 to 5 let all of it go where it ends, and the
+//! lower start is recorded behind them: of files that are there still, or that a power cut brings
+//! back, it would serve again what lay below the start. A stop before that leaves a log that begins
+//! and ends where this one ended.
+//!
 //! Where no record stays, the producers' snapshots go before step 4: without them the next open
 //! learns from the records who there is. After step 3 recovery itself puts the log together, as
 //! `reopen` has it done, and what it made takes the place of what there was. What is appended
@@ -150,7 +155,9 @@ impl PartitionLog {
             let why = format!("offset {} is below 0", cut.start);
             return Err(self.named(Error::new(OPERATION, Cause::InvalidArgument(why))));
         }
-        if let Err(error) = self.ready_to_cut(cut, keeper) {
+        let lowers = cut.start < self.offsets.snapshot().start;
+        let recorded = if lowers { Cut::whole(writer.next_offset) } else { cut };
+        if let Err(error) = self.ready_to_cut(recorded, keeper) {
             if error.outcome() != Outcome::NotWritten {
                 self.latch.trip(&error); // a start may be recorded that what follows lies below
             }
@@ -161,6 +168,7 @@ impl PartitionLog {
             segment.set_replaced(); // no reader puts an index made anew among what is cut off
         }
         let done = self.cut_files(&mut doomed, &mut writer, &segments, cut, time.1);
+        let done = done.and_then(|()| if lowers { self.record(cut, keeper) } else { Ok(()) });
         let done = done.and_then(|()| self.take_cut(&mut writer, cut, epoch, time));
         self.swaps.fetch_add(1, Ordering::AcqRel);
         done.map_err(|error| {
@@ -208,17 +216,21 @@ impl PartitionLog {
 
     /// Steps 2 and 3.
     fn ready_to_cut(&self, cut: Cut, keeper: &dyn Keeper) -> Result<()> {
-        let facts = [
-            LogFact::Lowered(cut.end),
-            LogFact::RecoveryPoint(cut.end), // it may have been lower
-            LogFact::LogStart(cut.start),
-        ];
         if let Some(journal) = &self.setup.journal
             && !journal.bar(self.setup.id)?
         {
             let why = "the journal has no room to note a truncation, and needs what it holds";
             return Err(Error::new(OPERATION, Cause::Full(why.to_owned())));
         }
+        self.record(cut, keeper)
+    }
+
+    fn record(&self, cut: Cut, keeper: &dyn Keeper) -> Result<()> {
+        let facts = [
+            LogFact::Lowered(cut.end),
+            LogFact::RecoveryPoint(cut.end), // it may have been lower
+            LogFact::LogStart(cut.start),
+        ];
         keeper.record(&facts.map(|fact| (self.setup.id, fact)), Durable::Now)?;
         self.offsets.start_recorded(cut.start);
         Ok(())
@@ -256,8 +268,10 @@ impl PartitionLog {
             doomed.push(Doomed { files: Files::Renamed(paths), due });
         }
         for gone in doomed.iter_mut() {
-            if let Err(error) = gone.rename() {
-                log::debug!("{error}"); // below the log start: recovery removes it
+            match gone.rename() {
+                Err(error) if cut.start < self.offsets.snapshot().start => return Err(error),
+                Err(error) => log::debug!("{error}"), // below the log start: recovery removes it
+                Ok(_) => {}
             }
         }
         let last = segments[..cut.segments].last();

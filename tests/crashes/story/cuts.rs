@@ -48,20 +48,30 @@ impl Kept {
 
     fn cutting(&mut self, to: i64, is_whole: bool) {
         let mut cut = Cutting { starts: self.starts, ..Cutting::default() };
-        if is_whole {
-            cut.begins = Some(to);
-            self.starts = (self.starts.0.min(to), self.starts.1.max(to));
-        }
         // a batch goes whole: which begins lower, if one of its records reaches it
         let reaches = |offset: i64| is_whole || offset >= to;
         let reaching = self.acknowledged.iter().filter(|(offset, _)| reaches(**offset));
         cut.taken = reaching.map(|(_, one)| one.number).collect();
         let known = |number| self.acknowledged.values().any(|one| one.number == number);
         cut.unknown = self.tried.keys().copied().filter(|number| !known(*number)).collect();
+        if is_whole {
+            cut.begins = Some(to);
+            let (lowest, highest) = self.starts;
+            // of a log that is to begin lower all goes first, to where it ends
+            let most = if to < highest { self.end_at_most(&cut.unknown) } else { to };
+            self.starts = (lowest.min(to), highest.max(most));
+        }
         let all = std::mem::take(&mut self.acknowledged);
         let goes = |(_, one): &(i64, Acknowledged)| cut.taken.contains(&one.number);
         (cut.acknowledged, self.acknowledged) = all.into_iter().partition(goes);
         self.cuts.push(cut);
+    }
+
+    /// Where it ends if all of those are there whose place is unknown.
+    fn end_at_most(&self, unknown: &[u64]) -> i64 {
+        let last = self.acknowledged.keys().next_back().map_or(0, |last| last + 1);
+        let more = unknown.iter().map(|number| i64::from(self.tried[number].count)).sum::<i64>();
+        last.max(self.starts.1) + more
     }
 
     /// Whether a cut has failed half way, or is under way.
