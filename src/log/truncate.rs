@@ -13,10 +13,10 @@
 //! | 4. later segments are renamed, the last one first | the log up to some later batch |
 //! | 5. a copy replaces the segment that is cut; the directory is synced | the log, cut |
 //!
-//! Where the log is to start lower than it did, steps 1 to 5 let all of it go where it ends, and the
-//! lower start is recorded behind them: of files that are there still, or that a power cut brings
-//! back, it would serve again what lay below the start. A stop before that leaves a log that begins
-//! and ends where this one ended.
+//! Where the log is to start lower than it did, steps 1 to 5 let all of it go where it ends, and
+//! the lower start is recorded behind them: of files that are there still, or that a power cut
+//! brings back, it would serve again what lay below the start. A stop before that leaves a log that
+//! begins and ends where this one ended.
 //!
 //! Where no record stays, the producers' snapshots go before step 4: without them the next open
 //! learns from the records who there is. After step 3 recovery itself puts the log together, as

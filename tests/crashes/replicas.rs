@@ -35,6 +35,9 @@ pub fn truncate_alone(stage: &mut Stage) {
     stage.send(ALONE, 0, 1, Power);
     stage.reopen();
     stage.truncate(ALONE, 0, 20);
+    stage.send(ALONE, 0, 4, Process);
+    stage.delete_records(ALONE, 0, 22);
+    stage.start_anew(ALONE, 0, 5);
     stage.send(ALONE, 0, 1, Process);
 }
 

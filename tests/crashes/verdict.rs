@@ -364,6 +364,8 @@ impl Kept {
             };
             let wanted = value(name, incarnation, number, *batch, place);
             ensure!(*bytes == wanted, "I2: another value at {offset} than was sent");
+            let is_back = self.was_deleted(batch.number, *offset);
+            ensure!(!is_back, "I9: what was deleted at {offset} is back");
             let now = (batch.number, place + 1);
             ensure!(now > before, "I3: {now:?} follows {before:?}");
             let is_whole = match last {

@@ -74,6 +74,11 @@ impl Kept {
         last.max(self.starts.1) + more
     }
 
+    /// Whether that record of a batch was served no more when a cut began that takes the batch.
+    pub fn was_deleted(&self, number: u64, offset: i64) -> bool {
+        self.cuts.iter().any(|cut| cut.taken.contains(&number) && offset < cut.starts.0)
+    }
+
     /// Whether a cut has failed half way, or is under way.
     pub fn has_doubtful_cut(&self) -> bool {
         !self.cuts.is_empty()
