@@ -67,6 +67,10 @@ impl Log {
     /// Lets all records go: the log is empty then, and the next record gets `target`, which may
     /// lie anywhere. Durable when it returns; blocks for syncs.
     ///
+    /// Stopped half way it has left the records as they were, or those from `target` on, or none:
+    /// then the log begins at `target` or, where that is below its start, where it ended. What lay
+    /// below its start is never served again.
+    ///
     /// # Errors
     /// Those of [`Log::truncate_to`].
     ///

@@ -77,6 +77,10 @@ impl Partition {
     /// may lie anywhere; for a follower whose leader starts beyond its end. `Ok` means that it
     /// survives a power cut. Blocks for syncs.
     ///
+    /// Stopped half way it has left the records as they were, or those from `target` on, or none:
+    /// then the partition begins at `target` or, where that is below its start, where it ended.
+    /// What lay below its start is never served again.
+    ///
     /// # Errors
     /// Those of [`truncate_to`](Partition::truncate_to).
     ///
