@@ -184,6 +184,12 @@ impl History {
             return;
         };
         let kept = incarnation.partitions.entry(partition).or_default();
+        if target < kept.starts.1 {
+            // of a log that is to begin lower all goes first, to where it ends
+            let last = kept.acknowledged.keys().next_back().map_or(0, |last| last + 1);
+            let more = kept.tried.len() - kept.acknowledged.len().min(kept.tried.len());
+            kept.starts.1 = kept.starts.1.max(last) + more as i64;
+        }
         let gone = match step {
             Step::Truncate(..) => kept.acknowledged.split_off(&target),
             _ => {
@@ -262,9 +268,10 @@ impl History {
                 self.engine()?.truncate_to(&handle, Offset::new(target))?;
                 self.cut_off(topic, partition, target);
                 self.all_of_partition_durable(topic, partition);
-                if self.partition(topic, partition)?.offsets()?.start.get() == target {
+                let start = self.partition(topic, partition)?.offsets()?.start.get();
+                if start == target || !self.disk.is_cut() {
                     let kept = self.last(topic).partitions.entry(partition).or_default();
-                    kept.starts = (target, target); // it lay at or below the start
+                    kept.starts = (start, start);
                 }
             }
             Step::StartAt(topic, partition, target) => {
