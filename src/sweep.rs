@@ -3,7 +3,8 @@
 //! Owns nothing. Who keeps weak pointers to all that want to be told of something adds them to its
 //! list here: a look through all of it at each addition would make the ten thousandth a hundred
 //! times as dear as the hundredth. What is gone stays until the list is full, and who reads the
-//! list passes it over.
+//! list passes it over. The list is never longer than four times as many as were there at once, and
+//! a few; it does not shrink.
 
 /// Adds an entry. Where the list would grow, those that are gone leave it first, and there is room
 /// for as many more as are left before the next look: all looks together are linear in what comes.
@@ -48,11 +49,11 @@ mod tests {
         for at in 0..1000 {
             let one = Arc::new(at);
             push(&mut list, Arc::downgrade(&one), is_there);
-            if at % 3 == 0 {
+            if at % 30 == 0 {
                 held.push(one);
             }
         }
         assert!(list.iter().filter_map(Weak::upgrade).eq(held.iter().cloned()));
-        assert!(list.len() <= 4 * held.len());
+        assert!(list.len() <= 4 * held.len() + 12, "{} of {}", list.len(), held.len());
     }
 }

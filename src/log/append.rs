@@ -329,7 +329,7 @@ impl PartitionLog {
     }
 
     fn new_tail(&self, base: Offset, now: Timestamp, is_new: bool) -> Result<(Arc<Segment>, Tail)> {
-        let create = if is_new { Segment::create_first } else { Segment::create };
+        let create = if is_new { Segment::create_unsearched } else { Segment::create };
         let segment = Arc::new(create(self.place.clone(), base)?);
         let config = self.config.load();
         let indexer = Indexer::new(base, config.index_interval_bytes);

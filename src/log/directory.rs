@@ -14,7 +14,8 @@ use crate::ids::TopicId;
 use crate::segment::Place;
 
 /// Makes the directory and its `partition.metadata`, and says whether it was not there: then there
-/// is nothing else in it. Safe to repeat.
+/// is nothing else in it, for only the store's owner makes it, under the writer lock, which who
+/// renames a deleted topic's directory takes as well. Safe to repeat.
 pub(super) fn make(place: &Place, topic: TopicId) -> Result<bool> {
     let dir = &*place.dir;
     let disk = &place.disk;

@@ -163,7 +163,7 @@ impl Segment {
         if is_shared(&*place.disk, &path).map_err(fail)? {
             place.disk.remove_file(&path).map_err(fail)?;
         }
-        let segment = Segment::create_first(place, base)?;
+        let segment = Segment::create_unsearched(place, base)?;
         let file = segment.log()?;
         if file.len().map_err(fail)? > 0 {
             file.set_len(0).map_err(fail)?;
@@ -171,8 +171,8 @@ impl Segment {
         Ok(segment)
     }
 
-    /// The same in a directory that was not there before: nothing has been left behind in it.
-    pub(crate) fn create_first(place: Arc<Place>, base: Offset) -> Result<Self> {
+    /// The same without a look for what was left behind.
+    pub(crate) fn create_unsearched(place: Arc<Place>, base: Offset) -> Result<Self> {
         let path = place.path(base, SegmentFile::Log);
         let file = place.disk.open(&path, Access::Create);
         let file = file.map_err(|error| Error::io("create segment", &path, error))?;

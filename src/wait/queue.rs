@@ -3,7 +3,8 @@
 //!
 //! Who gives up (a deadline, a poll that found something elsewhere, a consumer that is dropped)
 //! leaves from anywhere, and of a partition that thousands wait for thousands may: so each link
-//! keeps its place, and what it leaves is an empty slot. Invariants, under the signal's lock:
+//! keeps its place, and what it leaves is an empty slot: constant time but for the packing, which
+//! many that left pay for together. Invariants, under the signal's lock:
 //!
 //! - the link in slot `i` has the place `gone + i + 1`; a link that is in no slot has 0;
 //! - the first slot is taken, if there is any;
@@ -79,6 +80,10 @@ impl Queue {
     pub(super) fn leave(&mut self, link: &Link) -> bool {
         let Some(index) = link.place().get().checked_sub(self.gone + 1) else { return false };
         let Some(slot) = self.slots.get_mut(index as usize) else { return false };
+        debug_assert!(
+            slot.as_deref().is_some_and(|held| std::ptr::eq(held, link)),
+            "its own place"
+        );
         *slot = None;
         link.place().set(0);
         self.taken -= 1;
@@ -117,7 +122,7 @@ mod tests {
         /// As a list would do it from which any may be taken; each place says where its link is.
         #[test]
         fn who_is_in_line_is_so_in_the_order_of_coming(
-            steps in prop::collection::vec((0..8_u8, 0..120_usize), 1..600),
+            steps in prop::collection::vec((0..64_u8, 0..120_usize), 1..600),
         ) {
             let set = WaitSet::new();
             let all: Vec<_> = (0..120).map(|token| set.link(token, 0)).collect();
@@ -125,11 +130,11 @@ mod tests {
             for (step, at) in steps {
                 let link = &all[at];
                 match step {
-                    0..4 if !model.contains(&at) => {
+                    0..32 if !model.contains(&at) => {
                         queue.push(Arc::clone(link));
                         model.push(at);
                     }
-                    4 => {
+                    32 => {
                         let first = (!model.is_empty()).then(|| model.remove(0));
                         let popped = queue.pop();
                         prop_assert_eq!(popped.is_some(), first.is_some());
@@ -141,6 +146,7 @@ mod tests {
                         let was_in = model.contains(&at);
                         model.retain(|other| *other != at);
                         prop_assert_eq!(queue.leave(link), was_in);
+                        prop_assert!(!was_in || queue.slots.len() <= 2 * queue.taken + SLACK);
                     }
                 }
                 prop_assert_eq!((queue.len(), queue.is_empty()), (model.len(), model.is_empty()));
@@ -159,6 +165,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn who_moves_up_has_another_place() {
+        let set = WaitSet::new();
+        let all: Vec<_> = (0..200).map(|token| set.link(token, 0)).collect();
+        let mut queue = Queue::default();
+        all.iter().for_each(|link| queue.push(Arc::clone(link)));
+        let goes = |at: &usize| (1..150).contains(at) && at % 10 != 0;
+        (0..200).filter(goes).for_each(|at| assert!(queue.leave(&all[at])));
+        assert!(queue.slots.len() < 200, "it was packed");
+        for (at, link) in all.iter().enumerate().skip(160).step_by(3) {
+            assert!(queue.leave(link), "{at}");
+            assert!(!queue.has(link) && !queue.leave(link), "{at}");
+        }
+        let left = (0..200).filter(|at| !goes(at) && (*at < 160 || (at - 160) % 3 != 0));
+        for at in left {
+            assert!(queue.pop().is_some_and(|link| Arc::ptr_eq(&link, &all[at])), "{at}");
+        }
+        assert!(queue.is_empty() && queue.slots.is_empty());
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! `armed` cleared again means that another one has taken the link and is waking it; its owner
 //! then arms and looks again before it sleeps.
 //!
-//! A link leaves the queue only once it is on its set's ready list: whoever announces and finds
+//! Nobody sees a link out of the queue before it is on its set's ready list: whoever announces and finds
 //! nothing armed may count on it that the set is ready, be it by another's announcement. So a look
 //! without waiting brings all that was announced before it.
 //!
