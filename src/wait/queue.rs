@@ -173,7 +173,7 @@ mod tests {
         let all: Vec<_> = (0..200).map(|token| set.link(token, 0)).collect();
         let mut queue = Queue::default();
         all.iter().for_each(|link| queue.push(Arc::clone(link)));
-        let goes = |at: &usize| (1..150).contains(at) && at % 10 != 0;
+        let goes = |at: &usize| (1..150).contains(at) && !at.is_multiple_of(10);
         (0..200).filter(goes).for_each(|at| assert!(queue.leave(&all[at])));
         assert!(queue.slots.len() < 200, "it was packed");
         for (at, link) in all.iter().enumerate().skip(160).step_by(3) {

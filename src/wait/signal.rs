@@ -10,9 +10,9 @@
 //! `armed` cleared again means that another one has taken the link and is waking it; its owner
 //! then arms and looks again before it sleeps.
 //!
-//! Nobody sees a link out of the queue before it is on its set's ready list: whoever announces and finds
-//! nothing armed may count on it that the set is ready, be it by another's announcement. So a look
-//! without waiting brings all that was announced before it.
+//! Nobody sees a link out of the queue before it is on its set's ready list: whoever announces and
+//! finds nothing armed may count on it that the set is ready, be it by another's announcement. So a
+//! look without waiting brings all that was announced before it.
 //!
 //! Lock order: a signal's lock, then a set's. Wakers run under neither.
 
