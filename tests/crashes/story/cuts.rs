@@ -71,7 +71,7 @@ impl Kept {
     fn end_at_most(&self, unknown: &[u64]) -> i64 {
         let last = self.acknowledged.keys().next_back().map_or(0, |last| last + 1);
         let more = unknown.iter().map(|number| i64::from(self.tried[number].count)).sum::<i64>();
-        last.max(self.starts.1) + more
+        last.max(self.starts.1).saturating_add(more)
     }
 
     /// Whether that record of a batch was served no more when a cut began that takes the batch.
