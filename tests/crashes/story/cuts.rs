@@ -74,9 +74,11 @@ impl Kept {
         last.max(self.starts.1).saturating_add(more)
     }
 
-    /// Whether that record of a batch was served no more when a cut began that takes the batch.
+    /// Whether that record of a batch was served no more when a cut began that may take the batch:
+    /// of what was deleted nobody knows any more where it lay.
     pub fn was_deleted(&self, number: u64, offset: i64) -> bool {
-        self.cuts.iter().any(|cut| cut.taken.contains(&number) && offset < cut.starts.0)
+        let takes = |cut: &&Cutting| cut.taken.contains(&number) || cut.unknown.contains(&number);
+        self.cuts.iter().filter(takes).any(|cut| offset < cut.starts.0)
     }
 
     /// Whether a cut has failed half way, or is under way.
