@@ -37,7 +37,7 @@ pub fn truncate_alone(stage: &mut Stage) {
     stage.truncate(ALONE, 0, 20);
     stage.send(ALONE, 0, 4, Process);
     stage.delete_records(ALONE, 0, 22);
-    stage.start_anew(ALONE, 0, 5);
+    stage.start_anew(ALONE, 0, 21); // within the segment that begins at 20
     stage.send(ALONE, 0, 1, Process);
 }
 
