@@ -187,7 +187,7 @@ impl History {
         if target < kept.starts.1 {
             // of a log that is to begin lower all goes first, to where it ends
             let last = kept.acknowledged.keys().next_back().map_or(0, |last| last + 1);
-            let more = kept.tried.len() - kept.acknowledged.len().min(kept.tried.len());
+            let more = kept.tried.len().saturating_sub(kept.acknowledged.len());
             kept.starts.1 = kept.starts.1.max(last) + more as i64;
         }
         let gone = match step {
